@@ -1,0 +1,66 @@
+use serde::{Deserialize, Serialize};
+
+use crate::OrderUid;
+
+/// What the order service tells of an order on the status topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// The order is stored.
+    Created,
+    /// The order was replaced by later content.
+    Updated,
+}
+
+impl EventType {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+        }
+    }
+}
+
+/// The value of a record on the status topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderEvent {
+    /// The order it is about; also the record's key.
+    pub order_id: OrderUid,
+    /// What happened.
+    pub status: EventType,
+    /// When, as RFC 3339 in UTC.
+    pub created_at: String,
+    /// The order's version that it tells of, from 1.
+    pub version: i32,
+}
+
+impl OrderEvent {
+    /// The event's identity, the same whenever it is repeated: `uid:version:type`, sent as the
+    /// header `ce_id`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}:{}:{}", self.order_id, self.version, self.status.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wire_form_is_the_contract() {
+        let event = OrderEvent {
+            order_id: "b563feb7b2b84b6test".parse().unwrap(),
+            status: EventType::Created,
+            created_at: "2021-11-26T06:22:19Z".to_owned(),
+            version: 1,
+        };
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            r#"{"order_id":"b563feb7b2b84b6test","status":"created","created_at":"2021-11-26T06:22:19Z","version":1}"#
+        );
+        assert_eq!(event.id(), "b563feb7b2b84b6test:1:created");
+    }
+}

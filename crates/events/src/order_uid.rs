@@ -1,0 +1,122 @@
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest order id, in bytes of UTF-8.
+pub const MAX_UID_BYTES: usize = 100;
+
+/// The id of an order: 1 to [`MAX_UID_BYTES`] bytes, not blank, without control characters.
+///
+/// Cheap to clone. Compares and hashes as its text, so a map keyed by it can be asked with a `&str`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OrderUid(Arc<str>);
+
+/// Why a text is no order id. Never repeats the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidOrderUid {
+    /// Empty, or nothing but white space.
+    Blank,
+    /// Longer than [`MAX_UID_BYTES`]; holds its length in bytes.
+    TooLong(usize),
+    /// Holds a control character (U+0000 to U+001F, U+007F to U+009F).
+    ControlCharacter,
+}
+
+impl OrderUid {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Checks without keeping: what [`FromStr`] would answer.
+    pub fn check(text: &str) -> Result<(), InvalidOrderUid> {
+        if text.trim().is_empty() {
+            return Err(InvalidOrderUid::Blank);
+        }
+        if text.len() > MAX_UID_BYTES {
+            return Err(InvalidOrderUid::TooLong(text.len()));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(InvalidOrderUid::ControlCharacter);
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for OrderUid {
+    type Err = InvalidOrderUid;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::check(text)?;
+        Ok(Self(text.into()))
+    }
+}
+
+impl TryFrom<String> for OrderUid {
+    type Error = InvalidOrderUid;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<OrderUid> for String {
+    fn from(uid: OrderUid) -> Self {
+        uid.0.as_ref().to_owned()
+    }
+}
+
+impl Borrow<str> for OrderUid {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for OrderUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for OrderUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Display for InvalidOrderUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blank => f.write_str("must not be blank"),
+            Self::TooLong(bytes) => {
+                write!(f, "is {bytes} bytes long, at most {MAX_UID_BYTES} are allowed")
+            }
+            Self::ControlCharacter => f.write_str("must not hold control characters"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidOrderUid {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_what_a_person_would_call_an_id() {
+        for text in ["b563feb7b2b84b6test", "заказ-7", "a b", &"x".repeat(MAX_UID_BYTES)] {
+            assert_eq!(text.parse::<OrderUid>().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn refuses_blank_long_and_control() {
+        assert_eq!("".parse::<OrderUid>(), Err(InvalidOrderUid::Blank));
+        assert_eq!("\u{a0} \t".parse::<OrderUid>(), Err(InvalidOrderUid::Blank));
+        let long = "x".repeat(MAX_UID_BYTES + 1);
+        assert_eq!(long.parse::<OrderUid>(), Err(InvalidOrderUid::TooLong(101)));
+        assert_eq!("a\0b".parse::<OrderUid>(), Err(InvalidOrderUid::ControlCharacter));
+    }
+}

@@ -1,0 +1,79 @@
+//! The order: a value that cannot be wrong.
+//!
+//! Pure: `message → order`. What arrives is a [`Message`](crate::message::Message); an [`Order`] is
+//! made from it by `TryFrom`, which checks every rule of `docs/validation.md` and names all
+//! violations at once. Nothing downstream checks again.
+
+use events::OrderUid;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// A valid order. Serialised, it is the *canonical order*: all keys of the model in the model's
+/// order, absent optional ones as `""` or 0, instants in UTC.
+///
+/// `Deserialize` is for reading back what Waybill itself has written, never for what arrives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    pub(crate) order_uid: OrderUid,
+    pub(crate) track_number: String,
+    pub(crate) entry: String,
+    pub(crate) delivery: Delivery,
+    pub(crate) payment: Payment,
+    pub(crate) items: Vec<Item>,
+    pub(crate) locale: String,
+    pub(crate) internal_signature: String,
+    pub(crate) customer_id: String,
+    pub(crate) delivery_service: String,
+    pub(crate) shardkey: String,
+    pub(crate) sm_id: i64,
+    /// In UTC, whole microseconds, years 0 to 9999.
+    #[serde(with = "time::serde::rfc3339")]
+    pub(crate) date_created: OffsetDateTime,
+    pub(crate) oof_shard: String,
+}
+
+/// To whom and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    pub(crate) name: String,
+    pub(crate) phone: String,
+    pub(crate) zip: String,
+    pub(crate) city: String,
+    pub(crate) address: String,
+    pub(crate) region: String,
+    pub(crate) email: String,
+}
+
+/// What was paid, and how. Amounts are whole numbers >= 0 in a unit that the model does not name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payment {
+    pub(crate) transaction: String,
+    pub(crate) request_id: String,
+    /// ISO 4217.
+    pub(crate) currency: String,
+    pub(crate) provider: String,
+    pub(crate) amount: i64,
+    /// Unix time in seconds.
+    pub(crate) payment_dt: i64,
+    pub(crate) bank: String,
+    pub(crate) delivery_cost: i64,
+    pub(crate) goods_total: i64,
+    pub(crate) custom_fee: i64,
+}
+
+/// One line of the order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    pub(crate) chrt_id: i64,
+    pub(crate) track_number: String,
+    pub(crate) price: i64,
+    pub(crate) rid: String,
+    pub(crate) name: String,
+    /// Per cent.
+    pub(crate) sale: i64,
+    pub(crate) size: String,
+    pub(crate) total_price: i64,
+    pub(crate) nm_id: i64,
+    pub(crate) brand: String,
+    pub(crate) status: i64,
+}
