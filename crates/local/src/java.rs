@@ -1,0 +1,221 @@
+//! What Apache Kafka needs to run as a child process: a Java runtime, its jars, and an archive
+//! of parsed classes that halves its start.
+//!
+//! The jars come from `KAFKA_HOME` or, once, by Maven from the pinned `kafka/pom.xml`; they and
+//! the archive are kept in the user's data folder, for all data folders together.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+
+use crate::Progress;
+
+const POM: &str = include_str!("../kafka/pom.xml");
+
+/// Apache Kafka 4 asks for this.
+const OLDEST_JAVA: u32 = 17;
+
+/// A Java runtime with Kafka's jars.
+#[derive(Debug, Clone)]
+pub(crate) struct Java {
+    pub(crate) program: PathBuf,
+    /// All jars, as Java's `CLASSPATH`.
+    pub(crate) class_path: OsString,
+    /// Where the class archive of these jars and this Java is, or will be.
+    pub(crate) archive: PathBuf,
+}
+
+/// Only one process at a time downloads or makes the archive; the others wait for it.
+pub(crate) struct Preparation {
+    _lock: fs::File,
+}
+
+impl Java {
+    /// Finds Java and the jars, and downloads the jars when this machine has none.
+    pub(crate) async fn find(progress: Progress<'_>) -> Result<Self> {
+        let (program, version) = find_java().await?;
+        let libs = match env::var_os("KAFKA_HOME") {
+            Some(home) => PathBuf::from(home).join("libs"),
+            None => downloaded_jars(progress).await?,
+        };
+        let mut jars: Vec<PathBuf> = fs::read_dir(&libs)
+            .with_context(|| {
+                format!(
+                    "no jars of Apache Kafka in {}: correct KAFKA_HOME",
+                    libs.display()
+                )
+            })?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "jar"))
+            .collect();
+        // The archive is valid for one order of the jars only.
+        jars.sort();
+        let class_path = env::join_paths(jars).context("joining the paths of Kafka's jars")?;
+        let name = format!("kafka-{:016x}.jsa", hash(&(&version, &class_path)));
+        Ok(Self {
+            program,
+            class_path,
+            archive: user_data()?.join(name),
+        })
+    }
+}
+
+impl Preparation {
+    pub(crate) async fn alone() -> Result<Self> {
+        let folder = user_data()?;
+        let lock = tokio::task::spawn_blocking(move || -> std::io::Result<fs::File> {
+            fs::create_dir_all(&folder)?;
+            let lock = fs::File::create(folder.join("lock"))?;
+            lock.lock()?;
+            Ok(lock)
+        });
+        let lock = lock
+            .await?
+            .context("locking the user's data folder of waybill")?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+async fn find_java() -> Result<(PathBuf, String)> {
+    let program = match env::var_os("JAVA_HOME") {
+        Some(home) => PathBuf::from(home).join("bin/java"),
+        None => "java".into(),
+    };
+    let told = Command::new(&program)
+        .arg("-version")
+        .stdin(Stdio::null())
+        .output()
+        .await;
+    // macOS has a `java` that only says where to get one; it ends with an error.
+    let version = match told {
+        Ok(told) if told.status.success() => String::from_utf8_lossy(&told.stderr).into_owned(),
+        _ => bail!(
+            "Java is missing ({} does not run), and Apache Kafka needs Java {OLDEST_JAVA} or \
+             newer: run scripts/setup, or name a running Kafka in KAFKA_BROKERS",
+            program.display()
+        ),
+    };
+    match major_version(&version) {
+        Some(major) if major >= OLDEST_JAVA => Ok((program, version)),
+        _ => bail!(
+            "{} is too old, and Apache Kafka needs Java {OLDEST_JAVA} or newer: run scripts/setup, \
+             or name a newer one in JAVA_HOME; it says:\n{}",
+            program.display(),
+            version.trim_end()
+        ),
+    }
+}
+
+/// `openjdk version "17.0.15" 2025-04-15`, and up to Java 8 `java version "1.8.0_402"`.
+fn major_version(told: &str) -> Option<u32> {
+    told.split('"')
+        .nth(1)?
+        .split(['.', '-', '+'])
+        .next()?
+        .parse()
+        .ok()
+}
+
+async fn downloaded_jars(progress: Progress<'_>) -> Result<PathBuf> {
+    let data = user_data()?;
+    let jars = data.join(format!("kafka-{:016x}", hash(&POM)));
+    if jars.exists() {
+        return Ok(jars);
+    }
+    let _alone = Preparation::alone().await?;
+    if jars.exists() {
+        return Ok(jars);
+    }
+    progress("downloading Apache Kafka (43 MB, once)");
+    // The final name appears in one step, when everything is there.
+    let unfinished = data.join("kafka.new");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)
+            .with_context(|| format!("removing {}", unfinished.display()))?;
+    }
+    fs::create_dir(&unfinished)
+        .and_then(|()| fs::write(unfinished.join("pom.xml"), POM))
+        .with_context(|| format!("creating {}", unfinished.display()))?;
+    let maven = Command::new("mvn")
+        .args(["-q", "-B", "dependency:copy-dependencies"])
+        .arg(format!("-DoutputDirectory={}", unfinished.display()))
+        .current_dir(&unfinished)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context(
+            "Maven is missing, and it is what downloads Apache Kafka: run scripts/setup, or name a \
+             Kafka on this machine in KAFKA_HOME",
+        )?;
+    if !maven.status.success() {
+        bail!(
+            "Maven could not download Apache Kafka: check the network and start again, or name a \
+             Kafka on this machine in KAFKA_HOME; Maven says:\n{}",
+            first_errors(&maven.stdout)
+        );
+    }
+    fs::rename(&unfinished, &jars).with_context(|| format!("creating {}", jars.display()))?;
+    Ok(jars)
+}
+
+/// Maven repeats itself at length; the first lines name the cause.
+fn first_errors(output: &[u8]) -> String {
+    let output = String::from_utf8_lossy(output);
+    output
+        .lines()
+        .filter(|line| line.contains("ERROR"))
+        .take(4)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// What programs keep for a user, by the convention of the desktops.
+fn user_data() -> Result<PathBuf> {
+    let base = env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let base = base.or_else(|| env::home_dir().map(|home| home.join(".local/share")));
+    let base = base.filter(|path| path != Path::new(".local/share"));
+    Ok(base
+        .context("neither XDG_DATA_HOME nor HOME is set, and Apache Kafka must be kept somewhere: set one")?
+        .join("waybill"))
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_java_are_read_old_and_new() {
+        assert_eq!(
+            major_version("openjdk version \"17.0.15\" 2025-04-15\n"),
+            Some(17)
+        );
+        assert_eq!(
+            major_version("openjdk version \"25\" 2025-09-16\n"),
+            Some(25)
+        );
+        assert_eq!(
+            major_version("openjdk version \"26-ea\" 2026-03-17\n"),
+            Some(26)
+        );
+        assert_eq!(major_version("java version \"1.8.0_402\"\n"), Some(1));
+        assert_eq!(major_version("no Java here"), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! The user that PostgreSQL runs as: it refuses to run as root.
+
+use std::{
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Result, bail};
+
+/// A user to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl User {
+    /// Whom to become before touching `cluster`: nobody else unless this process is root; then
+    /// the owner of the data, or `postgres`, or `nobody`.
+    pub(crate) fn for_cluster(cluster: &Path) -> Result<Option<Self>> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        if let Ok(owner) = cluster.metadata()
+            && owner.uid() != 0
+        {
+            return Ok(Some(Self {
+                uid: owner.uid(),
+                gid: owner.gid(),
+            }));
+        }
+        for name in ["postgres", "nobody"] {
+            if let (Some(uid), Some(gid)) = (id("-u", name), id("-g", name)) {
+                return Ok(Some(Self { uid, gid }));
+            }
+        }
+        bail!(
+            "PostgreSQL does not run as root, and this machine has no user `postgres` or `nobody` \
+             to run it as: add one, or start waybill as an ordinary user"
+        )
+    }
+
+    /// Whether this user may enter a folder: a home of another user lets nobody in.
+    pub(crate) fn may_enter(self, folder: &Path) -> bool {
+        Command::new("/bin/sh")
+            .args(["-c", r#"cd "$1""#, "sh"])
+            .arg(folder)
+            .current_dir("/")
+            .uid(self.uid)
+            .gid(self.gid)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+}
+
+fn id(which: &str, name: &str) -> Option<u32> {
+    let id = Command::new("id")
+        .args([which, name])
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    String::from_utf8(id.stdout).ok()?.trim().parse().ok()
+}

@@ -1,0 +1,137 @@
+//! As much of Kafka's protocol as these tests need, so that they need no client library.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+const PRODUCE: (i16, i16) = (0, 3);
+const LIST_OFFSETS: (i16, i16) = (2, 1);
+const CREATE_TOPICS: (i16, i16) = (19, 2);
+
+pub struct Wire(TcpStream);
+
+impl Wire {
+    pub fn connect(brokers: &str) -> Self {
+        Self(TcpStream::connect(brokers).unwrap())
+    }
+
+    /// One partition.
+    pub fn create_topic(&mut self, name: &str) {
+        let mut body = Vec::new();
+        body.extend(1_i32.to_be_bytes());
+        text(&mut body, name);
+        body.extend(1_i32.to_be_bytes()); // partitions
+        body.extend(1_i16.to_be_bytes()); // replicas
+        body.extend(0_i32.to_be_bytes()); // assignments
+        body.extend(0_i32.to_be_bytes()); // settings
+        body.extend(10_000_i32.to_be_bytes()); // patience
+        body.push(0); // not only a trial
+        let answer = self.ask(CREATE_TOPICS, &body);
+        // throttle, count, name, code
+        let code = &answer[4 + 4 + 2 + name.len()..][..2];
+        assert_eq!(code, 0_i16.to_be_bytes(), "creating {name}: {answer:?}");
+    }
+
+    /// One record without a key to partition 0, acknowledged.
+    pub fn produce(&mut self, topic: &str, value: &[u8]) {
+        let batch = batch_of_one(value);
+        let mut body = Vec::new();
+        body.extend((-1_i16).to_be_bytes()); // no transaction
+        body.extend((-1_i16).to_be_bytes()); // acknowledged by all
+        body.extend(10_000_i32.to_be_bytes()); // patience
+        body.extend(1_i32.to_be_bytes());
+        text(&mut body, topic);
+        body.extend(1_i32.to_be_bytes());
+        body.extend(0_i32.to_be_bytes()); // partition
+        body.extend(i32::try_from(batch.len()).unwrap().to_be_bytes());
+        body.extend(batch);
+        let answer = self.ask(PRODUCE, &body);
+        // count, name, count, partition, code
+        let code = &answer[4 + 2 + topic.len() + 4 + 4..][..2];
+        assert_eq!(
+            code,
+            0_i16.to_be_bytes(),
+            "producing to {topic}: {answer:?}"
+        );
+    }
+
+    /// The offset of the next record of partition 0.
+    pub fn end_offset(&mut self, topic: &str) -> i64 {
+        let mut body = Vec::new();
+        body.extend((-1_i32).to_be_bytes()); // not a replica
+        body.extend(1_i32.to_be_bytes());
+        text(&mut body, topic);
+        body.extend(1_i32.to_be_bytes());
+        body.extend(0_i32.to_be_bytes()); // partition
+        body.extend((-1_i64).to_be_bytes()); // the end
+        let answer = self.ask(LIST_OFFSETS, &body);
+        // count, name, count, partition, code, timestamp, offset
+        let (code, rest) = answer[4 + 2 + topic.len() + 4 + 4..].split_at(2);
+        assert_eq!(code, 0_i16.to_be_bytes(), "the end of {topic}: {answer:?}");
+        i64::from_be_bytes(rest[8..16].try_into().unwrap())
+    }
+
+    fn ask(&mut self, (api, version): (i16, i16), body: &[u8]) -> Vec<u8> {
+        let mut request = Vec::new();
+        request.extend(api.to_be_bytes());
+        request.extend(version.to_be_bytes());
+        request.extend(1_i32.to_be_bytes()); // correlation
+        request.extend((-1_i16).to_be_bytes()); // no client id
+        request.extend(body);
+        self.0
+            .write_all(&i32::try_from(request.len()).unwrap().to_be_bytes())
+            .unwrap();
+        self.0.write_all(&request).unwrap();
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; i32::from_be_bytes(length).try_into().unwrap()];
+        self.0.read_exact(&mut answer).unwrap();
+        answer.split_off(4)
+    }
+}
+
+fn text(body: &mut Vec<u8>, text: &str) {
+    body.extend(i16::try_from(text.len()).unwrap().to_be_bytes());
+    body.extend(text.as_bytes());
+}
+
+/// A record batch of format 2.
+fn batch_of_one(value: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(value.len()).unwrap();
+    assert!(length < 50, "a longer value needs longer numbers");
+    let mut record = vec![0, 0, 0, 1, length * 2]; // attributes, time, offset, no key, value
+    record.extend(value);
+    record.push(0); // headers
+
+    let mut checked = Vec::new();
+    checked.extend(0_i16.to_be_bytes()); // attributes
+    checked.extend(0_i32.to_be_bytes()); // last offset
+    checked.extend([0; 16]); // first and last time
+    checked.extend((-1_i64).to_be_bytes()); // no producer id,
+    checked.extend((-1_i16).to_be_bytes()); // epoch,
+    checked.extend((-1_i32).to_be_bytes()); // or sequence
+    checked.extend(1_i32.to_be_bytes()); // records
+    checked.push(u8::try_from(record.len()).unwrap() * 2);
+    checked.extend(record);
+
+    let mut batch = vec![0; 8]; // base offset
+    batch.extend(
+        i32::try_from(4 + 1 + 4 + checked.len())
+            .unwrap()
+            .to_be_bytes(),
+    );
+    batch.extend((-1_i32).to_be_bytes()); // leader epoch
+    batch.push(2); // format
+    batch.extend(crc32c(&checked).to_be_bytes());
+    batch.extend(checked);
+    batch
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
+        })
+    })
+}

@@ -1,0 +1,74 @@
+//! Looking at processes, and killing them.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The example `stand` as a parent that can be killed.
+pub struct Parent {
+    child: Child,
+    pub url: String,
+}
+
+impl Parent {
+    /// Starts it and waits until its children serve.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line
+            .split_whitespace()
+            .next()
+            .expect("the stand says its addresses")
+            .to_owned();
+        Self { child, url }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn kill_9(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+pub fn kill_9(id: u32) {
+    let pid = Pid::from_raw(id.try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
+/// All processes but this one whose command line names the folder.
+pub fn processes_with(folder: &Path) -> Vec<u32> {
+    let ps = Command::new("ps")
+        .args(["-A", "-ww", "-o", "pid=,args="])
+        .output()
+        .unwrap();
+    assert!(ps.status.success());
+    String::from_utf8_lossy(&ps.stdout)
+        .lines()
+        .filter(|line| line.contains(&*folder.to_string_lossy()))
+        .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
+        .filter(|id| *id != std::process::id())
+        .collect()
+}
+
+pub fn wait_until_none_with(folder: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let left = processes_with(folder);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still running: {left:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
