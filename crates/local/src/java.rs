@@ -146,7 +146,12 @@ async fn downloaded_jars(progress: Progress<'_>) -> Result<PathBuf> {
         .and_then(|()| fs::write(unfinished.join("pom.xml"), POM))
         .with_context(|| format!("creating {}", unfinished.display()))?;
     let maven = Command::new("mvn")
-        .args(["-q", "-B", "dependency:copy-dependencies"])
+        .args([
+            "-q",
+            "-B",
+            "-Dstyle.color=never",
+            "dependency:copy-dependencies",
+        ])
         .arg(format!("-DoutputDirectory={}", unfinished.display()))
         .current_dir(&unfinished)
         .stdin(Stdio::null())

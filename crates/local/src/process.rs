@@ -62,12 +62,16 @@ impl Process {
     /// Starts `program` with its log, its lock and its working directory in `folder`.
     pub(crate) fn spawn(program: Program<'_>, folder: &Folder) -> Result<Self> {
         let name = program.name;
+        // Its comments are for readers of the source, not of `ps`.
+        let is_code = |line: &&str| !line.trim_start().starts_with('#');
+        let script: Vec<&str> = WATCH.lines().filter(is_code).collect();
+        let script = script.join("\n");
         let spawn = || -> std::io::Result<(Child, PipeWriter, PathBuf)> {
             let (reader, leash) = std::io::pipe()?;
             let log = folder.new_log()?;
             let mut command = std::process::Command::new("/bin/sh");
             command
-                .args(["-c", WATCH, "watch"])
+                .args(["-c", &script, "watch"])
                 .arg(stop_name(program.stop))
                 .arg((PATIENCE.as_millis() / 100).to_string())
                 .arg(program.path)
