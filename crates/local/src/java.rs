@@ -86,33 +86,36 @@ impl Preparation {
 }
 
 async fn find_java() -> Result<(PathBuf, String)> {
-    let program = match env::var_os("JAVA_HOME") {
-        Some(home) => PathBuf::from(home).join("bin/java"),
-        None => "java".into(),
+    let candidates = match env::var_os("JAVA_HOME") {
+        Some(home) => vec![PathBuf::from(home).join("bin/java")],
+        // Homebrew keeps its Java out of PATH, where macOS has a `java` that is none.
+        None => ["java", "/opt/homebrew/opt/openjdk/bin/java", "/usr/local/opt/openjdk/bin/java"]
+            .map(PathBuf::from)
+            .into(),
     };
-    let told = Command::new(&program)
-        .arg("-version")
-        .stdin(Stdio::null())
-        .output()
-        .await;
-    // macOS has a `java` that only says where to get one; it ends with an error.
-    let version = match told {
-        Ok(told) if told.status.success() => String::from_utf8_lossy(&told.stderr).into_owned(),
-        _ => bail!(
-            "Java is missing ({} does not run), and Apache Kafka needs Java {OLDEST_JAVA} or \
-             newer: run scripts/setup, or name a running Kafka in KAFKA_BROKERS",
-            program.display()
-        ),
-    };
-    match major_version(&version) {
-        Some(major) if major >= OLDEST_JAVA => Ok((program, version)),
-        _ => bail!(
+    let mut too_old = None;
+    for program in &candidates {
+        let told = Command::new(program).arg("-version").stdin(Stdio::null()).output().await;
+        let Some(told) = told.ok().filter(|told| told.status.success()) else { continue };
+        let version = String::from_utf8_lossy(&told.stderr).into_owned();
+        if major_version(&version).is_some_and(|major| major >= OLDEST_JAVA) {
+            return Ok((program.clone(), version));
+        }
+        too_old = too_old.or(Some((program, version)));
+    }
+    if let Some((program, version)) = too_old {
+        bail!(
             "{} is too old, and Apache Kafka needs Java {OLDEST_JAVA} or newer: run scripts/setup, \
              or name a newer one in JAVA_HOME; it says:\n{}",
             program.display(),
             version.trim_end()
-        ),
+        );
     }
+    bail!(
+        "Java is missing ({} does not run), and Apache Kafka needs Java {OLDEST_JAVA} or newer: run \
+         scripts/setup, or name a running Kafka in KAFKA_BROKERS",
+        candidates[0].display()
+    )
 }
 
 /// `openjdk version "17.0.15" 2025-04-15`, and up to Java 8 `java version "1.8.0_402"`.
