@@ -89,14 +89,24 @@ async fn find_java() -> Result<(PathBuf, String)> {
     let candidates = match env::var_os("JAVA_HOME") {
         Some(home) => vec![PathBuf::from(home).join("bin/java")],
         // Homebrew keeps its Java out of PATH, where macOS has a `java` that is none.
-        None => ["java", "/opt/homebrew/opt/openjdk/bin/java", "/usr/local/opt/openjdk/bin/java"]
-            .map(PathBuf::from)
-            .into(),
+        None => [
+            "java",
+            "/opt/homebrew/opt/openjdk/bin/java",
+            "/usr/local/opt/openjdk/bin/java",
+        ]
+        .map(PathBuf::from)
+        .into(),
     };
     let mut too_old = None;
     for program in &candidates {
-        let told = Command::new(program).arg("-version").stdin(Stdio::null()).output().await;
-        let Some(told) = told.ok().filter(|told| told.status.success()) else { continue };
+        let told = Command::new(program)
+            .arg("-version")
+            .stdin(Stdio::null())
+            .output()
+            .await;
+        let Some(told) = told.ok().filter(|told| told.status.success()) else {
+            continue;
+        };
         let version = String::from_utf8_lossy(&told.stderr).into_owned();
         if major_version(&version).is_some_and(|major| major >= OLDEST_JAVA) {
             return Ok((program.clone(), version));
