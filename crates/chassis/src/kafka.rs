@@ -1,0 +1,174 @@
+//! Kafka: where the cluster is, how to speak to it, and making missing topics.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    error::RDKafkaErrorCode,
+};
+
+use crate::retry::Backoff;
+
+/// The largest record that Waybill sends: a 1 MiB value, its key and its dead-letter headers fit.
+pub const MAX_RECORD_BYTES: usize = 4 << 20;
+
+/// How to reach Kafka.
+#[derive(Clone, Args)]
+pub struct KafkaConfig {
+    /// Brokers to ask first: host:port, separated by commas.
+    #[arg(long = "kafka-brokers", env = "KAFKA_BROKERS", value_name = "HOST:PORT,…")]
+    brokers: Option<String>,
+    #[arg(long = "kafka-broker", env = "KAFKA_BROKER", hide = true)]
+    broker: Option<String>,
+    /// What the consumer groups' names start with.
+    #[arg(long = "kafka-group-id", env = "KAFKA_GROUP_ID", value_name = "PREFIX")]
+    group_id: Option<String>,
+    #[arg(long = "kafka-consumer-group", env = "KAFKA_CONSUMER_GROUP", hide = true)]
+    consumer_group: Option<String>,
+    /// plaintext, ssl, sasl_plaintext or sasl_ssl.
+    #[arg(long, env = "KAFKA_SECURITY_PROTOCOL", value_name = "PROTOCOL")]
+    kafka_security_protocol: Option<String>,
+    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+    #[arg(long, env = "KAFKA_SASL_MECHANISM", value_name = "MECHANISM")]
+    kafka_sasl_mechanism: Option<String>,
+    /// The user's name.
+    #[arg(long, env = "KAFKA_SASL_USERNAME", value_name = "NAME")]
+    kafka_sasl_username: Option<String>,
+    /// The user's password.
+    #[arg(long, env = "KAFKA_SASL_PASSWORD", value_name = "SECRET", hide_env_values = true)]
+    kafka_sasl_password: Option<String>,
+    /// A file that holds the user's password.
+    #[arg(long, env = "KAFKA_SASL_PASSWORD_FILE", value_name = "FILE")]
+    kafka_sasl_password_file: Option<std::path::PathBuf>,
+    /// The certificate authority's file, PEM.
+    #[arg(long, env = "KAFKA_SSL_CA_LOCATION", value_name = "FILE")]
+    kafka_ssl_ca_location: Option<String>,
+    /// The client certificate's file, PEM.
+    #[arg(long, env = "KAFKA_SSL_CERTIFICATE_LOCATION", value_name = "FILE")]
+    kafka_ssl_certificate_location: Option<String>,
+    /// The client key's file, PEM.
+    #[arg(long, env = "KAFKA_SSL_KEY_LOCATION", value_name = "FILE")]
+    kafka_ssl_key_location: Option<String>,
+    /// Whether missing topics are made at the start.
+    #[arg(long, env = "KAFKA_CREATE_TOPICS", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub kafka_create_topics: bool,
+}
+
+impl std::fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaConfig").field("brokers", &self.brokers()).finish_non_exhaustive()
+    }
+}
+
+impl KafkaConfig {
+    /// The brokers to ask first.
+    #[must_use]
+    pub fn brokers(&self) -> &str {
+        self.brokers.as_deref().or(self.broker.as_deref()).unwrap_or("127.0.0.1:9092")
+    }
+
+    /// Has anybody said where Kafka is?
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.brokers.is_some() || self.broker.is_some()
+    }
+
+    /// The same, at `brokers`.
+    #[must_use]
+    pub fn with_brokers(mut self, brokers: String) -> Self {
+        self.brokers = Some(brokers);
+        self
+    }
+
+    /// The same, with groups that start with `prefix`.
+    #[must_use]
+    pub fn with_group_prefix(mut self, prefix: String) -> Self {
+        self.group_id = Some(prefix);
+        self
+    }
+
+    /// The consumer group of one part of Waybill.
+    #[must_use]
+    pub fn group(&self, part: &str) -> String {
+        let prefix = self.group_id.as_deref().or(self.consumer_group.as_deref()).unwrap_or("waybill");
+        format!("{prefix}.{part}")
+    }
+
+    /// What every client of ours is told.
+    pub(crate) fn client(&self) -> anyhow::Result<ClientConfig> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.brokers())
+            .set("client.id", "waybill")
+            .set("socket.keepalive.enable", "true")
+            .set("reconnect.backoff.max.ms", "2000");
+        let password = match &self.kafka_sasl_password_file {
+            Some(file) => Some(
+                std::fs::read_to_string(file)
+                    .with_context(|| format!("reading KAFKA_SASL_PASSWORD_FILE {}", file.display()))?
+                    .trim_end()
+                    .to_owned(),
+            ),
+            None => self.kafka_sasl_password.clone(),
+        };
+        for (name, value) in [
+            ("security.protocol", &self.kafka_security_protocol),
+            ("sasl.mechanism", &self.kafka_sasl_mechanism),
+            ("sasl.username", &self.kafka_sasl_username),
+            ("sasl.password", &password),
+            ("ssl.ca.location", &self.kafka_ssl_ca_location),
+            ("ssl.certificate.location", &self.kafka_ssl_certificate_location),
+            ("ssl.key.location", &self.kafka_ssl_key_location),
+        ] {
+            if let Some(value) = value {
+                config.set(name, value);
+            }
+        }
+        Ok(config)
+    }
+
+    /// Makes those of `topics` that are missing, with 8 partitions and the broker's replication.
+    /// Waits for Kafka for ever, and says once that it does.
+    pub async fn create_topics(&self, topics: &[&str]) -> anyhow::Result<()> {
+        if !self.kafka_create_topics {
+            return Ok(());
+        }
+        let admin: AdminClient<DefaultClientContext> =
+            self.client()?.create().context("configuring the Kafka client")?;
+        let limit = MAX_RECORD_BYTES.to_string();
+        let wanted: Vec<_> = topics
+            .iter()
+            .map(|name| {
+                let topic = NewTopic::new(name, 8, TopicReplication::Fixed(-1))
+                    .set("message.timestamp.type", "LogAppendTime");
+                if name.ends_with(".dlq") { topic.set("max.message.bytes", &limit) } else { topic }
+            })
+            .collect();
+        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
+        let mut backoff = Backoff::default();
+        loop {
+            match admin.create_topics(&wanted, &options).await {
+                Ok(results) => {
+                    for result in results {
+                        match result {
+                            Ok(name) => tracing::info!(topic = name, "made the topic {name}"),
+                            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                            Err((name, code)) => bail!("making the topic {name}: {code}"),
+                        }
+                    }
+                    return Ok(());
+                }
+                Err(error) => {
+                    if backoff.is_first() {
+                        tracing::warn!("waiting for Kafka at {}: {error}", self.brokers());
+                    }
+                    backoff.pause().await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! PostgreSQL: where it is, a pool of connections, and whether a failure is the data's or the
+//! weather's.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// How to reach PostgreSQL when a service has no address of its own.
+#[derive(Clone, Args)]
+pub struct PostgresConfig {
+    /// The database of every service that has none of its own.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// A file that holds DATABASE_URL.
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    database_url_file: Option<PathBuf>,
+    /// PostgreSQL's host, if there is no URL.
+    #[arg(long, env = "POSTGRES_HOST", value_name = "HOST")]
+    postgres_host: Option<String>,
+    /// PostgreSQL's port.
+    #[arg(long, env = "POSTGRES_PORT", value_name = "PORT", default_value_t = 5432)]
+    postgres_port: u16,
+    /// The user.
+    #[arg(long, env = "POSTGRES_USER", value_name = "NAME")]
+    postgres_user: Option<String>,
+    /// The user's password.
+    #[arg(long, env = "POSTGRES_PASSWORD", value_name = "SECRET", hide_env_values = true)]
+    postgres_password: Option<String>,
+    /// A file that holds the user's password.
+    #[arg(long, env = "POSTGRES_PASSWORD_FILE", value_name = "FILE")]
+    postgres_password_file: Option<PathBuf>,
+    /// The database.
+    #[arg(long, env = "POSTGRES_DB", value_name = "NAME")]
+    postgres_db: Option<String>,
+    /// The most connections of one service.
+    #[arg(long, env = "POSTGRES_CONNECTIONS", default_value_t = 10, value_name = "N")]
+    pub postgres_connections: u32,
+}
+
+impl std::fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresConfig").finish_non_exhaustive()
+    }
+}
+
+impl PostgresConfig {
+    /// Has anybody said where PostgreSQL is?
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.database_url.is_some() || self.database_url_file.is_some() || self.postgres_host.is_some()
+    }
+
+    /// The address: `own` if given, else `DATABASE_URL`, else the `POSTGRES_*` parts.
+    pub fn options(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<PgConnectOptions> {
+        if let Some(url) = own {
+            return url.parse().with_context(|| format!("{own_name} is not a PostgreSQL address"));
+        }
+        if let Some(file) = &self.database_url_file {
+            return read_secret(file, "DATABASE_URL_FILE")?
+                .parse()
+                .context("DATABASE_URL_FILE does not hold a PostgreSQL address");
+        }
+        if let Some(url) = &self.database_url {
+            return url.parse().context("DATABASE_URL is not a PostgreSQL address");
+        }
+        let Some(host) = &self.postgres_host else {
+            bail!("no database is given: set {own_name} (or DATABASE_URL, or POSTGRES_HOST)");
+        };
+        let mut options = PgConnectOptions::new().host(host).port(self.postgres_port);
+        if let Some(user) = &self.postgres_user {
+            options = options.username(user);
+        }
+        if let Some(file) = &self.postgres_password_file {
+            options = options.password(&read_secret(file, "POSTGRES_PASSWORD_FILE")?);
+        } else if let Some(password) = &self.postgres_password {
+            options = options.password(password);
+        }
+        if let Some(database) = &self.postgres_db {
+            options = options.database(database);
+        }
+        Ok(options)
+    }
+}
+
+fn read_secret(file: &PathBuf, name: &str) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {name} {}", file.display()))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// A pool that connects when first asked: PostgreSQL need not be there yet. A statement that runs
+/// longer than 30 s and a transaction that idles for 10 s are ended by the server.
+#[must_use]
+pub fn pool(options: PgConnectOptions, connections: u32, application: &str) -> PgPool {
+    let options = options
+        .application_name(application)
+        .options([("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "10s")]);
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(3))
+        .idle_timeout(Duration::from_secs(300))
+        .max_lifetime(Duration::from_secs(1_800))
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A value that PostgreSQL refuses (SQLSTATE classes 22, 23, 54): the same again would fail
+    /// again.
+    Data,
+    /// Connection, deadlock, disk full, read-only, time-out, unknown: to be tried again, for ever.
+    Weather,
+}
+
+/// Tells data from weather by SQLSTATE.
+#[must_use]
+pub fn fault(error: &sqlx::Error) -> Fault {
+    match error {
+        sqlx::Error::Database(database)
+            if database.code().is_some_and(|code| ["22", "23", "54"].contains(&&code[..2.min(code.len())])) =>
+        {
+            Fault::Data
+        }
+        _ => Fault::Weather,
+    }
+}

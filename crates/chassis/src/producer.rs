@@ -1,0 +1,187 @@
+//! Sending records: `acks=all`, idempotent, without a time-out. A record that was taken is sent
+//! until Kafka has it, or until it is clear that Kafka never will.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use rdkafka::{
+    ClientContext,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+};
+use tokio::sync::Notify;
+
+use crate::kafka::{KafkaConfig, MAX_RECORD_BYTES};
+
+/// A record to send.
+#[derive(Debug, Clone, Copy)]
+pub struct OutgoingRecord<'a> {
+    /// Where to.
+    pub topic: &'a str,
+    /// Decides the partition; `None` spreads over all.
+    pub key: Option<&'a [u8]>,
+    /// `None` is a null value.
+    pub value: Option<&'a [u8]>,
+    /// Names and values.
+    pub headers: &'a [(&'a str, &'a [u8])],
+}
+
+/// Why a record was not sent.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProduceError {
+    /// Larger than the client or the broker takes.
+    #[error("the record is larger than the topic takes")]
+    TooLarge,
+    /// The producer can never send again; only a new process can.
+    #[error("the producer failed for good: {0}")]
+    Fatal(String),
+    /// Anything else; trying again may help.
+    #[error("sending: {0}")]
+    Other(String),
+}
+
+impl ProduceError {
+    fn of(error: &KafkaError) -> Self {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Self::TooLarge,
+            Some(RDKafkaErrorCode::Fatal) => Self::Fatal(error.to_string()),
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
+/// What became of the records handed over with it. Clones share the count.
+#[derive(Debug, Clone, Default)]
+pub struct Deliveries(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicU64,
+    acknowledged: AtomicU64,
+    failure: Mutex<Option<ProduceError>>,
+    settled: Notify,
+}
+
+impl Deliveries {
+    /// Nothing handed over yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many records Kafka has acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.0.acknowledged.load(Ordering::Acquire)
+    }
+
+    /// Waits until everything handed over is decided; tells the first failure.
+    pub async fn settled(&self) -> Result<(), ProduceError> {
+        loop {
+            let mut settled = std::pin::pin!(self.0.settled.notified());
+            settled.as_mut().enable();
+            if self.0.open.load(Ordering::Acquire) == 0 {
+                let failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                return failure.map_or(Ok(()), Err);
+            }
+            settled.await;
+        }
+    }
+}
+
+impl Counts {
+    fn close(&self, outcome: Result<(), ProduceError>) {
+        match outcome {
+            Ok(()) => {
+                self.acknowledged.fetch_add(1, Ordering::AcqRel);
+            }
+            Err(error) => {
+                self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        }
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.settled.notify_waiters();
+        }
+    }
+}
+
+struct Reports;
+
+impl ClientContext for Reports {}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Arc<Counts>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, counts: Arc<Counts>) {
+        counts.close(result.as_ref().map(|_| ()).map_err(|(error, _)| ProduceError::of(error)));
+    }
+}
+
+/// Sends records. Clones share one connection and one queue.
+#[derive(Clone)]
+pub struct Producer(Arc<ThreadedProducer<Reports>>);
+
+impl Producer {
+    /// Connects lazily: Kafka need not be there yet.
+    pub fn new(kafka: &KafkaConfig) -> anyhow::Result<Self> {
+        let producer = kafka
+            .client()?
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", "0")
+            .set("linger.ms", "2")
+            .set("batch.size", "262144")
+            .set("compression.type", "lz4")
+            .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
+            .set("queue.buffering.max.messages", "50000")
+            .set("queue.buffering.max.kbytes", "32768")
+            .set("sticky.partitioning.linger.ms", "10")
+            .set("partitioner", "murmur2_random")
+            .create_with_context(Reports)
+            .context("configuring the Kafka producer")?;
+        Ok(Self(Arc::new(producer)))
+    }
+
+    /// Hands a record over; waits while the queue is full.
+    pub async fn enqueue(&self, record: OutgoingRecord<'_>, deliveries: &Deliveries) -> Result<(), ProduceError> {
+        loop {
+            let mut outgoing: BaseRecord<'_, [u8], [u8], _> =
+                BaseRecord::with_opaque_to(record.topic, deliveries.0.clone());
+            if let Some(key) = record.key {
+                outgoing = outgoing.key(key);
+            }
+            if let Some(value) = record.value {
+                outgoing = outgoing.payload(value);
+            }
+            if !record.headers.is_empty() {
+                let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+                outgoing = outgoing.headers(
+                    record
+                        .headers
+                        .iter()
+                        .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) })),
+                );
+            }
+            deliveries.0.open.fetch_add(1, Ordering::AcqRel);
+            let Err((error, _)) = self.0.send(outgoing) else { return Ok(()) };
+            if deliveries.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+                deliveries.0.settled.notify_waiters();
+            }
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                continue;
+            }
+            if let Some((code, text)) = self.0.client().fatal_error() {
+                return Err(ProduceError::Fatal(format!("{code}: {text}")));
+            }
+            return Err(ProduceError::of(&error));
+        }
+    }
+}

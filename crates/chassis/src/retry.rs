@@ -1,0 +1,46 @@
+//! Waiting between attempts: exponential, jittered, bounded.
+
+use std::time::Duration;
+
+/// Grows from 50 ms to 5 s; each pause is a random part, at least half, of its step.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    attempts: u32,
+}
+
+impl Backoff {
+    /// The next pause.
+    pub fn next_pause(&mut self) -> Duration {
+        let step = Duration::from_millis(50 << self.attempts.min(7)).min(Duration::from_secs(5));
+        self.attempts += 1;
+        step.mul_f64(rand::random_range(0.5..=1.0))
+    }
+
+    /// Sleeps for the next pause.
+    pub async fn pause(&mut self) {
+        tokio::time::sleep(self.next_pause()).await;
+    }
+
+    /// True before the second pause: the moment to tell of a failure once.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.attempts == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_bounded() {
+        let mut backoff = Backoff::default();
+        assert!(backoff.is_first());
+        let first = backoff.next_pause();
+        assert!(first >= Duration::from_millis(25) && first <= Duration::from_millis(50));
+        for _ in 0..100 {
+            assert!(backoff.next_pause() <= Duration::from_secs(5));
+        }
+        assert!(backoff.next_pause() >= Duration::from_millis(2_500));
+    }
+}
