@@ -41,8 +41,8 @@ pub(crate) fn read(text: &str) -> Result<Json<'_>, Broken> {
     Ok(value)
 }
 
-/// The elements of a text that is one JSON array, each as it is written.
-pub(crate) fn elements(text: &str) -> Result<Vec<&str>, Broken> {
+/// The elements of a text that is one JSON array, each as it is written; not more than `most`.
+pub(crate) fn elements(text: &str, most: usize) -> Result<Vec<&str>, Broken> {
     let mut reader = Reader { text, at: 0, depth: 0 };
     let mut elements = Vec::new();
     reader.blanks();
@@ -50,7 +50,9 @@ pub(crate) fn elements(text: &str) -> Result<Vec<&str>, Broken> {
         reader.blanks();
         let start = reader.at;
         reader.value()?;
-        elements.push(&text[start..reader.at]);
+        if elements.len() < most {
+            elements.push(&text[start..reader.at]);
+        }
         Ok(())
     })?;
     reader.end()?;
@@ -277,5 +279,144 @@ impl<'a> Reader<'a> {
             line: 1 + read.matches('\n').count(),
             column: 1 + read[line_start..].chars().count(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+    use serde::de::IgnoredAny;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Pieces of JSON, and of what is nearly JSON.
+    const PIECES: &[&str] = &[
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        "\\u",
+        "\\ud83d",
+        "\\ude00",
+        "\\u0041",
+        "\\n",
+        "\\x",
+        "0",
+        "1",
+        "-",
+        "+",
+        ".",
+        "e",
+        "E",
+        "1e5",
+        "-0",
+        "01",
+        "1.5",
+        "true",
+        "false",
+        "null",
+        "nul",
+        " ",
+        "\t",
+        "\n",
+        "\r",
+        "\u{a0}",
+        "\u{0}",
+        "\u{1f}",
+        "a",
+        "ы",
+        "\"a\"",
+        "\"a\":",
+        "{\"a\":1}",
+        "[1,2]",
+        "/",
+        "'",
+        "\u{feff}",
+    ];
+
+    fn agrees(json: &Json<'_>, value: &Value) -> bool {
+        match (json, value) {
+            (Json::Null, Value::Null) | (Json::Bool, Value::Bool(_)) => true,
+            (Json::Number(digits), Value::Number(number)) => {
+                digits.parse::<f64>().ok() == number.as_f64()
+            }
+            (Json::Text(text), Value::String(other)) => text == other,
+            (Json::Array(values), Value::Array(others)) => {
+                values.len() == others.len()
+                    && values.iter().zip(others).all(|(value, other)| agrees(value, other))
+            }
+            // Of a repeated key serde_json keeps the last value.
+            (Json::Object(entries), Value::Object(others)) => others.iter().all(|(key, other)| {
+                let found = entries.iter().rfind(|(name, _)| name.as_deref() == Some(key));
+                found.is_some_and(|(_, value)| agrees(value, other))
+            }),
+            _ => false,
+        }
+    }
+
+    /// serde_json decides what JSON is; where it can hold the value, both hold the same.
+    fn assert_reads_like_serde_json(text: &str) {
+        let json = read(text);
+        let valid = serde_json::from_str::<IgnoredAny>(text).is_ok();
+        assert_eq!(json.is_ok(), valid, "{text:?}: {json:?}");
+        if let Ok(value) = serde_json::from_str::<Value>(text) {
+            assert!(agrees(&json.unwrap(), &value), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn reads_what_serde_json_reads(pieces in vec(select(PIECES), 0..12)) {
+            assert_reads_like_serde_json(&pieces.concat());
+        }
+
+        #[test]
+        fn reads_texts_that_serde_json_reads(pieces in vec(select(PIECES), 0..8)) {
+            assert_reads_like_serde_json(&format!("\"{}\"", pieces.concat()));
+        }
+
+        #[test]
+        fn elements_are_the_parts_of_an_array(values in vec(select(&["1", "\"]\"", "[1, 2]", "{\"a\": [] }"]), 0..6)) {
+            let text = format!(" [ {} ] ", values.join(" ,\n"));
+            prop_assert_eq!(elements(&text, usize::MAX).unwrap(), values);
+        }
+    }
+
+    #[test]
+    fn says_where_the_syntax_breaks() {
+        for (text, line, column) in [
+            ("", 1, 1),
+            ("{]", 1, 2),
+            ("{\n  \"ключ\": x\n}", 2, 11),
+            ("[1,\n2,\n\n3 4]", 4, 3),
+            ("\"a\tb\"", 1, 3),
+            ("1 2", 1, 3),
+        ] {
+            assert_eq!(read(text), Err(Broken::Syntax { line, column }), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keeps_what_serde_json_refuses() {
+        assert_eq!(read("1e999"), Ok(Json::Number("1e999")));
+        assert_eq!(read(r#""\ud800""#), Ok(Json::LoneSurrogate));
+        assert_eq!(read(r#""\ud800\ud83d\ude00""#), Ok(Json::LoneSurrogate));
+        assert_eq!(read(r#""\ud83d\ude00""#), Ok(Json::Text("😀".into())));
+    }
+
+    #[test]
+    fn stops_at_its_depth() {
+        let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(read(&nested(MAX_DEPTH)).is_ok());
+        assert_eq!(read(&nested(MAX_DEPTH + 1)), Err(Broken::TooDeep));
+        // Depth is nesting, not number.
+        assert!(read(&format!("[{}[]]", "[],".repeat(1_000))).is_ok());
     }
 }

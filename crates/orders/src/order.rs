@@ -386,6 +386,10 @@ fn overflows(mut amounts: impl Iterator<Item = i64>) -> bool {
 
 /// RFC 3339 to UTC and whole microseconds, which is what PostgreSQL keeps.
 fn parse_instant(text: &str) -> Option<OffsetDateTime> {
+    // The parser takes any sign between date and time; the standard writes `T` and lets pass a space.
+    if !matches!(text.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
+        return None;
+    }
     let utc = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
     if !(0..=9999).contains(&utc.year()) {
         return None;
@@ -416,5 +420,107 @@ fn is_plausible_email(email: &str) -> bool {
             !name.is_empty() && !host.is_empty() && !name.contains(odd) && !host.contains(odd)
         }
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The canonical text of an instant.
+    fn canonical(text: &str) -> Option<String> {
+        parse_instant(text).map(|instant| instant.format(&Rfc3339).unwrap())
+    }
+
+    #[test]
+    fn instants_become_utc_in_microseconds() {
+        for (given, expected) in [
+            ("2021-11-26T06:22:19Z", "2021-11-26T06:22:19Z"),
+            ("2021-11-26t06:22:19z", "2021-11-26T06:22:19Z"),
+            ("2021-11-26 06:22:19Z", "2021-11-26T06:22:19Z"),
+            ("2021-11-26T09:22:19+03:00", "2021-11-26T06:22:19Z"),
+            ("2021-11-25T22:52:19-07:30", "2021-11-26T06:22:19Z"),
+            ("2021-11-26T06:22:19-00:00", "2021-11-26T06:22:19Z"),
+            ("2021-11-26T06:22:19.500Z", "2021-11-26T06:22:19.5Z"),
+            ("2021-11-26T06:22:19.000000Z", "2021-11-26T06:22:19Z"),
+            ("2021-11-26T06:22:19.123456789Z", "2021-11-26T06:22:19.123456Z"),
+            ("2021-11-26T06:22:19.9999999999999Z", "2021-11-26T06:22:19.999999Z"),
+            ("2024-02-29T00:00:00Z", "2024-02-29T00:00:00Z"),
+            // A leap second is cut down to the last microsecond before it.
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.999999Z"),
+            ("2017-01-01T02:59:60+03:00", "2016-12-31T23:59:59.999999Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(canonical(given).as_deref(), Some(expected), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_rfc_3339_does_not_write_is_no_instant() {
+        for text in [
+            "",
+            "2021-11-26",
+            "2021-11-26T06:22:19",
+            "2021-11-26T06:22Z",
+            "2021-11-26_06:22:19Z",
+            "2021-11-26T 06:22:19Z",
+            "2021-11-26é06:22:19Z",
+            " 2021-11-26T06:22:19Z",
+            "2021-11-26T06:22:19Z ",
+            "2021-11-26T06:22:19+03",
+            "2021-11-26T06:22:19+0300",
+            "2021-11-26T06:22:19+24:00",
+            "2021-11-26T06:22:19.Z",
+            "2021-11-26T06:22:19,5Z",
+            "2021-11-26T06:60:00Z",
+            "2021-11-26T24:00:00Z",
+            "2021-11-26T06:22:60Z",
+            "2021-00-26T06:22:19Z",
+            "2021-11-31T06:22:19Z",
+            "2023-02-29T06:22:19Z",
+            "+2021-11-26T06:22:19Z",
+            "-0001-11-26T06:22:19Z",
+            "10000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-00:01",
+            "0000-01-01T00:00:00+00:01",
+            "1637907739",
+        ] {
+            assert_eq!(canonical(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn phones_are_plausible_as_people_write_them() {
+        for phone in
+            ["+9720000000", "8 (800) 555-35-35", "12345", " 06131/12 34.5 ", "+1\u{a0}650‑253‑0000"]
+        {
+            assert!(is_plausible_phone(phone), "{phone}");
+        }
+        for phone in [
+            "",
+            "+",
+            "1234",
+            "+1234",
+            "++12345",
+            "12345+",
+            "12345x",
+            "１２３４５６",
+            "1\t2345",
+            &"1".repeat(21),
+        ] {
+            assert!(!is_plausible_phone(phone), "{phone}");
+        }
+    }
+
+    #[test]
+    fn emails_have_a_name_and_a_host() {
+        for email in ["test@gmail.com", "a@b", "имя@пример.рф", "a+b.c'd@[127.0.0.1]"] {
+            assert!(is_plausible_email(email), "{email}");
+        }
+        for email in ["", "@", "a@", "@b", "a b@c", "a@b c", "a@b@c", "a@@b", "a@b\n", "\u{a0}a@b"]
+        {
+            assert!(!is_plausible_email(email), "{email}");
+        }
     }
 }

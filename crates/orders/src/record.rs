@@ -68,7 +68,7 @@ pub(crate) fn parse_many(bytes: &[u8]) -> Result<Vec<ValidOrder>, Vec<Violation>
 }
 
 fn parse_array(text: &str) -> Result<Vec<ValidOrder>, Violations> {
-    let elements = json::elements(text)?;
+    let elements = json::elements(text, MAX_ORDERS + 1)?;
     if elements.is_empty() {
         return Err(Violations::whole(Code::NoOrders));
     }
@@ -163,5 +163,449 @@ impl FromStr for ContentHash {
         }
         let number = u128::from_str_radix(text, 16).map_err(|_| InvalidContentHash)?;
         Ok(Self(number.to_be_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::{collection::vec, prelude::*, sample::select};
+    use serde_json::{Value, json};
+    use testkit::{
+        bad_records::bad_records,
+        order_json::{SAMPLE, valid_order},
+    };
+
+    use super::*;
+    use crate::{message::Message, rejection::MAX_VIOLATIONS};
+
+    fn parse_str(text: &str) -> Result<ValidOrder, Rejection> {
+        parse(Some(text.as_bytes()))
+    }
+
+    fn sample_with(pointer: &str, value: Value) -> String {
+        let mut order = serde_json::from_str::<Value>(SAMPLE).unwrap();
+        *order.pointer_mut(pointer).unwrap() = value;
+        order.to_string()
+    }
+
+    /// What the canonical order of a valid order must hold, written without the code under test.
+    fn expected(order: &Value) -> Value {
+        let mut model = serde_json::from_str::<Value>(SAMPLE).unwrap();
+        let item = model["items"][0].clone();
+        model["items"] = vec![item; order["items"].as_array().unwrap().len()].into();
+        fill(&mut model, order);
+        model
+    }
+
+    fn fill(model: &mut Value, order: &Value) {
+        match model {
+            Value::Object(fields) => {
+                for (key, field) in fields {
+                    fill(field, &order[key.as_str()]);
+                }
+            }
+            Value::Array(items) => {
+                for (item, order) in items.iter_mut().zip(order.as_array().unwrap()) {
+                    fill(item, order);
+                }
+            }
+            field if !order.is_null() => *field = order.clone(),
+            Value::String(text) => text.clear(),
+            number => *number = json!(0),
+        }
+    }
+
+    #[test]
+    fn the_sample_is_valid_and_canonical_already() {
+        let order = parse_str(SAMPLE).unwrap();
+        let in_text =
+            [": ", ",\n", "{\n", "[\n", "\n"].iter().fold(SAMPLE.to_owned(), |text, gap| {
+                let lines = text.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
+                lines.replace(gap, gap.trim_end())
+            });
+        assert_eq!(String::from_utf8(order.json.clone()).unwrap(), in_text);
+        assert_eq!(order.hash.to_string(), "4ad0f1320ad80f946b9f74203e36281e");
+        assert_eq!(order.order.order_uid.as_str(), "b563feb7b2b84b6test");
+        assert!(order.warnings.is_empty());
+        assert_eq!(order.unknown_fields, 0);
+        assert_eq!(serde_json::from_slice::<Order>(&order.json).unwrap(), order.order);
+    }
+
+    #[test]
+    fn every_bad_record_is_rejected_with_exactly_its_violations() {
+        let records = bad_records();
+        for record in &records {
+            let rejection = parse(record.bytes.as_deref()).expect_err(record.name);
+            let found = rejection.violations.iter().map(|violation| {
+                assert!(!violation.message.is_empty());
+                (violation.pointer.clone(), violation.code.as_str())
+            });
+            assert_eq!(found.collect::<Vec<_>>(), record.violations, "{}", record.name);
+            assert_eq!(rejection.reason, record.reason, "{}", record.name);
+        }
+        let names = records.iter().map(|record| record.name).collect::<HashSet<_>>();
+        assert_eq!(names.len(), records.len());
+        assert!(records.len() >= 80, "{}", records.len());
+    }
+
+    #[test]
+    fn every_code_is_met_in_practice() {
+        let records = bad_records().into_iter();
+        let mut met = records
+            .flat_map(|record| record.violations.into_iter().map(|(_, code)| code.to_owned()))
+            .collect::<HashSet<_>>();
+        for body in ["[]".to_owned(), format!("[{}1]", "1,".repeat(MAX_ORDERS))] {
+            met.extend(parse_many(body.as_bytes()).unwrap_err().into_iter().map(|it| it.code));
+        }
+        // The only one that is not given here, but by the store.
+        met.insert(Code::RefusedByDatabase.as_str().to_owned());
+        for code in Code::ALL {
+            assert!(met.contains(code.as_str()), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_rejection_of_the_worst_record_is_small() {
+        for record in bad_records() {
+            let rejection = parse(record.bytes.as_deref()).unwrap_err();
+            let bytes = serde_json::to_vec(&rejection.violations).unwrap().len();
+            assert!(bytes < 64 * 1024, "{}: {bytes}", record.name);
+        }
+        let keys = "k".repeat(60);
+        let deep = format!("{{\"{keys}\":").repeat(100) + "1" + &"}".repeat(100);
+        let twice = format!("\"{keys}\":{deep},").repeat(150);
+        let rejection = parse_str(&format!("{{{twice}\"a\":1}}")).unwrap_err();
+        assert!(rejection.violations.len() <= MAX_VIOLATIONS + 1);
+        assert!(rejection.violations.iter().all(|violation| violation.pointer.len() < 400));
+    }
+
+    #[test]
+    fn violations_never_repeat_what_was_sent() {
+        let mut order = serde_json::from_str::<Value>(SAMPLE).unwrap();
+        fn spoil(value: &mut Value) {
+            match value {
+                Value::Object(fields) => {
+                    fields.values_mut().for_each(spoil);
+                    fields.insert("marker 73@91".to_owned(), json!(1));
+                }
+                Value::Array(items) => items.iter_mut().for_each(spoil),
+                Value::String(text) => *text = format!("marker\0\n73@91 {}", "x".repeat(10_001)),
+                number => *number = json!(-7391),
+            }
+        }
+        spoil(&mut order);
+        let spoilt = order
+            .to_string()
+            .replace("\"marker 73@91\":1", "\"marker 73@91\":1,\"marker 73@91\":1");
+        let said = format!("{:?}", parse_str(&spoilt).unwrap_err());
+        for marker in ["marker", "73", "91"] {
+            assert!(!said.contains(marker), "{said}");
+        }
+        for code in ["duplicate_key", "too_long", "negative", "implausible_email", "invalid_date"] {
+            assert!(said.contains(code), "{said}");
+        }
+    }
+
+    #[test]
+    fn limits_are_reached_and_not_passed() {
+        for (pointer, value) in [
+            ("/order_uid", json!("x".repeat(100))),
+            ("/track_number", json!("x".repeat(255))),
+            ("/customer_id", json!("x".repeat(255))),
+            ("/delivery_service", json!("x".repeat(255))),
+            ("/payment/transaction", json!("x".repeat(255))),
+            ("/entry", json!("x".repeat(10_000))),
+            ("/items/0/rid", json!("x".repeat(10_000))),
+            ("/delivery/email", json!(format!("a@{}", "b".repeat(252)))),
+            ("/payment/amount", json!(i64::MAX)),
+            ("/payment/goods_total", json!(i64::MAX - 1500)),
+            ("/payment/payment_dt", json!(0)),
+            ("/items/0/sale", json!(i64::MIN)),
+            ("/items/0/total_price", json!(i64::MAX)),
+        ] {
+            let order = parse_str(&sample_with(pointer, value.clone())).expect(pointer);
+            let json = serde_json::from_slice::<Value>(&order.json).unwrap();
+            assert_eq!(json.pointer(pointer), Some(&value));
+        }
+        let item = serde_json::from_str::<Value>(SAMPLE).unwrap()["items"][0].clone();
+        let order = parse_str(&sample_with("/items", vec![item; 1_000].into())).unwrap();
+        assert_eq!(order.order.items.len(), 1_000);
+        let padding = " ".repeat(MAX_RECORD_BYTES - SAMPLE.len());
+        assert!(parse_str(&format!("{SAMPLE}{padding}")).is_ok());
+    }
+
+    #[test]
+    fn optional_fields_may_be_absent_or_null() {
+        let absent = parse_str(
+            r#"{"order_uid":"1","track_number":"t","customer_id":"c","delivery_service":"d",
+            "date_created":"2021-11-26T06:22:19Z","delivery":{"name":"n","phone":"12345","city":"c",
+            "address":"a"},"payment":{"transaction":"t","currency":"EUR","provider":"p"},
+            "items":[{"chrt_id":0,"rid":"r","name":"n","price":0,"total_price":0}]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            String::from_utf8(absent.json.clone()).unwrap(),
+            concat!(
+                r#"{"order_uid":"1","track_number":"t","entry":"","delivery":{"name":"n","phone":"12345","#,
+                r#""zip":"","city":"c","address":"a","region":"","email":""},"payment":{"transaction":"t","#,
+                r#""request_id":"","currency":"EUR","provider":"p","amount":0,"payment_dt":0,"bank":"","#,
+                r#""delivery_cost":0,"goods_total":0,"custom_fee":0},"items":[{"chrt_id":0,"#,
+                r#""track_number":"","price":0,"rid":"r","name":"n","sale":0,"size":"","total_price":0,"#,
+                r#""nm_id":0,"brand":"","status":0}],"locale":"","internal_signature":"","customer_id":"c","#,
+                r#""delivery_service":"d","shardkey":"","sm_id":0,"date_created":"2021-11-26T06:22:19Z","#,
+                r#""oof_shard":""}"#,
+            )
+        );
+        let nulls = String::from_utf8(absent.json.clone()).unwrap();
+        let nulls = nulls.replace(":\"\"", ":null").replace("\"amount\":0", "\"amount\":null");
+        assert_eq!(parse_str(&nulls).unwrap(), absent);
+    }
+
+    #[test]
+    fn unknown_fields_are_counted_and_dropped() {
+        let plain = parse_str(SAMPLE).unwrap();
+        let extra = r#""":{"a":{"b":[1e999,"\u0000\ud800",null]}},"Order_uid":"2","price":1,"#;
+        let text = SAMPLE.replacen('{', &format!("{{{extra}"), 1);
+        let text = text.replacen("\"zip\"", "\"a/b~c\":1,\"zip\"", 1);
+        let text = text.replacen("\"chrt_id\"", "\"id\":1,\"chrt_id\"", 1);
+        let order = parse_str(&text).unwrap();
+        assert_eq!(order, ValidOrder { unknown_fields: 5, ..plain });
+    }
+
+    #[test]
+    fn minus_nothing_is_nothing() {
+        let text = SAMPLE.replace("\"custom_fee\": 0", "\"custom_fee\": -0");
+        assert_eq!(parse_str(&text), parse_str(SAMPLE));
+    }
+
+    #[test]
+    fn keys_may_be_escaped_and_in_any_order() {
+        let text = SAMPLE.replace("\"entry\"", r#""\u0065ntry""#);
+        assert_eq!(parse_str(&text), parse_str(SAMPLE));
+        let sorted = serde_json::from_str::<Value>(SAMPLE).unwrap().to_string();
+        assert_eq!(parse_str(&sorted), parse_str(SAMPLE));
+    }
+
+    #[test]
+    fn sums_that_do_not_add_up_are_warnings() {
+        let order = parse_str(&sample_with("/payment/goods_total", json!(316))).unwrap();
+        assert_eq!(order.warnings, ["goods_total_mismatch", "amount_mismatch"]);
+        let order = parse_str(&sample_with("/payment/amount", json!(0))).unwrap();
+        assert_eq!(order.warnings, ["amount_mismatch"]);
+        let order = parse_str(&sample_with("/items/0/total_price", json!(0))).unwrap();
+        assert_eq!(order.warnings, ["goods_total_mismatch"]);
+    }
+
+    #[test]
+    fn many_orders_are_taken_together_or_not_at_all() {
+        let one = parse_str(SAMPLE).unwrap();
+        assert_eq!(parse_many(SAMPLE.as_bytes()), Ok(vec![one.clone()]));
+        let three = format!(" \n[{SAMPLE},{SAMPLE} , {SAMPLE}]\n");
+        assert_eq!(parse_many(three.as_bytes()), Ok(vec![one.clone(), one.clone(), one]));
+
+        let spoilt = format!("[{SAMPLE},{{}},7,{}]", sample_with("/payment/amount", json!(-1)));
+        let found = parse_many(spoilt.as_bytes()).unwrap_err();
+        let found =
+            found.iter().map(|it| (it.pointer.as_str(), it.code.as_str())).collect::<Vec<_>>();
+        assert_eq!(found.first(), Some(&("/1/order_uid", "missing")));
+        assert_eq!(found[8..], [("/2", "not_an_object"), ("/3/payment/amount", "negative")]);
+
+        for (body, code) in [
+            ("", "empty_record"),
+            ("[", "invalid_json"),
+            ("[]", "no_orders"),
+            (&format!("[{SAMPLE}] x"), "invalid_json"),
+            ("\u{feff}[]", "invalid_json"),
+            ("7", "not_an_object"),
+            (&"[".repeat(1_000), "too_deep"),
+        ] {
+            let found = parse_many(body.as_bytes()).unwrap_err();
+            assert_eq!(
+                (found.len(), found[0].code.as_str(), found[0].pointer.as_str()),
+                (1, code, "")
+            );
+        }
+        assert_eq!(parse_many(b"[\xff]").unwrap_err()[0].code, "invalid_utf8");
+    }
+
+    #[test]
+    fn an_order_too_large_in_its_canonical_form_is_not_sent() {
+        let item = r#"{"chrt_id":1,"rid":"r","name":"n","price":1,"total_price":1}"#;
+        let items = vec![item; 1_000].join(",");
+        let order = sample_with("/items", json!("@")).replace("\"@\"", &format!("[{items}]"));
+        let long = format!("\"{}\"", "x".repeat(9_900));
+        let order = order.replacen("\"name\":\"n\"", &format!("\"name\":{long}"), 98);
+        assert!(order.len() < MAX_RECORD_BYTES);
+        assert!(parse_str(&order).unwrap().json.len() > MAX_RECORD_BYTES);
+        let found = parse_many(format!("[{order}]").as_bytes()).unwrap_err();
+        assert_eq!((found[0].pointer.as_str(), found[0].code.as_str()), ("/0", "too_large"));
+    }
+
+    #[test]
+    fn a_content_hash_reads_what_it_writes() {
+        let hash = ContentHash::from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
+        assert_eq!(hash.to_string(), "000102030405060708090a0b0c0d0eff");
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert_eq!(hash.as_bytes()[15], 255);
+        for text in ["", "0", "+00102030405060708090a0b0c0d0eff", &"0".repeat(33), &"ы".repeat(16)]
+        {
+            assert_eq!(text.parse::<ContentHash>(), Err(InvalidContentHash), "{text}");
+        }
+    }
+
+    /// Raw JSON, and nearly JSON, to put in the place of a value or behind it.
+    const RAW: &[&str] = &[
+        "null",
+        "0",
+        "-0",
+        "-1",
+        "1.5",
+        "1.0",
+        "1e3",
+        "1e999",
+        "9223372036854775808",
+        "01",
+        "true",
+        "\"\"",
+        "\" \"",
+        "\"x\"",
+        "\"usd\"",
+        r#""\u0000""#,
+        r#""\ud800""#,
+        r#""\n""#,
+        "[]",
+        "[null]",
+        "[{}]",
+        "{}",
+        r#"{"name":"x"}"#,
+        r#"{"a":{"b":1,"b":1}}"#,
+        "\"2021-11-26T06:22:60Z\"",
+        "nul",
+        r#"1,"extra":{"a":[1]}"#,
+        r#""x","entry":"y""#,
+        r#""x","\u0065ntry":"y""#,
+        r#""x","":1,"":2"#,
+    ];
+
+    /// Every value's pointer, parts before their fields.
+    fn pointers(value: &Value, pointer: &str, all: &mut Vec<String>) {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Object(fields) => fields.iter().map(|(key, it)| (key.clone(), it)).collect(),
+            Value::Array(items) => {
+                items.iter().enumerate().map(|(at, it)| (at.to_string(), it)).collect()
+            }
+            _ => Vec::new(),
+        };
+        for (key, child) in children {
+            let pointer = format!("{pointer}/{key}");
+            all.push(pointer.clone());
+            pointers(child, &pointer, all);
+        }
+    }
+
+    /// The two ways to read a record must agree, whatever it holds.
+    fn assert_ways_agree(text: &str) {
+        let slow = explain(text);
+        match (decode(text).map(Order::try_from), slow) {
+            (Ok(Ok(order)), Ok(explained)) => {
+                assert_eq!((explained.order, explained.unknown_fields), (order, 0));
+            }
+            (Ok(Err(plain)), Err(explained)) => {
+                assert_eq!(Rejection::from(plain), Rejection::from(explained));
+            }
+            (Err(NotPlain), Ok(explained)) => {
+                assert!(explained.unknown_fields > 0 || text.contains("-0"), "{text}");
+            }
+            (Err(NotPlain), Err(violations)) => assert!(!violations.is_empty()),
+            (fast, slow) => panic!("{fast:?}\n{slow:?}\n{text}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn valid_orders_come_out_field_for_field(order in valid_order()) {
+            let parsed = parse_str(&order.to_string()).unwrap();
+            let json = serde_json::from_slice::<Value>(&parsed.json).unwrap();
+            let mut expected = expected(&order);
+            expected["date_created"] = json["date_created"].clone();
+            prop_assert_eq!(&json, &expected);
+
+            let given = order["date_created"].as_str().unwrap();
+            let given = time::OffsetDateTime::parse(given, &time::format_description::well_known::Rfc3339);
+            let lost = given.unwrap() - parsed.order.date_created;
+            prop_assert!(!lost.is_negative() && lost < time::Duration::MICROSECOND);
+        }
+
+        #[test]
+        fn the_canonical_order_stays_what_it_is(order in valid_order()) {
+            let once = parse_str(&order.to_string()).unwrap();
+            let again = parse(Some(&once.json)).unwrap();
+            prop_assert_eq!(&again, &once);
+            prop_assert_eq!(serde_json::from_slice::<Order>(&once.json).unwrap(), once.order);
+        }
+
+        #[test]
+        fn both_ways_say_the_same_of_changed_orders(
+            order in valid_order(),
+            edits in vec((any::<prop::sample::Index>(), select(RAW)), 0..4),
+        ) {
+            let mut all = Vec::new();
+            pointers(&order, "", &mut all);
+            let mut changed = order;
+            for (number, (pointer, _)) in edits.iter().enumerate() {
+                if let Some(value) = changed.pointer_mut(pointer.get::<String>(&all)) {
+                    *value = json!(format!("edit {number}"));
+                }
+            }
+            let text = edits.iter().enumerate().fold(changed.to_string(), |text, (number, (_, raw))| {
+                text.replace(&format!("\"edit {number}\""), raw)
+            });
+            assert_ways_agree(&text);
+        }
+
+        #[test]
+        fn both_ways_say_the_same_of_damaged_orders(
+            damage in vec((any::<prop::sample::Index>(), 0_usize..4, select(&["", "\"", "{", "}", "[", "]", ",", ":", "\\", "0", "-", "e", "null", "ы"])), 1..4),
+        ) {
+            let mut text = SAMPLE.to_owned();
+            for (at, length, raw) in damage {
+                let start = text.floor_char_boundary(at.index(text.len()));
+                let end = text.ceil_char_boundary((start + length).min(text.len()));
+                text.replace_range(start..end, raw);
+            }
+            assert_ways_agree(&text);
+        }
+
+        #[test]
+        fn any_bytes_are_parsed_or_rejected(bytes in vec(any::<u8>(), 0..200)) {
+            if let Err(rejection) = parse(Some(&bytes)) {
+                prop_assert!(!rejection.violations.is_empty());
+            }
+            let _ = parse_many(&bytes);
+        }
+
+        #[test]
+        fn keys_left_out_are_found_by_both_ways(order in valid_order(), gone in vec(any::<prop::sample::Index>(), 1..4)) {
+            let mut all = Vec::new();
+            pointers(&order, "", &mut all);
+            let mut changed = order;
+            for gone in gone {
+                let (parent, key) = gone.get(&all).rsplit_once('/').unwrap();
+                if let Some(parent) = changed.pointer_mut(parent).and_then(Value::as_object_mut) {
+                    parent.remove(key);
+                }
+            }
+            assert_ways_agree(&changed.to_string());
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_not_plain_is_read_as_plain() {
+        // What serde's derive alone would take.
+        assert!(decode(r#"["b563feb7b2b84b6test"]"#).is_err());
+        assert!(decode(r#"{"delivery":["Test Testov"]}"#).is_err());
+        assert_eq!(decode("{}").unwrap(), Message::default());
     }
 }

@@ -210,3 +210,73 @@ impl From<Violations> for Rejection {
         Self { reason, violations: violations.into_vec() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::{AMOUNT_MISMATCH, GOODS_TOTAL_MISMATCH};
+
+    const DOCUMENT: &str = include_str!("../../../docs/validation.md");
+
+    /// The rows of the table under a heading, as cells.
+    fn table(heading: &str) -> Vec<Vec<&'static str>> {
+        let section = DOCUMENT.split("\n## ").find(|section| section.starts_with(heading));
+        let rows = section.unwrap().lines().filter(|line| line.starts_with("| `"));
+        rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+    }
+
+    #[test]
+    fn document_lists_every_code_with_its_sentence_and_no_other() {
+        let code = |code: &Code| vec![format!("`{}`", code.as_str()), code.sentence().to_owned()];
+        assert_eq!(table("Codes"), Code::ALL.iter().map(code).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn document_lists_every_warning_and_no_other() {
+        let named = table("Warnings").into_iter().map(|row| row[0]).collect::<Vec<_>>();
+        assert_eq!(named, [GOODS_TOTAL_MISMATCH, AMOUNT_MISMATCH].map(|code| format!("`{code}`")));
+    }
+
+    #[test]
+    fn document_lists_every_field_of_the_model_and_no_other() {
+        let sample = serde_json::from_str::<serde_json::Value>(testkit::order_json::SAMPLE);
+        let mut fields = Vec::new();
+        for (key, value) in sample.unwrap().as_object().unwrap() {
+            fields.push(format!("`/{key}`"));
+            let part = value.as_object().map(|part| (String::new(), part));
+            let item = value.get(0).and_then(|item| item.as_object());
+            if let Some((index, part)) = part.or(item.map(|item| ("/0".to_owned(), item))) {
+                fields.extend(part.keys().map(|name| format!("`/{key}{index}/{name}`")));
+            }
+        }
+        let mut named = table("Fields").into_iter().map(|row| row[0]).collect::<Vec<_>>();
+        fields.sort_unstable();
+        named.sort_unstable();
+        assert_eq!(named, fields);
+    }
+
+    #[test]
+    fn codes_are_told_apart_by_their_words() {
+        let words = Code::ALL.iter().map(|code| code.as_str());
+        assert_eq!(words.collect::<std::collections::HashSet<_>>().len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn violations_beyond_the_bound_are_counted() {
+        let mut violations = Violations::default();
+        for index in 0..MAX_VIOLATIONS + 7 {
+            violations.push(Code::Missing, Place::Item(index));
+        }
+        let mut all = Violations::whole(Code::Blank);
+        all.append(3, violations);
+        let rejection = Rejection::from(all);
+        assert_eq!(rejection.reason, "blank");
+        assert_eq!(rejection.violations.len(), MAX_VIOLATIONS + 1);
+        assert_eq!(rejection.violations[1].pointer, "/3/items/0");
+        let last = rejection.violations.last().unwrap();
+        assert_eq!(
+            (last.code.as_str(), last.message.as_str()),
+            ("more", "8 more rules are broken")
+        );
+    }
+}
