@@ -383,7 +383,9 @@ mod tests {
         }
 
         #[test]
-        fn elements_are_the_parts_of_an_array(values in vec(select(&["1", "\"]\"", "[1, 2]", "{\"a\": [] }"]), 0..6)) {
+        fn elements_are_the_parts_of_an_array(
+            values in vec(select(&["1", "\"]\"", "[1, 2]", "{\"a\": [] }"]), 0..6),
+        ) {
             let text = format!(" [ {} ] ", values.join(" ,\n"));
             prop_assert_eq!(elements(&text, usize::MAX).unwrap(), values);
         }

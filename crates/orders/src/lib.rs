@@ -8,3 +8,4 @@ mod message;
 mod order;
 mod record;
 mod rejection;
+mod rules;

@@ -170,12 +170,17 @@ impl FromStr for ContentHash {
 mod tests {
     use std::collections::HashSet;
 
-    use proptest::{collection::vec, prelude::*, sample::select};
+    use proptest::{
+        collection::vec,
+        prelude::*,
+        sample::{Index, select},
+    };
     use serde_json::{Value, json};
     use testkit::{
         bad_records::bad_records,
         order_json::{SAMPLE, valid_order},
     };
+    use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
     use super::*;
     use crate::{message::Message, rejection::MAX_VIOLATIONS};
@@ -220,12 +225,9 @@ mod tests {
     #[test]
     fn the_sample_is_valid_and_canonical_already() {
         let order = parse_str(SAMPLE).unwrap();
-        let in_text =
-            [": ", ",\n", "{\n", "[\n", "\n"].iter().fold(SAMPLE.to_owned(), |text, gap| {
-                let lines = text.lines().map(str::trim_start).collect::<Vec<_>>().join("\n");
-                lines.replace(gap, gap.trim_end())
-            });
-        assert_eq!(String::from_utf8(order.json.clone()).unwrap(), in_text);
+        let one_line = SAMPLE.lines().map(str::trim_start).collect::<String>();
+        let compact = one_line.replace("\": ", "\":");
+        assert_eq!(String::from_utf8(order.json.clone()).unwrap(), compact);
         assert_eq!(order.hash.to_string(), "4ad0f1320ad80f946b9f74203e36281e");
         assert_eq!(order.order.order_uid.as_str(), "b563feb7b2b84b6test");
         assert!(order.warnings.is_empty());
@@ -348,13 +350,15 @@ mod tests {
         assert_eq!(
             String::from_utf8(absent.json.clone()).unwrap(),
             concat!(
-                r#"{"order_uid":"1","track_number":"t","entry":"","delivery":{"name":"n","phone":"12345","#,
-                r#""zip":"","city":"c","address":"a","region":"","email":""},"payment":{"transaction":"t","#,
-                r#""request_id":"","currency":"EUR","provider":"p","amount":0,"payment_dt":0,"bank":"","#,
+                r#"{"order_uid":"1","track_number":"t","entry":"","#,
+                r#""delivery":{"name":"n","phone":"12345","zip":"","city":"c","address":"a","#,
+                r#""region":"","email":""},"payment":{"transaction":"t","request_id":"","#,
+                r#""currency":"EUR","provider":"p","amount":0,"payment_dt":0,"bank":"","#,
                 r#""delivery_cost":0,"goods_total":0,"custom_fee":0},"items":[{"chrt_id":0,"#,
-                r#""track_number":"","price":0,"rid":"r","name":"n","sale":0,"size":"","total_price":0,"#,
-                r#""nm_id":0,"brand":"","status":0}],"locale":"","internal_signature":"","customer_id":"c","#,
-                r#""delivery_service":"d","shardkey":"","sm_id":0,"date_created":"2021-11-26T06:22:19Z","#,
+                r#""track_number":"","price":0,"rid":"r","name":"n","sale":0,"size":"","#,
+                r#""total_price":0,"nm_id":0,"brand":"","status":0}],"locale":"","#,
+                r#""internal_signature":"","customer_id":"c","delivery_service":"d","#,
+                r#""shardkey":"","sm_id":0,"date_created":"2021-11-26T06:22:19Z","#,
                 r#""oof_shard":""}"#,
             )
         );
@@ -489,6 +493,10 @@ mod tests {
         r#""x","":1,"":2"#,
     ];
 
+    /// What damages JSON.
+    const SPLINTERS: &[&str] =
+        &["", "\"", "{", "}", "[", "]", ",", ":", "\\", "0", "-", "e", "null", "ы"];
+
     /// Every value's pointer, parts before their fields.
     fn pointers(value: &Value, pointer: &str, all: &mut Vec<String>) {
         let children: Vec<(String, &Value)> = match value {
@@ -533,9 +541,8 @@ mod tests {
             prop_assert_eq!(&json, &expected);
 
             let given = order["date_created"].as_str().unwrap();
-            let given = time::OffsetDateTime::parse(given, &time::format_description::well_known::Rfc3339);
-            let lost = given.unwrap() - parsed.order.date_created;
-            prop_assert!(!lost.is_negative() && lost < time::Duration::MICROSECOND);
+            let lost = OffsetDateTime::parse(given, &Rfc3339).unwrap() - parsed.order.date_created;
+            prop_assert!(!lost.is_negative() && lost < Duration::MICROSECOND);
         }
 
         #[test]
@@ -549,7 +556,7 @@ mod tests {
         #[test]
         fn both_ways_say_the_same_of_changed_orders(
             order in valid_order(),
-            edits in vec((any::<prop::sample::Index>(), select(RAW)), 0..4),
+            edits in vec((any::<Index>(), select(RAW)), 0..4),
         ) {
             let mut all = Vec::new();
             pointers(&order, "", &mut all);
@@ -559,15 +566,16 @@ mod tests {
                     *value = json!(format!("edit {number}"));
                 }
             }
-            let text = edits.iter().enumerate().fold(changed.to_string(), |text, (number, (_, raw))| {
-                text.replace(&format!("\"edit {number}\""), raw)
-            });
+            let mut text = changed.to_string();
+            for (number, (_, raw)) in edits.iter().enumerate() {
+                text = text.replace(&format!("\"edit {number}\""), raw);
+            }
             assert_ways_agree(&text);
         }
 
         #[test]
         fn both_ways_say_the_same_of_damaged_orders(
-            damage in vec((any::<prop::sample::Index>(), 0_usize..4, select(&["", "\"", "{", "}", "[", "]", ",", ":", "\\", "0", "-", "e", "null", "ы"])), 1..4),
+            damage in vec((any::<Index>(), 0_usize..4, select(SPLINTERS)), 1..4),
         ) {
             let mut text = SAMPLE.to_owned();
             for (at, length, raw) in damage {
@@ -587,7 +595,10 @@ mod tests {
         }
 
         #[test]
-        fn keys_left_out_are_found_by_both_ways(order in valid_order(), gone in vec(any::<prop::sample::Index>(), 1..4)) {
+        fn keys_left_out_are_found_by_both_ways(
+            order in valid_order(),
+            gone in vec(any::<Index>(), 1..4),
+        ) {
             let mut all = Vec::new();
             pointers(&order, "", &mut all);
             let mut changed = order;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A hostile record can break hundreds of thousands of rules; this many are named, the rest counted.
+/// A hostile record can break rules 100,000 times; so many are named, the others counted.
 pub(crate) const MAX_VIOLATIONS: usize = 100;
 
 /// One rule that a record broke.
@@ -40,6 +40,7 @@ macro_rules! codes {
 
         impl Code {
             /// Every code, in the order of `docs/validation.md`.
+            #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The code on the wire.
@@ -82,7 +83,7 @@ codes! {
     UnknownCurrency "unknown_currency" "must be an ISO 4217 currency code in capitals"
     InvalidDate "invalid_date" "must be a date and time by RFC 3339 with its offset from UTC"
     ImplausibleEmail "implausible_email" "must be an e-mail address: one @ between two parts without spaces"
-    ImplausiblePhone "implausible_phone" "must be a phone number: 5 to 20 digits, with + before and spaces, dashes, dots, slashes and parentheses between them, if any"
+    ImplausiblePhone "implausible_phone" "must be a phone number: 5 to 20 digits, perhaps with + before them"
     NoItems "no_items" "an order has at least one item"
     TooManyItems "too_many_items" "an order has at most 1000 items"
     SumOverflow "sum_overflow" "the sum of the amounts must fit 64 bits"
