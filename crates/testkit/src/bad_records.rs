@@ -368,6 +368,14 @@ fn many_faults() -> Vec<BadRecord> {
             ],
         ),
         bad(
+            "two amounts as negative as can be",
+            edited(&[
+                ("/payment/goods_total", "-9223372036854775808"),
+                ("/payment/custom_fee", "-9223372036854775808"),
+            ]),
+            &[("/payment/goods_total", "negative"), ("/payment/custom_fee", "negative")],
+        ),
+        bad(
             "faults in every part",
             edited(&[
                 ("/order_uid", "\" \""),
