@@ -1,12 +1,17 @@
 //! The order: a value that cannot be wrong.
 //!
 //! Pure: `message → order`. What arrives is a [`Message`](crate::message::Message); an [`Order`] is
-//! made from it by `TryFrom`, which checks every rule of `docs/validation.md` and names all
-//! violations at once. Nothing downstream checks again.
+//! made from it by `TryFrom`, which stands in [`rules`](crate::rules). Nothing downstream checks
+//! again.
 
 use events::OrderUid;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+
+/// The warning for an order whose `goods_total` is not the sum of its items' `total_price`.
+pub(crate) const GOODS_TOTAL_MISMATCH: &str = "goods_total_mismatch";
+/// The warning for an order whose `amount` is not goods, delivery and fee together.
+pub(crate) const AMOUNT_MISMATCH: &str = "amount_mismatch";
 
 /// A valid order. Serialised, it is the *canonical order*: all keys of the model in the model's
 /// order, absent optional ones as `""` or 0, instants in UTC.
@@ -76,4 +81,30 @@ pub struct Item {
     pub(crate) nm_id: i64,
     pub(crate) brand: String,
     pub(crate) status: i64,
+}
+
+impl Order {
+    /// The canonical order: what is hashed, stored, served and compared.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        let mut json = Vec::with_capacity(1024);
+        serde_json::to_writer(&mut json, self).expect(
+            "an order holds only text, whole numbers and an instant of the years 0 to 9999",
+        );
+        json
+    }
+
+    /// What is odd about the order without making it invalid: real producers send such sums.
+    pub(crate) fn warnings(&self) -> Vec<&'static str> {
+        let payment = &self.payment;
+        let goods = self.items.iter().map(|item| item.total_price).sum::<i64>();
+        let total = payment.goods_total + payment.delivery_cost + payment.custom_fee;
+        let mut warnings = Vec::new();
+        if payment.goods_total != goods {
+            warnings.push(GOODS_TOTAL_MISMATCH);
+        }
+        if payment.amount != total {
+            warnings.push(AMOUNT_MISMATCH);
+        }
+        warnings
+    }
 }

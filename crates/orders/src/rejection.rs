@@ -1,6 +1,15 @@
 //! A rejection: what a bad record becomes. A value that travels with its batch, never an error.
+//!
+//! Here are also the words for it: the [`Code`] of every rule, the [`Place`] where it was broken,
+//! and [`Violations`], the bounded list that the rules write to. `docs/validation.md` lists the
+//! same codes for people; a test holds the two together.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+/// A hostile record can break rules 100,000 times; so many are named, the others counted.
+pub(crate) const MAX_VIOLATIONS: usize = 100;
 
 /// One rule that a record broke.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,8 +25,259 @@ pub struct Violation {
 /// Why a record was not stored as an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// The stable reason code, listed in `docs/validation.md`.
+    /// The code of the first violation: what an operator filters by.
     pub reason: &'static str,
     /// Everything that is wrong with the record, at least one.
     pub violations: Vec<Violation>,
+}
+
+/// Declares [`Code`] once, so that its word and its sentence cannot drift apart.
+macro_rules! codes {
+    ($($name:ident $word:literal $sentence:literal)*) => {
+        /// Which rule was broken. The words are a contract: new ones may come, none may change.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Code { $(#[doc = $sentence] $name,)* }
+
+        impl Code {
+            /// Every code, in the order of `docs/validation.md`.
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code on the wire.
+            pub(crate) fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+
+            /// The rule in words, unless the place of its use has more exact ones.
+            pub(crate) fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // The record as a whole cannot be read. Such a violation stands alone.
+    NullRecord "null_record" "the record has no value"
+    EmptyRecord "empty_record" "the record's value is empty"
+    TooLarge "too_large" "the order must be at most 1048576 bytes long"
+    InvalidUtf8 "invalid_utf8" "the record must be UTF-8"
+    InvalidJson "invalid_json" "the record must be one JSON value"
+    TooDeep "too_deep" "arrays and objects must not be nested deeper than 128 levels"
+    NotAnObject "not_an_object" "the order must be a JSON object"
+
+    // It can be read, but one of its values cannot be understood.
+    DuplicateKey "duplicate_key" "a key must not be repeated within an object"
+    LoneSurrogate "lone_surrogate" "text must not hold half of a surrogate pair"
+    WrongType "wrong_type" "the value must be of the JSON type that the model has here"
+    NotAnInteger "not_an_integer" "a number must be whole and written without fraction and exponent"
+    OutOfRange "out_of_range" "a number must fit 64 bits"
+
+    // It is understood, but breaks a rule of the order.
+    Missing "missing" "this field is required"
+    Blank "blank" "must not be blank"
+    TooLong "too_long" "text must not be longer than its limit"
+    NulCharacter "nul_character" "text must not hold the character U+0000"
+    ControlCharacter "control_character" "must not hold control characters"
+    Negative "negative" "must not be negative"
+    UnknownCurrency "unknown_currency" "must be an ISO 4217 currency code in capitals"
+    InvalidDate "invalid_date" "must be a date and time by RFC 3339 with its offset from UTC"
+    ImplausibleEmail "implausible_email" "must be an e-mail address: one @ between two parts without spaces"
+    ImplausiblePhone "implausible_phone" "must be a phone number: 5 to 20 digits, perhaps with + before them"
+    NoItems "no_items" "an order has at least one item"
+    TooManyItems "too_many_items" "an order has at most 1000 items"
+    SumOverflow "sum_overflow" "the sum of the amounts must fit 64 bits"
+
+    // Around the order.
+    NoOrders "no_orders" "at least one order must be sent"
+    TooManyOrders "too_many_orders" "at most 1000 orders may be sent at once"
+    RefusedByDatabase "refused_by_database" "the database refused this order's data"
+    More "more" "more rules are broken than are named here"
+}
+
+/// A part of the model.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part {
+    Order,
+    Delivery,
+    Payment,
+    Item(usize),
+}
+
+/// A place in the model; displayed as its JSON pointer. The model's keys need no escaping.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// The whole record.
+    Record,
+    /// A field of a part.
+    Field(Part, &'static str),
+    /// An item as a whole.
+    Item(usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Record => Ok(()),
+            Self::Field(Part::Order, key) => write!(f, "/{key}"),
+            Self::Field(Part::Delivery, key) => write!(f, "/delivery/{key}"),
+            Self::Field(Part::Payment, key) => write!(f, "/payment/{key}"),
+            Self::Field(Part::Item(index), key) => write!(f, "/items/{index}/{key}"),
+            Self::Item(index) => write!(f, "/items/{index}"),
+        }
+    }
+}
+
+/// The violations of one record, in the order in which they were found; bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Violations {
+    first: Option<Code>,
+    kept: Vec<Violation>,
+    more: usize,
+}
+
+impl Violations {
+    /// The one rule that the record broke as a whole.
+    pub(crate) fn whole(code: Code) -> Self {
+        Self::whole_because(code, code.sentence())
+    }
+
+    /// The same in words of its own.
+    pub(crate) fn whole_because(code: Code, message: impl fmt::Display) -> Self {
+        let mut violations = Self::default();
+        violations.push_because(code, Place::Record, message);
+        violations
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Notes a broken rule in the words of its code.
+    pub(crate) fn push(&mut self, code: Code, place: impl fmt::Display) {
+        self.push_because(code, place, code.sentence());
+    }
+
+    /// Notes a broken rule in words of its own.
+    pub(crate) fn push_because(
+        &mut self,
+        code: Code,
+        place: impl fmt::Display,
+        message: impl fmt::Display,
+    ) {
+        self.first.get_or_insert(code);
+        if self.kept.len() == MAX_VIOLATIONS {
+            self.more += 1;
+            return;
+        }
+        self.kept.push(Violation {
+            pointer: place.to_string(),
+            code: code.as_str().to_owned(),
+            message: message.to_string(),
+        });
+    }
+
+    /// Takes over the violations of the element `index` of an array of orders.
+    pub(crate) fn append(&mut self, index: usize, others: Self) {
+        self.first = self.first.or(others.first);
+        self.more += others.more;
+        for violation in others.kept {
+            if self.kept.len() == MAX_VIOLATIONS {
+                self.more += 1;
+            } else {
+                let pointer = format!("/{index}{}", violation.pointer);
+                self.kept.push(Violation { pointer, ..violation });
+            }
+        }
+    }
+
+    /// The list as it is shown: the named ones, then how many more there are.
+    pub(crate) fn into_vec(mut self) -> Vec<Violation> {
+        if self.more > 0 {
+            self.kept.push(Violation {
+                pointer: String::new(),
+                code: Code::More.as_str().to_owned(),
+                message: format!("{} more rules are broken", self.more),
+            });
+        }
+        self.kept
+    }
+}
+
+impl From<Violations> for Rejection {
+    /// There must be one: whoever rejects has found a reason.
+    fn from(violations: Violations) -> Self {
+        let reason = violations.first.unwrap_or(Code::More).as_str();
+        Self { reason, violations: violations.into_vec() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::{AMOUNT_MISMATCH, GOODS_TOTAL_MISMATCH};
+
+    const DOCUMENT: &str = include_str!("../../../docs/validation.md");
+
+    /// The rows of the table under a heading, as cells.
+    fn table(heading: &str) -> Vec<Vec<&'static str>> {
+        let section = DOCUMENT.split("\n## ").find(|section| section.starts_with(heading));
+        let rows = section.unwrap().lines().filter(|line| line.starts_with("| `"));
+        rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+    }
+
+    #[test]
+    fn document_lists_every_code_with_its_sentence_and_no_other() {
+        let code = |code: &Code| vec![format!("`{}`", code.as_str()), code.sentence().to_owned()];
+        assert_eq!(table("Codes"), Code::ALL.iter().map(code).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn document_lists_every_warning_and_no_other() {
+        let named = table("Warnings").into_iter().map(|row| row[0]).collect::<Vec<_>>();
+        assert_eq!(named, [GOODS_TOTAL_MISMATCH, AMOUNT_MISMATCH].map(|code| format!("`{code}`")));
+    }
+
+    #[test]
+    fn document_lists_every_field_of_the_model_and_no_other() {
+        let sample = serde_json::from_str::<serde_json::Value>(testkit::order_json::SAMPLE);
+        let mut fields = Vec::new();
+        for (key, value) in sample.unwrap().as_object().unwrap() {
+            fields.push(format!("`/{key}`"));
+            let part = value.as_object().map(|part| (String::new(), part));
+            let item = value.get(0).and_then(|item| item.as_object());
+            if let Some((index, part)) = part.or(item.map(|item| ("/0".to_owned(), item))) {
+                fields.extend(part.keys().map(|name| format!("`/{key}{index}/{name}`")));
+            }
+        }
+        let mut named = table("Fields").into_iter().map(|row| row[0]).collect::<Vec<_>>();
+        fields.sort_unstable();
+        named.sort_unstable();
+        assert_eq!(named, fields);
+    }
+
+    #[test]
+    fn codes_are_told_apart_by_their_words() {
+        let words = Code::ALL.iter().map(|code| code.as_str());
+        assert_eq!(words.collect::<std::collections::HashSet<_>>().len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn violations_beyond_the_bound_are_counted() {
+        let mut violations = Violations::default();
+        for index in 0..MAX_VIOLATIONS + 7 {
+            violations.push(Code::Missing, Place::Item(index));
+        }
+        let mut all = Violations::whole(Code::Blank);
+        all.append(3, violations);
+        let rejection = Rejection::from(all);
+        assert_eq!(rejection.reason, "blank");
+        assert_eq!(rejection.violations.len(), MAX_VIOLATIONS + 1);
+        assert_eq!(rejection.violations[1].pointer, "/3/items/0");
+        let last = rejection.violations.last().unwrap();
+        assert_eq!(
+            (last.code.as_str(), last.message.as_str()),
+            ("more", "8 more rules are broken")
+        );
+    }
 }

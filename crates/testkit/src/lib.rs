@@ -1,1 +1,4 @@
-//! placeholder
+//! For tests only.
+
+pub mod bad_records;
+pub mod order_json;

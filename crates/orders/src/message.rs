@@ -1,0 +1,183 @@
+//! The message: an order as it stands on the wire, decoded and not yet believed.
+//!
+//! Pure: `record → message`. The structs mirror the model's JSON and borrow from the record. This
+//! is the fast path: it takes only what a well-behaved producer sends, and answers anything else
+//! (a wrong type, a repeated key, an unknown one, broken syntax) with a bare [`NotPlain`]; what
+//! exactly is the matter is then told by [`explain`](crate::explain). It checks no rule.
+
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+};
+
+/// The most items of an order. It is kept here, too, so that a record of half a million `{}` is
+/// given up early instead of becoming a hundred megabytes of empty items.
+pub(crate) const MAX_ITEMS: usize = 1_000;
+
+/// A value of the wire.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) enum Field<T> {
+    /// No such key, or `null`.
+    #[default]
+    Absent,
+    /// It was there, and the explaining pass has already said what is wrong with it.
+    Unreadable,
+    Given(T),
+}
+
+/// Text, borrowed from the record unless it holds escapes.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+
+/// The record is not a plain order: worth a second look.
+#[derive(Debug)]
+pub(crate) struct NotPlain;
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Message<'a> {
+    #[serde(borrow)]
+    pub(crate) order_uid: Field<Text<'a>>,
+    pub(crate) track_number: Field<Text<'a>>,
+    pub(crate) entry: Field<Text<'a>>,
+    pub(crate) delivery: Field<Object<DeliveryMessage<'a>>>,
+    pub(crate) payment: Field<Object<PaymentMessage<'a>>>,
+    pub(crate) items: Field<Items<'a>>,
+    pub(crate) locale: Field<Text<'a>>,
+    pub(crate) internal_signature: Field<Text<'a>>,
+    pub(crate) customer_id: Field<Text<'a>>,
+    pub(crate) delivery_service: Field<Text<'a>>,
+    pub(crate) shardkey: Field<Text<'a>>,
+    pub(crate) sm_id: Field<i64>,
+    pub(crate) date_created: Field<Text<'a>>,
+    pub(crate) oof_shard: Field<Text<'a>>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DeliveryMessage<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Field<Text<'a>>,
+    pub(crate) phone: Field<Text<'a>>,
+    pub(crate) zip: Field<Text<'a>>,
+    pub(crate) city: Field<Text<'a>>,
+    pub(crate) address: Field<Text<'a>>,
+    pub(crate) region: Field<Text<'a>>,
+    pub(crate) email: Field<Text<'a>>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PaymentMessage<'a> {
+    #[serde(borrow)]
+    pub(crate) transaction: Field<Text<'a>>,
+    pub(crate) request_id: Field<Text<'a>>,
+    pub(crate) currency: Field<Text<'a>>,
+    pub(crate) provider: Field<Text<'a>>,
+    pub(crate) amount: Field<i64>,
+    pub(crate) payment_dt: Field<i64>,
+    pub(crate) bank: Field<Text<'a>>,
+    pub(crate) delivery_cost: Field<i64>,
+    pub(crate) goods_total: Field<i64>,
+    pub(crate) custom_fee: Field<i64>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ItemMessage<'a> {
+    pub(crate) chrt_id: Field<i64>,
+    #[serde(borrow)]
+    pub(crate) track_number: Field<Text<'a>>,
+    pub(crate) price: Field<i64>,
+    pub(crate) rid: Field<Text<'a>>,
+    pub(crate) name: Field<Text<'a>>,
+    pub(crate) sale: Field<i64>,
+    pub(crate) size: Field<Text<'a>>,
+    pub(crate) total_price: Field<i64>,
+    pub(crate) nm_id: Field<i64>,
+    pub(crate) brand: Field<Text<'a>>,
+    pub(crate) status: Field<i64>,
+}
+
+/// The items, at most [`MAX_ITEMS`].
+#[derive(Debug, PartialEq)]
+pub(crate) struct Items<'a>(pub(crate) Vec<Field<Object<ItemMessage<'a>>>>);
+
+/// A struct that is read from a JSON object only: serde's derive alone would take an array of the
+/// fields' values as well.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+/// Decodes a plain order.
+pub(crate) fn decode(text: &str) -> Result<Message<'_>, NotPlain> {
+    match serde_json::from_str(text) {
+        Ok(Object(message)) => Ok(message),
+        Err(_) => Err(NotPlain),
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Absent, Self::Given))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemsVisitor;
+        impl<'de> Visitor<'de> for ItemsVisitor {
+            type Value = Items<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("at most 1000 items")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Items<'de>, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = array.next_element()? {
+                    if items.len() == MAX_ITEMS {
+                        return Err(de::Error::invalid_length(MAX_ITEMS + 1, &self));
+                    }
+                    items.push(item);
+                }
+                Ok(Items(items))
+            }
+        }
+        deserializer.deserialize_seq(ItemsVisitor)
+    }
+}

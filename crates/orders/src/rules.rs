@@ -1,0 +1,426 @@
+//! The rules: what makes an order of a message.
+//!
+//! Pure: `message → order`. All rules of `docs/validation.md` about fields stand here, once, for
+//! both ways to read a record. They find every violation, not only the first.
+
+use events::{InvalidOrderUid, MAX_UID_BYTES, OrderUid};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+use crate::{
+    currency::is_currency,
+    message::{
+        DeliveryMessage, Field, ItemMessage, Items, MAX_ITEMS, Message, Object, PaymentMessage,
+        Text,
+    },
+    order::{Delivery, Item, Order, Payment},
+    rejection::{Code, Part, Place, Violations},
+};
+
+/// Text that is indexed: longer values do not fit PostgreSQL's index pages.
+const INDEXED: usize = 255;
+/// Any other text.
+const ANY: usize = 10_000;
+/// An e-mail address, by RFC 5321.
+const EMAIL: usize = 254;
+
+impl TryFrom<Message<'_>> for Order {
+    type Error = Violations;
+
+    fn try_from(message: Message<'_>) -> Result<Self, Violations> {
+        let mut violations = Violations::default();
+        Self::check(message, &mut violations).ok_or(violations)
+    }
+}
+
+impl Order {
+    /// Checks every rule. Gives an order if, and only if, `violations` is empty afterwards.
+    pub(crate) fn check(message: Message<'_>, violations: &mut Violations) -> Option<Self> {
+        let mut rules = Rules { part: Part::Order, violations: &mut *violations };
+        let order_uid = rules.order_uid(message.order_uid);
+        let track_number = rules.required("track_number", message.track_number, INDEXED);
+        let entry = rules.optional("entry", message.entry, ANY);
+        let delivery = rules.delivery(message.delivery);
+        let payment = rules.payment(message.payment);
+        let items = rules.items(message.items);
+        let locale = rules.optional("locale", message.locale, ANY);
+        let internal_signature =
+            rules.optional("internal_signature", message.internal_signature, ANY);
+        let customer_id = rules.required("customer_id", message.customer_id, INDEXED);
+        let delivery_service =
+            rules.required("delivery_service", message.delivery_service, INDEXED);
+        let shardkey = rules.optional("shardkey", message.shardkey, ANY);
+        let sm_id = rules.number(message.sm_id);
+        let date_created = rules.instant("date_created", message.date_created);
+        let oof_shard = rules.optional("oof_shard", message.oof_shard, ANY);
+        if !violations.is_empty() {
+            return None;
+        }
+        Some(Self {
+            order_uid: order_uid?,
+            track_number,
+            entry,
+            delivery: delivery?,
+            payment: payment?,
+            items,
+            locale,
+            internal_signature,
+            customer_id,
+            delivery_service,
+            shardkey,
+            sm_id,
+            date_created: date_created?,
+            oof_shard,
+        })
+    }
+}
+
+/// The rules for the fields of one part. Each takes a field as it came and gives the value for the
+/// order; after a violation it gives a stand-in, so that the checks go on and find the rest.
+struct Rules<'v> {
+    part: Part,
+    violations: &'v mut Violations,
+}
+
+impl Rules<'_> {
+    fn within(&mut self, part: Part) -> Rules<'_> {
+        Rules { part, violations: self.violations }
+    }
+
+    fn push(&mut self, code: Code, key: &'static str) {
+        self.violations.push(code, Place::Field(self.part, key));
+    }
+
+    /// The value of a field that must be there.
+    fn given<T>(&mut self, key: &'static str, field: Field<T>) -> Option<T> {
+        match field {
+            Field::Given(value) => Some(value),
+            Field::Unreadable => None,
+            Field::Absent => {
+                self.push(Code::Missing, key);
+                None
+            }
+        }
+    }
+
+    fn order_uid(&mut self, field: Field<Text<'_>>) -> Option<OrderUid> {
+        let text = self.given("order_uid", field)?.0;
+        match text.parse() {
+            Ok(uid) => return Some(uid),
+            // What the id's own type finds first is not all there may be to say.
+            Err(InvalidOrderUid::Blank) => self.push(Code::Blank, "order_uid"),
+            Err(InvalidOrderUid::TooLong(_) | InvalidOrderUid::ControlCharacter) => {}
+        }
+        self.no_nul_and_no_longer("order_uid", &text, MAX_UID_BYTES);
+        if text.chars().any(|char| char.is_control() && char != '\0') {
+            self.push(Code::ControlCharacter, "order_uid");
+        }
+        None
+    }
+
+    fn required(&mut self, key: &'static str, field: Field<Text<'_>>, limit: usize) -> String {
+        let Some(Text(text)) = self.given(key, field) else { return String::new() };
+        if text.trim().is_empty() {
+            self.push(Code::Blank, key);
+        }
+        self.no_nul_and_no_longer(key, &text, limit);
+        text.into_owned()
+    }
+
+    fn optional(&mut self, key: &'static str, field: Field<Text<'_>>, limit: usize) -> String {
+        let Field::Given(Text(text)) = field else { return String::new() };
+        self.no_nul_and_no_longer(key, &text, limit);
+        text.into_owned()
+    }
+
+    fn no_nul_and_no_longer(&mut self, key: &'static str, text: &str, limit: usize) {
+        if text.len() > limit {
+            self.violations.push_because(
+                Code::TooLong,
+                Place::Field(self.part, key),
+                format_args!("must be at most {limit} bytes long"),
+            );
+        }
+        if text.contains('\0') {
+            self.push(Code::NulCharacter, key);
+        }
+    }
+
+    fn phone(&mut self, field: Field<Text<'_>>) -> String {
+        let phone = self.required("phone", field, ANY);
+        if !phone.trim().is_empty() && !is_plausible_phone(&phone) {
+            self.push(Code::ImplausiblePhone, "phone");
+        }
+        phone
+    }
+
+    fn email(&mut self, field: Field<Text<'_>>) -> String {
+        let email = self.optional("email", field, EMAIL);
+        if !email.is_empty() && !is_plausible_email(&email) {
+            self.push(Code::ImplausibleEmail, "email");
+        }
+        email
+    }
+
+    fn currency(&mut self, field: Field<Text<'_>>) -> String {
+        let currency = self.required("currency", field, ANY);
+        if !currency.trim().is_empty() && !is_currency(&currency) {
+            self.push(Code::UnknownCurrency, "currency");
+        }
+        currency
+    }
+
+    fn instant(&mut self, key: &'static str, field: Field<Text<'_>>) -> Option<OffsetDateTime> {
+        let text = self.given(key, field)?.0;
+        let instant = parse_instant(&text);
+        if instant.is_none() {
+            self.push(if text.trim().is_empty() { Code::Blank } else { Code::InvalidDate }, key);
+        }
+        instant
+    }
+
+    /// A whole number without further rule.
+    fn number(&mut self, field: Field<i64>) -> i64 {
+        match field {
+            Field::Given(number) => number,
+            Field::Absent | Field::Unreadable => 0,
+        }
+    }
+
+    fn required_number(&mut self, key: &'static str, field: Field<i64>) -> i64 {
+        self.given(key, field).unwrap_or(0)
+    }
+
+    /// A whole number that counts money or seconds.
+    fn amount(&mut self, key: &'static str, field: Field<i64>) -> i64 {
+        let amount = self.number(field);
+        if amount < 0 {
+            self.push(Code::Negative, key);
+        }
+        amount
+    }
+
+    fn required_amount(&mut self, key: &'static str, field: Field<i64>) -> i64 {
+        let amount = self.required_number(key, field);
+        self.amount(key, Field::Given(amount))
+    }
+
+    fn delivery(&mut self, field: Field<Object<DeliveryMessage<'_>>>) -> Option<Delivery> {
+        let Object(delivery) = self.given("delivery", field)?;
+        let mut rules = self.within(Part::Delivery);
+        Some(Delivery {
+            name: rules.required("name", delivery.name, ANY),
+            phone: rules.phone(delivery.phone),
+            zip: rules.optional("zip", delivery.zip, ANY),
+            city: rules.required("city", delivery.city, ANY),
+            address: rules.required("address", delivery.address, ANY),
+            region: rules.optional("region", delivery.region, ANY),
+            email: rules.email(delivery.email),
+        })
+    }
+
+    fn payment(&mut self, field: Field<Object<PaymentMessage<'_>>>) -> Option<Payment> {
+        let Object(payment) = self.given("payment", field)?;
+        let mut rules = self.within(Part::Payment);
+        let payment = Payment {
+            transaction: rules.required("transaction", payment.transaction, INDEXED),
+            request_id: rules.optional("request_id", payment.request_id, ANY),
+            currency: rules.currency(payment.currency),
+            provider: rules.required("provider", payment.provider, ANY),
+            amount: rules.amount("amount", payment.amount),
+            payment_dt: rules.amount("payment_dt", payment.payment_dt),
+            bank: rules.optional("bank", payment.bank, ANY),
+            delivery_cost: rules.amount("delivery_cost", payment.delivery_cost),
+            goods_total: rules.amount("goods_total", payment.goods_total),
+            custom_fee: rules.amount("custom_fee", payment.custom_fee),
+        };
+        let parts = [payment.goods_total, payment.delivery_cost, payment.custom_fee];
+        if overflows(parts.into_iter()) {
+            self.push(Code::SumOverflow, "payment");
+        }
+        Some(payment)
+    }
+
+    fn items(&mut self, field: Field<Items<'_>>) -> Vec<Item> {
+        let Some(Items(fields)) = self.given("items", field) else { return Vec::new() };
+        if fields.is_empty() {
+            self.push(Code::NoItems, "items");
+        }
+        if fields.len() > MAX_ITEMS {
+            self.push(Code::TooManyItems, "items");
+        }
+        let mut items = Vec::with_capacity(fields.len());
+        for (index, field) in fields.into_iter().take(MAX_ITEMS).enumerate() {
+            match field {
+                Field::Given(Object(item)) => items.push(self.within(Part::Item(index)).item(item)),
+                Field::Absent => self.violations.push(Code::Missing, Place::Item(index)),
+                Field::Unreadable => {}
+            }
+        }
+        if overflows(items.iter().map(|item| item.total_price)) {
+            self.push(Code::SumOverflow, "items");
+        }
+        items
+    }
+
+    fn item(&mut self, item: ItemMessage<'_>) -> Item {
+        Item {
+            chrt_id: self.required_number("chrt_id", item.chrt_id),
+            track_number: self.optional("track_number", item.track_number, ANY),
+            price: self.required_amount("price", item.price),
+            rid: self.required("rid", item.rid, ANY),
+            name: self.required("name", item.name, ANY),
+            sale: self.number(item.sale),
+            size: self.optional("size", item.size, ANY),
+            total_price: self.required_amount("total_price", item.total_price),
+            nm_id: self.number(item.nm_id),
+            brand: self.optional("brand", item.brand, ANY),
+            status: self.number(item.status),
+        }
+    }
+}
+
+/// Whether the amounts' sum leaves `i64`. Negative ones are a violation of their own.
+fn overflows(mut amounts: impl Iterator<Item = i64>) -> bool {
+    amounts.try_fold(0_i64, |sum, amount| sum.checked_add(amount.max(0))).is_none()
+}
+
+/// RFC 3339 to UTC and whole microseconds, which is what PostgreSQL keeps.
+fn parse_instant(text: &str) -> Option<OffsetDateTime> {
+    // The parser takes any sign between date and time; the standard has `T`, and allows a space.
+    if !matches!(text.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
+        return None;
+    }
+    let utc = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
+    if !(0..=9999).contains(&utc.year()) {
+        return None;
+    }
+    utc.replace_nanosecond(utc.nanosecond() / 1_000 * 1_000).ok()
+}
+
+/// 5 to 20 digits with the signs that people write between them, and at most one `+` before.
+fn is_plausible_phone(phone: &str) -> bool {
+    let phone = phone.trim();
+    let mut digits = 0;
+    for char in phone.strip_prefix('+').unwrap_or(phone).chars() {
+        match char {
+            '0'..='9' => digits += 1,
+            '-' | '\u{2010}'..='\u{2015}' | '.' | '/' | '(' | ')' => {}
+            ' ' | '\u{a0}' | '\u{2009}' | '\u{202f}' => {}
+            _ => return false,
+        }
+    }
+    (5..=20).contains(&digits)
+}
+
+/// One `@` between two parts without spaces. Whether it exists, only a letter to it can tell.
+fn is_plausible_email(email: &str) -> bool {
+    match email.split_once('@') {
+        Some((name, host)) => {
+            let odd = |char: char| char == '@' || char.is_whitespace() || char.is_control();
+            !name.is_empty() && !host.is_empty() && !name.contains(odd) && !host.contains(odd)
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The canonical text of an instant.
+    fn canonical(text: &str) -> Option<String> {
+        parse_instant(text).map(|instant| instant.format(&Rfc3339).unwrap())
+    }
+
+    #[test]
+    fn instants_become_utc_in_microseconds() {
+        for (given, expected) in [
+            ("2021-11-26T06:22:19Z", "2021-11-26T06:22:19Z"),
+            ("2021-11-26t06:22:19z", "2021-11-26T06:22:19Z"),
+            ("2021-11-26 06:22:19Z", "2021-11-26T06:22:19Z"),
+            ("2021-11-26T09:22:19+03:00", "2021-11-26T06:22:19Z"),
+            ("2021-11-25T22:52:19-07:30", "2021-11-26T06:22:19Z"),
+            ("2021-11-26T06:22:19-00:00", "2021-11-26T06:22:19Z"),
+            ("2021-11-26T06:22:19.500Z", "2021-11-26T06:22:19.5Z"),
+            ("2021-11-26T06:22:19.000000Z", "2021-11-26T06:22:19Z"),
+            ("2021-11-26T06:22:19.123456789Z", "2021-11-26T06:22:19.123456Z"),
+            ("2021-11-26T06:22:19.9999999999999Z", "2021-11-26T06:22:19.999999Z"),
+            ("2024-02-29T00:00:00Z", "2024-02-29T00:00:00Z"),
+            // A leap second is cut down to the last microsecond before it.
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.999999Z"),
+            ("2017-01-01T02:59:60+03:00", "2016-12-31T23:59:59.999999Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(canonical(given).as_deref(), Some(expected), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_rfc_3339_does_not_write_is_no_instant() {
+        for text in [
+            "",
+            "2021-11-26",
+            "2021-11-26T06:22:19",
+            "2021-11-26T06:22Z",
+            "2021-11-26_06:22:19Z",
+            "2021-11-26T 06:22:19Z",
+            "2021-11-26é06:22:19Z",
+            " 2021-11-26T06:22:19Z",
+            "2021-11-26T06:22:19Z ",
+            "2021-11-26T06:22:19+03",
+            "2021-11-26T06:22:19+0300",
+            "2021-11-26T06:22:19+24:00",
+            "2021-11-26T06:22:19.Z",
+            "2021-11-26T06:22:19,5Z",
+            "2021-11-26T06:60:00Z",
+            "2021-11-26T24:00:00Z",
+            "2021-11-26T06:22:60Z",
+            "2021-00-26T06:22:19Z",
+            "2021-11-31T06:22:19Z",
+            "2023-02-29T06:22:19Z",
+            "+2021-11-26T06:22:19Z",
+            "-0001-11-26T06:22:19Z",
+            "10000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-00:01",
+            "0000-01-01T00:00:00+00:01",
+            "1637907739",
+        ] {
+            assert_eq!(canonical(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn phones_are_plausible_as_people_write_them() {
+        for phone in
+            ["+9720000000", "8 (800) 555-35-35", "12345", " 06131/12 34.5 ", "+1\u{a0}650‑253‑0000"]
+        {
+            assert!(is_plausible_phone(phone), "{phone}");
+        }
+        for phone in [
+            "",
+            "+",
+            "1234",
+            "+1234",
+            "++12345",
+            "12345+",
+            "12345x",
+            "１２３４５６",
+            "1\t2345",
+            &"1".repeat(21),
+        ] {
+            assert!(!is_plausible_phone(phone), "{phone}");
+        }
+    }
+
+    #[test]
+    fn emails_have_a_name_and_a_host() {
+        for email in ["test@gmail.com", "a@b", "имя@пример.рф", "a+b.c'd@[127.0.0.1]"] {
+            assert!(is_plausible_email(email), "{email}");
+        }
+        for email in ["", "@", "a@", "@b", "a b@c", "a@b c", "a@b@c", "a@@b", "a@b\n", "\u{a0}a@b"]
+        {
+            assert!(!is_plausible_email(email), "{email}");
+        }
+    }
+}
