@@ -80,12 +80,18 @@ mod tests {
     fn ends_by_rows_by_bytes_and_by_the_age_of_its_first_item() {
         let start = Instant::now();
         let mut batch = Batch::default();
-        assert!(!batch.is_due(&POLICY, start + Duration::from_secs(1)), "an empty batch is never due");
+        assert!(
+            !batch.is_due(&POLICY, start + Duration::from_secs(1)),
+            "an empty batch is never due"
+        );
 
         batch.push('a', 10, 0, 0, start);
         batch.push('b', 10, 0, 1, start + Duration::from_millis(9));
         assert!(!batch.is_due(&POLICY, start + Duration::from_millis(9)));
-        assert!(batch.is_due(&POLICY, start + Duration::from_millis(10)), "age counts from the first item");
+        assert!(
+            batch.is_due(&POLICY, start + Duration::from_millis(10)),
+            "age counts from the first item"
+        );
 
         batch.push('c', 10, 1, 0, start);
         assert!(batch.is_full(&POLICY), "three rows fill it");

@@ -19,13 +19,20 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge, histogram::{Histogram, exponential_buckets}},
+    metrics::{
+        counter::Counter,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::Registry,
 };
 use rdkafka::{
     ClientContext, Message as _, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, base_consumer::PartitionQueue},
+    consumer::{
+        BaseConsumer, CommitMode, Consumer as _, ConsumerContext, base_consumer::PartitionQueue,
+    },
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    message::{BorrowedHeaders, Headers as _},
     types::RDKafkaRespErr,
 };
 use tokio::{
@@ -57,7 +64,7 @@ pub struct Position {
 }
 
 /// A record as it came.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Record<'a> {
     /// Where it stands.
     pub position: Position,
@@ -65,6 +72,16 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// Its value; `None` is a null value.
     pub value: Option<&'a [u8]>,
+    headers: Option<&'a BorrowedHeaders>,
+}
+
+impl<'a> Record<'a> {
+    /// The last header of this name, if it is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let header = self.headers?.iter().filter(|header| header.key == name).last()?;
+        std::str::from_utf8(header.value?).ok()
+    }
 }
 
 /// The proof that a batch is settled, so that its offsets may be stored. Each service implements it
@@ -106,9 +123,21 @@ impl Metrics {
             lag_seconds: Gauge::default(),
             partitions: Gauge::default(),
         };
-        registry.register("messaging_client_consumed_messages", "Records taken from Kafka", metrics.records.clone());
-        registry.register("messaging_client_consumed_bytes", "Bytes of their values", metrics.bytes.clone());
-        registry.register("waybill_batch_records", "Records in a batch", metrics.batch_records.clone());
+        registry.register(
+            "messaging_client_consumed_messages",
+            "Records taken from Kafka",
+            metrics.records.clone(),
+        );
+        registry.register(
+            "messaging_client_consumed_bytes",
+            "Bytes of their values",
+            metrics.bytes.clone(),
+        );
+        registry.register(
+            "waybill_batch_records",
+            "Records in a batch",
+            metrics.batch_records.clone(),
+        );
         registry.register(
             "messaging_process_duration_seconds",
             "From the end of a batch to its offsets, seconds",
@@ -119,7 +148,11 @@ impl Metrics {
             "Age of the newest record when its batch was settled, seconds",
             metrics.lag_seconds.clone(),
         );
-        registry.register("waybill_consumer_partitions", "Partitions assigned to this replica", metrics.partitions.clone());
+        registry.register(
+            "waybill_consumer_partitions",
+            "Partitions assigned to this replica",
+            metrics.partitions.clone(),
+        );
         metrics
     }
 
@@ -163,7 +196,8 @@ where
         senders.push(sender);
         receivers.push(receiver);
     }
-    let context = Group { lanes: senders, itself: OnceLock::new(), assigned: metrics.partitions.clone() };
+    let context =
+        Group { lanes: senders, itself: OnceLock::new(), assigned: metrics.partitions.clone() };
     let consumer: BaseConsumer<Group> = kafka
         .client()?
         .set("group.id", &subscription.group)
@@ -226,26 +260,35 @@ where
     }
     stop_polling.cancel();
     if polling {
-        outcome = outcome.and(poller.await.unwrap_or_else(|panic| Err(anyhow!("polling Kafka ended: {panic}"))));
+        outcome = outcome
+            .and(poller.await.unwrap_or_else(|panic| Err(anyhow!("polling Kafka ended: {panic}"))));
     }
     outcome
 }
 
 /// Serves rebalances and errors; commits what is stored before it ends.
-fn spawn_poller(consumer: Arc<BaseConsumer<Group>>, stop: CancellationToken) -> JoinHandle<anyhow::Result<()>> {
+fn spawn_poller(
+    consumer: Arc<BaseConsumer<Group>>,
+    stop: CancellationToken,
+) -> JoinHandle<anyhow::Result<()>> {
     tokio::task::spawn_blocking(move || {
         while !stop.is_cancelled() {
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
                 Some(Err(error)) => check(&error)?,
                 Some(Ok(record)) => {
-                    return Err(anyhow!("a record of partition {} came outside its lane", record.partition()));
+                    return Err(anyhow!(
+                        "a record of partition {} came outside its lane",
+                        record.partition()
+                    ));
                 }
             }
         }
         match consumer.commit_consumer_state(CommitMode::Sync) {
             Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => tracing::warn!("committing offsets at the end: {error}; their records will come again"),
+            Err(error) => tracing::warn!(
+                "committing offsets at the end: {error}; their records will come again"
+            ),
         }
         consumer.unsubscribe();
         Ok(())
@@ -255,12 +298,16 @@ fn spawn_poller(consumer: Arc<BaseConsumer<Group>>, stop: CancellationToken) -> 
 /// An error that the weather explains is waited out; an offset that Kafka no longer has is not.
 fn check(error: &KafkaError) -> anyhow::Result<()> {
     match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Err(anyhow!(
-            "Kafka no longer has the records after the committed offset: they were deleted, or the topic was made \
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+            Err(anyhow!(
+                "Kafka no longer has the records after the committed offset: they were deleted, or the topic was made \
              anew ({error}). Nothing was skipped. Decide where to go on with Kafka's own tool: kafka-consumer-groups \
              --reset-offsets, then start again"
-        )),
-        Some(RDKafkaErrorCode::Fatal) => Err(anyhow!("the Kafka consumer failed for good: {error}")),
+            ))
+        }
+        Some(RDKafkaErrorCode::Fatal) => {
+            Err(anyhow!("the Kafka consumer failed for good: {error}"))
+        }
         _ => {
             tracing::warn!("Kafka: {error}");
             Ok(())
@@ -284,7 +331,12 @@ struct Group {
 impl ClientContext for Group {}
 
 impl ConsumerContext for Group {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
         let outcome = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.assign(consumer, partitions)
         } else {
@@ -305,7 +357,11 @@ impl ConsumerContext for Group {
 }
 
 impl Group {
-    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+    ) -> KafkaResult<()> {
         let Some(itself) = self.itself.get().and_then(Weak::upgrade) else { return Ok(()) };
         // A partition without a committed offset starts at the beginning; `auto.offset.reset=error`
         // is for offsets that were committed and are gone.
@@ -317,7 +373,11 @@ impl Group {
         };
         for element in committed.elements() {
             if element.offset() == Offset::Invalid {
-                partitions.set_partition_offset(element.topic(), element.partition(), Offset::Beginning)?;
+                partitions.set_partition_offset(
+                    element.topic(),
+                    element.partition(),
+                    Offset::Beginning,
+                )?;
             }
         }
         // The queue is split before the assignment: librdkafka then never forwards the partition's
@@ -329,12 +389,21 @@ impl Group {
                 self.assigned.inc();
             }
         }
-        tracing::info!(partitions = partitions.count(), "partitions assigned: {}", partitions.count());
+        tracing::info!(
+            partitions = partitions.count(),
+            "partitions assigned: {}",
+            partitions.count()
+        );
         consumer.incremental_assign(partitions)
     }
 
-    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> KafkaResult<()> {
-        let revoked: Vec<i32> = partitions.elements().iter().map(|element| element.partition()).collect();
+    fn revoke(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> KafkaResult<()> {
+        let revoked: Vec<i32> =
+            partitions.elements().iter().map(|element| element.partition()).collect();
         let (sender, receiver) = blocking::channel();
         for lane in &self.lanes {
             let _ = lane.send(Command::Revoked(revoked.clone(), sender.clone()));
@@ -418,7 +487,8 @@ impl<T: Send + 'static> Lane<T> {
             }
             let idle = if more { Duration::ZERO } else { Duration::from_millis(100) };
             let due = self.batch.due_at(&self.policy).filter(|_| in_flight.is_none());
-            let wait = due.map_or(idle, |due| due.saturating_duration_since(Instant::now()).min(idle));
+            let wait =
+                due.map_or(idle, |due| due.saturating_duration_since(Instant::now()).min(idle));
             tokio::select! {
                 biased;
                 settled = settled(&mut in_flight), if in_flight.is_some() => {
@@ -458,12 +528,23 @@ impl<T: Send + 'static> Lane<T> {
                             partition: message.partition(),
                             offset: message.offset(),
                         };
-                        let record = Record { position, key: message.key(), value: message.payload() };
+                        let record = Record {
+                            position,
+                            key: message.key(),
+                            value: message.payload(),
+                            headers: message.headers(),
+                        };
                         self.metrics.records.inc();
                         self.metrics.bytes.inc_by(record.value.map_or(0, <[u8]>::len) as u64);
                         self.newest_ms = self.newest_ms.max(position.timestamp_ms);
                         let (item, bytes) = parse(record);
-                        self.batch.push(item, bytes, position.partition, position.offset, Instant::now());
+                        self.batch.push(
+                            item,
+                            bytes,
+                            position.partition,
+                            position.offset,
+                            Instant::now(),
+                        );
                     }
                 }
                 if empty_in_a_row >= self.queues.len() {
@@ -528,4 +609,69 @@ async fn settled<R>(in_flight: &mut Option<InFlight<R>>) -> anyhow::Result<R> {
         Some(batch) => (&mut batch.task).await.context("writing a batch ended")?,
         None => std::future::pending().await,
     }
+}
+
+/// Reads all partitions of `topics` from their ends on, outside any group, until `shutdown`: for
+/// what each replica must hear. Nothing is committed; after an outage it may have missed records.
+pub async fn follow(
+    kafka: &KafkaConfig,
+    topics: &[String],
+    heard: impl Fn(&str, Record<'_>) + Send + 'static,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let consumer: BaseConsumer = kafka
+        .client()?
+        .set("group.id", "unused")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "latest")
+        .set("queued.max.messages.kbytes", "4096")
+        .set("fetch.wait.max.ms", "50")
+        .set("topic.metadata.refresh.interval.ms", "10000")
+        .create()
+        .context("configuring the Kafka follower")?;
+    let topics = topics.to_vec();
+    tokio::task::spawn_blocking(move || {
+        let mut assigned = 0;
+        let mut looked_at: Option<Instant> = None;
+        while !shutdown.is_cancelled() {
+            // Partitions may be added at any time, and topics may not be there yet.
+            if looked_at.is_none_or(|at| {
+                at.elapsed() > Duration::from_secs(if assigned == 0 { 1 } else { 30 })
+            }) {
+                looked_at = Some(Instant::now());
+                let mut list = TopicPartitionList::new();
+                for topic in &topics {
+                    if let Ok(metadata) =
+                        consumer.fetch_metadata(Some(topic), Duration::from_secs(2))
+                    {
+                        for partition in
+                            metadata.topics().iter().flat_map(|topic| topic.partitions())
+                        {
+                            list.add_partition_offset(topic, partition.id(), Offset::End)?;
+                        }
+                    }
+                }
+                if list.count() > assigned {
+                    assigned = list.count();
+                    consumer.assign(&list).context("following topics")?;
+                }
+            }
+            let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let position = Position {
+                timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+                partition: message.partition(),
+                offset: message.offset(),
+            };
+            let record = Record {
+                position,
+                key: message.key(),
+                value: message.payload(),
+                headers: message.headers(),
+            };
+            heard(message.topic(), record);
+        }
+        Ok(())
+    })
+    .await
+    .context("following topics ended")?
 }

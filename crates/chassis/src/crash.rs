@@ -9,7 +9,8 @@ pub fn point(name: &str) {
     #[cfg(feature = "crash-points")]
     if std::env::var_os("WAYBILL_CRASH_AT").is_some_and(|wanted| wanted == name) {
         tracing::warn!(name, "crashing on purpose");
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
     #[cfg(not(feature = "crash-points"))]
     let _ = name;

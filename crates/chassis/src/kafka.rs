@@ -94,7 +94,8 @@ impl KafkaConfig {
     /// The consumer group of one part of Waybill.
     #[must_use]
     pub fn group(&self, part: &str) -> String {
-        let prefix = self.group_id.as_deref().or(self.consumer_group.as_deref()).unwrap_or("waybill");
+        let prefix =
+            self.group_id.as_deref().or(self.consumer_group.as_deref()).unwrap_or("waybill");
         format!("{prefix}.{part}")
     }
 
@@ -109,7 +110,9 @@ impl KafkaConfig {
         let password = match &self.kafka_sasl_password_file {
             Some(file) => Some(
                 std::fs::read_to_string(file)
-                    .with_context(|| format!("reading KAFKA_SASL_PASSWORD_FILE {}", file.display()))?
+                    .with_context(|| {
+                        format!("reading KAFKA_SASL_PASSWORD_FILE {}", file.display())
+                    })?
                     .trim_end()
                     .to_owned(),
             ),

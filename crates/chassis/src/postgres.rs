@@ -52,7 +52,9 @@ impl PostgresConfig {
     /// Has anybody said where PostgreSQL is?
     #[must_use]
     pub fn is_given(&self) -> bool {
-        self.database_url.is_some() || self.database_url_file.is_some() || self.postgres_host.is_some()
+        self.database_url.is_some()
+            || self.database_url_file.is_some()
+            || self.postgres_host.is_some()
     }
 
     /// The address: `own` if given, else `DATABASE_URL`, else the `POSTGRES_*` parts.
@@ -87,8 +89,49 @@ impl PostgresConfig {
     }
 }
 
+/// Who a service is in its database.
+#[derive(Clone)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// The user's password, if one is given.
+    pub password: Option<String>,
+    /// The database's name.
+    pub database: String,
+}
+
+impl PostgresConfig {
+    /// Whom [`options`](Self::options) logs in as.
+    pub fn login(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<Login> {
+        let options = self.options(own, own_name)?;
+        let url = match (own, &self.database_url_file, &self.database_url) {
+            (Some(own), ..) => Some(own.to_owned()),
+            (None, Some(file), _) => Some(read_secret(file, "DATABASE_URL_FILE")?),
+            (None, None, url) => url.clone(),
+        };
+        let password = match url {
+            Some(url) => {
+                let url = url::Url::parse(&url)
+                    .with_context(|| format!("{own_name} is not a PostgreSQL address"))?;
+                let text = url.password().map(|text| {
+                    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+                });
+                text
+            }
+            None => match &self.postgres_password_file {
+                Some(file) => Some(read_secret(file, "POSTGRES_PASSWORD_FILE")?),
+                None => self.postgres_password.clone(),
+            },
+        };
+        let user = options.get_username().to_owned();
+        let database = options.get_database().unwrap_or(&user).to_owned();
+        Ok(Login { user, password, database })
+    }
+}
+
 fn read_secret(file: &PathBuf, name: &str) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("reading {name} {}", file.display()))?;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("reading {name} {}", file.display()))?;
     Ok(text.trim_end().to_owned())
 }
 
@@ -123,7 +166,9 @@ pub enum Fault {
 pub fn fault(error: &sqlx::Error) -> Fault {
     match error {
         sqlx::Error::Database(database)
-            if database.code().is_some_and(|code| ["22", "23", "54"].contains(&&code[..2.min(code.len())])) =>
+            if database
+                .code()
+                .is_some_and(|code| ["22", "23", "54"].contains(&&code[..2.min(code.len())])) =>
         {
             Fault::Data
         }

@@ -37,9 +37,21 @@ pub struct Violation {
 impl Problem {
     /// A problem without single violations.
     #[must_use]
-    pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         let detail = detail.into();
-        Self { kind, title, status: status.as_u16(), error: detail.clone(), detail, errors: Vec::new() }
+        Self {
+            kind,
+            title,
+            status: status.as_u16(),
+            error: detail.clone(),
+            detail,
+            errors: Vec::new(),
+        }
     }
 }
 
@@ -49,7 +61,10 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).unwrap_or_else(|_| b"{}".to_vec());
         (
             status,
-            [(header::CONTENT_TYPE, "application/problem+json"), (header::CACHE_CONTROL, "no-store")],
+            [
+                (header::CONTENT_TYPE, "application/problem+json"),
+                (header::CACHE_CONTROL, "no-store"),
+            ],
             body,
         )
             .into_response()

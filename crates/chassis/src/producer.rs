@@ -150,7 +150,11 @@ impl Producer {
     }
 
     /// Hands a record over; waits while the queue is full.
-    pub async fn enqueue(&self, record: OutgoingRecord<'_>, deliveries: &Deliveries) -> Result<(), ProduceError> {
+    pub async fn enqueue(
+        &self,
+        record: OutgoingRecord<'_>,
+        deliveries: &Deliveries,
+    ) -> Result<(), ProduceError> {
         loop {
             let mut outgoing: BaseRecord<'_, [u8], [u8], _> =
                 BaseRecord::with_opaque_to(record.topic, deliveries.0.clone());
@@ -163,10 +167,9 @@ impl Producer {
             if !record.headers.is_empty() {
                 let headers = OwnedHeaders::new_with_capacity(record.headers.len());
                 outgoing = outgoing.headers(
-                    record
-                        .headers
-                        .iter()
-                        .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) })),
+                    record.headers.iter().fold(headers, |headers, (key, value)| {
+                        headers.insert(Header { key, value: Some(*value) })
+                    }),
                 );
             }
             deliveries.0.open.fetch_add(1, Ordering::AcqRel);

@@ -19,11 +19,19 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves `router` on `listener` until `shutdown`, then finishes what is in flight. Past
 /// `connections` open ones, new ones wait in the kernel's queue.
-pub async fn serve(listener: TcpListener, router: Router, connections: usize, shutdown: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections: usize,
+    shutdown: CancellationToken,
+) {
     let permits = Arc::new(Semaphore::new(connections));
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 << 10).pipeline_flush(true);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(64 << 10)
+        .pipeline_flush(true);
     loop {
         let permit = tokio::select! {
             () = shutdown.cancelled() => break,

@@ -10,14 +10,9 @@ use local::{Stand, StandOptions};
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let folder = std::env::args()
-        .nth(1)
-        .context("the first argument is a folder")?;
-    let options = StandOptions {
-        data_dir: folder.into(),
-        postgres_port: Some(0),
-        kafka_port: Some(0),
-    };
+    let folder = std::env::args().nth(1).context("the first argument is a folder")?;
+    let options =
+        StandOptions { data_dir: folder.into(), postgres_port: Some(0), kafka_port: Some(0) };
     let tell = |line: &str| {
         // Nobody may be listening.
         let _ = writeln!(io::stderr(), "{line}");

@@ -24,10 +24,7 @@ const USAGE: &str =
 async fn main() -> Result<ExitCode> {
     let (schemas, command) = parse(env::args().skip(1))?;
     let data_dir = env::temp_dir().join(format!("waybill-with-postgres-{}", std::process::id()));
-    let options = PostgresOptions {
-        data_dir: data_dir.clone(),
-        port: 0,
-    };
+    let options = PostgresOptions { data_dir: data_dir.clone(), port: 0 };
     let mut postgres = Postgres::start(&options, &|_| {}).await?;
 
     let code = schemas
@@ -75,28 +72,15 @@ fn migrate(url: &str, folder: &Path, schema: &str) -> Result<()> {
     files.sort();
 
     let mut psql = Command::new("psql");
-    psql.args([
-        "--no-psqlrc",
-        "--quiet",
-        "--set",
-        "ON_ERROR_STOP=1",
-        "--dbname",
-        url,
-    ])
-    .args([
-        "--command",
-        &format!("CREATE SCHEMA IF NOT EXISTS {schema}"),
-    ])
-    .args(["--command", &format!("SET search_path TO {schema}")]);
+    psql.args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", url])
+        .args(["--command", &format!("CREATE SCHEMA IF NOT EXISTS {schema}")])
+        .args(["--command", &format!("SET search_path TO {schema}")]);
     for file in &files {
         psql.arg("--file").arg(file);
     }
     let status = psql.status().context("starting psql")?;
     if !status.success() {
-        bail!(
-            "the migrations in {} do not apply ({status})",
-            folder.display()
-        );
+        bail!("the migrations in {} do not apply ({status})", folder.display());
     }
     Ok(())
 }
@@ -108,8 +92,5 @@ fn run(url: &str, command: &[String]) -> Result<u8> {
         .status()
         .with_context(|| format!("starting {}", command[0]))?;
     // Without a code it was ended by a signal.
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(1))
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

@@ -46,16 +46,10 @@ impl Folder {
             .and_then(|path| {
                 let mut options = File::options();
                 let lock = options.read(true).write(true).create(true).truncate(false);
-                Ok(Self {
-                    lock: lock.open(path.join("lock"))?,
-                    path,
-                })
+                Ok(Self { lock: lock.open(path.join("lock"))?, path })
             })
             .with_context(|| {
-                format!(
-                    "cannot use the folder {}: choose another with --data-dir",
-                    path.display()
-                )
+                format!("cannot use the folder {}: choose another with --data-dir", path.display())
             })?
             .locked()
             .await
@@ -105,10 +99,7 @@ impl Folder {
         if path.exists() {
             fs::rename(&path, self.path.join("log.1"))?;
         }
-        Ok(Log {
-            file: File::create(&path)?,
-            path,
-        })
+        Ok(Log { file: File::create(&path)?, path })
     }
 
     /// Writes down the process of the program.
@@ -123,11 +114,7 @@ impl Folder {
     }
 
     fn read_number(&self, name: &str) -> Option<u32> {
-        fs::read_to_string(self.path.join(name))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+        fs::read_to_string(self.path.join(name)).ok()?.trim().parse().ok()
     }
 }
 
@@ -156,9 +143,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_refused_with_a_way_out() {
-        let told = enough_room(Path::new("/somewhere"), ROOM - 1)
-            .unwrap_err()
-            .to_string();
+        let told = enough_room(Path::new("/somewhere"), ROOM - 1).unwrap_err().to_string();
         assert!(told.contains("/somewhere has 499 MB left"), "{told}");
         assert!(told.contains("--data-dir"), "{told}");
         assert!(enough_room(Path::new("/somewhere"), ROOM).is_ok());

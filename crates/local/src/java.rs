@@ -48,10 +48,7 @@ impl Java {
         };
         let mut jars: Vec<PathBuf> = fs::read_dir(&libs)
             .with_context(|| {
-                format!(
-                    "no jars of Apache Kafka in {}: correct KAFKA_HOME",
-                    libs.display()
-                )
+                format!("no jars of Apache Kafka in {}: correct KAFKA_HOME", libs.display())
             })?
             .flatten()
             .map(|entry| entry.path())
@@ -61,11 +58,7 @@ impl Java {
         jars.sort();
         let class_path = env::join_paths(jars).context("joining the paths of Kafka's jars")?;
         let name = format!("kafka-{:016x}.jsa", hash(&(&version, &class_path)));
-        Ok(Self {
-            program,
-            class_path,
-            archive: user_data()?.join(name),
-        })
+        Ok(Self { program, class_path, archive: user_data()?.join(name) })
     }
 }
 
@@ -78,9 +71,7 @@ impl Preparation {
             lock.lock()?;
             Ok(lock)
         });
-        let lock = lock
-            .await?
-            .context("locking the user's data folder of waybill")?;
+        let lock = lock.await?.context("locking the user's data folder of waybill")?;
         Ok(Self { _lock: lock })
     }
 }
@@ -89,21 +80,13 @@ async fn find_java() -> Result<(PathBuf, String)> {
     let candidates = match env::var_os("JAVA_HOME") {
         Some(home) => vec![PathBuf::from(home).join("bin/java")],
         // Homebrew keeps its Java out of PATH, where macOS has a `java` that is none.
-        None => [
-            "java",
-            "/opt/homebrew/opt/openjdk/bin/java",
-            "/usr/local/opt/openjdk/bin/java",
-        ]
-        .map(PathBuf::from)
-        .into(),
+        None => ["java", "/opt/homebrew/opt/openjdk/bin/java", "/usr/local/opt/openjdk/bin/java"]
+            .map(PathBuf::from)
+            .into(),
     };
     let mut too_old = None;
     for program in &candidates {
-        let told = Command::new(program)
-            .arg("-version")
-            .stdin(Stdio::null())
-            .output()
-            .await;
+        let told = Command::new(program).arg("-version").stdin(Stdio::null()).output().await;
         let Some(told) = told.ok().filter(|told| told.status.success()) else {
             continue;
         };
@@ -130,12 +113,7 @@ async fn find_java() -> Result<(PathBuf, String)> {
 
 /// `openjdk version "17.0.15" 2025-04-15`, and up to Java 8 `java version "1.8.0_402"`.
 fn major_version(told: &str) -> Option<u32> {
-    told.split('"')
-        .nth(1)?
-        .split(['.', '-', '+'])
-        .next()?
-        .parse()
-        .ok()
+    told.split('"').nth(1)?.split(['.', '-', '+']).next()?.parse().ok()
 }
 
 async fn downloaded_jars(progress: Progress<'_>) -> Result<PathBuf> {
@@ -159,12 +137,7 @@ async fn downloaded_jars(progress: Progress<'_>) -> Result<PathBuf> {
         .and_then(|()| fs::write(unfinished.join("pom.xml"), POM))
         .with_context(|| format!("creating {}", unfinished.display()))?;
     let maven = Command::new("mvn")
-        .args([
-            "-q",
-            "-B",
-            "-Dstyle.color=never",
-            "dependency:copy-dependencies",
-        ])
+        .args(["-q", "-B", "-Dstyle.color=never", "dependency:copy-dependencies"])
         .arg(format!("-DoutputDirectory={}", unfinished.display()))
         .current_dir(&unfinished)
         .stdin(Stdio::null())
@@ -189,19 +162,12 @@ async fn downloaded_jars(progress: Progress<'_>) -> Result<PathBuf> {
 /// Maven repeats itself at length; the first lines name the cause.
 fn first_errors(output: &[u8]) -> String {
     let output = String::from_utf8_lossy(output);
-    output
-        .lines()
-        .filter(|line| line.contains("ERROR"))
-        .take(4)
-        .collect::<Vec<_>>()
-        .join("\n")
+    output.lines().filter(|line| line.contains("ERROR")).take(4).collect::<Vec<_>>().join("\n")
 }
 
 /// What programs keep for a user, by the convention of the desktops.
 fn user_data() -> Result<PathBuf> {
-    let base = env::var_os("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
+    let base = env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let base = base.or_else(|| env::home_dir().map(|home| home.join(".local/share")));
     let base = base.filter(|path| path != Path::new(".local/share"));
     Ok(base
@@ -221,18 +187,9 @@ mod tests {
 
     #[test]
     fn versions_of_java_are_read_old_and_new() {
-        assert_eq!(
-            major_version("openjdk version \"17.0.15\" 2025-04-15\n"),
-            Some(17)
-        );
-        assert_eq!(
-            major_version("openjdk version \"25\" 2025-09-16\n"),
-            Some(25)
-        );
-        assert_eq!(
-            major_version("openjdk version \"26-ea\" 2026-03-17\n"),
-            Some(26)
-        );
+        assert_eq!(major_version("openjdk version \"17.0.15\" 2025-04-15\n"), Some(17));
+        assert_eq!(major_version("openjdk version \"25\" 2025-09-16\n"), Some(25));
+        assert_eq!(major_version("openjdk version \"26-ea\" 2026-03-17\n"), Some(26));
         assert_eq!(major_version("java version \"1.8.0_402\"\n"), Some(1));
         assert_eq!(major_version("no Java here"), None);
     }

@@ -87,12 +87,7 @@ impl Kafka {
             end_orphan(id, &folder.path, Signal::TERM).await;
         }
         let port = port::claim(options.port, NAME, "--kafka-port")?;
-        let mut kafka = Self {
-            folder,
-            java,
-            port,
-            process: None,
-        };
+        let mut kafka = Self { folder, java, port, process: None };
         kafka.format().await?;
         kafka.run(jvm).await?;
         Ok(kafka)
@@ -174,13 +169,7 @@ impl Kafka {
         let format = Command::new(&self.java.program)
             .env("CLASSPATH", &self.java.class_path)
             .args(self.java_args())
-            .args([
-                "kafka.tools.StorageTool",
-                "format",
-                "-t",
-                &cluster_id(),
-                "-c",
-            ])
+            .args(["kafka.tools.StorageTool", "format", "-t", &cluster_id(), "-c"])
             .arg(settings)
             .stdin(Stdio::null())
             .kill_on_drop(true)
@@ -235,10 +224,7 @@ fn option(name: &str, value: &Path) -> OsString {
 async fn make_archive(java: &Java) -> Result<()> {
     let folder = java.archive.with_extension("new");
     let archive = folder.join("archive.jsa");
-    let options = KafkaOptions {
-        data_dir: folder.clone(),
-        port: 0,
-    };
+    let options = KafkaOptions { data_dir: folder.clone(), port: 0 };
     let keep = option("-XX:ArchiveClassesAtExit=", &archive);
     let mut kafka = Kafka::start_with(java.clone(), &options, &[keep]).await?;
     kafka.stop().await?;
@@ -251,10 +237,7 @@ fn cluster_id() -> String {
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let random = RandomState::new();
     let letter = |place: u64| LETTERS[(random.hash_one(place) % LETTERS.len() as u64) as usize];
-    (0..21)
-        .map(|place| char::from(letter(place)))
-        .chain(['A'])
-        .collect()
+    (0..21).map(|place| char::from(letter(place))).chain(['A']).collect()
 }
 
 /// Whether the broker knows itself: it listens before it has joined its own cluster.

@@ -74,14 +74,7 @@ impl Postgres {
         }
         remove_stale_pid_file(&cluster)?;
         let port = port::claim(options.port, NAME, "--postgres-port")?;
-        let mut postgres = Self {
-            folder,
-            bin,
-            cluster,
-            user,
-            port,
-            process: None,
-        };
+        let mut postgres = Self { folder, bin, cluster, user, port, process: None };
         postgres.run().await?;
         Ok(postgres)
     }
@@ -154,16 +147,9 @@ impl Postgres {
     async fn settings(&self) -> Vec<String> {
         let cluster = self.cluster.display();
         let socket_path = format!("{cluster}/.s.PGSQL.{}", self.port);
-        let socket_folder = if socket_path.len() <= SOCKET_PATH {
-            cluster.to_string()
-        } else {
-            String::new()
-        };
-        let compression = if self.knows("wal_compression=lz4").await {
-            "lz4"
-        } else {
-            "on"
-        };
+        let socket_folder =
+            if socket_path.len() <= SOCKET_PATH { cluster.to_string() } else { String::new() };
+        let compression = if self.knows("wal_compression=lz4").await { "lz4" } else { "on" };
         vec![
             format!("port={}", self.port),
             "listen_addresses=127.0.0.1".into(),
@@ -182,14 +168,9 @@ impl Postgres {
     /// Whether this build of PostgreSQL takes a setting: lz4 is optional.
     async fn knows(&self, setting: &str) -> bool {
         let mut postgres = Command::new(self.bin.join("postgres"));
-        postgres
-            .args(["-C", "wal_compression", "-c", setting, "-D"])
-            .arg(&self.cluster);
+        postgres.args(["-C", "wal_compression", "-c", setting, "-D"]).arg(&self.cluster);
         become_user(&mut postgres, self.user);
-        let probe = postgres
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        let probe = postgres.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         probe.status().await.is_ok_and(|status| status.success())
     }
 }
@@ -215,20 +196,11 @@ fn find_programs(cluster: &Path) -> Result<PathBuf> {
         ("/opt/homebrew/opt", "postgresql@"),
         ("/usr/local/opt", "postgresql@"),
     ] {
-        found.extend(
-            versions(Path::new(parent), prefix)
-                .into_iter()
-                .filter(has_both),
-        );
+        found.extend(versions(Path::new(parent), prefix).into_iter().filter(has_both));
     }
     // Links in PATH are followed: PostgreSQL looks for its parts beside the real file.
-    let real = |bin: &PathBuf| {
-        bin.join("postgres")
-            .canonicalize()
-            .ok()?
-            .parent()
-            .map(Path::to_owned)
-    };
+    let real =
+        |bin: &PathBuf| bin.join("postgres").canonicalize().ok()?.parent().map(Path::to_owned);
     let Some(first) = found.first().and_then(real) else {
         bail!(
             "PostgreSQL is missing: run scripts/setup, or name the folder of initdb and postgres \
@@ -260,10 +232,7 @@ fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            Some((
-                name.strip_prefix(prefix)?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
+            Some((name.strip_prefix(prefix)?.parse().ok()?, entry.path().join("bin")))
         })
         .collect();
     found.sort_by(|a, b| b.cmp(a));
@@ -271,19 +240,10 @@ fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
 }
 
 fn major_version(bin: &Path) -> Option<String> {
-    let told = std::process::Command::new(bin.join("postgres"))
-        .arg("--version")
-        .output()
-        .ok()?;
+    let told = std::process::Command::new(bin.join("postgres")).arg("--version").output().ok()?;
     // "postgres (PostgreSQL) 15.16 (Debian 15.16-0+deb12u1)"
     let told = String::from_utf8(told.stdout).ok()?;
-    Some(
-        told.split_whitespace()
-            .nth(2)?
-            .split(['.', 'b', 'r'])
-            .next()?
-            .to_owned(),
-    )
+    Some(told.split_whitespace().nth(2)?.split(['.', 'b', 'r']).next()?.to_owned())
 }
 
 /// Runs `initdb` beside `link` and puts the result there when it is complete.
@@ -307,12 +267,7 @@ async fn create_cluster(bin: &Path, link: &Path, user: Option<User>) -> Result<(
         .arg("-D")
         .arg(&home)
         // Messages in English, text in order of its bytes: the same on every machine.
-        .args([
-            "--username=waybill_admin",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--no-locale",
-        ])
+        .args(["--username=waybill_admin", "--auth=trust", "--encoding=UTF8", "--no-locale"])
         .current_dir("/")
         .stdin(Stdio::null())
         .kill_on_drop(true);
@@ -374,10 +329,7 @@ fn remove_stale_pid_file(cluster: &Path) -> Result<()> {
     let Ok(text) = fs::read_to_string(&path) else {
         return Ok(());
     };
-    let id = text
-        .lines()
-        .next()
-        .and_then(|line| line.trim().parse().ok());
+    let id = text.lines().next().and_then(|line| line.trim().parse().ok());
     if id.is_some_and(|id| is_alive(id) && !command_line(id).contains("postgres")) {
         fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
     }

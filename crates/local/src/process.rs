@@ -91,13 +91,7 @@ impl Process {
             Ok((child, leash, log.path))
         };
         let (child, leash, log) = spawn().with_context(|| format!("starting {name}"))?;
-        let process = Self {
-            name,
-            child,
-            leash,
-            stop: program.stop,
-            log,
-        };
+        let process = Self { name, child, leash, stop: program.stop, log };
         if let Some(id) = process.id() {
             folder.remember(id)?;
         }
@@ -156,24 +150,17 @@ impl Process {
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.signal(self.stop);
         if timeout(PATIENCE, self.wait()).await.is_err() {
-            tracing::warn!(
-                "{} did not stop within {PATIENCE:?} and is killed",
-                self.name
-            );
+            tracing::warn!("{} did not stop within {PATIENCE:?} and is killed", self.name);
             self.signal(Signal::KILL);
         }
-        self.wait()
-            .await
-            .with_context(|| format!("waiting for the end of {}", self.name))?;
+        self.wait().await.with_context(|| format!("waiting for the end of {}", self.name))?;
         Ok(())
     }
 
     /// Ends the program at once with `signal`.
     pub(crate) async fn kill(mut self, signal: Signal) -> Result<()> {
         self.signal(signal);
-        self.wait()
-            .await
-            .with_context(|| format!("waiting for the end of {}", self.name))?;
+        self.wait().await.with_context(|| format!("waiting for the end of {}", self.name))?;
         Ok(())
     }
 

@@ -36,10 +36,7 @@ impl Stand {
             let data_dir = options.data_dir.join("postgres");
             let begun = Instant::now();
             let postgres = Postgres::start(&PostgresOptions { data_dir, port }, progress).await?;
-            progress(&format!(
-                "PostgreSQL is ready after {:.1} s",
-                begun.elapsed().as_secs_f64()
-            ));
+            progress(&format!("PostgreSQL is ready after {:.1} s", begun.elapsed().as_secs_f64()));
             anyhow::Ok(Some(postgres))
         };
         let kafka = async {

@@ -25,10 +25,7 @@ impl User {
         if let Ok(owner) = cluster.metadata()
             && owner.uid() != 0
         {
-            return Ok(Some(Self {
-                uid: owner.uid(),
-                gid: owner.gid(),
-            }));
+            return Ok(Some(Self { uid: owner.uid(), gid: owner.gid() }));
         }
         for name in ["postgres", "nobody"] {
             if let (Some(uid), Some(gid)) = (id("-u", name), id("-g", name)) {
@@ -56,10 +53,6 @@ impl User {
 }
 
 fn id(which: &str, name: &str) -> Option<u32> {
-    let id = Command::new("id")
-        .args([which, name])
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let id = Command::new("id").args([which, name]).stderr(Stdio::null()).output().ok()?;
     String::from_utf8(id.stdout).ok()?.trim().parse().ok()
 }

@@ -19,6 +19,7 @@ use crate::{
     lookup::Lookup,
     publish::{Published, Topics, publish},
     record::{ValidOrder, parse},
+    rejected::RejectedId,
     rejection::Rejection,
     store,
 };
@@ -32,6 +33,20 @@ pub(crate) struct Incoming {
     pub(crate) key: Option<Vec<u8>>,
     /// The record's value, as it came.
     pub(crate) value: Option<Vec<u8>>,
+    /// The rejected record that this one replays.
+    pub(crate) replay: Option<Replay>,
+}
+
+/// The header of a replay: which rejected record it is of.
+pub(crate) const REPLAY_OF: &str = "waybill.replay.of";
+/// Given by a replay that has another body than the record had.
+pub(crate) const REPLAY_EDITED: &str = "waybill.replay.edited";
+
+/// What the headers of a replay tell.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub(crate) of: RejectedId,
+    pub(crate) edited: bool,
 }
 
 /// An order, or why it is none.
@@ -68,10 +83,26 @@ impl Metrics {
             warnings: Family::default(),
             unknown_fields: Counter::default(),
         };
-        registry.register("waybill_orders_committed", "Valid records committed and published", metrics.orders.clone());
-        registry.register("waybill_records_rejected", "Records rejected", metrics.rejections.clone());
-        registry.register("waybill_order_warnings", "Orders that are odd without being invalid", metrics.warnings.clone());
-        registry.register("waybill_unknown_fields", "Unknown fields dropped", metrics.unknown_fields.clone());
+        registry.register(
+            "waybill_orders_committed",
+            "Valid records committed and published",
+            metrics.orders.clone(),
+        );
+        registry.register(
+            "waybill_records_rejected",
+            "Records rejected",
+            metrics.rejections.clone(),
+        );
+        registry.register(
+            "waybill_order_warnings",
+            "Orders that are odd without being invalid",
+            metrics.warnings.clone(),
+        );
+        registry.register(
+            "waybill_unknown_fields",
+            "Unknown fields dropped",
+            metrics.unknown_fields.clone(),
+        );
         metrics
     }
 
@@ -133,6 +164,10 @@ fn decode(record: Record<'_>) -> (Incoming, usize) {
         content,
         key: record.key.map(<[u8]>::to_vec),
         value: record.value.map(<[u8]>::to_vec),
+        replay: record
+            .header(REPLAY_OF)
+            .and_then(|of| of.parse().ok())
+            .map(|of| Replay { of, edited: record.header(REPLAY_EDITED).is_some() }),
     };
     (incoming, bytes)
 }

@@ -1,11 +1,27 @@
 //! The order service: a record on Kafka becomes an order in PostgreSQL, in the cache, over HTTP and
 //! on the page. `ARCHITECTURE.md` at the root of the repository tells the whole way.
 
+mod cache;
+mod config;
 mod currency;
 mod explain;
+mod feed;
+mod http;
+mod ingest;
 mod json;
+mod lookup;
 mod message;
+mod migrate;
 mod order;
+mod publish;
 mod record;
+mod redis_level;
+mod rejected;
 mod rejection;
 mod rules;
+mod run;
+mod store;
+
+pub use config::{CacheConfig, Config, DatabaseConfig, TopicConfig};
+pub use migrate::migrate;
+pub use run::run;

@@ -31,7 +31,11 @@ impl Receipt for Published {}
 
 /// Publishes a batch's events and dead letters and waits until Kafka has acknowledged them, however
 /// long that takes. Only a producer that failed for good is an error.
-pub(crate) async fn publish(producer: &Producer, topics: &Topics, committed: &Committed) -> anyhow::Result<Published> {
+pub(crate) async fn publish(
+    producer: &Producer,
+    topics: &Topics,
+    committed: &Committed,
+) -> anyhow::Result<Published> {
     let mut backoff = Backoff::default();
     loop {
         match attempt(producer, topics, committed).await {
@@ -49,7 +53,11 @@ pub(crate) async fn publish(producer: &Producer, topics: &Topics, committed: &Co
     Ok(Published(()))
 }
 
-async fn attempt(producer: &Producer, topics: &Topics, committed: &Committed) -> Result<(), ProduceError> {
+async fn attempt(
+    producer: &Producer,
+    topics: &Topics,
+    committed: &Committed,
+) -> Result<(), ProduceError> {
     let deliveries = Deliveries::new();
     let now = now();
     let mut letters = Vec::new();
@@ -58,14 +66,25 @@ async fn attempt(producer: &Producer, topics: &Topics, committed: &Committed) ->
             Content::Order(order) => {
                 let uid = &order.order.order_uid;
                 let version = committed.version(uid).unwrap_or(1);
-                send_event(producer, topics, uid, version, EventType::Created, &now, &deliveries).await?;
+                send_event(producer, topics, uid, version, EventType::Created, &now, &deliveries)
+                    .await?;
                 if version > 1 {
-                    send_event(producer, topics, uid, version, EventType::Updated, &now, &deliveries).await?;
+                    send_event(
+                        producer,
+                        topics,
+                        uid,
+                        version,
+                        EventType::Updated,
+                        &now,
+                        &deliveries,
+                    )
+                    .await?;
                 }
             }
             Content::Rejection(rejection) => {
                 let delivery = Deliveries::new();
-                let sent = send_dead_letter(producer, topics, incoming, rejection, true, &delivery).await;
+                let sent =
+                    send_dead_letter(producer, topics, incoming, rejection, true, &delivery).await;
                 letters.push((incoming, rejection, delivery, sent));
             }
         }
@@ -125,7 +144,9 @@ async fn send_dead_letter(
         .violations
         .iter()
         .take(10)
-        .map(|violation| format!("{} {}: {}\n", violation.pointer, violation.code, violation.message))
+        .map(|violation| {
+            format!("{} {}: {}\n", violation.pointer, violation.code, violation.message)
+        })
         .collect();
     let partition = incoming.position.partition.to_string();
     let offset = incoming.position.offset.to_string();

@@ -45,6 +45,14 @@ pub(crate) struct ContentHash([u8; 16]);
 #[error("a content hash is 32 hexadecimal digits")]
 pub(crate) struct InvalidContentHash;
 
+impl TryFrom<&[u8]> for ContentHash {
+    type Error = InvalidContentHash;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
+        bytes.try_into().map(Self).map_err(|_| InvalidContentHash)
+    }
+}
+
 /// Parses a record's value.
 pub(crate) fn parse(value: Option<&[u8]>) -> Result<ValidOrder, Rejection> {
     let parsed = value.ok_or_else(|| Violations::whole(Code::NullRecord)).and_then(parse_bytes);

@@ -40,7 +40,11 @@ impl fmt::Display for RejectedId {
 }
 
 /// Keeps the rejections of a batch. A record that is kept already stays as it is.
-pub(crate) async fn insert(connection: &mut PgConnection, topic: &str, part: &[Incoming]) -> Result<(), sqlx::Error> {
+pub(crate) async fn insert(
+    connection: &mut PgConnection,
+    topic: &str,
+    part: &[Incoming],
+) -> Result<(), sqlx::Error> {
     let mut rejections: Vec<_> = part
         .iter()
         .filter_map(|incoming| match &incoming.content {
@@ -52,12 +56,16 @@ pub(crate) async fn insert(connection: &mut PgConnection, topic: &str, part: &[I
         return Ok(());
     }
     rejections.sort_by_key(|(incoming, _)| (incoming.position.partition, incoming.position.offset));
-    let partitions: Vec<i32> = rejections.iter().map(|(incoming, _)| incoming.position.partition).collect();
-    let offsets: Vec<i64> = rejections.iter().map(|(incoming, _)| incoming.position.offset).collect();
+    let partitions: Vec<i32> =
+        rejections.iter().map(|(incoming, _)| incoming.position.partition).collect();
+    let offsets: Vec<i64> =
+        rejections.iter().map(|(incoming, _)| incoming.position.offset).collect();
     let timestamps: Vec<OffsetDateTime> =
         rejections.iter().map(|(incoming, _)| instant(incoming.position.timestamp_ms)).collect();
-    let keys: Vec<Option<&[u8]>> = rejections.iter().map(|(incoming, _)| incoming.key.as_deref()).collect();
-    let values: Vec<Option<&[u8]>> = rejections.iter().map(|(incoming, _)| incoming.value.as_deref()).collect();
+    let keys: Vec<Option<&[u8]>> =
+        rejections.iter().map(|(incoming, _)| incoming.key.as_deref()).collect();
+    let values: Vec<Option<&[u8]>> =
+        rejections.iter().map(|(incoming, _)| incoming.value.as_deref()).collect();
     let reasons: Vec<&str> = rejections.iter().map(|(_, rejection)| rejection.reason).collect();
     let violations: Vec<Json<&[Violation]>> =
         rejections.iter().map(|(_, rejection)| Json(rejection.violations.as_slice())).collect();
@@ -103,6 +111,9 @@ pub(crate) struct Replay {
     /// When it was sent.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) at: OffsetDateTime,
+    /// Where the replay stands in the topic.
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
     /// With another body than it came with?
     pub(crate) edited: bool,
 }
@@ -143,7 +154,10 @@ pub(crate) async fn list(
 }
 
 /// The newest record that was rejected at this place.
-pub(crate) async fn find(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRow>, sqlx::Error> {
+pub(crate) async fn find(
+    pool: &PgPool,
+    id: &RejectedId,
+) -> Result<Option<RejectedRow>, sqlx::Error> {
     sqlx::query_as(
         "-- find_rejected\nSELECT * FROM orders.rejected_records \
          WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 ORDER BY record_timestamp DESC LIMIT 1",
@@ -155,19 +169,32 @@ pub(crate) async fn find(pool: &PgPool, id: &RejectedId) -> Result<Option<Reject
     .await
 }
 
-/// Notes that a rejected record was sent again.
-pub(crate) async fn note_replay(pool: &PgPool, row: &RejectedRow, replay: &Replay) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "-- note_replay\nUPDATE orders.rejected_records SET replays = replays || $5 \
-         WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 AND record_timestamp = $4",
-    )
-    .bind(&row.topic)
-    .bind(row.partition)
-    .bind(row.offset)
-    .bind(row.record_timestamp)
-    .bind(Json(vec![replay]))
-    .execute(pool)
-    .await?;
+/// Notes with rejected records that they were sent again: when, where the replay stands, and
+/// whether with another body. Noting the same replay again changes nothing.
+pub(crate) async fn note_replays(
+    connection: &mut PgConnection,
+    part: &[Incoming],
+) -> Result<(), sqlx::Error> {
+    for incoming in part {
+        let Some(replay) = &incoming.replay else { continue };
+        let position = incoming.position;
+        let note = Json([Replay {
+            at: instant(position.timestamp_ms),
+            partition: position.partition,
+            offset: position.offset,
+            edited: replay.edited,
+        }]);
+        sqlx::query(
+            "-- note_replay\nUPDATE orders.rejected_records SET replays = replays || $4 \
+             WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 AND NOT replays @> $4",
+        )
+        .bind(&replay.of.topic)
+        .bind(replay.of.partition)
+        .bind(replay.of.offset)
+        .bind(note)
+        .execute(&mut *connection)
+        .await?;
+    }
     Ok(())
 }
 

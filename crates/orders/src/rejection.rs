@@ -204,6 +204,17 @@ impl Violations {
     }
 }
 
+impl Rejection {
+    /// For a valid order that PostgreSQL refused all the same, with this SQLSTATE.
+    pub(crate) fn refused_by_database(sqlstate: &str) -> Self {
+        let sentence = Code::RefusedByDatabase.sentence();
+        Self::from(Violations::whole_because(
+            Code::RefusedByDatabase,
+            format_args!("{sentence} (SQLSTATE {sqlstate})"),
+        ))
+    }
+}
+
 impl From<Violations> for Rejection {
     /// There must be one: whoever rejects has found a reason.
     fn from(violations: Violations) -> Self {

@@ -31,13 +31,40 @@ macro_rules! bind_columns {
         let t = &$columns.texts;
         let n = &$columns.numbers;
         $query
-            .bind(&t[0]).bind(&t[1]).bind(&t[2]).bind(&t[3]).bind(&t[4]).bind(&t[5]).bind(&t[6]).bind(&t[7])
-            .bind(&t[8]).bind(&t[9]).bind(&t[10]).bind(&t[11]).bind(&t[12]).bind(&t[13])
-            .bind(&n[0]).bind(&n[1]).bind(&t[14]).bind(&n[2]).bind(&n[3]).bind(&n[4])
-            .bind(&$columns.items).bind(&t[15]).bind(&t[16]).bind(&t[17]).bind(&t[18]).bind(&t[19])
-            .bind(&n[5]).bind(&$columns.date_created).bind(&t[20]).bind(&$columns.warnings)
-            .bind(&$columns.content_hash).bind(&$columns.source_timestamp)
-            .bind(&$columns.source_partition).bind(&$columns.source_offset)
+            .bind(&t[0])
+            .bind(&t[1])
+            .bind(&t[2])
+            .bind(&t[3])
+            .bind(&t[4])
+            .bind(&t[5])
+            .bind(&t[6])
+            .bind(&t[7])
+            .bind(&t[8])
+            .bind(&t[9])
+            .bind(&t[10])
+            .bind(&t[11])
+            .bind(&t[12])
+            .bind(&t[13])
+            .bind(&n[0])
+            .bind(&n[1])
+            .bind(&t[14])
+            .bind(&n[2])
+            .bind(&n[3])
+            .bind(&n[4])
+            .bind(&$columns.items)
+            .bind(&t[15])
+            .bind(&t[16])
+            .bind(&t[17])
+            .bind(&t[18])
+            .bind(&t[19])
+            .bind(&n[5])
+            .bind(&$columns.date_created)
+            .bind(&t[20])
+            .bind(&$columns.warnings)
+            .bind(&$columns.content_hash)
+            .bind(&$columns.source_timestamp)
+            .bind(&$columns.source_partition)
+            .bind(&$columns.source_offset)
     }};
 }
 
@@ -85,7 +112,8 @@ impl Committed {
 /// Commits a batch in one transaction and retries the weather for ever. When the database refuses a
 /// value, the batch is split in halves until the guilty record is alone and becomes a rejection.
 pub(crate) async fn commit(pool: &PgPool, topic: &str, batch: Vec<Incoming>) -> Committed {
-    let mut committed = Committed { incoming: Vec::new(), versions: HashMap::new(), views: Vec::new() };
+    let mut committed =
+        Committed { incoming: Vec::new(), versions: HashMap::new(), views: Vec::new() };
     let mut parts = vec![batch];
     while let Some(mut part) = parts.pop() {
         match commit_part(pool, topic, &part).await {
@@ -126,7 +154,8 @@ async fn commit_part(pool: &PgPool, topic: &str, part: &[Incoming]) -> Result<Ou
             Err(error) => error,
         };
         if fault(&error) == Fault::Data {
-            let code = error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
+            let code =
+                error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
             return Err(code.unwrap_or_else(|| "unknown".to_owned()));
         }
         if backoff.is_first() {
@@ -147,7 +176,11 @@ async fn attempt(pool: &PgPool, topic: &str, part: &[Incoming]) -> Result<Outcom
     outcome
 }
 
-async fn write(connection: &mut PgConnection, topic: &str, part: &[Incoming]) -> Result<Outcome, sqlx::Error> {
+async fn write(
+    connection: &mut PgConnection,
+    topic: &str,
+    part: &[Incoming],
+) -> Result<Outcome, sqlx::Error> {
     let latest = fold(part);
     let mut transaction = connection.begin().await?;
     let mut versions = HashMap::with_capacity(latest.len());
@@ -156,8 +189,11 @@ async fn write(connection: &mut PgConnection, topic: &str, part: &[Incoming]) ->
             versions.insert(uid, 1);
         }
         if versions.len() < latest.len() {
-            let known: Vec<_> =
-                latest.iter().copied().filter(|(_, order)| !versions.contains_key(&order.order.order_uid)).collect();
+            let known: Vec<_> = latest
+                .iter()
+                .copied()
+                .filter(|(_, order)| !versions.contains_key(&order.order.order_uid))
+                .collect();
             update_orders(&mut transaction, &known).await?;
         }
     }
@@ -176,13 +212,16 @@ async fn write(connection: &mut PgConnection, topic: &str, part: &[Incoming]) ->
         }
     }
     rejected::insert(&mut transaction, topic, part).await?;
+    rejected::note_replays(&mut transaction, part).await?;
     crash::point("before-commit");
     transaction.commit().await?;
     crash::point("after-commit");
 
     let views = latest
         .iter()
-        .filter(|(_, order)| current.get(&order.order.order_uid).is_none_or(|hash| *hash == order.hash))
+        .filter(|(_, order)| {
+            current.get(&order.order.order_uid).is_none_or(|hash| *hash == order.hash)
+        })
         .filter_map(|(_, order)| {
             Some(View {
                 order_uid: order.order.order_uid.clone(),
@@ -213,14 +252,22 @@ fn fold(part: &[Incoming]) -> Vec<Latest<'_>> {
     latest
 }
 
-async fn insert_orders(connection: &mut PgConnection, orders: &[Latest<'_>]) -> Result<Vec<OrderUid>, sqlx::Error> {
+async fn insert_orders(
+    connection: &mut PgConnection,
+    orders: &[Latest<'_>],
+) -> Result<Vec<OrderUid>, sqlx::Error> {
     let columns = Columns::of(orders);
     let query = sqlx::query_scalar::<_, String>(include_str!("../queries/insert_orders.sql"));
     let uids: Vec<String> = bind_columns!(query, columns).fetch_all(connection).await?;
-    uids.into_iter().map(|uid| uid.parse().map_err(|error| bad_column("order_uid", error))).collect()
+    uids.into_iter()
+        .map(|uid| uid.parse().map_err(|error| bad_column("order_uid", error)))
+        .collect()
 }
 
-async fn update_orders(connection: &mut PgConnection, orders: &[Latest<'_>]) -> Result<(), sqlx::Error> {
+async fn update_orders(
+    connection: &mut PgConnection,
+    orders: &[Latest<'_>],
+) -> Result<(), sqlx::Error> {
     let columns = Columns::of(orders);
     let query = sqlx::query(include_str!("../queries/update_orders.sql"));
     bind_columns!(query, columns).execute(connection).await?;
@@ -266,24 +313,46 @@ impl<'a> Columns<'a> {
             let Order { delivery, payment, .. } = &valid.order;
             let order = &valid.order;
             let texts: [&str; 21] = [
-                order.order_uid.as_str(), &order.track_number, &order.entry,
-                &delivery.name, &delivery.phone, &delivery.zip, &delivery.city, &delivery.address,
-                &delivery.region, &delivery.email,
-                &payment.transaction, &payment.request_id, &payment.currency, &payment.provider, &payment.bank,
-                &order.locale, &order.internal_signature, &order.customer_id, &order.delivery_service,
-                &order.shardkey, &order.oof_shard,
+                order.order_uid.as_str(),
+                &order.track_number,
+                &order.entry,
+                &delivery.name,
+                &delivery.phone,
+                &delivery.zip,
+                &delivery.city,
+                &delivery.address,
+                &delivery.region,
+                &delivery.email,
+                &payment.transaction,
+                &payment.request_id,
+                &payment.currency,
+                &payment.provider,
+                &payment.bank,
+                &order.locale,
+                &order.internal_signature,
+                &order.customer_id,
+                &order.delivery_service,
+                &order.shardkey,
+                &order.oof_shard,
             ];
             for (column, text) in columns.texts.iter_mut().zip(texts) {
                 column.push(text);
             }
             let numbers = [
-                payment.amount, payment.payment_dt, payment.delivery_cost, payment.goods_total,
-                payment.custom_fee, order.sm_id,
+                payment.amount,
+                payment.payment_dt,
+                payment.delivery_cost,
+                payment.goods_total,
+                payment.custom_fee,
+                order.sm_id,
             ];
             for (column, number) in columns.numbers.iter_mut().zip(numbers) {
                 column.push(number);
             }
-            columns.items.push(serde_json::to_string(&order.items).expect("items have string keys and finite numbers"));
+            columns.items.push(
+                serde_json::to_string(&order.items)
+                    .expect("items have string keys and finite numbers"),
+            );
             columns.date_created.push(order.date_created);
             columns.warnings.push(valid.warnings.join(" "));
             columns.content_hash.push(valid.hash.as_bytes());
@@ -373,7 +442,12 @@ impl OrderRow {
             oof_shard: self.oof_shard,
         };
         let json = order.to_json();
-        Ok(View { order_uid: order.order_uid, version: self.version, hash: ContentHash::of(&json), json: json.into() })
+        Ok(View {
+            order_uid: order.order_uid,
+            version: self.version,
+            hash: ContentHash::of(&json),
+            json: json.into(),
+        })
     }
 }
 
@@ -388,10 +462,14 @@ pub(crate) async fn find(pool: &PgPool, uid: &OrderUid) -> Result<Option<View>, 
 }
 
 /// All orders, newest first, as a stream: for the warm-up.
-pub(crate) fn newest_views(pool: &PgPool) -> impl Stream<Item = Result<View, sqlx::Error>> + Send + '_ {
-    sqlx::query_as::<_, OrderRow>("-- newest_views\nSELECT * FROM orders.orders ORDER BY ingested_at DESC, order_uid DESC")
-        .fetch(pool)
-        .and_then(|row| std::future::ready(row.into_view()))
+pub(crate) fn newest_views(
+    pool: &PgPool,
+) -> impl Stream<Item = Result<View, sqlx::Error>> + Send + '_ {
+    sqlx::query_as::<_, OrderRow>(
+        "-- newest_views\nSELECT * FROM orders.orders ORDER BY ingested_at DESC, order_uid DESC",
+    )
+    .fetch(pool)
+    .and_then(|row| std::future::ready(row.into_view()))
 }
 
 /// Where an order came from.
@@ -404,7 +482,10 @@ pub(crate) struct Provenance {
 }
 
 /// Where the greatest record of an order stood, and when its first was stored.
-pub(crate) async fn provenance(pool: &PgPool, uid: &OrderUid) -> Result<Option<Provenance>, sqlx::Error> {
+pub(crate) async fn provenance(
+    pool: &PgPool,
+    uid: &OrderUid,
+) -> Result<Option<Provenance>, sqlx::Error> {
     sqlx::query_as(
         "-- provenance\nSELECT source_timestamp, source_partition, source_offset, ingested_at \
          FROM orders.orders WHERE order_uid = $1",

@@ -49,11 +49,7 @@ impl Wire {
         let answer = self.ask(PRODUCE, &body);
         // count, name, count, partition, code
         let code = &answer[4 + 2 + topic.len() + 4 + 4..][..2];
-        assert_eq!(
-            code,
-            0_i16.to_be_bytes(),
-            "producing to {topic}: {answer:?}"
-        );
+        assert_eq!(code, 0_i16.to_be_bytes(), "producing to {topic}: {answer:?}");
     }
 
     /// The offset of the next record of partition 0.
@@ -79,9 +75,7 @@ impl Wire {
         request.extend(1_i32.to_be_bytes()); // correlation
         request.extend((-1_i16).to_be_bytes()); // no client id
         request.extend(body);
-        self.0
-            .write_all(&i32::try_from(request.len()).unwrap().to_be_bytes())
-            .unwrap();
+        self.0.write_all(&i32::try_from(request.len()).unwrap().to_be_bytes()).unwrap();
         self.0.write_all(&request).unwrap();
         let mut length = [0; 4];
         self.0.read_exact(&mut length).unwrap();
@@ -116,11 +110,7 @@ fn batch_of_one(value: &[u8]) -> Vec<u8> {
     checked.extend(record);
 
     let mut batch = vec![0; 8]; // base offset
-    batch.extend(
-        i32::try_from(4 + 1 + 4 + checked.len())
-            .unwrap()
-            .to_be_bytes(),
-    );
+    batch.extend(i32::try_from(4 + 1 + 4 + checked.len()).unwrap().to_be_bytes());
     batch.extend((-1_i32).to_be_bytes()); // leader epoch
     batch.push(2); // format
     batch.extend(crc32c(&checked).to_be_bytes());

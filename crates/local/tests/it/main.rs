@@ -1,9 +1,6 @@
 //! The stand from outside: real programs, real folders, real deaths.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should end there"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end there")]
 
 mod kafka_wire;
 mod processes;
@@ -33,25 +30,15 @@ impl Scratch {
     }
 
     fn both(&self) -> StandOptions {
-        StandOptions {
-            data_dir: self.0.clone(),
-            postgres_port: Some(0),
-            kafka_port: Some(0),
-        }
+        StandOptions { data_dir: self.0.clone(), postgres_port: Some(0), kafka_port: Some(0) }
     }
 
     fn postgres(&self) -> PostgresOptions {
-        PostgresOptions {
-            data_dir: self.0.join("postgres"),
-            port: 0,
-        }
+        PostgresOptions { data_dir: self.0.join("postgres"), port: 0 }
     }
 
     fn kafka(&self) -> KafkaOptions {
-        KafkaOptions {
-            data_dir: self.0.join("kafka"),
-            port: 0,
-        }
+        KafkaOptions { data_dir: self.0.join("kafka"), port: 0 }
     }
 }
 
@@ -68,22 +55,10 @@ fn silent(_: &str) {}
 
 fn sql(url: &str, statement: &str) -> String {
     let psql = Command::new("psql")
-        .args([
-            "--no-psqlrc",
-            "--quiet",
-            "--tuples-only",
-            "--no-align",
-            url,
-            "-c",
-            statement,
-        ])
+        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", url, "-c", statement])
         .output()
         .unwrap();
-    assert!(
-        psql.status.success(),
-        "{statement}: {}",
-        String::from_utf8_lossy(&psql.stderr)
-    );
+    assert!(psql.status.success(), "{statement}: {}", String::from_utf8_lossy(&psql.stderr));
     String::from_utf8(psql.stdout).unwrap().trim().to_owned()
 }
 
@@ -91,11 +66,7 @@ fn sql(url: &str, statement: &str) -> String {
 fn example(name: &str) -> Command {
     let path = env::current_exe().unwrap();
     let path = path.ancestors().nth(2).unwrap().join("examples").join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: build it with `cargo test -p local`",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: build it with `cargo test -p local`", path.display());
     let mut command = Command::new(path);
     command.env("RUST_BACKTRACE", "0");
     command
@@ -109,14 +80,8 @@ fn stderr(output: &Output) -> String {
 async fn a_stopped_stand_finds_its_data_again() {
     let scratch = Scratch::new("again");
     let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
-    let (postgres, kafka) = (
-        stand.postgres.as_ref().unwrap(),
-        stand.kafka.as_ref().unwrap(),
-    );
-    sql(
-        &postgres.url(),
-        "CREATE TABLE kept AS SELECT 'the first run' AS said",
-    );
+    let (postgres, kafka) = (stand.postgres.as_ref().unwrap(), stand.kafka.as_ref().unwrap());
+    sql(&postgres.url(), "CREATE TABLE kept AS SELECT 'the first run' AS said");
     let mut wire = Wire::connect(&kafka.brokers());
     wire.create_topic("kept");
     wire.produce("kept", b"the first run");
@@ -125,14 +90,8 @@ async fn a_stopped_stand_finds_its_data_again() {
     drop(stand);
 
     let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
-    let (postgres, kafka) = (
-        stand.postgres.as_ref().unwrap(),
-        stand.kafka.as_ref().unwrap(),
-    );
-    assert_eq!(
-        sql(&postgres.url(), "SELECT said FROM kept"),
-        "the first run"
-    );
+    let (postgres, kafka) = (stand.postgres.as_ref().unwrap(), stand.kafka.as_ref().unwrap());
+    assert_eq!(sql(&postgres.url(), "SELECT said FROM kept"), "the first run");
     assert_eq!(Wire::connect(&kafka.brokers()).end_offset("kept"), 1);
     stand.stop().await.unwrap();
 }
@@ -155,10 +114,7 @@ async fn postgres_is_honest_about_durability_and_roomy_enough() {
 async fn a_crash_of_each_is_recovered_on_the_same_port() {
     let scratch = Scratch::new("crash");
     let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
-    let (postgres, kafka) = (
-        stand.postgres.as_mut().unwrap(),
-        stand.kafka.as_mut().unwrap(),
-    );
+    let (postgres, kafka) = (stand.postgres.as_mut().unwrap(), stand.kafka.as_mut().unwrap());
     let (url, brokers) = (postgres.url(), kafka.brokers());
     sql(&url, "CREATE TABLE kept AS SELECT 'before' AS said");
     let mut wire = Wire::connect(&brokers);
@@ -207,23 +163,14 @@ async fn what_survived_its_watcher_is_ended_at_the_next_start() {
         .map(|name| fs::read_to_string(scratch.0.join(name).join("pid")).unwrap())
         .map(|id| id.trim().parse().unwrap())
         .into();
-    let watchers = all
-        .into_iter()
-        .filter(|id| !programs.contains(id) && *id != parent.id());
+    let watchers = all.into_iter().filter(|id| !programs.contains(id) && *id != parent.id());
     watchers.for_each(kill_9);
     parent.kill_9();
-    assert_eq!(
-        processes_with(&scratch.0).len(),
-        2,
-        "the two programs should live on"
-    );
+    assert_eq!(processes_with(&scratch.0).len(), 2, "the two programs should live on");
 
     let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
     let now = processes_with(&scratch.0);
-    assert!(
-        programs.iter().all(|id| !now.contains(id)),
-        "{programs:?} still among {now:?}"
-    );
+    assert!(programs.iter().all(|id| !now.contains(id)), "{programs:?} still among {now:?}");
     stand.stop().await.unwrap();
 }
 
@@ -241,14 +188,8 @@ async fn an_uninvited_end_is_noticed_and_told() {
     let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
     let id = fs::read_to_string(scratch.0.join("kafka/pid")).unwrap();
     kill_9(id.trim().parse().unwrap());
-    let told = timeout(Duration::from_secs(5), stand.died())
-        .await
-        .unwrap()
-        .to_string();
-    assert!(
-        told.starts_with("Apache Kafka has ended (signal: 9 (SIGKILL)); its log "),
-        "{told}"
-    );
+    let told = timeout(Duration::from_secs(5), stand.died()).await.unwrap().to_string();
+    assert!(told.starts_with("Apache Kafka has ended (signal: 9 (SIGKILL)); its log "), "{told}");
     stand.stop().await.unwrap();
 }
 
@@ -256,24 +197,11 @@ async fn an_uninvited_end_is_noticed_and_told() {
 async fn a_second_start_on_the_same_folder_is_refused() {
     let scratch = Scratch::new("second");
     let mut first = Postgres::start(&scratch.postgres(), &silent).await.unwrap();
-    let told = Postgres::start(&scratch.postgres(), &silent)
-        .await
-        .unwrap_err()
-        .to_string();
+    let told = Postgres::start(&scratch.postgres(), &silent).await.unwrap_err().to_string();
     let folder = scratch.0.join("postgres");
-    assert!(
-        told.contains(&format!("the folder {} is in use", folder.display())),
-        "{told}"
-    );
-    assert!(
-        told.contains(&format!("by process {}", std::process::id())),
-        "{told}"
-    );
-    assert_eq!(
-        sql(&first.url(), "SELECT 1"),
-        "1",
-        "the first one is not disturbed"
-    );
+    assert!(told.contains(&format!("the folder {} is in use", folder.display())), "{told}");
+    assert!(told.contains(&format!("by process {}", std::process::id())), "{told}");
+    assert_eq!(sql(&first.url(), "SELECT 1"), "1", "the first one is not disturbed");
     first.stop().await.unwrap();
 }
 
@@ -283,45 +211,19 @@ async fn a_port_in_use_is_told_with_the_flag_that_changes_it() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
 
-    let options = PostgresOptions {
-        port,
-        ..scratch.postgres()
-    };
-    let told = Postgres::start(&options, &silent)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        told.starts_with(&format!("port {port} for PostgreSQL is in use")),
-        "{told}"
-    );
+    let options = PostgresOptions { port, ..scratch.postgres() };
+    let told = Postgres::start(&options, &silent).await.unwrap_err().to_string();
+    assert!(told.starts_with(&format!("port {port} for PostgreSQL is in use")), "{told}");
     assert!(told.contains("--postgres-port"), "{told}");
 
-    let options = KafkaOptions {
-        port,
-        ..scratch.kafka()
-    };
-    let told = Kafka::start(&options, &silent)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        told.starts_with(&format!("port {port} for Apache Kafka is in use")),
-        "{told}"
-    );
+    let options = KafkaOptions { port, ..scratch.kafka() };
+    let told = Kafka::start(&options, &silent).await.unwrap_err().to_string();
+    assert!(told.starts_with(&format!("port {port} for Apache Kafka is in use")), "{told}");
     assert!(told.contains("--kafka-port"), "{told}");
 
     drop(taken);
-    let options = PostgresOptions {
-        port,
-        ..scratch.postgres()
-    };
-    Postgres::start(&options, &silent)
-        .await
-        .unwrap()
-        .stop()
-        .await
-        .unwrap();
+    let options = PostgresOptions { port, ..scratch.postgres() };
+    Postgres::start(&options, &silent).await.unwrap().stop().await.unwrap();
 }
 
 #[test]
@@ -337,22 +239,15 @@ fn a_missing_program_is_told_with_the_way_to_get_it() {
     assert!(told.contains("PG_BIN_DIR is /nowhere"), "{told}");
 
     let told = stderr(&start().env("JAVA_HOME", "/nowhere").output().unwrap());
-    assert!(
-        told.contains("Java is missing (/nowhere/bin/java does not run)"),
-        "{told}"
-    );
+    assert!(told.contains("Java is missing (/nowhere/bin/java does not run)"), "{told}");
     assert!(told.contains("scripts/setup"), "{told}");
 
     // A Java, but neither jars nor Maven.
     let java = which("java").canonicalize().unwrap();
     let java_home = java.ancestors().nth(2).unwrap();
     let mut command = start();
-    command
-        .env("JAVA_HOME", java_home)
-        .env("XDG_DATA_HOME", scratch.0.join("empty"));
-    command
-        .env("PATH", path_without("mvn", &scratch.0))
-        .env_remove("KAFKA_HOME");
+    command.env("JAVA_HOME", java_home).env("XDG_DATA_HOME", scratch.0.join("empty"));
+    command.env("PATH", path_without("mvn", &scratch.0)).env_remove("KAFKA_HOME");
     let told = stderr(&command.output().unwrap());
     assert!(told.contains("Maven is missing"), "{told}");
     assert!(told.contains("scripts/setup"), "{told}");
@@ -366,10 +261,7 @@ fn with_postgres_migrates_and_passes_on_the_exit_code() {
     fs::write(scratch.0.join("2_row.sql"), "INSERT INTO t VALUES (7);").unwrap();
     let with_postgres = |script: &str| {
         let mut command = example("with_postgres");
-        command
-            .arg("--migrations")
-            .arg(&scratch.0)
-            .args(["--schema", "tried", "--"]);
+        command.arg("--migrations").arg(&scratch.0).args(["--schema", "tried", "--"]);
         command.args(["sh", "-c", script]).output().unwrap()
     };
     let told = with_postgres(r#"psql -XAt "$DATABASE_URL" -c 'SELECT a FROM tried.t'; exit 3"#);
@@ -384,10 +276,7 @@ fn with_postgres_migrates_and_passes_on_the_exit_code() {
 
 fn which(program: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap();
-    env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|path| path.exists())
-        .unwrap()
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.exists()).unwrap()
 }
 
 /// A `PATH` with everything but one program.

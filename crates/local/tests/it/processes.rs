@@ -20,14 +20,8 @@ impl Parent {
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let url = line
-            .split_whitespace()
-            .next()
-            .expect("the stand says its addresses")
-            .to_owned();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let url = line.split_whitespace().next().expect("the stand says its addresses").to_owned();
         Self { child, url }
     }
 
@@ -48,10 +42,7 @@ pub fn kill_9(id: u32) {
 
 /// All processes but this one whose command line names the folder.
 pub fn processes_with(folder: &Path) -> Vec<u32> {
-    let ps = Command::new("ps")
-        .args(["-A", "-ww", "-o", "pid=,args="])
-        .output()
-        .unwrap();
+    let ps = Command::new("ps").args(["-A", "-ww", "-o", "pid=,args="]).output().unwrap();
     assert!(ps.status.success());
     String::from_utf8_lossy(&ps.stdout)
         .lines()

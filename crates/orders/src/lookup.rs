@@ -1,0 +1,212 @@
+//! Finding an order: memory, then Redis, then PostgreSQL. One question at a time for one order,
+//! however many ask.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use events::OrderUid;
+use sqlx::PgPool;
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    cache::{Cache, Cached, Known},
+    redis_level::RedisLevel,
+    store::{self, Committed, View},
+};
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Memory,
+    Redis,
+    Database,
+}
+
+impl Source {
+    /// The word in `X-Cache`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::Database => "db",
+        }
+    }
+}
+
+/// Neither cached nor to be had from the database.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the order is not cached and the database does not answer")]
+pub(crate) struct Unavailable;
+
+type Loaded = Result<Option<(Arc<Cached>, Source)>, Unavailable>;
+
+/// The levels, in the order in which they are asked.
+pub(crate) struct Lookup {
+    cache: Cache,
+    redis: Option<Arc<RedisLevel>>,
+    pool: PgPool,
+    max_age: Duration,
+    flights: Mutex<HashMap<OrderUid, watch::Receiver<Option<Loaded>>>>,
+    arrivals: Mutex<HashMap<OrderUid, Arc<Notify>>>,
+}
+
+impl Lookup {
+    pub(crate) fn new(
+        cache: Cache,
+        redis: Option<RedisLevel>,
+        pool: PgPool,
+        max_age: Duration,
+    ) -> Arc<Self> {
+        let (flights, arrivals) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { cache, redis: redis.map(Arc::new), pool, max_age, flights, arrivals })
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// The order as it is committed here now. A hit that the database has not confirmed for
+    /// `max_age` is asked about again, and served all the same when the database is silent.
+    pub(crate) async fn find(self: &Arc<Self>, uid: &OrderUid) -> Loaded {
+        match self.cache.get(uid) {
+            Known::Value(cached) if cached.confirmed_at.elapsed() < self.max_age => {
+                Ok(Some((cached, Source::Memory)))
+            }
+            Known::Value(stale) => Ok(match self.load(uid, Ask::DatabaseOnly).await {
+                Ok(found) => found,
+                Err(Unavailable) => Some((stale, Source::Memory)),
+            }),
+            Known::Absent => Ok(None),
+            Known::Nothing => self.load(uid, Ask::RedisFirst).await,
+        }
+    }
+
+    /// As [`find`](Self::find), but waits up to `patience` for an order that is on its way.
+    pub(crate) async fn wait(self: &Arc<Self>, uid: &OrderUid, patience: Duration) -> Loaded {
+        let deadline = Instant::now() + patience;
+        let arrival = self.arrivals().entry(uid.clone()).or_default().clone();
+        let found = loop {
+            let mut arrived = std::pin::pin!(arrival.notified());
+            arrived.as_mut().enable();
+            // Absence that was noted before is no answer to somebody who waits.
+            let found = match self.cache.get(uid) {
+                Known::Value(_) => self.find(uid).await,
+                Known::Absent | Known::Nothing => self.load(uid, Ask::RedisFirst).await,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if matches!(found, Ok(Some(_))) || left.is_zero() {
+                break found;
+            }
+            // Another replica may store it, and its event may be late: look again now and then.
+            let _ = tokio::time::timeout(left.min(Duration::from_secs(1)), arrived).await;
+        };
+        let mut arrivals = self.arrivals();
+        // The map and this call hold one each: nobody else waits.
+        if Arc::strong_count(&arrival) <= 2 {
+            arrivals.remove(uid);
+        }
+        found
+    }
+
+    /// Takes in what was committed, and wakes those who wait for it.
+    pub(crate) fn admit(self: &Arc<Self>, committed: &Committed) {
+        for view in committed.views() {
+            self.cache.put(view.clone());
+            self.arrived(&view.order_uid);
+        }
+        if let Some(redis) = self.redis.clone() {
+            let views = committed.views().to_vec();
+            tokio::spawn(async move {
+                for view in views {
+                    redis.put(&view).await;
+                }
+            });
+        }
+    }
+
+    /// An event told that `version` of an order is committed, here or in another replica.
+    pub(crate) fn heard_of(&self, uid: &OrderUid, version: i32) {
+        self.cache.evict_below(uid, version);
+        self.arrived(uid);
+    }
+
+    fn arrived(&self, uid: &OrderUid) {
+        if let Some(waiting) = self.arrivals().get(uid) {
+            waiting.notify_waiters();
+        }
+    }
+
+    fn arrivals(&self) -> std::sync::MutexGuard<'_, HashMap<OrderUid, Arc<Notify>>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the flight for this order, or starts it. The flight is a task of its own: a client
+    /// that goes away does not end it for the others.
+    async fn load(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> Loaded {
+        let mut landing = {
+            let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(flight) = flights.get(uid) {
+                flight.clone()
+            } else {
+                let (sender, receiver) = watch::channel(None);
+                flights.insert(uid.clone(), receiver.clone());
+                let (itself, uid) = (self.clone(), uid.clone());
+                tokio::spawn(async move {
+                    let loaded = itself.fly(&uid, ask).await;
+                    itself.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+                    sender.send_replace(Some(loaded));
+                });
+                receiver
+            }
+        };
+        match landing.wait_for(Option::is_some).await {
+            Ok(loaded) => loaded.clone().unwrap_or(Err(Unavailable)),
+            Err(_) => Err(Unavailable),
+        }
+    }
+
+    async fn fly(&self, uid: &OrderUid, ask: Ask) -> Loaded {
+        if let (Ask::RedisFirst, Some(redis)) = (ask, &self.redis)
+            && let Some(view) = redis.get(uid).await
+            && self.cache.put(view.clone())
+        {
+            return Ok(Some((self.served(view), Source::Redis)));
+        }
+        match store::find(&self.pool, uid).await {
+            Ok(Some(view)) => {
+                self.cache.put(view.clone());
+                if let Some(redis) = &self.redis {
+                    redis.put(&view).await;
+                }
+                Ok(Some((self.served(view), Source::Database)))
+            }
+            Ok(None) => {
+                self.cache.put_absent(uid);
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::warn!("finding an order: {error}");
+                Err(Unavailable)
+            }
+        }
+    }
+
+    /// What the cache now serves: this view, or a newer one that came meanwhile.
+    fn served(&self, view: View) -> Arc<Cached> {
+        match self.cache.get(&view.order_uid) {
+            Known::Value(cached) => cached,
+            Known::Absent | Known::Nothing => {
+                Arc::new(Cached { view, confirmed_at: Instant::now() })
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    RedisFirst,
+    DatabaseOnly,
+}
