@@ -1,9 +1,9 @@
 //! Progress while a run lasts: a bar on a terminal, otherwise a line now and then. All of it goes
 //! to standard error.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{fmt, io::IsTerminal, time::Duration};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
 /// How often a line is written where there is no terminal.
@@ -28,11 +28,17 @@ impl Progress {
             };
         }
         let template = match limit {
-            Some(_) => "{bar:30} {human_pos} of {human_len} sent, {per_sec}, {eta} left {msg}",
-            None => "{spinner} {human_pos} sent, {per_sec}, {elapsed} {msg}",
+            Some(_) => {
+                "{bar:30} {human_pos} of {human_len} sent, {pace} a second, {eta} left {msg}"
+            }
+            None => "{spinner} {human_pos} sent, {pace} a second, {elapsed} {msg}",
         };
-        let style =
-            ProgressStyle::with_template(template).expect("the templates above are well-formed");
+        let style = ProgressStyle::with_template(template)
+            .expect("the templates above are well-formed")
+            .with_key("pace", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                // Fails only if the bar's own buffer does, which then shows nothing anyway.
+                let _ = write!(out, "{:.0}", state.per_sec());
+            });
         let bar =
             ProgressBar::with_draw_target(limit, ProgressDrawTarget::stderr()).with_style(style);
         Self::Bar(bar)
