@@ -1,0 +1,92 @@
+//! Pace: when the next record is due.
+//!
+//! Pure: the caller says what time it is. Records are due at even distances from one anchor, so
+//! five a second leave every 200 ms, and at fifty thousand a second each wake-up finds some dozens
+//! due; no error of a sleep adds up.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How far the pace may fall behind and still catch up. After a longer standstill (Kafka was away)
+/// the missed records are forgotten rather than sent in one burst.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// Counts records against the time.
+pub(super) struct Pace {
+    /// Records a second; 0 means always due.
+    rate: u32,
+    anchor: Instant,
+    since_anchor: u64,
+}
+
+impl Pace {
+    pub(super) fn new(rate: u32, now: Instant) -> Self {
+        Self {
+            rate,
+            anchor: now,
+            since_anchor: 0,
+        }
+    }
+
+    /// When the next record is due.
+    pub(super) fn due(&self) -> Instant {
+        if self.rate == 0 {
+            return self.anchor;
+        }
+        let rate = u64::from(self.rate);
+        let part = self.since_anchor % rate * 1_000_000_000 / rate;
+        self.anchor + Duration::from_secs(self.since_anchor / rate) + Duration::from_nanos(part)
+    }
+
+    /// Tells that one record was sent.
+    pub(super) fn sent(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.due()) > SLACK {
+            self.anchor = now;
+            self.since_anchor = 0;
+        }
+        self.since_anchor += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends whatever is due at each of `wakes` milliseconds after the start.
+    fn sent_at(rate: u32, wakes: impl Iterator<Item = u64>) -> Vec<u64> {
+        let start = Instant::now();
+        let mut pace = Pace::new(rate, start);
+        let mut sent = Vec::new();
+        for wake in wakes {
+            let now = start + Duration::from_millis(wake);
+            while pace.due() <= now {
+                pace.sent(now);
+                sent.push(wake);
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn slow_pace_is_even() {
+        assert_eq!(sent_at(5, 0..1_000), [0, 200, 400, 600, 800]);
+    }
+
+    #[test]
+    fn fast_pace_is_even_within_a_millisecond_and_loses_nothing() {
+        let sent = sent_at(50_000, 0..1_000);
+        assert_eq!(sent.len(), 999 * 50 + 1);
+        for wake in 1..1_000 {
+            assert_eq!(sent.iter().filter(|&&at| at == wake).count(), 50);
+        }
+    }
+
+    #[test]
+    fn late_wakes_are_caught_up_but_a_standstill_is_not() {
+        assert_eq!(sent_at(10, [0, 550].into_iter()).len(), 6);
+        // Due at 100 ms, woken at 9 s: one record, and the pace begins anew.
+        let after_standstill = sent_at(10, [0, 9_000, 9_050, 9_100].into_iter());
+        assert_eq!(after_standstill, [0, 9_000, 9_100]);
+    }
+}

@@ -1,0 +1,93 @@
+//! Chance that comes out the same everywhere and for ever.
+//!
+//! The algorithm is written out here (SplitMix64, Steele, Lea and Flood 2014) because "same seed,
+//! same bytes" is a promise: a crate may change its algorithms between versions, ten lines of our own
+//! cannot. Whole numbers only: powers and logarithms of floats differ between platforms.
+//! It is no source of secrets.
+
+/// A stream of random numbers, given by where it starts.
+#[derive(Debug, Clone)]
+pub(super) struct Rng(u64);
+
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Rng {
+    /// The stream of one thing: the same words, the same stream; other words, an unrelated one.
+    /// So each order has chance of its own and can be made again without those before it.
+    pub(super) fn of(words: &[u64]) -> Self {
+        Self(words.iter().fold(GOLDEN, |state, word| {
+            mix(state ^ mix(word.wrapping_add(GOLDEN)))
+        }))
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(GOLDEN);
+        mix(self.0)
+    }
+
+    /// A number from 0 to `bound - 1`.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        // The high half of the product; its bias is below bound / 2^64.
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// A number from `low` to `high`, both included.
+    pub(super) fn between(&mut self, low: i64, high: i64) -> i64 {
+        low + self.below(low.abs_diff(high) + 1) as i64
+    }
+
+    /// One of `choices`, which must not be empty.
+    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// True `percent` times in a hundred.
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// Appends `pattern`: `#` becomes a digit, `@` a capital letter, the rest stays.
+    pub(super) fn fill(&mut self, pattern: &str, out: &mut String) {
+        for place in pattern.chars() {
+            out.push(match place {
+                '#' => char::from(b'0' + self.below(10) as u8),
+                '@' => char::from(b'A' + self.below(26) as u8),
+                other => other,
+            });
+        }
+    }
+}
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first outputs of SplitMix64 for the seed 1234567, as other implementations give them.
+    #[test]
+    fn stream_is_splitmix64() {
+        let mut rng = Rng(1_234_567);
+        let first: Vec<u64> = (0..3).map(|_| rng.next()).collect();
+        assert_eq!(
+            first,
+            [
+                6_457_827_717_110_365_317,
+                3_203_168_211_198_807_973,
+                9_817_491_932_198_370_423
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_stay_in_their_bounds_and_reach_them() {
+        let mut rng = Rng::of(&[7]);
+        let seen: std::collections::BTreeSet<i64> =
+            (0..1_000).map(|_| rng.between(-2, 3)).collect();
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [-2, -1, 0, 1, 2, 3]);
+    }
+}
