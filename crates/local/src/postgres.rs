@@ -5,28 +5,25 @@
 //! machine and for tests, wrong for a shared one, where `DATABASE_URL` names a real server.
 
 use std::{
-    env, fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink},
+    fs,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::{
-    Progress,
+    Progress, cluster,
     folder::Folder,
     port,
     process::{Process, Program, command_line, end_orphan, is_alive},
-    user::User,
+    programs,
+    user::{User, become_user},
 };
 
 const NAME: &str = "PostgreSQL";
-
-/// Where the clusters of root live when an ordinary user may not enter the data folder.
-const ROOTS_CLUSTERS: &str = "/var/lib/waybill";
 
 /// A path to a Unix socket is at most this long, on the strictest of the systems.
 const SOCKET_PATH: usize = 103;
@@ -56,11 +53,11 @@ impl Postgres {
     pub async fn start(options: &PostgresOptions, progress: Progress<'_>) -> Result<Self> {
         let folder = Folder::open(&options.data_dir).await?;
         let link = folder.path.join("cluster");
-        let bin = find_programs(&link)?;
+        let bin = programs::find(&link)?;
         let user = User::for_cluster(&link)?;
         if fs::symlink_metadata(&link).is_err() {
             progress("creating the PostgreSQL data");
-            create_cluster(&bin, &link, user).await?;
+            cluster::create(&bin, &link, user).await?;
         }
         let cluster = link.canonicalize().with_context(|| {
             format!(
@@ -194,170 +191,6 @@ impl Postgres {
     }
 }
 
-/// The folder of `initdb` and `postgres`: `PG_BIN_DIR`, else the first of the usual places,
-/// where one that fits existing data goes before a newer one.
-fn find_programs(cluster: &Path) -> Result<PathBuf> {
-    let has_both = |bin: &PathBuf| bin.join("initdb").exists() && bin.join("postgres").exists();
-    if let Some(bin) = env::var_os("PG_BIN_DIR").map(PathBuf::from) {
-        if !has_both(&bin) {
-            bail!(
-                "PG_BIN_DIR is {}, but initdb and postgres are not both there: correct it, or \
-                 leave it out",
-                bin.display()
-            );
-        }
-        return Ok(bin);
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut found: Vec<PathBuf> = env::split_paths(&path).filter(has_both).collect();
-    for (parent, prefix) in [
-        ("/usr/lib/postgresql", ""),
-        ("/opt/homebrew/opt", "postgresql@"),
-        ("/usr/local/opt", "postgresql@"),
-    ] {
-        found.extend(
-            versions(Path::new(parent), prefix)
-                .into_iter()
-                .filter(has_both),
-        );
-    }
-    // Links in PATH are followed: PostgreSQL looks for its parts beside the real file.
-    let real = |bin: &PathBuf| {
-        bin.join("postgres")
-            .canonicalize()
-            .ok()?
-            .parent()
-            .map(Path::to_owned)
-    };
-    let Some(first) = found.first().and_then(real) else {
-        bail!(
-            "PostgreSQL is missing: run scripts/setup, or name the folder of initdb and postgres \
-             in PG_BIN_DIR, or name a running server in DATABASE_URL"
-        );
-    };
-    let Ok(wanted) = fs::read_to_string(cluster.join("PG_VERSION")) else {
-        return Ok(first);
-    };
-    let wanted = wanted.trim();
-    found
-        .iter()
-        .filter_map(real)
-        .find(|bin| major_version(bin).as_deref() == Some(wanted))
-        .with_context(|| {
-            format!(
-                "{} was made by PostgreSQL {wanted}, which is not installed: install it and name \
-                 its folder in PG_BIN_DIR, or start with empty data under another --data-dir",
-                cluster.display()
-            )
-        })
-}
-
-/// `parent/<prefix><number>/bin`, the highest number first.
-fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
-    let mut found: Vec<(u32, PathBuf)> = fs::read_dir(parent)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            Some((
-                name.strip_prefix(prefix)?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
-        })
-        .collect();
-    found.sort_by(|a, b| b.cmp(a));
-    found.into_iter().map(|(_, bin)| bin).collect()
-}
-
-fn major_version(bin: &Path) -> Option<String> {
-    let told = std::process::Command::new(bin.join("postgres"))
-        .arg("--version")
-        .output()
-        .ok()?;
-    // "postgres (PostgreSQL) 15.16 (Debian 15.16-0+deb12u1)"
-    let told = String::from_utf8(told.stdout).ok()?;
-    Some(
-        told.split_whitespace()
-            .nth(2)?
-            .split(['.', 'b', 'r'])
-            .next()?
-            .to_owned(),
-    )
-}
-
-/// Runs `initdb` beside `link` and puts the result there when it is complete.
-async fn create_cluster(bin: &Path, link: &Path, user: Option<User>) -> Result<()> {
-    let parent = link.parent().context("the cluster has a folder above it")?;
-    let elsewhere = user.is_some_and(|user| !user.may_enter(parent));
-    let home = if elsewhere {
-        // The number keeps apart what different data folders have here.
-        let number = random_number();
-        Path::new(ROOTS_CLUSTERS).join(format!("postgres-{number:016x}"))
-    } else {
-        parent.join("cluster.new")
-    };
-    if home.exists() {
-        fs::remove_dir_all(&home).with_context(|| format!("removing {}", home.display()))?;
-    }
-    make_home(&home, user).with_context(|| format!("creating {}", home.display()))?;
-
-    let mut initdb = Command::new(bin.join("initdb"));
-    initdb
-        .arg("-D")
-        .arg(&home)
-        // Messages in English, text in order of its bytes: the same on every machine.
-        .args([
-            "--username=waybill_admin",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--no-locale",
-        ])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    become_user(&mut initdb, user);
-    let output = initdb.output().await.context("starting initdb")?;
-    if !output.status.success() {
-        // The reason is worth more than a tidy folder.
-        let _ = fs::remove_dir_all(&home);
-        bail!(
-            "initdb could not create the PostgreSQL data ({}):\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
-    }
-    if elsewhere {
-        tracing::info!(
-            "PostgreSQL does not run as root, and its user may not enter {}: the data is in {}",
-            parent.display(),
-            home.display()
-        );
-        symlink(&home, link)
-    } else {
-        fs::rename(&home, link)
-    }
-    .with_context(|| format!("creating {}", link.display()))
-}
-
-fn make_home(home: &Path, user: Option<User>) -> io::Result<()> {
-    if let Some(parent) = home.parent().filter(|parent| !parent.exists()) {
-        fs::create_dir_all(parent)?;
-        fs::set_permissions(parent, fs::Permissions::from_mode(0o755))?;
-    }
-    fs::DirBuilder::new().mode(0o700).create(home)?;
-    if let Some(user) = user {
-        chown(home, Some(user.uid), Some(user.gid))?;
-    }
-    Ok(())
-}
-
-fn become_user(command: &mut Command, user: Option<User>) {
-    if let Some(user) = user {
-        command.uid(user.uid).gid(user.gid);
-    }
-}
-
 /// PostgreSQL tells its state in its pid file: the first line is the process, the eighth is
 /// `ready` when it takes connections.
 fn is_ready(cluster: &Path, id: Option<u32>) -> bool {
@@ -382,9 +215,4 @@ fn remove_stale_pid_file(cluster: &Path) -> Result<()> {
         fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
     }
     Ok(())
-}
-
-fn random_number() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }
