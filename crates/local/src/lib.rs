@@ -1,9 +1,11 @@
 //! The real PostgreSQL and the real Apache Kafka behind `waybill up` and behind the tests.
 //!
 //! ```text
-//! Stand ─┬─ Postgres ─┐           ┌─ folder   lock, log, room on the disk
+//! Stand ─┬─ Postgres ─┐           ┌─ folder    lock, log, room on the disk
 //!        └─ Kafka ────┴─ Process ─┴─ watch.sh  ends the program when its parent is gone
-//!             └─ java  runtime, jars, class archive
+//!
+//! Postgres needs programs (where they are), cluster (initdb), user (not root);
+//! Kafka needs java (runtime, jars, class archive).
 //! ```
 //!
 //! Both run as child processes on loopback, keep their data in a folder, end with their parent
@@ -11,12 +13,14 @@
 //! works with a server. Nothing else in the workspace knows how they are started: the services
 //! only see addresses.
 
+mod cluster;
 mod folder;
 mod java;
 mod kafka;
 mod port;
 mod postgres;
 mod process;
+mod programs;
 mod stand;
 mod user;
 

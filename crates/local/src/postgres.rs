@@ -5,28 +5,25 @@
 //! machine and for tests, wrong for a shared one, where `DATABASE_URL` names a real server.
 
 use std::{
-    env, fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink},
+    fs,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::{
-    Progress,
+    Progress, cluster,
     folder::Folder,
     port,
     process::{Process, Program, command_line, end_orphan, is_alive},
-    user::User,
+    programs,
+    user::{User, become_user},
 };
 
 const NAME: &str = "PostgreSQL";
-
-/// Where the clusters of root live when an ordinary user may not enter the data folder.
-const ROOTS_CLUSTERS: &str = "/var/lib/waybill";
 
 /// A path to a Unix socket is at most this long, on the strictest of the systems.
 const SOCKET_PATH: usize = 103;
@@ -56,11 +53,11 @@ impl Postgres {
     pub async fn start(options: &PostgresOptions, progress: Progress<'_>) -> Result<Self> {
         let folder = Folder::open(&options.data_dir).await?;
         let link = folder.path.join("cluster");
-        let bin = find_programs(&link)?;
+        let bin = programs::find(&link)?;
         let user = User::for_cluster(&link)?;
         if fs::symlink_metadata(&link).is_err() {
             progress("creating the PostgreSQL data");
-            create_cluster(&bin, &link, user).await?;
+            cluster::create(&bin, &link, user).await?;
         }
         let cluster = link.canonicalize().with_context(|| {
             format!(
@@ -175,6 +172,7 @@ impl Postgres {
     }
 }
 
+<<<<<<< HEAD
 /// The folder of `initdb` and `postgres`: `PG_BIN_DIR`, else the first of the usual places,
 /// where one that fits existing data goes before a newer one.
 fn find_programs(cluster: &Path) -> Result<PathBuf> {
@@ -313,6 +311,8 @@ fn become_user(command: &mut Command, user: Option<User>) {
     }
 }
 
+=======
+>>>>>>> wt-local
 /// PostgreSQL tells its state in its pid file: the first line is the process, the eighth is
 /// `ready` when it takes connections.
 fn is_ready(cluster: &Path, id: Option<u32>) -> bool {
@@ -334,9 +334,4 @@ fn remove_stale_pid_file(cluster: &Path) -> Result<()> {
         fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
     }
     Ok(())
-}
-
-fn random_number() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }

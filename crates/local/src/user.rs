@@ -52,6 +52,13 @@ impl User {
     }
 }
 
+/// Lets a command run as `user`, or as this process does.
+pub(crate) fn become_user(command: &mut tokio::process::Command, user: Option<User>) {
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
+    }
+}
+
 fn id(which: &str, name: &str) -> Option<u32> {
     let id = Command::new("id").args([which, name]).stderr(Stdio::null()).output().ok()?;
     String::from_utf8(id.stdout).ok()?.trim().parse().ok()

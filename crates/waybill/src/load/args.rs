@@ -57,39 +57,19 @@ pub struct LoadArgs {
     pub start: Start,
 
     /// Share of records that repeat an earlier order as it is; 0.05 is one in twenty
-    #[arg(
-        long,
-        value_name = "SHARE",
-        default_value = "0",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
     pub duplicates: Share,
 
     /// Share of records that repeat an earlier order_uid with other content
-    #[arg(
-        long,
-        value_name = "SHARE",
-        default_value = "0",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
     pub changed: Share,
 
     /// Share of records that are JSON but no valid order
-    #[arg(
-        long,
-        value_name = "SHARE",
-        default_value = "0",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
     pub invalid: Share,
 
     /// Share of records that are no JSON: cut off, empty, not UTF-8, something else altogether
-    #[arg(
-        long,
-        value_name = "SHARE",
-        default_value = "0",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
     pub unparsable: Share,
 
     /// Send the lines of this file instead, as they are; `-` is standard input. A line is keyed by
@@ -163,8 +143,7 @@ impl LoadArgs {
 
     /// Records a second; 0 is as fast as possible.
     pub(super) fn pace(&self) -> u32 {
-        self.rate
-            .unwrap_or(if self.file.is_some() { 0 } else { 100 })
+        self.rate.unwrap_or(if self.file.is_some() { 0 } else { 100 })
     }
 
     /// How many records at most; `None` is without end.
@@ -188,11 +167,7 @@ impl FromStr for Start {
         let start = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| rule.to_owned())?;
         // Far from the end of what RFC 3339 can write, however long the run.
         let known = datetime!(1970-01-01 0:00 UTC)..datetime!(3000-01-01 0:00 UTC);
-        if known.contains(&start) {
-            Ok(Self::At(start))
-        } else {
-            Err(rule.to_owned())
-        }
+        if known.contains(&start) { Ok(Self::At(start)) } else { Err(rule.to_owned()) }
     }
 }
 

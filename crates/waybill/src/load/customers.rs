@@ -93,11 +93,7 @@ impl Town {
 
     /// The rank of the customer who orders next.
     pub(super) fn pick(&self, rng: &mut Rng) -> u64 {
-        let total = self
-            .cumulative
-            .last()
-            .copied()
-            .expect("the town has people");
+        let total = self.cumulative.last().copied().expect("the town has people");
         let point = rng.below(total);
         self.cumulative.partition_point(|&sum| sum <= point) as u64
     }
@@ -118,10 +114,7 @@ mod tests {
             *orders.entry(town.pick(&mut rng)).or_default() += 1;
         }
         let of_first_hundred: u32 = (0..100).filter_map(|rank| orders.get(&rank)).sum();
-        assert!(
-            (28_000..38_000).contains(&of_first_hundred),
-            "{of_first_hundred}"
-        );
+        assert!((28_000..38_000).contains(&of_first_hundred), "{of_first_hundred}");
         assert!(orders.len() > 10_000, "{}", orders.len());
         assert!(orders.keys().all(|&rank| rank < CUSTOMERS));
     }
@@ -134,30 +127,14 @@ mod tests {
             locales.insert(customer.country.locale);
             let digits = customer.phone.strip_prefix('+').unwrap();
             assert!((10..=15).contains(&digits.len()), "{}", customer.phone);
-            assert!(
-                digits.bytes().all(|byte| byte.is_ascii_digit()),
-                "{}",
-                customer.phone
-            );
+            assert!(digits.bytes().all(|byte| byte.is_ascii_digit()), "{}", customer.phone);
             let (local, host) = customer.email.split_once('@').unwrap();
             assert!(host.starts_with("example."));
             let family = customer.id.split('-').next().unwrap();
-            assert!(
-                local.contains(family) && local.is_ascii(),
-                "{local} {family}"
-            );
-            assert!(
-                customer
-                    .country
-                    .cities
-                    .iter()
-                    .any(|city| city.name == customer.city.name)
-            );
+            assert!(local.contains(family) && local.is_ascii(), "{local} {family}");
+            assert!(customer.country.cities.iter().any(|city| city.name == customer.city.name));
             assert_ne!(customer.address(0), customer.address(1));
         }
-        assert_eq!(
-            locales.into_iter().collect::<Vec<_>>(),
-            ["de", "en", "he", "ru"]
-        );
+        assert_eq!(locales.into_iter().collect::<Vec<_>>(), ["de", "en", "he", "ru"]);
     }
 }

@@ -29,10 +29,7 @@ const REVISION: u64 = 1;
 impl Origin {
     /// Like the sample's: 15 hexadecimal digits and `test`.
     pub(super) fn order_uid(&self) -> String {
-        format!(
-            "{:015x}test",
-            scatter(Rng::of(&[self.seed]).next().wrapping_add(self.number))
-        )
+        format!("{:015x}test", scatter(Rng::of(&[self.seed]).next().wrapping_add(self.number)))
     }
 
     /// Writes the order as compact JSON.
@@ -45,10 +42,7 @@ impl Origin {
             .map(|_| item(&mut rng, &customer, &track_number))
             .collect();
         if self.revision > 0 {
-            change(
-                &mut items,
-                &mut Rng::of(&[self.seed, REVISION, self.number, self.revision]),
-            );
+            change(&mut items, &mut Rng::of(&[self.seed, REVISION, self.number, self.revision]));
         }
         let goods_total: i64 = items.iter().map(|item| item.total_price).sum();
         let delivery_cost = rng.between(0, 15) * customer.country.price_of_100 / 100;

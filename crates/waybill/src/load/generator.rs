@@ -36,14 +36,8 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, as the summary lists them.
-    pub const ALL: [Self; 6] = [
-        Self::New,
-        Self::Duplicate,
-        Self::Changed,
-        Self::Invalid,
-        Self::Unparsable,
-        Self::Given,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::New, Self::Duplicate, Self::Changed, Self::Invalid, Self::Unparsable, Self::Given];
 
     /// How the summary calls records of this kind.
     #[must_use]
@@ -140,21 +134,12 @@ impl Generator {
             Kind::Unparsable => spoil::garble(&mut value, &mut self.rng),
             Kind::Duplicate | Kind::Changed | Kind::Given => {}
         }
-        Made {
-            kind,
-            order_uid: origin.order_uid(),
-            value,
-        }
+        Made { kind, order_uid: origin.order_uid(), value }
     }
 
     /// Lets chance choose; before there is an order to repeat, a repeat becomes a new one.
     fn choose(&mut self) -> Kind {
-        let Shares {
-            duplicates,
-            changed,
-            invalid,
-            unparsable,
-        } = self.shares;
+        let Shares { duplicates, changed, invalid, unparsable } = self.shares;
         let mut point = self.rng.below(u64::from(MILLION)) as u32;
         for (share, kind) in [
             (duplicates, Kind::Duplicate),
@@ -164,11 +149,7 @@ impl Generator {
         ] {
             if point < share.millionths() {
                 let repeats = matches!(kind, Kind::Duplicate | Kind::Changed);
-                return if repeats && self.recent.is_empty() {
-                    Kind::New
-                } else {
-                    kind
-                };
+                return if repeats && self.recent.is_empty() { Kind::New } else { kind };
             }
             point -= share.millionths();
         }
@@ -178,12 +159,7 @@ impl Generator {
     fn begin(&mut self, created: OffsetDateTime) -> Origin {
         let number = self.numbers;
         self.numbers += 1;
-        Origin {
-            seed: self.seed,
-            number,
-            created,
-            revision: 0,
-        }
+        Origin { seed: self.seed, number, created, revision: 0 }
     }
 
     fn remember(&mut self, origin: Origin) {

@@ -78,14 +78,7 @@ const fn product(
     price: i64,
     sizes: &'static [&'static str],
 ) -> Product {
-    Product {
-        english,
-        russian,
-        hebrew,
-        german,
-        price,
-        sizes,
-    }
+    Product { english, russian, hebrew, german, price, sizes }
 }
 
 #[rustfmt::skip] // A table, a row each.

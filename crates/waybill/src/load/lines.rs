@@ -37,11 +37,7 @@ impl Lines {
             return Self::read(io::stdin());
         }
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        if file
-            .metadata()
-            .with_context(|| format!("opening {}", path.display()))?
-            .is_dir()
-        {
+        if file.metadata().with_context(|| format!("opening {}", path.display()))?.is_dir() {
             anyhow::bail!("{} is a directory, not a file of records", path.display());
         }
         Self::read(file)
@@ -144,11 +140,7 @@ mod tests {
             ("xyz", "\r\n", false),
         ] {
             let found = all(format!("1\n\n{longest}{more}{end}").as_bytes());
-            let expected = if fits {
-                record(&longest)
-            } else {
-                Line::TooLong(3)
-            };
+            let expected = if fits { record(&longest) } else { Line::TooLong(3) };
             assert_eq!(found.len(), 2, "{more:?} {end:?}");
             assert!(found[1] == expected, "{more:?} {end:?}");
         }
@@ -178,9 +170,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_read_to_its_end() {
         let path = std::env::temp_dir().join(format!("waybill-lines-{}", std::process::id()));
-        let text: String = (0..1_000)
-            .map(|number| format!("{{\"n\":{number}}}\n"))
-            .collect();
+        let text: String = (0..1_000).map(|number| format!("{{\"n\":{number}}}\n")).collect();
         std::fs::write(&path, text).unwrap();
         let mut lines = Lines::open(&path).unwrap();
         let mut count = 0;

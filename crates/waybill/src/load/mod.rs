@@ -59,9 +59,7 @@ pub async fn run(
     topic: &str,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Summary> {
-    let seed = args
-        .seed
-        .unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let mut source = Source::open(args, seed)?;
     let sender = Sender::new(kafka, topic)?;
     let progress = Progress::new(args.quiet, args.limit());
@@ -113,9 +111,7 @@ async fn send_all(
         let record = match watch.attend(source.next()).await? {
             Ok(Some(Next::Record(record))) => record,
             Ok(Some(Next::TooLong(line))) => {
-                watch.progress.say(&format!(
-                    "line {line} is longer than 2 MiB and was not sent"
-                ));
+                watch.progress.say(&format!("line {line} is longer than 2 MiB and was not sent"));
                 tally.skipped += 1;
                 continue;
             }
@@ -137,9 +133,7 @@ async fn send_all(
         Ok(()) => Ok(()),
         // Told by the broker, which says not of which record; the summary counts them.
         Err(Refusal::TooLarge) => {
-            watch
-                .progress
-                .say("at least one record was larger than the topic takes");
+            watch.progress.say("at least one record was larger than the topic takes");
             Ok(())
         }
         Err(Refusal::Lasting(why)) => Err(Ended::Refused(why)),
@@ -147,14 +141,11 @@ async fn send_all(
 }
 
 fn too_large(record: &Record) -> String {
-    let order = record.key.as_deref().map_or_else(
-        || "a record without key".to_owned(),
-        |uid| format!("order {uid:?}"),
-    );
-    format!(
-        "{order}: {} bytes are more than the topic takes",
-        record.value.len()
-    )
+    let order = record
+        .key
+        .as_deref()
+        .map_or_else(|| "a record without key".to_owned(), |uid| format!("order {uid:?}"));
+    format!("{order}: {} bytes are more than the topic takes", record.value.len())
 }
 
 /// What is counted beside the watch's own counts.
@@ -167,10 +158,7 @@ struct Tally {
 
 /// Where records come from.
 enum Source {
-    Invented {
-        generator: Box<Generator>,
-        start: Start,
-    },
+    Invented { generator: Box<Generator>, start: Start },
     Given(Lines),
 }
 
@@ -211,25 +199,17 @@ impl Source {
                     Start::At(_) => generator.next(),
                     Start::Now => Some(generator.make(OffsetDateTime::now_utc())),
                 };
-                made.map(
-                    |Made {
-                         kind,
-                         order_uid,
-                         value,
-                     }| Record {
-                        kind,
-                        key: Some(order_uid),
-                        value,
-                    },
-                )
+                made.map(|Made { kind, order_uid, value }| Record {
+                    kind,
+                    key: Some(order_uid),
+                    value,
+                })
             }
             Self::Given(lines) => match lines.next().await? {
                 Some(Line::TooLong(number)) => return Ok(Some(Next::TooLong(number))),
-                Some(Line::Record(value)) => Some(Record {
-                    kind: Kind::Given,
-                    key: lines::order_uid(&value),
-                    value,
-                }),
+                Some(Line::Record(value)) => {
+                    Some(Record { kind: Kind::Given, key: lines::order_uid(&value), value })
+                }
                 None => None,
             },
         };

@@ -22,11 +22,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(rate: u32, now: Instant) -> Self {
-        Self {
-            rate,
-            anchor: now,
-            since_anchor: 0,
-        }
+        Self { rate, anchor: now, since_anchor: 0 }
     }
 
     /// When the next record is due.

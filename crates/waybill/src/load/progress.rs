@@ -23,9 +23,7 @@ impl Progress {
             return Self::Silent;
         }
         if !std::io::stderr().is_terminal() {
-            return Self::Lines {
-                next: Instant::now() + LINE_EVERY,
-            };
+            return Self::Lines { next: Instant::now() + LINE_EVERY };
         }
         let template = match limit {
             Some(_) => {

@@ -15,9 +15,7 @@ impl Rng {
     /// The stream of one thing: the same words, the same stream; other words, an unrelated one.
     /// So each order has chance of its own and can be made again without those before it.
     pub(super) fn of(words: &[u64]) -> Self {
-        Self(words.iter().fold(GOLDEN, |state, word| {
-            mix(state ^ mix(word.wrapping_add(GOLDEN)))
-        }))
+        Self(words.iter().fold(GOLDEN, |state, word| mix(state ^ mix(word.wrapping_add(GOLDEN)))))
     }
 
     pub(super) fn next(&mut self) -> u64 {
@@ -75,11 +73,7 @@ mod tests {
         let first: Vec<u64> = (0..3).map(|_| rng.next()).collect();
         assert_eq!(
             first,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
         );
     }
 

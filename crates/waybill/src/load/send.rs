@@ -28,16 +28,8 @@ impl Sender {
     /// Hands a record over; waits while the producer's queue is full. Dropped while it waits, it
     /// has handed over nothing.
     pub(super) async fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<(), Refusal> {
-        let record = OutgoingRecord {
-            topic: &self.topic,
-            key,
-            value: Some(value),
-            headers: &[],
-        };
-        self.producer
-            .enqueue(record, &self.deliveries)
-            .await
-            .map_err(Refusal::from)
+        let record = OutgoingRecord { topic: &self.topic, key, value: Some(value), headers: &[] };
+        self.producer.enqueue(record, &self.deliveries).await.map_err(Refusal::from)
     }
 
     /// How many records Kafka has acknowledged.
@@ -52,9 +44,7 @@ impl Sender {
 
     /// The same without waiting: `None` while something is on its way.
     pub(super) async fn settled_by_now(&self) -> Option<Result<(), Refusal>> {
-        tokio::time::timeout(Duration::ZERO, self.settled())
-            .await
-            .ok()
+        tokio::time::timeout(Duration::ZERO, self.settled()).await.ok()
     }
 }
 

@@ -56,12 +56,7 @@ impl Shares {
         unparsable: Share,
     ) -> Option<Self> {
         let sum = duplicates.0 + changed.0 + invalid.0 + unparsable.0;
-        (sum <= MILLION).then_some(Self {
-            duplicates,
-            changed,
-            invalid,
-            unparsable,
-        })
+        (sum <= MILLION).then_some(Self { duplicates, changed, invalid, unparsable })
     }
 }
 

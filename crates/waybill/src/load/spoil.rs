@@ -164,19 +164,10 @@ fn find(json: &[u8], section: &str, key: &str) -> (usize, usize) {
         let name = format!("\"{key}\":");
         let name = name.as_bytes();
         // No value holds this text: a quotation mark inside one is escaped.
-        let at = json[from..]
-            .windows(name.len())
-            .position(|window| window == name);
+        let at = json[from..].windows(name.len()).position(|window| window == name);
         from + at.expect("every draft has every key of the model") + name.len()
     };
-    let start = behind(
-        if section.is_empty() {
-            0
-        } else {
-            behind(0, section)
-        },
-        key,
-    );
+    let start = behind(if section.is_empty() { 0 } else { behind(0, section) }, key);
     (start, start + value_length(&json[start..]))
 }
 
@@ -213,13 +204,8 @@ mod tests {
     fn drafts() -> impl Iterator<Item = Vec<u8>> {
         let town = Town::new();
         (0..40).map(move |number| {
-            Origin {
-                seed: 3,
-                number,
-                created: datetime!(2026-01-01 0:00 UTC),
-                revision: 0,
-            }
-            .json(&town)
+            Origin { seed: 3, number, created: datetime!(2026-01-01 0:00 UTC), revision: 0 }
+                .json(&town)
         })
     }
 
@@ -252,10 +238,7 @@ mod tests {
                         assert_eq!(after.pointer(&place), Some(&value), "{place}");
                     }
                     Letters(count) => {
-                        assert_eq!(
-                            after.pointer(&place).unwrap().as_str().unwrap().len(),
-                            count
-                        );
+                        assert_eq!(after.pointer(&place).unwrap().as_str().unwrap().len(), count);
                     }
                 }
                 // Put back what was there: then all is as before.

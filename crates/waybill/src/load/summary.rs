@@ -86,11 +86,7 @@ impl fmt::Display for Summary {
             writeln!(f, "  {:<12}{:>width$}", kind.as_str(), grouped(*count))?;
         }
         if self.skipped > 0 {
-            writeln!(
-                f,
-                "skipped       {:>width$}  (lines above 2 MiB)",
-                grouped(self.skipped)
-            )?;
+            writeln!(f, "skipped       {:>width$}  (lines above 2 MiB)", grouped(self.skipped))?;
         }
         write!(
             f,
@@ -171,15 +167,8 @@ took 2.50 s, 480 a second, seed 7"
 
     #[test]
     fn exit_code_tells_what_is_amiss() {
-        let code = |failed, skipped, ended| {
-            Summary {
-                failed,
-                skipped,
-                ended,
-                ..summary()
-            }
-            .exit_code()
-        };
+        let code =
+            |failed, skipped, ended| Summary { failed, skipped, ended, ..summary() }.exit_code();
         assert_eq!(code(0, 0, Ended::Done), 0);
         assert_eq!(code(0, 0, Ended::Stopped), 0);
         assert_eq!(code(1, 0, Ended::Stopped), 1);
