@@ -38,12 +38,7 @@ pub(crate) async fn create(bin: &Path, link: &Path, user: Option<User>) -> Resul
         .arg("-D")
         .arg(&home)
         // Messages in English, text in order of its bytes: the same on every machine.
-        .args([
-            "--username=waybill_admin",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--no-locale",
-        ])
+        .args(["--username=waybill_admin", "--auth=trust", "--encoding=UTF8", "--no-locale"])
         .current_dir("/")
         .stdin(Stdio::null())
         .kill_on_drop(true);

@@ -29,20 +29,11 @@ pub(crate) fn find(cluster: &Path) -> Result<PathBuf> {
         ("/opt/homebrew/opt", "postgresql@"),
         ("/usr/local/opt", "postgresql@"),
     ] {
-        found.extend(
-            versions(Path::new(parent), prefix)
-                .into_iter()
-                .filter(has_both),
-        );
+        found.extend(versions(Path::new(parent), prefix).into_iter().filter(has_both));
     }
     // Links in PATH are followed: PostgreSQL looks for its parts beside the real file.
-    let real = |bin: &PathBuf| {
-        bin.join("postgres")
-            .canonicalize()
-            .ok()?
-            .parent()
-            .map(Path::to_owned)
-    };
+    let real =
+        |bin: &PathBuf| bin.join("postgres").canonicalize().ok()?.parent().map(Path::to_owned);
     let Some(first) = found.first().and_then(real) else {
         bail!(
             "PostgreSQL is missing: run scripts/setup, or name the folder of initdb and postgres \
@@ -74,10 +65,7 @@ fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
-            Some((
-                name.strip_prefix(prefix)?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
+            Some((name.strip_prefix(prefix)?.parse().ok()?, entry.path().join("bin")))
         })
         .collect();
     found.sort_by(|a, b| b.cmp(a));
@@ -85,17 +73,8 @@ fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
 }
 
 fn major_version(bin: &Path) -> Option<String> {
-    let told = Command::new(bin.join("postgres"))
-        .arg("--version")
-        .output()
-        .ok()?;
+    let told = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
     // "postgres (PostgreSQL) 15.16 (Debian 15.16-0+deb12u1)"
     let told = String::from_utf8(told.stdout).ok()?;
-    Some(
-        told.split_whitespace()
-            .nth(2)?
-            .split(['.', 'b', 'r'])
-            .next()?
-            .to_owned(),
-    )
+    Some(told.split_whitespace().nth(2)?.split(['.', 'b', 'r']).next()?.to_owned())
 }
