@@ -21,22 +21,22 @@ pub struct PostgresConfig {
     database_url_file: Option<PathBuf>,
     /// PostgreSQL's host, if there is no URL.
     #[arg(long, env = "POSTGRES_HOST", value_name = "HOST")]
-    postgres_host: Option<String>,
+    database_host: Option<String>,
     /// PostgreSQL's port.
     #[arg(long, env = "POSTGRES_PORT", value_name = "PORT", default_value_t = 5432)]
-    postgres_port: u16,
+    database_port: u16,
     /// The user.
     #[arg(long, env = "POSTGRES_USER", value_name = "NAME")]
-    postgres_user: Option<String>,
+    database_user: Option<String>,
     /// The user's password.
     #[arg(long, env = "POSTGRES_PASSWORD", value_name = "SECRET", hide_env_values = true)]
-    postgres_password: Option<String>,
+    database_password: Option<String>,
     /// A file that holds the user's password.
     #[arg(long, env = "POSTGRES_PASSWORD_FILE", value_name = "FILE")]
-    postgres_password_file: Option<PathBuf>,
+    database_password_file: Option<PathBuf>,
     /// The database.
     #[arg(long, env = "POSTGRES_DB", value_name = "NAME")]
-    postgres_db: Option<String>,
+    database_name: Option<String>,
     /// The most connections of one service.
     #[arg(long, env = "POSTGRES_CONNECTIONS", default_value_t = 10, value_name = "N")]
     pub postgres_connections: u32,
@@ -54,7 +54,7 @@ impl PostgresConfig {
     pub fn is_given(&self) -> bool {
         self.database_url.is_some()
             || self.database_url_file.is_some()
-            || self.postgres_host.is_some()
+            || self.database_host.is_some()
     }
 
     /// The address: `own` if given, else `DATABASE_URL`, else the `POSTGRES_*` parts.
@@ -70,19 +70,19 @@ impl PostgresConfig {
         if let Some(url) = &self.database_url {
             return url.parse().context("DATABASE_URL is not a PostgreSQL address");
         }
-        let Some(host) = &self.postgres_host else {
+        let Some(host) = &self.database_host else {
             bail!("no database is given: set {own_name} (or DATABASE_URL, or POSTGRES_HOST)");
         };
-        let mut options = PgConnectOptions::new().host(host).port(self.postgres_port);
-        if let Some(user) = &self.postgres_user {
+        let mut options = PgConnectOptions::new().host(host).port(self.database_port);
+        if let Some(user) = &self.database_user {
             options = options.username(user);
         }
-        if let Some(file) = &self.postgres_password_file {
+        if let Some(file) = &self.database_password_file {
             options = options.password(&read_secret(file, "POSTGRES_PASSWORD_FILE")?);
-        } else if let Some(password) = &self.postgres_password {
+        } else if let Some(password) = &self.database_password {
             options = options.password(password);
         }
-        if let Some(database) = &self.postgres_db {
+        if let Some(database) = &self.database_name {
             options = options.database(database);
         }
         Ok(options)
@@ -118,9 +118,9 @@ impl PostgresConfig {
                 });
                 text
             }
-            None => match &self.postgres_password_file {
+            None => match &self.database_password_file {
                 Some(file) => Some(read_secret(file, "POSTGRES_PASSWORD_FILE")?),
-                None => self.postgres_password.clone(),
+                None => self.database_password.clone(),
             },
         };
         let user = options.get_username().to_owned();

@@ -1,6 +1,6 @@
 //! The binary: parses the command line, starts telemetry, awaits a role, returns an exit code.
 
-mod load;
+pub mod load;
 mod rejected;
 mod up;
 
