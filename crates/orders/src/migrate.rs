@@ -25,6 +25,10 @@ pub async fn migrate(
         Some(administrator) => {
             let mut server =
                 connect(administrator).await.context("connecting as the administrator")?;
+            // Two that migrate at once take turns: roles and databases know no IF NOT EXISTS.
+            sqlx::query("SELECT pg_advisory_lock(hashtext('waybill migrate'))")
+                .execute(&mut server)
+                .await?;
             make_role(&mut server, OWNER, None).await?;
             make_role(&mut server, &login.user, Some(login.password.as_deref())).await?;
             make_database(&mut server, &login.database).await?;

@@ -1,0 +1,340 @@
+//! A test's own database and topics on some servers, and the order service on them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::Parser;
+use rdkafka::{
+    ClientConfig, Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    message::Headers as _,
+    producer::{FutureProducer, FutureRecord, Producer as _},
+};
+use sqlx::PgPool;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Servers, eventually};
+
+/// A database and topics that no other test uses.
+#[derive(Clone)]
+pub struct Bed {
+    /// The servers it is on.
+    pub servers: Servers,
+    /// What the names of this test start with.
+    pub name: String,
+    /// A pool of the service's own user.
+    pub pool: PgPool,
+    producer: FutureProducer,
+}
+
+/// A record as it was read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value.
+    pub value: Option<Vec<u8>>,
+    /// Headers by name.
+    pub headers: BTreeMap<String, String>,
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    orders: orders::Config,
+}
+
+impl Bed {
+    /// A migrated database and topics with 8 partitions.
+    pub async fn new(servers: &Servers) -> Self {
+        let name = format!("t{:08x}", rand::random::<u32>());
+        let url = database_url(servers, &name);
+        let pool = PgPool::connect_lazy(&url).expect("the address is one");
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", &servers.kafka)
+            .set("message.max.bytes", "4000000")
+            .set("linger.ms", "1")
+            .create()
+            .expect("a plain producer starts");
+        let bed = Self { servers: servers.clone(), name, pool, producer };
+        let config = bed.config(&[]);
+        let administrator = servers.postgres.parse().expect("the address is one");
+        orders::migrate(&config.database, Some(&administrator))
+            .await
+            .expect("the database is made");
+        let topics = [bed.orders_topic(), bed.status_topic(), bed.dead_letters()];
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        config.kafka.create_topics(&topics).await.expect("the topics are made");
+        bed
+    }
+
+    /// The topic of orders.
+    #[must_use]
+    pub fn orders_topic(&self) -> String {
+        format!("{}.orders", self.name)
+    }
+
+    /// The topic of status events.
+    #[must_use]
+    pub fn status_topic(&self) -> String {
+        format!("{}.status", self.name)
+    }
+
+    /// The topic of dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> String {
+        format!("{}.orders.dlq", self.name)
+    }
+
+    /// The flags of `waybill orders` for this bed.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        [
+            ("--kafka-brokers", self.servers.kafka.clone()),
+            ("--kafka-group-id", self.name.clone()),
+            ("--kafka-orders-topic", self.orders_topic()),
+            ("--kafka-status-topic", self.status_topic()),
+            ("--orders-database-url", database_url(&self.servers, &self.name)),
+            ("--orders-http-addr", "127.0.0.1:0".to_owned()),
+        ]
+        .into_iter()
+        .flat_map(|(flag, value)| [flag.to_owned(), value])
+        .collect()
+    }
+
+    /// The configuration that these flags, and `more`, give.
+    #[must_use]
+    pub fn config(&self, more: &[&str]) -> orders::Config {
+        let flags = std::iter::once("waybill".to_owned())
+            .chain(self.flags())
+            .chain(more.iter().map(|flag| (*flag).to_owned()));
+        Flags::try_parse_from(flags).expect("the flags are valid").orders
+    }
+
+    /// Starts the order service in this process, and waits until it is ready.
+    pub async fn start(&self, more: &[&str]) -> Service {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("it listens"));
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(orders::run(self.config(more), listener, shutdown.clone()));
+        let service = Service { url, http: reqwest::Client::new(), shutdown, task };
+        eventually("the service to be ready", async || {
+            let answer = service.http.get(service.at("/readyz")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+        service
+    }
+
+    /// Sends one record as any producer would and returns where it stands.
+    pub async fn send(
+        &self,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> (i32, i64) {
+        let topic = self.orders_topic();
+        let mut record = FutureRecord::<[u8], [u8]>::to(&topic);
+        if let Some(partition) = partition {
+            record = record.partition(partition);
+        }
+        if let Some(key) = key {
+            record = record.key(key);
+        }
+        if let Some(value) = value {
+            record = record.payload(value);
+        }
+        let delivery = self
+            .producer
+            .send(record, Duration::from_secs(30))
+            .await
+            .expect("Kafka takes the record");
+        (delivery.partition, delivery.offset)
+    }
+
+    /// Sends many records, keyed as given, and waits until Kafka has them all.
+    pub async fn send_all(&self, records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
+        let topic = self.orders_topic();
+        let mut deliveries = Vec::new();
+        for (key, value) in records {
+            let record = FutureRecord::<[u8], [u8]>::to(&topic).key(&key).payload(&value);
+            deliveries.push(
+                self.producer
+                    .send_result(record)
+                    .map_err(|(error, _)| error)
+                    .expect("the queue has room"),
+            );
+        }
+        for delivery in deliveries {
+            delivery
+                .await
+                .expect("the producer lives")
+                .map_err(|(error, _)| error)
+                .expect("Kafka takes the record");
+        }
+    }
+
+    /// Everything in a topic now, from its beginning.
+    pub async fn read_all(&self, topic: &str) -> Vec<Received> {
+        let (brokers, topic) = (self.servers.kafka.clone(), topic.to_owned());
+        tokio::task::spawn_blocking(move || read_all(&brokers, &topic))
+            .await
+            .expect("reading does not panic")
+    }
+
+    /// The committed offsets of the order service's group, and the ends of the partitions.
+    pub async fn lag(&self) -> i64 {
+        let (brokers, topic, group) =
+            (self.servers.kafka.clone(), self.orders_topic(), format!("{}.orders", self.name));
+        tokio::task::spawn_blocking(move || lag(&brokers, &topic, &group))
+            .await
+            .expect("asking does not panic")
+    }
+
+    /// Waits until every record has been settled and its offset committed.
+    pub async fn drained(&self) {
+        crate::wait_until("all offsets to be committed", async || self.lag().await == 0).await;
+    }
+
+    /// Waits until nothing that was handed to the plain producer is left in it.
+    pub fn flush(&self) {
+        self.producer.flush(Duration::from_secs(30)).expect("Kafka takes everything");
+    }
+
+    /// How many rows `SELECT count(*) FROM` this gives.
+    pub async fn count(&self, from: &str) -> i64 {
+        let statement = format!("SELECT count(*) FROM {from}");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
+            .fetch_one(&self.pool)
+            .await
+            .expect("counting works")
+    }
+}
+
+fn database_url(servers: &Servers, name: &str) -> String {
+    let address = servers.postgres.split_once('@').expect("the address names a user").1;
+    let host = address.split_once('/').expect("the address names a database").0;
+    format!("postgres://{name}_user:secret@{host}/{name}_orders")
+}
+
+fn reader(brokers: &str, group: &str) -> BaseConsumer {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("fetch.message.max.bytes", "5000000")
+        .create()
+        .expect("a plain consumer starts")
+}
+
+fn ends(consumer: &BaseConsumer, topic: &str) -> Vec<(i32, i64, i64)> {
+    let patience = Duration::from_secs(20);
+    let metadata = consumer.fetch_metadata(Some(topic), patience).expect("Kafka answers");
+    metadata.topics()[0]
+        .partitions()
+        .iter()
+        .map(|partition| {
+            let (low, high) =
+                consumer.fetch_watermarks(topic, partition.id(), patience).expect("Kafka answers");
+            (partition.id(), low, high)
+        })
+        .collect()
+}
+
+fn read_all(brokers: &str, topic: &str) -> Vec<Received> {
+    let consumer = reader(brokers, "reader");
+    let ends = ends(&consumer, topic);
+    let mut list = TopicPartitionList::new();
+    for (partition, ..) in &ends {
+        list.add_partition_offset(topic, *partition, Offset::Beginning).expect("the offset is one");
+    }
+    consumer.assign(&list).expect("assigning works");
+    let wanted: i64 = ends.iter().map(|(_, low, high)| high - low).sum();
+    let mut records = Vec::new();
+    while (records.len() as i64) < wanted {
+        let message = consumer
+            .poll(Duration::from_secs(20))
+            .expect("a record comes")
+            .expect("it can be read");
+        let headers = message.headers().map(|headers| {
+            headers
+                .iter()
+                .map(|header| {
+                    (
+                        header.key.to_owned(),
+                        String::from_utf8_lossy(header.value.unwrap_or(b"")).into_owned(),
+                    )
+                })
+                .collect()
+        });
+        records.push(Received {
+            partition: message.partition(),
+            offset: message.offset(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers: headers.unwrap_or_else(BTreeMap::new),
+        });
+    }
+    records
+}
+
+fn lag(brokers: &str, topic: &str, group: &str) -> i64 {
+    let consumer = reader(brokers, group);
+    let ends = ends(&consumer, topic);
+    let mut list = TopicPartitionList::new();
+    for (partition, ..) in &ends {
+        list.add_partition(topic, *partition);
+    }
+    let committed =
+        consumer.committed_offsets(list, Duration::from_secs(20)).expect("Kafka answers");
+    ends.iter()
+        .map(|(partition, low, high)| {
+            let committed =
+                committed.find_partition(topic, *partition).expect("it was asked for").offset();
+            high - committed.to_raw().filter(|offset| *offset >= 0).unwrap_or(*low)
+        })
+        .sum()
+}
+
+/// A running order service.
+pub struct Service {
+    /// Where it answers.
+    pub url: String,
+    /// A client to ask it with.
+    pub http: reqwest::Client,
+    shutdown: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Service {
+    /// The address of a path.
+    #[must_use]
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// Asks for a path.
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        self.http.get(self.at(path)).send().await.expect("the service answers")
+    }
+
+    /// Asks for a path whose answer is JSON.
+    pub async fn json(&self, path: &str) -> serde_json::Value {
+        self.get(path).await.json().await.expect("the answer is JSON")
+    }
+
+    /// Stops it in good order and gives its outcome.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        self.task.await.expect("the service does not panic")
+    }
+
+    /// Waits until it ends by itself and gives its outcome.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        self.task.await.expect("the service does not panic")
+    }
+}

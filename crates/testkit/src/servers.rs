@@ -1,0 +1,82 @@
+//! The servers under test: one PostgreSQL and one Kafka for all tests of a process, and further
+//! ones for tests that stop them.
+
+use std::{path::PathBuf, sync::OnceLock};
+
+use local::{Stand, StandOptions};
+
+/// Where the servers are.
+#[derive(Debug, Clone)]
+pub struct Servers {
+    /// The PostgreSQL superuser's address.
+    pub postgres: String,
+    /// Kafka's brokers.
+    pub kafka: String,
+}
+
+/// The servers that all tests of this process share. They end with the process.
+///
+/// They live on a thread of their own: each test has a runtime that ends with it.
+pub fn shared() -> &'static Servers {
+    static SERVERS: OnceLock<Servers> = OnceLock::new();
+    SERVERS.get_or_init(|| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+            runtime.block_on(async {
+                let folder = folder();
+                let mut own = OwnServers::start_in(folder).await;
+                let _ = sender.send(own.servers());
+                // Until the process ends; a server that dies before is told by the tests it fails.
+                let _ = own.stand.died().await;
+            });
+        });
+        receiver.recv().expect("the shared servers start")
+    })
+}
+
+/// Servers of one test alone, to be stopped and started.
+#[derive(Debug)]
+pub struct OwnServers {
+    /// The programs.
+    pub stand: Stand,
+    folder: PathBuf,
+}
+
+impl OwnServers {
+    /// Starts both on free ports.
+    pub async fn start() -> Self {
+        Self::start_in(folder()).await
+    }
+
+    async fn start_in(folder: PathBuf) -> Self {
+        let options =
+            StandOptions { data_dir: folder.clone(), postgres_port: Some(0), kafka_port: Some(0) };
+        let stand = Stand::start(&options, &|_| {}).await.expect("PostgreSQL and Kafka start");
+        Self { stand, folder }
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn servers(&self) -> Servers {
+        Servers {
+            postgres: self.stand.postgres.as_ref().expect("PostgreSQL was started").url(),
+            kafka: self.stand.kafka.as_ref().expect("Kafka was started").brokers(),
+        }
+    }
+
+    /// Stops both and removes their data.
+    pub async fn stop(mut self) {
+        self.stand.stop().await.expect("the servers stop");
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A new folder that servers may use as whatever user they run.
+fn folder() -> PathBuf {
+    std::env::temp_dir().join(format!(
+        "waybill-test-{}-{:08x}",
+        std::process::id(),
+        rand::random::<u32>()
+    ))
+}

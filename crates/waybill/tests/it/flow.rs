@@ -1,0 +1,121 @@
+//! What comes in by Kafka comes out by HTTP, and what cannot is kept and explained.
+
+use serde_json::{Value, json};
+use testkit::{Bed, bad_records::bad_records, eventually, order_json::SAMPLE, shared};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
+
+    let answer = service.get("/order/b563feb7b2b84b6test?wait=30s").await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["x-order-version"], "1");
+    let etag = answer.headers()["etag"].clone();
+    let sample: Value = serde_json::from_str(SAMPLE).unwrap();
+    assert_eq!(answer.json::<Value>().await.unwrap(), sample);
+
+    let again =
+        service.http.get(service.at("/order/b563feb7b2b84b6test")).header("if-none-match", &etag);
+    let again = again.send().await.unwrap();
+    assert_eq!(again.status(), 304);
+    assert_eq!(again.headers()["x-cache"], "memory");
+
+    let events = bed.read_all(&bed.status_topic()).await;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].key.as_deref(), Some(b"b563feb7b2b84b6test".as_slice()));
+    assert_eq!(events[0].headers["ce_id"], "b563feb7b2b84b6test:1:created");
+    let event: Value = serde_json::from_slice(events[0].value.as_deref().unwrap()).unwrap();
+    assert_eq!(
+        (&event["order_id"], &event["status"]),
+        (&json!("b563feb7b2b84b6test"), &json!("created"))
+    );
+    bed.drained().await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighbours() {
+    let bed = Bed::new(shared()).await;
+    let mut sample: Value = serde_json::from_str(SAMPLE).unwrap();
+    let mut wanted = Vec::new();
+    for (number, bad) in bad_records().into_iter().enumerate() {
+        let key = format!("key-{number}").into_bytes();
+        let place = bed.send(Some(0), Some(&key), bad.bytes.as_deref()).await;
+        wanted.push((place, key, bad));
+        sample["order_uid"] = json!(format!("good-{number}"));
+        bed.send(Some(0), None, Some(sample.to_string().as_bytes())).await;
+    }
+    assert!(wanted.len() >= 60, "{} classes", wanted.len());
+    let service = bed.start(&[]).await;
+    bed.drained().await;
+
+    assert_eq!(
+        bed.count("orders.orders").await,
+        wanted.len() as i64,
+        "every good neighbour is stored"
+    );
+    assert_eq!(bed.count("orders.rejected_records").await, wanted.len() as i64);
+    let letters = bed.read_all(&bed.dead_letters()).await;
+    for ((partition, offset), key, bad) in &wanted {
+        let row: (String, Value, Option<Vec<u8>>) = sqlx::query_as(
+            "SELECT reason, violations, value FROM orders.rejected_records WHERE \"partition\" = $1 AND \"offset\" = $2",
+        )
+        .bind(partition)
+        .bind(offset)
+        .fetch_one(&bed.pool)
+        .await
+        .unwrap();
+        assert_eq!(row.0, bad.reason, "{}", bad.name);
+        assert!(!row.1.as_array().unwrap().is_empty(), "{}", bad.name);
+        assert_eq!(row.2, bad.bytes, "{}", bad.name);
+        let letter = letters
+            .iter()
+            .find(|letter| letter.headers["__connect.errors.offset"] == offset.to_string())
+            .unwrap_or_else(|| panic!("{} has no dead letter", bad.name));
+        assert_eq!(letter.key.as_ref(), Some(key), "{}", bad.name);
+        assert_eq!(letter.headers["waybill.error.reason"], bad.reason, "{}", bad.name);
+        if !letter.headers.contains_key("waybill.truncated") {
+            assert_eq!(letter.value, bad.bytes, "{}", bad.name);
+        }
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_record_is_replayed_as_it_is_and_corrected() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
+    order["payment"]["currency"] = json!("XXY");
+    let (partition, offset) = bed.send(Some(3), None, Some(order.to_string().as_bytes())).await;
+    let id = format!("{}:{partition}:{offset}", bed.orders_topic());
+    let shown = eventually("the rejection", async || {
+        let answer = service.get(&format!("/rejected/{id}")).await;
+        if answer.status() == 200 { Some(answer.json::<Value>().await.unwrap()) } else { None }
+    })
+    .await;
+    assert_eq!(shown["violations"][0]["pointer"], "/payment/currency");
+    assert_eq!(shown["value"], order.to_string());
+
+    let replay = |body: String| {
+        service.http.post(service.at(&format!("/rejected/{id}/replay"))).body(body).send()
+    };
+    assert_eq!(replay(String::new()).await.unwrap().status(), 202);
+    order["payment"]["currency"] = json!("USD");
+    assert_eq!(replay(order.to_string()).await.unwrap().status(), 202);
+    let stored = service.json("/order/b563feb7b2b84b6test?wait=30s").await;
+    assert_eq!(stored, order);
+    bed.drained().await;
+    let shown = service.json(&format!("/rejected/{id}")).await;
+    let edited: Vec<_> =
+        shown["replays"].as_array().unwrap().iter().map(|replay| &replay["edited"]).collect();
+    assert_eq!(edited, [false, true]);
+    assert_eq!(
+        bed.count("orders.rejected_records").await,
+        2,
+        "the replay as it was is rejected again"
+    );
+    service.stop().await.unwrap();
+}
