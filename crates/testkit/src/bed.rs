@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::Parser;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     message::Headers as _,
     producer::{FutureProducer, FutureRecord, Producer as _},
@@ -66,10 +68,25 @@ impl Bed {
         orders::migrate(&config.database, Some(&administrator))
             .await
             .expect("the database is made");
+        bed.create_large_topic(&bed.orders_topic()).await;
         let topics = [bed.orders_topic(), bed.status_topic(), bed.dead_letters()];
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         config.kafka.create_topics(&topics).await.expect("the topics are made");
         bed
+    }
+
+    /// Makes a topic that takes records larger than an order may be, as some clusters allow.
+    pub async fn create_large_topic(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+            .set("bootstrap.servers", &self.servers.kafka)
+            .create()
+            .expect("an admin client starts");
+        let topic = NewTopic::new(name, 8, TopicReplication::Fixed(1))
+            .set("message.timestamp.type", "LogAppendTime")
+            .set("max.message.bytes", "4194304");
+        let made =
+            admin.create_topics(&[topic], &AdminOptions::new()).await.expect("Kafka answers");
+        made[0].clone().map_err(|(_, code)| code).expect("the topic is new");
     }
 
     /// The topic of orders.
