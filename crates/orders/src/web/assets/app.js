@@ -1,0 +1,418 @@
+// What a page does beyond what the server has written: the search without a reload, where an
+// answer came from, the newest orders live, ages. The server stays the only one that renders:
+// pages are fetched from it and their <main> is put in place. Without this file all still works.
+
+const words = JSON.parse(document.querySelector('meta[name="words"]').content);
+const lang = document.documentElement.lang;
+const NEWEST = 12;
+const $ = (selector, root = document) => root.querySelector(selector);
+
+// Words and figures.
+
+const fill = (text, value) => text.replace('{}', () => value);
+const plural = new Intl.PluralRules(lang);
+const FORMS = { one: 0, few: 1 };
+const counted = (forms, n) => fill(forms[FORMS[plural.select(n)] ?? 2], number(n));
+const number = (n, digits = 0) => new Intl.NumberFormat(lang, { maximumFractionDigits: digits }).format(n);
+const span = (ms) => `${number(ms, ms < 10 ? 1 : 0)}\u00a0${words.ms}`;
+const source = (name) => words[name] ?? name;
+
+function age(since) {
+  const seconds = Math.max(0, Math.floor((Date.now() - since) / 1000));
+  const steps = [[60, 1, 0], [3600, 60, 1], [86400, 3600, 2], [Infinity, 86400, 3]];
+  const [, divisor, unit] = steps.find(([end]) => seconds < end);
+  return `${number(Math.floor(seconds / divisor))}\u00a0${words.units[unit]}`;
+}
+
+const localTime = new Intl.DateTimeFormat(lang, { dateStyle: 'medium', timeStyle: 'long' });
+const clock = new Intl.DateTimeFormat(lang, { timeStyle: 'medium' });
+
+/** Texts grow old by themselves; only those that changed are touched. */
+function refreshTimes() {
+  for (const time of document.querySelectorAll('time[datetime]')) {
+    const at = Date.parse(time.dateTime);
+    if (Number.isNaN(at)) continue;
+    if (!time.title) time.title = localTime.format(at);
+    if ('age' in time.dataset) setText(time, age(at));
+  }
+}
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function say(text) { $('#say').textContent = text; }
+
+function notice(text) {
+  const element = $('#notice');
+  element.textContent = text;
+  element.hidden = !text;
+}
+
+// Going from page to page.
+
+const isOrderPage = (url) => url.pathname === '/' || url.pathname.startsWith('/order/');
+const orderPath = (uid) => `/order/${encodeURIComponent(uid)}`;
+let fetching;
+
+/** Puts the page at `url` in the place of this one's. */
+async function show(url, { push = true, keepFocus = false } = {}) {
+  fetching?.abort();
+  const mine = fetching = new AbortController();
+  const began = performance.now();
+  const waits = url.searchParams.has('wait');
+  notice('');
+  say(waits ? words.waiting : words.loading);
+  $('main').setAttribute('aria-busy', 'true');
+  try {
+    const answer = await fetch(url, { headers: { accept: 'text/html' }, signal: mine.signal });
+    const html = await answer.text();
+    const took = performance.now() - began;
+    const page = new DOMParser().parseFromString(html, 'text/html');
+    const main = $('main', page);
+    if (!main) throw new TypeError('not a page of ours');
+    $('main').replaceWith(main);
+    $('.seg').replaceWith($('.seg', page));
+    document.title = page.title;
+    url.searchParams.delete('wait');
+    if (push && url.href !== location.href) history.pushState(null, '', url);
+    enhance();
+    if (answer.ok && main.dataset.uid) seen(main.dataset.uid, came(answer), waits ? undefined : took);
+    arrive(keepFocus);
+  } catch (error) {
+    if (error.name === 'AbortError') return;
+    notice(words.unreachable);
+    say('');
+    const wait = $('[data-wait][aria-disabled]');
+    if (wait) {
+      wait.ariaDisabled = null;
+      wait.classList.remove('busy');
+      wait.textContent = wait.dataset.wait;
+    }
+  } finally {
+    if (fetching === mine) $('main').removeAttribute('aria-busy');
+  }
+}
+
+/** The reader is now here: tell where, and put the focus there. */
+function arrive(keepFocus) {
+  const title = $('h1');
+  say(title?.textContent ?? document.title);
+  if (keepFocus || !title) return;
+  title.tabIndex = -1;
+  title.focus({ preventScroll: true });
+  scrollTo(0, 0);
+}
+
+addEventListener('submit', (event) => {
+  const form = event.target;
+  if (form.matches('.find')) {
+    event.preventDefault();
+    const uid = form.elements.uid.value.trim();
+    if (uid) show(new URL(orderPath(uid), location.href));
+  } else if (form.method === 'post') {
+    event.preventDefault();
+    replay(form);
+  }
+});
+
+addEventListener('click', (event) => {
+  const link = event.target.closest?.('a[href]');
+  if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const url = new URL(link.href);
+  if ('plain' in link.dataset || url.origin !== location.origin || url.searchParams.has('lang')) return;
+  if (url.hash && url.pathname === location.pathname) return;
+  if (!isOrderPage(url) || !isOrderPage(location)) return;
+  event.preventDefault();
+  if ('wait' in link.dataset) {
+    if (link.ariaDisabled === 'true') return;
+    link.ariaDisabled = 'true';
+    link.classList.add('busy');
+    link.dataset.wait = link.textContent;
+    link.textContent = words.waiting;
+  }
+  show(url);
+});
+
+addEventListener('popstate', () => {
+  if (!location.hash) show(new URL(location.href), { push: false });
+});
+
+addEventListener('keydown', (event) => {
+  const input = $('.find input');
+  if (!input || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === '/' && !event.target.closest('input, textarea, select')) {
+    event.preventDefault();
+    input.focus();
+    input.select();
+  } else if (event.key === 'Escape' && (event.target === input || event.target === document.body)) {
+    input.value = '';
+    input.focus();
+  }
+});
+
+// Where an answer came from, and what the second look gains.
+
+function came(answer) {
+  const timing = answer.headers.get('server-timing') ?? '';
+  const dur = /(?:^|,)\s*cache[^,]*;\s*dur=([\d.]+)/.exec(timing);
+  return { from: answer.headers.get('x-cache') ?? '', server: dur ? Number(dur[1]) : undefined };
+}
+
+function cameWithDocument() {
+  const entry = performance.getEntriesByType('navigation')[0];
+  const cache = entry?.serverTiming?.find((one) => one.name === 'cache');
+  if (!cache) return;
+  return { answer: { from: cache.description, server: cache.duration }, took: entry.responseEnd - entry.requestStart };
+}
+
+function seen(uid, { from }, took) {
+  const chips = $('#seen');
+  if (!chips || took === undefined) return;
+  const chip = (text) => {
+    const element = document.createElement('span');
+    element.className = 'chip';
+    element.textContent = text;
+    chips.append(element);
+  };
+  chip(fill(words.here, span(took)));
+  const key = `seen:${uid}`;
+  try {
+    const first = sessionStorage.getItem(key);
+    if (first) chip(fill(words.first_look, first));
+    else sessionStorage.setItem(key, `${source(from)} · ${span(took)}`);
+  } catch { /* Storage is refused in some private windows; the chip is a nicety. */ }
+}
+
+// What a new <main> needs.
+
+function enhance() {
+  for (const element of document.querySelectorAll('#copy-link, .keys, #correct')) element.hidden = false;
+  refreshTimes();
+}
+
+addEventListener('click', async (event) => {
+  const button = event.target.closest?.('#copy-link, [data-copy]');
+  if (!button) return;
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy ?? location.origin + location.pathname);
+    button.textContent = words.copied;
+  } catch {
+    button.textContent = words.not_copied;
+  }
+  say(button.textContent);
+  setTimeout(() => { button.textContent = label; }, 2000);
+});
+
+addEventListener('change', (event) => {
+  if (event.target.matches('.filter select')) event.target.form.requestSubmit();
+});
+
+/** Sends a rejected record again: as it was, or as the text beside it says. */
+async function replay(form) {
+  const button = $('button', form);
+  const text = $('textarea', form);
+  button.disabled = true;
+  notice('');
+  say(words.sending);
+  try {
+    const answer = await fetch(form.action, {
+      method: 'POST',
+      headers: { accept: 'application/json', ...(text && { 'content-type': 'application/json' }) },
+      body: text ? text.value : undefined,
+    });
+    if (answer.ok) {
+      await show(new URL(location.href), { push: false, keepFocus: true });
+      say(words.replayed);
+    } else {
+      const problem = await answer.json().catch(() => ({}));
+      const rules = (problem.errors ?? []).map((one) => `${one.pointer} ${one.message}`.trim());
+      notice([problem.detail ?? words.unreachable, ...rules].join(' · '));
+    }
+  } catch {
+    notice(words.unreachable);
+  }
+  button.disabled = false;
+}
+
+// Live: one stream of server-sent events, read by hand so that it can be resumed after any failure.
+
+let stream;
+let lastEvent = '';
+let cutSince;
+let failures = 0;
+let waiting;
+
+async function listen() {
+  stream?.abort();
+  clearTimeout(waiting);
+  const mine = stream = new AbortController();
+  try {
+    const headers = { accept: 'text/event-stream', ...(lastEvent && { 'last-event-id': lastEvent }) };
+    const answer = await fetch('/live', { headers, signal: mine.signal, cache: 'no-store' });
+    if (!answer.ok) throw new Error(`live: ${answer.status}`);
+    if (cutSince) {
+      cutSince = undefined;
+      say(words.back);
+      $('#rates').hidden = true;
+    }
+    await read(answer.body, mine);
+    throw new Error('live: ended');
+  } catch {
+    if (stream !== mine || document.hidden) return;
+    failures += 1;
+    if (!cutSince) cutSince = Date.now();
+    showCut();
+    const wait = Math.min(30_000, 500 * 2 ** failures);
+    waiting = setTimeout(listen, wait / 2 + Math.random() * wait / 2);
+  }
+}
+
+/** Reads to the end of the stream. Silence for longer than any heartbeat is an end, too. */
+async function read(body, mine) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  let alarm;
+  try {
+    for (;;) {
+      clearTimeout(alarm);
+      alarm = setTimeout(() => reader.cancel(), 45_000);
+      const { value, done } = await reader.read();
+      if (done || mine.signal.aborted) return;
+      const parts = (rest + value).split(/\r?\n\r?\n/);
+      rest = parts.pop();
+      parts.forEach(take);
+    }
+  } finally {
+    clearTimeout(alarm);
+  }
+}
+
+function take(block) {
+  let name = 'message';
+  const data = [];
+  for (const line of block.split(/\r?\n/)) {
+    const [, field, value] = /^([^:]*)(?:: ?(.*))?$/s.exec(line);
+    if (field === 'event') name = value;
+    else if (field === 'data') data.push(value ?? '');
+    else if (field === 'id') lastEvent = value ?? '';
+  }
+  if (!data.length && name !== 'reset') return;
+  failures = 0;
+  const event = data.length ? JSON.parse(data.join('\n')) : undefined;
+  ({ order: onOrder, rejection: onRejection, rates: onRates, reset: onReset })[name]?.(event);
+}
+
+const arrived = new Map();
+let newRejected = 0;
+
+function onOrder(order) {
+  arrived.delete(order.order_uid);
+  arrived.set(order.order_uid, order);
+  if (arrived.size > NEWEST) arrived.delete(arrived.keys().next().value);
+  const main = $('main');
+  if (main.dataset.uid === order.order_uid && order.version > Number(main.dataset.version)) {
+    main.dataset.version = order.version;
+    let link = $('#new-version');
+    if (!link) {
+      link = document.createElement('a');
+      link.id = 'new-version';
+      link.className = 'chip accent';
+      link.href = orderPath(order.order_uid);
+      $('#seen').append(link);
+    }
+    link.textContent = fill(words.new_version, number(order.version));
+    say(link.textContent);
+  }
+}
+
+/** Hundreds may come a second: they are shown together, and not under the reader's hand. */
+function flush() {
+  const list = $('#newest');
+  if (!list || !arrived.size || list.matches(':hover, :focus-within')) return;
+  const rows = new Map([...list.children].map((row) => [row.dataset.uid, row]));
+  for (const order of arrived.values()) {
+    rows.get(order.order_uid)?.remove();
+    const row = $('#newest-row').content.firstElementChild.cloneNode(true);
+    const link = $('a', row);
+    row.dataset.uid = order.order_uid;
+    link.textContent = order.order_uid;
+    link.href = orderPath(order.order_uid);
+    $('time', row).dateTime = order.at;
+    list.prepend(row);
+  }
+  arrived.clear();
+  while (list.children.length > NEWEST) list.lastElementChild.remove();
+  $('#no-orders').hidden = true;
+  refreshTimes();
+}
+
+function onRejection() {
+  newRejected += 1;
+  const link = $('#new-rejected');
+  if (!link) return;
+  link.textContent = counted(words.new_rejected, newRejected);
+  link.hidden = false;
+}
+
+function onRates(rates) {
+  const element = $('#rates');
+  const parts = [counted(words.rate, Math.round(rates.orders_per_second))];
+  if (typeof rates.lag_seconds === 'number') {
+    parts.push(fill(words.lag, `${number(rates.lag_seconds, 1)}\u00a0${words.units[0]}`));
+  }
+  element.classList.remove('cut');
+  setText(element.lastElementChild, parts.join(' · '));
+  element.hidden = false;
+  if (typeof rates.rejected_total === 'number') {
+    setText($('#rejected-total'), rates.rejected_total ? ` ${number(rates.rejected_total)}` : '');
+  }
+}
+
+/** Too much was missed to be told one by one: the list as the server has it. */
+async function onReset() {
+  arrived.clear();
+  try {
+    const answer = await fetch('/', { headers: { accept: 'text/html' } });
+    const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    const fresh = $('#newest', page);
+    if (answer.ok && fresh) $('#newest')?.replaceWith(fresh);
+    refreshTimes();
+  } catch { /* The stream will be found cut as well, and says so. */ }
+}
+
+function showCut() {
+  const element = $('#rates');
+  const text = fill(words.cut, clock.format(cutSince));
+  if (!element.classList.contains('cut')) say(text);
+  element.classList.add('cut');
+  setText(element.lastElementChild, text);
+  element.hidden = false;
+}
+
+// Browsers allow few streams a server: a page that nobody sees gives its own back.
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden) return void listen();
+  clearTimeout(waiting);
+  stream?.abort();
+});
+addEventListener('pagehide', () => stream?.abort());
+addEventListener('pageshow', (event) => { if (event.persisted) listen(); });
+
+// Begin.
+
+const here = new URL(location.href);
+if (here.searchParams.has('lang')) {
+  here.searchParams.delete('lang'); // The cookie knows it now.
+  history.replaceState(null, '', here);
+}
+enhance();
+if ($('main').dataset.uid) {
+  const document_ = cameWithDocument();
+  if (document_) seen($('main').dataset.uid, document_.answer, document_.took);
+}
+if (location.pathname === '/') $('.find input')?.focus({ preventScroll: true });
+setInterval(refreshTimes, 1000);
+setInterval(flush, 500);
+if (!document.hidden) listen();
