@@ -21,6 +21,7 @@ mod rejection;
 mod rules;
 mod run;
 mod store;
+mod web;
 
 pub use config::{CacheConfig, Config, DatabaseConfig, TopicConfig};
 pub use migrate::migrate;

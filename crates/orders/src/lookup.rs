@@ -41,7 +41,9 @@ impl Source {
 #[error("the order is not cached and the database does not answer")]
 pub(crate) struct Unavailable;
 
-type Loaded = Result<Option<(Arc<Cached>, Source)>, Unavailable>;
+/// An order and where it came from.
+pub(crate) type Found = (Arc<Cached>, Source);
+type Loaded = Result<Option<Found>, Unavailable>;
 
 /// The levels, in the order in which they are asked.
 pub(crate) struct Lookup {

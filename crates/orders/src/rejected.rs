@@ -153,6 +153,15 @@ pub(crate) async fn list(
         .await
 }
 
+/// How many records are kept.
+pub(crate) async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    let count: i64 =
+        sqlx::query_scalar("-- count_rejected\nSELECT count(*) FROM orders.rejected_records")
+            .fetch_one(pool)
+            .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// The newest record that was rejected at this place.
 pub(crate) async fn find(
     pool: &PgPool,

@@ -40,7 +40,6 @@ macro_rules! codes {
 
         impl Code {
             /// Every code, in the order of `docs/validation.md`.
-            #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The code on the wire.

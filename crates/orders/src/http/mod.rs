@@ -4,6 +4,7 @@ mod health;
 mod live;
 mod order;
 mod orders;
+mod page;
 mod problems;
 mod rejected;
 
@@ -85,6 +86,10 @@ impl Metrics {
 pub(crate) fn router(state: State) -> Router {
     let metrics = state.metrics.clone();
     Router::new()
+        .route("/", get(page::home))
+        .route("/docs", get(page::docs))
+        .route("/openapi.json", get(page::openapi))
+        .route("/assets/{name}", get(page::asset))
         .route("/order/{order_uid}", get(order::get))
         .route("/order", post(order::post))
         .route("/orders", get(orders::list))
@@ -95,7 +100,7 @@ pub(crate) fn router(state: State) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
-        .fallback(problems::no_such_page)
+        .fallback(page::nowhere)
         .method_not_allowed_fallback(problems::no_such_method)
         .with_state(state)
         .layer(middleware::from_fn(move |request, next| observe(metrics.clone(), request, next)))
@@ -112,7 +117,11 @@ async fn observe(metrics: Metrics, request: Request, next: Next) -> Response {
         .get::<MatchedPath>()
         .map_or("unmatched", MatchedPath::as_str)
         .to_owned();
-    let mut response = next.run(request).await;
+    let mut response = if is_forged(&request) {
+        problems::from_elsewhere().into_response()
+    } else {
+        next.run(request).await
+    };
     response
         .headers_mut()
         .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -123,4 +132,10 @@ async fn observe(metrics: Metrics, request: Request, next: Next) -> Response {
     };
     metrics.durations.get_or_create(&served).observe(started.elapsed().as_secs_f64());
     response
+}
+
+/// A browser says when a page of another site has it send something: no such page has business here.
+fn is_forged(request: &Request) -> bool {
+    !request.method().is_safe()
+        && request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site")
 }

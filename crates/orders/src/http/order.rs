@@ -1,9 +1,6 @@
 //! One order: reading it, and sending orders.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use axum::{
     body::{Body, Bytes},
@@ -19,10 +16,13 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{State, problems};
+use super::{
+    State,
+    page::{self, Reader},
+    problems,
+};
 use crate::{
-    cache::Cached,
-    lookup::Source,
+    lookup::Found,
     record::{ValidOrder, parse_many},
 };
 
@@ -39,54 +39,75 @@ pub(super) struct How {
 /// `GET /order/{order_uid}`
 pub(super) async fn get(
     Extract(state): Extract<State>,
-    Path(uid): Path<String>,
+    Path(asked): Path<String>,
+    reader: Reader,
     Query(how): Query<How>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let started = Instant::now();
-    let uid: OrderUid = uid.parse().map_err(problems::malformed_uid)?;
-    let found = match how.wait.as_deref() {
-        None => state.lookup.find(&uid).await,
-        Some(wait) => state.lookup.wait(&uid, parse_wait(wait)?).await,
+    let uid: OrderUid = match asked.parse() {
+        Ok(uid) => uid,
+        Err(why) if reader.wants_page() => {
+            return Ok(page::malformed(&state, &reader, &asked, why).await);
+        }
+        Err(why) => return Err(problems::malformed_uid(why)),
     };
-    let (cached, source) =
-        found.map_err(|_| problems::database_silent())?.ok_or_else(problems::no_such_order)?;
-    Ok(answer(&cached, source, started, &headers))
+    let wait = how.wait.as_deref().map(parse_wait).transpose()?;
+    let found = match wait {
+        None => state.lookup.find(&uid).await,
+        Some(wait) => state.lookup.wait(&uid, wait).await,
+    };
+    let took = started.elapsed();
+    match found {
+        Ok(Some(found)) if reader.wants_page() => {
+            let mut response = page::order(&state, &reader, &found, took).await;
+            tell(response.headers_mut(), &found, took);
+            Ok(response)
+        }
+        Ok(Some(found)) => Ok(answer(&found, took, &headers)),
+        Ok(None) if reader.wants_page() => Ok(page::missing(&state, &reader, &uid, wait).await),
+        Ok(None) => Err(problems::no_such_order()),
+        Err(_) if reader.wants_page() => Ok(page::order_trouble(&state, &reader, &uid).await),
+        Err(_) => Err(problems::database_silent()),
+    }
 }
 
-fn answer(cached: &Arc<Cached>, source: Source, started: Instant, request: &HeaderMap) -> Response {
-    let view = &cached.view;
+fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Response {
+    let view = &found.0.view;
     let etag = format!("\"{}\"", view.hash);
     let unchanged = request
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|tag| {
-            matches!(tag.trim().trim_start_matches("W/"), "*")
-                || tag.trim().trim_start_matches("W/") == etag
-        });
-    let body = if unchanged { Body::empty() } else { Body::from(view.json.clone()) };
-    let mut response = Response::new(body);
-    if unchanged {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    }
-    let timing = format!(
-        "cache;desc=\"{}\";dur={:.3}",
-        source.as_str(),
-        started.elapsed().as_secs_f64() * 1_000.0
-    );
+        .map(|tag| tag.trim().trim_start_matches("W/"))
+        .any(|tag| tag == "*" || tag == etag);
+    let mut response = if unchanged {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let mut whole = Response::new(Body::from(view.json.clone()));
+        whole
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        whole
+    };
     let headers = response.headers_mut();
-    if !unchanged {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
     headers.insert(header::ETAG, ascii(etag));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    headers.insert("x-order-version", HeaderValue::from(view.version));
-    headers.insert("x-cache", HeaderValue::from_static(source.as_str()));
-    headers.insert("server-timing", ascii(timing));
+    tell(headers, found, took);
     response
+}
+
+/// Where an answer came from and how long it took.
+fn tell(headers: &mut HeaderMap, (cached, source): &Found, took: Duration) {
+    let milliseconds = took.as_secs_f64() * 1_000.0;
+    headers.insert("x-order-version", HeaderValue::from(cached.view.version));
+    headers.insert("x-cache", HeaderValue::from_static(source.as_str()));
+    headers.insert(
+        "server-timing",
+        ascii(format!("cache;desc=\"{}\";dur={milliseconds:.3}", source.as_str())),
+    );
 }
 
 fn ascii(text: String) -> HeaderValue {

@@ -1,6 +1,5 @@
 //! Every problem that a client of the order service can meet, in words.
 
-use axum::response::IntoResponse;
 use chassis::problem::{Problem, Violation};
 use events::InvalidOrderUid;
 use http::StatusCode;
@@ -98,6 +97,15 @@ pub(super) fn invalid_orders(violations: Vec<rejection::Violation>) -> Problem {
     problem
 }
 
+pub(super) fn from_elsewhere() -> Problem {
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "/docs#from-elsewhere",
+        "from another site",
+        "a page of another site may not send anything here",
+    )
+}
+
 pub(super) fn internal() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
@@ -107,7 +115,7 @@ pub(super) fn internal() -> Problem {
     )
 }
 
-pub(super) async fn no_such_page() -> impl IntoResponse {
+pub(super) async fn no_such_page() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "/docs#no-such-page",
@@ -116,7 +124,7 @@ pub(super) async fn no_such_page() -> impl IntoResponse {
     )
 }
 
-pub(super) async fn no_such_method() -> impl IntoResponse {
+pub(super) async fn no_such_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "/docs#no-such-method",

@@ -3,7 +3,7 @@
 use axum::{
     body::Bytes,
     extract::{Path, Query, State as Extract, rejection::BytesRejection},
-    response::{IntoResponse, Response},
+    response::{IntoResponse, Redirect, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chassis::{
@@ -15,11 +15,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
-use super::{State, orders, problems};
+use super::{
+    State, orders,
+    page::{self, Reader},
+    problems,
+};
 use crate::{
     ingest::{REPLAY_EDITED, REPLAY_OF},
     record::parse,
     rejected::{self, RejectedId, RejectedRow},
+    web::rejection_href,
 };
 
 #[derive(Deserialize)]
@@ -33,6 +38,7 @@ pub(super) struct Wanted {
 pub(super) async fn list(
     Extract(state): Extract<State>,
     Query(wanted): Query<Wanted>,
+    reader: Reader,
 ) -> Result<Response, Problem> {
     let limit = orders::parse_limit(wanted.limit)?;
     let after = match wanted.after.as_deref().map(orders::parse_cursor).transpose()? {
@@ -44,15 +50,27 @@ pub(super) async fn list(
             Some((at, id))
         }
     };
-    let mut rows = rejected::list(&state.pool, wanted.reason.as_deref(), after, limit + 1)
-        .await
-        .map_err(silent)?;
+    let rows = rejected::list(
+        &state.pool,
+        wanted.reason.as_deref().filter(|reason| !reason.is_empty()),
+        after,
+        limit + 1,
+    )
+    .await;
+    let mut rows = match rows {
+        Err(_) if reader.wants_page() => return Ok(page::trouble(&reader)),
+        rows => rows.map_err(silent)?,
+    };
     let more = rows.len() as i64 > limit;
     rows.truncate(usize::try_from(limit).unwrap_or(0));
     let next = rows
         .last()
         .filter(|_| more)
         .map(|last| orders::cursor(last.rejected_at, &last.id().to_string()));
+    if reader.wants_page() {
+        let reason = wanted.reason.as_deref().filter(|reason| !reason.is_empty());
+        return Ok(page::rejected_list(&state, &reader, &rows, reason, next.as_deref()).await);
+    }
     let items: Vec<Value> = rows.iter().map(summary).collect();
     let mut response = axum::Json(json!({ "items": items, "next": next })).into_response();
     if let Some(next) = next {
@@ -69,8 +87,12 @@ pub(super) async fn list(
 pub(super) async fn get(
     Extract(state): Extract<State>,
     Path(id): Path<String>,
+    reader: Reader,
 ) -> Result<Response, Problem> {
     let row = find(&state, &id).await?;
+    if reader.wants_page() {
+        return Ok(page::rejection(&state, &reader, &row).await);
+    }
     let mut whole = summary(&row);
     for (name, bytes) in [("key", &row.key), ("value", &row.value)] {
         let (text, encoding) = match bytes {
@@ -90,6 +112,7 @@ pub(super) async fn get(
 pub(super) async fn replay(
     Extract(state): Extract<State>,
     Path(id): Path<String>,
+    reader: Reader,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = body.map_err(|_| problems::body_unreadable())?;

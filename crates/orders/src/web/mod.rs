@@ -25,7 +25,7 @@ use events::OrderUid;
 use time::OffsetDateTime;
 
 pub(crate) use self::{
-    assets::{Asset, asset},
+    assets::asset,
     docs::{OPENAPI, docs},
     lang::Lang,
     orders::{

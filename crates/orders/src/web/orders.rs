@@ -86,10 +86,7 @@ pub(crate) fn order(page: &OrderPage<'_>) -> String {
         bars_width: bars.as_ref().map_or(0, drawn_width),
         bars_label: fill(w.bar_code_of, &order.track_number),
         bars,
-        place: joined(&[
-            &joined(&[&delivery.city, &delivery.region], ", "),
-            &delivery.zip,
-        ], " "),
+        place: joined(&[&joined(&[&delivery.city, &delivery.region], ", "), &delivery.zip], " "),
         paid_at,
         paid_details: details(&[
             (w.transaction, &payment.transaction),
@@ -280,12 +277,8 @@ struct Sum {
 /// be recounted is.
 fn sums(lang: Lang, order: &Order) -> Vec<Sum> {
     let (w, payment) = (Words::of(lang), &order.payment);
-    let line = |label, amount: i64| Sum {
-        label,
-        amount: lang.number(amount),
-        note: None,
-        last: false,
-    };
+    let line =
+        |label, amount: i64| Sum { label, amount: lang.number(amount), note: None, last: false };
     // Two i64 differ by more than an i64 can tell, and 1,000 of them add up to more.
     let note = |stated: i64, counted: i128, above, below| {
         let difference = i128::from(stated) - counted;

@@ -564,9 +564,9 @@ mod tests {
         let json = serde_json::to_value(&Words::of(lang).live).unwrap();
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
         let entries = json.as_object().unwrap().iter().map(|(key, value)| {
-            let texts = value.as_array().map_or_else(|| vec![text(value)], |all| {
-                all.iter().map(text).collect()
-            });
+            let texts = value
+                .as_array()
+                .map_or_else(|| vec![text(value)], |all| all.iter().map(text).collect());
             (key.clone(), texts)
         });
         entries.collect()
