@@ -113,10 +113,9 @@ impl PostgresConfig {
             Some(url) => {
                 let url = url::Url::parse(&url)
                     .with_context(|| format!("{own_name} is not a PostgreSQL address"))?;
-                let text = url.password().map(|text| {
+                url.password().map(|text| {
                     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-                });
-                text
+                })
             }
             None => match &self.database_password_file {
                 Some(file) => Some(read_secret(file, "POSTGRES_PASSWORD_FILE")?),

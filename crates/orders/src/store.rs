@@ -475,7 +475,6 @@ pub(crate) fn newest_views(
 /// Where an order came from.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(crate) struct Provenance {
-    pub(crate) source_timestamp: OffsetDateTime,
     pub(crate) source_partition: i32,
     pub(crate) source_offset: i64,
     pub(crate) ingested_at: OffsetDateTime,
@@ -487,7 +486,7 @@ pub(crate) async fn provenance(
     uid: &OrderUid,
 ) -> Result<Option<Provenance>, sqlx::Error> {
     sqlx::query_as(
-        "-- provenance\nSELECT source_timestamp, source_partition, source_offset, ingested_at \
+        "-- provenance\nSELECT source_partition, source_offset, ingested_at \
          FROM orders.orders WHERE order_uid = $1",
     )
     .bind(uid.as_str())

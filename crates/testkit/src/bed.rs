@@ -293,7 +293,7 @@ fn read_all(brokers: &str, topic: &str) -> Vec<Received> {
             offset: message.offset(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: headers.unwrap_or_else(BTreeMap::new),
+            headers: headers.unwrap_or_default(),
         });
     }
     records

@@ -20,7 +20,7 @@ use crate::feed::FeedEvent;
 pub(super) async fn live(Extract(state): Extract<State>, headers: HeaderMap) -> impl IntoResponse {
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let events = events(&state, seen);
-    let stream = events.take_until(state.shutdown.clone().cancelled_owned());
+    let stream = events.take_until(state.shutdown.cancelled_owned());
     (
         [
             (header::CACHE_CONTROL, "no-store"),

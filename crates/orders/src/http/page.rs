@@ -174,7 +174,7 @@ pub(super) async fn order(
             partition: from.source_partition,
             offset: from.source_offset,
         };
-        (from.source_timestamp, position)
+        (from.ingested_at, position)
     });
     let page = web::OrderPage {
         frame: reader.frame(&around),

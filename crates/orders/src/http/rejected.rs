@@ -136,6 +136,7 @@ pub(super) async fn replay(
         deliveries.settled().await
     };
     match tokio::time::timeout(std::time::Duration::from_secs(10), sent).await {
+        Ok(Ok(())) if reader.wants_page() => Ok(Redirect::to(&rejection_href(&of)).into_response()),
         Ok(Ok(())) => {
             Ok((StatusCode::ACCEPTED, axum::Json(json!({ "replay_of": of }))).into_response())
         }

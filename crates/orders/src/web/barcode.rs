@@ -94,7 +94,10 @@ fn encode(text: &str) -> Option<Vec<u8>> {
             }
             // A change costs a symbol: it pays from six digits on, or from four that end the text.
             // An odd digit is written first, so that the pairs come out even.
-            Set::B if digits % 2 == 0 && (digits >= 6 || (digits >= 4 && digits == rest.len())) => {
+            Set::B
+                if digits.is_multiple_of(2)
+                    && (digits >= 6 || (digits >= 4 && digits == rest.len())) =>
+            {
                 symbols.push(TO_C);
                 set = Set::C;
             }

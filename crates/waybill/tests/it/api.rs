@@ -1,0 +1,159 @@
+//! The HTTP contract: pages of lists, sending orders, problems, health, metrics, the live feed.
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use testkit::{Bed, order_json::SAMPLE, shared, wait_until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_sent_by_http_all_or_none_and_listed_in_pages() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
+    let orders: Vec<Value> = (0..7)
+        .map(|number| {
+            order["order_uid"] = json!(format!("uid-{number}"));
+            order["customer_id"] = json!(if number < 3 { "few" } else { "many" });
+            order.clone()
+        })
+        .collect();
+    let post = |body: Value| service.http.post(service.at("/order")).body(body.to_string()).send();
+
+    let mut broken = orders.clone();
+    broken[4]["payment"]["amount"] = json!(-1);
+    broken[6]["delivery"]["name"] = json!(" ");
+    let refused = post(json!(broken)).await.unwrap();
+    assert_eq!(refused.status(), 422);
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["error"], problem["detail"]);
+    let pointers: Vec<_> =
+        problem["errors"].as_array().unwrap().iter().map(|e| &e["pointer"]).collect();
+    assert_eq!(pointers, ["/4/payment/amount", "/6/delivery/name"]);
+
+    let accepted = post(json!(orders)).await.unwrap();
+    assert_eq!(accepted.status(), 202);
+    assert_eq!(accepted.json::<Value>().await.unwrap()["accepted"].as_array().unwrap().len(), 7);
+    let one = post(orders[0].clone()).await.unwrap();
+    assert_eq!(one.headers()["location"], "/order/uid-0");
+    bed.drained().await;
+    assert_eq!(bed.count("orders.orders").await, 7, "nothing of the refused request was sent");
+
+    let mut listed = Vec::new();
+    let mut path = "/orders?limit=2".to_owned();
+    loop {
+        let answer = service.get(&path).await;
+        let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        let page: Value = answer.json().await.unwrap();
+        listed.extend(page["items"].as_array().unwrap().iter().map(|o| o["order_uid"].to_string()));
+        assert_eq!(page["next"].is_null(), link.is_none());
+        let Some(link) = link else { break };
+        path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+    }
+    let mut distinct = listed.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!((listed.len(), distinct.len()), (7, 7), "every order once: {listed:?}");
+    let few = service.json("/orders?customer_id=few").await;
+    assert_eq!(few["items"].as_array().unwrap().len(), 3);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn problems_name_what_is_wrong() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    for (path, status, words) in [
+        ("/order/nobody", 404, "no order with this id"),
+        ("/order/%20", 400, "must not be blank"),
+        ("/order/a?wait=1h", 400, "wait"),
+        ("/orders?limit=501", 400, "limit"),
+        ("/orders?after=x", 400, "after"),
+        ("/rejected/orders", 400, "orders:3:18204"),
+        ("/rejected/orders:1:1", 404, "no rejected record"),
+        ("/nowhere", 404, "/docs"),
+    ] {
+        let answer = service.get(path).await;
+        assert_eq!(answer.status(), status, "{path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["status"], status, "{path}");
+        assert!(problem["detail"].as_str().unwrap().contains(words), "{path}: {problem}");
+    }
+    let forged = service.http.post(service.at("/order")).header("sec-fetch-site", "cross-site");
+    assert_eq!(forged.body(SAMPLE).send().await.unwrap().status(), 403);
+    let head = service.http.head(service.at("/order/nobody")).send().await.unwrap();
+    assert_eq!(head.status(), 404);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_call_of_the_contract_is_documented_and_answers() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let api = service.json("/openapi.json").await;
+    for (path, method) in [
+        ("/order/{order_uid}", "get"),
+        ("/order", "post"),
+        ("/orders", "get"),
+        ("/rejected", "get"),
+        ("/rejected/{id}", "get"),
+        ("/rejected/{id}/replay", "post"),
+        ("/live", "get"),
+        ("/livez", "get"),
+        ("/readyz", "get"),
+        ("/metrics", "get"),
+    ] {
+        assert!(api["paths"][path][method].is_object(), "{method} {path} is not in openapi.json");
+    }
+    assert_eq!(service.get("/livez").await.status(), 200);
+    let metrics = service.get("/metrics").await.text().await.unwrap();
+    for name in [
+        "messaging_client_consumed_messages_total",
+        "http_server_request_duration_seconds_bucket",
+        "waybill_cache_hits_total",
+        "waybill_consumer_lag_seconds",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing");
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_live_feed_tells_orders_and_rejections_and_resumes() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    // The feed follows its topics from their ends on: wait until it does.
+    let mut uids = 0;
+    let feed = service.http.get(service.at("/live")).send().await.unwrap();
+    let mut feed = feed.bytes_stream();
+    let mut text = String::new();
+    let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
+    wait_until("an order in the feed", async || {
+        uids += 1;
+        order["order_uid"] = json!(format!("live-{uids}"));
+        bed.send(None, None, Some(order.to_string().as_bytes())).await;
+        bed.send(None, None, Some(b"no order")).await;
+        let more = tokio::time::timeout(std::time::Duration::from_millis(300), feed.next()).await;
+        if let Ok(Some(Ok(bytes))) = more {
+            text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+        text.contains("event: order")
+            && text.contains("event: rejection")
+            && text.contains("event: rates")
+    })
+    .await;
+    assert!(text.contains("\"order_uid\":\"live-"));
+    assert!(text.contains(&format!("\"id\":\"{}:", bed.orders_topic())), "{text}");
+
+    let first = text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+    let again =
+        service.http.get(service.at("/live")).header("last-event-id", &first).send().await.unwrap();
+    let bytes = again.bytes_stream().next().await.unwrap().unwrap();
+    let resumed = std::str::from_utf8(&bytes).unwrap();
+    assert!(resumed.starts_with("id: ") && !resumed.contains("event: reset"), "{resumed}");
+    let strange =
+        service.http.get(service.at("/live")).header("last-event-id", "1-1").send().await.unwrap();
+    let bytes = strange.bytes_stream().next().await.unwrap().unwrap();
+    assert!(bytes.starts_with(b"event: reset"), "an id of another process starts anew");
+    service.stop().await.unwrap();
+}
