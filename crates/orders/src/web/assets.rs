@@ -43,9 +43,8 @@ static EMBEDDED: LazyLock<[Embedded; 4]> = LazyLock::new(|| {
 pub(crate) fn asset(path: &str) -> Option<Asset> {
     let (stem, extension) = path.strip_prefix(PREFIX)?.rsplit_once('.')?;
     let (stem, hash) = stem.rsplit_once('.')?;
-    let embedded = EMBEDDED
-        .iter()
-        .find(|one| one.name.rsplit_once('.') == Some((stem, extension)))?;
+    let embedded =
+        EMBEDDED.iter().find(|one| one.name.rsplit_once('.') == Some((stem, extension)))?;
     // While replicas are replaced, a page of one may ask another for its style: better the other's
     // than none, but nobody must keep it under that name.
     let is_current = hash.len() == HASH_LEN && embedded.etag.contains(hash);

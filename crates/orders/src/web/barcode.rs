@@ -94,7 +94,10 @@ fn encode(text: &str) -> Option<Vec<u8>> {
             }
             // A change costs a symbol: it pays from six digits on, or from four that end the text.
             // An odd digit is written first, so that the pairs come out even.
-            Set::B if digits % 2 == 0 && (digits >= 6 || (digits >= 4 && digits == rest.len())) => {
+            Set::B
+                if digits.is_multiple_of(2)
+                    && (digits >= 6 || (digits >= 4 && digits == rest.len())) =>
+            {
                 symbols.push(TO_C);
                 set = Set::C;
             }
@@ -114,9 +117,9 @@ fn encode(text: &str) -> Option<Vec<u8>> {
 
 /// The start symbol counts once, every other as often as its place says; modulo 103.
 fn checksum(symbols: &[u8]) -> u8 {
-    let sum = (0..).zip(symbols).fold(0_u32, |sum, (place, symbol)| {
-        sum + u32::from(*symbol) * u32::max(place, 1)
-    });
+    let sum = (0..)
+        .zip(symbols)
+        .fold(0_u32, |sum, (place, symbol)| sum + u32::from(*symbol) * u32::max(place, 1));
     u8::try_from(sum % 103).expect("a remainder of 103 fits a byte")
 }
 
@@ -169,17 +172,42 @@ mod tests {
         for (value, symbol) in SYMBOLS.iter().enumerate() {
             let width: u32 = symbol.bytes().map(|width| u32::from(width - b'0')).sum();
             assert_eq!(width, if value == usize::from(STOP) { 13 } else { 11 }, "symbol {value}");
-            assert_eq!(SYMBOLS.iter().filter(|other| *other == symbol).count(), 1, "symbol {value}");
+            assert_eq!(
+                SYMBOLS.iter().filter(|other| *other == symbol).count(),
+                1,
+                "symbol {value}"
+            );
         }
     }
 
     #[test]
     fn bars_read_back_as_their_text() {
         for text in [
-            "WBILMTESTTRACK", "0", "12", "123", "1234", "12345", "123456", "A1", "A12", "A1234",
-            "A12345", "A123456", "A1234567", "1234A", "12345A", "A1234B", "A123456B", "A1234567B",
-            "AB12345678901234CD99", "00", "00000000000000000000000000000000", " ", "~{}|",
-            "a\"b<c>&'d", "RR123456785RU",
+            "WBILMTESTTRACK",
+            "0",
+            "12",
+            "123",
+            "1234",
+            "12345",
+            "123456",
+            "A1",
+            "A12",
+            "A1234",
+            "A12345",
+            "A123456",
+            "A1234567",
+            "1234A",
+            "12345A",
+            "A1234B",
+            "A123456B",
+            "A1234567B",
+            "AB12345678901234CD99",
+            "00",
+            "00000000000000000000000000000000",
+            " ",
+            "~{}|",
+            "a\"b<c>&'d",
+            "RR123456785RU",
         ] {
             assert_eq!(decode(&Bars::of(text).unwrap()), text);
         }
@@ -206,7 +234,8 @@ mod tests {
 
     #[test]
     fn what_code_128_cannot_hold_has_no_bars() {
-        for text in ["", "Накладная", "a\u{7f}", "a\tb", "caf\u{e9}", &"W".repeat(MAX_SYMBOLS)] {
+        for text in ["", "Накладная", "a\u{7f}", "a\tb", "caf\u{e9}", &"W".repeat(MAX_SYMBOLS)]
+        {
             assert_eq!(Bars::of(text), None, "{text:?}");
         }
     }

@@ -366,7 +366,7 @@ static EN: Words = Words {
         lag: "lag {}",
         cut: "No live data since {}, trying again",
         back: "Live again",
-        here: "here after {}",
+        here: "here in {}",
         first_look: "first look: {}",
         memory: "from memory",
         redis: "from Redis",
@@ -513,7 +513,7 @@ static RU: Words = Words {
         lag: "отставание {}",
         cut: "Нет свежих данных с {}, подключаемся",
         back: "Снова на связи",
-        here: "здесь через {}",
+        here: "здесь за {}",
         first_look: "в первый раз: {}",
         memory: "из памяти",
         redis: "из Redis",
@@ -564,9 +564,9 @@ mod tests {
         let json = serde_json::to_value(&Words::of(lang).live).unwrap();
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
         let entries = json.as_object().unwrap().iter().map(|(key, value)| {
-            let texts = value.as_array().map_or_else(|| vec![text(value)], |all| {
-                all.iter().map(text).collect()
-            });
+            let texts = value
+                .as_array()
+                .map_or_else(|| vec![text(value)], |all| all.iter().map(text).collect());
             (key.clone(), texts)
         });
         entries.collect()
