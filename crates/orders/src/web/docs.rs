@@ -49,3 +49,53 @@ fn calls() -> Vec<Call> {
     }
     calls
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_of_the_service_is_documented() {
+        let mut calls: Vec<_> =
+            CALLS.iter().map(|call| format!("{} {}", call.method, call.path)).collect();
+        calls.sort();
+        assert_eq!(
+            calls,
+            [
+                "GET /live",
+                "GET /livez",
+                "GET /metrics",
+                "GET /order/{order_uid}",
+                "GET /orders",
+                "GET /readyz",
+                "GET /rejected",
+                "GET /rejected/{id}",
+                "HEAD /order/{order_uid}",
+                "POST /order",
+                "POST /rejected/{id}/replay",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn check(value: &Value, document: &Value, seen: &mut usize) {
+            match value {
+                Value::Object(all) => {
+                    if let Some(reference) = all.get("$ref").and_then(Value::as_str) {
+                        let pointer = reference.strip_prefix('#').unwrap();
+                        assert!(document.pointer(pointer).is_some(), "{reference}");
+                        *seen += 1;
+                    }
+                    all.values().for_each(|value| check(value, document, seen));
+                }
+                Value::Array(all) => all.iter().for_each(|value| check(value, document, seen)),
+                _ => {}
+            }
+        }
+        let document: Value = serde_json::from_str(OPENAPI).unwrap();
+        let mut seen = 0;
+        check(&document, &document, &mut seen);
+        assert!(seen > 30, "{seen}");
+    }
+}

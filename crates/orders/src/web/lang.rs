@@ -184,7 +184,8 @@ impl Lang {
             0..100 => format!("{micros}{NBSP}{us}"),
             100..10_000 => format!("{}{NBSP}{ms}", self.tenths(micros / 100)),
             10_000..1_000_000 => format!("{}{NBSP}{ms}", micros / 1_000),
-            _ => format!("{}{NBSP}{s}", self.tenths(micros / 100_000)),
+            1_000_000..10_000_000 => format!("{}{NBSP}{s}", self.tenths(micros / 100_000)),
+            _ => format!("{}{NBSP}{s}", micros / 1_000_000),
         }
     }
 
@@ -289,6 +290,7 @@ mod tests {
         assert_eq!(took(249), "0.2\u{a0}ms");
         assert_eq!(took(12_345), "12\u{a0}ms");
         assert_eq!(took(1_390_000), "1.3\u{a0}s");
+        assert_eq!(took(30_004_000), "30\u{a0}s");
         assert_eq!(Lang::Ru.span(Duration::from_micros(1_390_000)), "1,3\u{a0}с");
     }
 }

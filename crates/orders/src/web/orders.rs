@@ -315,3 +315,265 @@ fn joined(parts: &[&str], by: &str) -> String {
     let parts: Vec<_> = parts.iter().filter(|part| !part.is_empty()).copied().collect();
     parts.join(by)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::{
+        rejection::Violation,
+        web::{RejectedPage, RejectedRow, RejectionPage, docs, rejected, rejection},
+    };
+
+    const EVIL: &str = "<script>alert(1)</script>\"'&";
+
+    fn model() -> Value {
+        json!({
+            "order_uid": "b563feb7b2b84b6test", "track_number": "WBILMTESTTRACK", "entry": "WBIL",
+            "delivery": {
+                "name": "Test Testov", "phone": "+9720000000", "zip": "2639809",
+                "city": "Kiryat Mozkin", "address": "Ploshad Mira 15", "region": "Kraiot",
+                "email": "test@gmail.com"
+            },
+            "payment": {
+                "transaction": "b563feb7b2b84b6test", "request_id": "", "currency": "USD",
+                "provider": "wbpay", "amount": 1817, "payment_dt": 1_637_907_727, "bank": "alpha",
+                "delivery_cost": 1500, "goods_total": 317, "custom_fee": 0
+            },
+            "items": [{
+                "chrt_id": 9_934_930, "track_number": "WBILMTESTTRACK", "price": 453,
+                "rid": "ab4219087a764ae0btest", "name": "Mascaras", "sale": 30, "size": "0",
+                "total_price": 317, "nm_id": 2_389_212, "brand": "Vivienne Sabo", "status": 202
+            }],
+            "locale": "en", "internal_signature": "", "customer_id": "test",
+            "delivery_service": "meest", "shardkey": "9", "sm_id": 99,
+            "date_created": "2021-11-26T06:22:19Z", "oof_shard": "1"
+        })
+    }
+
+    fn order_of(model: Value) -> Order {
+        serde_json::from_value(model).unwrap()
+    }
+
+    fn frame<'a>(lang: Lang, newest: &'a [NewestOrder]) -> Frame<'a> {
+        let now = datetime!(2021-11-26 06:30 UTC);
+        Frame { lang, here: "/", now, newest, rejected: Some(1_417) }
+    }
+
+    fn page_of(lang: Lang, order_: &Order, newest: &[NewestOrder]) -> String {
+        order(&OrderPage {
+            frame: frame(lang, newest),
+            order: order_,
+            version: 2,
+            source: Source::Memory,
+            took: Duration::from_micros(214),
+            received: Some((
+                datetime!(2021-11-26 06:22:19.112 UTC),
+                Position { topic: "orders", partition: 3, offset: 18_204 },
+            )),
+        })
+    }
+
+    /// Every text of the order made a script; the rest as it was.
+    fn bedevil(value: &mut Value) {
+        match value {
+            Value::String(text) if !text.ends_with('Z') => EVIL.clone_into(text),
+            Value::Array(all) => all.iter_mut().for_each(bedevil),
+            Value::Object(all) => all.values_mut().for_each(bedevil),
+            _ => {}
+        }
+    }
+
+    /// All pages there are, of data that are scripts throughout.
+    fn evil_pages(lang: Lang) -> Vec<String> {
+        let mut evil = model();
+        bedevil(&mut evil);
+        let evil = order_of(evil);
+        let at = datetime!(2021-11-26 06:22 UTC);
+        let newest = [NewestOrder { uid: EVIL.parse().unwrap(), ingested_at: at }];
+        let frame = frame(lang, &newest);
+        let frame = Frame { here: "/order/%22?q=\"><script>", ..frame };
+        let violations = vec![
+            Violation {
+                pointer: EVIL.to_owned(),
+                code: EVIL.to_owned(),
+                message: EVIL.to_owned()
+            };
+            5
+        ];
+        let position = Position { topic: EVIL, partition: 3, offset: 18_204 };
+        let row = RejectedRow { id: EVIL, at, position, reason: EVIL, violations: &violations };
+        let rejection_of = |value| {
+            rejection(&RejectionPage {
+                frame,
+                id: EVIL,
+                at,
+                position,
+                reason: EVIL,
+                violations: &violations,
+                key: Some(EVIL.as_bytes()),
+                value: Some(value),
+                replays: &[],
+            })
+        };
+        let not_utf8 = [EVIL.as_bytes(), b"\xff"].concat();
+        let area = b"</textarea></pre><script>alert(1)</script>";
+        vec![
+            page_of(lang, &evil, &newest),
+            home(frame),
+            missing(&Missing { frame, uid: EVIL, by_track: &newest, waited: None }),
+            malformed(frame, EVIL, InvalidOrderUid::ControlCharacter),
+            order_trouble(frame, EVIL),
+            trouble(frame),
+            no_page(frame),
+            rejected(&RejectedPage {
+                frame,
+                reason: Some(EVIL),
+                reasons: &[EVIL],
+                rows: &[row],
+                next: Some(EVIL),
+            }),
+            rejection_of(EVIL.as_bytes()),
+            rejection_of(&not_utf8),
+            rejection_of(area),
+            docs(frame),
+        ]
+    }
+
+    #[test]
+    fn data_are_text_and_never_markup() {
+        for html in Lang::ALL.into_iter().flat_map(evil_pages) {
+            let scripts = html.matches("<script").count();
+            let ours = html.matches("<script type=\"module\" src=\"/assets/").count();
+            assert_eq!(scripts, ours, "{html}");
+            assert!(!html.contains("alert(1)</"), "{html}");
+            assert!(!html.contains("\"'&"), "{html}");
+            assert_eq!(html.matches("</main>").count(), 1);
+            assert_eq!(html.matches("<textarea").count(), html.matches("</textarea>").count());
+        }
+    }
+
+    #[test]
+    fn pages_need_nothing_that_the_security_policy_forbids() {
+        for html in evil_pages(Lang::En) {
+            let tags = html.split('<').filter_map(|part| part.split_once('>')).map(|(tag, _)| tag);
+            for tag in tags {
+                assert!(!tag.contains(" style=") && !tag.starts_with("style"), "{tag}");
+                assert!(!tag.contains(" onclick=") && !tag.contains("javascript:"), "{tag}");
+            }
+            assert!(!html.contains("http:") && !html.contains("https:"));
+        }
+        assert!(!crate::web::CONTENT_SECURITY_POLICY.contains("unsafe"));
+        assert!(!crate::web::CONTENT_SECURITY_POLICY.contains("  "));
+    }
+
+    #[test]
+    fn an_order_is_shown_with_everything_it_holds() {
+        let html = page_of(Lang::En, &order_of(model()), &[]);
+        for text in [
+            "<html lang=\"en\">",
+            "<h1>b563feb7b2b84b6test</h1>",
+            "WBILMTESTTRACK",
+            "Test Testov",
+            "Ploshad Mira 15",
+            "Kiryat Mozkin, Kraiot 2639809",
+            "+9720000000",
+            "test@gmail.com",
+            "1,817 USD",
+            "wbpay",
+            "alpha",
+            "1 item",
+            "Mascaras",
+            "Vivienne Sabo",
+            "453",
+            "1,500",
+            "ab4219087a764ae0btest · chrt 9934930 · nm 2389212 · status 202",
+            "WBIL",
+            "meest",
+            "from memory · 0.2\u{a0}ms",
+            "version 2",
+            "orders/3 @ 18204",
+            "06:22:19.112",
+            "/order/b563feb7b2b84b6test?format=json",
+            "aria-label=\"Bar code of WBILMTESTTRACK\"",
+        ] {
+            assert!(html.contains(text), "{text}\n{html}");
+        }
+        assert!(!html.contains("chip warn"), "sums that add up are not marked");
+    }
+
+    #[test]
+    fn russian_is_written_in_russian() {
+        let html = page_of(Lang::Ru, &order_of(model()), &[]);
+        for text in [
+            "<html lang=\"ru\">",
+            "1\u{a0}817 USD",
+            "1 товар",
+            "из памяти · 0,2\u{a0}мс",
+            "Кому",
+            "Итого",
+            "26\u{a0}нояб.\u{a0}2021",
+        ] {
+            assert!(html.contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn sums_that_do_not_add_up_are_marked_with_the_difference() {
+        let mut model = model();
+        model["payment"]["goods_total"] = json!(300);
+        model["payment"]["amount"] = json!(i64::MAX);
+        let order = order_of(model);
+        let notes: Vec<_> = sums(Lang::En, &order).into_iter().map(|sum| sum.note).collect();
+        assert_eq!(notes[0].as_deref(), Some("17 less than the items add up to"));
+        assert_eq!((&notes[1], &notes[2]), (&None, &None));
+        let above = "9,223,372,036,854,774,007 more than goods, delivery and fee";
+        assert_eq!(notes[3].as_deref(), Some(above));
+    }
+
+    #[test]
+    fn a_track_number_without_bars_is_still_shown() {
+        let mut model = model();
+        model["track_number"] = json!("Накладная №7");
+        let html = page_of(Lang::En, &order_of(model), &[]);
+        assert!(html.contains("Накладная №7</figcaption>"));
+        assert!(!html.contains("class=\"bars\""));
+    }
+
+    #[test]
+    fn an_order_that_is_not_here_offers_a_way_on() {
+        let at = datetime!(2021-11-26 06:29 UTC);
+        let by_track =
+            [NewestOrder { uid: "b563feb7b2b84b6test".parse().unwrap(), ingested_at: at }];
+        let html = missing(&Missing {
+            frame: frame(Lang::En, &[]),
+            uid: "a/b",
+            by_track: &by_track,
+            waited: Some(Duration::from_secs(30)),
+        });
+        assert!(html.contains("href=\"/order/a%2Fb?wait=30s\""));
+        assert!(html.contains("It is the track number of 1 order"));
+        assert!(html.contains("href=\"/order/b563feb7b2b84b6test\""));
+        assert!(html.contains("Waited 30\u{a0}s"));
+        assert!(
+            html.contains("waybill load --count 10"),
+            "with no orders yet it says how to send some"
+        );
+    }
+
+    #[test]
+    fn the_sample_in_the_api_document_is_an_order_with_the_keys_of_the_schema() {
+        let document: Value = serde_json::from_str(crate::web::OPENAPI).unwrap();
+        let sample = &document["components"]["examples"]["order"]["value"];
+        assert_eq!(&serde_json::to_value(order_of(sample.clone())).unwrap(), sample);
+        let keys =
+            |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+        let schema = |name: &str| keys(&document["components"]["schemas"][name]["properties"]);
+        assert_eq!(keys(sample), schema("Order"));
+        assert_eq!(keys(&sample["delivery"]), schema("Delivery"));
+        assert_eq!(keys(&sample["payment"]), schema("Payment"));
+        assert_eq!(keys(&sample["items"][0]), schema("Item"));
+    }
+}

@@ -24,8 +24,8 @@ function age(since) {
   return `${number(Math.floor(seconds / divisor))}\u00a0${words.units[unit]}`;
 }
 
-const localTime = new Intl.DateTimeFormat(lang, { dateStyle: 'medium', timeStyle: 'long' });
-const clock = new Intl.DateTimeFormat(lang, { timeStyle: 'medium' });
+const localTime = new Intl.DateTimeFormat(lang, { dateStyle: 'medium', timeStyle: 'long', hourCycle: 'h23' });
+const clock = new Intl.DateTimeFormat(lang, { timeStyle: 'medium', hourCycle: 'h23' });
 
 /** Texts grow old by themselves; only those that changed are touched. */
 function refreshTimes() {

@@ -45,9 +45,9 @@ function table(rows) {
   return el('div', { className: 'scroll', tabindex: '0', role: 'region', 'aria-label': words.parameters }, el('table', {}, body));
 }
 
-function contents(content = {}) {
-  return Object.entries(content).flatMap(([type, media]) => {
-    const examples = media.examples ? Object.values(media.examples).map((one) => one.value)
+function contents(content, resolve) {
+  return Object.entries(content ?? {}).flatMap(([type, media]) => {
+    const examples = media.examples ? Object.values(media.examples).map((one) => resolve(one).value)
       : media.example !== undefined ? [media.example] : [];
     return [
       el('h4', {}, el('span', { className: 'mono' }, type), media.schema ? ` · ${typeOf(media.schema)}` : ''),
@@ -69,7 +69,7 @@ function curl(method, path, operation, parameters, resolve) {
   const type = Object.keys(operation.responses?.[200]?.content ?? {})[0];
   if (type === 'text/event-stream') parts.push('-N');
   const body = resolve(operation.requestBody)?.content?.['application/json'];
-  const example = body?.example ?? Object.values(body?.examples ?? {})[0]?.value;
+  const example = body?.example ?? resolve(Object.values(body?.examples ?? {})[0])?.value;
   if (example !== undefined) parts.push('-H', quoted('content-type: application/json'), '-d', quoted(JSON.stringify(example)));
   return [...parts, quoted(location.origin + filled)].join(' ');
 }
@@ -86,16 +86,16 @@ function operation(method, path, item, op, resolve) {
     ])));
   }
   const body = resolve(op.requestBody);
-  if (body) inside.append(el('h3', {}, words.body), ...(body.description ? [el('p', {}, ...prose(body.description))] : []), ...contents(body.content));
+  if (body) inside.append(el('h3', {}, words.body), ...(body.description ? [el('p', {}, ...prose(body.description))] : []), ...contents(body.content, resolve));
   inside.append(el('h3', {}, words.answers));
   for (const [status, reference] of Object.entries(op.responses ?? {})) {
     const answer = resolve(reference);
-    inside.append(el('p', {}, el('b', {}, status), ' ', ...prose(answer.description)));
+    inside.append(el('p', { className: 'status' }, el('b', {}, status), ' ', ...prose(answer.description)));
     const headers = Object.entries(answer.headers ?? {});
     if (headers.length) {
       inside.append(el('h4', {}, words.headers), table(headers.map(([name, header]) => [name, prose(resolve(header).description)])));
     }
-    inside.append(...contents(answer.content));
+    inside.append(...contents(answer.content, resolve));
   }
   inside.append(el('h3', {}, words.try_it), el('div', { className: 'curl' },
     el('pre', { tabindex: '0' }, line),
