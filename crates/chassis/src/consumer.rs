@@ -206,6 +206,9 @@ where
         .set("auto.commit.interval.ms", "1000")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
+        // A replica that was killed holds its partitions up for so long.
+        .set("session.timeout.ms", "10000")
+        .set("heartbeat.interval.ms", "2000")
         .set("queued.min.messages", "5000")
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.message.max.bytes", "1048576")
@@ -222,6 +225,8 @@ where
 
     // Lanes end first, then the poll thread: until then heartbeats go on.
     let stop_polling = CancellationToken::new();
+    // A thread outlives the future that started it unless it is told: also when this one is dropped.
+    let _stop_when_dropped = stop_polling.clone().drop_guard();
     let lanes_stop = shutdown.child_token();
     let mut poller = spawn_poller(consumer.clone(), stop_polling.clone());
     let mut lanes = JoinSet::new();
@@ -630,6 +635,8 @@ pub async fn follow(
         .create()
         .context("configuring the Kafka follower")?;
     let topics = topics.to_vec();
+    let shutdown = shutdown.child_token();
+    let _stop_when_dropped = shutdown.clone().drop_guard();
     tokio::task::spawn_blocking(move || {
         let mut assigned = 0;
         let mut looked_at: Option<Instant> = None;

@@ -1,10 +1,13 @@
-//! Signals: the first asks for an orderly end, the second ends at once.
+//! Signals: the first asks for an orderly end, the second, or a deadline, ends at once.
+
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Cancelled by the first SIGTERM or SIGINT; the second ends the process with exit code 1.
-pub fn on_signals() -> std::io::Result<CancellationToken> {
+/// Cancelled by the first SIGTERM or SIGINT. The second, or `farewell` after the first, ends the
+/// process with exit code 1: whatever was not finished comes again.
+pub fn on_signals(farewell: Duration) -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shutdown = CancellationToken::new();
@@ -13,6 +16,12 @@ pub fn on_signals() -> std::io::Result<CancellationToken> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::info!("stopping in good order; a second signal stops at once");
         token.cancel();
+        // A thread, for the runtime itself may be what does not end.
+        std::thread::spawn(move || {
+            std::thread::sleep(farewell);
+            tracing::warn!("left unfinished work after {farewell:?}; it will come again");
+            std::process::exit(1);
+        });
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         std::process::exit(1);
     });

@@ -30,6 +30,8 @@ pub async fn migrate(
                 .execute(&mut server)
                 .await?;
             make_role(&mut server, OWNER, None).await?;
+            // An administrator who is no superuser must be a member to give anything to the owner.
+            execute(&mut server, format!("GRANT {OWNER} TO CURRENT_USER")).await?;
             make_role(&mut server, &login.user, Some(login.password.as_deref())).await?;
             make_database(&mut server, &login.database).await?;
             server.close().await?;

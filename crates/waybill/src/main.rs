@@ -4,7 +4,7 @@ pub mod load;
 mod rejected;
 mod up;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -12,6 +12,10 @@ use sqlx::postgres::PgConnectOptions;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long a role may take to stop. An orderly end takes a second or two; one that waits for a
+/// dependency that is down would take for ever, and need not: what is unfinished comes again.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Bad configuration, credentials or rights.
 const EX_CONFIG: u8 = 78;
@@ -123,7 +127,7 @@ struct BadConfiguration;
 async fn serve_orders(config: orders::Config) -> anyhow::Result<()> {
     config.topics.check().context(BadConfiguration)?;
     config.database.options().context(BadConfiguration)?;
-    let shutdown = chassis::shutdown::on_signals()?;
+    let shutdown = chassis::shutdown::on_signals(FAREWELL)?;
     let address = config.orders_http_addr;
     let listener = tokio::net::TcpListener::bind(address)
         .await
@@ -145,7 +149,7 @@ async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
 }
 
 async fn load_role(role: LoadRole) -> ExitCode {
-    let shutdown = match chassis::shutdown::on_signals() {
+    let shutdown = match chassis::shutdown::on_signals(FAREWELL) {
         Ok(shutdown) => shutdown,
         Err(error) => return fail(1, &error.into()),
     };

@@ -1,7 +1,7 @@
 //! `waybill up`: everything on this machine. A PostgreSQL and a Kafka of its own are started unless
 //! addresses are given; nothing else differs from production.
 
-use std::{path::PathBuf, pin::pin};
+use std::{path::PathBuf, pin::pin, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -22,6 +22,9 @@ Examples:
              --orders-http-addr 127.0.0.1:9081 a second one beside the first
   DATABASE_URL=postgres://… KAFKA_BROKERS=… waybill up
                                                with your own PostgreSQL and Kafka";
+
+/// How long everything may take to stop; what was not finished is taken up again at the next start.
+const FAREWELL: Duration = Duration::from_millis(4_500);
 
 /// What `up` starts, and where.
 #[derive(Args)]
@@ -47,7 +50,7 @@ pub(crate) struct UpArgs {
 
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     args.orders.topics.check().context(BadConfiguration)?;
-    let shutdown = chassis::shutdown::on_signals()?;
+    let shutdown = chassis::shutdown::on_signals(FAREWELL)?;
     let address = args.orders.orders_http_addr;
     let listener = tokio::net::TcpListener::bind(address)
         .await
@@ -108,6 +111,9 @@ async fn run_on(
         ended = &mut serving => return ended,
         died = stand.died() => {
             services.cancel();
+            if let Err(error) = serving.await {
+                tracing::warn!("stopping the order service: {error:#}");
+            }
             return Err(died);
         }
         ended = generating => ended?,

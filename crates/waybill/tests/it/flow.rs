@@ -22,6 +22,8 @@ async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
     assert_eq!(again.status(), 304);
     assert_eq!(again.headers()["x-cache"], "memory");
 
+    // The order is served as soon as it is committed, its event follows.
+    bed.drained().await;
     let events = bed.read_all(&bed.status_topic()).await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].key.as_deref(), Some(b"b563feb7b2b84b6test".as_slice()));
@@ -31,7 +33,6 @@ async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
         (&event["order_id"], &event["status"]),
         (&json!("b563feb7b2b84b6test"), &json!("created"))
     );
-    bed.drained().await;
     service.stop().await.unwrap();
 }
 

@@ -26,6 +26,7 @@ async fn load(url: &str, more: &[&str]) -> String {
         .args(more)
         .arg(url)
         .stderr(Stdio::null())
+        .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(std::time::Duration::from_secs(90), output).await;
     let _ = std::fs::remove_dir_all(&profile);
@@ -45,13 +46,12 @@ async fn an_order_is_shown_with_and_without_javascript_in_both_languages() {
     let bed = Bed::new(shared()).await;
     let service = with_sample(&bed).await;
     let url = service.at("/order/b563feb7b2b84b6test");
+    // Chromium gives its document only with scripts on; without them it shows what it was sent.
+    let sent = service.http.get(&url).header("accept", "text/html").send().await.unwrap();
     for (page, words) in [
         (load(&url, &[]).await, ["Newest orders", "from memory", "1,817"]),
-        (
-            load(&url, &["--blink-settings=scriptEnabled=false"]).await,
-            ["Newest orders", "from memory", "1,817"],
-        ),
-        (load(&format!("{url}?lang=ru"), &[]).await, ["Новые заказы", "из памяти", "1\u{a0}817"]),
+        (sent.text().await.unwrap(), ["Newest orders", "from memory", "1,817"]),
+        (load(&format!("{url}?lang=ru"), &[]).await, ["Последние заказы", "из памяти", "1&nbsp;817"]),
     ] {
         for word in words.into_iter().chain([
             "Test Testov",
