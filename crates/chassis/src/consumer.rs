@@ -202,6 +202,8 @@ where
         .client()?
         .set("group.id", &subscription.group)
         .set("partition.assignment.strategy", "cooperative-sticky")
+        // After a kill nobody reads until the broker gives the dead member up: 45 s by default.
+        .set("session.timeout.ms", "10000")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "1000")
         .set("enable.auto.offset.store", "false")
