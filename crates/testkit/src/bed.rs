@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::Parser;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     message::Headers as _,
     producer::{FutureProducer, FutureRecord, Producer as _},
@@ -24,6 +26,7 @@ pub struct Bed {
     pub name: String,
     /// A pool of the service's own user.
     pub pool: PgPool,
+    group: String,
     producer: FutureProducer,
 }
 
@@ -34,6 +37,8 @@ pub struct Received {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
+    /// When Kafka appended it, in milliseconds since 1970.
+    pub timestamp_ms: i64,
     /// The key.
     pub key: Option<Vec<u8>>,
     /// The value.
@@ -58,9 +63,12 @@ impl Bed {
             .set("bootstrap.servers", &servers.kafka)
             .set("message.max.bytes", "4000000")
             .set("linger.ms", "1")
+            // An outage must not make one invalid record two.
+            .set("enable.idempotence", "true")
             .create()
             .expect("a plain producer starts");
-        let bed = Self { servers: servers.clone(), name, pool, producer };
+        let group = name.clone();
+        let bed = Self { servers: servers.clone(), name, pool, group, producer };
         let config = bed.config(&[]);
         let administrator = servers.postgres.parse().expect("the address is one");
         orders::migrate(&config.database, Some(&administrator))
@@ -70,6 +78,12 @@ impl Bed {
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         config.kafka.create_topics(&topics).await.expect("the topics are made");
         bed
+    }
+
+    /// The same database and topics, read by another group from their beginning.
+    #[must_use]
+    pub fn in_another_group(&self) -> Self {
+        Self { group: format!("{}-again", self.group), ..self.clone() }
     }
 
     /// The topic of orders.
@@ -95,7 +109,7 @@ impl Bed {
     pub fn flags(&self) -> Vec<String> {
         [
             ("--kafka-brokers", self.servers.kafka.clone()),
-            ("--kafka-group-id", self.name.clone()),
+            ("--kafka-group-id", self.group.clone()),
             ("--kafka-orders-topic", self.orders_topic()),
             ("--kafka-status-topic", self.status_topic()),
             ("--orders-database-url", database_url(&self.servers, &self.name)),
@@ -189,7 +203,7 @@ impl Bed {
     /// The committed offsets of the order service's group, and the ends of the partitions.
     pub async fn lag(&self) -> i64 {
         let (brokers, topic, group) =
-            (self.servers.kafka.clone(), self.orders_topic(), format!("{}.orders", self.name));
+            (self.servers.kafka.clone(), self.orders_topic(), format!("{}.orders", self.group));
         tokio::task::spawn_blocking(move || lag(&brokers, &topic, &group))
             .await
             .expect("asking does not panic")
@@ -203,6 +217,39 @@ impl Bed {
     /// Waits until nothing that was handed to the plain producer is left in it.
     pub fn flush(&self) {
         self.producer.flush(Duration::from_secs(30)).expect("Kafka takes everything");
+    }
+
+    /// Deletes the records of a partition of the orders' topic before `offset`, as retention does.
+    pub async fn delete_records(&self, partition: i32, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.orders_topic(), partition, Offset::Offset(offset))
+            .expect("the offset is one");
+        self.administrator()
+            .delete_records(&list, &AdminOptions::new())
+            .await
+            .expect("the records are deleted");
+    }
+
+    /// Deletes the orders' topic and makes it anew, empty.
+    pub async fn make_orders_topic_anew(&self) {
+        let topic = self.orders_topic();
+        let deleted = self.administrator().delete_topics(&[&topic], &AdminOptions::new()).await;
+        assert!(deleted.expect("Kafka answers").iter().all(Result::is_ok));
+        let new = NewTopic::new(&topic, 8, TopicReplication::Fixed(1))
+            .set("message.timestamp.type", "LogAppendTime");
+        // Until the old one is gone altogether its name is taken.
+        crate::wait_until("the topic to be made anew", async || {
+            let made = self.administrator().create_topics([&new], &AdminOptions::new()).await;
+            made.expect("Kafka answers").iter().all(Result::is_ok)
+        })
+        .await;
+    }
+
+    fn administrator(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.servers.kafka)
+            .create()
+            .expect("a plain administrator starts")
     }
 
     /// How many rows `SELECT count(*) FROM` this gives.
@@ -274,6 +321,7 @@ fn read_all(brokers: &str, topic: &str) -> Vec<Received> {
         records.push(Received {
             partition: message.partition(),
             offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().expect("Kafka stamps every record"),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers: headers.unwrap_or_else(BTreeMap::new),
