@@ -224,6 +224,8 @@ where
 
     // Lanes end first, then the poll thread: until then heartbeats go on.
     let stop_polling = CancellationToken::new();
+    // The thread also ends when this future is dropped, or it would keep the runtime from ending.
+    let _stopped_when_dropped = stop_polling.clone().drop_guard();
     let lanes_stop = shutdown.child_token();
     let mut poller = spawn_poller(consumer.clone(), stop_polling.clone());
     let mut lanes = JoinSet::new();
