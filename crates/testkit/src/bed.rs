@@ -7,13 +7,13 @@ use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer as _},
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
     message::Headers as _,
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use sqlx::PgPool;
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Servers, eventually};
 
@@ -135,7 +135,13 @@ impl Bed {
         let url = format!("http://{}", listener.local_addr().expect("it listens"));
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(orders::run(self.config(more), listener, shutdown.clone()));
-        let service = Service { url, http: reqwest::Client::new(), shutdown, task };
+        let service = Service {
+            url,
+            http: reqwest::Client::new(),
+            _shut_down_when_dropped: shutdown.clone().drop_guard(),
+            shutdown,
+            task,
+        };
         eventually("the service to be ready", async || {
             let answer = service.http.get(service.at("/readyz")).send().await.ok()?;
             answer.status().is_success().then_some(())
@@ -217,6 +223,18 @@ impl Bed {
     /// Waits until nothing that was handed to the plain producer is left in it.
     pub fn flush(&self) {
         self.producer.flush(Duration::from_secs(30)).expect("Kafka takes everything");
+    }
+
+    /// Commits an offset of the orders' topic in the name of the service's group.
+    pub async fn commit(&self, partition: i32, offset: i64) {
+        let consumer = reader(&self.servers.kafka, &format!("{}.orders", self.group));
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.orders_topic(), partition, Offset::Offset(offset))
+            .expect("the offset is one");
+        tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync))
+            .await
+            .expect("committing does not panic")
+            .expect("Kafka takes the offset");
     }
 
     /// Deletes the records of a partition of the orders' topic before `offset`, as retention does.
@@ -355,6 +373,8 @@ pub struct Service {
     /// A client to ask it with.
     pub http: reqwest::Client,
     shutdown: CancellationToken,
+    /// A test that fails leaves no thread behind that its runtime would wait for.
+    _shut_down_when_dropped: DropGuard,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
