@@ -1,6 +1,9 @@
 //! A test's own database and topics on some servers, and the order service on them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use clap::Parser;
 use rdkafka::{
@@ -8,6 +11,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
+    error::KafkaResult,
     message::Headers as _,
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
@@ -231,10 +235,9 @@ impl Bed {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.orders_topic(), partition, Offset::Offset(offset))
             .expect("the offset is one");
-        tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync))
+        tokio::task::spawn_blocking(move || insist(|| consumer.commit(&list, CommitMode::Sync)))
             .await
-            .expect("committing does not panic")
-            .expect("Kafka takes the offset");
+            .expect("committing does not panic");
     }
 
     /// Deletes the records of a partition of the orders' topic before `offset`, as retention does.
@@ -296,15 +299,26 @@ fn reader(brokers: &str, group: &str) -> BaseConsumer {
         .expect("a plain consumer starts")
 }
 
+/// Asks until Kafka answers: a topic that is new has no leader yet, a new group no coordinator.
+fn insist<T>(ask: impl Fn() -> KafkaResult<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(error) => assert!(Instant::now() < deadline, "Kafka does not answer: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn ends(consumer: &BaseConsumer, topic: &str) -> Vec<(i32, i64, i64)> {
     let patience = Duration::from_secs(20);
-    let metadata = consumer.fetch_metadata(Some(topic), patience).expect("Kafka answers");
+    let metadata = insist(|| consumer.fetch_metadata(Some(topic), patience));
     metadata.topics()[0]
         .partitions()
         .iter()
         .map(|partition| {
-            let (low, high) =
-                consumer.fetch_watermarks(topic, partition.id(), patience).expect("Kafka answers");
+            let (low, high) = insist(|| consumer.fetch_watermarks(topic, partition.id(), patience));
             (partition.id(), low, high)
         })
         .collect()
@@ -355,8 +369,7 @@ fn lag(brokers: &str, topic: &str, group: &str) -> i64 {
     for (partition, ..) in &ends {
         list.add_partition(topic, *partition);
     }
-    let committed =
-        consumer.committed_offsets(list, Duration::from_secs(20)).expect("Kafka answers");
+    let committed = insist(|| consumer.committed_offsets(list.clone(), Duration::from_secs(20)));
     ends.iter()
         .map(|(partition, low, high)| {
             let committed =

@@ -1,7 +1,12 @@
 //! Black-box tests of the order service on the real PostgreSQL, Kafka, Redis and browser.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod cache;
 mod crash;
 mod flow;
+mod generated;
+mod refused;
+mod replicas;
 mod same_uid;
 mod support;
+mod weather;
