@@ -11,7 +11,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
-    error::KafkaResult,
+    error::{KafkaResult, RDKafkaErrorCode},
     message::Headers as _,
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
@@ -78,6 +78,7 @@ impl Bed {
         orders::migrate(&config.database, Some(&administrator))
             .await
             .expect("the database is made");
+        bed.create_large_topic(&bed.orders_topic()).await;
         let topics = [bed.orders_topic(), bed.status_topic(), bed.dead_letters()];
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         config.kafka.create_topics(&topics).await.expect("the topics are made");
@@ -88,6 +89,20 @@ impl Bed {
     #[must_use]
     pub fn in_another_group(&self) -> Self {
         Self { group: format!("{}-again", self.group), ..self.clone() }
+    }
+
+    /// Makes a topic that takes records larger than an order may be, as some clusters allow.
+    pub async fn create_large_topic(&self, name: &str) {
+        let made = self.try_create_large_topic(name).await;
+        made.expect("the topic is new");
+    }
+
+    async fn try_create_large_topic(&self, name: &str) -> Result<String, RDKafkaErrorCode> {
+        let topic = NewTopic::new(name, 8, TopicReplication::Fixed(1))
+            .set("message.timestamp.type", "LogAppendTime")
+            .set("max.message.bytes", "4194304");
+        let made = self.administrator().create_topics(&[topic], &AdminOptions::new()).await;
+        made.expect("Kafka answers").remove(0).map_err(|(_, code)| code)
     }
 
     /// The topic of orders.
@@ -256,12 +271,9 @@ impl Bed {
         let topic = self.orders_topic();
         let deleted = self.administrator().delete_topics(&[&topic], &AdminOptions::new()).await;
         assert!(deleted.expect("Kafka answers").iter().all(Result::is_ok));
-        let new = NewTopic::new(&topic, 8, TopicReplication::Fixed(1))
-            .set("message.timestamp.type", "LogAppendTime");
         // Until the old one is gone altogether its name is taken.
         crate::wait_until("the topic to be made anew", async || {
-            let made = self.administrator().create_topics([&new], &AdminOptions::new()).await;
-            made.expect("Kafka answers").iter().all(Result::is_ok)
+            self.try_create_large_topic(&topic).await.is_ok()
         })
         .await;
     }
@@ -356,7 +368,7 @@ fn read_all(brokers: &str, topic: &str) -> Vec<Received> {
             timestamp_ms: message.timestamp().to_millis().expect("Kafka stamps every record"),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: headers.unwrap_or_else(BTreeMap::new),
+            headers: headers.unwrap_or_default(),
         });
     }
     records
