@@ -202,12 +202,12 @@ where
         .client()?
         .set("group.id", &subscription.group)
         .set("partition.assignment.strategy", "cooperative-sticky")
+        // After a kill nobody reads until the broker gives the dead member up: 45 s by default.
+        .set("session.timeout.ms", "10000")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "1000")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
-        // A replica that was killed holds its partitions up for so long.
-        .set("session.timeout.ms", "10000")
         .set("heartbeat.interval.ms", "2000")
         .set("queued.min.messages", "5000")
         .set("queued.max.messages.kbytes", "2048")
@@ -225,8 +225,8 @@ where
 
     // Lanes end first, then the poll thread: until then heartbeats go on.
     let stop_polling = CancellationToken::new();
-    // A thread outlives the future that started it unless it is told: also when this one is dropped.
-    let _stop_when_dropped = stop_polling.clone().drop_guard();
+    // The thread also ends when this future is dropped, or it would keep the runtime from ending.
+    let _stopped_when_dropped = stop_polling.clone().drop_guard();
     let lanes_stop = shutdown.child_token();
     let mut poller = spawn_poller(consumer.clone(), stop_polling.clone());
     let mut lanes = JoinSet::new();

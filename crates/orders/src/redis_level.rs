@@ -110,23 +110,28 @@ fn key(uid: &OrderUid) -> String {
 }
 
 fn encode(view: &View) -> Vec<u8> {
-    let mut value = format!("{:0width$}", view.version, width = VERSION_DIGITS).into_bytes();
-    value.extend_from_slice(view.hash.as_bytes());
-    value.extend_from_slice(&view.json);
-    value
+    let version = format!("{:0width$}", view.version, width = VERSION_DIGITS);
+    let checksum = checksum(&view.order_uid, version.as_bytes(), &view.json);
+    [version.as_bytes(), checksum.as_bytes(), &view.json].concat()
 }
 
 fn decode(uid: &OrderUid, value: &[u8]) -> Option<View> {
-    let (version, rest) = value.split_at_checked(VERSION_DIGITS)?;
-    let (hash, json) = rest.split_at_checked(HASH_BYTES)?;
-    let version = std::str::from_utf8(version).ok()?.parse().ok()?;
-    let hash = ContentHash::try_from(hash).ok()?;
-    (ContentHash::of(json) == hash).then(|| View {
+    let (digits, rest) = value.split_at_checked(VERSION_DIGITS)?;
+    let (known, json) = rest.split_at_checked(HASH_BYTES)?;
+    if checksum(uid, digits, json).as_bytes() != known {
+        return None;
+    }
+    Some(View {
         order_uid: uid.clone(),
-        version,
-        hash,
+        version: std::str::from_utf8(digits).ok()?.parse().ok()?,
+        hash: ContentHash::of(json),
         json: bytes::Bytes::copy_from_slice(json),
     })
+}
+
+/// Of all that a value tells: a version that was damaged would do as much harm as a damaged order.
+fn checksum(uid: &OrderUid, version: &[u8], json: &[u8]) -> ContentHash {
+    ContentHash::of(&[version, uid.as_str().as_bytes(), b"\0", json].concat())
 }
 
 #[cfg(test)]
@@ -145,11 +150,12 @@ mod tests {
         };
         let value = encode(&view);
         assert_eq!(decode(&uid, &value), Some(view));
-        for index in VERSION_DIGITS..value.len() {
+        for index in 0..value.len() {
             let mut damaged = value.clone();
             damaged[index] ^= 1;
             assert_eq!(decode(&uid, &damaged), None, "byte {index}");
         }
         assert_eq!(decode(&uid, b""), None);
+        assert_eq!(decode(&"b".parse().unwrap(), &value), None, "another order's value");
     }
 }

@@ -1,19 +1,23 @@
 //! A test's own database and topics on some servers, and the order service on them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use clap::Parser;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer as _},
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    error::{KafkaResult, RDKafkaErrorCode},
     message::Headers as _,
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use sqlx::PgPool;
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Servers, eventually};
 
@@ -26,6 +30,7 @@ pub struct Bed {
     pub name: String,
     /// A pool of the service's own user.
     pub pool: PgPool,
+    group: String,
     producer: FutureProducer,
 }
 
@@ -36,6 +41,8 @@ pub struct Received {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
+    /// When Kafka appended it, in milliseconds since 1970.
+    pub timestamp_ms: i64,
     /// The key.
     pub key: Option<Vec<u8>>,
     /// The value.
@@ -60,9 +67,12 @@ impl Bed {
             .set("bootstrap.servers", &servers.kafka)
             .set("message.max.bytes", "4000000")
             .set("linger.ms", "1")
+            // An outage must not make one invalid record two.
+            .set("enable.idempotence", "true")
             .create()
             .expect("a plain producer starts");
-        let bed = Self { servers: servers.clone(), name, pool, producer };
+        let group = name.clone();
+        let bed = Self { servers: servers.clone(), name, pool, group, producer };
         let config = bed.config(&[]);
         let administrator = servers.postgres.parse().expect("the address is one");
         orders::migrate(&config.database, Some(&administrator))
@@ -75,18 +85,24 @@ impl Bed {
         bed
     }
 
+    /// The same database and topics, read by another group from their beginning.
+    #[must_use]
+    pub fn in_another_group(&self) -> Self {
+        Self { group: format!("{}-again", self.group), ..self.clone() }
+    }
+
     /// Makes a topic that takes records larger than an order may be, as some clusters allow.
     pub async fn create_large_topic(&self, name: &str) {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-            .set("bootstrap.servers", &self.servers.kafka)
-            .create()
-            .expect("an admin client starts");
+        let made = self.try_create_large_topic(name).await;
+        made.expect("the topic is new");
+    }
+
+    async fn try_create_large_topic(&self, name: &str) -> Result<String, RDKafkaErrorCode> {
         let topic = NewTopic::new(name, 8, TopicReplication::Fixed(1))
             .set("message.timestamp.type", "LogAppendTime")
             .set("max.message.bytes", "4194304");
-        let made =
-            admin.create_topics(&[topic], &AdminOptions::new()).await.expect("Kafka answers");
-        made[0].clone().map_err(|(_, code)| code).expect("the topic is new");
+        let made = self.administrator().create_topics(&[topic], &AdminOptions::new()).await;
+        made.expect("Kafka answers").remove(0).map_err(|(_, code)| code)
     }
 
     /// The topic of orders.
@@ -112,7 +128,7 @@ impl Bed {
     pub fn flags(&self) -> Vec<String> {
         [
             ("--kafka-brokers", self.servers.kafka.clone()),
-            ("--kafka-group-id", self.name.clone()),
+            ("--kafka-group-id", self.group.clone()),
             ("--kafka-orders-topic", self.orders_topic()),
             ("--kafka-status-topic", self.status_topic()),
             ("--orders-database-url", database_url(&self.servers, &self.name)),
@@ -138,7 +154,13 @@ impl Bed {
         let url = format!("http://{}", listener.local_addr().expect("it listens"));
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(orders::run(self.config(more), listener, shutdown.clone()));
-        let service = Service { url, http: reqwest::Client::new(), shutdown, task };
+        let service = Service {
+            url,
+            http: reqwest::Client::new(),
+            _shut_down_when_dropped: shutdown.clone().drop_guard(),
+            shutdown,
+            task,
+        };
         eventually("the service to be ready", async || {
             let answer = service.http.get(service.at("/readyz")).send().await.ok()?;
             answer.status().is_success().then_some(())
@@ -206,7 +228,7 @@ impl Bed {
     /// The committed offsets of the order service's group, and the ends of the partitions.
     pub async fn lag(&self) -> i64 {
         let (brokers, topic, group) =
-            (self.servers.kafka.clone(), self.orders_topic(), format!("{}.orders", self.name));
+            (self.servers.kafka.clone(), self.orders_topic(), format!("{}.orders", self.group));
         tokio::task::spawn_blocking(move || lag(&brokers, &topic, &group))
             .await
             .expect("asking does not panic")
@@ -220,6 +242,47 @@ impl Bed {
     /// Waits until nothing that was handed to the plain producer is left in it.
     pub fn flush(&self) {
         self.producer.flush(Duration::from_secs(30)).expect("Kafka takes everything");
+    }
+
+    /// Commits an offset of the orders' topic in the name of the service's group.
+    pub async fn commit(&self, partition: i32, offset: i64) {
+        let consumer = reader(&self.servers.kafka, &format!("{}.orders", self.group));
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.orders_topic(), partition, Offset::Offset(offset))
+            .expect("the offset is one");
+        tokio::task::spawn_blocking(move || insist(|| consumer.commit(&list, CommitMode::Sync)))
+            .await
+            .expect("committing does not panic");
+    }
+
+    /// Deletes the records of a partition of the orders' topic before `offset`, as retention does.
+    pub async fn delete_records(&self, partition: i32, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.orders_topic(), partition, Offset::Offset(offset))
+            .expect("the offset is one");
+        self.administrator()
+            .delete_records(&list, &AdminOptions::new())
+            .await
+            .expect("the records are deleted");
+    }
+
+    /// Deletes the orders' topic and makes it anew, empty.
+    pub async fn make_orders_topic_anew(&self) {
+        let topic = self.orders_topic();
+        let deleted = self.administrator().delete_topics(&[&topic], &AdminOptions::new()).await;
+        assert!(deleted.expect("Kafka answers").iter().all(Result::is_ok));
+        // Until the old one is gone altogether its name is taken.
+        crate::wait_until("the topic to be made anew", async || {
+            self.try_create_large_topic(&topic).await.is_ok()
+        })
+        .await;
+    }
+
+    fn administrator(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.servers.kafka)
+            .create()
+            .expect("a plain administrator starts")
     }
 
     /// How many rows `SELECT count(*) FROM` this gives.
@@ -248,15 +311,26 @@ fn reader(brokers: &str, group: &str) -> BaseConsumer {
         .expect("a plain consumer starts")
 }
 
+/// Asks until Kafka answers: a topic that is new has no leader yet, a new group no coordinator.
+fn insist<T>(ask: impl Fn() -> KafkaResult<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(error) => assert!(Instant::now() < deadline, "Kafka does not answer: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn ends(consumer: &BaseConsumer, topic: &str) -> Vec<(i32, i64, i64)> {
     let patience = Duration::from_secs(20);
-    let metadata = consumer.fetch_metadata(Some(topic), patience).expect("Kafka answers");
+    let metadata = insist(|| consumer.fetch_metadata(Some(topic), patience));
     metadata.topics()[0]
         .partitions()
         .iter()
         .map(|partition| {
-            let (low, high) =
-                consumer.fetch_watermarks(topic, partition.id(), patience).expect("Kafka answers");
+            let (low, high) = insist(|| consumer.fetch_watermarks(topic, partition.id(), patience));
             (partition.id(), low, high)
         })
         .collect()
@@ -291,6 +365,7 @@ fn read_all(brokers: &str, topic: &str) -> Vec<Received> {
         records.push(Received {
             partition: message.partition(),
             offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().expect("Kafka stamps every record"),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers: headers.unwrap_or_default(),
@@ -306,8 +381,7 @@ fn lag(brokers: &str, topic: &str, group: &str) -> i64 {
     for (partition, ..) in &ends {
         list.add_partition(topic, *partition);
     }
-    let committed =
-        consumer.committed_offsets(list, Duration::from_secs(20)).expect("Kafka answers");
+    let committed = insist(|| consumer.committed_offsets(list.clone(), Duration::from_secs(20)));
     ends.iter()
         .map(|(partition, low, high)| {
             let committed =
@@ -324,6 +398,8 @@ pub struct Service {
     /// A client to ask it with.
     pub http: reqwest::Client,
     shutdown: CancellationToken,
+    /// A test that fails leaves no thread behind that its runtime would wait for.
+    _shut_down_when_dropped: DropGuard,
     task: JoinHandle<anyhow::Result<()>>,
 }
 

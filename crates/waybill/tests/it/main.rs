@@ -2,5 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;
+mod cache;
+mod crash;
 mod flow;
+mod generated;
 mod page;
+mod refused;
+mod replicas;
+mod same_uid;
+mod support;
+mod weather;

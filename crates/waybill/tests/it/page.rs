@@ -51,7 +51,10 @@ async fn an_order_is_shown_with_and_without_javascript_in_both_languages() {
     for (page, words) in [
         (load(&url, &[]).await, ["Newest orders", "from memory", "1,817"]),
         (sent.text().await.unwrap(), ["Newest orders", "from memory", "1,817"]),
-        (load(&format!("{url}?lang=ru"), &[]).await, ["Последние заказы", "из памяти", "1&nbsp;817"]),
+        (
+            load(&format!("{url}?lang=ru"), &[]).await,
+            ["Последние заказы", "из памяти", "1&nbsp;817"],
+        ),
     ] {
         for word in words.into_iter().chain([
             "Test Testov",

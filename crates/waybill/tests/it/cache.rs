@@ -1,0 +1,257 @@
+//! The cache's levels: restart, single flight, absence, the byte budget, Redis.
+
+use std::{net::TcpListener, process::Stdio};
+
+use serde_json::Value;
+use testkit::{Bed, Service, eventually, shared, wait_until};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+use crate::support::{metric, order, record};
+
+async fn send(bed: &Bed, order: &Value) {
+    bed.send_all([record(order)]).await;
+}
+
+/// Where the answer came from; the order must be right whatever that is.
+async fn source(service: &Service, order: &Value) -> String {
+    let answer = service.get(&format!("/order/{}", order["order_uid"].as_str().unwrap())).await;
+    assert_eq!(answer.status(), 200);
+    let source = answer.headers()["x-cache"].to_str().unwrap().to_owned();
+    assert_eq!(&answer.json::<Value>().await.unwrap(), order);
+    source
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_restores_the_cache() {
+    let bed = Bed::new(shared()).await;
+    let kept = order("kept", 7);
+    let service = bed.start(&[]).await;
+    send(&bed, &kept).await;
+    bed.drained().await;
+    service.stop().await.unwrap();
+    let service = bed.start(&[]).await;
+    assert_eq!(source(&service, &kept).await, "memory");
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_misses_at_once_are_one_query() {
+    let bed = Bed::new(shared()).await;
+    let wanted = order("wanted", 7);
+    let service = bed.start(&[]).await;
+    send(&bed, &wanted).await;
+    bed.drained().await;
+    service.stop().await.unwrap();
+    // No room for it: every question is a miss.
+    let service = bed.start(&["--cache-bytes", "100"]).await;
+    // The lock holds the one query up until all the others have joined it.
+    let mut lock = bed.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE orders.orders IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let before = metric(&service, "waybill_cache_misses_total").await;
+    let asking: Vec<_> = (0..1_000)
+        .map(|_| tokio::spawn(service.http.get(service.at("/order/wanted")).send()))
+        .collect();
+    wait_until("all to have missed", async || {
+        metric(&service, "waybill_cache_misses_total").await >= before + 1_000.0
+    })
+    .await;
+    let waiting: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND query LIKE '-- find_order%' AND state = 'active'",
+    )
+    .fetch_one(&mut *lock)
+    .await
+    .unwrap();
+    assert_eq!(waiting, 1, "queries that wait for the lock");
+    lock.rollback().await.unwrap();
+    for answer in asking {
+        let answer = answer.await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["x-cache"], "db");
+        assert_eq!(answer.json::<Value>().await.unwrap(), wanted);
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absence_is_remembered_and_ends_with_the_order() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    assert_eq!(service.get("/order/soon").await.status(), 404);
+    let soon = order("soon", 7);
+    send(&bed, &soon).await;
+    let events = eventually("the order to be published", async || {
+        let events = bed.read_all(&bed.status_topic()).await;
+        (!events.is_empty()).then_some(events)
+    });
+    assert_eq!(events.await[0].headers["ce_id"], "soon:1:created");
+    // Committed, so visible, however lately it was absent.
+    assert_eq!(source(&service, &soon).await, "memory");
+
+    // A second question about nothing, within the second, is not asked of the database.
+    let before = metric(&service, "waybill_cache_misses_total").await;
+    for _ in 0..3 {
+        assert_eq!(service.get("/order/never").await.status(), 404);
+    }
+    let missed = metric(&service, "waybill_cache_misses_total").await - before;
+    assert!(missed < 3.0, "{missed} of 3 questions were misses");
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_byte_budget_evicts_and_what_is_evicted_is_still_served() {
+    let bed = Bed::new(shared()).await;
+    let orders: Vec<_> = (0..200).map(|number| order(&format!("order-{number}"), number)).collect();
+    let service = bed.start(&["--cache-bytes", "50000"]).await;
+    bed.send_all(orders.iter().map(record)).await;
+    bed.drained().await;
+    let (mut memory, mut database) = (0, 0);
+    for order in &orders {
+        match source(&service, order).await.as_str() {
+            "memory" => memory += 1,
+            "db" => database += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(database >= 100 && memory + database == 200, "{memory} from memory, {database} not");
+    let bytes = metric(&service, "waybill_cache_bytes").await;
+    assert!(bytes > 25_000.0 && bytes <= 50_000.0, "{bytes}");
+    service.stop().await.unwrap();
+}
+
+/// A Redis of one test, without any persistence.
+struct Redis {
+    child: Child,
+    port: u16,
+}
+
+impl Redis {
+    async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        command.args(["--save", "", "--appendonly", "no"]).kill_on_drop(true);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let redis = Self { child: child.expect("redis-server is installed"), port };
+        wait_until("Redis to answer", async || {
+            TcpStream::connect(("127.0.0.1", redis.port)).await.is_ok()
+        })
+        .await;
+        redis
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// One command, its first reply as it comes over the wire.
+    async fn ask(&self, words: &[&[u8]]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let mut request = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            request.extend_from_slice(word);
+            request.extend_from_slice(b"\r\n");
+        }
+        stream.write_all(&request).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).await.unwrap();
+        reply
+    }
+
+    /// What it holds for an order, once it holds something.
+    async fn value(&self, uid: &str) -> Vec<u8> {
+        let key = format!("waybill:order:{uid}");
+        let reply = eventually("the order to be in Redis", async || {
+            let reply = self.ask(&[b"GET", key.as_bytes()]).await;
+            (!reply.starts_with(b"$-1")).then_some(reply)
+        })
+        .await;
+        let start = reply.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        reply[start..reply.len() - 2].to_vec()
+    }
+
+    async fn set(&self, uid: &str, value: &[u8]) {
+        let key = format!("waybill:order:{uid}");
+        assert_eq!(self.ask(&[b"SET", key.as_bytes(), value]).await, b"+OK\r\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
+    let bed = Bed::new(shared()).await;
+    let mut redis = Redis::start().await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url];
+    let first = bed.start(&flags).await;
+    // Ready with an empty database: the second replica has nothing in memory.
+    let second = bed.start(&flags).await;
+    let orders: Vec<_> = (0..40).map(|number| order(&format!("order-{number}"), number)).collect();
+    bed.send_all(orders.iter().map(record)).await;
+    bed.drained().await;
+    let mut from_redis = 0;
+    for order in &orders {
+        redis.value(order["order_uid"].as_str().unwrap()).await;
+        // Whichever replica stored it has it in memory; the other finds it in Redis first.
+        let sources = [source(&first, order).await, source(&second, order).await];
+        assert!(sources.iter().all(|source| source != "db"), "{sources:?}");
+        from_redis += sources.iter().filter(|source| *source == "redis").count();
+        assert_eq!(source(&first, order).await, "memory");
+        assert_eq!(source(&second, order).await, "memory");
+    }
+    assert_eq!(from_redis, 40, "each order is stored by one replica");
+
+    redis.child.kill().await.unwrap();
+    for order in &orders {
+        assert_eq!(source(&first, order).await, "memory");
+    }
+    let late = order("late", 1);
+    send(&bed, &late).await;
+    bed.drained().await;
+    let sources = [source(&first, &late).await, source(&second, &late).await];
+    assert!(sources.iter().all(|source| source != "redis"), "{sources:?}");
+    assert_eq!(first.get("/order/nobody").await.status(), 404);
+    assert_eq!(first.get("/readyz").await.status(), 200);
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_value_in_redis_is_not_served() {
+    let bed = Bed::new(shared()).await;
+    let redis = Redis::start().await;
+    let url = redis.url();
+    // No room in memory: every read goes to Redis.
+    let flags = ["--redis-url", &url, "--cache-bytes", "100"];
+    let service = bed.start(&flags).await;
+    let whole = order("whole", 7);
+    send(&bed, &whole).await;
+    bed.drained().await;
+    let value = redis.value("whole").await;
+    assert_eq!(source(&service, &whole).await, "redis");
+    let last = value.len() - 1;
+    let mut other_version = value.clone();
+    other_version[9] = b'8';
+    let damages = [
+        Vec::new(),
+        b"nonsense".to_vec(),
+        value[..last].to_vec(),
+        [&value[..last], b"]"].concat(),
+        other_version,
+    ];
+    for damaged in damages {
+        redis.set("whole", &damaged).await;
+        assert_eq!(source(&service, &whole).await, "db", "{}", String::from_utf8_lossy(&damaged));
+        let answer = service.get("/order/whole").await;
+        assert_eq!(answer.headers()["x-order-version"], "1");
+    }
+    service.stop().await.unwrap();
+}

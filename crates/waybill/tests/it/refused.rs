@@ -1,0 +1,75 @@
+//! Records that only PostgreSQL refuses, and large ones.
+
+use serde_json::Value;
+use sqlx::{Connection as _, PgConnection};
+use testkit::{Bed, shared};
+
+use crate::support::{Sent, order, record};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_database_refuses_is_rejected_alone() {
+    let bed = Bed::new(shared()).await;
+    // A rule that validation does not know, as a later migration or an administrator may add it.
+    let server = bed.servers.postgres.rsplit_once('/').unwrap().0;
+    let mut administrator =
+        PgConnection::connect(&format!("{server}/{}_orders", bed.name)).await.unwrap();
+    sqlx::raw_sql("ALTER TABLE orders.orders ADD CHECK (payment_amount <> 666666)")
+        .execute(&mut administrator)
+        .await
+        .unwrap();
+    let mut sent = Sent::default();
+    let mut records = sent.mixed(0, 400);
+    let guilty = [order("guilty-1", 666_666), order("guilty-2", 666_666)];
+    for (order, place) in guilty.iter().zip([records.len() / 2, 3]) {
+        records.insert(place, record(order));
+    }
+    // All on one partition, so that one batch holds them all.
+    for (key, value) in &records {
+        bed.send(Some(0), Some(key), Some(value)).await;
+    }
+    let service = bed.start(&["--batch-age-ms", "1000"]).await;
+    bed.drained().await;
+
+    for order in &guilty {
+        let uid = order["order_uid"].as_str().unwrap();
+        let (reason, value): (String, Vec<u8>) =
+            sqlx::query_as("SELECT reason, value FROM orders.rejected_records WHERE key = $1")
+                .bind(uid.as_bytes())
+                .fetch_one(&bed.pool)
+                .await
+                .unwrap();
+        assert_eq!(reason, "refused_by_database");
+        assert_eq!(value, order.to_string().into_bytes());
+        assert_eq!(service.get(&format!("/order/{uid}")).await.status(), 404);
+    }
+    sent.invalid += guilty.len();
+    sent.is_served(&bed, &service).await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_record_of_just_under_a_mebibyte_is_kept_whole() {
+    let bed = Bed::new(shared()).await;
+    let mut large = order("large", 1);
+    large["payment"]["currency"] = "XXY".into();
+    let mut bytes = large.to_string().into_bytes();
+    bytes.resize((1 << 20) - 1, b' ');
+    bed.send(Some(0), Some(b"large"), Some(&bytes)).await;
+    bed.send_all([record(&order("neighbour", 2))]).await;
+    let service = bed.start(&[]).await;
+    bed.drained().await;
+
+    let (reason, value): (String, Vec<u8>) =
+        sqlx::query_as("SELECT reason, value FROM orders.rejected_records")
+            .fetch_one(&bed.pool)
+            .await
+            .unwrap();
+    assert_eq!(reason, "unknown_currency");
+    assert!(value == bytes, "the bytes are kept");
+    let letters = bed.read_all(&bed.dead_letters()).await;
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0].value.as_deref() == Some(bytes.as_slice()), "the dead letter is whole");
+    assert_eq!(service.json("/order/neighbour").await, order("neighbour", 2));
+    assert!(service.get("/rejected").await.json::<Value>().await.unwrap()["items"].is_array());
+    service.stop().await.unwrap();
+}

@@ -1,0 +1,63 @@
+//! Replicas of one group that come and go in full flow.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use testkit::{Bed, Service, shared, wait_until};
+
+use crate::support::{Sent, metric};
+
+/// Waits until these replicas, and they alone, share all 8 partitions.
+async fn share(replicas: &[&Service]) {
+    wait_until("the replicas to share the partitions", async || {
+        let mut all = 0.0;
+        for replica in replicas {
+            let own = metric(replica, "waybill_consumer_partitions").await;
+            if own == 0.0 {
+                return false;
+            }
+            all += own;
+        }
+        all == 8.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_two_three_and_one_replica_lose_and_double_nothing() {
+    let bed = Bed::new(shared()).await;
+    let enough = AtomicBool::new(false);
+    let flow = async {
+        let mut sent = Sent::default();
+        let mut number = 0;
+        while number < 3_000 || !enough.load(Ordering::Acquire) {
+            bed.send_all(sent.mixed(number, 100)).await;
+            number += 100;
+            // Neither starves the replicas nor runs away from them.
+            wait_until("the replicas to follow", async || bed.lag().await < 2_000).await;
+        }
+        sent
+    };
+    let replicas = async {
+        let first = bed.start(&["--batch-rows", "20"]).await;
+        share(&[&first]).await;
+        let second = bed.start(&["--batch-rows", "20"]).await;
+        share(&[&first, &second]).await;
+        let third = bed.start(&["--batch-rows", "20"]).await;
+        share(&[&first, &second, &third]).await;
+        for replica in [&first, &second, &third] {
+            wait_until("each replica to work", async || {
+                metric(replica, "messaging_client_consumed_messages_total").await > 0.0
+            })
+            .await;
+        }
+        first.stop().await.unwrap();
+        third.stop().await.unwrap();
+        share(&[&second]).await;
+        enough.store(true, Ordering::Release);
+        second
+    };
+    let (sent, second) = tokio::join!(flow, replicas);
+    bed.drained().await;
+    sent.is_served(&bed, &second).await;
+    second.stop().await.unwrap();
+}

@@ -1,0 +1,205 @@
+//! The same `order_uid` again: the later record by (Kafka timestamp, partition, offset) wins, in
+//! whatever order and however often the records arrive.
+
+use serde_json::Value;
+use sqlx::types::time::OffsetDateTime;
+use testkit::{Bed, Received, shared, wait_until};
+
+use crate::support::{Program, order, record};
+
+const UID: &str = "again";
+
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+struct Row {
+    payment_amount: i64,
+    version: i32,
+    source_timestamp: OffsetDateTime,
+    source_partition: i32,
+    source_offset: i64,
+    ingested_at: OffsetDateTime,
+}
+
+async fn row(bed: &Bed, uid: &str) -> Row {
+    sqlx::query_as(
+        "SELECT payment_amount, version, source_timestamp, source_partition, source_offset, ingested_at \
+         FROM orders.orders WHERE order_uid = $1",
+    )
+    .bind(uid)
+    .fetch_one(&bed.pool)
+    .await
+    .unwrap()
+}
+
+/// Sends one content to one partition; gives the offset.
+async fn send(bed: &Bed, partition: i32, uid: &str, amount: i64) -> i64 {
+    let (key, value) = record(&order(uid, amount));
+    bed.send(Some(partition), Some(&key), Some(&value)).await.1
+}
+
+fn ids(events: &[Received]) -> Vec<&str> {
+    let mut ids: Vec<_> = events.iter().map(|event| event.headers["ce_id"].as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_content_moves_the_position_on_and_other_content_makes_a_version() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    send(&bed, 2, UID, 1).await;
+    bed.drained().await;
+    let first = row(&bed, UID).await;
+    assert_eq!((first.payment_amount, first.version), (1, 1));
+
+    let offset = send(&bed, 2, UID, 1).await;
+    bed.drained().await;
+    let same = row(&bed, UID).await;
+    assert_eq!((same.version, same.source_offset), (1, offset));
+    assert_eq!(same.ingested_at, first.ingested_at);
+    let events = bed.read_all(&bed.status_topic()).await;
+    assert_eq!(ids(&events), ["again:1:created", "again:1:created"], "no updated");
+
+    let offset = send(&bed, 2, UID, 3).await;
+    bed.drained().await;
+    let changed = row(&bed, UID).await;
+    assert_eq!((changed.payment_amount, changed.version, changed.source_offset), (3, 2, offset));
+    assert_eq!(changed.ingested_at, first.ingested_at);
+    let events = bed.read_all(&bed.status_topic()).await;
+    assert!(ids(&events).contains(&"again:2:updated"), "{:?}", ids(&events));
+    let answer = service.get("/order/again").await;
+    assert_eq!(answer.headers()["x-order-version"], "2");
+    assert_eq!(answer.json::<Value>().await.unwrap(), order(UID, 3));
+    service.stop().await.unwrap();
+}
+
+/// Three contents for each of the six orders of arrival, and the greatest record of each.
+async fn six_permutations(bed: &Bed, several_partitions: bool) -> Vec<(String, i64)> {
+    let permutations = [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]];
+    let mut wanted = Vec::new();
+    for permutation in permutations {
+        let uid = format!("uid-{permutation:?}");
+        for amount in permutation {
+            let partition = if several_partitions { amount as i32 } else { 5 };
+            send(bed, partition, &uid, amount).await;
+        }
+        wanted.push((uid, permutation[2]));
+    }
+    wanted
+}
+
+/// What Kafka says is the latest of each order: it stamps records itself, as they are appended.
+async fn latest(bed: &Bed, uid: &str) -> (i64, (i64, i32, i64)) {
+    let records = bed.read_all(&bed.orders_topic()).await;
+    let latest = records
+        .iter()
+        .filter(|record| record.key.as_deref() == Some(uid.as_bytes()))
+        .max_by_key(|record| (record.timestamp_ms, record.partition, record.offset))
+        .unwrap();
+    let value: Value = serde_json::from_slice(latest.value.as_ref().unwrap()).unwrap();
+    let position = (latest.timestamp_ms, latest.partition, latest.offset);
+    (value["payment"]["amount"].as_i64().unwrap(), position)
+}
+
+async fn every_order_of_arrival_ends_the_same(several_partitions: bool, flags: &[&str]) {
+    let bed = Bed::new(shared()).await;
+    let sent = six_permutations(&bed, several_partitions).await;
+    let service = bed.start(flags).await;
+    bed.drained().await;
+    for (uid, last_sent) in &sent {
+        let (amount, position) = latest(&bed, uid).await;
+        let row = row(&bed, uid).await;
+        let milliseconds = (row.source_timestamp.unix_timestamp_nanos() / 1_000_000) as i64;
+        assert_eq!(row.payment_amount, amount, "{uid}");
+        assert_eq!((milliseconds, row.source_partition, row.source_offset), position, "{uid}");
+        if !several_partitions {
+            assert_eq!(amount, *last_sent, "on one partition the last sent is the latest");
+        }
+        assert_eq!(service.json(&format!("/order/{uid}")).await, order(uid, amount));
+    }
+    let events = bed.read_all(&bed.status_topic()).await;
+    for (uid, _) in &sent {
+        let created =
+            events.iter().filter(|event| event.headers["ce_id"].starts_with(&format!("{uid}:")));
+        let created = created.filter(|event| event.headers["ce_type"] == "created").count();
+        assert_eq!(created, 3, "every valid record tells of its order: {uid}");
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_contents_on_one_partition_in_one_batch() {
+    every_order_of_arrival_ends_the_same(false, &["--batch-age-ms", "500"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_contents_on_one_partition_in_a_batch_each() {
+    every_order_of_arrival_ends_the_same(false, &["--batch-rows", "1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_contents_on_several_partitions_in_one_batch() {
+    every_order_of_arrival_ends_the_same(true, &["--lanes", "1", "--batch-age-ms", "500"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_contents_on_several_partitions_and_lanes_in_a_batch_each() {
+    every_order_of_arrival_ends_the_same(true, &["--lanes", "8", "--batch-rows", "1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redelivery_changes_nothing() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    for amount in 1..=3 {
+        send(&bed, 0, UID, amount).await;
+        bed.drained().await;
+    }
+    bed.send(Some(0), Some(b"bad"), Some(b"{")).await;
+    bed.drained().await;
+    let before = row(&bed, UID).await;
+    let rejected: OffsetDateTime = rejected_at(&bed).await;
+    service.stop().await.unwrap();
+
+    let events = bed.read_all(&bed.status_topic()).await.len();
+    let letters = bed.read_all(&bed.dead_letters()).await.len();
+    // Another group starts at the beginning: every record comes again.
+    let other = bed.in_another_group();
+    let service = other.start(&["--batch-rows", "1"]).await;
+    other.drained().await;
+    assert_eq!(bed.read_all(&bed.status_topic()).await.len(), events + 6, "events are repeated");
+    assert_eq!(bed.read_all(&bed.dead_letters()).await.len(), letters + 1);
+    assert_eq!(row(&bed, UID).await, before);
+    assert_eq!(before.version, 3);
+    assert_eq!(bed.count("orders.rejected_records").await, 1);
+    assert_eq!(rejected_at(&bed).await, rejected);
+    assert_eq!(service.json("/order/again").await, order(UID, 3));
+    service.stop().await.unwrap();
+}
+
+async fn rejected_at(bed: &Bed) -> OffsetDateTime {
+    sqlx::query_scalar("SELECT rejected_at FROM orders.rejected_records")
+        .fetch_one(&bed.pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_commit_and_publish_still_publishes_created() {
+    let bed = Bed::new(shared()).await;
+    for amount in [2, 1, 3] {
+        send(&bed, 4, UID, amount).await;
+    }
+    Program::start(&bed, Some("after-commit")).was_killed().await;
+    wait_until("the order to be committed", async || bed.count("orders.orders").await == 1).await;
+    let before = row(&bed, UID).await;
+    assert!(bed.read_all(&bed.status_topic()).await.is_empty(), "nothing is published yet");
+
+    let service = bed.start(&[]).await;
+    bed.drained().await;
+    let events = bed.read_all(&bed.status_topic()).await;
+    assert!(events.iter().any(|event| event.headers["ce_type"] == "created"));
+    let after = row(&bed, UID).await;
+    assert_eq!(after.payment_amount, 3);
+    assert_eq!(after.ingested_at, before.ingested_at);
+    service.stop().await.unwrap();
+}

@@ -1,0 +1,158 @@
+//! What several tests need: orders with a number, the real program, and what must hold in the end.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
+    os::unix::process::ExitStatusExt as _,
+    process::{ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use testkit::{Bed, Service, order_json::SAMPLE, wait_until};
+use tokio::process::{Child, Command};
+
+/// The sample order under another id, with an amount that tells contents apart.
+pub fn order(uid: &str, amount: i64) -> Value {
+    let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
+    order["order_uid"] = json!(uid);
+    order["payment"]["amount"] = json!(amount);
+    order
+}
+
+/// An order as a producer keys and sends it.
+pub fn record(order: &Value) -> (Vec<u8>, Vec<u8>) {
+    (order["order_uid"].as_str().unwrap().as_bytes().to_vec(), order.to_string().into_bytes())
+}
+
+/// What a service was sent and must have made of it.
+#[derive(Clone, Default)]
+pub struct Sent {
+    /// Each valid order by its id.
+    pub orders: BTreeMap<String, Value>,
+    /// How many records are invalid.
+    pub invalid: usize,
+}
+
+impl Sent {
+    /// Notes `count` orders from number `first` on, every seventh sent twice and an invalid record
+    /// after every tenth, and gives their records.
+    pub fn mixed(&mut self, first: usize, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut records = Vec::new();
+        for number in first..first + count {
+            let uid = format!("order-{number:06}");
+            let order = order(&uid, number as i64);
+            records.push(record(&order));
+            if number % 7 == 0 {
+                records.push(record(&order));
+            }
+            if number % 10 == 0 {
+                records
+                    .push((uid.clone().into_bytes(), format!("{{\"bad\": {number}").into_bytes()));
+                self.invalid += 1;
+            }
+            self.orders.insert(uid, order);
+        }
+        records
+    }
+
+    /// Everything is settled: each valid order exactly once and field for field, each rejection
+    /// exactly once and at least once on the dead-letter topic, each `created` at least once.
+    pub async fn is_settled(&self, bed: &Bed) {
+        bed.drained().await;
+        let service = bed.start(&[]).await;
+        self.is_served(bed, &service).await;
+        service.stop().await.unwrap();
+    }
+
+    /// As [`is_settled`](Self::is_settled), asked of a service that runs.
+    pub async fn is_served(&self, bed: &Bed, service: &Service) {
+        assert_eq!(bed.count("orders.orders").await as usize, self.orders.len());
+        assert_eq!(bed.count("orders.orders WHERE version > 1").await, 0, "a repeat is no version");
+        assert_eq!(bed.count("orders.rejected_records").await as usize, self.invalid);
+        for (uid, order) in &self.orders {
+            let answer = service.get(&format!("/order/{uid}")).await;
+            assert_eq!(answer.status(), 200, "{uid}");
+            assert_eq!(&answer.json::<Value>().await.unwrap(), order);
+        }
+        let created: BTreeSet<String> = bed
+            .read_all(&bed.status_topic())
+            .await
+            .into_iter()
+            .map(|event| event.headers["ce_id"].clone())
+            .collect();
+        let wanted: BTreeSet<String> =
+            self.orders.keys().map(|uid| format!("{uid}:1:created")).collect();
+        assert_eq!(created, wanted);
+        let letters: BTreeSet<_> = bed
+            .read_all(&bed.dead_letters())
+            .await
+            .into_iter()
+            .map(|mut letter| {
+                let place = ["partition", "offset"]
+                    .map(|part| letter.headers.remove(&format!("__connect.errors.{part}")));
+                (place, letter.value)
+            })
+            .collect();
+        assert_eq!(letters.len(), self.invalid);
+    }
+}
+
+/// The real program in the role `orders`. Dropping it kills it.
+pub struct Program {
+    child: Child,
+    url: String,
+}
+
+impl Program {
+    /// Starts it; `crash_at` names the point at which it shall die.
+    pub fn start(bed: &Bed, crash_at: Option<&str>) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let mut flags = bed.flags();
+        let place = flags.iter().position(|flag| flag == "--orders-http-addr").unwrap();
+        flags[place + 1].clone_from(&address);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+        command.arg("orders").args(flags).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        match crash_at {
+            Some(point) => command.env("WAYBILL_CRASH_AT", point),
+            None => command.env_remove("WAYBILL_CRASH_AT"),
+        };
+        Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(&self) {
+        wait_until("the program to be ready", async || {
+            let answer = reqwest::get(format!("{}/readyz", self.url)).await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// Waits until it is dead, and checks that SIGKILL was it.
+    pub async fn was_killed(mut self) {
+        let status = self.end().await;
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
+    }
+
+    /// Asks it to end by SIGTERM and waits for its exit status.
+    pub async fn terminate(mut self) -> ExitStatus {
+        let id = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        kill_process(id, Signal::TERM).unwrap();
+        self.end().await
+    }
+
+    async fn end(&mut self) -> ExitStatus {
+        let patience = std::time::Duration::from_secs(60);
+        tokio::time::timeout(patience, self.child.wait()).await.expect("it ends").unwrap()
+    }
+}
+
+/// One number of `/metrics`.
+pub async fn metric(service: &Service, name: &str) -> f64 {
+    let text = service.get("/metrics").await.text().await.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}

@@ -1,0 +1,163 @@
+//! Servers that go away in full flow and come back; records that Kafka has lost.
+
+use serde_json::Value;
+use testkit::{Bed, OwnServers, Service, shared, wait_until};
+
+use crate::support::{Sent, order, record};
+
+async fn is_cached(service: &Service, order: &Value) {
+    let answer = service.get(&format!("/order/{}", order["order_uid"].as_str().unwrap())).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["x-cache"], "memory");
+    assert_eq!(&answer.json::<Value>().await.unwrap(), order);
+}
+
+async fn is_problem(answer: reqwest::Response) {
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(answer.json::<Value>().await.unwrap()["status"], 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_postgresql_cached_reads_go_on_and_nothing_is_lost() {
+    let mut own = OwnServers::start().await;
+    let bed = Bed::new(&own.servers()).await;
+    let mut sent = Sent::default();
+    let service = bed.start(&["--batch-rows", "50"]).await;
+    bed.send_all(sent.mixed(0, 1)).await;
+    bed.drained().await;
+    for round in 0..2 {
+        let before = bed.count("orders.orders").await;
+        bed.send_all(sent.mixed(1 + round * 3_000, 3_000)).await;
+        wait_until("the flow to be on", async || bed.count("orders.orders").await > before).await;
+        own.stand.postgres.as_mut().unwrap().kill().await.unwrap();
+
+        is_cached(&service, &sent.orders["order-000000"]).await;
+        is_problem(service.get("/order/nobody").await).await;
+        assert_eq!(service.get("/readyz").await.status(), 200);
+        // What comes meanwhile waits in Kafka.
+        let late = order(&format!("late-{round}"), 1);
+        let posted = service.http.post(service.at("/order")).body(late.to_string()).send().await;
+        assert_eq!(posted.unwrap().status(), 202);
+        sent.orders.insert(format!("late-{round}"), late);
+        assert_ne!(bed.lag().await, 0, "offsets wait for the database");
+
+        own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
+        bed.drained().await;
+    }
+    sent.is_served(&bed, &service).await;
+    service.stop().await.unwrap();
+    own.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_kafka_reads_go_on_and_nothing_is_lost() {
+    let mut own = OwnServers::start().await;
+    let bed = Bed::new(&own.servers()).await;
+    let mut sent = Sent::default();
+    let service = bed.start(&["--batch-rows", "50"]).await;
+    bed.send_all(sent.mixed(0, 1)).await;
+    bed.drained().await;
+    bed.send_all(sent.mixed(1, 4_000)).await;
+    wait_until("the flow to be on", async || bed.count("orders.orders").await > 1).await;
+    own.stand.kafka.as_mut().unwrap().stop().await.unwrap();
+
+    is_cached(&service, &sent.orders["order-000000"]).await;
+    assert_eq!(service.get("/order/nobody").await.status(), 404);
+    let waiting = tokio::spawn({
+        let (bed, records) = (bed.clone(), sent.mixed(4_001, 100));
+        async move { bed.send_all(records).await }
+    });
+    let posted = order("posted", 1);
+    let post = || service.http.post(service.at("/order")).body(posted.to_string()).send();
+    is_problem(post().await.unwrap()).await;
+    assert_eq!(service.get("/readyz").await.status(), 200);
+
+    own.stand.kafka.as_mut().unwrap().restart().await.unwrap();
+    wait_until("Kafka to take orders again", async || post().await.unwrap().status() == 202).await;
+    sent.orders.insert("posted".to_owned(), posted.clone());
+    waiting.await.unwrap();
+    bed.drained().await;
+    sent.is_served(&bed, &service).await;
+    service.stop().await.unwrap();
+    own.stop().await;
+}
+
+/// Ends with the sentence about offsets that Kafka no longer has, and has stored nothing new.
+async fn stops_loudly(bed: &Bed, service: Service, stored: i64) {
+    let outcome = tokio::time::timeout(std::time::Duration::from_secs(60), service.ended()).await;
+    let told = outcome.expect("it ends by itself").unwrap_err().to_string();
+    assert!(
+        told.starts_with("Kafka no longer has the records after the committed offset"),
+        "{told}"
+    );
+    assert!(told.contains("--reset-offsets"), "{told}");
+    assert_eq!(bed.count("orders.orders").await, stored);
+}
+
+async fn send_to_one_partition(bed: &Bed, name: &str, count: i64) {
+    for number in 0..count {
+        let (key, value) = record(&order(&format!("{name}-{number}"), number));
+        bed.send(Some(0), Some(&key), Some(&value)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_deleted_before_they_were_read_are_a_loud_stop() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    send_to_one_partition(&bed, "read", 3).await;
+    bed.drained().await;
+    service.stop().await.unwrap();
+    send_to_one_partition(&bed, "gone", 5).await;
+    bed.delete_records(0, 6).await;
+
+    let service = bed.start(&[]).await;
+    stops_loudly(&bed, service, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_under_a_running_service_is_a_loud_stop() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    send_to_one_partition(&bed, "old", 20).await;
+    bed.drained().await;
+    bed.make_orders_topic_anew().await;
+    send_to_one_partition(&bed, "new", 3).await;
+    stops_loudly(&bed, service, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offset_beyond_the_end_is_a_loud_stop() {
+    let bed = Bed::new(shared()).await;
+    send_to_one_partition(&bed, "some", 3).await;
+    // As a broker leaves it that was restored from an older copy.
+    bed.commit(0, 20).await;
+    let service = bed.start(&[]).await;
+    stops_loudly(&bed, service, 0).await;
+}
+
+/// With a topic Kafka deletes what was committed for it, so the new one is read from its beginning.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_between_two_starts_is_read_from_its_beginning() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    bed.send(Some(0), None, Some(b"{")).await;
+    send_to_one_partition(&bed, "old", 20).await;
+    bed.drained().await;
+    service.stop().await.unwrap();
+    bed.make_orders_topic_anew().await;
+    bed.send(Some(0), None, Some(b"[")).await;
+    send_to_one_partition(&bed, "new", 3).await;
+    wait_until("Kafka to forget the offset", async || bed.lag().await == 4).await;
+
+    let service = bed.start(&[]).await;
+    bed.drained().await;
+    assert_eq!(bed.count("orders.orders").await, 23);
+    assert_eq!(
+        bed.count("orders.rejected_records WHERE \"partition\" = 0 AND \"offset\" = 0").await,
+        2,
+        "the new topic's record does not hide behind the old one's"
+    );
+    service.stop().await.unwrap();
+}
