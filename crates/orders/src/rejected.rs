@@ -122,6 +122,13 @@ impl RejectedRow {
     pub(crate) fn id(&self) -> RejectedId {
         RejectedId { topic: self.topic.clone(), partition: self.partition, offset: self.offset }
     }
+
+    /// The replays, oldest first: they are noted in whatever order their partitions were read.
+    pub(crate) fn replays_in_order(&self) -> Vec<Replay> {
+        let mut replays = self.replays.0.clone();
+        replays.sort_by_key(|replay| replay.at);
+        replays
+    }
 }
 
 /// One page of rejected records, newest first.

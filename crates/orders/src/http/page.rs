@@ -275,8 +275,8 @@ pub(super) async fn rejected_list(
 pub(super) async fn rejection(state: &State, reader: &Reader, row: &RejectedRow) -> Response {
     let around = reader.surroundings(state).await;
     let replays: Vec<_> = row
-        .replays
-        .iter()
+        .replays_in_order()
+        .into_iter()
         .map(|replay| web::Replay {
             at: replay.at,
             corrected: replay.edited,

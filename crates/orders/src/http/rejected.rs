@@ -169,7 +169,7 @@ fn summary(row: &RejectedRow) -> Value {
         "rejected_at": instant(row.rejected_at),
         "reason": row.reason,
         "violations": row.violations.0,
-        "replays": row.replays.0,
+        "replays": row.replays_in_order(),
     })
 }
 
