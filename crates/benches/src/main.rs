@@ -88,14 +88,15 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         bail!("a debug build measures nothing: make bench");
     }
-    let servers = OwnServers::start().await;
+    let own = OwnServers::start().await;
+    let servers = own.servers();
     let outcome = tokio::select! {
-        outcome = measure(&cli, &servers.servers()) => outcome,
+        outcome = measure(&cli, &servers) => outcome,
         signal = tokio::signal::ctrl_c() => {
             signal.context("waiting for Ctrl-C").and_then(|()| bail!("interrupted"))
         }
     };
-    servers.stop().await;
+    own.stop().await;
     print(&cli, &outcome?)
 }
 
