@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
@@ -22,8 +22,6 @@ pub async fn fill(bed: &Bed, orders: u64) -> anyhow::Result<()> {
         let chunk = first..orders.min(first + CHUNK);
         bed.send_all(chunk.map(|number| record(&sample, number))).await;
     }
-    let backlog = bed.lag().await;
-    ensure!(backlog == orders as i64, "Kafka holds {backlog} of {orders} orders");
     Ok(())
 }
 
