@@ -42,10 +42,12 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let constant = start_nginx(&nginx, &folder.0, size).await?;
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
-        let baseline = ask(&wrk, &constant.url, cli.seconds).await?;
-        let round = Round { baseline, waybill: ask(&wrk, &order, cli.seconds).await? };
+        let (baseline, of_nginx) = ask(&wrk, &constant.url, cli.seconds, constant.id()?).await?;
+        let (rate, of_waybill) = ask(&wrk, &order, cli.seconds, waybill.id()?).await?;
+        let round = Round { baseline, waybill: rate };
         say(&format!(
-            "get, round {number} of {}: Waybill {}/s, nginx {}/s",
+            "get, round {number} of {}: Waybill {}/s, nginx {}/s; CPU a request {of_waybill:.1} µs, \
+             {of_nginx:.1} µs",
             cli.rounds,
             thousands(round.waybill),
             thousands(round.baseline)
@@ -64,8 +66,10 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// Requests a second that wrk counts.
-async fn ask(wrk: &Path, url: &str, seconds: u32) -> anyhow::Result<f64> {
+/// Requests a second that wrk counts, and the microseconds that the server computed for each: on a
+/// machine that others use too, these tell more.
+async fn ask(wrk: &Path, url: &str, seconds: u32, server: u32) -> anyhow::Result<(f64, f64)> {
+    let before = computed(server)?;
     let output = child::on_core(Some(CLIENT_CORE), wrk)
         .args(["-t1", "-c32", &format!("-d{seconds}s"), url])
         .output()
@@ -76,10 +80,24 @@ async fn ask(wrk: &Path, url: &str, seconds: u32) -> anyhow::Result<f64> {
     for trouble in ["Non-2xx", "Socket errors"] {
         ensure!(!text.contains(trouble), "wrk {url}:\n{text}");
     }
-    text.lines()
+    let microseconds = (computed(server)? - before) as f64 / 1e3;
+    let rate: f64 = text
+        .lines()
         .find_map(|line| line.strip_prefix("Requests/sec:"))
         .and_then(|rate| rate.trim().parse().ok())
-        .with_context(|| format!("wrk says no rate:\n{text}"))
+        .with_context(|| format!("wrk says no rate:\n{text}"))?;
+    Ok((rate, microseconds / (rate * f64::from(seconds))))
+}
+
+/// Nanoseconds that all threads of a process have computed.
+fn computed(id: u32) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        let times = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        let own = times.split(' ').next().context("schedstat starts with the time computed")?;
+        sum += own.parse::<u64>()?;
+    }
+    Ok(sum)
 }
 
 async fn start_nginx(nginx: &Path, folder: &Path, size: usize) -> anyhow::Result<Server> {
