@@ -1,0 +1,121 @@
+//! A backlog: many orders on Kafka before anybody reads them. The same number gives the same orders.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    client::DefaultClientContext,
+};
+use serde_json::{Value, json};
+use testkit::{Bed, order_json::SAMPLE};
+
+/// Records handed to the producer at a time; its queue holds more.
+const CHUNK: u64 = 20_000;
+
+/// Fills the bed's topic with `orders` different valid orders, keyed by their ids.
+pub async fn fill(bed: &Bed, orders: u64) -> anyhow::Result<()> {
+    keep_everything(bed).await?;
+    let sample: Value = serde_json::from_str(SAMPLE).context("reading the sample order")?;
+    for first in (0..orders).step_by(CHUNK as usize) {
+        let chunk = first..orders.min(first + CHUNK);
+        bed.send_all(chunk.map(|number| record(&sample, number))).await;
+    }
+    Ok(())
+}
+
+/// The local stand's Kafka keeps little of a topic; a backlog must stay whole.
+async fn keep_everything(bed: &Bed) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &bed.servers.kafka).create()?;
+    let topic = bed.orders_topic();
+    // What is not named falls back to the broker's default, so the timestamps are named as well.
+    let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
+        .set("retention.bytes", "-1")
+        .set("message.timestamp.type", "LogAppendTime");
+    let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
+    for altered in admin.alter_configs([&config], &options).await? {
+        altered.map_err(|(_, code)| code).with_context(|| format!("configuring {topic}"))?;
+    }
+    Ok(())
+}
+
+/// Key and value of one order: the sample with other ids, names and sums, and one or two items.
+fn record(sample: &Value, number: u64) -> (Vec<u8>, Vec<u8>) {
+    const NAMES: [&str; 4] = ["Anna Petrova", "Boris Levin", "Clara Weiss", "Denis Orlov"];
+    const CITIES: [&str; 4] = ["Kazan", "Haifa", "Almaty", "Kiryat Mozkin"];
+    let mut dice = Dice(number);
+    let uid = format!("{:016x}test", dice.roll());
+    let track = format!("WBILM{number:09}");
+    let mut order = sample.clone();
+    order["order_uid"] = json!(uid);
+    order["track_number"] = json!(track);
+    order["customer_id"] = json!(format!("customer-{}", dice.below(50_000)));
+    order["shardkey"] = json!(dice.below(10).to_string());
+    order["delivery"]["name"] = json!(NAMES[dice.below(4) as usize]);
+    order["delivery"]["city"] = json!(CITIES[dice.below(4) as usize]);
+    order["delivery"]["phone"] = json!(format!("+972{:07}", dice.below(10_000_000)));
+    let mut goods = 0;
+    let items: Vec<Value> = (0..=dice.below(2))
+        .map(|_| {
+            let mut item = sample["items"][0].clone();
+            let price = 100 + dice.below(5_000);
+            goods += price * 7 / 10;
+            item["chrt_id"] = json!(dice.below(10_000_000));
+            item["track_number"] = json!(track);
+            item["rid"] = json!(format!("{:016x}test", dice.roll()));
+            item["price"] = json!(price);
+            item["total_price"] = json!(price * 7 / 10);
+            item
+        })
+        .collect();
+    order["items"] = Value::Array(items);
+    order["payment"]["transaction"] = json!(uid);
+    order["payment"]["goods_total"] = json!(goods);
+    order["payment"]["amount"] = json!(goods + 1_500);
+    (uid.into_bytes(), order.to_string().into_bytes())
+}
+
+/// SplitMix64: different for every seed, the same for the same.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        // The seed's own step keeps the first rolls of neighbouring seeds apart.
+        self.0 = self.0.wrapping_mul(0xd120_2f6b_53cd_7c19).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.roll() % bound
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn orders_differ_add_up_and_come_out_the_same_again() {
+        let sample = serde_json::from_str(SAMPLE).unwrap();
+        let mut uids = HashSet::new();
+        for number in 0..10_000 {
+            let (key, value) = record(&sample, number);
+            assert_eq!(record(&sample, number), (key.clone(), value.clone()));
+            assert!(uids.insert(key.clone()), "{number} repeats an id");
+            assert!((700..1_300).contains(&value.len()), "{} bytes", value.len());
+            let order: Value = serde_json::from_slice(&value).unwrap();
+            assert_eq!(order["order_uid"].as_str().unwrap().as_bytes(), key);
+            let items = order["items"].as_array().unwrap();
+            let goods: i64 = items.iter().map(|i| i["total_price"].as_i64().unwrap()).sum();
+            assert_eq!(order["payment"]["goods_total"], goods);
+            assert_eq!(order["payment"]["amount"], goods + 1_500);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What ingest is compared with: the loop that most services of this kind are. One transaction a
+//! message, row by row into four tables with foreign keys, offsets committed in the background.
+//!
+//! It is given every advantage that its shape allows: typed parsing, prepared statements, one
+//! connection without a pool, and auto-commit, which costs a request a second and not one a message.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use rdkafka::{
+    ClientConfig, Message as _,
+    consumer::{Consumer as _, StreamConsumer},
+};
+use serde::Deserialize;
+use sqlx::{Connection as _, PgConnection};
+use testkit::Bed;
+use tokio::time::timeout;
+
+const TABLES: &str = "
+CREATE SCHEMA baseline;
+CREATE TABLE baseline.orders (
+    order_uid text PRIMARY KEY, track_number text NOT NULL, entry text NOT NULL,
+    locale text NOT NULL, internal_signature text NOT NULL, customer_id text NOT NULL,
+    delivery_service text NOT NULL, shardkey text NOT NULL, sm_id bigint NOT NULL,
+    date_created timestamptz NOT NULL, oof_shard text NOT NULL);
+CREATE TABLE baseline.delivery (
+    order_uid text PRIMARY KEY REFERENCES baseline.orders, name text NOT NULL,
+    phone text NOT NULL, zip text NOT NULL, city text NOT NULL, address text NOT NULL,
+    region text NOT NULL, email text NOT NULL);
+CREATE TABLE baseline.payment (
+    order_uid text PRIMARY KEY REFERENCES baseline.orders, transaction text NOT NULL,
+    request_id text NOT NULL, currency text NOT NULL, provider text NOT NULL,
+    amount bigint NOT NULL, payment_dt bigint NOT NULL, bank text NOT NULL,
+    delivery_cost bigint NOT NULL, goods_total bigint NOT NULL, custom_fee bigint NOT NULL);
+CREATE TABLE baseline.items (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    order_uid text NOT NULL REFERENCES baseline.orders, chrt_id bigint NOT NULL,
+    track_number text NOT NULL, price bigint NOT NULL, rid text NOT NULL, name text NOT NULL,
+    sale bigint NOT NULL, size text NOT NULL, total_price bigint NOT NULL,
+    nm_id bigint NOT NULL, brand text NOT NULL, status bigint NOT NULL);
+CREATE INDEX items_by_order ON baseline.items (order_uid);";
+
+#[derive(Deserialize)]
+struct Order {
+    order_uid: String,
+    track_number: String,
+    entry: String,
+    delivery: Delivery,
+    payment: Payment,
+    items: Vec<Item>,
+    locale: String,
+    internal_signature: String,
+    customer_id: String,
+    delivery_service: String,
+    shardkey: String,
+    sm_id: i64,
+    date_created: String,
+    oof_shard: String,
+}
+
+#[derive(Deserialize)]
+struct Delivery {
+    name: String,
+    phone: String,
+    zip: String,
+    city: String,
+    address: String,
+    region: String,
+    email: String,
+}
+
+#[derive(Deserialize)]
+struct Payment {
+    transaction: String,
+    request_id: String,
+    currency: String,
+    provider: String,
+    amount: i64,
+    payment_dt: i64,
+    bank: String,
+    delivery_cost: i64,
+    goods_total: i64,
+    custom_fee: i64,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    chrt_id: i64,
+    track_number: String,
+    price: i64,
+    rid: String,
+    name: String,
+    sale: i64,
+    size: String,
+    total_price: i64,
+    nm_id: i64,
+    brand: String,
+    status: i64,
+}
+
+/// Takes the first `orders` records of the bed's backlog and gives the orders a second, from the
+/// consumer's start to the last commit.
+pub async fn take(bed: &Bed, database: &mut PgConnection, orders: u64) -> anyhow::Result<f64> {
+    sqlx::raw_sql(TABLES).execute(&mut *database).await.context("making the baseline's tables")?;
+    let begun = Instant::now();
+    let consumer: StreamConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &bed.servers.kafka)
+        .set("group.id", format!("{}.baseline", bed.name))
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "true")
+        .set("auto.commit.interval.ms", "1000")
+        .set("enable.auto.offset.store", "false")
+        .create()?;
+    consumer.subscribe(&[&bed.orders_topic()])?;
+    for _ in 0..orders {
+        let message = timeout(Duration::from_secs(30), consumer.recv())
+            .await
+            .context("the baseline waited 30 s for a record")??;
+        let value = message.payload().context("the backlog has no null records")?;
+        let order: Order = serde_json::from_slice(value).context("the backlog is valid")?;
+        store(database, &order).await?;
+        consumer.store_offset_from_message(&message)?;
+    }
+    let rate = orders as f64 / begun.elapsed().as_secs_f64();
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM baseline.orders")
+        .fetch_one(&mut *database)
+        .await?;
+    ensure!(stored == orders as i64, "the baseline stored {stored} of {orders} orders");
+    Ok(rate)
+}
+
+async fn store(database: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
+    let mut transaction = database.begin().await?;
+    sqlx::query(
+        "INSERT INTO baseline.orders VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::timestamptz, $11)",
+    )
+    .bind(&order.order_uid)
+    .bind(&order.track_number)
+    .bind(&order.entry)
+    .bind(&order.locale)
+    .bind(&order.internal_signature)
+    .bind(&order.customer_id)
+    .bind(&order.delivery_service)
+    .bind(&order.shardkey)
+    .bind(order.sm_id)
+    .bind(&order.date_created)
+    .bind(&order.oof_shard)
+    .execute(&mut *transaction)
+    .await?;
+    let delivery = &order.delivery;
+    sqlx::query("INSERT INTO baseline.delivery VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
+        .bind(&order.order_uid)
+        .bind(&delivery.name)
+        .bind(&delivery.phone)
+        .bind(&delivery.zip)
+        .bind(&delivery.city)
+        .bind(&delivery.address)
+        .bind(&delivery.region)
+        .bind(&delivery.email)
+        .execute(&mut *transaction)
+        .await?;
+    let payment = &order.payment;
+    sqlx::query(
+        "INSERT INTO baseline.payment VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(&order.order_uid)
+    .bind(&payment.transaction)
+    .bind(&payment.request_id)
+    .bind(&payment.currency)
+    .bind(&payment.provider)
+    .bind(payment.amount)
+    .bind(payment.payment_dt)
+    .bind(&payment.bank)
+    .bind(payment.delivery_cost)
+    .bind(payment.goods_total)
+    .bind(payment.custom_fee)
+    .execute(&mut *transaction)
+    .await?;
+    for item in &order.items {
+        sqlx::query(
+            "INSERT INTO baseline.items (order_uid, chrt_id, track_number, price, rid, name, sale, \
+             size, total_price, nm_id, brand, status) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        )
+        .bind(&order.order_uid)
+        .bind(item.chrt_id)
+        .bind(&item.track_number)
+        .bind(item.price)
+        .bind(&item.rid)
+        .bind(&item.name)
+        .bind(item.sale)
+        .bind(&item.size)
+        .bind(item.total_price)
+        .bind(item.nm_id)
+        .bind(&item.brand)
+        .bind(item.status)
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await
+}

@@ -1,0 +1,128 @@
+//! Programs that a bench starts beside itself: the release binary, nginx, wrk.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::Bed;
+use tokio::process::{Child, Command};
+
+/// A child that listens for HTTP.
+pub struct Server {
+    pub url: String,
+    process: Child,
+}
+
+impl Server {
+    /// Starts a command and waits until `url` answers with success.
+    pub async fn start(mut command: Command, url: String, ready: &str) -> anyhow::Result<Self> {
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {:?}", command.as_std().get_program()))?;
+        let mut server = Self { url, process };
+        let begun = Instant::now();
+        loop {
+            let answer = reqwest::get(format!("{}{ready}", server.url)).await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(server);
+            }
+            if let Some(status) = server.process.try_wait()? {
+                bail!("{:?} ended: {status}", command.as_std());
+            }
+            ensure!(begun.elapsed() < Duration::from_secs(60), "{} is silent", server.url);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn id(&self) -> anyhow::Result<u32> {
+        self.process.id().context("the server has ended")
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let id = i32::try_from(self.id()?).context("a process id is small")?;
+        kill_process(Pid::from_raw(id).context("a process id is not 0")?, Signal::TERM)?;
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.process.wait()).await;
+        ended.context("the server did not end within 30 s")??;
+        Ok(())
+    }
+}
+
+/// `waybill orders` on a bed, as a user would run it: nothing of this environment but the flags.
+pub async fn waybill(
+    binary: &Path,
+    bed: &Bed,
+    more: &[String],
+    core: Option<u32>,
+) -> anyhow::Result<Server> {
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let mut command = on_core(core, binary);
+    let mut flags = bed.flags();
+    let place = flags.iter().position(|flag| flag == "--orders-http-addr");
+    flags[place.context("a bed says where to listen")? + 1] = address.clone();
+    command.arg("orders").args(flags).args(more);
+    command.env_clear().env("RUST_LOG", "warn").current_dir(std::env::temp_dir());
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    Server::start(command, format!("http://{address}"), "/readyz").await
+}
+
+/// A command that may run on one core only.
+pub fn on_core(core: Option<u32>, program: &Path) -> Command {
+    match core {
+        Some(core) => {
+            let mut command = Command::new("taskset");
+            command.args(["-c", &core.to_string()]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+/// The release binary: the one given, or the one beside this program, built if it must be.
+pub async fn binary(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(given) = given {
+        return given.canonicalize().with_context(|| format!("looking for {}", given.display()));
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--locked", "--quiet", "--package", "waybill"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .await
+        .context("starting cargo to build waybill")?;
+    ensure!(status.success(), "building waybill: {status}");
+    let binary = std::env::current_exe()?.with_file_name("waybill");
+    ensure!(binary.exists(), "{} is not there: name it by --waybill", binary.display());
+    Ok(binary)
+}
+
+/// Where a program is.
+pub fn find(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").context("there is no PATH")?;
+    std::env::split_paths(&path)
+        // Debian keeps nginx out of an ordinary user's PATH.
+        .chain([PathBuf::from("/usr/sbin")])
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .with_context(|| {
+            format!(
+                "the bench `get` needs `{name}`: install wrk, nginx and util-linux \
+                 (apt install wrk nginx-light util-linux; dnf install wrk nginx util-linux)"
+            )
+        })
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

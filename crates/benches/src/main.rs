@@ -1,0 +1,132 @@
+//! `make bench`: the project's figures, as ratios of one run, on a real PostgreSQL and Kafka.
+//!
+//! Each bench stands in its module and gives one [`Figure`]; `benches/README.md` tells what bounds
+//! them and what was measured. No test: nothing fails because a machine is slow.
+
+mod backlog;
+mod baseline;
+mod child;
+mod figure;
+mod get;
+mod ingest;
+mod memory;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail};
+use clap::{Parser, ValueEnum};
+use figure::Figure;
+use testkit::{OwnServers, Servers};
+
+// The same as the binary's: ingest is measured in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EXAMPLES: &str = "\
+Examples:
+  make bench                                        all, about five minutes
+  make bench ARGS=\"get --rounds 5\"                  one, with more rounds
+  make bench ARGS=\"ingest memory --orders 20000\"    a quick look
+  make bench ARGS=\"--json\" > figures.json           for a program
+
+A figure is worth what the machine was: leave it alone meanwhile, and quote ratios.";
+
+/// Measures Waybill on a PostgreSQL and a Kafka of its own, and prints ratios beside their targets.
+///
+/// Progress goes to standard error, the figures to standard output. A missed target is said, and is
+/// no failure: machines differ.
+#[derive(Parser)]
+#[command(max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    /// What to measure; without a name everything.
+    benches: Vec<Bench>,
+    /// Orders of a backlog; without it 100,000 for ingest and 500,000 for memory.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    orders: Option<u64>,
+    /// Orders of the backlog that ingest's baseline takes.
+    #[arg(long, value_name = "N", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
+    baseline_orders: u64,
+    /// Rounds of ingest and get; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long wrk asks each server in a round of get.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// CACHE_BYTES of the process that memory watches.
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
+    cache_bytes: u64,
+    /// The binary that get and memory run; without it the release binary, built if need be.
+    #[arg(long, value_name = "FILE")]
+    waybill: Option<PathBuf>,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// Orders a second from Kafka into PostgreSQL, against one transaction a message.
+    Ingest,
+    /// Cached GETs a second on one core, against nginx `return 200`.
+    Get,
+    /// Peak resident memory beside the cache while a backlog is taken.
+    Memory,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("benches: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    if cfg!(debug_assertions) {
+        bail!("a debug build measures nothing: make bench");
+    }
+    let own = OwnServers::start().await;
+    let servers = own.servers();
+    let outcome = tokio::select! {
+        outcome = measure(&cli, &servers) => outcome,
+        signal = tokio::signal::ctrl_c() => {
+            signal.context("waiting for Ctrl-C").and_then(|()| bail!("interrupted"))
+        }
+    };
+    own.stop().await;
+    print(&cli, &outcome?)
+}
+
+async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
+    let wanted = |bench| cli.benches.is_empty() || cli.benches.contains(&bench);
+    let mut figures = Vec::new();
+    if wanted(Bench::Ingest) {
+        figures.push(ingest::measure(cli, servers).await.context("ingest")?);
+    }
+    if wanted(Bench::Get) {
+        figures.push(get::measure(cli, servers).await.context("get")?);
+    }
+    if wanted(Bench::Memory) {
+        figures.push(memory::measure(cli, servers).await.context("memory")?);
+    }
+    Ok(figures)
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are what the program is for")]
+fn print(cli: &Cli, figures: &[Figure]) -> anyhow::Result<()> {
+    if cli.json {
+        println!("{}", serde_json::to_string_pretty(figures)?);
+    } else {
+        print!("\n{}", figure::table(figures));
+    }
+    Ok(())
+}
+
+/// A line for whoever waits.
+#[expect(clippy::print_stderr, reason = "progress, for a person")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
