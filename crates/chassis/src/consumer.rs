@@ -7,8 +7,8 @@
 //!
 //! Each partition has a queue of its own, so a lane that waits for the database holds up only its
 //! own partitions and never the heartbeats. Offsets are stored once `write` has given its
-//! [`Receipt`], and committed in the background. Only this file and its neighbours `kafka` and
-//! `producer` know rdkafka.
+//! [`Receipt`], and committed in the background. Only this file and its neighbours
+//! `follower`, `kafka` and `producer` know rdkafka.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ use rdkafka::{
         BaseConsumer, CommitMode, Consumer as _, ConsumerContext, base_consumer::PartitionQueue,
     },
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
-    message::{BorrowedHeaders, Headers as _},
+    message::{BorrowedHeaders, BorrowedMessage, Headers as _},
     types::RDKafkaRespErr,
 };
 use tokio::{
@@ -76,6 +76,16 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    pub(crate) fn of(message: &'a BorrowedMessage<'_>) -> Self {
+        let position = Position {
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+            partition: message.partition(),
+            offset: message.offset(),
+        };
+        let (key, value, headers) = (message.key(), message.payload(), message.headers());
+        Self { position, key, value, headers }
+    }
+
     /// The last header of this name, if it is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
@@ -289,15 +299,20 @@ fn spawn_poller(
                 }
             }
         }
-        match consumer.commit_consumer_state(CommitMode::Sync) {
-            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => tracing::warn!(
-                "committing offsets at the end: {error}; their records will come again"
-            ),
-        }
+        commit_stored(&consumer);
         consumer.unsubscribe();
         Ok(())
     })
+}
+
+/// Commits what is stored and waits for it: before partitions are given up.
+fn commit_stored(consumer: &BaseConsumer<Group>) {
+    match consumer.commit_consumer_state(CommitMode::Sync) {
+        Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+        Err(error) => {
+            tracing::warn!("committing offsets: {error}; their records will come again");
+        }
+    }
 }
 
 /// An error that the weather explains is waited out; an offset that Kafka no longer has is not.
@@ -417,10 +432,7 @@ impl Group {
         // Every lane drops its sender when it is done: then receiving fails at once.
         let _ = receiver.recv_timeout(REVOCATION_WAIT);
         if !consumer.assignment_lost() {
-            match consumer.commit_consumer_state(CommitMode::Sync) {
-                Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-                Err(error) => tracing::warn!("committing offsets at a rebalance: {error}"),
-            }
+            commit_stored(consumer);
         }
         self.assigned.dec_by(i64::try_from(revoked.len()).unwrap_or(0));
         tracing::info!(partitions = revoked.len(), "partitions revoked: {}", revoked.len());
@@ -528,17 +540,8 @@ impl<T: Send + 'static> Lane<T> {
                     Some(Ok(message)) => {
                         empty_in_a_row = 0;
                         taken += 1;
-                        let position = Position {
-                            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
-                            partition: message.partition(),
-                            offset: message.offset(),
-                        };
-                        let record = Record {
-                            position,
-                            key: message.key(),
-                            value: message.payload(),
-                            headers: message.headers(),
-                        };
+                        let record = Record::of(&message);
+                        let position = record.position;
                         self.metrics.records.inc();
                         self.metrics.bytes.inc_by(record.value.map_or(0, <[u8]>::len) as u64);
                         self.newest_ms = self.newest_ms.max(position.timestamp_ms);
@@ -614,71 +617,4 @@ async fn settled<R>(in_flight: &mut Option<InFlight<R>>) -> anyhow::Result<R> {
         Some(batch) => (&mut batch.task).await.context("writing a batch ended")?,
         None => std::future::pending().await,
     }
-}
-
-/// Reads all partitions of `topics` from their ends on, outside any group, until `shutdown`: for
-/// what each replica must hear. Nothing is committed; after an outage it may have missed records.
-pub async fn follow(
-    kafka: &KafkaConfig,
-    topics: &[String],
-    heard: impl Fn(&str, Record<'_>) + Send + 'static,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let consumer: BaseConsumer = kafka
-        .client()?
-        .set("group.id", "unused")
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "latest")
-        .set("queued.max.messages.kbytes", "4096")
-        .set("fetch.wait.max.ms", "50")
-        .set("topic.metadata.refresh.interval.ms", "10000")
-        .create()
-        .context("configuring the Kafka follower")?;
-    let topics = topics.to_vec();
-    let shutdown = shutdown.child_token();
-    let _stop_when_dropped = shutdown.clone().drop_guard();
-    tokio::task::spawn_blocking(move || {
-        let mut assigned = 0;
-        let mut looked_at: Option<Instant> = None;
-        while !shutdown.is_cancelled() {
-            // Partitions may be added at any time, and topics may not be there yet.
-            if looked_at.is_none_or(|at| {
-                at.elapsed() > Duration::from_secs(if assigned == 0 { 1 } else { 30 })
-            }) {
-                looked_at = Some(Instant::now());
-                let mut list = TopicPartitionList::new();
-                for topic in &topics {
-                    if let Ok(metadata) =
-                        consumer.fetch_metadata(Some(topic), Duration::from_secs(2))
-                    {
-                        for partition in
-                            metadata.topics().iter().flat_map(|topic| topic.partitions())
-                        {
-                            list.add_partition_offset(topic, partition.id(), Offset::End)?;
-                        }
-                    }
-                }
-                if list.count() > assigned {
-                    assigned = list.count();
-                    consumer.assign(&list).context("following topics")?;
-                }
-            }
-            let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
-            let position = Position {
-                timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
-                partition: message.partition(),
-                offset: message.offset(),
-            };
-            let record = Record {
-                position,
-                key: message.key(),
-                value: message.payload(),
-                headers: message.headers(),
-            };
-            heard(message.topic(), record);
-        }
-        Ok(())
-    })
-    .await
-    .context("following topics ended")?
 }

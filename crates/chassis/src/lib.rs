@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod consumer;
 pub mod crash;
+pub mod follower;
 pub mod kafka;
 pub mod offsets;
 pub mod postgres;

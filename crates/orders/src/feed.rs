@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use chassis::{consumer, kafka::KafkaConfig};
+use chassis::{consumer, follower, kafka::KafkaConfig};
 
 use crate::{lookup::Lookup, publish::now};
 
@@ -172,5 +172,5 @@ pub(crate) async fn follow(
             feed.rejection(&id, header("waybill.error.reason"));
         }
     };
-    consumer::follow(kafka, &topics, heard, shutdown).await
+    follower::follow(kafka, &topics, heard, shutdown).await
 }

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     lookup::Found,
     record::{ValidOrder, parse_many},
+    web::order_href,
 };
 
 /// The longest `?wait`.
@@ -148,8 +149,8 @@ pub(super) async fn post(
     let mut response =
         (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": uids }))).into_response();
     if let [uid] = uids.as_slice() {
-        let path: String = super::orders::encode(uid.as_str());
-        response.headers_mut().insert(header::LOCATION, ascii(format!("/order/{path}")));
+        let path = order_href(uid.as_str());
+        response.headers_mut().insert(header::LOCATION, ascii(path));
     }
     Ok(response)
 }

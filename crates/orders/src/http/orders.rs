@@ -10,7 +10,10 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::{State, problems};
-use crate::store::{self, Listing};
+use crate::{
+    store::{self, Listing},
+    web::path_segment,
+};
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 500;
@@ -60,22 +63,17 @@ pub(super) async fn list(
     body.push(b'}');
     let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     if let Some(next) = next {
-        let mut query = format!("limit={limit}&after={}", encode(&next));
+        let mut query = format!("limit={limit}&after={}", path_segment(&next));
         for (name, value) in
             [("customer_id", &listing.customer_id), ("track_number", &listing.track_number)]
         {
             if let Some(value) = value {
-                query.push_str(&format!("&{name}={}", encode(value)));
+                query.push_str(&format!("&{name}={}", path_segment(value)));
             }
         }
         link_next(&mut response, &format!("/orders?{query}"));
     }
     Ok(response)
-}
-
-/// Percent-encodes what is no letter or digit.
-pub(super) fn encode(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 pub(super) fn link_next(response: &mut Response, path: &str) {

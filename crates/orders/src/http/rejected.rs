@@ -24,7 +24,7 @@ use crate::{
     ingest::{REPLAY_EDITED, REPLAY_OF},
     record::parse,
     rejected::{self, RejectedId, RejectedRow},
-    web::rejection_href,
+    web::{path_segment, rejection_href},
 };
 
 #[derive(Deserialize)]
@@ -74,9 +74,9 @@ pub(super) async fn list(
     let items: Vec<Value> = rows.iter().map(summary).collect();
     let mut response = axum::Json(json!({ "items": items, "next": next })).into_response();
     if let Some(next) = next {
-        let mut query = format!("limit={limit}&after={}", orders::encode(&next));
+        let mut query = format!("limit={limit}&after={}", path_segment(&next));
         if let Some(reason) = &wanted.reason {
-            query.push_str(&format!("&reason={}", orders::encode(reason)));
+            query.push_str(&format!("&reason={}", path_segment(reason)));
         }
         orders::link_next(&mut response, &format!("/rejected?{query}"));
     }

@@ -133,7 +133,7 @@ fn render(page: &impl Template) -> String {
 }
 
 /// Any text as one segment of a path (or one value of a query).
-fn path_segment(text: &str) -> String {
+pub(crate) fn path_segment(text: &str) -> String {
     use fmt::Write;
 
     let mut path = String::with_capacity(text.len());
