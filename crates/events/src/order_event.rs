@@ -10,6 +10,10 @@ pub enum EventType {
     Created,
     /// The order was replaced by later content.
     Updated,
+    /// Somebody says here that the order has arrived.
+    Completed,
+    /// Somebody cancels the order here.
+    Cancelled,
 }
 
 impl EventType {
@@ -19,6 +23,8 @@ impl EventType {
         match self {
             Self::Created => "created",
             Self::Updated => "updated",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -32,16 +38,18 @@ pub struct OrderEvent {
     pub status: EventType,
     /// When, as RFC 3339 in UTC.
     pub created_at: String,
-    /// The order's version that it tells of, from 1.
-    pub version: i32,
+    /// The order's version that it tells of, from 1; none for an order that is known only by what
+    /// others tell of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i32>,
 }
 
 impl OrderEvent {
     /// The event's identity, the same whenever it is repeated: `uid:version:type`, sent as the
-    /// header `ce_id`.
+    /// header `ce_id`. Version 0 is that of an order that is not stored.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{}:{}:{}", self.order_id, self.version, self.status.as_str())
+        format!("{}:{}:{}", self.order_id, self.version.unwrap_or(0), self.status.as_str())
     }
 }
 
@@ -55,12 +63,27 @@ mod tests {
             order_id: "b563feb7b2b84b6test".parse().unwrap(),
             status: EventType::Created,
             created_at: "2021-11-26T06:22:19Z".to_owned(),
-            version: 1,
+            version: Some(1),
         };
         assert_eq!(
             serde_json::to_string(&event).unwrap(),
             r#"{"order_id":"b563feb7b2b84b6test","status":"created","created_at":"2021-11-26T06:22:19Z","version":1}"#
         );
         assert_eq!(event.id(), "b563feb7b2b84b6test:1:created");
+    }
+
+    #[test]
+    fn an_order_that_is_not_stored_has_no_version() {
+        let event = OrderEvent {
+            order_id: "123".parse().unwrap(),
+            status: EventType::Cancelled,
+            created_at: "2021-11-26T06:22:19Z".to_owned(),
+            version: None,
+        };
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            r#"{"order_id":"123","status":"cancelled","created_at":"2021-11-26T06:22:19Z"}"#
+        );
+        assert_eq!(event.id(), "123:0:cancelled");
     }
 }

@@ -1,0 +1,372 @@
+//! What any event on the status topic says, whoever sent it. Pure: bytes in, an event or everything
+//! that is wrong with it out.
+
+use std::{borrow::Cow, collections::HashSet, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{InvalidOrderUid, OrderUid, StatusWord};
+
+/// The longest status word, in bytes of UTF-8.
+pub const MAX_WORD_BYTES: usize = 255;
+
+/// An event on the status topic, as it was told. Fields that nobody here knows are ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusEvent {
+    /// The order it is about.
+    pub order_id: OrderUid,
+    /// The status as it was written, without the blanks around it.
+    pub status: String,
+    /// What that means.
+    pub word: StatusWord,
+    /// When it happened, in the words of whoever sent it: RFC 3339.
+    pub created_at: Option<String>,
+    /// The version of the order that it tells of, from 1.
+    pub version: Option<i32>,
+}
+
+/// A rule that an event breaks. Never repeats a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventViolation {
+    /// Where, as a JSON pointer; `""` is the whole event.
+    pub pointer: &'static str,
+    /// Which rule: stable, listed in `docs/validation.md`.
+    pub code: &'static str,
+    /// The rule in words.
+    pub message: &'static str,
+}
+
+macro_rules! rules {
+    ($($name:ident $code:literal $message:literal)*) => {
+        $(const $name: (&str, &str) = ($code, $message);)*
+
+        /// Every rule of an event: code and sentence, in the order of `docs/validation.md`.
+        pub const EVENT_RULES: &[(&str, &str)] = &[$(($code, $message),)*];
+    };
+}
+
+rules! {
+    NULL_RECORD "null_record" "the record has no value"
+    EMPTY_RECORD "empty_record" "the record's value is empty"
+    INVALID_UTF8 "invalid_utf8" "the record must be UTF-8"
+    INVALID_JSON "invalid_json" "the record must be one JSON value"
+    NOT_AN_OBJECT "not_an_object" "the event must be a JSON object"
+    DUPLICATE_KEY "duplicate_key" "a key must not be repeated within an object"
+    WRONG_TYPE "wrong_type" "the value must be of the JSON type that an event has here"
+    MISSING "missing" "this field is required"
+    BLANK "blank" "must not be blank"
+    ID_TOO_LONG "too_long" "an order id must be at most 100 bytes long"
+    WORD_TOO_LONG "too_long" "a status must be at most 255 bytes long"
+    CONTROL_CHARACTER "control_character" "must not hold control characters"
+    INVALID_DATE "invalid_date" "must be a date and time by RFC 3339 with its offset from UTC"
+    NOT_AN_INTEGER "not_an_integer" "a number must be whole and written without fraction and exponent"
+    OUT_OF_RANGE "out_of_range" "a version must be 1 to 2147483647"
+}
+
+type Violations = Vec<EventViolation>;
+
+impl StatusEvent {
+    /// Reads a record's value. The error names everything that is wrong, at least one thing.
+    pub fn read(value: Option<&[u8]>) -> Result<Self, Vec<EventViolation>> {
+        let whole = |rule| vec![violation("", rule)];
+        let value = value.ok_or_else(|| whole(NULL_RECORD))?;
+        if value.is_empty() {
+            return Err(whole(EMPTY_RECORD));
+        }
+        let text = std::str::from_utf8(value).map_err(|_| whole(INVALID_UTF8))?;
+        let fields = match serde_json::from_str::<Option<Fields>>(text) {
+            Ok(Some(fields)) => fields,
+            Ok(None) => return Err(whole(NOT_AN_OBJECT)),
+            // It may be a value of another kind; else it is broken.
+            Err(_) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+                return Err(whole(if text.trim_start().starts_with('{') {
+                    INVALID_JSON
+                } else {
+                    NOT_AN_OBJECT
+                }));
+            }
+            Err(_) => return Err(whole(INVALID_JSON)),
+        };
+        let mut violations = fields.repeated;
+        let order_id = order_id(fields.order_id, &mut violations);
+        let status = status(fields.status, &mut violations);
+        let created_at = created_at(fields.created_at, &mut violations);
+        let version = version(fields.version, &mut violations);
+        match (order_id, status) {
+            (Some(order_id), Some(status)) if violations.is_empty() => {
+                let word = StatusWord::read(&status);
+                Ok(Self { order_id, status, word, created_at, version })
+            }
+            _ => Err(violations),
+        }
+    }
+}
+
+fn violation(
+    pointer: &'static str,
+    (code, message): (&'static str, &'static str),
+) -> EventViolation {
+    EventViolation { pointer, code, message }
+}
+
+fn order_id(value: Value, violations: &mut Violations) -> Option<OrderUid> {
+    let pointer = "/order_id";
+    let text = required_text(value, pointer, violations)?;
+    let rule = match text.parse() {
+        Ok(order_id) => return Some(order_id),
+        Err(InvalidOrderUid::Blank) => BLANK,
+        Err(InvalidOrderUid::TooLong(_)) => ID_TOO_LONG,
+        Err(InvalidOrderUid::ControlCharacter) => CONTROL_CHARACTER,
+    };
+    violations.push(violation(pointer, rule));
+    None
+}
+
+fn status(value: Value, violations: &mut Violations) -> Option<String> {
+    let pointer = "/status";
+    let text = required_text(value, pointer, violations)?;
+    let word = text.trim();
+    let rule = if word.is_empty() {
+        BLANK
+    } else if word.len() > MAX_WORD_BYTES {
+        WORD_TOO_LONG
+    } else if word.chars().any(char::is_control) {
+        CONTROL_CHARACTER
+    } else {
+        return Some(word.to_owned());
+    };
+    violations.push(violation(pointer, rule));
+    None
+}
+
+fn created_at(value: Value, violations: &mut Violations) -> Option<String> {
+    let rule = match value {
+        Value::Null => return None,
+        Value::String(text) if OffsetDateTime::parse(&text, &Rfc3339).is_ok() => return Some(text),
+        Value::String(_) => INVALID_DATE,
+        _ => WRONG_TYPE,
+    };
+    violations.push(violation("/created_at", rule));
+    None
+}
+
+fn version(value: Value, violations: &mut Violations) -> Option<i32> {
+    let rule = match value {
+        Value::Null => return None,
+        Value::Number(number) if number.is_f64() => NOT_AN_INTEGER,
+        Value::Number(number) => {
+            let version = number.as_i64().and_then(|number| i32::try_from(number).ok());
+            match version.filter(|version| *version >= 1) {
+                Some(version) => return Some(version),
+                None => OUT_OF_RANGE,
+            }
+        }
+        _ => WRONG_TYPE,
+    };
+    violations.push(violation("/version", rule));
+    None
+}
+
+fn required_text(
+    value: Value,
+    pointer: &'static str,
+    violations: &mut Violations,
+) -> Option<String> {
+    let rule = match value {
+        Value::String(text) => return Some(text),
+        Value::Null => MISSING,
+        _ => WRONG_TYPE,
+    };
+    violations.push(violation(pointer, rule));
+    None
+}
+
+/// An event's object, each field at its first mention.
+#[derive(Default)]
+struct Fields {
+    order_id: Value,
+    status: Value,
+    created_at: Value,
+    version: Value,
+    repeated: Violations,
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let (field, pointer) = match &*key {
+                "order_id" => (Some(&mut fields.order_id), "/order_id"),
+                "status" => (Some(&mut fields.status), "/status"),
+                "created_at" => (Some(&mut fields.created_at), "/created_at"),
+                "version" => (Some(&mut fields.version), "/version"),
+                _ => (None, ""),
+            };
+            if !seen.insert(key) {
+                let repeated = violation(pointer, DUPLICATE_KEY);
+                // Of keys that nobody knows one is enough; so the list stays short.
+                if !fields.repeated.contains(&repeated) {
+                    fields.repeated.push(repeated);
+                }
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            match field {
+                Some(field) => *field = map.next_value()?,
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{EventType, OrderEvent, OrderStatus};
+
+    fn violations(text: &str) -> Vec<(&'static str, &'static str)> {
+        let wrong = StatusEvent::read(Some(text.as_bytes())).unwrap_err();
+        wrong.into_iter().map(|violation| (violation.pointer, violation.code)).collect()
+    }
+
+    #[test]
+    fn the_seeds_example_is_read_as_it_is_printed() {
+        let text = "{\n    \"order_id\": \"123\",\n    \"status\": \"created\",\n    \"created_at\": \"2025-08-06T12:00:00Z\"\n  }";
+        assert_eq!(
+            StatusEvent::read(Some(text.as_bytes())),
+            Ok(StatusEvent {
+                order_id: "123".parse().unwrap(),
+                status: "created".to_owned(),
+                word: StatusWord::Status(OrderStatus::Created),
+                created_at: Some("2025-08-06T12:00:00Z".to_owned()),
+                version: None,
+            })
+        );
+    }
+
+    #[test]
+    fn what_the_order_service_sends_is_read() {
+        let sent = OrderEvent {
+            order_id: "b563feb7b2b84b6test".parse().unwrap(),
+            status: EventType::Updated,
+            created_at: "2021-11-26T06:22:19.123456789Z".to_owned(),
+            version: Some(7),
+        };
+        let read = StatusEvent::read(Some(&serde_json::to_vec(&sent).unwrap())).unwrap();
+        assert_eq!(
+            (read.order_id, read.word, read.created_at, read.version),
+            (sent.order_id, StatusWord::Updated, Some(sent.created_at), sent.version)
+        );
+    }
+
+    #[test]
+    fn a_word_nobody_knows_is_kept_as_it_was_written() {
+        let read =
+            StatusEvent::read(Some(br#"{"order_id":"1","status":" lost ","x":[1]}"#)).unwrap();
+        assert_eq!((read.status.as_str(), read.word), ("lost", StatusWord::Unknown));
+    }
+
+    #[test]
+    fn what_is_no_event_at_all_says_so() {
+        assert_eq!(StatusEvent::read(None).unwrap_err()[0].code, "null_record");
+        assert_eq!(StatusEvent::read(Some(b"")).unwrap_err()[0].code, "empty_record");
+        assert_eq!(StatusEvent::read(Some(b"\xff")).unwrap_err()[0].code, "invalid_utf8");
+        for (text, code) in [
+            (" ", "invalid_json"),
+            ("{", "invalid_json"),
+            ("{}{}", "invalid_json"),
+            (r#"{"order_id":"\ud800"}"#, "invalid_json"),
+            ("null", "not_an_object"),
+            ("[]", "not_an_object"),
+            ("\"created\"", "not_an_object"),
+            ("7", "not_an_object"),
+        ] {
+            assert_eq!(violations(text), [("", code)], "{text}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        assert_eq!(violations("{}"), [("/order_id", "missing"), ("/status", "missing")]);
+        assert_eq!(
+            violations(r#"{"order_id":7,"status":" ","created_at":"yesterday","version":0}"#),
+            [
+                ("/order_id", "wrong_type"),
+                ("/status", "blank"),
+                ("/created_at", "invalid_date"),
+                ("/version", "out_of_range")
+            ]
+        );
+        assert_eq!(
+            violations(
+                r#"{"x":1,"x":2,"x":3,"order_id":"a\u0000","order_id":"b","status":null,"created_at":1,"version":1.5}"#
+            ),
+            [
+                ("", "duplicate_key"),
+                ("/order_id", "duplicate_key"),
+                ("/order_id", "control_character"),
+                ("/status", "missing"),
+                ("/created_at", "wrong_type"),
+                ("/version", "not_an_integer")
+            ]
+        );
+        let long =
+            format!(r#"{{"order_id":"{0}","status":"{0}{0}{0}","version":"1"}}"#, "x".repeat(101));
+        assert_eq!(
+            violations(&long),
+            [("/order_id", "too_long"), ("/status", "too_long"), ("/version", "wrong_type")]
+        );
+        assert_eq!(
+            violations(r#"{"order_id":"1","status":"a\u0007b"}"#),
+            [("/status", "control_character")]
+        );
+        assert_eq!(
+            violations(r#"{"order_id":"1","status":"a","version":2147483648}"#),
+            [("/version", "out_of_range")]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_much_for_it(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Err(violations) = StatusEvent::read(Some(&bytes)) {
+                prop_assert!(!violations.is_empty());
+            }
+        }
+
+        #[test]
+        fn every_id_and_word_survives_the_wire(
+            id in "[^\\p{Cc}]{1,25}", status in "[^\\p{Cc}]{1,60}", version in 1..=i32::MAX,
+        ) {
+            prop_assume!(!id.trim().is_empty() && !status.trim().is_empty());
+            let text = serde_json::json!({ "order_id": id, "status": status, "version": version });
+            let read = StatusEvent::read(Some(text.to_string().as_bytes())).unwrap();
+            prop_assert_eq!(read.order_id.as_str(), id);
+            prop_assert_eq!(read.status.as_str(), status.trim());
+            prop_assert_eq!(read.version, Some(version));
+        }
+    }
+}
