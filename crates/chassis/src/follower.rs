@@ -1,22 +1,31 @@
 //! Following topics: what each replica must hear, outside any group. Unlike the
 //! [`consumer`](crate::consumer) it commits nothing and may miss records after an outage.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Context;
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
+    error::KafkaResult,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{consumer::Record, kafka::KafkaConfig};
+use crate::{consumer::Record, exit::Ending, kafka::KafkaConfig};
 
-/// Reads all partitions of `topics` from their ends on, outside any group, until `shutdown`: for
-/// what each replica must hear. Nothing is committed; after an outage it may have missed records.
+/// How long the broker may take to answer a question.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Reads all partitions of `topics`, from the first record that Kafka took at `since` or later,
+/// outside any group, until `shutdown`: for what each replica must hear. Nothing is committed;
+/// after an outage it may have missed records. Topics may come, and partitions be added, meanwhile.
 pub async fn follow(
     kafka: &KafkaConfig,
     topics: &[String],
+    since: SystemTime,
     heard: impl Fn(&str, Record<'_>) + Send + 'static,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -29,34 +38,22 @@ pub async fn follow(
         .set("fetch.wait.max.ms", "50")
         .set("topic.metadata.refresh.interval.ms", "10000")
         .create()
-        .context("configuring the Kafka follower")?;
+        .context("configuring the Kafka follower")
+        .context(Ending::Configuration)?;
     let topics = topics.to_vec();
     let shutdown = shutdown.child_token();
     let _stop_when_dropped = shutdown.clone().drop_guard();
     tokio::task::spawn_blocking(move || {
-        let mut assigned = 0;
+        let mut followed = HashSet::new();
         let mut looked_at: Option<Instant> = None;
         while !shutdown.is_cancelled() {
-            // Partitions may be added at any time, and topics may not be there yet.
-            if looked_at.is_none_or(|at| {
-                at.elapsed() > Duration::from_secs(if assigned == 0 { 1 } else { 30 })
-            }) {
+            let missing =
+                topics.iter().any(|topic| !followed.iter().any(|(name, _)| name == topic));
+            let look_every = Duration::from_secs(if missing { 1 } else { 30 });
+            if looked_at.is_none_or(|at| at.elapsed() > look_every) {
                 looked_at = Some(Instant::now());
-                let mut list = TopicPartitionList::new();
-                for topic in &topics {
-                    if let Ok(metadata) =
-                        consumer.fetch_metadata(Some(topic), Duration::from_secs(2))
-                    {
-                        for partition in
-                            metadata.topics().iter().flat_map(|topic| topic.partitions())
-                        {
-                            list.add_partition_offset(topic, partition.id(), Offset::End)?;
-                        }
-                    }
-                }
-                if list.count() > assigned {
-                    assigned = list.count();
-                    consumer.assign(&list).context("following topics")?;
+                if let Err(error) = follow_new(&consumer, &topics, since, &mut followed) {
+                    tracing::debug!("looking for partitions to follow: {error}");
                 }
             }
             let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
@@ -66,4 +63,31 @@ pub async fn follow(
     })
     .await
     .context("following topics ended")?
+}
+
+/// Assigns the partitions that are not yet in `followed`.
+fn follow_new(
+    consumer: &BaseConsumer,
+    topics: &[String],
+    since: SystemTime,
+    followed: &mut HashSet<(String, i32)>,
+) -> KafkaResult<()> {
+    let since = since.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = Offset::Offset(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    let mut fresh = TopicPartitionList::new();
+    for topic in topics {
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            if !followed.contains(&(topic.clone(), partition.id())) {
+                fresh.add_partition_offset(topic, partition.id(), since)?;
+            }
+        }
+    }
+    if fresh.count() == 0 {
+        return Ok(());
+    }
+    let fresh = consumer.offsets_for_times(fresh, PATIENCE)?;
+    consumer.incremental_assign(&fresh)?;
+    followed.extend(fresh.elements().iter().map(|e| (e.topic().to_owned(), e.partition())));
+    Ok(())
 }

@@ -2,16 +2,22 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use clap::Args;
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer as _},
     error::RDKafkaErrorCode,
 };
+use tokio_util::sync::CancellationToken;
 
-use crate::retry::Backoff;
+use crate::{exit::Ending, retry::Backoff, secret};
+
+/// How long a tool waits for Kafka.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The largest record that Waybill sends: a 1 MiB value, its key and its dead-letter headers fit.
 pub const MAX_RECORD_BYTES: usize = 4 << 20;
@@ -107,17 +113,12 @@ impl KafkaConfig {
             .set("client.id", "waybill")
             .set("socket.keepalive.enable", "true")
             .set("reconnect.backoff.max.ms", "2000");
-        let password = match &self.kafka_sasl_password_file {
-            Some(file) => Some(
-                std::fs::read_to_string(file)
-                    .with_context(|| {
-                        format!("reading KAFKA_SASL_PASSWORD_FILE {}", file.display())
-                    })?
-                    .trim_end()
-                    .to_owned(),
-            ),
-            None => self.kafka_sasl_password.clone(),
-        };
+        let password = secret::read(
+            "KAFKA_SASL_PASSWORD",
+            self.kafka_sasl_password.as_deref(),
+            self.kafka_sasl_password_file.as_deref(),
+        )
+        .context(Ending::Configuration)?;
         for (name, value) in [
             ("security.protocol", &self.kafka_security_protocol),
             ("sasl.mechanism", &self.kafka_sasl_mechanism),
@@ -134,14 +135,74 @@ impl KafkaConfig {
         Ok(config)
     }
 
-    /// Makes those of `topics` that are missing, with 8 partitions and the broker's replication.
-    /// Waits for Kafka for ever, and says once that it does.
+    /// Waits until Kafka answers, for ever, and says once that it does; tells whether it has the
+    /// topic. Credentials that Kafka refuses are an error.
+    async fn reach(&self, topic: &str) -> anyhow::Result<bool> {
+        let client: BaseConsumer = self
+            .client()?
+            .set("group.id", "unused")
+            .create()
+            .context("configuring the Kafka client")
+            .context(Ending::Configuration)?;
+        let (brokers, topic) = (self.brokers().to_owned(), topic.to_owned());
+        let stop = CancellationToken::new();
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let asking = tokio::task::spawn_blocking(move || {
+            let mut told = false;
+            while !stop.is_cancelled() {
+                let error = match client.fetch_metadata(Some(&topic), Duration::from_secs(2)) {
+                    Ok(metadata) => {
+                        return Ok(metadata.topics().iter().any(|topic| topic.error().is_none()));
+                    }
+                    Err(error) => error,
+                };
+                while let Some(Err(error)) = client.poll(Duration::ZERO) {
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
+                        return Err(anyhow!(
+                            "Kafka at {brokers} refuses the user or the password: check \
+                             KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
+                        )
+                        .context(Ending::Configuration));
+                    }
+                }
+                if !told {
+                    tracing::warn!("waiting for Kafka at {brokers}: {error}");
+                    told = true;
+                }
+            }
+            Ok(false)
+        });
+        asking.await.context("asking Kafka ended")?
+    }
+
+    /// For tools: waits until Kafka answers, but for 10 seconds only, and has the topic.
+    pub async fn reach_topic(&self, topic: &str) -> anyhow::Result<()> {
+        let Ok(answer) = tokio::time::timeout(PATIENCE, self.reach(topic)).await else {
+            return Err(Ending::Silence(format!(
+                "Kafka at {} was silent for 10 seconds; start it, or give --kafka-brokers",
+                self.brokers()
+            ))
+            .into());
+        };
+        if answer? {
+            return Ok(());
+        }
+        Err(anyhow!("Kafka at {} has no topic {topic}; `waybill orders` makes it", self.brokers())
+            .context(Ending::Configuration))
+    }
+
+    /// Makes those of `topics` that are missing, with 8 partitions and the broker's replication,
+    /// unless that is not wanted. Waits for Kafka for ever, and says once that it does.
     pub async fn create_topics(&self, topics: &[&str]) -> anyhow::Result<()> {
+        self.reach(topics.first().copied().unwrap_or_default()).await?;
         if !self.kafka_create_topics {
             return Ok(());
         }
-        let admin: AdminClient<DefaultClientContext> =
-            self.client()?.create().context("configuring the Kafka client")?;
+        let admin: AdminClient<DefaultClientContext> = self
+            .client()?
+            .create()
+            .context("configuring the Kafka client")
+            .context(Ending::Configuration)?;
         let limit = MAX_RECORD_BYTES.to_string();
         let wanted: Vec<_> = topics
             .iter()
@@ -160,7 +221,13 @@ impl KafkaConfig {
                         match result {
                             Ok(name) => tracing::info!(topic = name, "made the topic {name}"),
                             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                            Err((name, code)) => bail!("making the topic {name}: {code}"),
+                            Err((name, code)) => {
+                                return Err(anyhow!(
+                                    "making the topic {name}: {code}; make it by hand, and set \
+                                     KAFKA_CREATE_TOPICS=false"
+                                )
+                                .context(Ending::Configuration));
+                            }
                         }
                     }
                     return Ok(());
@@ -173,5 +240,13 @@ impl KafkaConfig {
                 }
             }
         }
+    }
+}
+
+/// Passes a line of the Kafka client's log on to ours; its chatter only if asked for by `RUST_LOG`.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Debug => tracing::trace!(target: "librdkafka", "{facility}: {line}"),
+        _ => tracing::debug!(target: "librdkafka", "{facility}: {line}"),
     }
 }

@@ -6,9 +6,15 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, bail};
 use clap::Args;
 use sqlx::{
-    PgPool,
+    ConnectOptions, Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use time::OffsetDateTime;
+
+use crate::{exit::Ending, retry::Backoff, secret};
+
+/// How long a tool waits for PostgreSQL.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How to reach PostgreSQL when a service has no address of its own.
 #[derive(Clone, Args)]
@@ -62,12 +68,7 @@ impl PostgresConfig {
         if let Some(url) = own {
             return url.parse().with_context(|| format!("{own_name} is not a PostgreSQL address"));
         }
-        if let Some(file) = &self.database_url_file {
-            return read_secret(file, "DATABASE_URL_FILE")?
-                .parse()
-                .context("DATABASE_URL_FILE does not hold a PostgreSQL address");
-        }
-        if let Some(url) = &self.database_url {
+        if let Some(url) = self.url()? {
             return url.parse().context("DATABASE_URL is not a PostgreSQL address");
         }
         let Some(host) = &self.database_host else {
@@ -77,15 +78,23 @@ impl PostgresConfig {
         if let Some(user) = &self.database_user {
             options = options.username(user);
         }
-        if let Some(file) = &self.database_password_file {
-            options = options.password(&read_secret(file, "POSTGRES_PASSWORD_FILE")?);
-        } else if let Some(password) = &self.database_password {
-            options = options.password(password);
+        if let Some(password) = self.password()? {
+            options = options.password(&password);
         }
         if let Some(database) = &self.database_name {
             options = options.database(database);
         }
         Ok(options)
+    }
+
+    fn url(&self) -> anyhow::Result<Option<String>> {
+        let file = self.database_url_file.as_deref();
+        secret::read("DATABASE_URL", self.database_url.as_deref(), file)
+    }
+
+    fn password(&self) -> anyhow::Result<Option<String>> {
+        let file = self.database_password_file.as_deref();
+        secret::read("POSTGRES_PASSWORD", self.database_password.as_deref(), file)
     }
 }
 
@@ -104,10 +113,9 @@ impl PostgresConfig {
     /// Whom [`options`](Self::options) logs in as.
     pub fn login(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<Login> {
         let options = self.options(own, own_name)?;
-        let url = match (own, &self.database_url_file, &self.database_url) {
-            (Some(own), ..) => Some(own.to_owned()),
-            (None, Some(file), _) => Some(read_secret(file, "DATABASE_URL_FILE")?),
-            (None, None, url) => url.clone(),
+        let url = match own {
+            Some(own) => Some(own.to_owned()),
+            None => self.url()?,
         };
         let password = match url {
             Some(url) => {
@@ -117,10 +125,7 @@ impl PostgresConfig {
                     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
                 })
             }
-            None => match &self.database_password_file {
-                Some(file) => Some(read_secret(file, "POSTGRES_PASSWORD_FILE")?),
-                None => self.database_password.clone(),
-            },
+            None => self.password()?,
         };
         let user = options.get_username().to_owned();
         let database = options.get_database().unwrap_or(&user).to_owned();
@@ -128,19 +133,21 @@ impl PostgresConfig {
     }
 }
 
-fn read_secret(file: &PathBuf, name: &str) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("reading {name} {}", file.display()))?;
-    Ok(text.trim_end().to_owned())
-}
-
-/// A pool that connects when first asked: PostgreSQL need not be there yet. A statement that runs
+/// A pool that connects when first asked: PostgreSQL need not be there yet. Names without a schema
+/// are those of `schema`. A statement that runs
 /// longer than 30 s and a transaction that idles for 10 s are ended by the server.
 #[must_use]
-pub fn pool(options: PgConnectOptions, connections: u32, application: &str) -> PgPool {
-    let options = options
-        .application_name(application)
-        .options([("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "10s")]);
+pub fn pool(
+    options: PgConnectOptions,
+    connections: u32,
+    application: &str,
+    schema: &str,
+) -> PgPool {
+    let options = options.application_name(application).options([
+        ("search_path", schema),
+        ("statement_timeout", "30s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+    ]);
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(3))
@@ -148,6 +155,13 @@ pub fn pool(options: PgConnectOptions, connections: u32, application: &str) -> P
         .max_lifetime(Duration::from_secs(1_800))
         .test_before_acquire(false)
         .connect_lazy_with(options)
+}
+
+/// Kafka's milliseconds as an instant.
+#[must_use]
+pub fn instant(milliseconds: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// Whose fault a failure is.
@@ -173,4 +187,38 @@ pub fn fault(error: &sqlx::Error) -> Fault {
         }
         _ => Fault::Weather,
     }
+}
+
+/// For tools: waits until PostgreSQL lets us in, but for 10 seconds only. What it refuses for good
+/// is not tried again.
+pub async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
+    let mut last = None;
+    let mut backoff = Backoff::default();
+    let trying = async {
+        loop {
+            match options.connect().await {
+                Ok(connection) => return connection.close().await,
+                Err(error) if is_refusal(&error) => return Err(error),
+                Err(error) => last = Some(error),
+            }
+            backoff.pause().await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, trying).await {
+        Ok(outcome) => outcome.context("connecting to PostgreSQL").context(Ending::Configuration),
+        Err(_) => {
+            let address = format!("{}:{}", options.get_host(), options.get_port());
+            let last = last.map_or_else(|| anyhow::anyhow!("no answer"), anyhow::Error::new);
+            Err(last.context(Ending::Silence(format!(
+                "PostgreSQL at {address} was silent for 10 seconds; start it, or give another address"
+            ))))
+        }
+    }
+}
+
+/// Wrong credentials, no such database, missing rights: nothing that waiting would mend.
+#[must_use]
+pub fn is_refusal(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    database.code().is_some_and(|code| code.starts_with("28") || code == "3D000" || code == "42501")
 }

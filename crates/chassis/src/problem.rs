@@ -1,8 +1,11 @@
 //! Errors as RFC 9457 `application/problem+json`. The cause goes to the log, never to the client.
 
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
-use serde::Serialize;
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+/// Seconds after which to ask again what could not be answered now.
+const RETRY_AFTER: u16 = 1;
 
 /// What a client is told when a call fails.
 #[derive(Debug, Clone, Serialize)]
@@ -24,13 +27,13 @@ pub struct Problem {
 }
 
 /// One violation.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// Where, as a JSON pointer.
+    /// Where, as a JSON pointer (RFC 6901); `""` is the whole.
     pub pointer: String,
-    /// Which rule.
+    /// Which rule: stable.
     pub code: String,
-    /// The rule in words.
+    /// The rule in words. Never repeats the value.
     pub message: String,
 }
 
@@ -55,11 +58,20 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Is it worth asking again in a moment?
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE.as_u16()
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let passing = self.is_passing();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_else(|_| b"{}".to_vec());
-        (
+        let mut response = (
             status,
             [
                 (header::CONTENT_TYPE, "application/problem+json"),
@@ -67,6 +79,10 @@ impl IntoResponse for Problem {
             ],
             body,
         )
-            .into_response()
+            .into_response();
+        if passing {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+        }
+        response
     }
 }

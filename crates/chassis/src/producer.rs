@@ -18,7 +18,11 @@ use rdkafka::{
 };
 use tokio::sync::Notify;
 
-use crate::kafka::{KafkaConfig, MAX_RECORD_BYTES};
+use crate::{
+    exit::Ending,
+    kafka::{KafkaConfig, MAX_RECORD_BYTES},
+    retry::Backoff,
+};
 
 /// A record to send.
 #[derive(Debug, Clone, Copy)]
@@ -145,7 +149,8 @@ impl Producer {
             .set("sticky.partitioning.linger.ms", "10")
             .set("partitioner", "murmur2_random")
             .create_with_context(Reports)
-            .context("configuring the Kafka producer")?;
+            .context("configuring the Kafka producer")
+            .context(Ending::Configuration)?;
         Ok(Self(Arc::new(producer)))
     }
 
@@ -185,6 +190,27 @@ impl Producer {
                 return Err(ProduceError::Fatal(format!("{code}: {text}")));
             }
             return Err(ProduceError::of(&error));
+        }
+    }
+}
+
+/// Repeats `attempt` until Kafka has acknowledged all that it sends, however long that takes. Only a
+/// producer that failed for good is an error.
+pub async fn insist<F>(attempt: impl Fn() -> F) -> Result<(), ProduceError>
+where
+    F: Future<Output = Result<(), ProduceError>>,
+{
+    let mut backoff = Backoff::default();
+    loop {
+        match attempt().await {
+            Err(error @ ProduceError::Fatal(_)) => return Err(error),
+            Err(error) => {
+                if backoff.is_first() {
+                    tracing::warn!("sending a batch's records again: {error}");
+                }
+                backoff.pause().await;
+            }
+            Ok(()) => return Ok(()),
         }
     }
 }

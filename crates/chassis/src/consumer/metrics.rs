@@ -1,0 +1,139 @@
+//! What the consumer counts, and how far behind it is.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{
+        counter::Counter,
+        gauge::{ConstGauge, Gauge},
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// What the consumer counts.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub(super) records: Counter,
+    pub(super) bytes: Counter,
+    pub(super) batch_records: Histogram,
+    pub(super) write_seconds: Histogram,
+    pub(super) partitions: Gauge,
+    pub(super) lag: Lag,
+}
+
+impl Metrics {
+    /// Makes them known to `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            records: Counter::default(),
+            bytes: Counter::default(),
+            batch_records: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
+            write_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            partitions: Gauge::default(),
+            lag: Lag::default(),
+        };
+        registry.register(
+            "messaging_client_consumed_messages",
+            "Records taken from Kafka",
+            metrics.records.clone(),
+        );
+        registry.register(
+            "messaging_client_consumed_bytes",
+            "Bytes of their values",
+            metrics.bytes.clone(),
+        );
+        registry.register(
+            "waybill_batch_records",
+            "Records in a batch",
+            metrics.batch_records.clone(),
+        );
+        registry.register(
+            "messaging_process_duration_seconds",
+            "From the end of a batch to its offsets, seconds",
+            metrics.write_seconds.clone(),
+        );
+        registry.register(
+            "waybill_consumer_partitions",
+            "Partitions assigned to this replica",
+            metrics.partitions.clone(),
+        );
+        registry.register_collector(Box::new(metrics.lag.clone()));
+        metrics
+    }
+
+    /// Records taken since the start.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records.get()
+    }
+
+    /// Age of the oldest record that was taken and is not settled, in seconds; 0 without one.
+    #[must_use]
+    pub fn lag_seconds(&self) -> f64 {
+        self.lag.seconds()
+    }
+}
+
+/// The oldest record that each lane has taken and not settled. Its age is reckoned when somebody
+/// asks, so it grows while nothing is settled.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lag(Arc<Mutex<BTreeMap<usize, i64>>>);
+
+impl Lag {
+    /// Notes the oldest timestamp of a lane, `None` if everything it has taken is settled.
+    pub(super) fn set(&self, lane: usize, oldest_ms: Option<i64>) {
+        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match oldest_ms {
+            Some(oldest_ms) => lanes.insert(lane, oldest_ms),
+            None => lanes.remove(&lane),
+        };
+    }
+
+    fn seconds(&self) -> f64 {
+        let lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(oldest_ms) = lanes.values().min() else { return 0.0 };
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        now_ms.saturating_sub(*oldest_ms).max(0) as f64 / 1_000.0
+    }
+}
+
+impl Collector for Lag {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let gauge = ConstGauge::new(self.seconds());
+        gauge.encode(encoder.encode_descriptor(
+            "waybill_consumer_lag_seconds",
+            "Age of the oldest record taken and not settled, seconds",
+            None,
+            gauge.metric_type(),
+        )?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_unsettled_record_of_all_lanes_counts() {
+        let lag = Lag::default();
+        assert_eq!(lag.seconds(), 0.0);
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+        lag.set(0, Some(now_ms - 5_000));
+        lag.set(1, Some(now_ms - 60_000));
+        assert!((60.0..90.0).contains(&lag.seconds()));
+        lag.set(1, None);
+        assert!((5.0..35.0).contains(&lag.seconds()));
+        lag.set(0, None);
+        assert_eq!(lag.seconds(), 0.0);
+    }
+}

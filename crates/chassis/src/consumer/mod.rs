@@ -1,0 +1,208 @@
+//! Consuming a topic as one member of a group.
+//!
+//! ```text
+//! poll thread: heartbeats, rebalances ─▶ partition queues ─▶ lane (partition modulo lanes)
+//! lane: record ─parse─▶ batch N+1 fills │ batch N: write ─▶ receipt ─▶ store its offsets
+//! ```
+//!
+//! Each partition has a queue of its own, so a lane that waits for the database holds up only its
+//! own partitions and never the heartbeats. Offsets are stored once `write` has given its
+//! [`Receipt`], and committed in the background. `group` hands partitions to lanes and takes them
+//! back, `lane` fills and writes batches. Only these files and their neighbours `follower`, `kafka`
+//! and `producer` know rdkafka.
+
+mod group;
+mod lane;
+mod metrics;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow};
+use rdkafka::{
+    Message as _,
+    consumer::{BaseConsumer, Consumer as _},
+    message::{BorrowedHeaders, BorrowedMessage, Headers as _},
+};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::metrics::Metrics;
+use self::{
+    group::{Group, check, commit_stored},
+    lane::Lane,
+};
+use crate::{batch::BatchPolicy, exit::Ending, kafka::KafkaConfig};
+
+/// Where a record stands, and when Kafka took it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// The partition.
+    pub partition: i32,
+    /// The offset in it.
+    pub offset: i64,
+}
+
+/// A record as it came.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    /// Where it stands.
+    pub position: Position,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` is a null value.
+    pub value: Option<&'a [u8]>,
+    headers: Option<&'a BorrowedHeaders>,
+}
+
+impl<'a> Record<'a> {
+    pub(crate) fn of(message: &'a BorrowedMessage<'_>) -> Self {
+        let position = Position {
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+            partition: message.partition(),
+            offset: message.offset(),
+        };
+        let (key, value, headers) = (message.key(), message.payload(), message.headers());
+        Self { position, key, value, headers }
+    }
+
+    /// The last header of this name, if it is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let header = self.headers?.iter().filter(|header| header.key == name).last()?;
+        std::str::from_utf8(header.value?).ok()
+    }
+}
+
+/// The proof that a batch is settled, so that its offsets may be stored. Each service implements it
+/// for the one type that only the last step of its flow can make.
+pub trait Receipt: Send + 'static {}
+
+/// What to consume, and how.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// How many batches may be written at once.
+    pub lanes: usize,
+    /// When a batch ends.
+    pub policy: BatchPolicy,
+}
+
+/// Consumes until `shutdown`, then writes what was taken, stores its offsets and leaves the group.
+///
+/// `parse` turns a record into an item and its size in bytes; it may not fail, for bad data is a
+/// value. `write` settles a batch; it retries by itself whatever can be retried, and its error ends
+/// the consumer, as does an offset that Kafka no longer has.
+pub async fn consume<T, R, P, W, F>(
+    kafka: &KafkaConfig,
+    subscription: Subscription,
+    metrics: Metrics,
+    parse: P,
+    write: W,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()>
+where
+    T: Send + 'static,
+    R: Receipt,
+    P: Fn(Record<'_>) -> (T, usize) + Clone + Send + Sync + 'static,
+    W: Fn(Vec<T>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = anyhow::Result<R>> + Send + 'static,
+{
+    let mut senders = Vec::new();
+    let mut receivers = Vec::new();
+    for _ in 0..subscription.lanes {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        senders.push(sender);
+        receivers.push(receiver);
+    }
+    let mut config = kafka.client()?;
+    config
+        .set("group.id", &subscription.group)
+        // After a kill nobody reads until the broker gives the dead member up: 45 s by default.
+        .set("session.timeout.ms", "10000")
+        .set("enable.auto.commit", "true")
+        .set("auto.commit.interval.ms", "1000")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("heartbeat.interval.ms", "2000")
+        .set("queued.min.messages", "5000")
+        .set("queued.max.messages.kbytes", "2048")
+        .set("fetch.message.max.bytes", "1048576")
+        .set("fetch.wait.max.ms", "100")
+        .set("fetch.error.backoff.ms", "100")
+        .set("receive.message.max.bytes", "100000000");
+    let topic = &subscription.topic;
+    let consumer = Group::join(&mut config, topic, senders, metrics.partitions.clone())
+        .with_context(|| format!("subscribing to the topic {topic}"))
+        .context(Ending::Configuration)?;
+
+    // Lanes end first, then the poll thread: until then heartbeats go on.
+    let stop_polling = CancellationToken::new();
+    // The thread also ends when this future is dropped, or it would keep the runtime from ending.
+    let _stopped_when_dropped = stop_polling.clone().drop_guard();
+    let lanes_stop = shutdown.child_token();
+    let mut poller = spawn_poller(consumer.clone(), stop_polling.clone());
+    let mut lanes = JoinSet::new();
+    for (number, commands) in receivers.into_iter().enumerate() {
+        let lane = Lane::new(number, consumer.clone(), subscription.policy, metrics.clone());
+        lanes.spawn(lane.run(commands, parse.clone(), write.clone(), lanes_stop.clone()));
+    }
+    let mut outcome = Ok(());
+    let mut polling = true;
+    loop {
+        tokio::select! {
+            ended = lanes.join_next() => match ended {
+                None => break,
+                Some(ended) => {
+                    if let Err(error) = ended.unwrap_or_else(|panic| Err(anyhow!("a lane ended: {panic}"))) {
+                        outcome = outcome.and(Err(error));
+                    }
+                    lanes_stop.cancel();
+                }
+            },
+            ended = &mut poller, if polling => {
+                polling = false;
+                outcome = outcome.and(ended.unwrap_or_else(|panic| Err(anyhow!("polling Kafka ended: {panic}"))));
+                lanes_stop.cancel();
+            }
+        }
+    }
+    stop_polling.cancel();
+    if polling {
+        outcome = outcome
+            .and(poller.await.unwrap_or_else(|panic| Err(anyhow!("polling Kafka ended: {panic}"))));
+    }
+    outcome
+}
+
+/// Serves rebalances and errors; commits what is stored before it ends.
+fn spawn_poller(
+    consumer: Arc<BaseConsumer<Group>>,
+    stop: CancellationToken,
+) -> JoinHandle<anyhow::Result<()>> {
+    tokio::task::spawn_blocking(move || {
+        while !stop.is_cancelled() {
+            consumer.context().topic_is_the_same()?;
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Err(error)) => check(&error)?,
+                Some(Ok(record)) => {
+                    return Err(anyhow!(
+                        "a record of partition {} came outside its lane",
+                        record.partition()
+                    ));
+                }
+            }
+        }
+        commit_stored(&consumer);
+        consumer.unsubscribe();
+        Ok(())
+    })
+}

@@ -1,0 +1,67 @@
+//! Is the service alive, is it ready, and what does it count?
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{StatusCode, header};
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use super::problems;
+
+/// What the answers come from.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Set once, when the service is warm.
+    pub ready: Arc<AtomicBool>,
+    /// All that is counted.
+    pub registry: Arc<Registry>,
+    /// Cancelled when the service begins to drain.
+    pub shutdown: CancellationToken,
+}
+
+impl Health {
+    /// `/livez`, `/readyz`, `/metrics`.
+    pub fn routes<S>(self) -> Router<S> {
+        Router::new()
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(self)
+    }
+}
+
+/// Alive: the process answers.
+async fn livez() -> &'static str {
+    "alive\n"
+}
+
+/// Ready once warm, until it drains. An outage of a dependency does not take a replica out of
+/// service that still serves what it can.
+async fn readyz(State(health): State<Health>) -> Response {
+    if health.shutdown.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+    } else if health.ready.load(Ordering::Acquire) {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "warming up\n").into_response()
+    }
+}
+
+/// Prometheus.
+async fn metrics(State(health): State<Health>) -> Response {
+    let mut text = String::new();
+    if prometheus_client::encoding::text::encode(&mut text, &health.registry).is_err() {
+        return problems::internal().into_response();
+    }
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+        .into_response()
+}

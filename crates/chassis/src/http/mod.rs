@@ -1,0 +1,86 @@
+//! What the HTTP of every service has: metrics, refusals, limits, health, and the problems that any
+//! call may meet. The calls themselves are the services'.
+
+pub mod health;
+mod observe;
+mod origin;
+pub mod paging;
+mod parameters;
+pub mod problems;
+
+use std::time::Duration;
+
+use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use http::{Extensions, HeaderMap, StatusCode, Version, header};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{NotForContentType, Predicate, SizeAbove},
+    },
+    timeout::RequestBodyTimeoutLayer,
+};
+
+pub use self::{
+    observe::Metrics,
+    origin::{readable_from, web_address},
+    parameters::Parameters,
+};
+
+/// The largest request, in MiB.
+const MAX_BODY_MIB: usize = 16;
+/// The longest pause within a request's body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Smaller answers fit one packet anyway.
+const COMPRESSED_FROM_BYTES: u64 = 1_024;
+
+/// Puts around a service's routes what all of them have. To be called when all routes are there.
+pub fn finish<S: Clone + Send + Sync + 'static>(router: Router<S>, metrics: Metrics) -> Router<S> {
+    router
+        .method_not_allowed_fallback(problems::no_such_method)
+        .layer(
+            CompressionLayer::new().gzip(true).compress_when(
+                SizeAbove::new(COMPRESSED_FROM_BYTES)
+                    .and(NotForContentType::SSE)
+                    .and(has_no_strong_etag),
+            ),
+        )
+        .layer(middleware::from_fn_with_state(metrics, observe::observe))
+        .layer(DefaultBodyLimit::max(MAX_BODY_MIB << 20))
+        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
+        .layer(CatchPanicLayer::custom(|_| problems::internal().into_response()))
+}
+
+/// A strong ETag names the very bytes.
+fn has_no_strong_etag(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    headers.get(header::ETAG).is_none_or(|tag| tag.as_bytes().starts_with(b"W/"))
+}
+
+/// Any text as one segment of a path, or as one value of a query.
+#[must_use]
+pub fn path_segment(text: &str) -> String {
+    use std::fmt::Write;
+
+    let mut path = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            write!(path, "%{byte:02X}").expect("writing to a String does not fail");
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_becomes_one_segment_of_a_path() {
+        assert_eq!(path_segment("b563feb7b2b84b6test"), "b563feb7b2b84b6test");
+        assert_eq!(path_segment("a/b?c#d%e \"'<&"), "a%2Fb%3Fc%23d%25e%20%22%27%3C%26");
+        assert_eq!(path_segment("ж"), "%D0%B6");
+        assert_eq!(path_segment("orders:3:18204"), "orders:3:18204");
+    }
+}

@@ -1,0 +1,150 @@
+//! Each request: counted, refused if it is forged, answered.
+//!
+//! The labels of what is counted are bounded, and none is written anew for a request.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, StatusCode, header};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
+    metrics::{
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use super::problems;
+
+/// What the HTTP layer counts.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    durations: Family<Served, Histogram>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Served {
+    http_request_method: &'static str,
+    http_route: Route,
+    http_response_status_code: u16,
+}
+
+#[derive(Debug, Clone)]
+enum Route {
+    Matched(MatchedPath),
+    Named(&'static str),
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    pub fn register(registry: &mut Registry) -> Self {
+        let durations = Family::<Served, Histogram>::new_with_constructor(|| {
+            Histogram::new(exponential_buckets(0.000_02, 2.5, 15))
+        });
+        registry.register(
+            "http_server_request_duration_seconds",
+            "From a request's head to its answer's, seconds",
+            durations.clone(),
+        );
+        Self { durations }
+    }
+
+    /// Counts an answer that did not pass the router.
+    pub fn answered(
+        &self,
+        method: &Method,
+        route: &'static str,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        self.count(method_label(method), Route::Named(route), status, took);
+    }
+
+    fn count(&self, method: &'static str, route: Route, status: StatusCode, took: Duration) {
+        let served = Served {
+            http_request_method: method,
+            http_route: route,
+            http_response_status_code: status.as_u16(),
+        };
+        self.durations.get_or_create(&served).observe(took.as_secs_f64());
+    }
+}
+
+pub(super) async fn observe(
+    State(metrics): State<Metrics>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let method = method_label(request.method());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or(Route::Named("unmatched"), |path| Route::Matched(path.clone()));
+    let mut response = if is_forged(&request) {
+        problems::from_elsewhere().into_response()
+    } else {
+        next.run(request).await
+    };
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    metrics.count(method, route, response.status(), started.elapsed());
+    response
+}
+
+/// A browser says when a page of another site has it send something: no such page has business here.
+fn is_forged(request: &Request) -> bool {
+    !request.method().is_safe()
+        && request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site")
+}
+
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    }
+}
+
+impl Route {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Matched(path) => path.as_str(),
+            Self::Named(name) => name,
+        }
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.as_str().encode(encoder)
+    }
+}

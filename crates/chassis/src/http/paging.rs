@@ -1,0 +1,89 @@
+//! Keyset pages: a limit, where the last page ended, and a link to the next.
+
+use axum::response::Response;
+use http::{HeaderValue, header};
+use time::OffsetDateTime;
+
+use super::{path_segment, problems};
+use crate::problem::Problem;
+
+const DEFAULT_LIMIT: i64 = 50;
+const MAX_LIMIT: i64 = 500;
+
+/// The length of a page, as asked for.
+pub fn parse_limit(limit: Option<i64>) -> Result<i64, Problem> {
+    match limit.unwrap_or(DEFAULT_LIMIT) {
+        limit @ 1..=MAX_LIMIT => Ok(limit),
+        _ => Err(problems::bad_parameter("limit", "must be a whole number from 1 to 500")),
+    }
+}
+
+/// Where a page ended: the last row's instant in microseconds, and its id.
+#[must_use]
+pub fn cursor(at: OffsetDateTime, id: &str) -> String {
+    format!("{}.{id}", at.unix_timestamp_nanos() / 1_000)
+}
+
+/// What [`cursor`] wrote.
+pub fn parse_cursor(text: &str) -> Result<(OffsetDateTime, String), Problem> {
+    let (micros, id) = text.split_once('.').ok_or_else(bad_cursor)?;
+    let micros: i64 = micros.parse().map_err(|_| bad_cursor())?;
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000);
+    Ok((at.map_err(|_| bad_cursor())?, id.to_owned()))
+}
+
+/// Nobody was given such a cursor.
+#[must_use]
+pub fn bad_cursor() -> Problem {
+    problems::bad_parameter("after", "must be the \"next\" of an earlier page")
+}
+
+/// Cuts `rows`, of which one more than `limit` was asked for: whether it came tells whether there
+/// is a next page. Returns the cursor of that page.
+pub fn cut<T>(rows: &mut Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Option<String> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    rows.last().filter(|_| more).map(cursor)
+}
+
+/// Tells of the next page in a header: `path` with its filters, as far as they are given.
+pub fn link_next(
+    response: &mut Response,
+    path: &str,
+    (limit, next): (i64, &str),
+    filters: &[(&str, Option<&str>)],
+) {
+    let mut link = format!("<{path}?limit={limit}&after={}", path_segment(next));
+    for (name, value) in filters {
+        if let Some(value) = value {
+            link.push_str(&format!("&{name}={}", path_segment(value)));
+        }
+    }
+    link.push_str(">; rel=\"next\"");
+    let link = HeaderValue::try_from(link).expect("a path and escaped values are ASCII");
+    response.headers_mut().insert(header::LINK, link);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(1_637_907_727_123_456_000).unwrap();
+        let (again, id) = parse_cursor(&cursor(at, "a.b ю")).unwrap();
+        assert_eq!((again, id.as_str()), (at, "a.b ю"));
+        for wrong in ["", "x", "x.y", "99999999999999999999.a"] {
+            assert_eq!(parse_cursor(wrong).unwrap_err().status, 400, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_a_row_too_many_tells_of_a_next_page() {
+        let mut rows = vec![1, 2, 3];
+        assert_eq!(cut(&mut rows, 3, i32::to_string), None);
+        assert_eq!(cut(&mut rows, 2, i32::to_string).as_deref(), Some("2"));
+        assert_eq!(rows, [1, 2]);
+    }
+}

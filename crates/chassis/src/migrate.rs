@@ -1,0 +1,209 @@
+//! Making a database what a service needs: the database, an owner, the service's own user with no
+//! more rights than it needs, its schema and tables. May run twice, and beside the previous
+//! version: migrations only ever add.
+
+use anyhow::Context;
+use sqlx::{
+    Connection, PgConnection,
+    migrate::{Migrate, MigrateError, Migrator},
+    postgres::PgConnectOptions,
+};
+
+use crate::postgres::Login;
+
+/// The role that owns the tables; nobody logs in as it.
+const OWNER: &str = "waybill_owner";
+/// SQLSTATE `insufficient_privilege`.
+const DENIED: &str = "42501";
+
+/// What a service keeps.
+#[derive(Debug)]
+pub struct Schema {
+    /// The schema's name.
+    pub name: &'static str,
+    /// Its tables.
+    pub migrations: Migrator,
+    /// What the service's user may do, such as `SELECT, INSERT ON orders.orders`.
+    pub grants: &'static [&'static str],
+}
+
+/// Whoever migrates may not do so.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the user \"{user}\" may not make the schema {schema} in the database \"{database}\" what this \
+     version needs: set ADMIN_DATABASE_URL to the address of an administrator and migrate again"
+)]
+pub struct MissingRights {
+    user: String,
+    database: String,
+    schema: &'static str,
+}
+
+/// Migrates. Given an administrator's address, it first makes the database, the owner, the
+/// service's user and its grants; without one, the tables are made by the service's own user, who
+/// needs no rights for it when there is nothing to do.
+pub async fn migrate(
+    schema: &Schema,
+    service: &PgConnectOptions,
+    login: &Login,
+    administrator: Option<&PgConnectOptions>,
+) -> anyhow::Result<()> {
+    let outcome = match administrator {
+        None => make_tables(schema, service).await,
+        Some(administrator) => make_all(schema, login, administrator).await,
+    };
+    let user = administrator.unwrap_or(service).get_username();
+    outcome.map_err(|error| {
+        if is_denied(&error) {
+            error.context(MissingRights {
+                user: user.to_owned(),
+                database: login.database.clone(),
+                schema: schema.name,
+            })
+        } else {
+            error
+        }
+    })
+}
+
+async fn make_tables(schema: &Schema, service: &PgConnectOptions) -> anyhow::Result<()> {
+    let mut connection = connect(schema, service).await?;
+    if !is_migrated(schema, &mut connection).await? {
+        let exists = sqlx::query_scalar!(
+            "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS \"exists!\"",
+            schema.name,
+        );
+        if !exists.fetch_one(&mut connection).await? {
+            execute(&mut connection, format!("CREATE SCHEMA IF NOT EXISTS {}", schema.name))
+                .await?;
+        }
+        apply(schema, &mut connection).await?;
+    }
+    Ok(connection.close().await?)
+}
+
+async fn make_all(
+    schema: &Schema,
+    login: &Login,
+    administrator: &PgConnectOptions,
+) -> anyhow::Result<()> {
+    let mut server =
+        connect(schema, administrator).await.context("connecting as the administrator")?;
+    // Two that migrate at once take turns: roles and databases know no IF NOT EXISTS.
+    execute(&mut server, "SELECT pg_advisory_lock(hashtext('waybill migrate'))".to_owned()).await?;
+    make_role(&mut server, OWNER, None).await?;
+    // An administrator who is no superuser must be a member to give anything to the owner.
+    execute(&mut server, format!("GRANT {OWNER} TO CURRENT_USER")).await?;
+    make_role(&mut server, &login.user, Some(login.password.as_deref())).await?;
+    let exists = sqlx::query_scalar!(
+        "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1) AS \"exists!\"",
+        login.database,
+    );
+    if !exists.fetch_one(&mut server).await? {
+        let name = quoted(&login.database);
+        execute(&mut server, format!("CREATE DATABASE {name} OWNER {OWNER}")).await?;
+    }
+    server.close().await?;
+
+    let mut database = connect(schema, &administrator.clone().database(&login.database)).await?;
+    let (name, user) = (schema.name, quoted(&login.user));
+    execute(&mut database, format!("CREATE SCHEMA IF NOT EXISTS {name} AUTHORIZATION {OWNER}"))
+        .await?;
+    execute(&mut database, format!("SET ROLE {OWNER}")).await?;
+    apply(schema, &mut database).await?;
+    execute(&mut database, format!("GRANT USAGE ON SCHEMA {name} TO {user}")).await?;
+    // Lets the service's own user see that there is nothing to do.
+    let migrations = format!("SELECT ON {name}.{}", schema.migrations.table_name);
+    for grant in schema.grants.iter().copied().chain([migrations.as_str()]) {
+        execute(&mut database, format!("GRANT {grant} TO {user}")).await?;
+    }
+    Ok(database.close().await?)
+}
+
+async fn connect(schema: &Schema, options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
+    let options =
+        options.clone().options([("search_path", schema.name)]).application_name("waybill migrate");
+    PgConnection::connect_with(&options).await.context("connecting to PostgreSQL")
+}
+
+/// Has every migration been applied? Asked first because sqlx wants the right to create tables even
+/// when there is none to create.
+async fn is_migrated(schema: &Schema, connection: &mut PgConnection) -> anyhow::Result<bool> {
+    let table = schema.migrations.table_name.as_ref();
+    let qualified = format!("{}.{table}", schema.name);
+    let is_there =
+        sqlx::query_scalar!("SELECT to_regclass($1) IS NOT NULL AS \"is_there!\"", qualified);
+    if !is_there.fetch_one(&mut *connection).await? {
+        return Ok(false);
+    }
+    let applied = connection.list_applied_migrations(table).await?;
+    Ok(schema.migrations.iter().all(|wanted| {
+        applied.iter().any(|one| one.version == wanted.version && one.checksum == wanted.checksum)
+    }))
+}
+
+async fn apply(schema: &Schema, connection: &mut PgConnection) -> anyhow::Result<()> {
+    schema
+        .migrations
+        .run(connection)
+        .await
+        .with_context(|| format!("migrating the schema {}", schema.name))
+}
+
+async fn make_role(
+    server: &mut PgConnection,
+    name: &str,
+    login: Option<Option<&str>>,
+) -> anyhow::Result<()> {
+    let exists = sqlx::query_scalar!(
+        "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1) AS \"exists!\"",
+        name,
+    );
+    if exists.fetch_one(&mut *server).await? {
+        return Ok(());
+    }
+    let mut statement = format!("CREATE ROLE {} ", quoted(name));
+    match login {
+        None => statement += "NOLOGIN",
+        Some(None) => statement += "LOGIN",
+        Some(Some(password)) => {
+            // Utility statements take no parameters; the server quotes the literal itself.
+            let literal =
+                sqlx::query_scalar!("SELECT quote_literal($1::text) AS \"literal!\"", password)
+                    .fetch_one(&mut *server)
+                    .await?;
+            statement += "LOGIN PASSWORD ";
+            statement += &literal;
+        }
+    }
+    execute(server, statement).await
+}
+
+async fn execute(connection: &mut PgConnection, statement: String) -> anyhow::Result<()> {
+    // Only names from the program, names quoted here and a literal quoted by the server are in
+    // these statements. None is repeated in the error, for it may hold a password.
+    sqlx::query(sqlx::AssertSqlSafe(statement))
+        .execute(connection)
+        .await
+        .context("preparing the database")?;
+    Ok(())
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    let cause = |error: &sqlx::Error| {
+        error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == DENIED)
+    };
+    error.chain().any(|link| {
+        link.downcast_ref::<sqlx::Error>().is_some_and(cause)
+            || match link.downcast_ref::<MigrateError>() {
+                Some(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                    cause(error)
+                }
+                _ => false,
+            }
+    })
+}

@@ -1,0 +1,72 @@
+//! Dead letters: rejected records on a topic of their own, key and value as they came.
+
+use super::{Original, Rejection};
+use crate::producer::{Deliveries, OutgoingRecord, ProduceError, Producer};
+
+/// As many of a record's violations are told in a header.
+const TOLD_VIOLATIONS: usize = 10;
+
+/// Sends the records of topic `from` that were rejected to topic `to`, and waits until Kafka has
+/// acknowledged all of them.
+pub async fn send(
+    producer: &Producer,
+    from: &str,
+    to: &str,
+    rejected: &[(&Original, &Rejection)],
+) -> Result<(), ProduceError> {
+    let mut sent = Vec::with_capacity(rejected.len());
+    for (original, rejection) in rejected {
+        let delivery = Deliveries::new();
+        let value = original.value.as_deref();
+        let outcome = enqueue(producer, from, to, original, rejection, value, &[], &delivery).await;
+        sent.push((outcome, delivery));
+    }
+    let truncated = Deliveries::new();
+    for ((original, rejection), (outcome, delivery)) in rejected.iter().zip(sent) {
+        let outcome = match outcome {
+            Ok(()) => delivery.settled().await,
+            failed => failed,
+        };
+        match outcome {
+            // The bytes are in the database; the topic at least tells where.
+            Err(ProduceError::TooLarge) => {
+                let mark: [(&str, &[u8]); 1] = [("waybill.truncated", b"true")];
+                let (value, to_all) = (Some(b"".as_slice()), &truncated);
+                enqueue(producer, from, to, original, rejection, value, &mark, to_all).await?;
+            }
+            other => other?,
+        }
+    }
+    truncated.settled().await
+}
+
+#[expect(clippy::too_many_arguments, reason = "a letter's parts, each named once")]
+async fn enqueue(
+    producer: &Producer,
+    from: &str,
+    to: &str,
+    original: &Original,
+    rejection: &Rejection,
+    value: Option<&[u8]>,
+    marks: &[(&str, &[u8])],
+    deliveries: &Deliveries,
+) -> Result<(), ProduceError> {
+    let told = rejection.violations.iter().take(TOLD_VIOLATIONS);
+    let detail: Vec<String> =
+        told.map(|one| format!("{} {}: {}", one.pointer, one.code, one.message)).collect();
+    let detail = detail.join("\n");
+    let partition = original.position.partition.to_string();
+    let offset = original.position.offset.to_string();
+    let mut headers = vec![
+        ("waybill.error.reason", rejection.reason.as_bytes()),
+        ("waybill.error.detail", detail.as_bytes()),
+        ("__connect.errors.topic", from.as_bytes()),
+        ("__connect.errors.partition", partition.as_bytes()),
+        ("__connect.errors.offset", offset.as_bytes()),
+        ("__connect.errors.exception.message", rejection.reason.as_bytes()),
+    ];
+    headers.extend_from_slice(marks);
+    let record =
+        OutgoingRecord { topic: to, key: original.key.as_deref(), value, headers: &headers };
+    producer.enqueue(record, deliveries).await
+}

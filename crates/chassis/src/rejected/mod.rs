@@ -1,0 +1,153 @@
+//! Rejected records: what becomes of a record that a service cannot take. It is kept as it came with
+//! every rule it broke, goes to the dead letters, is shown, and may be sent again.
+//!
+//! Which rules there are is the services'. So is the table `rejected_records`, found in the schema
+//! that a service's pool searches.
+//!
+//! ```text
+//! original + rejection ─▶ table ─▶ calls ─▶ replay ─▶ the topic again
+//!                    └──▶ dead letter
+//! ```
+
+pub mod calls;
+pub mod dead_letter;
+mod table;
+
+use std::{fmt, str::FromStr};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+pub use self::table::{RejectedRow, Replay, count, insert, list, note_replays};
+use crate::consumer::{Position, Record};
+pub use crate::problem::Violation;
+
+/// The header of a replay: which rejected record it is of.
+pub const REPLAY_OF: &str = "waybill.replay.of";
+/// The header of a replay that has another body than the record had.
+pub const REPLAY_EDITED: &str = "waybill.replay.edited";
+
+/// Why a record was rejected. A value that travels with its batch, never an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The code of the first violation: what an operator filters by.
+    pub reason: &'static str,
+    /// Everything that is wrong with the record, at least one.
+    pub violations: Vec<Violation>,
+}
+
+/// What must be known of a record, should it be rejected.
+#[derive(Debug)]
+pub struct Original {
+    /// Where it stands.
+    pub position: Position,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value, as it came.
+    pub value: Option<Vec<u8>>,
+    /// The rejected record that this one replays.
+    pub replay: Option<ReplayOf>,
+}
+
+/// What the headers of a replay tell.
+#[derive(Debug)]
+pub struct ReplayOf {
+    /// What it replays.
+    pub id: RejectedId,
+    /// With another body than the record had?
+    pub edited: bool,
+}
+
+impl Original {
+    /// A copy of a record.
+    #[must_use]
+    pub fn of(record: &Record<'_>) -> Self {
+        let replay = record.header(REPLAY_OF).and_then(|id| id.parse().ok());
+        Self {
+            position: record.position,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            replay: replay
+                .map(|id| ReplayOf { id, edited: record.header(REPLAY_EDITED).is_some() }),
+        }
+    }
+
+    /// Bytes of key and value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// The id of a rejected record: `topic:partition:offset`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedId {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+}
+
+impl FromStr for RejectedId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "an id of a rejected record looks like orders:3:18204";
+        let mut parts = text.rsplitn(3, ':');
+        let offset = parts.next().and_then(|part| part.parse().ok()).ok_or(wrong)?;
+        let partition = parts.next().and_then(|part| part.parse().ok()).ok_or(wrong)?;
+        let topic = parts.next().filter(|topic| !topic.is_empty()).ok_or(wrong)?.to_owned();
+        Ok(Self { topic, partition, offset })
+    }
+}
+
+impl fmt::Display for RejectedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.topic, self.partition, self.offset)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// How many records were rejected, and why.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    rejections: Family<Reason, Counter>,
+}
+
+impl Metrics {
+    /// Nothing rejected yet.
+    pub fn register(registry: &mut Registry) -> Self {
+        let rejections = Family::<Reason, Counter>::default();
+        registry.register("waybill_records_rejected", "Records rejected", rejections.clone());
+        Self { rejections }
+    }
+
+    /// Counts one.
+    pub fn count(&self, rejection: &Rejection) {
+        self.rejections.get_or_create(&Reason { reason: rejection.reason }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_from_its_end_because_topics_may_hold_colons() {
+        let id: RejectedId = "a:b:3:18204".parse().unwrap();
+        assert_eq!((id.topic.as_str(), id.partition, id.offset), ("a:b", 3, 18_204));
+        assert_eq!(id.to_string(), "a:b:3:18204");
+        for wrong in ["", "orders", "orders:1", ":1:2", "orders:x:1", "orders:1:"] {
+            assert!(wrong.parse::<RejectedId>().is_err(), "{wrong}");
+        }
+    }
+}

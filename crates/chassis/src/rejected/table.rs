@@ -1,0 +1,220 @@
+//! Rejected records in PostgreSQL, in the table `rejected_records` of whoever asks.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool, types::Json};
+use time::OffsetDateTime;
+
+use super::{Original, RejectedId, Rejection, Violation};
+use crate::postgres::instant;
+
+/// A rejected record as it is kept.
+#[derive(Debug, Clone)]
+pub struct RejectedRow {
+    /// The record's topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Kafka's time of the record.
+    pub record_timestamp: OffsetDateTime,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value, as it came.
+    pub value: Option<Vec<u8>>,
+    /// The code of its first violation.
+    pub reason: String,
+    /// All its violations.
+    pub violations: Json<Vec<Violation>>,
+    /// How it was sent again, in the order in which that was noted.
+    pub replays: Json<Vec<Replay>>,
+    /// When it was first kept.
+    pub rejected_at: OffsetDateTime,
+}
+
+/// One sending of a rejected record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Replay {
+    /// When it was sent.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The partition of the replay.
+    pub partition: i32,
+    /// The offset of the replay.
+    pub offset: i64,
+    /// With another body than it came with?
+    pub edited: bool,
+}
+
+impl RejectedRow {
+    /// The id by which it is found.
+    #[must_use]
+    pub fn id(&self) -> RejectedId {
+        RejectedId { topic: self.topic.clone(), partition: self.partition, offset: self.offset }
+    }
+
+    /// The replays, oldest first: they are noted in whatever order their partitions were read.
+    #[must_use]
+    pub fn replays_in_order(&self) -> Vec<Replay> {
+        let mut replays = self.replays.0.clone();
+        replays.sort_by_key(|replay| replay.at);
+        replays
+    }
+}
+
+/// Selects whole rows. A checked macro takes literals only, so what these statements have in common
+/// can be shared by nothing but a macro.
+macro_rules! select_rejected {
+    ($name:literal, $first:literal $(+ $rest:literal)* $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            RejectedRow,
+            "-- " + $name
+                + "\nSELECT topic, \"partition\", \"offset\", record_timestamp, key, value, reason, \
+                   violations AS \"violations: Json<Vec<Violation>>\", \
+                   replays AS \"replays: Json<Vec<Replay>>\", rejected_at \
+                   FROM rejected_records "
+                + $first $(+ $rest)*
+            $(, $argument)*
+        )
+    };
+}
+
+/// Keeps rejected records of a topic. A record that is kept already stays as it is.
+pub async fn insert(
+    connection: &mut PgConnection,
+    topic: &str,
+    mut rejected: Vec<(&Original, &Rejection)>,
+) -> Result<(), sqlx::Error> {
+    if rejected.is_empty() {
+        return Ok(());
+    }
+    rejected.sort_by_key(|(original, _)| (original.position.partition, original.position.offset));
+    let mut partitions = Vec::with_capacity(rejected.len());
+    let mut offsets = Vec::with_capacity(rejected.len());
+    let mut timestamps = Vec::with_capacity(rejected.len());
+    let mut keys = Vec::with_capacity(rejected.len());
+    let mut values = Vec::with_capacity(rejected.len());
+    let mut reasons = Vec::with_capacity(rejected.len());
+    let mut violations = Vec::with_capacity(rejected.len());
+    for (original, rejection) in rejected {
+        partitions.push(original.position.partition);
+        offsets.push(original.position.offset);
+        timestamps.push(instant(original.position.timestamp_ms));
+        keys.push(original.key.as_deref());
+        values.push(original.value.as_deref());
+        reasons.push(rejection.reason);
+        violations.push(Json(rejection.violations.as_slice()));
+    }
+    sqlx::query!(
+        "-- insert_rejected\n\
+         INSERT INTO rejected_records \
+             (topic, \"partition\", \"offset\", record_timestamp, key, value, reason, violations) \
+         SELECT $1, t.* FROM UNNEST($2::integer[], $3::bigint[], $4::timestamptz[], $5::bytea[], \
+             $6::bytea[], $7::text[], $8::jsonb[]) AS t \
+         ON CONFLICT DO NOTHING",
+        topic,
+        &partitions,
+        &offsets,
+        &timestamps,
+        &keys as &[Option<&[u8]>],
+        &values as &[Option<&[u8]>],
+        &reasons as &[&str],
+        &violations as &[Json<&[Violation]>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes with rejected records that they were sent again: when, where the replay stands, and
+/// whether with another body. Noting the same replay again changes nothing.
+pub async fn note_replays(
+    connection: &mut PgConnection,
+    originals: impl Iterator<Item = &Original>,
+) -> Result<(), sqlx::Error> {
+    for original in originals {
+        let Some(replay) = &original.replay else { continue };
+        let position = original.position;
+        let note = Json([Replay {
+            at: instant(position.timestamp_ms),
+            partition: position.partition,
+            offset: position.offset,
+            edited: replay.edited,
+        }]);
+        sqlx::query!(
+            "-- note_replay\nUPDATE rejected_records SET replays = replays || $4 \
+             WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 AND NOT replays @> $4",
+            replay.id.topic,
+            replay.id.partition,
+            replay.id.offset,
+            note as Json<[Replay; 1]>,
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// One page of rejected records, newest first.
+pub async fn list(
+    pool: &PgPool,
+    reason: Option<&str>,
+    after: Option<(OffsetDateTime, RejectedId)>,
+    limit: i64,
+) -> Result<Vec<RejectedRow>, sqlx::Error> {
+    let (at, id) = after.unzip();
+    let topic = id.as_ref().map(|id| id.topic.as_str());
+    let partition = id.as_ref().map(|id| id.partition);
+    let offset = id.as_ref().map(|id| id.offset);
+    // Each case is a statement of its own, so that each has its index. The first page is what is
+    // older than the end of time.
+    macro_rules! page {
+        ($filter:literal $(, $argument:expr)*) => {
+            select_rejected!(
+                "list_rejected",
+                "WHERE " + $filter
+                    + "(rejected_at, topic, \"partition\", \"offset\") \
+                       < (coalesce($1, 'infinity'::timestamptz), coalesce($2, ''), \
+                          coalesce($3, 0), coalesce($4, 0::bigint)) \
+                       ORDER BY rejected_at DESC, topic DESC, \"partition\" DESC, \"offset\" DESC \
+                       LIMIT $5",
+                at,
+                topic,
+                partition,
+                offset,
+                limit
+                $(, $argument)*
+            )
+            .fetch_all(pool)
+            .await
+        };
+    }
+    match reason {
+        None => page!(""),
+        Some(reason) => page!("reason = $6 AND ", reason),
+    }
+}
+
+/// How many records are kept.
+pub async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    let count = sqlx::query_scalar!(
+        "-- count_rejected\nSELECT count(*) AS \"count!\" FROM rejected_records"
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// The newest record that was rejected at this place.
+pub async fn find(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRow>, sqlx::Error> {
+    select_rejected!(
+        "find_rejected",
+        "WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 \
+         ORDER BY record_timestamp DESC LIMIT 1",
+        id.topic,
+        id.partition,
+        id.offset
+    )
+    .fetch_optional(pool)
+    .await
+}

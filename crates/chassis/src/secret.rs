@@ -1,0 +1,49 @@
+//! Secrets: given as they are, or as the name of a file that holds one, so that they need not
+//! stand in a command line, an environment or a file of settings.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+
+/// The secret that the variable `name` gives, or the file that `<name>_FILE` names; the file beats
+/// the variable. Blanks and line ends around a file's text are not part of it.
+pub fn read(
+    name: &str,
+    given: Option<&str>,
+    file: Option<&Path>,
+) -> anyhow::Result<Option<String>> {
+    let Some(file) = file else { return Ok(given.map(str::to_owned)) };
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("reading {name}_FILE {}", file.display()))?;
+    let text = text.trim();
+    ensure!(!text.is_empty(), "{name}_FILE {} is empty", file.display());
+    Ok(Some(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_beats_the_variable_and_loses_its_line_end() {
+        let file = std::env::temp_dir().join(format!("waybill-secret-{}", std::process::id()));
+        std::fs::write(&file, "from the file\n").unwrap();
+        let read = read("X", Some("from the variable"), Some(&file));
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(read.unwrap().as_deref(), Some("from the file"));
+    }
+
+    #[test]
+    fn without_a_file_the_variable_counts() {
+        assert_eq!(read("X", Some(" as it is "), None).unwrap().as_deref(), Some(" as it is "));
+        assert_eq!(read("X", None, None).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_empty_is_named() {
+        let missing = read("X", Some("x"), Some(Path::new("/nowhere/x"))).unwrap_err();
+        assert_eq!(missing.to_string(), "reading X_FILE /nowhere/x");
+        let empty = read("X", Some("x"), Some(Path::new("/dev/null"))).unwrap_err();
+        assert_eq!(empty.to_string(), "X_FILE /dev/null is empty");
+    }
+}

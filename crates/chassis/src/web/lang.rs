@@ -1,0 +1,305 @@
+//! The reader's language: which it is, and how it writes numbers, times, spans and plurals.
+//!
+//! Words are in [`words`](super::words), and in those of the services. In the browser `Intl` writes the same for what is live.
+
+use std::time::Duration;
+
+use time::{OffsetDateTime, UtcOffset};
+
+/// A language the page is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lang {
+    /// English.
+    En,
+    /// Russian.
+    Ru,
+}
+
+/// Which of a word's forms a number asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plural {
+    /// 1, 21.
+    One,
+    /// 2 to 4, 22 to 24, in languages that have it.
+    Few,
+    /// All others.
+    Many,
+}
+
+/// Kept together with the figure before it.
+const NBSP: char = '\u{a0}';
+
+impl Lang {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::En, Self::Ru];
+
+    /// The language of a page: as its address asks (`?lang=`), else as the reader has chosen before
+    /// (the `Cookie` header), else as the browser says (`Accept-Language`), else English.
+    pub fn choose(asked: Option<&str>, cookies: Option<&str>, accepted: Option<&str>) -> Self {
+        let from_cookie = || {
+            let pairs = cookies?.split(';').filter_map(|pair| pair.trim().split_once('='));
+            pairs.filter(|(name, _)| *name == "lang").find_map(|(_, value)| Self::from_tag(value))
+        };
+        asked
+            .and_then(Self::from_tag)
+            .or_else(from_cookie)
+            .or_else(|| accepted.and_then(most_wanted))
+            .unwrap_or(Self::En)
+    }
+
+    /// The value of the `Set-Cookie` header that remembers a choice for a year.
+    pub fn cookie(self) -> String {
+        format!("lang={}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly", self.tag())
+    }
+
+    /// As in `<html lang>` and `?lang=`.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Ru => "ru",
+        }
+    }
+
+    /// As on its switch.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Self::En => "EN",
+            Self::Ru => "RU",
+        }
+    }
+
+    /// Its own name for itself.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::En => "English",
+            Self::Ru => "Русский",
+        }
+    }
+
+    /// Of `en`, `en-GB`, `ru_RU`, … the language, if it is one of ours.
+    fn from_tag(tag: &str) -> Option<Self> {
+        let primary = tag.trim().split(['-', '_']).next()?;
+        Self::ALL.into_iter().find(|lang| lang.tag().eq_ignore_ascii_case(primary))
+    }
+
+    /// The form that goes with `n`.
+    pub fn plural(self, n: u64) -> Plural {
+        match self {
+            Self::En if n == 1 => Plural::One,
+            Self::En => Plural::Many,
+            Self::Ru => match (n % 10, n % 100) {
+                (_, 11..=14) => Plural::Many,
+                (1, _) => Plural::One,
+                (2..=4, _) => Plural::Few,
+                _ => Plural::Many,
+            },
+        }
+    }
+
+    /// `1,817` or `1 817`.
+    pub fn number(self, n: impl Into<i128>) -> String {
+        let n: i128 = n.into();
+        let digits = n.unsigned_abs().to_string();
+        let mut text = String::with_capacity(digits.len() * 2);
+        if n < 0 {
+            text.push('\u{2212}');
+        }
+        for (index, digit) in digits.char_indices() {
+            if index > 0 && (digits.len() - index).is_multiple_of(3) {
+                text.push(if self == Self::En { ',' } else { NBSP });
+            }
+            text.push(digit);
+        }
+        text
+    }
+
+    /// A number for the templates, which pass all by reference.
+    pub fn amount(self, n: &i64) -> String {
+        self.number(*n)
+    }
+
+    /// `26 Nov 2021, 06:22 UTC`.
+    pub fn date_time(self, at: OffsetDateTime) -> String {
+        let at = at.to_offset(UtcOffset::UTC);
+        let (hour, minute) = (at.hour(), at.minute());
+        format!("{}, {hour:02}:{minute:02}{NBSP}UTC", self.date(at))
+    }
+
+    /// `26 Nov 2021, 06:22:19.112 UTC`, for what happened to the millisecond.
+    pub fn exact_time(self, at: OffsetDateTime) -> String {
+        let at = at.to_offset(UtcOffset::UTC);
+        let (hour, minute, second) = (at.hour(), at.minute(), at.second());
+        let fraction = format!("{second:02}{}{:03}", self.decimal_point(), at.millisecond());
+        format!("{}, {hour:02}:{minute:02}:{fraction}{NBSP}UTC", self.date(at))
+    }
+
+    fn date(self, at: OffsetDateTime) -> String {
+        const EN: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        const RU: [&str; 12] = [
+            "янв.",
+            "февр.",
+            "марта",
+            "апр.",
+            "мая",
+            "июня",
+            "июля",
+            "авг.",
+            "сент.",
+            "окт.",
+            "нояб.",
+            "дек.",
+        ];
+        let names = if self == Self::En { EN } else { RU };
+        let month = names[usize::from(u8::from(at.month())) - 1];
+        format!("{}{NBSP}{month}{NBSP}{}", at.day(), at.year())
+    }
+
+    /// How long ago: `3 s`, `2 min`, `5 h`, `4 d`. What lies ahead (clocks differ) is `0 s`.
+    pub fn age(self, since: OffsetDateTime, now: OffsetDateTime) -> String {
+        let seconds = (now - since).whole_seconds().max(0);
+        let [s, min, h, d] = self.units();
+        let (n, unit) = match seconds {
+            0..60 => (seconds, s),
+            60..3_600 => (seconds / 60, min),
+            3_600..86_400 => (seconds / 3_600, h),
+            _ => (seconds / 86_400, d),
+        };
+        format!("{}{NBSP}{unit}", self.number(n))
+    }
+
+    /// Second, minute, hour, day, abbreviated.
+    pub fn units(self) -> [&'static str; 4] {
+        match self {
+            Self::En => ["s", "min", "h", "d"],
+            Self::Ru => ["с", "мин", "ч", "д"],
+        }
+    }
+
+    /// How long something took: `4 µs`, `0.2 ms`, `12 ms`, `1.3 s`.
+    pub fn span(self, took: Duration) -> String {
+        let [us, ms, s] = match self {
+            Self::En => ["µs", "ms", "s"],
+            Self::Ru => ["мкс", "мс", "с"],
+        };
+        let micros = took.as_micros();
+        match micros {
+            0..100 => format!("{micros}{NBSP}{us}"),
+            100..10_000 => format!("{}{NBSP}{ms}", self.tenths(micros / 100)),
+            10_000..1_000_000 => format!("{}{NBSP}{ms}", micros / 1_000),
+            1_000_000..10_000_000 => format!("{}{NBSP}{s}", self.tenths(micros / 100_000)),
+            _ => format!("{}{NBSP}{s}", micros / 1_000_000),
+        }
+    }
+
+    fn tenths(self, tenths: u128) -> String {
+        format!("{}{}{}", tenths / 10, self.decimal_point(), tenths % 10)
+    }
+
+    fn decimal_point(self) -> char {
+        if self == Self::En { '.' } else { ',' }
+    }
+}
+
+/// Of an `Accept-Language` header the language of ours with the greatest weight, the first of equals.
+fn most_wanted(header: &str) -> Option<Lang> {
+    let mut best = None;
+    for range in header.split(',') {
+        let mut parts = range.split(';');
+        let Some(lang) = parts.next().and_then(Lang::from_tag) else { continue };
+        let weight = parts
+            .find_map(|part| part.trim().strip_prefix("q="))
+            .map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0));
+        if weight > best.map_or(0.0, |(weight, _)| weight) {
+            best = Some((weight, lang));
+        }
+    }
+    best.map(|(_, lang)| lang)
+}
+
+/// Markup: a time as the language writes it, and for machines.
+#[must_use]
+pub fn time_markup(lang: Lang, at: OffsetDateTime) -> String {
+    format!(r#"<time datetime="{}">{}</time>"#, machine_time(at), lang.date_time(at))
+}
+
+/// As in `<time datetime>`: RFC 3339 in UTC, to the millisecond.
+pub fn machine_time(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    let (hour, minute, second, milli) = (at.hour(), at.minute(), at.second(), at.millisecond());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn the_address_rules_over_the_cookie_over_the_browser() {
+        let choose = Lang::choose;
+        assert_eq!(choose(Some("ru"), Some("lang=en"), Some("en")), Lang::Ru);
+        assert_eq!(choose(Some("tlh"), Some("a=b; lang=ru"), Some("en")), Lang::Ru);
+        assert_eq!(choose(None, Some("xlang=ru"), Some("de, ru-RU;q=0.8, en;q=0.7")), Lang::Ru);
+        assert_eq!(choose(None, None, Some("en-GB,en;q=0.9,ru;q=0.8")), Lang::En);
+        assert_eq!(choose(None, None, Some("ru;q=0, de")), Lang::En);
+        assert_eq!(choose(None, None, Some("ru;q=x")), Lang::En);
+        assert_eq!(choose(None, None, None), Lang::En);
+    }
+
+    #[test]
+    fn plurals_follow_the_grammar() {
+        for n in [1, 21, 101, 1_001] {
+            assert_eq!(Lang::Ru.plural(n), Plural::One, "{n}");
+        }
+        for n in [2, 3, 4, 22, 104] {
+            assert_eq!(Lang::Ru.plural(n), Plural::Few, "{n}");
+        }
+        for n in [0, 5, 11, 12, 14, 19, 20, 111, 112, 1_000] {
+            assert_eq!(Lang::Ru.plural(n), Plural::Many, "{n}");
+        }
+        assert_eq!(Lang::En.plural(1), Plural::One);
+        assert_eq!(Lang::En.plural(21), Plural::Many);
+        assert_eq!(Lang::En.plural(0), Plural::Many);
+    }
+
+    #[test]
+    fn numbers_are_grouped_as_the_language_does() {
+        assert_eq!(Lang::En.number(0), "0");
+        assert_eq!(Lang::En.number(999), "999");
+        assert_eq!(Lang::En.number(1_817), "1,817");
+        assert_eq!(Lang::Ru.number(1_234_567), "1\u{a0}234\u{a0}567");
+        assert_eq!(Lang::En.number(i64::MIN), "\u{2212}9,223,372,036,854,775,808");
+    }
+
+    #[test]
+    fn times_are_in_utc() {
+        let at = datetime!(2021-11-26 06:22:19.112 UTC);
+        assert_eq!(Lang::En.date_time(at), "26\u{a0}Nov\u{a0}2021, 06:22\u{a0}UTC");
+        let elsewhere = at.to_offset(time::macros::offset!(+9));
+        assert_eq!(Lang::Ru.date_time(elsewhere), "26\u{a0}нояб.\u{a0}2021, 06:22\u{a0}UTC");
+        assert_eq!(Lang::En.exact_time(at), "26\u{a0}Nov\u{a0}2021, 06:22:19.112\u{a0}UTC");
+        assert_eq!(machine_time(elsewhere), "2021-11-26T06:22:19.112Z");
+    }
+
+    #[test]
+    fn ages_and_spans_keep_two_figures_at_most_before_the_unit() {
+        let now = datetime!(2021-11-26 06:22:19 UTC);
+        let ago = |seconds| Lang::En.age(now - time::Duration::seconds(seconds), now);
+        assert_eq!(ago(-5), "0\u{a0}s");
+        assert_eq!(ago(59), "59\u{a0}s");
+        assert_eq!(ago(60), "1\u{a0}min");
+        assert_eq!(ago(7_200), "2\u{a0}h");
+        assert_eq!(ago(400_000_000), "4,629\u{a0}d");
+
+        let took = |micros| Lang::En.span(Duration::from_micros(micros));
+        assert_eq!(took(4), "4\u{a0}µs");
+        assert_eq!(took(249), "0.2\u{a0}ms");
+        assert_eq!(took(12_345), "12\u{a0}ms");
+        assert_eq!(took(1_390_000), "1.3\u{a0}s");
+        assert_eq!(took(30_004_000), "30\u{a0}s");
+        assert_eq!(Lang::Ru.span(Duration::from_micros(1_390_000)), "1,3\u{a0}с");
+    }
+}
