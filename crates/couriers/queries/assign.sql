@@ -1,0 +1,35 @@
+-- assign
+-- The caller holds the advisory lock and the order's row in order_states.
+WITH
+-- Fewest deliveries first, then longest idle.
+available AS (
+    SELECT id, transport_type FROM couriers.couriers
+    WHERE status = 'available'
+    ORDER BY deliveries, free_since, id
+    LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+assigned AS (
+    INSERT INTO couriers.courier_orders
+        (order_id, courier_id, transport_type, assigned_at, deadline, by_hand)
+    SELECT $1, id, transport_type, clock.now, clock.now + make_interval(secs => CASE transport_type
+        WHEN 'on_foot' THEN $2::double precision
+        WHEN 'scooter' THEN $3::double precision
+        ELSE $4::double precision
+    END), true
+    FROM available CROSS JOIN (SELECT clock_timestamp() AS now) AS clock
+    RETURNING order_id, courier_id, transport_type, assigned_at, deadline
+),
+busy AS (
+    UPDATE couriers.couriers AS courier
+    SET status = 'busy', deliveries = courier.deliveries + 1
+    FROM assigned WHERE courier.id = assigned.courier_id
+)
+-- It leaves the queue, held or not. Its `created` event, should it still come, is a repeat.
+UPDATE couriers.order_states AS stored SET
+    created_at = coalesce(stored.created_at, assigned.assigned_at),
+    waiting_since = NULL,
+    held_at = NULL
+FROM assigned
+WHERE stored.order_id = assigned.order_id
+RETURNING assigned.courier_id, assigned.transport_type, assigned.deadline

@@ -1,0 +1,285 @@
+//! Dispatch: orders that wait are matched with couriers who are free.
+//!
+//! ```text
+//! an event, a hand, a new or resumed courier ─commit─▶ wake ─┐
+//!                                                    sweep ──┴▶ match, until there is no pair left
+//! ```
+//!
+//! The match itself is one statement, `queries/match.sql`; the Rust around it is a loop. One matcher
+//! at a time per database: two at once would each skip what the other has locked, and so could
+//! leave a pair unmatched.
+
+use std::{sync::Arc, time::Duration};
+
+use chassis::{
+    postgres::{Fault, fault},
+    retry::Backoff,
+};
+use prometheus_client::{
+    metrics::{
+        counter::Counter,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use sqlx::{Acquire, PgConnection, PgPool};
+use tokio::{sync::Notify, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::delivery::DeliveryTimes;
+
+/// The most pairs, or releases, of one transaction: as the two statements have it.
+pub const MATCH_ROWS: i64 = 500;
+/// A transaction that has been silent for so long is given up and tried again.
+const SILENCE: Duration = Duration::from_secs(40);
+/// How often the queue is measured.
+const MEASURE: Duration = Duration::from_secs(5);
+
+/// Wakes dispatch. To be called after each commit that could make a match, and also after a
+/// transaction that merely locked a waiting order or a courier, for a matcher may have skipped it.
+#[derive(Debug, Clone, Default)]
+pub struct Wake(Arc<Notify>);
+
+impl Wake {
+    /// Something has happened. Never lost: dispatch looks again even if it is at work.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What dispatch counts.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    assigned: Counter,
+    released: Counter,
+    wait_seconds: Histogram,
+    waiting: Gauge,
+    oldest_wait_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
+}
+
+impl Metrics {
+    /// Makes them known to `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            assigned: Counter::default(),
+            released: Counter::default(),
+            wait_seconds: Histogram::new(exponential_buckets(0.005, 2.5, 14)),
+            waiting: Gauge::default(),
+            oldest_wait_seconds: Gauge::default(),
+        };
+        registry.register(
+            "waybill_deliveries_assigned",
+            "Orders given to couriers by dispatch",
+            metrics.assigned.clone(),
+        );
+        registry.register(
+            "waybill_deliveries_released",
+            "Couriers freed long after a deadline",
+            metrics.released.clone(),
+        );
+        registry.register(
+            "waybill_order_wait_seconds",
+            "From an order's created event to its courier, seconds",
+            metrics.wait_seconds.clone(),
+        );
+        registry.register(
+            "waybill_orders_waiting",
+            "Orders that wait for a courier",
+            metrics.waiting.clone(),
+        );
+        registry.register(
+            "waybill_oldest_wait_seconds",
+            "How long the first of the queue has waited, seconds",
+            metrics.oldest_wait_seconds.clone(),
+        );
+        metrics
+    }
+}
+
+/// How to dispatch.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// How long deliveries may take.
+    pub times: DeliveryTimes,
+    /// So long after its deadline a delivery no longer binds its courier.
+    pub grace: Duration,
+    /// How often to look though nothing has happened.
+    pub sweep: Duration,
+}
+
+/// An order that was given to a courier.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Match {
+    /// The order.
+    pub order_id: String,
+    /// The courier.
+    pub courier_id: i64,
+    /// How long the order had waited; below zero if Kafka's clock is ahead of the database's.
+    pub waited_seconds: f64,
+}
+
+/// Runs until `shutdown`, and calls `matched` whenever it was woken and has matched what there was
+/// to match. The weather is waited out.
+pub async fn run(
+    pool: &PgPool,
+    policy: Policy,
+    wake: &Wake,
+    metrics: &Metrics,
+    matched: impl Fn(),
+    shutdown: CancellationToken,
+) {
+    let mut sweep = tokio::time::interval(policy.sweep);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut measure = tokio::time::interval(MEASURE);
+    measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut backoff = Backoff::default();
+    loop {
+        let done = tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = wake.0.notified() => {
+                match_all(pool, &policy.times, metrics).await.inspect(|()| matched())
+            }
+            _ = sweep.tick() => look_again(pool, &policy, metrics).await,
+            _ = measure.tick() => measure_queue(pool, metrics).await,
+        };
+        match done {
+            Ok(()) => {
+                if !backoff.is_first() {
+                    tracing::info!("PostgreSQL lets orders be dispatched again");
+                }
+                backoff = Backoff::default();
+            }
+            Err(error) => {
+                if backoff.is_first() {
+                    tracing::warn!("waiting for PostgreSQL to dispatch orders: {error}");
+                }
+                // What was to be done now is done by a sweep.
+                shutdown.run_until_cancelled(backoff.pause()).await;
+            }
+        }
+    }
+}
+
+/// What no event tells: couriers whose delivery is long overdue, and whatever was missed.
+async fn look_again(pool: &PgPool, policy: &Policy, metrics: &Metrics) -> Result<(), sqlx::Error> {
+    loop {
+        let released =
+            transact(pool, async |connection| release_overdue(connection, policy.grace).await)
+                .await?;
+        metrics.released.inc_by(released);
+        if released < MATCH_ROWS as u64 {
+            break;
+        }
+    }
+    match_all(pool, &policy.times, metrics).await
+}
+
+async fn match_all(
+    pool: &PgPool,
+    times: &DeliveryTimes,
+    metrics: &Metrics,
+) -> Result<(), sqlx::Error> {
+    loop {
+        let matches =
+            transact(pool, async |connection| match_orders(connection, times).await).await?;
+        for one in &matches {
+            metrics.assigned.inc();
+            metrics.wait_seconds.observe(one.waited_seconds.max(0.0));
+            tracing::debug!(
+                order.id = one.order_id,
+                courier.id = one.courier_id,
+                "assigned an order"
+            );
+        }
+        if (matches.len() as i64) < MATCH_ROWS {
+            return Ok(());
+        }
+    }
+}
+
+async fn transact<T>(
+    pool: &PgPool,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let attempt = async {
+        let mut transaction = connection.begin().await?;
+        let done = work(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(done)
+    };
+    let outcome = tokio::time::timeout(SILENCE, attempt).await;
+    let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    if outcome.as_ref().is_err_and(|error| fault(error) == Fault::Weather) {
+        // A connection to a server that failed over, or that is silent, is of no more use.
+        connection.close_on_drop();
+    }
+    outcome
+}
+
+/// Waits until nobody else matches, until the end of this transaction. A statement of its own: the
+/// one that matches must see all that was committed until then.
+pub(crate) async fn take_turn(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // The planner must reckon with 500 pairs though there may be one, and would read a table of
+    // 100,000 orders as a whole for them.
+    sqlx::query!(
+        r#"-- take_turn
+        SELECT set_config('enable_seqscan', 'off', true) AS enable_seqscan,
+            pg_advisory_xact_lock(hashtextextended('couriers.dispatch', 0)) AS turn"#
+    )
+    .fetch_one(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Matches up to [`MATCH_ROWS`] waiting orders, oldest first, with as many couriers, within a
+/// transaction. If there are fewer pairs than that, none is left.
+pub async fn match_orders(
+    transaction: &mut PgConnection,
+    times: &DeliveryTimes,
+) -> Result<Vec<Match>, sqlx::Error> {
+    take_turn(&mut *transaction).await?;
+    sqlx::query_file_as!(
+        Match,
+        "queries/match.sql",
+        times.on_foot.as_secs_f64(),
+        times.scooter.as_secs_f64(),
+        times.car.as_secs_f64(),
+    )
+    .fetch_all(transaction)
+    .await
+}
+
+/// Frees up to [`MATCH_ROWS`] couriers whose delivery nobody has completed `grace` after its
+/// deadline, within a transaction, and tells how many.
+pub async fn release_overdue(
+    transaction: &mut PgConnection,
+    grace: Duration,
+) -> Result<u64, sqlx::Error> {
+    let released = sqlx::query_file!("queries/release_overdue.sql", grace.as_secs_f64())
+        .fetch_all(transaction)
+        .await?;
+    for delivery in &released {
+        tracing::info!(
+            order.id = delivery.order_id,
+            courier.id = delivery.courier_id,
+            "freed a courier: his delivery is long overdue"
+        );
+    }
+    Ok(released.len() as u64)
+}
+
+async fn measure_queue(pool: &PgPool, metrics: &Metrics) -> Result<(), sqlx::Error> {
+    let queue = sqlx::query!(
+        "-- measure_queue\n\
+         SELECT count(*) AS \"waiting!\", \
+             coalesce(extract(epoch FROM now() - min(waiting_since)), 0)::double precision AS \"oldest!\" \
+         FROM couriers.order_states WHERE waiting_since IS NOT NULL AND held_at IS NULL"
+    )
+    .fetch_one(pool)
+    .await?;
+    metrics.waiting.set(queue.waiting);
+    metrics.oldest_wait_seconds.set(queue.oldest.max(0.0));
+    Ok(())
+}

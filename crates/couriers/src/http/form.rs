@@ -1,0 +1,170 @@
+//! Bodies of calls, parsed: a JSON object becomes values that cannot be wrong, or all that is wrong
+//! with it.
+
+use std::str::FromStr;
+
+use axum::{body::Bytes, extract::rejection::BytesRejection};
+use chassis::{
+    http::problems::body_unreadable,
+    problem::{Problem, Violation},
+};
+use events::OrderUid;
+use serde_json::{Map, Value};
+
+use super::problems;
+use crate::courier::{AskedStatus, CourierChange, CourierId, NewCourier};
+
+/// A body as the framework hands it over.
+pub(super) type Body = Result<Bytes, BytesRejection>;
+
+/// `{"name", "phone", "transport_type", "status"}`; without a status he starts at once.
+pub(super) fn new_courier(body: Body) -> Result<NewCourier, Problem> {
+    let mut form = Form::read(body)?;
+    let (name, phone) = (form.required("name"), form.required("phone"));
+    let transport_type = form.required("transport_type");
+    let status = form.optional("status");
+    match (name, phone, transport_type) {
+        (Some(name), Some(phone), Some(transport_type)) if form.violations.is_empty() => {
+            let status = status.unwrap_or(AskedStatus::Available);
+            Ok(NewCourier { name, phone, status, transport_type })
+        }
+        _ => Err(problems::invalid_body(form.violations)),
+    }
+}
+
+/// `{"id", …}` with at least one field that is to change.
+pub(super) fn courier_change(body: Body) -> Result<(CourierId, CourierChange), Problem> {
+    let mut form = Form::read(body)?;
+    let id = form.id();
+    let change = CourierChange {
+        name: form.optional("name"),
+        phone: form.optional("phone"),
+        status: form.optional("status"),
+        transport_type: form.optional("transport_type"),
+    };
+    if form.violations.is_empty() && change == CourierChange::default() {
+        form.violate("", "missing", "needs name, phone, status or transport_type: what to change");
+    }
+    match id {
+        Some(id) if form.violations.is_empty() => Ok((id, change)),
+        _ => Err(problems::invalid_body(form.violations)),
+    }
+}
+
+/// `{"order_id"}`
+pub(super) fn order_id(body: Body) -> Result<OrderUid, Problem> {
+    let mut form = Form::read(body)?;
+    form.required("order_id").ok_or_else(|| problems::invalid_body(form.violations))
+}
+
+/// The fields of a body, and what was found wrong with them.
+struct Form {
+    fields: Map<String, Value>,
+    violations: Vec<Violation>,
+}
+
+impl Form {
+    fn read(body: Body) -> Result<Self, Problem> {
+        let body = body.map_err(|_| body_unreadable())?;
+        let mut form = Self { fields: Map::new(), violations: Vec::new() };
+        match serde_json::from_slice(&body) {
+            Ok(Value::Object(fields)) => form.fields = fields,
+            Ok(_) => form.violate("", "not_an_object", "the body must be a JSON object"),
+            Err(_) => form.violate("", "invalid_json", "the body must be JSON"),
+        }
+        if form.violations.is_empty() {
+            Ok(form)
+        } else {
+            Err(problems::invalid_body(form.violations))
+        }
+    }
+
+    fn required<T: FromStr<Err: ToString>>(&mut self, field: &str) -> Option<T> {
+        if self.fields.get(field).is_none_or(Value::is_null) {
+            self.violate(&format!("/{field}"), "missing", "this field is required");
+            return None;
+        }
+        self.optional(field)
+    }
+
+    fn optional<T: FromStr<Err: ToString>>(&mut self, field: &str) -> Option<T> {
+        let pointer = format!("/{field}");
+        match self.fields.get(field) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => match text.parse() {
+                Ok(value) => Some(value),
+                Err(rule) => {
+                    self.violate(&pointer, "invalid", &rule.to_string());
+                    None
+                }
+            },
+            Some(_) => {
+                self.violate(&pointer, "wrong_type", "must be a string");
+                None
+            }
+        }
+    }
+
+    /// An id is a number; as a string it is taken too.
+    fn id(&mut self) -> Option<CourierId> {
+        if let Some(Value::Number(number)) = self.fields.get("id") {
+            let text = number.to_string();
+            self.fields.insert("id".to_owned(), Value::String(text));
+        }
+        self.required("id")
+    }
+
+    fn violate(&mut self, pointer: &str, code: &str, message: &str) {
+        self.violations.push(Violation {
+            pointer: pointer.to_owned(),
+            code: code.to_owned(),
+            message: message.to_owned(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(text: &str) -> Body {
+        Ok(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn wrong<T: std::fmt::Debug>(outcome: Result<T, Problem>) -> Vec<String> {
+        let errors = outcome.unwrap_err().errors;
+        errors.into_iter().map(|error| format!("{} {}", error.pointer, error.code)).collect()
+    }
+
+    #[test]
+    fn everything_wrong_with_a_courier_is_named() {
+        assert_eq!(wrong(new_courier(body("{"))), [" invalid_json"]);
+        assert_eq!(wrong(new_courier(body("[]"))), [" not_an_object"]);
+        assert_eq!(
+            wrong(new_courier(body("{}"))),
+            ["/name missing", "/phone missing", "/transport_type missing"]
+        );
+        assert_eq!(
+            wrong(new_courier(body(
+                r#"{"name":" ","phone":"1","transport_type":7,"status":"busy"}"#
+            ))),
+            ["/name invalid", "/phone invalid", "/transport_type wrong_type", "/status invalid"]
+        );
+    }
+
+    #[test]
+    fn a_change_needs_an_id_and_something_to_change() {
+        assert_eq!(wrong(courier_change(body(r#"{"status":"paused"}"#))), ["/id missing"]);
+        assert_eq!(wrong(courier_change(body(r#"{"id":0,"name":"A"}"#))), ["/id invalid"]);
+        assert_eq!(wrong(courier_change(body(r#"{"id":1.5,"name":"A"}"#))), ["/id invalid"]);
+        assert_eq!(wrong(courier_change(body(r#"{"id":1}"#))), [" missing"]);
+        let (id, change) = courier_change(body(r#"{"id":1,"status":"paused"}"#)).unwrap();
+        assert_eq!((id.get(), change.status), (1, Some(AskedStatus::Paused)));
+    }
+
+    #[test]
+    fn an_order_id_is_one() {
+        assert_eq!(wrong(order_id(body(r#"{"order_id":1}"#))), ["/order_id wrong_type"]);
+        assert_eq!(order_id(body(r#"{"order_id":"123"}"#)).unwrap().as_str(), "123");
+    }
+}

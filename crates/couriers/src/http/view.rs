@@ -1,0 +1,275 @@
+//! What the calls answer: values as JSON. Times are RFC 3339 in UTC, spans are seconds.
+
+use events::OrderUid;
+use serde::Serialize;
+use time::{OffsetDateTime, serde::rfc3339};
+
+use crate::{
+    courier::Courier,
+    delivery::{Assignment, Reason},
+    statistics::{Board, CourierCounts, Delivery, Queue, Queued, Statistics, WINDOW},
+    store::Assigned,
+};
+
+#[derive(Serialize)]
+pub(super) struct CourierView<'a> {
+    id: i64,
+    name: &'a str,
+    phone: &'a str,
+    status: &'static str,
+    transport_type: &'static str,
+    deliveries: i64,
+    completed: i64,
+    on_time: i64,
+    #[serde(with = "rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+impl<'a> CourierView<'a> {
+    pub(super) fn of(courier: &'a Courier) -> Self {
+        Self {
+            id: courier.id.get(),
+            name: courier.name.as_ref(),
+            phone: courier.phone.as_ref(),
+            status: courier.status.as_str(),
+            transport_type: courier.transport_type.as_str(),
+            deliveries: courier.deliveries,
+            completed: courier.completed,
+            on_time: courier.on_time,
+            created_at: courier.created_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct StatisticsView {
+    deliveries: i64,
+    completed: i64,
+    active: i64,
+    overdue: i64,
+    on_time: i64,
+    on_time_share: Option<f64>,
+    mean_seconds: Option<f64>,
+    p95_seconds: Option<f64>,
+    /// What the mean and the percentile are of.
+    window_seconds: u64,
+}
+
+impl StatisticsView {
+    pub(super) fn of(statistics: &Statistics) -> Self {
+        Self {
+            deliveries: statistics.deliveries,
+            completed: statistics.completed,
+            active: statistics.active,
+            overdue: statistics.overdue,
+            on_time: statistics.on_time,
+            on_time_share: statistics.on_time_share(),
+            mean_seconds: statistics.mean_seconds,
+            p95_seconds: statistics.p95_seconds,
+            window_seconds: WINDOW.as_secs(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct AssignedView<'a> {
+    courier_id: i64,
+    order_id: &'a str,
+    transport_type: &'static str,
+    #[serde(with = "rfc3339")]
+    delivery_deadline: OffsetDateTime,
+}
+
+impl<'a> AssignedView<'a> {
+    pub(super) fn of(order_id: &'a OrderUid, assigned: &Assigned) -> Self {
+        Self {
+            courier_id: assigned.courier_id.get(),
+            order_id: order_id.as_str(),
+            transport_type: assigned.transport_type.as_str(),
+            delivery_deadline: assigned.deadline,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AssignmentView<'a> {
+    courier_id: i64,
+    courier_name: Option<&'a str>,
+    transport_type: &'static str,
+    #[serde(with = "rfc3339")]
+    assigned_at: OffsetDateTime,
+    #[serde(with = "rfc3339")]
+    deadline: OffsetDateTime,
+    by_hand: bool,
+    #[serde(with = "rfc3339::option")]
+    completed_at: Option<OffsetDateTime>,
+    #[serde(with = "rfc3339::option")]
+    released_at: Option<OffsetDateTime>,
+}
+
+impl<'a> AssignmentView<'a> {
+    fn of(assignment: &Assignment, courier: Option<&'a Courier>) -> Self {
+        Self {
+            courier_id: assignment.courier_id.get(),
+            courier_name: courier.map(|courier| courier.name.as_ref()),
+            transport_type: assignment.transport_type.as_str(),
+            assigned_at: assignment.assigned_at,
+            deadline: assignment.deadline,
+            by_hand: assignment.by_hand,
+            completed_at: assignment.completed_at,
+            released_at: assignment.released_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CountsView {
+    available: i64,
+    busy: i64,
+    paused: i64,
+}
+
+impl From<CourierCounts> for CountsView {
+    fn from(counts: CourierCounts) -> Self {
+        Self { available: counts.available, busy: counts.busy, paused: counts.paused }
+    }
+}
+
+/// Why an order has no courier yet: a stable code, and a sentence.
+#[derive(Serialize)]
+struct WhyNot {
+    code: &'static str,
+    message: String,
+}
+
+impl WhyNot {
+    fn of(reason: Reason, counts: Option<CourierCounts>) -> Self {
+        let message = match (reason, counts) {
+            (Reason::NotCreated, _) => "its created event has not come yet".to_owned(),
+            (Reason::HeldByHand, _) => {
+                "it was taken from its courier by hand, and is taken up again only by hand"
+                    .to_owned()
+            }
+            (Reason::NoCouriers, _) => "no courier is registered".to_owned(),
+            (Reason::AllBusy, Some(counts)) => {
+                format!("no courier is free: {} carry, {} are paused", counts.busy, counts.paused)
+            }
+            (Reason::AllBusy, None) => "no courier is free".to_owned(),
+            (Reason::AllPaused, _) => "every courier is paused".to_owned(),
+            (Reason::InTurn, _) => "a courier is free: its turn comes in a moment".to_owned(),
+        };
+        Self { code: reason.as_str(), message }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct DeliveryView<'a> {
+    order_id: &'a str,
+    /// How the delivery stands.
+    state: &'static str,
+    /// How far the order has come.
+    order_status: &'static str,
+    #[serde(with = "rfc3339::option")]
+    created_at: Option<OffsetDateTime>,
+    #[serde(with = "rfc3339")]
+    changed_at: OffsetDateTime,
+    #[serde(with = "rfc3339::option")]
+    waiting_since: Option<OffsetDateTime>,
+    #[serde(with = "rfc3339::option")]
+    held_at: Option<OffsetDateTime>,
+    position: Option<i64>,
+    why_not_assigned: Option<WhyNot>,
+    couriers: Option<CountsView>,
+    assignment: Option<AssignmentView<'a>>,
+}
+
+impl<'a> DeliveryView<'a> {
+    pub(super) fn of(
+        order_id: &'a OrderUid,
+        delivery: &Delivery,
+        counts: Option<CourierCounts>,
+        courier: Option<&'a Courier>,
+    ) -> Self {
+        Self {
+            order_id: order_id.as_str(),
+            state: delivery.standing.as_str(),
+            order_status: delivery.status.as_str(),
+            created_at: delivery.created_at,
+            changed_at: delivery.changed_at,
+            waiting_since: delivery.waiting_since,
+            held_at: delivery.held_at,
+            position: delivery.position,
+            why_not_assigned: delivery.reason.map(|reason| WhyNot::of(reason, counts)),
+            couriers: counts.map(CountsView::from),
+            assignment: delivery
+                .assignment
+                .as_ref()
+                .map(|assignment| AssignmentView::of(assignment, courier)),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct QueuedView<'a> {
+    order_id: &'a str,
+    position: Option<i64>,
+    #[serde(with = "rfc3339")]
+    waiting_since: OffsetDateTime,
+    #[serde(with = "rfc3339::option")]
+    held_at: Option<OffsetDateTime>,
+    age_seconds: f64,
+    reason: &'static str,
+}
+
+impl<'a> QueuedView<'a> {
+    fn of(queued: &'a Queued) -> Self {
+        Self {
+            order_id: &queued.order_id,
+            position: queued.position,
+            waiting_since: queued.waiting_since,
+            held_at: queued.held_at,
+            age_seconds: queued.age_seconds,
+            reason: queued.reason.as_str(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct QueueView<'a> {
+    waiting: i64,
+    held: i64,
+    items: Vec<QueuedView<'a>>,
+}
+
+impl<'a> QueueView<'a> {
+    pub(super) fn of(queue: &'a Queue) -> Self {
+        Self {
+            waiting: queue.waiting,
+            held: queue.held,
+            items: queue.orders.iter().map(QueuedView::of).collect(),
+        }
+    }
+}
+
+/// One moment of the whole service in figures, as `/live` tells it.
+#[derive(Serialize)]
+pub(crate) struct FiguresView {
+    #[serde(with = "rfc3339")]
+    at: OffsetDateTime,
+    waiting: i64,
+    held: i64,
+    couriers: CountsView,
+    statistics: StatisticsView,
+}
+
+impl FiguresView {
+    pub(crate) fn of(board: &Board) -> Self {
+        Self {
+            at: board.at,
+            waiting: board.queue.waiting,
+            held: board.queue.held,
+            couriers: board.counts.into(),
+            statistics: StatisticsView::of(&board.statistics),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What the courier service needs of its database.
+
+use chassis::{migrate::Schema, postgres::PostgresConfig};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::config::DatabaseConfig;
+
+/// Migrates; given an administrator's address, it first makes the database and the service's user.
+pub async fn migrate(
+    config: &DatabaseConfig,
+    postgres: &PostgresConfig,
+    administrator: Option<&PgConnectOptions>,
+) -> anyhow::Result<()> {
+    let schema = Schema {
+        name: "couriers",
+        migrations: sqlx::migrate!(),
+        grants: &[
+            "SELECT, INSERT, UPDATE ON couriers.couriers, couriers.order_states, couriers.rejected_records",
+            "SELECT, INSERT, UPDATE, DELETE ON couriers.courier_orders",
+        ],
+    };
+    let (service, login) = (config.options(postgres)?, config.login(postgres)?);
+    chassis::migrate::migrate(&schema, &service, &login, administrator).await
+}

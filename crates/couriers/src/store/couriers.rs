@@ -1,0 +1,166 @@
+//! Couriers: added, changed, listed.
+
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+
+use super::{bad_column, transact};
+use crate::courier::{Courier, CourierChange, CourierId, NewCourier};
+
+/// Why a courier was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStored {
+    /// Another courier has the phone number.
+    #[error("another courier has this phone number")]
+    PhoneTaken,
+    /// There is no courier with this id.
+    #[error("no such courier")]
+    Unknown,
+    /// PostgreSQL.
+    #[error(transparent)]
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for NotStored {
+    fn from(error: sqlx::Error) -> Self {
+        let constraint = error.as_database_error().and_then(|error| error.constraint());
+        if constraint == Some("couriers_phone") { Self::PhoneTaken } else { Self::Database(error) }
+    }
+}
+
+pub(crate) struct CourierRow {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) phone: String,
+    pub(crate) transport_type: String,
+    pub(crate) status: String,
+    pub(crate) deliveries: i64,
+    pub(crate) completed: i64,
+    pub(crate) on_time: i64,
+    pub(crate) free_since: OffsetDateTime,
+    pub(crate) created_at: OffsetDateTime,
+}
+
+impl TryFrom<CourierRow> for Courier {
+    type Error = sqlx::Error;
+
+    fn try_from(row: CourierRow) -> Result<Self, sqlx::Error> {
+        let bad = |column| move |error| bad_column(column, error);
+        Ok(Self {
+            id: row.id.try_into().map_err(bad("couriers.id"))?,
+            name: row.name.parse().map_err(bad("couriers.name"))?,
+            phone: row.phone.parse().map_err(bad("couriers.phone"))?,
+            status: row.status.parse().map_err(bad("couriers.status"))?,
+            transport_type: row.transport_type.parse().map_err(bad("couriers.transport_type"))?,
+            deliveries: row.deliveries,
+            completed: row.completed,
+            on_time: row.on_time,
+            free_since: row.free_since,
+            created_at: row.created_at,
+        })
+    }
+}
+
+/// Adds a courier. If he is available, dispatch is to be woken.
+pub async fn create_courier(pool: &PgPool, courier: &NewCourier) -> Result<CourierId, NotStored> {
+    let id = sqlx::query_scalar!(
+        "-- create_courier\n\
+         INSERT INTO couriers.couriers (name, phone, transport_type, status) VALUES ($1, $2, $3, $4) \
+         RETURNING id",
+        courier.name.as_ref(),
+        courier.phone.as_ref(),
+        courier.transport_type.as_str(),
+        courier.status.as_str(),
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(id.try_into().map_err(|error| bad_column("couriers.id", error))?)
+}
+
+/// Changes a courier. One who is resumed while he carries an order is busy, not available. Dispatch is to be
+/// woken, after a refusal too.
+pub async fn update_courier(
+    pool: &PgPool,
+    id: CourierId,
+    change: &CourierChange,
+) -> Result<Courier, NotStored> {
+    transact(pool, async |transaction| change_courier(transaction, id, change).await).await
+}
+
+async fn change_courier(
+    transaction: &mut PgConnection,
+    id: CourierId,
+    change: &CourierChange,
+) -> Result<Courier, NotStored> {
+    // A statement of its own: what he carries must be read after whoever frees him has committed.
+    lock_courier(&mut *transaction, id).await?.ok_or(NotStored::Unknown)?;
+    let row = sqlx::query_as!(
+        CourierRow,
+        "-- update_courier\n\
+         UPDATE couriers.couriers SET \
+             name = coalesce($2, name), \
+             phone = coalesce($3, phone), \
+             transport_type = coalesce($4, transport_type), \
+             status = CASE \
+                 WHEN $5::text IS NULL THEN status \
+                 WHEN $5 = 'available' AND EXISTS ( \
+                     SELECT FROM couriers.courier_orders \
+                     WHERE courier_id = $1 AND completed_at IS NULL AND released_at IS NULL \
+                 ) THEN 'busy' \
+                 ELSE $5 \
+             END, \
+             free_since = CASE \
+                 WHEN $5 = 'available' AND status = 'paused' THEN clock_timestamp() ELSE free_since \
+             END \
+         WHERE id = $1 \
+         RETURNING *",
+        id.get(),
+        change.name.as_ref().map(AsRef::as_ref),
+        change.phone.as_ref().map(AsRef::as_ref),
+        change.transport_type.map(|transport| transport.as_str()),
+        change.status.map(|status| status.as_str()),
+    )
+    .fetch_one(transaction)
+    .await?;
+    Ok(row.try_into()?)
+}
+
+async fn lock_courier(
+    transaction: &mut PgConnection,
+    id: CourierId,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "-- lock_courier\nSELECT id FROM couriers.couriers WHERE id = $1 FOR NO KEY UPDATE",
+        id.get(),
+    )
+    .fetch_optional(transaction)
+    .await
+}
+
+/// One courier.
+pub async fn find_courier(pool: &PgPool, id: CourierId) -> Result<Option<Courier>, sqlx::Error> {
+    let row = sqlx::query_as!(
+        CourierRow,
+        "-- find_courier\nSELECT * FROM couriers.couriers WHERE id = $1",
+        id.get(),
+    )
+    .fetch_optional(pool)
+    .await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// One page of couriers, by id, after the one given.
+pub async fn list_couriers(
+    pool: &PgPool,
+    after: Option<CourierId>,
+    limit: i64,
+) -> Result<Vec<Courier>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        CourierRow,
+        "-- list_couriers\nSELECT * FROM couriers.couriers WHERE id > $1 ORDER BY id LIMIT $2",
+        after.map_or(0, CourierId::get),
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}

@@ -1,0 +1,55 @@
+//! What changes deliveries: events, hands, and changes of couriers. The match is in
+//! [`dispatch`](crate::dispatch).
+//!
+//! Whoever changes rows of several tables locks them in this order: `order_states`, then
+//! `courier_orders`, then `couriers`, each by ascending key. A row of `courier_orders` is touched
+//! only by who holds its order's row in `order_states`.
+
+mod by_hand;
+mod couriers;
+mod states;
+
+pub use by_hand::{Assigned, NotAssigned, NotUnassigned, assign, unassign};
+pub use couriers::{NotStored, create_courier, find_courier, list_couriers, update_courier};
+pub use states::tell;
+
+pub(crate) use couriers::CourierRow;
+
+use sqlx::{PgConnection, PgPool};
+
+/// Does `work` in a transaction that has ended when this returns, by a rollback too: dispatch skips
+/// what is locked while it matches, so it is woken after the locks are gone.
+async fn transact<T, E: From<sqlx::Error>>(
+    pool: &PgPool,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut transaction = pool.begin().await?;
+    match work(&mut transaction).await {
+        Ok(done) => {
+            transaction.commit().await?;
+            Ok(done)
+        }
+        Err(refused) => {
+            transaction.rollback().await?;
+            Err(refused)
+        }
+    }
+}
+
+/// A row that the database should never hold.
+pub(crate) fn bad_column(
+    column: &'static str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: format!("couriers.{column}"), source: Box::new(error) }
+}
+
+/// A rank that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("no status has this rank")]
+pub(crate) struct NoSuchRank;
+
+/// A status as the database keeps it.
+pub(crate) fn status_of(rank: i16) -> Result<events::OrderStatus, sqlx::Error> {
+    events::OrderStatus::of_rank(rank).ok_or_else(|| bad_column("order_states.rank", NoSuchRank))
+}

@@ -1,0 +1,238 @@
+//! The board's page.
+
+use askama::Template;
+use chassis::web::{
+    Lang, machine_time,
+    words::{counted, fill},
+};
+use time::{Duration, OffsetDateTime};
+
+use super::{Frame, render, words::Words};
+use crate::{
+    courier::{CourierStatus, Transport},
+    delivery::Reason,
+    statistics::{Board, CourierCounts, CourierOnBoard, Queued, Statistics},
+};
+
+/// `/`
+pub(crate) fn board(frame: Frame<'_>, board: &Board) -> String {
+    let words = frame.words();
+    let (carrying, idle): (Vec<_>, Vec<_>) =
+        board.couriers.iter().partition(|courier| courier.order_id.is_some());
+    let waiting: Vec<_> =
+        board.queue.orders.iter().map(|queued| WaitingCard::of(&frame, board, queued)).collect();
+    let road: Vec<_> =
+        carrying.iter().filter_map(|courier| RoadCard::of(&frame, board.at, courier)).collect();
+    let paused = carrying.iter().filter(|one| one.courier.status == CourierStatus::Paused);
+    let idle: Vec<_> = paused.chain(&idle).map(|one| IdleCard::of(&frame, one)).collect();
+    let lang = frame.lang;
+    let more = |shown: usize, all: i64| {
+        let rest = all - i64::try_from(shown).unwrap_or(all);
+        (rest > 0).then(|| fill(words.and_more, lang.number(rest)))
+    };
+    let in_queue = board.queue.waiting + board.queue.held;
+    let CourierCounts { available, busy, paused } = board.counts;
+    render(&BoardTemplate {
+        f: &frame,
+        w: words,
+        tab: "board",
+        at: machine_time(board.at),
+        figures: figures(lang, words, board),
+        waiting_count: lang.number(in_queue),
+        waiting_more: more(waiting.len(), in_queue),
+        road_count: lang.number(board.statistics.active),
+        road_more: more(road.len(), board.statistics.active),
+        couriers_count: lang.number(available + busy + paused),
+        nobody_idle: if busy == 0 { words.no_couriers } else { words.nobody_idle },
+        transports: Transport::ALL.map(|one| (one.as_str(), words.transport_of(one))),
+        waiting,
+        road,
+        idle,
+    })
+}
+
+#[derive(Template)]
+#[template(path = "board.html")]
+struct BoardTemplate<'a> {
+    f: &'a Frame<'a>,
+    w: &'static Words,
+    tab: &'static str,
+    at: String,
+    figures: [Figure; 5],
+    waiting_count: String,
+    waiting: Vec<WaitingCard<'a>>,
+    waiting_more: Option<String>,
+    road_count: String,
+    road: Vec<RoadCard<'a>>,
+    road_more: Option<String>,
+    couriers_count: String,
+    idle: Vec<IdleCard<'a>>,
+    nobody_idle: &'static str,
+    transports: [(&'static str, &'static str); 3],
+}
+
+struct Figure {
+    key: &'static str,
+    value: String,
+    label: String,
+}
+
+fn figures(lang: Lang, words: &Words, board: &Board) -> [Figure; 5] {
+    let Statistics { active, overdue, completed, .. } = board.statistics;
+    let oldest = board.queue.orders.iter().find(|queued| queued.position == Some(1));
+    let waiting = match oldest {
+        Some(oldest) => fill(words.orders_wait_oldest, lang.age(oldest.waiting_since, board.at)),
+        None => words.orders_wait.to_owned(),
+    };
+    let road = match overdue {
+        0 => words.on_the_road.to_lowercase(),
+        late => fill(words.on_the_road_late, lang.number(late)),
+    };
+    let share = board.statistics.on_time_share();
+    let share = share.map_or_else(|| "–".to_owned(), |share| percent(lang, share));
+    [
+        Figure { key: "waiting", value: lang.number(board.queue.waiting), label: waiting },
+        Figure { key: "road", value: lang.number(active), label: road },
+        Figure {
+            key: "free",
+            value: lang.number(board.counts.available),
+            label: words.couriers_free.to_owned(),
+        },
+        Figure {
+            key: "completed",
+            value: lang.number(completed),
+            label: match board.statistics.mean_seconds {
+                Some(mean) => fill(words.completed_mean, spell(lang, mean)),
+                None => words.completed.to_owned(),
+            },
+        },
+        Figure { key: "on-time", value: share, label: words.on_time.to_owned() },
+    ]
+}
+
+/// `96.8 %`
+fn percent(lang: Lang, share: f64) -> String {
+    let tenths = (share * 1_000.0).round() as i64;
+    let point = if lang == Lang::En { '.' } else { ',' };
+    format!("{}{point}{}\u{a0}%", lang.number(tenths / 10), tenths % 10)
+}
+
+fn spell(lang: Lang, seconds: f64) -> String {
+    let now = OffsetDateTime::UNIX_EPOCH;
+    lang.age(now - Duration::seconds_f64(seconds), now)
+}
+
+struct WaitingCard<'a> {
+    order_id: &'a str,
+    href: String,
+    since: OffsetDateTime,
+    is_held: bool,
+    why: String,
+}
+
+impl<'a> WaitingCard<'a> {
+    fn of(frame: &Frame<'_>, board: &Board, queued: &'a Queued) -> Self {
+        let (lang, words) = (frame.lang, frame.words());
+        let CourierCounts { busy, paused, .. } = board.counts;
+        let why = match (queued.reason, queued.position, queued.held_at) {
+            (Reason::HeldByHand, _, Some(held_at)) => {
+                fill(words.held_since, lang.age(held_at, board.at))
+            }
+            (Reason::HeldByHand, _, None) => words.held.to_owned(),
+            (_, Some(position @ 2..), _) => fill(words.place_in_queue, lang.number(position)),
+            (Reason::AllBusy, _, _) => {
+                let carry = counted(lang, &words.all_carry, usize::try_from(busy).unwrap_or(0));
+                match paused {
+                    0 => carry,
+                    paused => {
+                        let paused = usize::try_from(paused).unwrap_or(0);
+                        carry + &counted(lang, &words.and_paused, paused)
+                    }
+                }
+            }
+            (Reason::AllPaused, _, _) => words.all_paused.to_owned(),
+            (Reason::NoCouriers, _, _) => words.no_couriers.to_owned(),
+            (Reason::InTurn | Reason::NotCreated, _, _) => words.next_in_queue.to_owned(),
+        };
+        Self {
+            order_id: &queued.order_id,
+            href: frame.order_href(&queued.order_id),
+            since: queued.waiting_since,
+            is_held: queued.held_at.is_some(),
+            why,
+        }
+    }
+}
+
+struct RoadCard<'a> {
+    order_id: &'a str,
+    href: String,
+    name: &'a str,
+    transport: &'static str,
+    is_paused: bool,
+    is_late: bool,
+    from: String,
+    deadline: String,
+    until: String,
+    /// What is left of the time, 0 to 1.
+    left: f64,
+}
+
+impl<'a> RoadCard<'a> {
+    fn of(frame: &Frame<'_>, now: OffsetDateTime, one: &'a CourierOnBoard) -> Option<Self> {
+        let (lang, words) = (frame.lang, frame.words());
+        let (order_id, assignment) = (one.order_id.as_deref()?, one.assignment.as_ref()?);
+        let (from, deadline) = (assignment.assigned_at, assignment.deadline);
+        let is_late = deadline < now;
+        let left = (deadline - now).as_seconds_f64() / (deadline - from).as_seconds_f64();
+        Some(Self {
+            order_id,
+            href: frame.order_href(order_id),
+            name: one.courier.name.as_ref(),
+            transport: words.transport_of(assignment.transport_type),
+            is_paused: one.courier.status == CourierStatus::Paused,
+            is_late,
+            from: machine_time(from),
+            deadline: machine_time(deadline),
+            until: if is_late {
+                fill(words.live.late, lang.age(deadline, now))
+            } else {
+                fill(
+                    words.live.until,
+                    format!("{:02}:{:02} UTC", deadline.hour(), deadline.minute()),
+                )
+            },
+            // A deadline may have been set to nothing.
+            left: if left.is_finite() { left.clamp(0.0, 1.0) } else { 0.0 },
+        })
+    }
+}
+
+struct IdleCard<'a> {
+    id: i64,
+    name: &'a str,
+    state: &'static str,
+    transport: &'static str,
+    deliveries: String,
+    carries: Option<&'a str>,
+    button: &'static str,
+    next_status: &'static str,
+}
+
+impl<'a> IdleCard<'a> {
+    fn of(frame: &Frame<'_>, one: &'a CourierOnBoard) -> Self {
+        let (lang, words) = (frame.lang, frame.words());
+        let is_paused = one.courier.status == CourierStatus::Paused;
+        let deliveries = usize::try_from(one.courier.completed).unwrap_or(0);
+        Self {
+            id: one.courier.id.get(),
+            name: one.courier.name.as_ref(),
+            state: if is_paused { words.paused } else { words.free },
+            transport: words.transport_of(one.courier.transport_type),
+            deliveries: counted(lang, &words.deliveries, deliveries),
+            carries: one.order_id.as_deref(),
+            button: if is_paused { words.resume } else { words.pause },
+            next_status: if is_paused { "available" } else { "paused" },
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Random histories, driven against the real database and against a model; the two agree after
+//! every step.
+
+use std::collections::BTreeMap;
+
+use couriers::{
+    courier::{AskedStatus, CourierChange, CourierId},
+    store::{self, NotAssigned, NotUnassigned},
+};
+use events::OrderStatus;
+use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
+use testkit::{CourierDatabase, shared};
+
+use crate::support::{TIMES, all_holds, at, courier, match_all, tell, uid};
+
+const ORDERS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A batch of events, told as often as it says.
+    Tell(Vec<(usize, OrderStatus)>, usize),
+    Match,
+    Add(AskedStatus),
+    Ask(usize, AskedStatus),
+    Assign(usize),
+    Unassign(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let order = 0..ORDERS.len();
+    let asked = select(&[AskedStatus::Available, AskedStatus::Paused][..]);
+    let status = select(
+        &[
+            OrderStatus::Created,
+            OrderStatus::Created,
+            OrderStatus::Created,
+            OrderStatus::Pending,
+            OrderStatus::Delivering,
+            OrderStatus::Completed,
+            OrderStatus::Completed,
+            OrderStatus::Cancelled,
+        ][..],
+    );
+    prop_oneof![
+        6 => (vec((order.clone(), status), 1..6), 1..3usize).prop_map(|(e, n)| Step::Tell(e, n)),
+        4 => Just(Step::Match),
+        2 => asked.clone().prop_map(Step::Add),
+        2 => (0..4usize, asked).prop_map(|(courier, asked)| Step::Ask(courier, asked)),
+        1 => order.clone().prop_map(Step::Assign),
+        1 => order.prop_map(Step::Unassign),
+    ]
+}
+
+// The model.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Order {
+    rank: i16,
+    created: bool,
+    /// Its place in the queue.
+    waiting: Option<i64>,
+    held: bool,
+    courier: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Courier {
+    paused: bool,
+    deliveries: i64,
+    completed: i64,
+    /// When he was freed or added, in steps.
+    free_since: i64,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    orders: BTreeMap<usize, Order>,
+    couriers: Vec<Courier>,
+    clock: i64,
+}
+
+impl Model {
+    fn carries(&self, courier: usize) -> bool {
+        self.orders.values().any(|order| order.courier == Some(courier) && order.rank < 5)
+    }
+
+    fn is_available(&self, courier: usize) -> bool {
+        !self.couriers[courier].paused && !self.carries(courier)
+    }
+
+    fn best(&self) -> Option<usize> {
+        let available = (0..self.couriers.len()).filter(|courier| self.is_available(*courier));
+        available.min_by_key(|c| (self.couriers[*c].deliveries, self.couriers[*c].free_since, *c))
+    }
+
+    fn tell(&mut self, batch: &[(usize, OrderStatus)], at: i64) {
+        let mut freed = Vec::new();
+        for order in 0..ORDERS.len() {
+            let told = batch.iter().filter(|event| event.0 == order).map(|event| event.1);
+            let Some(rank) = told.clone().max().map(OrderStatus::rank) else { continue };
+            let known = self.orders.entry(order).or_default();
+            let before = known.rank;
+            known.rank = before.max(rank);
+            let is_created = told.into_iter().any(|status| status == OrderStatus::Created);
+            if is_created && !known.created {
+                (known.created, known.waiting) = (true, Some(at));
+            }
+            if known.rank >= 5 {
+                (known.waiting, known.held) = (None, false);
+            }
+            let (rank, carrier) = (known.rank, known.courier);
+            let Some(courier) = carrier.filter(|_| rank > before) else { continue };
+            if rank >= 5 && before < 5 {
+                freed.push(courier);
+            }
+            let courier = &mut self.couriers[courier];
+            if rank == 5 {
+                courier.completed += 1;
+            } else if rank == 6 {
+                courier.deliveries -= 1;
+                courier.completed -= i64::from(before == 5);
+                self.orders.get_mut(&order).unwrap().courier = None;
+            }
+        }
+        // Those of one batch are freed at one moment.
+        self.clock += 1;
+        for courier in freed {
+            self.couriers[courier].free_since = self.clock;
+        }
+    }
+
+    fn free(&mut self, courier: usize) {
+        self.clock += 1;
+        self.couriers[courier].free_since = self.clock;
+    }
+
+    fn give(&mut self, order: usize, courier: usize) {
+        self.couriers[courier].deliveries += 1;
+        let order = self.orders.get_mut(&order).unwrap();
+        (order.waiting, order.held, order.created) = (None, false, true);
+        order.courier = Some(courier);
+    }
+
+    fn match_all(&mut self) {
+        loop {
+            let waiting = self.orders.iter().filter(|(_, order)| !order.held);
+            let first = waiting.filter_map(|(n, order)| Some((order.waiting?, *n))).min();
+            let (Some((_, order)), Some(courier)) = (first, self.best()) else { return };
+            self.give(order, courier);
+        }
+    }
+}
+
+async fn compare(database: &CourierDatabase, model: &Model) {
+    let rows: Vec<(String, i16, bool, bool, bool, Option<i64>)> = sqlx::query_as(
+        "SELECT order_id, rank, created_at IS NOT NULL, waiting_since IS NOT NULL, held_at IS NOT NULL, courier_id \
+         FROM couriers.order_states LEFT JOIN couriers.courier_orders USING (order_id) ORDER BY order_id",
+    )
+    .fetch_all(&database.pool)
+    .await
+    .unwrap();
+    let wanted: Vec<_> = model
+        .orders
+        .iter()
+        .map(|(n, order)| {
+            let courier = order.courier.map(|courier| courier as i64 + 1);
+            let waits = order.waiting.is_some();
+            (ORDERS[*n].to_owned(), order.rank, order.created, waits, order.held, courier)
+        })
+        .collect();
+    assert_eq!(rows, wanted, "{model:?}");
+    let rows: Vec<(i64, String, i64, i64)> = sqlx::query_as(
+        "SELECT id, status, deliveries, completed FROM couriers.couriers ORDER BY id",
+    )
+    .fetch_all(&database.pool)
+    .await
+    .unwrap();
+    let wanted: Vec<_> = (0..model.couriers.len())
+        .map(|courier| {
+            let one = model.couriers[courier];
+            let status = match (one.paused, model.carries(courier)) {
+                (true, _) => "paused",
+                (false, true) => "busy",
+                (false, false) => "available",
+            };
+            (courier as i64 + 1, status.to_owned(), one.deliveries, one.completed)
+        })
+        .collect();
+    assert_eq!(rows, wanted, "{model:?}");
+    all_holds(&database.pool).await;
+}
+
+async fn drive(database: &CourierDatabase, steps: &[Step]) {
+    let pool = &database.pool;
+    let mut administrator = database.administrator().await;
+    sqlx::raw_sql("TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states RESTART IDENTITY")
+        .execute(&mut administrator)
+        .await
+        .unwrap();
+    let mut model = Model::default();
+    for (second, step) in (0..).zip(steps) {
+        match step {
+            Step::Tell(batch, times) => {
+                let events: Vec<_> = batch
+                    .iter()
+                    .map(|(order, status)| (ORDERS[*order], *status, at(second)))
+                    .collect();
+                for _ in 0..*times {
+                    tell(pool, &events).await;
+                    model.tell(batch, second);
+                }
+            }
+            Step::Match => {
+                match_all(pool).await;
+                model.match_all();
+            }
+            Step::Add(status) => {
+                let number = model.couriers.len();
+                store::create_courier(pool, &courier(number as u64, *status)).await.unwrap();
+                let paused = *status == AskedStatus::Paused;
+                model.couriers.push(Courier { paused, deliveries: 0, completed: 0, free_since: 0 });
+                model.free(number);
+            }
+            Step::Ask(number, status) => {
+                let change = CourierChange { status: Some(*status), ..CourierChange::default() };
+                let id = CourierId::try_from(*number as i64 + 1).unwrap();
+                let changed = store::update_courier(pool, id, &change).await;
+                assert_eq!(changed.is_ok(), *number < model.couriers.len());
+                if let Some(courier) = model.couriers.get_mut(*number) {
+                    let was_paused = courier.paused;
+                    courier.paused = *status == AskedStatus::Paused;
+                    if was_paused && !courier.paused {
+                        model.free(*number);
+                    }
+                }
+            }
+            Step::Assign(order) => {
+                let assigned = store::assign(pool, &uid(ORDERS[*order]), &TIMES).await;
+                let known = model.orders.get(order);
+                match (known, model.best()) {
+                    (Some(known), _) if known.rank >= 5 => {
+                        assert!(matches!(assigned, Err(NotAssigned::Ended(_))));
+                    }
+                    (Some(Order { courier: Some(_), .. }), _) => {
+                        assert!(matches!(assigned, Err(NotAssigned::Already(_))));
+                    }
+                    (_, None) => assert!(matches!(assigned, Err(NotAssigned::NoCourier))),
+                    (_, Some(best)) => {
+                        assert_eq!(assigned.unwrap().courier_id.get(), best as i64 + 1);
+                        model.orders.entry(*order).or_default();
+                        model.give(*order, best);
+                    }
+                }
+            }
+            Step::Unassign(order) => {
+                let taken = store::unassign(pool, &uid(ORDERS[*order])).await;
+                match model.orders.get_mut(order) {
+                    None => assert!(matches!(taken, Err(NotUnassigned::Unknown))),
+                    Some(known) if known.rank >= 5 => {
+                        assert!(matches!(taken, Err(NotUnassigned::Ended(_))));
+                    }
+                    Some(known) => match known.courier.take() {
+                        None => assert!(matches!(taken, Err(NotUnassigned::NotAssigned))),
+                        Some(courier) => {
+                            assert_eq!(taken.unwrap().get(), courier as i64 + 1);
+                            (known.waiting, known.held) = (Some(0), true);
+                            model.couriers[courier].deliveries -= 1;
+                            model.free(courier);
+                        }
+                    },
+                }
+            }
+        }
+        compare(database, &model).await;
+    }
+}
+
+#[test]
+fn the_database_agrees_with_the_model_after_every_step() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let database = runtime.block_on(CourierDatabase::new(shared()));
+    let config = ProptestConfig {
+        cases: 64,
+        max_shrink_iters: 2_000,
+        source_file: Some(file!()),
+        ..ProptestConfig::default()
+    };
+    TestRunner::new(config)
+        .run(&vec(step(), 1..40), |steps| {
+            runtime.block_on(drive(&database, &steps));
+            Ok(())
+        })
+        .unwrap();
+}

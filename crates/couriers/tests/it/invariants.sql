@@ -1,0 +1,38 @@
+-- invariants
+WITH active AS (
+    SELECT * FROM couriers.courier_orders WHERE completed_at IS NULL AND released_at IS NULL
+),
+recount AS (
+    SELECT c.id, count(d.order_id) AS deliveries, count(d.completed_at) AS completed,
+        count(*) FILTER (WHERE d.completed_at <= d.deadline) AS on_time
+    FROM couriers.couriers AS c LEFT JOIN couriers.courier_orders AS d ON d.courier_id = c.id
+    GROUP BY c.id
+)
+SELECT 'a courier with two active deliveries', count(*)
+FROM (SELECT FROM active GROUP BY courier_id HAVING count(*) > 1) AS two
+UNION ALL
+SELECT 'a courier is available and carries', count(*)
+FROM couriers.couriers AS c JOIN active ON courier_id = c.id WHERE c.status = 'available'
+UNION ALL
+SELECT 'a courier is busy and carries nothing', count(*) FROM couriers.couriers AS c
+WHERE c.status = 'busy' AND NOT EXISTS (SELECT FROM active WHERE courier_id = c.id)
+UNION ALL
+SELECT 'counters differ from a recount', count(*) FROM couriers.couriers AS c JOIN recount USING (id)
+WHERE (c.deliveries, c.completed, c.on_time) <> (recount.deliveries, recount.completed, recount.on_time)
+UNION ALL
+SELECT 'a cancelled order has a delivery', count(*)
+FROM couriers.courier_orders JOIN couriers.order_states USING (order_id) WHERE rank = 6
+UNION ALL
+SELECT 'an order waits and has a delivery', count(*)
+FROM couriers.courier_orders JOIN couriers.order_states USING (order_id) WHERE waiting_since IS NOT NULL
+UNION ALL
+SELECT 'a created order neither waits, nor has a delivery, nor has ended', count(*)
+FROM couriers.order_states LEFT JOIN couriers.courier_orders AS d USING (order_id)
+WHERE created_at IS NOT NULL AND rank < 5 AND waiting_since IS NULL AND d.order_id IS NULL
+UNION ALL
+SELECT 'a completed order has a delivery that is not', count(*)
+FROM couriers.courier_orders AS d JOIN couriers.order_states AS s USING (order_id)
+WHERE (s.rank = 5) <> (d.completed_at IS NOT NULL)
+UNION ALL
+SELECT 'a delivery of an order that nobody told of', count(*)
+FROM couriers.courier_orders LEFT JOIN couriers.order_states AS s USING (order_id) WHERE s.order_id IS NULL

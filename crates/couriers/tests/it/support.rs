@@ -1,0 +1,109 @@
+//! What several tests need: events told without Kafka, couriers, and what must hold at any moment.
+
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
+
+use couriers::{
+    courier::{AskedStatus, CourierId, NewCourier, Transport},
+    delivery::{DeliveryTimes, fold},
+    dispatch::{self, match_orders},
+    store,
+};
+use events::{OrderStatus, OrderUid};
+use sqlx::{PgConnection, PgPool};
+use testkit::CourierDatabase;
+use time::OffsetDateTime;
+
+pub const TIMES: DeliveryTimes = DeliveryTimes {
+    on_foot: Duration::from_secs(1_800),
+    scooter: Duration::from_secs(900),
+    car: Duration::from_secs(300),
+};
+
+pub fn uid(name: &str) -> OrderUid {
+    name.parse().unwrap()
+}
+
+/// Kafka's clock: seconds after an hour before the first call.
+pub fn at(second: i64) -> OffsetDateTime {
+    static START: OnceLock<OffsetDateTime> = OnceLock::new();
+    let start = START.get_or_init(|| OffsetDateTime::now_utc() - Duration::from_secs(3_600));
+    // PostgreSQL keeps microseconds.
+    start.replace_nanosecond(0).unwrap() + time::Duration::seconds(second)
+}
+
+/// One batch of events, as intake writes it.
+pub async fn tell(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) {
+    let events: Vec<_> =
+        events.iter().map(|(name, status, at)| (uid(name), *status, *at)).collect();
+    let events = events.iter().map(|(order_id, status, at)| (order_id, *status, *at));
+    let mut transaction = pool.begin().await.unwrap();
+    store::tell(&mut transaction, &fold(events)).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
+/// One batch of events that changes nothing.
+pub async fn tell_again(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) {
+    let before = everything(pool).await;
+    tell(pool, events).await;
+    assert_eq!(everything(pool).await, before, "{events:?}");
+}
+
+async fn everything(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT o::text FROM couriers.order_states AS o UNION ALL \
+         SELECT d::text FROM couriers.courier_orders AS d UNION ALL \
+         SELECT c::text FROM couriers.couriers AS c ORDER BY 1",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
+/// Matches until nothing is left to match, as dispatch does.
+pub async fn match_all(pool: &PgPool) -> Vec<dispatch::Match> {
+    let mut all = Vec::new();
+    loop {
+        let mut transaction = pool.begin().await.unwrap();
+        let matches = match_orders(&mut transaction, &TIMES).await.unwrap();
+        transaction.commit().await.unwrap();
+        let is_last = matches.len() < usize::try_from(dispatch::MATCH_ROWS).unwrap();
+        all.extend(matches);
+        if is_last {
+            return all;
+        }
+    }
+}
+
+pub fn courier(number: u64, status: AskedStatus) -> NewCourier {
+    NewCourier {
+        name: format!("Courier {number}").parse().unwrap(),
+        phone: format!("+7{number:010}").parse().unwrap(),
+        status,
+        transport_type: Transport::ALL[(number % 3) as usize],
+    }
+}
+
+pub async fn add_couriers(pool: &PgPool, number: u64) -> Vec<CourierId> {
+    let mut ids = Vec::new();
+    for number in 0..number {
+        let new = courier(number, AskedStatus::Available);
+        ids.push(store::create_courier(pool, &new).await.unwrap());
+    }
+    ids
+}
+
+/// What holds at any moment, in one snapshot: each name of a broken rule with how often.
+pub async fn broken(connection: &mut PgConnection) -> BTreeMap<String, i64> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as(include_str!("invariants.sql")).fetch_all(connection).await.unwrap();
+    rows.into_iter().filter(|(_, number)| *number > 0).collect()
+}
+
+pub async fn all_holds(pool: &PgPool) {
+    let mut connection = pool.acquire().await.unwrap();
+    assert_eq!(broken(&mut connection).await, BTreeMap::new());
+}
+
+pub async fn scalar(database: &CourierDatabase, statement: &'static str) -> i64 {
+    sqlx::query_scalar(statement).fetch_one(&database.pool).await.unwrap()
+}
