@@ -5,6 +5,7 @@
 //! such order, for a second at most and never over a value.
 
 use std::{
+    fmt,
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -12,12 +13,14 @@ use std::{
 
 use events::OrderUid;
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::Counter, gauge::ConstGauge},
     registry::Registry,
 };
 use quick_cache::{Weighter, sync};
 
-use crate::store::View;
+use crate::views::View;
 
 /// How long the absence of an order is believed.
 const ABSENCE: Duration = Duration::from_secs(1);
@@ -58,29 +61,30 @@ impl Weighter<OrderUid, Entry> for ByBytes {
     }
 }
 
+type Entries = sync::Cache<OrderUid, Entry, ByBytes>;
+
 /// The memory level.
 pub(crate) struct Cache {
-    entries: sync::Cache<OrderUid, Entry, ByBytes>,
+    entries: Arc<Entries>,
     /// Writers of one order take turns, so that each sees what the one before it left.
     turns: Vec<Mutex<()>>,
     hasher: RandomState,
     capacity: u64,
     hits: Counter,
     misses: Counter,
-    bytes: Gauge,
 }
 
 impl Cache {
     /// An empty cache of at most `bytes`.
     pub(crate) fn new(bytes: u64, registry: &mut Registry) -> Self {
+        let entries = Entries::with_weighter((bytes / 1_400).max(16) as usize, bytes, ByBytes);
         let cache = Self {
-            entries: sync::Cache::with_weighter((bytes / 1_400).max(16) as usize, bytes, ByBytes),
+            entries: Arc::new(entries),
             turns: (0..64).map(|_| Mutex::new(())).collect(),
             hasher: RandomState::new(),
             capacity: bytes,
             hits: Counter::default(),
             misses: Counter::default(),
-            bytes: Gauge::default(),
         };
         registry.register("waybill_cache_hits", "Orders served from memory", cache.hits.clone());
         registry.register(
@@ -88,11 +92,7 @@ impl Cache {
             "Orders asked for that memory did not hold",
             cache.misses.clone(),
         );
-        registry.register(
-            "waybill_cache_bytes",
-            "Weight of the memory level, bytes",
-            cache.bytes.clone(),
-        );
+        registry.register_collector(Box::new(Weight(cache.entries.clone())));
         cache
     }
 
@@ -158,16 +158,27 @@ impl Cache {
         self.entries.weight() * 100 >= self.capacity * 95
     }
 
-    /// How many entries, and their weight in bytes.
-    pub(crate) fn size(&self) -> (usize, u64) {
-        let weight = self.entries.weight();
-        self.bytes.set(i64::try_from(weight).unwrap_or(i64::MAX));
-        (self.entries.len(), weight)
-    }
-
     fn turn(&self, uid: &OrderUid) -> std::sync::MutexGuard<'_, ()> {
         let turn = self.hasher.hash_one(uid) as usize % self.turns.len();
         self.turns[turn].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the weight when it is asked for.
+struct Weight(Arc<Entries>);
+
+impl fmt::Debug for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Weight")
+    }
+}
+
+impl Collector for Weight {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let weight = ConstGauge::new(i64::try_from(self.0.weight()).unwrap_or(i64::MAX));
+        let help = "Weight of the memory level, bytes.";
+        let kind = weight.metric_type();
+        weight.encode(encoder.encode_descriptor("waybill_cache_bytes", help, None, kind)?)
     }
 }
 
@@ -235,7 +246,7 @@ mod tests {
         for n in 0..1_000 {
             cache.put(view(&format!("order-{n}"), 1, 1_000));
         }
-        let (entries, weight) = cache.size();
+        let (entries, weight) = (cache.entries.len(), cache.entries.weight());
         assert!(weight <= 100_000, "{weight}");
         assert!(entries > 40 && entries < 100, "{entries}");
     }

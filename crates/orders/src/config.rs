@@ -1,14 +1,19 @@
 //! The order service's configuration.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
     batch::BatchPolicy,
+    http::web_address,
     kafka::KafkaConfig,
     postgres::{Login, PostgresConfig},
+    secret,
 };
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+const OWN_DATABASE: &str = "ORDERS_DATABASE_URL";
 
 /// What the order service needs to know.
 #[derive(Debug, Clone, Args)]
@@ -39,6 +44,9 @@ pub struct Config {
         value_name = "HOST:PORT"
     )]
     pub orders_http_addr: SocketAddr,
+    /// The courier service as browsers reach it: order pages ask there who delivers an order.
+    #[arg(long, env = "COURIERS_URL", value_name = "URL", value_parser = web_address)]
+    pub couriers_url: Option<Url>,
     /// The most open HTTP connections.
     #[arg(long, env = "HTTP_CONNECTIONS", default_value_t = 10_000, value_name = "N")]
     pub http_connections: usize,
@@ -86,10 +94,14 @@ impl TopicConfig {
 
 /// Where the orders are kept.
 #[derive(Clone, Args)]
+#[group(id = "orders-database")]
 pub struct DatabaseConfig {
     /// The order service's database; without it DATABASE_URL, then POSTGRES_HOST and its kin.
     #[arg(long, env = "ORDERS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub orders_database_url: Option<String>,
+    /// A file that holds ORDERS_DATABASE_URL.
+    #[arg(long, env = "ORDERS_DATABASE_URL_FILE", value_name = "FILE")]
+    orders_database_url_file: Option<PathBuf>,
     /// The database of every service that has none of its own.
     #[command(flatten)]
     pub postgres: PostgresConfig,
@@ -104,18 +116,25 @@ impl std::fmt::Debug for DatabaseConfig {
 impl DatabaseConfig {
     /// How to connect.
     pub fn options(&self) -> anyhow::Result<PgConnectOptions> {
-        self.postgres.options(self.orders_database_url.as_deref(), "ORDERS_DATABASE_URL")
+        self.postgres.options(self.own()?.as_deref(), OWN_DATABASE)
     }
 
     /// Whom the service logs in as.
     pub fn login(&self) -> anyhow::Result<Login> {
-        self.postgres.login(self.orders_database_url.as_deref(), "ORDERS_DATABASE_URL")
+        self.postgres.login(self.own()?.as_deref(), OWN_DATABASE)
+    }
+
+    fn own(&self) -> anyhow::Result<Option<String>> {
+        let file = self.orders_database_url_file.as_deref();
+        secret::read(OWN_DATABASE, self.orders_database_url.as_deref(), file)
     }
 
     /// Has anybody said where PostgreSQL is?
     #[must_use]
     pub fn is_given(&self) -> bool {
-        self.orders_database_url.is_some() || self.postgres.is_given()
+        self.orders_database_url.is_some()
+            || self.orders_database_url_file.is_some()
+            || self.postgres.is_given()
     }
 }
 
@@ -130,7 +149,17 @@ pub struct CacheConfig {
     pub cache_max_age: Duration,
     /// A second level shared by replicas.
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
-    pub redis_url: Option<String>,
+    redis_url: Option<String>,
+    /// A file that holds REDIS_URL.
+    #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE")]
+    redis_url_file: Option<PathBuf>,
+}
+
+impl CacheConfig {
+    /// Where Redis is, if there is one.
+    pub fn redis_url(&self) -> anyhow::Result<Option<String>> {
+        secret::read("REDIS_URL", self.redis_url.as_deref(), self.redis_url_file.as_deref())
+    }
 }
 
 impl std::fmt::Debug for CacheConfig {
@@ -143,4 +172,60 @@ impl std::fmt::Debug for CacheConfig {
 
 fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
     text.parse().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn config(options: &[&str]) -> Config {
+        Cli::try_parse_from([&["test"], options].concat()).unwrap().config
+    }
+
+    fn file(name: &str, text: &str) -> String {
+        let path = std::env::temp_dir().join(format!("waybill-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_database_of_the_file_beats_all_others() {
+        let file = file("database", "postgres://ada:open%20sesame@there/orders_of_ada\n");
+        let database =
+            config(&["--orders-database-url-file", &file, "--database-url", "postgres://b@c/d"])
+                .database;
+        assert!(database.is_given());
+        let login = database.login().unwrap();
+        let options = database.options().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!((login.user.as_str(), login.database.as_str()), ("ada", "orders_of_ada"));
+        assert_eq!(login.password.as_deref(), Some("open sesame"));
+        assert_eq!(options.get_host(), "there");
+    }
+
+    #[test]
+    fn a_file_alone_says_where_the_database_is() {
+        assert!(config(&["--orders-database-url-file", "/nowhere"]).database.is_given());
+    }
+
+    #[test]
+    fn the_address_of_redis_may_be_in_a_file() {
+        let file = file("redis", "redis://there\n");
+        let cache = config(&["--redis-url-file", &file, "--redis-url", "redis://here"]).cache;
+        let url = cache.redis_url().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(url.as_deref(), Some("redis://there"));
+        assert_eq!(
+            config(&["--redis-url", "redis://here"]).cache.redis_url().unwrap().as_deref(),
+            Some("redis://here")
+        );
+    }
 }

@@ -2,24 +2,31 @@
 //! status topic and the dead letters, so that each replica sees the work of all.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
-use events::{OrderEvent, topics::dead_letters};
+use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letters};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use chassis::{consumer, follower, kafka::KafkaConfig};
+use chassis::{
+    consumer::{self, Position},
+    follower,
+    kafka::KafkaConfig,
+    postgres::instant,
+};
+use time::format_description::well_known::Rfc3339;
 
 use crate::{lookup::Lookup, publish::now};
 
 /// How many events a page that was cut off can catch up with.
 const KEPT: usize = 500;
-/// More order events than this a second help nobody who watches; the rate tells the rest.
-const ORDERS_A_SECOND: u32 = 40;
+/// More than so many orders, and so many statuses, a second help nobody who watches; the rate tells
+/// the rest.
+const A_SECOND: u32 = 40;
 
 /// One event of the feed.
 #[derive(Debug, Clone)]
@@ -43,9 +50,30 @@ struct State {
     next: u64,
     recent: VecDeque<Arc<FeedEvent>>,
     second: Instant,
-    shown: u32,
+    orders_shown: u32,
+    statuses_shown: u32,
     orders: u64,
     rejected: u64,
+    /// Orders that somebody looks at, and how many do: all that is told of them is shown.
+    watched: HashMap<OrderUid, usize>,
+}
+
+/// Somebody looks at this order until it is dropped.
+pub(crate) struct Watch {
+    feed: Arc<Feed>,
+    uid: OrderUid,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut state = self.feed.state();
+        if let Some(watchers) = state.watched.get_mut(&self.uid) {
+            *watchers -= 1;
+            if *watchers == 0 {
+                state.watched.remove(&self.uid);
+            }
+        }
+    }
 }
 
 impl Feed {
@@ -57,11 +85,29 @@ impl Feed {
                 next: 1,
                 recent: VecDeque::with_capacity(KEPT),
                 second: Instant::now(),
-                shown: 0,
+                orders_shown: 0,
+                statuses_shown: 0,
                 orders: 0,
                 rejected: 0,
+                watched: HashMap::new(),
             }),
         })
+    }
+
+    /// The id of the last event: a page that has seen it goes on from there.
+    pub(crate) fn last(&self) -> String {
+        let state = self.state();
+        format!("{}-{}", self.epoch, state.next - 1)
+    }
+
+    /// Has every status of this order told, however much else there is to tell.
+    pub(crate) fn watch(self: &Arc<Self>, uid: OrderUid) -> Watch {
+        *self.state().watched.entry(uid.clone()).or_default() += 1;
+        Watch { feed: self.clone(), uid }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Events after `seen` that are still kept, and all that come. `None` if `seen` is too old.
@@ -69,7 +115,7 @@ impl Feed {
         &self,
         seen: Option<u64>,
     ) -> (Option<Vec<Arc<FeedEvent>>>, broadcast::Receiver<Arc<FeedEvent>>) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
         let missed = match seen {
             None => Some(Vec::new()),
             Some(seen)
@@ -96,22 +142,47 @@ impl Feed {
         let _ = self.events.send(event);
     }
 
-    fn order(&self, event: &OrderEvent) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.orders += 1;
+    /// Tells what an event on the status topic told.
+    fn event(&self, event: &StatusEvent, position: Position) {
+        let mut state = self.state();
         if state.second.elapsed() >= Duration::from_secs(1) {
             state.second = Instant::now();
-            state.shown = 0;
+            (state.orders_shown, state.statuses_shown) = (0, 0);
         }
-        if state.shown < ORDERS_A_SECOND {
-            state.shown += 1;
-            let data = json!({ "order_uid": event.order_id, "version": event.version, "at": event.created_at });
-            self.tell(&mut state, "order", data.to_string());
+        // Only this service tells of versions: the order was stored.
+        let stored = event.word == StatusWord::Status(OrderStatus::Created);
+        let stored = event.version.filter(|_| stored);
+        if let Some(version) = stored {
+            state.orders += 1;
+            if state.orders_shown < A_SECOND {
+                state.orders_shown += 1;
+                let data = json!({
+                    "order_uid": event.order_id,
+                    "version": version,
+                    "at": event.created_at,
+                });
+                self.tell(&mut state, "order", data.to_string());
+            }
+        }
+        let watched = state.watched.contains_key(&event.order_id);
+        if watched || (stored.is_none() && state.statuses_shown < A_SECOND) {
+            if !watched {
+                state.statuses_shown += 1;
+            }
+            let data = json!({
+                "order_uid": event.order_id,
+                "status": event.status,
+                "version": event.version,
+                "at": instant(position.timestamp_ms).format(&Rfc3339).ok(),
+                "partition": position.partition,
+                "offset": position.offset,
+            });
+            self.tell(&mut state, "status", data.to_string());
         }
     }
 
     fn rejection(&self, id: &str, reason: &str) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         state.rejected += 1;
         let data = json!({ "id": id, "reason": reason, "at": now() });
         self.tell(&mut state, "rejection", data.to_string());
@@ -127,7 +198,7 @@ impl Feed {
         let mut before = 0;
         loop {
             tokio::select! { () = shutdown.cancelled() => return, _ = ticks.tick() => {} }
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state();
             let data = json!({
                 "orders_per_second": state.orders - before,
                 "lag_seconds": consumed.lag_seconds(),
@@ -154,12 +225,12 @@ pub(crate) async fn follow(
     let status_topic = status_topic.to_owned();
     let heard = move |topic: &str, record: consumer::Record<'_>| {
         if topic == status_topic {
-            // Events of others may lack what ours have: they say nothing about an order's content.
-            if let Some(Ok(event)) = record.value.map(serde_json::from_slice::<OrderEvent>) {
-                lookup.heard_of(&event.order_id, event.version);
-                if event.status == events::EventType::Created {
-                    feed.order(&event);
+            // What is no event says nothing of an order.
+            if let Ok(event) = StatusEvent::read(record.value) {
+                if let Some(version) = event.version {
+                    lookup.heard_of(&event.order_id, version);
                 }
+                feed.event(&event, record.position);
             }
         } else {
             let header = |name: &str| record.header(name).unwrap_or("?");
@@ -172,5 +243,5 @@ pub(crate) async fn follow(
             feed.rejection(&id, header("waybill.error.reason"));
         }
     };
-    follower::follow(kafka, &topics, heard, shutdown).await
+    follower::follow(kafka, &topics, SystemTime::now(), heard, shutdown).await
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use chassis::{
-    consumer::{self, Position, Record, Subscription},
+    consumer::{self, Record, Subscription},
     kafka::KafkaConfig,
     producer::Producer,
+    rejected::{self, Original},
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -19,34 +20,26 @@ use crate::{
     lookup::Lookup,
     publish::{Published, Topics, publish},
     record::{ValidOrder, parse},
-    rejected::RejectedId,
     rejection::Rejection,
     store,
 };
 
-/// A record and what it turned out to be.
+/// A record and what it turned out to be. Only a rejection, and an order that the database may yet
+/// refuse, need the bytes as they came.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    pub(crate) position: Position,
+    pub(crate) original: Original,
     pub(crate) content: Content,
-    /// The record's key.
-    pub(crate) key: Option<Vec<u8>>,
-    /// The record's value, as it came.
-    pub(crate) value: Option<Vec<u8>>,
-    /// The rejected record that this one replays.
-    pub(crate) replay: Option<Replay>,
 }
 
-/// The header of a replay: which rejected record it is of.
-pub(crate) const REPLAY_OF: &str = "waybill.replay.of";
-/// Given by a replay that has another body than the record had.
-pub(crate) const REPLAY_EDITED: &str = "waybill.replay.edited";
-
-/// What the headers of a replay tell.
-#[derive(Debug)]
-pub(crate) struct Replay {
-    pub(crate) of: RejectedId,
-    pub(crate) edited: bool,
+impl Incoming {
+    /// Why it was rejected, if it was.
+    pub(crate) fn rejected(&self) -> Option<(&Original, &Rejection)> {
+        match &self.content {
+            Content::Order(_) => None,
+            Content::Rejection(rejection) => Some((&self.original, rejection)),
+        }
+    }
 }
 
 /// An order, or why it is none.
@@ -54,11 +47,6 @@ pub(crate) struct Replay {
 pub(crate) enum Content {
     Order(Box<ValidOrder>),
     Rejection(Rejection),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
-    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,7 +58,7 @@ struct Warning {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     orders: Counter,
-    rejections: Family<Reason, Counter>,
+    rejections: rejected::Metrics,
     warnings: Family<Warning, Counter>,
     unknown_fields: Counter,
 }
@@ -79,7 +67,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             orders: Counter::default(),
-            rejections: Family::default(),
+            rejections: rejected::Metrics::register(registry),
             warnings: Family::default(),
             unknown_fields: Counter::default(),
         };
@@ -87,11 +75,6 @@ impl Metrics {
             "waybill_orders_committed",
             "Valid records committed and published",
             metrics.orders.clone(),
-        );
-        registry.register(
-            "waybill_records_rejected",
-            "Records rejected",
-            metrics.rejections.clone(),
         );
         registry.register(
             "waybill_order_warnings",
@@ -116,9 +99,7 @@ impl Metrics {
                         self.warnings.get_or_create(&Warning { warning }).inc();
                     }
                 }
-                Content::Rejection(rejection) => {
-                    self.rejections.get_or_create(&Reason { reason: rejection.reason }).inc();
-                }
+                Content::Rejection(rejection) => self.rejections.count(rejection),
             }
         }
     }
@@ -151,23 +132,13 @@ pub(crate) async fn run(
     consumer::consume(kafka, subscription, consumed, decode, write, shutdown).await
 }
 
-/// Turns a record into what it is. Only a rejection, and an order that the database may yet refuse,
-/// need the bytes as they came.
+/// Turns a record into what it is.
 fn decode(record: Record<'_>) -> (Incoming, usize) {
     let content = match parse(record.value) {
         Ok(order) => Content::Order(Box::new(order)),
         Err(rejection) => Content::Rejection(rejection),
     };
-    let bytes = record.value.map_or(0, <[u8]>::len) + record.key.map_or(0, <[u8]>::len);
-    let incoming = Incoming {
-        position: record.position,
-        content,
-        key: record.key.map(<[u8]>::to_vec),
-        value: record.value.map(<[u8]>::to_vec),
-        replay: record
-            .header(REPLAY_OF)
-            .and_then(|of| of.parse().ok())
-            .map(|of| Replay { of, edited: record.header(REPLAY_EDITED).is_some() }),
-    };
-    (incoming, bytes)
+    let original = Original::of(&record);
+    let bytes = original.size();
+    (Incoming { original, content }, bytes)
 }

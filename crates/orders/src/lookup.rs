@@ -14,7 +14,8 @@ use tokio::sync::{Notify, watch};
 use crate::{
     cache::{Cache, Cached, Known},
     redis_level::RedisLevel,
-    store::{self, Committed, View},
+    store::Committed,
+    views::{self, View},
 };
 
 /// Where an answer came from.
@@ -177,7 +178,7 @@ impl Lookup {
         {
             return Ok(Some((self.served(view), Source::Redis)));
         }
-        match store::find(&self.pool, uid).await {
+        match views::find(&self.pool, uid).await {
             Ok(Some(view)) => {
                 self.cache.put(view.clone());
                 if let Some(redis) = &self.redis {

@@ -4,17 +4,19 @@
 use chassis::{
     consumer::Receipt,
     crash,
-    producer::{Deliveries, OutgoingRecord, ProduceError, Producer},
-    retry::Backoff,
+    producer::{Deliveries, OutgoingRecord, ProduceError, Producer, insist},
+    rejected::dead_letter,
 };
-use events::{EventType, OrderEvent, OrderUid};
+use events::{EventType, OrderEvent};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     ingest::{Content, Incoming},
-    rejection::Rejection,
     store::Committed,
 };
+
+/// Who tells: the header `ce_source` of all events of this service.
+pub(crate) const SOURCE: &str = "waybill/orders";
 
 /// Where to publish.
 #[derive(Debug, Clone)]
@@ -36,19 +38,7 @@ pub(crate) async fn publish(
     topics: &Topics,
     committed: &Committed,
 ) -> anyhow::Result<Published> {
-    let mut backoff = Backoff::default();
-    loop {
-        match attempt(producer, topics, committed).await {
-            Ok(()) => break,
-            Err(error @ ProduceError::Fatal(_)) => return Err(error.into()),
-            Err(error) => {
-                if backoff.is_first() {
-                    tracing::warn!("publishing a batch again: {error}");
-                }
-                backoff.pause().await;
-            }
-        }
-    }
+    insist(|| attempt(producer, topics, committed)).await?;
     crash::point("after-publish");
     Ok(Published(()))
 }
@@ -58,113 +48,56 @@ async fn attempt(
     topics: &Topics,
     committed: &Committed,
 ) -> Result<(), ProduceError> {
+    let rejected: Vec<_> = committed.incoming().iter().filter_map(Incoming::rejected).collect();
+    let letters = dead_letter::send(producer, &topics.orders, &topics.dead_letters, &rejected);
+    tokio::try_join!(send_events(producer, topics, committed), letters).map(|_| ())
+}
+
+async fn send_events(
+    producer: &Producer,
+    topics: &Topics,
+    committed: &Committed,
+) -> Result<(), ProduceError> {
     let deliveries = Deliveries::new();
     let now = now();
-    let mut letters = Vec::new();
     for incoming in committed.incoming() {
-        match &incoming.content {
-            Content::Order(order) => {
-                let uid = &order.order.order_uid;
-                let version = committed.version(uid).unwrap_or(1);
-                send_event(producer, topics, uid, version, EventType::Created, &now, &deliveries)
-                    .await?;
-                if version > 1 {
-                    send_event(
-                        producer,
-                        topics,
-                        uid,
-                        version,
-                        EventType::Updated,
-                        &now,
-                        &deliveries,
-                    )
-                    .await?;
-                }
-            }
-            Content::Rejection(rejection) => {
-                let delivery = Deliveries::new();
-                let sent =
-                    send_dead_letter(producer, topics, incoming, rejection, true, &delivery).await;
-                letters.push((incoming, rejection, delivery, sent));
-            }
-        }
-    }
-    for (incoming, rejection, delivery, sent) in letters {
-        let outcome = match sent {
-            Ok(()) => delivery.settled().await,
-            failed => failed,
+        let Content::Order(order) = &incoming.content else { continue };
+        let uid = &order.order.order_uid;
+        let version = committed.version(uid).unwrap_or(1);
+        let mut event = OrderEvent {
+            order_id: uid.clone(),
+            status: EventType::Created,
+            created_at: now.clone(),
+            version: Some(version),
         };
-        match outcome {
-            // The bytes are in the database; the topic at least tells where.
-            Err(ProduceError::TooLarge) => {
-                send_dead_letter(producer, topics, incoming, rejection, false, &deliveries).await?;
-            }
-            other => other?,
+        send_event(producer, topics, &event, &deliveries).await?;
+        if version > 1 {
+            event.status = EventType::Updated;
+            send_event(producer, topics, &event, &deliveries).await?;
         }
     }
     deliveries.settled().await
 }
 
-async fn send_event(
+/// Hands an event over.
+pub(crate) async fn send_event(
     producer: &Producer,
     topics: &Topics,
-    uid: &OrderUid,
-    version: i32,
-    status: EventType,
-    now: &str,
+    event: &OrderEvent,
     deliveries: &Deliveries,
 ) -> Result<(), ProduceError> {
-    let event = OrderEvent { order_id: uid.clone(), status, created_at: now.to_owned(), version };
-    let value = serde_json::to_vec(&event).expect("an event has string keys");
+    let value = serde_json::to_vec(event).expect("an event has string keys");
     let id = event.id();
     let headers = [
         ("ce_id", id.as_bytes()),
-        ("ce_type", status.as_str().as_bytes()),
-        ("ce_source", b"waybill/orders".as_slice()),
-        ("ce_time", now.as_bytes()),
+        ("ce_type", event.status.as_str().as_bytes()),
+        ("ce_source", SOURCE.as_bytes()),
+        ("ce_time", event.created_at.as_bytes()),
     ];
     let record = OutgoingRecord {
         topic: &topics.status,
-        key: Some(uid.as_str().as_bytes()),
+        key: Some(event.order_id.as_str().as_bytes()),
         value: Some(&value),
-        headers: &headers,
-    };
-    producer.enqueue(record, deliveries).await
-}
-
-async fn send_dead_letter(
-    producer: &Producer,
-    topics: &Topics,
-    incoming: &Incoming,
-    rejection: &Rejection,
-    whole: bool,
-    deliveries: &Deliveries,
-) -> Result<(), ProduceError> {
-    let detail: String = rejection
-        .violations
-        .iter()
-        .take(10)
-        .map(|violation| {
-            format!("{} {}: {}\n", violation.pointer, violation.code, violation.message)
-        })
-        .collect();
-    let partition = incoming.position.partition.to_string();
-    let offset = incoming.position.offset.to_string();
-    let mut headers = vec![
-        ("waybill.error.reason", rejection.reason.as_bytes()),
-        ("waybill.error.detail", detail.trim_end().as_bytes()),
-        ("__connect.errors.topic", topics.orders.as_bytes()),
-        ("__connect.errors.partition", partition.as_bytes()),
-        ("__connect.errors.offset", offset.as_bytes()),
-        ("__connect.errors.exception.message", rejection.reason.as_bytes()),
-    ];
-    if !whole {
-        headers.push(("waybill.truncated", b"true"));
-    }
-    let record = OutgoingRecord {
-        topic: &topics.dead_letters,
-        key: incoming.key.as_deref(),
-        value: if whole { incoming.value.as_deref() } else { Some(b"") },
         headers: &headers,
     };
     producer.enqueue(record, deliveries).await

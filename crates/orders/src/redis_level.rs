@@ -10,7 +10,7 @@ use std::{
 use events::OrderUid;
 use redis::{Script, aio::ConnectionManager, aio::ConnectionManagerConfig};
 
-use crate::{record::ContentHash, store::View};
+use crate::{record::ContentHash, views::View};
 
 /// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_millis(100);

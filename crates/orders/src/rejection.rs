@@ -1,35 +1,13 @@
-//! A rejection: what a bad record becomes. A value that travels with its batch, never an error.
-//!
-//! Here are also the words for it: the [`Code`] of every rule, the [`Place`] where it was broken,
+//! Why a record is rejected, in words: the [`Code`] of every rule, the [`Place`] where it was broken,
 //! and [`Violations`], the bounded list that the rules write to. `docs/validation.md` lists the
 //! same codes for people; a test holds the two together.
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+pub(crate) use chassis::rejected::{Rejection, Violation};
 
 /// A hostile record can break rules 100,000 times; so many are named, the others counted.
 pub(crate) const MAX_VIOLATIONS: usize = 100;
-
-/// One rule that a record broke.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Violation {
-    /// Where, as a JSON pointer (RFC 6901); `""` is the whole record.
-    pub pointer: String,
-    /// Which rule: stable, listed in `docs/validation.md`.
-    pub code: String,
-    /// The rule in words. Never repeats the value.
-    pub message: String,
-}
-
-/// Why a record was not stored as an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
-    /// The code of the first violation: what an operator filters by.
-    pub reason: &'static str,
-    /// Everything that is wrong with the record, at least one.
-    pub violations: Vec<Violation>,
-}
 
 /// Declares [`Code`] once, so that its word and its sentence cannot drift apart.
 macro_rules! codes {
@@ -203,15 +181,13 @@ impl Violations {
     }
 }
 
-impl Rejection {
-    /// For a valid order that PostgreSQL refused all the same, with this SQLSTATE.
-    pub(crate) fn refused_by_database(sqlstate: &str) -> Self {
-        let sentence = Code::RefusedByDatabase.sentence();
-        Self::from(Violations::whole_because(
-            Code::RefusedByDatabase,
-            format_args!("{sentence} (SQLSTATE {sqlstate})"),
-        ))
-    }
+/// For a valid order that PostgreSQL refused all the same, with this SQLSTATE.
+pub(crate) fn refused_by_database(sqlstate: &str) -> Rejection {
+    let sentence = Code::RefusedByDatabase.sentence();
+    Rejection::from(Violations::whole_because(
+        Code::RefusedByDatabase,
+        format_args!("{sentence} (SQLSTATE {sqlstate})"),
+    ))
 }
 
 impl From<Violations> for Rejection {

@@ -9,7 +9,16 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use chassis::{consumer, consumer::Subscription, crash, postgres, producer::Producer, serve};
+use chassis::{
+    consumer,
+    consumer::Subscription,
+    crash,
+    exit::Ending,
+    http::{Metrics, health::Health},
+    postgres,
+    producer::Producer,
+    serve,
+};
 use events::topics::dead_letters;
 use futures_util::TryStreamExt;
 use prometheus_client::registry::Registry;
@@ -21,14 +30,18 @@ use crate::{
     cache::Cache,
     config::Config,
     feed::{Feed, follow},
+    hearing,
     http::{self, State},
     ingest,
     lookup::Lookup,
     publish::Topics,
     redis_level::RedisLevel,
-    store,
+    views,
 };
 
+/// How many batches of status events may be written at once. They are small beside those of orders,
+/// and shall leave them their connections.
+const STATUS_LANES: usize = 2;
 /// A service that is not warm by then is ready all the same.
 const WARM_UP: Duration = Duration::from_secs(10);
 
@@ -45,11 +58,13 @@ pub async fn run(
         config.database.options()?,
         config.database.postgres.postgres_connections,
         "waybill orders",
+        "orders",
     );
-    let redis = match &config.cache.redis_url {
+    let redis = match config.cache.redis_url().context(Ending::Configuration)? {
         Some(url) => Some(
-            RedisLevel::new(url, config.cache.cache_max_age)
-                .context("REDIS_URL is not a Redis address")?,
+            RedisLevel::new(&url, config.cache.cache_max_age)
+                .context("REDIS_URL is not a Redis address")
+                .context(Ending::Configuration)?,
         ),
         None => None,
     };
@@ -63,23 +78,25 @@ pub async fn run(
     };
     let consumed = consumer::Metrics::register(&mut registry);
     let ingested = ingest::Metrics::register(&mut registry);
+    let consumed_status = consumer::Metrics::register(registry.sub_registry_with_prefix("status"));
+    let heard = hearing::Metrics::register(&mut registry);
     let feed = Feed::new();
     let ready = Arc::new(AtomicBool::new(false));
-    let served = http::Metrics::register(&mut registry);
+    let served = Metrics::register(&mut registry);
     let state = State {
         lookup: lookup.clone(),
         pool: pool.clone(),
         producer: producer.clone(),
         topics: Arc::new(topics.clone()),
         feed: feed.clone(),
-        ready: ready.clone(),
-        registry: Arc::new(registry),
-        metrics: served,
+        couriers: config.couriers_url.as_ref().map(http::Couriers::at),
         shutdown: shutdown.clone(),
     };
+    let health =
+        Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
     let mut tasks = JoinSet::new();
-    let router = http::router(state);
+    let router = http::router(state, health, served);
     let serving = serve::serve(listener, router, config.http_connections, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
@@ -107,6 +124,12 @@ pub async fn run(
                 lanes: usize::from(config.lanes),
                 policy: config.batch,
             };
+            let status = Subscription {
+                topic: topics.status.clone(),
+                group: config.kafka.group("status"),
+                lanes: STATUS_LANES,
+                policy: config.batch,
+            };
             let follow = follow(
                 &config.kafka,
                 &topics.status,
@@ -121,12 +144,14 @@ pub async fn run(
                 consumed,
                 ingested,
                 topics.clone(),
-                pool,
+                pool.clone(),
                 producer,
                 lookup.clone(),
                 shutdown.clone(),
             );
-            tokio::try_join!(follow, ingest).map(|_| ())
+            let hearing =
+                hearing::run(&config.kafka, status, consumed_status, heard, pool, shutdown.clone());
+            tokio::try_join!(follow, ingest, hearing).map(|_| ())
         }
     });
 
@@ -150,27 +175,44 @@ async fn warm_up(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let load = async {
+        let mut told = false;
         loop {
             match fill(&pool, &lookup).await {
-                Ok(orders) => break tracing::info!(orders, "the cache is warm: {orders} orders"),
-                Err(error) => {
-                    tracing::warn!("warming the cache up: {error}; trying again");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok(orders) => {
+                    tracing::info!(orders, "the cache is warm: {orders} orders");
+                    return Ok(());
                 }
+                Err(error) if postgres::is_refusal(&error) => {
+                    return Err(anyhow::Error::new(error)
+                        .context(
+                            "PostgreSQL refuses the service: check its user, password and \
+                             database; `waybill migrate` gives it its rights",
+                        )
+                        .context(Ending::Configuration));
+                }
+                Err(error) if !told => {
+                    tracing::warn!("waiting for PostgreSQL to warm the cache up: {error}");
+                    told = true;
+                }
+                Err(_) => {}
             }
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
     tokio::pin!(load);
     let in_time = shutdown.run_until_cancelled(tokio::time::timeout(WARM_UP, &mut load)).await;
-    ready.store(true, Ordering::Release);
-    if let Some(Err(_)) = in_time {
-        shutdown.run_until_cancelled(load).await;
+    if let Some(Ok(refused @ Err(_))) = in_time {
+        return refused;
     }
-    Ok(())
+    ready.store(true, Ordering::Release);
+    match in_time {
+        Some(Err(_)) => shutdown.run_until_cancelled(load).await.unwrap_or(Ok(())),
+        _ => Ok(()),
+    }
 }
 
 async fn fill(pool: &PgPool, lookup: &Arc<Lookup>) -> Result<usize, sqlx::Error> {
-    let mut views = std::pin::pin!(store::newest_views(pool));
+    let mut views = std::pin::pin!(views::newest_views(pool));
     let mut orders = 0;
     while !lookup.cache().is_full() {
         let Some(view) = views.try_next().await? else { break };

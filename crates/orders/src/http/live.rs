@@ -1,4 +1,4 @@
-//! `GET /live`: the feed as server-sent events. A page that was cut off sends the last id it has
+//! `GET /live`, or `GET /live?order_uid=…` to miss no status of one order: the feed as server-sent events. A page that was cut off sends the last id it has
 //! seen and gets what it missed, or `reset` when that is no longer kept.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -10,16 +10,32 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
+use chassis::http::Parameters;
+use events::OrderUid;
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, header};
+use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::State;
 use crate::feed::FeedEvent;
 
-pub(super) async fn live(Extract(state): Extract<State>, headers: HeaderMap) -> impl IntoResponse {
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    order_uid: Option<OrderUid>,
+}
+
+pub(super) async fn live(
+    Extract(state): Extract<State>,
+    Parameters(wanted): Parameters<Wanted>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
+    let watch = wanted.order_uid.map(|uid| state.feed.watch(uid));
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let events = events(&state, seen);
+    let events = events(&state, seen).inspect(move |_| {
+        // It lasts as long as the stream.
+        let _ = &watch;
+    });
     let stream = events.take_until(state.shutdown.cancelled_owned());
     (
         [

@@ -1,45 +1,29 @@
 //! The order service over HTTP. It reads from the cache and the database, and writes only to Kafka.
 
-mod health;
+mod couriers;
 mod live;
 mod order;
 mod orders;
 mod page;
 mod problems;
 mod rejected;
+mod status;
 
-use std::{
-    sync::{Arc, atomic::AtomicBool},
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
-use ::http::{HeaderValue, header};
 use axum::{
-    Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
+    Router, middleware,
     routing::{get, post},
 };
-use chassis::producer::Producer;
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{
-        family::Family,
-        histogram::{Histogram, exponential_buckets},
-    },
-    registry::Registry,
+use chassis::{
+    http::{Metrics, health::Health},
+    producer::Producer,
 };
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
+pub(crate) use self::couriers::Couriers;
 use crate::{feed::Feed, lookup::Lookup, publish::Topics};
-
-/// The largest request: an array of orders.
-const MAX_BODY_BYTES: usize = 16 << 20;
-/// The longest pause within a request's body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -49,93 +33,83 @@ pub(crate) struct State {
     pub(crate) producer: Producer,
     pub(crate) topics: Arc<Topics>,
     pub(crate) feed: Arc<Feed>,
-    pub(crate) ready: Arc<AtomicBool>,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) metrics: Metrics,
+    /// The courier service, if there is one to ask.
+    pub(crate) couriers: Option<Couriers>,
     pub(crate) shutdown: CancellationToken,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Served {
-    http_request_method: String,
-    http_route: String,
-    http_response_status_code: u16,
-}
-
-/// What the HTTP layer counts.
-#[derive(Debug, Clone)]
-pub(crate) struct Metrics {
-    durations: Family<Served, Histogram>,
-}
-
-impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let durations = Family::<Served, Histogram>::new_with_constructor(|| {
-            Histogram::new(exponential_buckets(0.000_02, 2.5, 15))
-        });
-        registry.register(
-            "http_server_request_duration_seconds",
-            "From a request's head to its answer's, seconds",
-            durations.clone(),
-        );
-        Self { durations }
-    }
-}
-
 /// All routes.
-pub(crate) fn router(state: State) -> Router {
-    let metrics = state.metrics.clone();
-    Router::new()
+pub(crate) fn router(state: State, health: Health, metrics: Metrics) -> Router {
+    let routes = Router::new()
         .route("/", get(page::home))
         .route("/docs", get(page::docs))
         .route("/openapi.json", get(page::openapi))
         .route("/assets/{name}", get(page::asset))
         .route("/order/{order_uid}", get(order::get))
+        .route("/order/{order_uid}/status", get(status::status))
+        .route("/order/{order_uid}/history", get(status::history))
+        .route("/order/{order_uid}/cancel", post(status::cancel))
+        .route("/order/{order_uid}/complete", post(status::complete))
         .route("/order", post(order::post))
         .route("/orders", get(orders::list))
         .route("/rejected", get(rejected::list))
         .route("/rejected/{id}", get(rejected::get))
         .route("/rejected/{id}/replay", post(rejected::replay))
         .route("/live", get(live::live))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .fallback(page::nowhere)
-        .method_not_allowed_fallback(problems::no_such_method)
-        .with_state(state)
-        .layer(middleware::from_fn(move |request, next| observe(metrics.clone(), request, next)))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
-        .layer(CatchPanicLayer::custom(|_| problems::internal().into_response()))
+        .merge(health.routes())
+        .fallback(page::nowhere);
+    let routes = match state.couriers.clone() {
+        Some(couriers) => routes.layer(middleware::map_response(move |response| {
+            std::future::ready(couriers.allow(response))
+        })),
+        None => routes,
+    };
+    chassis::http::finish(routes, metrics).with_state(state)
 }
 
-async fn observe(metrics: Metrics, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = request.method().as_str().to_owned();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("unmatched", MatchedPath::as_str)
-        .to_owned();
-    let mut response = if is_forged(&request) {
-        problems::from_elsewhere().into_response()
-    } else {
-        next.run(request).await
-    };
-    response
-        .headers_mut()
-        .insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let served = Served {
-        http_request_method: method,
-        http_route: route,
-        http_response_status_code: response.status().as_u16(),
-    };
-    metrics.durations.get_or_create(&served).observe(started.elapsed().as_secs_f64());
-    response
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-/// A browser says when a page of another site has it send something: no such page has business here.
-fn is_forged(request: &Request) -> bool {
-    !request.method().is_safe()
-        && request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site")
+    use crate::web::OPENAPI;
+
+    /// For people, not for programs.
+    const PAGES: [&str; 4] = ["/", "/docs", "/openapi.json", "/assets/{name}"];
+
+    /// Methods and paths as the source gives them to the router, for axum does not tell them.
+    fn routes(source: &str) -> BTreeSet<String> {
+        let source = source.split("#[cfg(test)]").next().unwrap();
+        let mut routes = BTreeSet::new();
+        for route in source.split(".route(").skip(1) {
+            let mut parts = route.split('"');
+            let path = parts.nth(1).unwrap();
+            let handlers = parts.next().unwrap().split(".route(").next().unwrap();
+            for method in ["get", "head", "post", "put", "delete"] {
+                let offered = handlers.split('\n').take(3).any(|line| {
+                    line.split(|c: char| !c.is_alphanumeric() && c != '(')
+                        .any(|word| word.starts_with(&format!("{method}(")))
+                });
+                if offered && !PAGES.contains(&path) {
+                    routes.insert(format!("{method} {path}"));
+                }
+            }
+        }
+        routes
+    }
+
+    #[test]
+    fn every_route_is_in_openapi_json_and_the_other_way_round() {
+        let mut routed = routes(include_str!("mod.rs"));
+        routed.extend(routes(include_str!("../../../chassis/src/http/health.rs")));
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let mut documented = BTreeSet::new();
+        for (path, calls) in document["paths"].as_object().unwrap() {
+            // The router answers HEAD wherever it answers GET.
+            let methods = calls.as_object().unwrap().keys();
+            let methods =
+                methods.filter(|method| !["parameters", "head"].contains(&method.as_str()));
+            documented.extend(methods.map(|method| format!("{method} {path}")));
+        }
+        assert_eq!(routed, documented);
+    }
 }

@@ -4,23 +4,21 @@ use std::time::{Duration, Instant};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, Query, State as Extract, rejection::BytesRejection},
+    extract::{Path, State as Extract, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
 use chassis::{
+    http::{Parameters, problems as shared},
     problem::Problem,
     producer::{Deliveries, OutgoingRecord},
+    web::Reader,
 };
 use events::OrderUid;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{
-    State,
-    page::{self, Reader},
-    problems,
-};
+use super::{State, page, problems};
 use crate::{
     lookup::Found,
     record::{ValidOrder, parse_many},
@@ -37,12 +35,19 @@ pub(super) struct How {
     wait: Option<String>,
 }
 
+impl How {
+    /// How long the client would wait, if it said so.
+    pub(super) fn wait(&self) -> Result<Option<Duration>, Problem> {
+        self.wait.as_deref().map(parse_wait).transpose()
+    }
+}
+
 /// `GET /order/{order_uid}`
 pub(super) async fn get(
     Extract(state): Extract<State>,
     Path(asked): Path<String>,
     reader: Reader,
-    Query(how): Query<How>,
+    Parameters(how): Parameters<How>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let started = Instant::now();
@@ -51,9 +56,9 @@ pub(super) async fn get(
         Err(why) if reader.wants_page() => {
             return Ok(page::malformed(&state, &reader, &asked, why).await);
         }
-        Err(why) => return Err(problems::malformed_uid(why)),
+        Err(why) => return Err(shared::malformed_id(format!("the order id {why}"))),
     };
-    let wait = how.wait.as_deref().map(parse_wait).transpose()?;
+    let wait = how.wait()?;
     let found = match wait {
         None => state.lookup.find(&uid).await,
         Some(wait) => state.lookup.wait(&uid, wait).await,
@@ -69,7 +74,7 @@ pub(super) async fn get(
         Ok(None) if reader.wants_page() => Ok(page::missing(&state, &reader, &uid, wait).await),
         Ok(None) => Err(problems::no_such_order()),
         Err(_) if reader.wants_page() => Ok(page::order_trouble(&state, &reader, &uid).await),
-        Err(_) => Err(problems::database_silent()),
+        Err(_) => Err(shared::database_silent()),
     }
 }
 
@@ -124,9 +129,7 @@ fn parse_wait(text: &str) -> Result<Duration, Problem> {
     };
     match wait {
         Ok(wait) if wait <= MAX_WAIT => Ok(wait),
-        _ => {
-            Err(problems::bad_parameter("wait", "must be a time such as 5s or 500ms, at most 30s"))
-        }
+        _ => Err(shared::bad_parameter("wait", "must be a time such as 5s or 500ms, at most 30s")),
     }
 }
 
@@ -135,15 +138,15 @@ pub(super) async fn post(
     Extract(state): Extract<State>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|_| problems::body_unreadable())?;
+    let body = body.map_err(|_| shared::body_unreadable())?;
     let orders = parse_many(&body).map_err(problems::invalid_orders)?;
     match tokio::time::timeout(KAFKA_PATIENCE, send(&state, &orders)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::warn!("sending orders to Kafka: {error}");
-            return Err(problems::kafka_silent());
+            return Err(shared::kafka_silent());
         }
-        Err(_) => return Err(problems::kafka_silent()),
+        Err(_) => return Err(shared::kafka_silent()),
     }
     let uids: Vec<&OrderUid> = orders.iter().map(|order| &order.order.order_uid).collect();
     let mut response =

@@ -1,130 +1,73 @@
 //! The pages: gathers what each needs, and sends what [`web`](crate::web) makes of it.
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use axum::{
-    extract::{FromRequestParts, Path, Query, State as Extract},
+    extract::{Path, State as Extract},
     response::{IntoResponse, Redirect, Response},
 };
+use chassis::{
+    http::{Parameters, problems},
+    problem::Problem,
+    rejected::{self, RejectedRow, calls::Page},
+    web::Reader,
+};
 use events::{InvalidOrderUid, OrderUid};
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use time::OffsetDateTime;
 
-use super::{State, problems};
+use super::State;
 use crate::{
     lookup::{Found, Source},
     order::Order,
-    rejected::{self, RejectedRow},
     rejection::Code,
-    store::{self, Listed, Listing},
-    web::{self, Frame, Lang, NewestOrder},
+    status::{self, EventRow},
+    views::{self, Listed, Listing},
+    web::{self, ASSETS, Frame, NewestOrder, Silent},
 };
 
 /// How many of the newest orders a page shows.
 const NEWEST: i64 = 12;
+/// How many events of an order a page shows.
+const EVENTS: i64 = 50;
 /// A page goes without its side list rather than wait longer for it.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Whoever asks for a page rather than for JSON: whose `Accept` names `text/html`, unless
-/// `?format=json`.
-pub(super) struct Reader {
-    wants_page: bool,
-    lang: Lang,
-    chosen: bool,
-    here: String,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    lang: Option<String>,
-    format: Option<String>,
-}
-
-impl<S: Sync> FromRequestParts<S> for Reader {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let choice = Query::<Choice>::try_from_uri(&parts.uri)
-            .map_or(Choice { lang: None, format: None }, |Query(choice)| choice);
-        let text =
-            |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let wants_page = choice.format.as_deref() != Some("json")
-            && text(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"));
-        let lang = Lang::choose(
-            choice.lang.as_deref(),
-            text(header::COOKIE),
-            text(header::ACCEPT_LANGUAGE),
-        );
-        let query: Vec<&str> = parts
-            .uri
-            .query()
-            .into_iter()
-            .flat_map(|query| query.split('&'))
-            .filter(|pair| !pair.starts_with("lang="))
-            .collect();
-        let mut here = parts.uri.path().to_owned();
-        if !query.is_empty() {
-            here = format!("{here}?{}", query.join("&"));
-        }
-        Ok(Self { wants_page, lang, chosen: choice.lang.is_some(), here })
-    }
-}
 
 /// What stands around every page, owned.
 struct Surroundings {
     newest: Vec<NewestOrder>,
     rejected: Option<u64>,
+    live: String,
 }
 
-impl Reader {
-    pub(super) fn wants_page(&self) -> bool {
-        self.wants_page
-    }
+impl Surroundings {
+    /// Without a side list, when there is no database to ask.
+    const NONE: Self = Self { newest: Vec::new(), rejected: None, live: String::new() };
 
-    async fn surroundings(&self, state: &State) -> Surroundings {
+    async fn find(state: &State) -> Self {
         let listing = Listing { limit: NEWEST, ..Listing::default() };
+        // Before the list is read: what is stored while it is comes by the feed once more.
+        let live = state.feed.last();
         let both = async {
-            tokio::join!(store::list(&state.pool, &listing), rejected::count(&state.pool))
+            tokio::join!(views::list(&state.pool, &listing), rejected::count(&state.pool))
         };
         match tokio::time::timeout(PATIENCE, both).await {
-            Ok((newest, rejected)) => Surroundings {
+            Ok((newest, rejected)) => Self {
                 newest: newest.map(newest_orders).unwrap_or_else(|_| Vec::new()),
                 rejected: rejected.ok(),
+                live,
             },
-            Err(_) => Surroundings { newest: Vec::new(), rejected: None },
+            Err(_) => Self::NONE,
         }
     }
 
-    fn frame<'a>(&'a self, around: &'a Surroundings) -> Frame<'a> {
+    fn frame<'a>(&'a self, reader: &'a Reader) -> Frame<'a> {
         Frame {
-            lang: self.lang,
-            here: &self.here,
-            now: OffsetDateTime::now_utc(),
-            newest: &around.newest,
-            rejected: around.rejected,
+            shared: reader.frame(&ASSETS),
+            newest: &self.newest,
+            rejected: self.rejected,
+            live: &self.live,
         }
-    }
-
-    fn send(&self, status: StatusCode, html: String) -> Response {
-        let mut response = (
-            status,
-            [
-                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-                (header::CONTENT_SECURITY_POLICY, web::CONTENT_SECURITY_POLICY),
-                (header::CACHE_CONTROL, "private, no-cache"),
-                (header::VARY, "Accept, Accept-Language, Cookie"),
-                (header::REFERRER_POLICY, "same-origin"),
-            ],
-            html,
-        )
-            .into_response();
-        if self.chosen
-            && let Ok(cookie) = HeaderValue::try_from(self.lang.cookie())
-        {
-            response.headers_mut().insert(header::SET_COOKIE, cookie);
-        }
-        response
     }
 }
 
@@ -143,14 +86,14 @@ pub(super) struct Search {
 /// `GET /`: the search, and where its form leads.
 pub(super) async fn home(
     Extract(state): Extract<State>,
-    Query(search): Query<Search>,
+    Parameters(search): Parameters<Search>,
     reader: Reader,
 ) -> Response {
     if let Some(uid) = search.uid.as_deref().map(str::trim).filter(|uid| !uid.is_empty()) {
         return Redirect::to(&web::order_href(uid)).into_response();
     }
-    let around = reader.surroundings(&state).await;
-    reader.send(StatusCode::OK, web::home(reader.frame(&around)))
+    let around = Surroundings::find(&state).await;
+    reader.send(StatusCode::OK, web::home(around.frame(&reader)))
 }
 
 /// The page of an order that was found.
@@ -165,19 +108,39 @@ pub(super) async fn order(
         tracing::error!(order.uid = %view.order_uid, "a cached order is not the canonical order");
         return problems::internal().into_response();
     };
-    let around = reader.surroundings(state).await;
-    let provenance =
-        tokio::time::timeout(PATIENCE, store::provenance(&state.pool, &view.order_uid)).await;
-    let received = provenance.ok().and_then(Result::ok).flatten().map(|from| {
-        let position = web::Position {
-            topic: &state.topics.orders,
-            partition: from.source_partition,
-            offset: from.source_offset,
-        };
-        (from.ingested_at, position)
+    let around = Surroundings::find(state).await;
+    let found_out = async {
+        tokio::try_join!(
+            status::find(&state.pool, &view.order_uid),
+            status::history(&state.pool, &view.order_uid, None, EVENTS + 1),
+        )
+    };
+    let known = tokio::time::timeout(PATIENCE, found_out).await.ok().and_then(Result::ok);
+    let events = known.as_ref().map_or(&[][..], |(_, events)| events);
+    let shown = &events[..events.len().min(EVENTS as usize)];
+    let told: Vec<_> = shown.iter().map(told).collect();
+    let standing = known.as_ref().and_then(|(standing, _)| standing.as_ref());
+    let life = standing.and_then(|standing| {
+        let stored = standing.stored.as_ref()?;
+        Some(web::Life {
+            status: standing.status()?,
+            stored: web::Stored {
+                at: stored.ingested_at,
+                version: i64::from(stored.version),
+                record_timestamp: stored.record_timestamp,
+                position: web::Position {
+                    topic: &state.topics.orders,
+                    partition: stored.partition,
+                    offset: stored.offset,
+                },
+            },
+            events: &told,
+            more: shown.len() < events.len(),
+        })
     });
+    let delivery_url = state.couriers.as_ref().map(|couriers| couriers.delivery(&view.order_uid));
     let page = web::OrderPage {
-        frame: reader.frame(&around),
+        frame: around.frame(reader),
         order: &order,
         version: i64::from(view.version),
         source: match found.1 {
@@ -186,9 +149,25 @@ pub(super) async fn order(
             Source::Database => web::Source::Database,
         },
         took,
-        received,
+        life,
+        delivery_url: delivery_url.as_deref(),
     };
     reader.send(StatusCode::OK, web::order(&page))
+}
+
+fn told(event: &EventRow) -> web::Told<'_> {
+    web::Told {
+        at: event.at,
+        position: web::Position {
+            topic: &event.topic,
+            partition: event.partition,
+            offset: event.offset,
+        },
+        word: &event.word,
+        status: event.status,
+        version: event.version,
+        ignored: event.ignored,
+    }
 }
 
 /// The page of an order that is not here. What was asked for may be a track number.
@@ -198,16 +177,16 @@ pub(super) async fn missing(
     uid: &OrderUid,
     waited: Option<Duration>,
 ) -> Response {
-    let around = reader.surroundings(state).await;
+    let around = Surroundings::find(state).await;
     let listing = Listing {
         track_number: Some(uid.as_str().to_owned()),
         limit: NEWEST,
         ..Listing::default()
     };
-    let by_track = tokio::time::timeout(PATIENCE, store::list(&state.pool, &listing)).await;
+    let by_track = tokio::time::timeout(PATIENCE, views::list(&state.pool, &listing)).await;
     let by_track = by_track.ok().and_then(Result::ok).map_or_else(Vec::new, newest_orders);
     let page = web::Missing {
-        frame: reader.frame(&around),
+        frame: around.frame(reader),
         uid: uid.as_str(),
         by_track: &by_track,
         waited,
@@ -221,35 +200,46 @@ pub(super) async fn malformed(
     asked: &str,
     why: InvalidOrderUid,
 ) -> Response {
-    let around = reader.surroundings(state).await;
-    reader.send(StatusCode::BAD_REQUEST, web::malformed(reader.frame(&around), asked, why))
+    let around = Surroundings::find(state).await;
+    reader.send(StatusCode::BAD_REQUEST, web::malformed(around.frame(reader), asked, why))
 }
 
 pub(super) async fn order_trouble(state: &State, reader: &Reader, uid: &OrderUid) -> Response {
-    let around = reader.surroundings(state).await;
+    let around = Surroundings::find(state).await;
     reader.send(
         StatusCode::SERVICE_UNAVAILABLE,
-        web::order_trouble(reader.frame(&around), uid.as_str()),
+        web::order_trouble(around.frame(reader), uid.as_str()),
     )
 }
 
-/// A list that the silent database cannot give.
-pub(super) fn trouble(reader: &Reader) -> Response {
-    let around = Surroundings { newest: Vec::new(), rejected: None };
-    reader.send(StatusCode::SERVICE_UNAVAILABLE, web::trouble(reader.frame(&around)))
+/// Rejected records that cannot be shown or sent again; `again` is where to try.
+pub(super) fn trouble(reader: &Reader, silent: Silent, again: &str) -> Response {
+    let around = Surroundings::NONE;
+    let html = web::trouble(around.frame(reader), silent, again.to_owned());
+    reader.send(StatusCode::SERVICE_UNAVAILABLE, html)
+}
+
+/// Why a rejected record was not found.
+pub(super) async fn no_rejection(
+    state: &State,
+    reader: &Reader,
+    id: &str,
+    problem: &Problem,
+) -> Response {
+    if problem.is_passing() {
+        return trouble(reader, Silent::Database, &web::rejection_href(id));
+    }
+    let around = Surroundings::find(state).await;
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::NOT_FOUND);
+    reader.send(status, web::no_rejection(around.frame(reader), id))
 }
 
 /// The page of rejected records.
-pub(super) async fn rejected_list(
-    state: &State,
-    reader: &Reader,
-    rows: &[RejectedRow],
-    reason: Option<&str>,
-    next: Option<&str>,
-) -> Response {
-    let around = reader.surroundings(state).await;
-    let ids: Vec<String> = rows.iter().map(|row| row.id().to_string()).collect();
-    let shown: Vec<_> = rows
+pub(super) async fn rejected_list(state: &State, reader: &Reader, found: &Page) -> Response {
+    let around = Surroundings::find(state).await;
+    let ids: Vec<String> = found.rows.iter().map(|row| row.id().to_string()).collect();
+    let shown: Vec<_> = found
+        .rows
         .iter()
         .zip(&ids)
         .map(|(row, id)| web::RejectedRow {
@@ -262,18 +252,18 @@ pub(super) async fn rejected_list(
         .collect();
     let reasons: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     let page = web::RejectedPage {
-        frame: reader.frame(&around),
-        reason,
+        frame: around.frame(reader),
+        reason: found.reason.as_deref(),
         reasons: &reasons,
         rows: &shown,
-        next,
+        next: found.next.as_deref(),
     };
     reader.send(StatusCode::OK, web::rejected(&page))
 }
 
 /// The page of one rejected record.
 pub(super) async fn rejection(state: &State, reader: &Reader, row: &RejectedRow) -> Response {
-    let around = reader.surroundings(state).await;
+    let around = Surroundings::find(state).await;
     let replays: Vec<_> = row
         .replays_in_order()
         .into_iter()
@@ -288,7 +278,7 @@ pub(super) async fn rejection(state: &State, reader: &Reader, row: &RejectedRow)
         })
         .collect();
     let page = web::RejectionPage {
-        frame: reader.frame(&around),
+        frame: around.frame(reader),
         id: &row.id().to_string(),
         at: row.rejected_at,
         position: position(row),
@@ -307,39 +297,25 @@ fn position(row: &RejectedRow) -> web::Position<'_> {
 
 /// `GET /docs`
 pub(super) async fn docs(Extract(state): Extract<State>, reader: Reader) -> Response {
-    let around = reader.surroundings(&state).await;
-    reader.send(StatusCode::OK, web::docs(reader.frame(&around)))
+    let around = Surroundings::find(&state).await;
+    reader.send(StatusCode::OK, web::docs(around.frame(&reader)))
 }
 
 /// `GET /openapi.json`
-pub(super) async fn openapi() -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")],
-        web::OPENAPI,
-    )
+pub(super) async fn openapi() -> Response {
+    chassis::web::docs::openapi(web::OPENAPI)
 }
 
 /// `GET /assets/…`
 pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
-    let Some(asset) = web::asset(&format!("/assets/{name}")) else {
-        return problems::no_such_page().await.into_response();
-    };
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|tag| tag == asset.etag) {
-        return StatusCode::NOT_MODIFIED.into_response();
-    }
-    let headers = [
-        (header::CONTENT_TYPE, asset.content_type),
-        (header::CACHE_CONTROL, asset.cache_control),
-        (header::ETAG, asset.etag),
-    ];
-    (headers, asset.bytes).into_response()
+    ASSETS.answer(&name, &headers)
 }
 
 /// What is at no address.
 pub(super) async fn nowhere(Extract(state): Extract<State>, reader: Reader) -> Response {
     if !reader.wants_page() {
-        return problems::no_such_page().await.into_response();
+        return problems::no_such_page().into_response();
     }
-    let around = reader.surroundings(&state).await;
-    reader.send(StatusCode::NOT_FOUND, web::no_page(reader.frame(&around)))
+    let around = Surroundings::find(&state).await;
+    reader.send(StatusCode::NOT_FOUND, web::no_page(around.frame(&reader)))
 }

@@ -1,8 +1,7 @@
 //! The page: an order, the newest of them, what was rejected, and the API, for a person.
 //!
 //! Values in, HTML out: nothing here does I/O or knows of requests; `http` gathers what a page
-//! needs and sends what it gets back, with [`CONTENT_SECURITY_POLICY`]. Everything works without
-//! JavaScript. `assets/app.js` fetches these same pages and puts their `<main>` in place, so this
+//! needs and sends what it gets back. Everything works without JavaScript. `assets/app.js` fetches these same pages and puts their `<main>` in place, so this
 //! module stays the only one that writes an order for people. Templates escape all they are given.
 //!
 //! ```text
@@ -10,49 +9,58 @@
 //!     └─▶ asset ─▶ style, scripts, icon: named by their content, kept by browsers for ever
 //! ```
 
-mod assets;
 mod barcode;
 mod docs;
-mod lang;
+mod life;
+mod life_words;
 mod orders;
 mod rejected;
 mod words;
 
-use std::fmt;
+use std::{fmt, ops::Deref, sync::LazyLock};
 
 use askama::Template;
+use chassis::{
+    http::path_segment,
+    web::{Assets, Embedded},
+};
 use events::OrderUid;
 use time::OffsetDateTime;
 
+use self::words::Words;
 pub(crate) use self::{
-    assets::asset,
     docs::{OPENAPI, docs},
-    lang::Lang,
+    life::{Life, Stored, Told},
     orders::{
-        Missing, OrderPage, Source, home, malformed, missing, no_page, order, order_trouble,
-        trouble,
+        Missing, OrderPage, Silent, Source, home, malformed, missing, no_page, no_rejection, order,
+        order_trouble, trouble,
     },
     rejected::{RejectedPage, RejectedRow, RejectionPage, Replay, rejected, rejection},
 };
-use self::{lang::machine_time, words::Words};
 
-/// Sent with every page: all from this server, nothing inline, no frames.
-pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; \
-     script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
-     form-action 'self'; frame-ancestors 'none'";
+/// Style, scripts and icon.
+pub(crate) static ASSETS: LazyLock<Assets> =
+    LazyLock::new(|| Assets::with([Embedded::new("app.js", include_bytes!("assets/app.js"))]));
 
-/// What every page has around its own content.
+/// What every page has around its own content: to what all services have, ours is added.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
-    pub(crate) lang: Lang,
-    /// Path and query of this page as they were asked for, `lang` left out.
-    pub(crate) here: &'a str,
-    /// What ages are reckoned from.
-    pub(crate) now: OffsetDateTime,
+    pub(crate) shared: chassis::web::Frame<'a>,
     /// The newest orders, newest first; a dozen is a good number.
     pub(crate) newest: &'a [NewestOrder],
     /// How many records were rejected, if known.
     pub(crate) rejected: Option<u64>,
+    /// The last event of the live feed that this page already knows of, if it knows.
+    pub(crate) live: &'a str,
+}
+
+/// Templates see one frame.
+impl<'a> Deref for Frame<'a> {
+    type Target = chassis::web::Frame<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.shared
+    }
 }
 
 /// An order in a list.
@@ -89,25 +97,11 @@ impl Frame<'_> {
         serde_json::to_string(&self.words().live).expect("a struct of texts becomes JSON")
     }
 
-    #[expect(clippy::unused_self, reason = "templates reach functions through their values")]
-    fn asset(&self, name: &str) -> &'static str {
-        assets::url(name)
-    }
-
     fn rejected_total(&self) -> String {
-        self.rejected.map_or_else(String::new, |n| format!(" {}", self.lang.number(n)))
-    }
-
-    /// This page in another language.
-    fn here_in(&self, lang: &Lang) -> String {
-        let and = if self.here.contains('?') { '&' } else { '?' };
-        format!("{}{and}lang={}", self.here, lang.tag())
-    }
-
-    /// Markup: how long ago, kept up to date by the browser.
-    fn age(&self, since: &OffsetDateTime) -> String {
-        let (machine, age) = (machine_time(*since), self.lang.age(*since, self.now));
-        format!(r#"<time class="quiet" datetime="{machine}" data-age>{age}</time>"#)
+        match self.rejected {
+            None | Some(0) => String::new(),
+            Some(count) => format!(" {}", self.lang.number(count)),
+        }
     }
 }
 
@@ -123,33 +117,20 @@ impl fmt::Display for Position<'_> {
     }
 }
 
-/// Markup: a time as the language writes it, and for machines.
-fn time_markup(lang: Lang, at: OffsetDateTime) -> String {
-    format!(r#"<time datetime="{}">{}</time>"#, machine_time(at), lang.date_time(at))
-}
-
 fn render(page: &impl Template) -> String {
     page.render().expect("a template fails only if one of its values cannot be displayed")
-}
-
-/// Any text as one segment of a path (or one value of a query).
-pub(crate) fn path_segment(text: &str) -> String {
-    use fmt::Write;
-
-    let mut path = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            write!(path, "%{byte:02X}").expect("writing to a String does not fail");
-        }
-    }
-    path
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_assets_together_stay_light() {
+        // Uncompressed; the promise is 60 KB compressed, and text shrinks to a third or so.
+        let bytes = ASSETS.weight();
+        assert!(bytes < 60_000, "{bytes} bytes");
+    }
 
     #[test]
     fn any_id_becomes_one_segment_of_a_path() {

@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use askama::Template;
+use chassis::web::{
+    Lang, time_markup,
+    words::{counted, fill},
+};
 use events::InvalidOrderUid;
 use time::OffsetDateTime;
 
 use super::{
-    Frame, Lang, NewestOrder, Position,
+    Frame, NewestOrder,
     barcode::Bars,
-    lang::machine_time,
-    order_href, render, time_markup,
-    words::{Words, counted, fill, uid_problem},
+    life::{Life, LifeView},
+    order_href, render,
+    words::{Words, uid_problem},
 };
 use crate::order::Order;
 
@@ -26,6 +30,15 @@ pub(crate) enum Source {
     Database,
 }
 
+/// The server that does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Silent {
+    /// PostgreSQL.
+    Database,
+    /// Kafka.
+    Kafka,
+}
+
 /// An order, and how it was found.
 #[derive(Debug)]
 pub(crate) struct OrderPage<'a> {
@@ -34,8 +47,10 @@ pub(crate) struct OrderPage<'a> {
     pub(crate) version: i64,
     pub(crate) source: Source,
     pub(crate) took: Duration,
-    /// When it was stored and from which record, if known.
-    pub(crate) received: Option<(OffsetDateTime, Position<'a>)>,
+    /// What became of it, if the database tells.
+    pub(crate) life: Option<Life<'a>>,
+    /// Where its delivery is asked about.
+    pub(crate) delivery_url: Option<&'a str>,
 }
 
 /// That an order is not here.
@@ -113,11 +128,8 @@ pub(crate) fn order(page: &OrderPage<'_>) -> String {
         version_words: fill(w.version, lang.number(page.version)),
         json_href: format!("{}?format=json", order_href(order.order_uid.as_str())),
         json: serde_json::to_string_pretty(order).expect("an order becomes JSON"),
-        received: page.received.map(|(at, position)| Received {
-            machine: machine_time(at),
-            exact: lang.exact_time(at),
-            position: position.to_string(),
-        }),
+        life: page.life.as_ref().map(|life| LifeView::of(lang, order.order_uid.as_str(), life)),
+        delivery_url: page.delivery_url,
     })
 }
 
@@ -160,15 +172,32 @@ pub(crate) fn order_trouble(frame: Frame<'_>, uid: &str) -> String {
     })
 }
 
-/// A list cannot be shown, because the database is silent. 503.
-pub(crate) fn trouble(frame: Frame<'_>) -> String {
+/// Rejected records cannot be shown or sent again, because a server is silent. 503.
+pub(crate) fn trouble(frame: Frame<'_>, silent: Silent, again: String) -> String {
     let w = frame.words();
-    let again = Action { href: frame.here.to_owned(), label: w.try_again, waits: false };
+    let text = match silent {
+        Silent::Database => w.trouble_list_text,
+        Silent::Kafka => w.live.not_sent,
+    };
+    let again = Action { href: again, label: w.try_again, waits: false };
     render(&MessageTemplate {
         searchable: false,
         tab: "rejected",
         actions: vec![again],
-        ..MessageTemplate::new(&frame, w.rejected_title, w.trouble_list_text.to_owned())
+        ..MessageTemplate::new(&frame, w.rejected_title, text.to_owned())
+    })
+}
+
+/// No rejected record is kept at this position. 404, or 400 if it is none.
+pub(crate) fn no_rejection(frame: Frame<'_>, id: &str) -> String {
+    let w = frame.words();
+    let list = Action { href: "/rejected".to_owned(), label: w.see_rejected, waits: false };
+    render(&MessageTemplate {
+        searchable: false,
+        tab: "rejected",
+        query: id,
+        actions: vec![list],
+        ..MessageTemplate::new(&frame, w.no_rejection_title, w.no_rejection_text.to_owned())
     })
 }
 
@@ -215,7 +244,8 @@ struct OrderTemplate<'a> {
     version_words: String,
     json_href: String,
     json: String,
-    received: Option<Received>,
+    life: Option<LifeView>,
+    delivery_url: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -256,12 +286,6 @@ struct Action {
     href: String,
     label: &'static str,
     waits: bool,
-}
-
-struct Received {
-    machine: String,
-    exact: String,
-    position: String,
 }
 
 /// One line of how the order adds up.
@@ -323,9 +347,14 @@ mod tests {
 
     use super::*;
     use crate::{
+        ignored::Ignored,
         rejection::Violation,
-        web::{RejectedPage, RejectedRow, RejectionPage, docs, rejected, rejection},
+        web::{
+            Position, RejectedPage, RejectedRow, RejectionPage, Stored, Told, docs, rejected,
+            rejection,
+        },
     };
+    use events::OrderStatus;
 
     const EVIL: &str = "<script>alert(1)</script>\"'&";
 
@@ -359,7 +388,8 @@ mod tests {
 
     fn frame<'a>(lang: Lang, newest: &'a [NewestOrder]) -> Frame<'a> {
         let now = datetime!(2021-11-26 06:30 UTC);
-        Frame { lang, here: "/", now, newest, rejected: Some(1_417) }
+        let shared = chassis::web::Frame { lang, here: "/", now, assets: &crate::web::ASSETS };
+        Frame { shared, newest, rejected: Some(1_417), live: "7-41" }
     }
 
     fn page_of(lang: Lang, order_: &Order, newest: &[NewestOrder]) -> String {
@@ -369,11 +399,36 @@ mod tests {
             version: 2,
             source: Source::Memory,
             took: Duration::from_micros(214),
-            received: Some((
-                datetime!(2021-11-26 06:22:19.112 UTC),
-                Position { topic: "orders", partition: 3, offset: 18_204 },
-            )),
+            life: Some(Life {
+                status: OrderStatus::Delivering,
+                stored: Stored {
+                    at: datetime!(2021-11-26 06:22:19.112 UTC),
+                    version: 1,
+                    record_timestamp: datetime!(2021-11-26 06:22:19.100 UTC),
+                    position: Position { topic: "orders", partition: 3, offset: 18_204 },
+                },
+                events: &told(),
+                more: true,
+            }),
+            delivery_url: Some("http://127.0.0.1:8082/delivery/x"),
         })
+    }
+
+    fn told<'a>() -> [Told<'a>; 4] {
+        let event = |second, word, status, ignored| Told {
+            at: datetime!(2021-11-26 06:22:19.121 UTC) + Duration::from_secs(second),
+            position: Position { topic: "order.status.changed", partition: 1, offset: 771 },
+            word,
+            status,
+            version: (second == 0).then_some(1),
+            ignored,
+        };
+        [
+            event(0, "created", Some(OrderStatus::Created), None),
+            event(1, "created", Some(OrderStatus::Created), Some(Ignored::Repeated)),
+            event(2, EVIL, None, Some(Ignored::UnknownStatus)),
+            event(90, "delivering", Some(OrderStatus::Delivering), None),
+        ]
     }
 
     /// Every text of the order made a script; the rest as it was.
@@ -394,7 +449,9 @@ mod tests {
         let at = datetime!(2021-11-26 06:22 UTC);
         let newest = [NewestOrder { uid: EVIL.parse().unwrap(), ingested_at: at }];
         let frame = frame(lang, &newest);
-        let frame = Frame { here: "/order/%22?q=\"><script>", ..frame };
+        let here = "/order/%22?q=\"><script>";
+        let shared = chassis::web::Frame { here, ..frame.shared };
+        let frame = Frame { shared, ..frame };
         let violations = vec![
             Violation {
                 pointer: EVIL.to_owned(),
@@ -426,7 +483,8 @@ mod tests {
             missing(&Missing { frame, uid: EVIL, by_track: &newest, waited: None }),
             malformed(frame, EVIL, InvalidOrderUid::ControlCharacter),
             order_trouble(frame, EVIL),
-            trouble(frame),
+            trouble(frame, Silent::Database, "/rejected?reason=\"'><script>".to_owned()),
+            no_rejection(frame, EVIL),
             no_page(frame),
             rejected(&RejectedPage {
                 frame,
@@ -463,10 +521,11 @@ mod tests {
                 assert!(!tag.contains(" style=") && !tag.starts_with("style"), "{tag}");
                 assert!(!tag.contains(" onclick=") && !tag.contains("javascript:"), "{tag}");
             }
+            let html = html.replace("http://127.0.0.1:8082/delivery/x", "");
             assert!(!html.contains("http:") && !html.contains("https:"));
         }
-        assert!(!crate::web::CONTENT_SECURITY_POLICY.contains("unsafe"));
-        assert!(!crate::web::CONTENT_SECURITY_POLICY.contains("  "));
+        assert!(!chassis::web::CONTENT_SECURITY_POLICY.contains("unsafe"));
+        assert!(!chassis::web::CONTENT_SECURITY_POLICY.contains("  "));
     }
 
     #[test]
@@ -502,6 +561,28 @@ mod tests {
             assert!(html.contains(text), "{text}\n{html}");
         }
         assert!(!html.contains("chip warn"), "sums that add up are not marked");
+    }
+
+    #[test]
+    fn the_life_of_an_order_tells_what_was_ignored_and_why() {
+        let html = page_of(Lang::En, &order_of(model()), &[]);
+        for text in [
+            "id=\"status\">delivering<",
+            "Received and stored",
+            "Published as created",
+            "06:22:19.121\u{a0}UTC · +9.0\u{a0}ms",
+            "<li class=\"off\" data-record=\"1/771\">created again, ignored: nothing new",
+            "order.status.changed/1 @ 771",
+            "ignored: nobody here knows this status",
+            "action=\"/order/b563feb7b2b84b6test/cancel\"",
+            "action=\"/order/b563feb7b2b84b6test/complete\"",
+            "href=\"/order/b563feb7b2b84b6test/history\"",
+            "data-delivery=\"http://127.0.0.1:8082/delivery/x\"",
+        ] {
+            assert!(html.contains(text), "{text}\n{html}");
+        }
+        let russian = page_of(Lang::Ru, &order_of(model()), &[]);
+        assert!(russian.contains("Снова «создан» — пропущено, ничего нового"), "{russian}");
     }
 
     #[test]

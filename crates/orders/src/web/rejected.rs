@@ -3,13 +3,18 @@
 use std::fmt::Write;
 
 use askama::Template;
+use chassis::{
+    http::path_segment,
+    web::{
+        Lang, machine_time, time_markup,
+        words::{counted, fill},
+    },
+};
 use time::OffsetDateTime;
 
 use super::{
-    Frame, Lang, Position,
-    lang::machine_time,
-    path_segment, rejection_href, render, time_markup,
-    words::{Words, counted, fill, violation},
+    Frame, Position, rejection_href, render,
+    words::{Words, violation},
 };
 use crate::rejection::Violation;
 
@@ -141,7 +146,8 @@ pub(crate) fn rejection(page: &RejectionPage<'_>) -> String {
             })
             .collect(),
         json_href: format!("{href}?format=json"),
-        replay_href: format!("{href}/replay"),
+        // What was sent comes back through Kafka; the page after it shall tell of it.
+        replay_href: format!("{href}/replay?wait=2s"),
     })
 }
 

@@ -5,24 +5,21 @@
 
 use std::borrow::Cow;
 
+use chassis::web::{
+    Lang,
+    words::{Forms, fill},
+};
 use events::InvalidOrderUid;
 use serde::Serialize;
 
-use super::lang::{Lang, Plural};
 use crate::rejection::Violation;
-
-/// A noun after a figure: one, few, many.
-pub(super) type Forms = [&'static str; 3];
 
 /// The words that the server writes. `{}` stands for a value, see [`fill`].
 pub(super) struct Words {
     // The frame of every page.
-    pub(super) skip: &'static str,
-    pub(super) sections: &'static str,
     pub(super) orders: &'static str,
     pub(super) rejected: &'static str,
     pub(super) api: &'static str,
-    pub(super) language: &'static str,
 
     // The search.
     pub(super) id_or_track: &'static str,
@@ -74,6 +71,11 @@ pub(super) struct Words {
     pub(super) copy_link: &'static str,
     pub(super) life: &'static str,
     pub(super) received: &'static str,
+    pub(super) replaced: &'static str,
+    pub(super) more_events: &'static str,
+    pub(super) complete: &'static str,
+    pub(super) cancel: &'static str,
+    pub(super) courier: &'static str,
 
     // Where there is no order to show.
     pub(super) missing_title: &'static str,
@@ -107,6 +109,8 @@ pub(super) struct Words {
     pub(super) more_violations: Forms,
     pub(super) older: &'static str,
     pub(super) rejection_title: &'static str,
+    pub(super) no_rejection_title: &'static str,
+    pub(super) no_rejection_text: &'static str,
     pub(super) broken_rules: Forms,
     pub(super) where_broken: &'static str,
     pub(super) rule: &'static str,
@@ -156,7 +160,26 @@ pub(super) struct LiveWords {
     new_version: &'static str,
     new_rejected: Forms,
     sending: &'static str,
+    pub(super) not_sent: &'static str,
     replayed: &'static str,
+    status_now: &'static str,
+    not_back: &'static str,
+    on_foot: &'static str,
+    scooter: &'static str,
+    car: &'static str,
+    until: &'static str,
+    late: &'static str,
+    delivered: &'static str,
+    in_turn: &'static str,
+    all_couriers_busy: &'static str,
+    all_couriers_paused: &'static str,
+    no_couriers: &'static str,
+    held_by_hand: &'static str,
+    not_created: &'static str,
+    place: &'static str,
+    no_delivery: &'static str,
+    unknown_delivery: &'static str,
+    couriers_silent: &'static str,
     parameters: &'static str,
     body: &'static str,
     answers: &'static str,
@@ -175,21 +198,6 @@ impl Words {
             Lang::Ru => &RU,
         }
     }
-}
-
-/// Puts a value in the place of `{}`.
-pub(super) fn fill(text: &str, value: impl AsRef<str>) -> String {
-    text.replacen("{}", value.as_ref(), 1)
-}
-
-/// `1 item`, `21 товар`: the form that goes with `n`, with the figure in it.
-pub(super) fn counted(lang: Lang, forms: &Forms, n: usize) -> String {
-    let form = match lang.plural(u64::try_from(n).unwrap_or(u64::MAX)) {
-        Plural::One => forms[0],
-        Plural::Few => forms[1],
-        Plural::Many => forms[2],
-    };
-    fill(form, lang.number(i128::try_from(n).unwrap_or(i128::MAX)))
 }
 
 /// Why a text cannot be an order's id.
@@ -246,12 +254,9 @@ pub(super) fn violation(lang: Lang, violation: &Violation) -> Cow<'_, str> {
 }
 
 static EN: Words = Words {
-    skip: "Skip to the content",
-    sections: "Sections",
     orders: "Orders",
     rejected: "Rejected",
     api: "API",
-    language: "Language",
 
     id_or_track: "Order id or track number",
     show_order: "Show order",
@@ -301,6 +306,11 @@ static EN: Words = Words {
     copy_link: "Copy link",
     life: "Life of this order",
     received: "Received and stored",
+    replaced: "Replaced by later content, version {}",
+    more_events: "More was told: the whole history",
+    complete: "Mark as completed",
+    cancel: "Cancel order",
+    courier: "Courier",
 
     missing_title: "No such order here now",
     missing_text: "It may still be on its way, it may have been rejected, or the id has a slip in it.",
@@ -336,6 +346,8 @@ static EN: Words = Words {
     more_violations: ["and {} more", "and {} more", "and {} more"],
     older: "Older",
     rejection_title: "Rejected record",
+    no_rejection_title: "No such rejected record",
+    no_rejection_text: "Nothing is kept as rejected under this topic, partition and offset. The address may be mistyped.",
     broken_rules: ["{} rule broken", "{} rules broken", "{} rules broken"],
     where_broken: "Where",
     rule: "Rule",
@@ -379,7 +391,26 @@ static EN: Words = Words {
         new_version: "version {} is here: show it",
         new_rejected: ["{} new: show it", "{} new: show them", "{} new: show them"],
         sending: "Sending…",
+        not_sent: "Kafka has not confirmed the record. Sending it again is safe: try again in a few seconds.",
         replayed: "Sent again",
+        status_now: "The order is {}",
+        not_back: "Sent. It shows here as soon as it has come back from Kafka.",
+        on_foot: "on foot",
+        scooter: "by scooter",
+        car: "by car",
+        until: "until {}",
+        late: "late since {}",
+        delivered: "delivered {}",
+        in_turn: "A courier is being found",
+        all_couriers_busy: "No courier is free: all are carrying",
+        all_couriers_paused: "No courier is free: all are paused",
+        no_couriers: "There are no couriers yet",
+        held_by_hand: "Held by hand: taken up again only by hand",
+        not_created: "Waits for the order to be created",
+        place: "number {} in the queue",
+        no_delivery: "No delivery",
+        unknown_delivery: "The courier service has not heard of this order yet",
+        couriers_silent: "The courier service does not answer just now",
         parameters: "Parameters",
         body: "Body",
         answers: "Answers",
@@ -393,12 +424,9 @@ static EN: Words = Words {
 };
 
 static RU: Words = Words {
-    skip: "К содержанию",
-    sections: "Разделы",
     orders: "Заказы",
     rejected: "Отклонённые",
     api: "API",
-    language: "Язык",
 
     id_or_track: "Номер заказа или трек-номер",
     show_order: "Показать",
@@ -448,6 +476,11 @@ static RU: Words = Words {
     copy_link: "Скопировать ссылку",
     life: "Путь заказа",
     received: "Получен и сохранён",
+    replaced: "Заменён более поздним содержанием, версия {}",
+    more_events: "Было и другое — вся история",
+    complete: "Отметить выполненным",
+    cancel: "Отменить заказ",
+    courier: "Курьер",
 
     missing_title: "Такого заказа сейчас нет",
     missing_text: "Возможно, он ещё в пути, отклонён при проверке или в номере опечатка.",
@@ -483,6 +516,8 @@ static RU: Words = Words {
     more_violations: ["и ещё {}", "и ещё {}", "и ещё {}"],
     older: "Более ранние",
     rejection_title: "Отклонённая запись",
+    no_rejection_title: "Такой отклонённой записи нет",
+    no_rejection_text: "Под этими топиком, партицией и смещением ничего не отклонено. Возможно, в адресе опечатка.",
     broken_rules: ["Нарушено {} правило", "Нарушены {} правила", "Нарушено {} правил"],
     where_broken: "Где",
     rule: "Правило",
@@ -526,7 +561,26 @@ static RU: Words = Words {
         new_version: "пришла версия {} — показать",
         new_rejected: ["{} новая — показать", "{} новые — показать", "{} новых — показать"],
         sending: "Отправляем…",
+        not_sent: "Kafka не подтвердила запись. Отправить её ещё раз безопасно — повторите через несколько секунд.",
         replayed: "Отправлена ещё раз",
+        status_now: "Статус заказа: {}",
+        not_back: "Отправлено. Появится здесь, как только вернётся из Kafka.",
+        on_foot: "пешком",
+        scooter: "на самокате",
+        car: "на машине",
+        until: "до {}",
+        late: "опаздывает с {}",
+        delivered: "доставлено в {}",
+        in_turn: "Подбираем курьера",
+        all_couriers_busy: "Свободных курьеров нет: все везут заказы",
+        all_couriers_paused: "Свободных курьеров нет: все на паузе",
+        no_couriers: "Курьеров пока нет",
+        held_by_hand: "Придержан вручную: вернуть в очередь можно только вручную",
+        not_created: "Ждёт, пока заказ будет создан",
+        place: "{}-й в очереди",
+        no_delivery: "Доставки нет",
+        unknown_delivery: "Служба доставки ещё не слышала об этом заказе",
+        couriers_silent: "Служба доставки сейчас не отвечает",
         parameters: "Параметры",
         body: "Тело",
         answers: "Ответы",
@@ -541,6 +595,8 @@ static RU: Words = Words {
 
 #[cfg(test)]
 mod tests {
+    use chassis::web::words::counted;
+
     use super::*;
 
     #[test]

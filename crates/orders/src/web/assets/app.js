@@ -77,6 +77,7 @@ async function show(url, { push = true, keepFocus = false } = {}) {
     url.searchParams.delete('wait');
     if (push && url.href !== location.href) history.pushState(null, '', url);
     enhance();
+    if (main.dataset.uid) listen();
     if (answer.ok && main.dataset.uid) seen(main.dataset.uid, came(answer), waits ? undefined : took);
     arrive(keepFocus);
   } catch (error) {
@@ -110,6 +111,9 @@ addEventListener('submit', (event) => {
     event.preventDefault();
     const uid = form.elements.uid.value.trim();
     if (uid) show(new URL(orderPath(uid), location.href));
+  } else if ('tell' in form.dataset) {
+    event.preventDefault();
+    tell(form);
   } else if (form.method === 'post') {
     event.preventDefault();
     replay(form);
@@ -145,7 +149,7 @@ addEventListener('keydown', (event) => {
     event.preventDefault();
     input.focus();
     input.select();
-  } else if (event.key === 'Escape' && (event.target === input || event.target === document.body)) {
+  } else if (event.key === 'Escape' && (event.target === input || !event.target.closest('input, textarea, select'))) {
     input.value = '';
     input.focus();
   }
@@ -228,7 +232,8 @@ async function replay(form) {
     } else {
       const problem = await answer.json().catch(() => ({}));
       const rules = (problem.errors ?? []).map((one) => `${one.pointer} ${one.message}`.trim());
-      notice([problem.detail ?? words.unreachable, ...rules].join(' · '));
+      const text = answer.status === 503 ? words.not_sent : problem.detail ?? words.unreachable;
+      notice([text, ...rules].join(' · '));
     }
   } catch {
     notice(words.unreachable);
@@ -236,10 +241,112 @@ async function replay(form) {
   button.disabled = false;
 }
 
+// The life of the order on this page.
+
+/** Tells that the order is cancelled or completed; the page shows it once it has come round. */
+async function tell(form) {
+  const buttons = document.querySelectorAll('#tell button');
+  for (const button of buttons) button.disabled = true;
+  notice('');
+  say(words.sending);
+  try {
+    const answer = await fetch(form.action, { method: 'POST', headers: { accept: 'application/json' } });
+    if (answer.ok) {
+      const before = $('#status')?.textContent;
+      if (await renew(() => $('#status')?.textContent !== before) === false) notice(words.not_back);
+    } else {
+      const problem = await answer.json().catch(() => ({}));
+      notice(answer.status === 503 ? words.not_sent : problem.detail ?? words.unreachable);
+      await renew(() => true);
+    }
+  } catch {
+    notice(words.unreachable);
+  }
+  for (const button of buttons) button.disabled = false;
+}
+
+const PAUSES = [0, 50, 100, 200, 400, 800, 1600];
+let renewals = 0;
+
+/**
+ * Brings status, life and buttons up to what the server has, until `done`; it may need a moment.
+ * True if it was done, false if not, undefined if a later call has taken over.
+ */
+async function renew(done) {
+  const mine = renewals += 1;
+  const { uid } = $('main').dataset;
+  for (const pause of PAUSES) {
+    await new Promise((resolve) => { setTimeout(resolve, pause); });
+    const answer = await fetch(orderPath(uid), { headers: { accept: 'text/html' } });
+    const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    if ($('main').dataset.uid !== uid || mine !== renewals || !answer.ok) return;
+    for (const id of ['status', 'life', 'tell']) {
+      const [old, fresh] = [$(`#${id}`), $(`#${id}`, page)];
+      if (!old || !fresh || old.innerHTML === fresh.innerHTML) continue;
+      const held = old.contains(document.activeElement);
+      old.replaceWith(fresh);
+      if (id === 'status') say(fill(words.status_now, fresh.textContent));
+      if (held) ($('button', fresh) ?? $('h1')).focus();
+    }
+    refreshTimes();
+    if (done()) {
+      askCourier();
+      return true;
+    }
+  }
+  askCourier();
+  return false;
+}
+
+function onStatus(told) {
+  if ($('main').dataset.uid !== told.order_uid) return;
+  const record = `[data-record="${told.partition}/${told.offset}"]`;
+  renew(() => $(record)).catch(() => { /* The stream will be found cut as well, and says so. */ });
+}
+
+// Who delivers it: asked of the courier service, whose silence is no failure of this page.
+
+let asking;
+
+async function askCourier() {
+  const section = $('#courier');
+  clearTimeout(asking);
+  if (!section) return;
+  let again = 10_000;
+  try {
+    const answer = await fetch(section.dataset.delivery, { headers: { accept: 'application/json' } });
+    if (answer.status === 404) setText($('p', section), words.unknown_delivery);
+    else if (!answer.ok) throw new Error(`delivery: ${answer.status}`);
+    else if (showCourier(section, await answer.json())) again = 2_000;
+  } catch {
+    setText($('p', section), words.couriers_silent);
+  }
+  section.hidden = false;
+  if (!document.hidden) asking = setTimeout(askCourier, again);
+}
+
+/** Shows a delivery; true while it is about to change. */
+function showCourier(section, { state, why_not_assigned: why, position, assignment }) {
+  const at = (time) => new Intl.DateTimeFormat(lang, { timeStyle: 'short', hourCycle: 'h23' }).format(Date.parse(time));
+  const parts = [];
+  if (assignment) {
+    if (assignment.courier_name) parts.push(assignment.courier_name);
+    parts.push(words[assignment.transport_type] ?? assignment.transport_type);
+    if (assignment.completed_at) parts.push(fill(words.delivered, at(assignment.completed_at)));
+    else parts.push(fill(state === 'overdue' ? words.late : words.until, at(assignment.deadline)));
+  } else if (why) {
+    parts.push(words[why.code] ?? why.message);
+    if (position) parts.push(fill(words.place, number(position)));
+  }
+  setText($('p', section), parts.join(', ') || words.no_delivery);
+  section.classList.toggle('late', state === 'overdue');
+  return state === 'waiting' || state === 'expected';
+}
+
 // Live: one stream of server-sent events, read by hand so that it can be resumed after any failure.
 
 let stream;
-let lastEvent = '';
+let lastEvent = $('meta[name="live"]')?.content ?? ''; // What came since the server wrote this page comes now.
 let cutSince;
 let failures = 0;
 let waiting;
@@ -250,13 +357,16 @@ async function listen() {
   const mine = stream = new AbortController();
   try {
     const headers = { accept: 'text/event-stream', ...(lastEvent && { 'last-event-id': lastEvent }) };
-    const answer = await fetch('/live', { headers, signal: mine.signal, cache: 'no-store' });
+    const { uid } = $('main').dataset;
+    const answer = await fetch(uid ? `/live?order_uid=${encodeURIComponent(uid)}` : '/live', { headers, signal: mine.signal, cache: 'no-store' });
     if (!answer.ok) throw new Error(`live: ${answer.status}`);
     if (cutSince) {
       cutSince = undefined;
       say(words.back);
       $('#rates').hidden = true;
     }
+    // What was told between the page and the stream is in neither.
+    if (uid) renew(() => true).catch(() => { /* The stream tells of the next. */ });
     await read(answer.body, mine);
     throw new Error('live: ended');
   } catch {
@@ -301,7 +411,7 @@ function take(block) {
   if (!data.length && name !== 'reset') return;
   failures = 0;
   const event = data.length ? JSON.parse(data.join('\n')) : undefined;
-  ({ order: onOrder, rejection: onRejection, rates: onRates, reset: onReset })[name]?.(event);
+  ({ order: onOrder, status: onStatus, rejection: onRejection, rates: onRates, reset: onReset })[name]?.(event);
 }
 
 const arrived = new Map();
@@ -350,6 +460,11 @@ function flush() {
 
 function onRejection() {
   newRejected += 1;
+  const total = $('#rejected-total');
+  if (total.dataset.count) { // What the server counted, and one more.
+    total.dataset.count = Number(total.dataset.count) + 1;
+    setText(total, ` ${number(total.dataset.count)}`);
+  }
   const link = $('#new-rejected');
   if (!link) return;
   link.textContent = counted(words.new_rejected, newRejected);
@@ -365,9 +480,6 @@ function onRates(rates) {
   element.classList.remove('cut');
   setText(element.lastElementChild, parts.join(' · '));
   element.hidden = false;
-  if (typeof rates.rejected_total === 'number') {
-    setText($('#rejected-total'), rates.rejected_total ? ` ${number(rates.rejected_total)}` : '');
-  }
 }
 
 /** Too much was missed to be told one by one: the list as the server has it. */
@@ -378,6 +490,7 @@ async function onReset() {
     const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
     const fresh = $('#newest', page);
     if (answer.ok && fresh) $('#newest')?.replaceWith(fresh);
+    if (answer.ok) $('#rejected-total').replaceWith($('#rejected-total', page));
     refreshTimes();
   } catch { /* The stream will be found cut as well, and says so. */ }
 }

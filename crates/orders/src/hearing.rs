@@ -1,0 +1,117 @@
+//! Hearing: record → event → batch → recorded → offsets.
+//!
+//! What the status topic tells, this service's own events and those of others alike. An event that
+//! cannot be read is counted and passed over: keeping and dead-lettering it is the courier
+//! service's task.
+
+use chassis::{
+    consumer::{self, Record, Subscription},
+    kafka::KafkaConfig,
+};
+use events::StatusEvent;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ignored::Ignored,
+    status::{self, Content, Heard, Recorded},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Why {
+    reason: Ignored,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rule {
+    reason: &'static str,
+}
+
+/// What hearing counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    advanced: Counter,
+    ignored: Family<Why, Counter>,
+    unreadable: Family<Rule, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            advanced: Counter::default(),
+            ignored: Family::default(),
+            unreadable: Family::default(),
+        };
+        registry.register(
+            "waybill_status_events_advanced",
+            "Status events that moved their order on",
+            metrics.advanced.clone(),
+        );
+        registry.register(
+            "waybill_status_events_ignored",
+            "Status events recorded and ignored",
+            metrics.ignored.clone(),
+        );
+        registry.register(
+            "waybill_status_events_unreadable",
+            "Records of the status topic that are no event, passed over",
+            metrics.unreadable.clone(),
+        );
+        metrics
+    }
+
+    fn count(&self, recorded: &Recorded) {
+        for verdict in &recorded.verdicts {
+            match verdict {
+                None => self.advanced.inc(),
+                Some(reason) => self.ignored.get_or_create(&Why { reason: *reason }).inc(),
+            };
+        }
+        for reason in &recorded.unreadable {
+            self.unreadable.get_or_create(&Rule { reason }).inc();
+        }
+    }
+}
+
+/// Runs until `shutdown`.
+pub(crate) async fn run(
+    kafka: &KafkaConfig,
+    subscription: Subscription,
+    consumed: consumer::Metrics,
+    metrics: Metrics,
+    pool: PgPool,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let topic = subscription.topic.clone();
+    let write = move |batch: Vec<Heard>| {
+        let (metrics, topic, pool) = (metrics.clone(), topic.clone(), pool.clone());
+        async move {
+            let recorded: Recorded = status::record(&pool, &topic, batch).await;
+            metrics.count(&recorded);
+            Ok(recorded)
+        }
+    };
+    consumer::consume(kafka, subscription, consumed, decode, write, shutdown).await
+}
+
+fn decode(record: Record<'_>) -> (Heard, usize) {
+    let content = match StatusEvent::read(record.value) {
+        Ok(event) => Content::Event(event),
+        Err(violations) => {
+            let position = record.position;
+            let code = violations.first().map_or("unknown", |violation| violation.code);
+            tracing::debug!(
+                partition = position.partition,
+                offset = position.offset,
+                "passing over a record that is no event: {code}"
+            );
+            Content::Unreadable(code)
+        }
+    };
+    (Heard { position: record.position, content }, record.value.map_or(0, <[u8]>::len))
+}

@@ -1,0 +1,487 @@
+//! What became of orders, in PostgreSQL: every event of the status topic once, with why it was
+//! ignored if it was, and of each order the status that follows. All SQL about them is here.
+//!
+//! Only this module can make [`Recorded`]: offsets are stored for nothing else.
+
+use std::collections::{HashMap, HashSet};
+
+use chassis::{
+    commit::{self, Writer},
+    consumer::{Position, Receipt},
+    postgres::instant,
+};
+use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
+use sqlx::{PgConnection, PgPool};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::ignored::Ignored;
+
+/// A record of the status topic and what it turned out to be.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) position: Position,
+    pub(crate) content: Content,
+}
+
+/// An event, or the code of the first rule that made it none.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Event(StatusEvent),
+    Unreadable(&'static str),
+}
+
+/// What an event did: nothing and why, or, if `None`, it moved its order on.
+pub(crate) type Verdict = Option<Ignored>;
+
+/// The proof that all events of a batch are recorded, with what each did.
+pub(crate) struct Recorded {
+    pub(crate) verdicts: Vec<Verdict>,
+    /// By which rules records could not be read.
+    pub(crate) unreadable: Vec<&'static str>,
+}
+
+impl Receipt for Recorded {}
+
+/// Records a batch.
+pub(crate) async fn record(pool: &PgPool, topic: &str, batch: Vec<Heard>) -> Recorded {
+    let mut recorded = Recorded { verdicts: Vec::new(), unreadable: Vec::new() };
+    for part in commit::commit(pool, &EventsOf(topic), batch).await {
+        recorded.verdicts.extend(part.outcome);
+        recorded.unreadable.extend(part.items.iter().filter_map(|heard| match heard.content {
+            Content::Event(_) => None,
+            Content::Unreadable(code) => Some(code),
+        }));
+    }
+    recorded
+}
+
+/// Writes events of this topic.
+struct EventsOf<'a>(&'a str);
+
+impl Writer for EventsOf<'_> {
+    type Item = Heard;
+    type Outcome = Vec<Verdict>;
+
+    async fn write(
+        &self,
+        transaction: &mut PgConnection,
+        part: &[Heard],
+    ) -> Result<Vec<Verdict>, sqlx::Error> {
+        let events = in_order(part);
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let before = advance(transaction, self.0, &highest(&events)).await?;
+        let verdicts = judge(&events, before);
+        insert_events(transaction, self.0, &events, &verdicts).await?;
+        Ok(verdicts)
+    }
+
+    fn refuse(&self, heard: &mut Heard, _: &str) {
+        heard.content = Content::Unreadable("refused_by_database");
+    }
+}
+
+type Event<'a> = (Position, &'a StatusEvent);
+
+/// The events of a batch as Kafka took them: by timestamp, partition and offset.
+fn in_order(part: &[Heard]) -> Vec<Event<'_>> {
+    let mut events: Vec<_> = part
+        .iter()
+        .filter_map(|heard| match &heard.content {
+            Content::Event(event) => Some((heard.position, event)),
+            Content::Unreadable(_) => None,
+        })
+        .collect();
+    events.sort_unstable_by_key(|(position, _)| *position);
+    events
+}
+
+/// The highest status that is told of an order, and the earliest record that tells it.
+type Told<'a> = (&'a OrderUid, OrderStatus, Position);
+
+/// Of each order the highest status, sorted by order id.
+fn highest<'a>(events: &[Event<'a>]) -> Vec<Told<'a>> {
+    let mut highest: HashMap<&OrderUid, Told<'_>> = HashMap::with_capacity(events.len());
+    for (position, event) in events {
+        if let StatusWord::Status(status) = event.word {
+            let told = (&event.order_id, status, *position);
+            let kept = highest.entry(&event.order_id).or_insert(told);
+            if kept.1 < status {
+                *kept = told;
+            }
+        }
+    }
+    let mut highest: Vec<_> = highest.into_values().collect();
+    highest.sort_unstable_by_key(|(uid, ..)| *uid);
+    highest
+}
+
+/// What each event did to its order, which stood as `status` tells before all of them.
+fn judge(events: &[Event<'_>], mut status: HashMap<OrderUid, OrderStatus>) -> Vec<Verdict> {
+    events
+        .iter()
+        .map(|(_, event)| {
+            let before = status.get(&event.order_id).copied();
+            if let Some(after) = event.word.advance(before)
+                && before != Some(after)
+            {
+                status.insert(event.order_id.clone(), after);
+            }
+            Ignored::judge(before, event.word)
+        })
+        .collect()
+}
+
+/// Brings the statuses up to what was told, and gives those that orders had before.
+async fn advance(
+    connection: &mut PgConnection,
+    topic: &str,
+    told: &[Told<'_>],
+) -> Result<HashMap<OrderUid, OrderStatus>, sqlx::Error> {
+    if told.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let fresh = insert_status(connection, topic, told).await?;
+    if fresh.len() == told.len() {
+        return Ok(HashMap::new());
+    }
+    let known: Vec<_> =
+        told.iter().copied().filter(|(uid, ..)| !fresh.contains(uid.as_str())).collect();
+    advance_status(connection, topic, &known).await
+}
+
+/// One array a column, as `UNNEST` takes them.
+struct Columns<'a> {
+    uids: Vec<&'a str>,
+    ranks: Vec<i16>,
+    since: Vec<OffsetDateTime>,
+    partitions: Vec<i32>,
+    offsets: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(told: &[Told<'a>]) -> Self {
+        Self {
+            uids: told.iter().map(|(uid, ..)| uid.as_str()).collect(),
+            ranks: told.iter().map(|(_, status, _)| status.rank()).collect(),
+            since: told.iter().map(|(.., position)| instant(position.timestamp_ms)).collect(),
+            partitions: told.iter().map(|(.., position)| position.partition).collect(),
+            offsets: told.iter().map(|(.., position)| position.offset).collect(),
+        }
+    }
+}
+
+/// Gives the orders of which nothing was told before.
+async fn insert_status(
+    connection: &mut PgConnection,
+    topic: &str,
+    told: &[Told<'_>],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let columns = Columns::of(told);
+    let uids = sqlx::query_file_scalar!(
+        "queries/insert_status.sql",
+        &columns.uids as &[&str],
+        &columns.ranks,
+        &columns.since,
+        &columns.partitions,
+        &columns.offsets,
+        topic,
+    );
+    Ok(uids.fetch_all(connection).await?.into_iter().collect())
+}
+
+/// Gives the status that each order had before.
+async fn advance_status(
+    connection: &mut PgConnection,
+    topic: &str,
+    told: &[Told<'_>],
+) -> Result<HashMap<OrderUid, OrderStatus>, sqlx::Error> {
+    let columns = Columns::of(told);
+    let known = sqlx::query_file!(
+        "queries/advance_status.sql",
+        &columns.uids as &[&str],
+        &columns.ranks,
+        &columns.since,
+        &columns.partitions,
+        &columns.offsets,
+        topic,
+    );
+    let known = known.fetch_all(connection).await?;
+    known.into_iter().map(|row| Ok((uid_of(&row.order_uid)?, status_of(row.rank)?))).collect()
+}
+
+async fn insert_events(
+    connection: &mut PgConnection,
+    topic: &str,
+    events: &[Event<'_>],
+    verdicts: &[Verdict],
+) -> Result<(), sqlx::Error> {
+    let uids: Vec<&str> = events.iter().map(|(_, event)| event.order_id.as_str()).collect();
+    let timestamps: Vec<OffsetDateTime> =
+        events.iter().map(|(position, _)| instant(position.timestamp_ms)).collect();
+    let partitions: Vec<i32> = events.iter().map(|(position, _)| position.partition).collect();
+    let offsets: Vec<i64> = events.iter().map(|(position, _)| position.offset).collect();
+    let words: Vec<&str> = events.iter().map(|(_, event)| event.status.as_str()).collect();
+    let ranks: Vec<Option<i16>> = events
+        .iter()
+        .map(|(_, event)| match event.word {
+            StatusWord::Status(status) => Some(status.rank()),
+            StatusWord::Updated | StatusWord::Unknown => None,
+        })
+        .collect();
+    let told_at: Vec<Option<OffsetDateTime>> = events
+        .iter()
+        .map(|(_, event)| OffsetDateTime::parse(event.created_at.as_deref()?, &Rfc3339).ok())
+        .collect();
+    let versions: Vec<Option<i32>> = events.iter().map(|(_, event)| event.version).collect();
+    let ignored: Vec<Option<&str>> =
+        verdicts.iter().map(|verdict| verdict.map(Ignored::as_str)).collect();
+    sqlx::query_file!(
+        "queries/insert_events.sql",
+        &uids as &[&str],
+        &timestamps,
+        &partitions,
+        &offsets,
+        &words as &[&str],
+        &ranks as &[Option<i16>],
+        &told_at as &[Option<OffsetDateTime>],
+        &versions as &[Option<i32>],
+        &ignored as &[Option<&str>],
+        topic,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How an order stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    /// Its status, and since which record; `None` if no event has told one yet.
+    pub(crate) told: Option<ToldBy>,
+    /// The order itself, if it is stored.
+    pub(crate) stored: Option<Stored>,
+}
+
+/// A status and the record that told it first.
+#[derive(Debug, Clone)]
+pub(crate) struct ToldBy {
+    pub(crate) status: OrderStatus,
+    pub(crate) at: OffsetDateTime,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
+/// A stored order and its greatest record.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) version: i32,
+    /// When its first record was stored.
+    pub(crate) ingested_at: OffsetDateTime,
+    pub(crate) record_timestamp: OffsetDateTime,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
+
+impl Standing {
+    /// The order's status. A stored order is created, whether its event has come round or not; one
+    /// of which only unknown words were told has none.
+    pub(crate) fn status(&self) -> Option<OrderStatus> {
+        let stored = self.stored.is_some().then_some(OrderStatus::Created);
+        self.told.as_ref().map(|told| told.status).or(stored)
+    }
+}
+
+/// How an order stands; `None` if neither it nor an event of it is known.
+pub(crate) async fn find(pool: &PgPool, uid: &OrderUid) -> Result<Option<Standing>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"-- find_status
+        SELECT stored.version AS "version?", stored.ingested_at AS "ingested_at?",
+            stored.source_timestamp AS "source_timestamp?",
+            stored.source_partition AS "source_partition?",
+            stored.source_offset AS "source_offset?",
+            status.rank AS "rank?", status.since AS "since?", status.topic AS "topic?",
+            status."partition" AS "partition?", status."offset" AS "offset?",
+            EXISTS (SELECT FROM orders.order_events AS event WHERE event.order_uid = asked.order_uid)
+                AS "heard_of!"
+        FROM (SELECT $1 AS order_uid) AS asked
+        LEFT JOIN orders.orders AS stored USING (order_uid)
+        LEFT JOIN orders.order_status AS status USING (order_uid)"#,
+        uid.as_str(),
+    )
+    .fetch_one(pool)
+    .await?;
+    let told = match (row.rank, row.since, row.topic, row.partition, row.offset) {
+        (Some(rank), Some(at), Some(topic), Some(partition), Some(offset)) => {
+            Some(ToldBy { status: status_of(rank)?, at, topic, partition, offset })
+        }
+        _ => None,
+    };
+    let stored = match (
+        row.version,
+        row.ingested_at,
+        row.source_timestamp,
+        row.source_partition,
+        row.source_offset,
+    ) {
+        (
+            Some(version),
+            Some(ingested_at),
+            Some(record_timestamp),
+            Some(partition),
+            Some(offset),
+        ) => Some(Stored { version, ingested_at, record_timestamp, partition, offset }),
+        _ => None,
+    };
+    let is_known = stored.is_some() || row.heard_of;
+    Ok(is_known.then_some(Standing { told, stored }))
+}
+
+/// An event as it is recorded.
+#[derive(Debug, Clone)]
+pub(crate) struct EventRow {
+    pub(crate) at: OffsetDateTime,
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    /// The status as it was written.
+    pub(crate) word: String,
+    /// What that means, if anything.
+    pub(crate) status: Option<OrderStatus>,
+    /// When it happened, as the event tells.
+    pub(crate) told_at: Option<OffsetDateTime>,
+    pub(crate) version: Option<i32>,
+    pub(crate) ignored: Option<Ignored>,
+}
+
+/// Where a page of a history ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) at: OffsetDateTime,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) topic: String,
+}
+
+/// The events of an order, as Kafka took them: one page, after `after`.
+pub(crate) async fn history(
+    pool: &PgPool,
+    uid: &OrderUid,
+    after: Option<&Place>,
+    limit: i64,
+) -> Result<Vec<EventRow>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"-- order_history
+        SELECT record_timestamp, "partition", "offset", topic, word, rank, told_at, version, ignored
+        FROM orders.order_events
+        WHERE order_uid = $1
+            AND ($2::timestamptz IS NULL
+                OR (record_timestamp, "partition", "offset", topic) > ($2, $3, $4, $5))
+        ORDER BY record_timestamp, "partition", "offset", topic
+        LIMIT $6"#,
+        uid.as_str(),
+        after.map(|place| place.at),
+        after.map(|place| place.partition),
+        after.map(|place| place.offset),
+        after.map(|place| place.topic.as_str()),
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(EventRow {
+                at: row.record_timestamp,
+                topic: row.topic,
+                partition: row.partition,
+                offset: row.offset,
+                word: row.word,
+                status: row.rank.map(status_of).transpose()?,
+                told_at: row.told_at,
+                version: row.version,
+                ignored: row.ignored.as_deref().map(ignored_of).transpose()?,
+            })
+        })
+        .collect()
+}
+
+fn uid_of(text: &str) -> Result<OrderUid, sqlx::Error> {
+    text.parse().map_err(|_| bad_column("order_status.order_uid", text))
+}
+
+fn status_of(rank: i16) -> Result<OrderStatus, sqlx::Error> {
+    OrderStatus::of_rank(rank).ok_or_else(|| bad_column("order_status.rank", &rank.to_string()))
+}
+
+fn ignored_of(code: &str) -> Result<Ignored, sqlx::Error> {
+    Ignored::ALL
+        .into_iter()
+        .find(|ignored| ignored.as_str() == code)
+        .ok_or_else(|| bad_column("order_events.ignored", code))
+}
+
+/// A row that the database should never hold.
+fn bad_column(column: &str, value: &str) -> sqlx::Error {
+    sqlx::Error::ColumnDecode {
+        index: format!("orders.{column}"),
+        source: format!("{value:?} is none").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    const WORDS: &[&str] = &["created", "cooking", "delivered", "deleted", "updated", "lost"];
+
+    fn heard(events: &[(u8, &str, i64)]) -> Vec<Heard> {
+        let heard = |(offset, (order, word, timestamp_ms)): (usize, &(u8, &str, i64))| Heard {
+            position: Position { timestamp_ms: *timestamp_ms, partition: 0, offset: offset as i64 },
+            content: Content::Event(StatusEvent {
+                order_id: order.to_string().parse().unwrap(),
+                status: (*word).to_owned(),
+                word: StatusWord::read(word),
+                created_at: None,
+                version: None,
+            }),
+        };
+        events.iter().enumerate().map(heard).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_of_an_order_is_what_its_events_that_were_not_ignored_end_in(
+            events in vec((0..3_u8, select(WORDS), 0..5_i64), 0..20),
+        ) {
+            let part = heard(&events);
+            let events = in_order(&part);
+            prop_assert!(events.is_sorted_by_key(|(position, _)| *position));
+            let told = highest(&events);
+            prop_assert!(told.is_sorted_by_key(|(uid, ..)| *uid));
+            let verdicts = judge(&events, HashMap::new());
+            let mut ends = HashMap::new();
+            for ((position, event), verdict) in events.iter().zip(&verdicts) {
+                if let (StatusWord::Status(status), None) = (event.word, verdict) {
+                    ends.insert(&event.order_id, (status, *position));
+                }
+            }
+            let told: HashMap<_, _> =
+                told.into_iter().map(|(uid, status, position)| (uid, (status, position))).collect();
+            prop_assert_eq!(told, ends);
+        }
+    }
+
+    #[test]
+    fn events_are_judged_as_kafka_took_them_and_against_what_was_before() {
+        let part = heard(&[(1, "delivered", 30), (1, "created", 10), (1, "created", 20)]);
+        let events = in_order(&part);
+        assert_eq!(judge(&events, HashMap::new()), [None, Some(Ignored::Repeated), None]);
+        let before = HashMap::from([("1".parse().unwrap(), OrderStatus::Completed)]);
+        let lower = Some(Ignored::Lower);
+        assert_eq!(judge(&events, before), [lower, lower, Some(Ignored::Repeated)]);
+    }
+}

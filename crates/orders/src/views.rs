@@ -1,0 +1,213 @@
+//! Orders as they are read from PostgreSQL: one, a page, or all of them. Nothing is written here;
+//! that is [`store`](crate::store).
+
+use bytes::Bytes;
+use events::OrderUid;
+use futures_util::{Stream, TryStreamExt};
+use sqlx::{PgPool, types::Json};
+use time::OffsetDateTime;
+
+use crate::{
+    order::{Delivery, Item, Order, Payment},
+    record::ContentHash,
+};
+
+/// Selects whole orders. A checked macro takes literals only, so what these statements have in
+/// common can be shared by nothing but a macro.
+macro_rules! select_orders {
+    ($name:literal, $first:literal $(+ $rest:literal)* $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            OrderRow,
+            "-- " + $name
+                + "\nSELECT order_uid, track_number, entry, delivery_name, delivery_phone, \
+                   delivery_zip, delivery_city, delivery_address, delivery_region, delivery_email, \
+                   payment_transaction, payment_request_id, payment_currency, payment_provider, \
+                   payment_amount, payment_dt, payment_bank, payment_delivery_cost, \
+                   payment_goods_total, payment_custom_fee, items AS \"items: Json<Vec<Item>>\", \
+                   locale, internal_signature, customer_id, delivery_service, shardkey, sm_id, \
+                   date_created, oof_shard, version, ingested_at FROM orders.orders "
+                + $first $(+ $rest)*
+            $(, $argument)*
+        )
+    };
+}
+
+/// An order as it is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) order_uid: OrderUid,
+    /// From 1.
+    pub(crate) version: i32,
+    /// Of `json`.
+    pub(crate) hash: ContentHash,
+    /// The canonical order.
+    pub(crate) json: Bytes,
+}
+
+/// One order, as it stands.
+pub(crate) async fn find(pool: &PgPool, uid: &OrderUid) -> Result<Option<View>, sqlx::Error> {
+    let row = select_orders!("find_order", "WHERE order_uid = $1", uid.as_str())
+        .fetch_optional(pool)
+        .await?;
+    row.map(OrderRow::into_view).transpose()
+}
+
+/// All orders, newest first, as a stream: for the warm-up.
+pub(crate) fn newest_views(
+    pool: &PgPool,
+) -> impl Stream<Item = Result<View, sqlx::Error>> + Send + '_ {
+    select_orders!("newest_views", "ORDER BY ingested_at DESC, order_uid DESC")
+        .fetch(pool)
+        .and_then(|row| std::future::ready(row.into_view()))
+}
+
+/// Which orders to list. Newest first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Listing {
+    pub(crate) customer_id: Option<String>,
+    pub(crate) track_number: Option<String>,
+    /// Only what is older than this.
+    pub(crate) after: Option<(OffsetDateTime, String)>,
+    pub(crate) limit: i64,
+}
+
+/// An order of a list: its canonical form and when it was stored.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) view: View,
+    pub(crate) ingested_at: OffsetDateTime,
+}
+
+/// One page of orders.
+pub(crate) async fn list(pool: &PgPool, listing: &Listing) -> Result<Vec<Listed>, sqlx::Error> {
+    let Listing { customer_id, track_number, after, limit } = listing;
+    let (at, uid) = after.as_ref().map(|(at, uid)| (*at, uid.as_str())).unzip();
+    // Each combination of filters is a statement of its own, so that each has its index. The first
+    // page is what is older than the end of time.
+    macro_rules! page {
+        ($filters:literal $(, $argument:expr)*) => {
+            select_orders!(
+                "list_orders",
+                "WHERE " + $filters
+                    + "(ingested_at, order_uid) \
+                       < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '')) \
+                       ORDER BY ingested_at DESC, order_uid DESC LIMIT $3",
+                at,
+                uid,
+                limit
+                $(, $argument)*
+            )
+            .fetch_all(pool)
+            .await?
+        };
+    }
+    let rows = match (customer_id, track_number) {
+        (None, None) => page!(""),
+        (Some(customer), None) => page!("customer_id = $4 AND ", customer),
+        (None, Some(track)) => page!("track_number = $4 AND ", track),
+        (Some(customer), Some(track)) => {
+            page!("customer_id = $4 AND track_number = $5 AND ", customer, track)
+        }
+    };
+    rows.into_iter()
+        .map(|row| {
+            let ingested_at = row.ingested_at;
+            Ok(Listed { view: row.into_view()?, ingested_at })
+        })
+        .collect()
+}
+
+/// A row of `orders.orders`, as far as it is read.
+struct OrderRow {
+    order_uid: String,
+    track_number: String,
+    entry: String,
+    delivery_name: String,
+    delivery_phone: String,
+    delivery_zip: String,
+    delivery_city: String,
+    delivery_address: String,
+    delivery_region: String,
+    delivery_email: String,
+    payment_transaction: String,
+    payment_request_id: String,
+    payment_currency: String,
+    payment_provider: String,
+    payment_amount: i64,
+    payment_dt: i64,
+    payment_bank: String,
+    payment_delivery_cost: i64,
+    payment_goods_total: i64,
+    payment_custom_fee: i64,
+    items: Json<Vec<Item>>,
+    locale: String,
+    internal_signature: String,
+    customer_id: String,
+    delivery_service: String,
+    shardkey: String,
+    sm_id: i64,
+    date_created: OffsetDateTime,
+    oof_shard: String,
+    version: i32,
+    ingested_at: OffsetDateTime,
+}
+
+impl OrderRow {
+    fn into_view(self) -> Result<View, sqlx::Error> {
+        let order = Order {
+            order_uid: parse_uid(&self.order_uid)?,
+            track_number: self.track_number,
+            entry: self.entry,
+            delivery: Delivery {
+                name: self.delivery_name,
+                phone: self.delivery_phone,
+                zip: self.delivery_zip,
+                city: self.delivery_city,
+                address: self.delivery_address,
+                region: self.delivery_region,
+                email: self.delivery_email,
+            },
+            payment: Payment {
+                transaction: self.payment_transaction,
+                request_id: self.payment_request_id,
+                currency: self.payment_currency,
+                provider: self.payment_provider,
+                amount: self.payment_amount,
+                payment_dt: self.payment_dt,
+                bank: self.payment_bank,
+                delivery_cost: self.payment_delivery_cost,
+                goods_total: self.payment_goods_total,
+                custom_fee: self.payment_custom_fee,
+            },
+            items: self.items.0,
+            locale: self.locale,
+            internal_signature: self.internal_signature,
+            customer_id: self.customer_id,
+            delivery_service: self.delivery_service,
+            shardkey: self.shardkey,
+            sm_id: self.sm_id,
+            date_created: self.date_created,
+            oof_shard: self.oof_shard,
+        };
+        let json = order.to_json();
+        Ok(View {
+            order_uid: order.order_uid,
+            version: self.version,
+            hash: ContentHash::of(&json),
+            json: json.into(),
+        })
+    }
+}
+
+/// The id of an order in a row.
+pub(crate) fn parse_uid(uid: &str) -> Result<OrderUid, sqlx::Error> {
+    uid.parse().map_err(|error| bad_column("order_uid", error))
+}
+
+/// A row that the database should never hold.
+pub(crate) fn bad_column(
+    column: &str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: format!("orders.orders.{column}"), source: Box::new(error) }
+}
