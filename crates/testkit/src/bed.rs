@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -30,7 +31,7 @@ pub struct Bed {
     pub name: String,
     /// A pool of the service's own user.
     pub pool: PgPool,
-    group: String,
+    pub(crate) group: String,
     producer: FutureProducer,
 }
 
@@ -150,23 +151,15 @@ impl Bed {
 
     /// Starts the order service in this process, and waits until it is ready.
     pub async fn start(&self, more: &[&str]) -> Service {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let url = format!("http://{}", listener.local_addr().expect("it listens"));
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(orders::run(self.config(more), listener, shutdown.clone()));
-        let service = Service {
-            url,
-            http: reqwest::Client::new(),
-            _shut_down_when_dropped: shutdown.clone().drop_guard(),
-            shutdown,
-            task,
-        };
-        eventually("the service to be ready", async || {
-            let answer = service.http.get(service.at("/readyz")).send().await.ok()?;
-            answer.status().is_success().then_some(())
+        self.start_at(SocketAddr::from(([127, 0, 0, 1], 0)), more).await
+    }
+
+    /// As [`start`](Self::start), at an address: one that was stopped comes back there.
+    pub async fn start_at(&self, address: SocketAddr, more: &[&str]) -> Service {
+        Service::start(address, |listener, shutdown| {
+            tokio::spawn(orders::run(self.config(more), listener, shutdown))
         })
-        .await;
-        service
+        .await
     }
 
     /// Sends one record as any producer would and returns where it stands.
@@ -176,8 +169,30 @@ impl Bed {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) -> (i32, i64) {
-        let topic = self.orders_topic();
-        let mut record = FutureRecord::<[u8], [u8]>::to(&topic);
+        self.send_to(&self.orders_topic(), partition, key, value).await
+    }
+
+    /// Sends one status event as any producer would and returns where it stands.
+    pub async fn send_status(&self, key: Option<&str>, value: &[u8]) -> (i32, i64) {
+        self.send_to(&self.status_topic(), None, key.map(str::as_bytes), Some(value)).await
+    }
+
+    /// Hands a status event over without a key; [`flush`](Self::flush) waits for all of them.
+    pub fn enqueue_status(&self, value: &[u8]) {
+        let topic = self.status_topic();
+        let record = FutureRecord::<[u8], [u8]>::to(&topic).payload(value);
+        let taken = self.producer.send_result(record).map_err(|(error, _)| error);
+        drop(taken.expect("the queue has room"));
+    }
+
+    async fn send_to(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> (i32, i64) {
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic);
         if let Some(partition) = partition {
             record = record.partition(partition);
         }
@@ -197,10 +212,21 @@ impl Bed {
 
     /// Sends many records, keyed as given, and waits until Kafka has them all.
     pub async fn send_all(&self, records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
-        let topic = self.orders_topic();
+        self.send_all_to(&self.orders_topic(), records).await;
+    }
+
+    /// Sends many records to another topic, keyed as given; an empty key is none.
+    pub async fn send_all_to(
+        &self,
+        topic: &str,
+        records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) {
         let mut deliveries = Vec::new();
         for (key, value) in records {
-            let record = FutureRecord::<[u8], [u8]>::to(&topic).key(&key).payload(&value);
+            let mut record = FutureRecord::<[u8], [u8]>::to(topic).payload(&value);
+            if !key.is_empty() {
+                record = record.key(&key);
+            }
             deliveries.push(
                 self.producer
                     .send_result(record)
@@ -225,18 +251,29 @@ impl Bed {
             .expect("reading does not panic")
     }
 
-    /// The committed offsets of the order service's group, and the ends of the partitions.
+    /// How many records of the orders' topic are not settled yet.
     pub async fn lag(&self) -> i64 {
-        let (brokers, topic, group) =
-            (self.servers.kafka.clone(), self.orders_topic(), format!("{}.orders", self.group));
-        tokio::task::spawn_blocking(move || lag(&brokers, &topic, &group))
-            .await
-            .expect("asking does not panic")
+        self.lag_of(self.orders_topic(), "orders").await
     }
 
     /// Waits until every record has been settled and its offset committed.
     pub async fn drained(&self) {
         crate::wait_until("all offsets to be committed", async || self.lag().await == 0).await;
+    }
+
+    /// Waits until the order service has recorded every event on the status topic.
+    pub async fn status_drained(&self) {
+        crate::wait_until("all events to be recorded", async || {
+            self.lag_of(self.status_topic(), "status").await == 0
+        })
+        .await;
+    }
+
+    pub(crate) async fn lag_of(&self, topic: String, group: &str) -> i64 {
+        let (brokers, group) = (self.servers.kafka.clone(), format!("{}.{group}", self.group));
+        tokio::task::spawn_blocking(move || lag(&brokers, &topic, &group))
+            .await
+            .expect("asking does not panic")
     }
 
     /// Waits until nothing that was handed to the plain producer is left in it.
@@ -246,10 +283,20 @@ impl Bed {
 
     /// Commits an offset of the orders' topic in the name of the service's group.
     pub async fn commit(&self, partition: i32, offset: i64) {
+        self.commit_with(partition, offset, "").await;
+    }
+
+    /// The same, with an offset of the topic that has, or had, this id.
+    pub async fn commit_as_of_topic(&self, partition: i32, offset: i64, id: &str) {
+        self.commit_with(partition, offset, &format!("topic-id={id}")).await;
+    }
+
+    async fn commit_with(&self, partition: i32, offset: i64, metadata: &str) {
         let consumer = reader(&self.servers.kafka, &format!("{}.orders", self.group));
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.orders_topic(), partition, Offset::Offset(offset))
-            .expect("the offset is one");
+        let mut element = list.add_partition(&self.orders_topic(), partition);
+        element.set_offset(Offset::Offset(offset)).expect("the offset is one");
+        element.set_metadata(metadata);
         tokio::task::spawn_blocking(move || insist(|| consumer.commit(&list, CommitMode::Sync)))
             .await
             .expect("committing does not panic");
@@ -296,9 +343,7 @@ impl Bed {
 }
 
 fn database_url(servers: &Servers, name: &str) -> String {
-    let address = servers.postgres.split_once('@').expect("the address names a user").1;
-    let host = address.split_once('/').expect("the address names a database").0;
-    format!("postgres://{name}_user:secret@{host}/{name}_orders")
+    format!("postgres://{name}_user:secret@{}/{name}_orders", servers.postgres_host())
 }
 
 fn reader(brokers: &str, group: &str) -> BaseConsumer {
@@ -391,12 +436,13 @@ fn lag(brokers: &str, topic: &str, group: &str) -> i64 {
         .sum()
 }
 
-/// A running order service.
+/// A running service.
 pub struct Service {
     /// Where it answers.
     pub url: String,
     /// A client to ask it with.
     pub http: reqwest::Client,
+    address: SocketAddr,
     shutdown: CancellationToken,
     /// A test that fails leaves no thread behind that its runtime would wait for.
     _shut_down_when_dropped: DropGuard,
@@ -404,6 +450,37 @@ pub struct Service {
 }
 
 impl Service {
+    /// Has `run` start a service at an address, and waits until it is ready.
+    pub(crate) async fn start(
+        address: SocketAddr,
+        run: impl FnOnce(TcpListener, CancellationToken) -> JoinHandle<anyhow::Result<()>>,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
+        let address = listener.local_addr().expect("it listens");
+        let url = format!("http://{address}");
+        let shutdown = CancellationToken::new();
+        let service = Self {
+            url,
+            address,
+            http: reqwest::Client::new(),
+            _shut_down_when_dropped: shutdown.clone().drop_guard(),
+            task: run(listener, shutdown.clone()),
+            shutdown,
+        };
+        eventually("the service to be ready", async || {
+            let answer = service.http.get(service.at("/readyz")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+        service
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The address of a path.
     #[must_use]
     pub fn at(&self, path: &str) -> String {

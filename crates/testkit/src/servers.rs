@@ -14,6 +14,14 @@ pub struct Servers {
     pub kafka: String,
 }
 
+impl Servers {
+    /// PostgreSQL's host and port.
+    pub(crate) fn postgres_host(&self) -> &str {
+        let address = self.postgres.split_once('@').expect("the address names a user").1;
+        address.split_once('/').expect("the address names a database").0
+    }
+}
+
 /// The servers that all tests of this process share. They end with the process.
 ///
 /// They live on a thread of their own: each test has a runtime that ends with it.

@@ -1,0 +1,274 @@
+//! The one Chromium of a test process, and the pipe to it.
+//!
+//! Messages of the DevTools protocol are JSON, ended by a NUL. Chromium ends when the pipe does,
+//! so it cannot outlive this process, however that ends; the shell that started it then removes
+//! its profile.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+/// The result of a call, or what Chromium says against it.
+pub(super) type Answer = Result<Value, String>;
+
+/// What waits for the answer to one call.
+type Waiting = Box<dyn FnOnce(Answer) + Send>;
+
+/// What a page complains of: dialogs, exceptions, blocked content.
+pub(super) type Complaints = Arc<Mutex<Vec<String>>>;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Descriptors 3 and 4 are where Chromium looks for the pipe.
+const START: &str = r#"profile=$1; shift; "$@" 3<&0 4>&1 </dev/null >/dev/null; rm -rf "$profile""#;
+
+/// No window, nothing from the network but what a page asks for, and no timers that slow down
+/// because nobody looks. There is no sandbox to be had as root or in most containers, and the only
+/// pages are ours.
+const FLAGS: [&str; 18] = [
+    "--headless",
+    "--remote-debugging-pipe",
+    "--no-sandbox",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--no-proxy-server",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-extensions",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--hide-scrollbars",
+    "--password-store=basic",
+    "--use-mock-keychain",
+];
+
+/// A running Chromium.
+pub(super) struct Chromium {
+    pipe: Mutex<ChildStdin>,
+    calls: AtomicU64,
+    /// `None` once it has ended.
+    waiting: Mutex<Option<HashMap<u64, Waiting>>>,
+    complaints: Mutex<HashMap<String, Complaints>>,
+    user_agent: OnceLock<String>,
+}
+
+/// The Chromium that all tests of this process share.
+pub(super) fn shared() -> &'static Chromium {
+    static CHROMIUM: OnceLock<Chromium> = OnceLock::new();
+    let mut started = None;
+    let chromium = CHROMIUM.get_or_init(|| {
+        let (chromium, child) = Chromium::start();
+        started = Some(child);
+        chromium
+    });
+    if let Some(child) = started {
+        std::thread::spawn(|| chromium.read(child));
+    }
+    chromium
+}
+
+/// Where pictures of failures and Chromium's own log are: `target/browser/`.
+pub(super) fn folder() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own program");
+    // target/debug/deps/it-0123456789abcdef
+    let target = test.ancestors().nth(3).expect("a test is in a target folder");
+    let folder = target.join("browser");
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    folder
+}
+
+impl Chromium {
+    fn start() -> (Self, Child) {
+        let profile = std::env::temp_dir().join(format!(
+            "waybill-browser-{}-{:08x}",
+            std::process::id(),
+            rand::random::<u32>()
+        ));
+        let log = fs::File::create(log()).expect("the target folder can be written");
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", START, "browser"])
+            .arg(&profile)
+            .arg(program())
+            .args(FLAGS)
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            // Ctrl-C goes to the tests; the pipe tells Chromium and the shell.
+            .process_group(0)
+            .spawn()
+            .expect("a shell starts");
+        let pipe = child.stdin.take().expect("it is piped");
+        let chromium = Self {
+            pipe: Mutex::new(pipe),
+            calls: AtomicU64::new(1),
+            waiting: Mutex::new(Some(HashMap::new())),
+            complaints: Mutex::default(),
+            user_agent: OnceLock::new(),
+        };
+        (chromium, child)
+    }
+
+    /// Calls a method, of a page if `session` names one.
+    pub(super) async fn call(&self, session: Option<&str>, method: &str, params: Value) -> Answer {
+        let (sender, receiver) = oneshot::channel();
+        let answered = Box::new(move |answer| drop(sender.send(answer)));
+        self.send(session, method, params, answered);
+        let answer = tokio::time::timeout(PATIENCE, receiver).await;
+        let answer = answer.unwrap_or_else(|_| panic!("Chromium does not answer {method}"));
+        answer.unwrap_or_else(|_| panic!("Chromium has ended; see {}", log().display()))
+    }
+
+    /// As [`call`](Self::call), where nothing can be awaited.
+    pub(super) fn call_blocking(&self, session: &str, method: &str, params: Value) -> Answer {
+        let (sender, receiver) = mpsc::channel();
+        let answered = Box::new(move |answer| drop(sender.send(answer)));
+        self.send(Some(session), method, params, answered);
+        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(format!("{method}: no answer")))
+    }
+
+    /// Calls a method whose answer nobody needs.
+    pub(super) fn tell(&self, session: Option<&str>, method: &str, params: Value) {
+        self.send(session, method, params, Box::new(drop));
+    }
+
+    fn send(&self, session: Option<&str>, method: &str, params: Value, answered: Waiting) {
+        let id = self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut message = json!({ "id": id, "method": method, "params": params });
+        if let Some(session) = session {
+            message["sessionId"] = json!(session);
+        }
+        match lock(&self.waiting).as_mut() {
+            Some(waiting) => waiting.insert(id, answered),
+            None => return answered(Err("Chromium has ended".to_owned())),
+        };
+        let mut bytes = message.to_string().into_bytes();
+        bytes.push(0);
+        // Should it fail, the reader sees the end of the pipe too and tells all who wait.
+        let _ = lock(&self.pipe).write_all(&bytes);
+    }
+
+    /// The list to which the complaints of a page go.
+    pub(super) fn complaints_of(&self, session: &str) -> Complaints {
+        lock(&self.complaints).entry(session.to_owned()).or_default().clone()
+    }
+
+    /// Forgets a page that has ended.
+    pub(super) fn forget(&self, session: &str) {
+        lock(&self.complaints).remove(session);
+    }
+
+    /// What it calls itself; a page that sets its language has to repeat it.
+    pub(super) async fn user_agent(&self) -> &str {
+        if self.user_agent.get().is_none() {
+            let version = self.call(None, "Browser.getVersion", json!({})).await;
+            let version = version.expect("Chromium tells its version");
+            let name = version["userAgent"].as_str().expect("it has a name").to_owned();
+            let _ = self.user_agent.set(name);
+        }
+        self.user_agent.get().expect("it was set just now")
+    }
+
+    /// Gives answers and events to whom they belong, until Chromium ends.
+    fn read(&self, mut child: Child) {
+        let mut messages = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut bytes = Vec::new();
+        while messages.read_until(0, &mut bytes).is_ok_and(|read| read > 0) {
+            if bytes.pop() == Some(0) {
+                let message = serde_json::from_slice(&bytes).expect("Chromium writes JSON");
+                self.take(message);
+            }
+            bytes.clear();
+        }
+        // Dropping what waits tells it.
+        *lock(&self.waiting) = None;
+        let _ = child.wait();
+    }
+
+    fn take(&self, mut message: Value) {
+        if let Some(id) = message["id"].as_u64() {
+            let waiting = lock(&self.waiting).as_mut().and_then(|waiting| waiting.remove(&id));
+            if let Some(answered) = waiting {
+                answered(match message["error"].take() {
+                    Value::Null => Ok(message["result"].take()),
+                    error => Err(error.to_string()),
+                });
+            }
+            return;
+        }
+        let (Some(session), Some(method)) =
+            (message["sessionId"].as_str(), message["method"].as_str())
+        else {
+            return;
+        };
+        if method == "Page.javascriptDialogOpening" {
+            self.tell(Some(session), "Page.handleJavaScriptDialog", json!({ "accept": false }));
+        }
+        if let Some(complaint) = complaint(method, &message["params"])
+            && let Some(complaints) = lock(&self.complaints).get(session)
+        {
+            lock(complaints).push(complaint);
+        }
+    }
+}
+
+/// What an event says against a page, if it does.
+fn complaint(method: &str, params: &Value) -> Option<String> {
+    match method {
+        "Page.javascriptDialogOpening" => Some(format!("a dialog: {}", params["message"])),
+        "Runtime.exceptionThrown" => {
+            let details = &params["exceptionDetails"];
+            let text = details.pointer("/exception/description").unwrap_or(&details["text"]);
+            Some(format!("an exception: {text}"))
+        }
+        "Runtime.consoleAPICalled" if params["type"] == "error" => {
+            Some(format!("console.error: {}", params["args"]))
+        }
+        // An answer of 404 is an entry of the network; pages are asked for such on purpose.
+        "Log.entryAdded" => {
+            let entry = &params["entry"];
+            let told = entry["level"] == "error" && entry["source"] != "network";
+            told.then(|| format!("{}: {}", entry["source"], entry["text"]))
+        }
+        _ => None,
+    }
+}
+
+fn program() -> PathBuf {
+    let path = std::env::var_os("PATH").expect("PATH is set");
+    ["chromium", "chromium-browser", "google-chrome"]
+        .iter()
+        .flat_map(|name| std::env::split_paths(&path).map(move |folder| folder.join(name)))
+        .chain(["Chromium", "Google Chrome"].iter().map(|name| {
+            Path::new("/Applications").join(format!("{name}.app/Contents/MacOS/{name}"))
+        }))
+        .find(|program| program.is_file())
+        .expect("Chromium is installed; scripts/setup --tests installs it")
+}
+
+fn log() -> PathBuf {
+    folder().join("chromium.log")
+}
+
+/// A test that failed elsewhere has not spoilt what is behind the lock.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,97 @@
+//! The courier service's database of a test, and the courier service on it.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
+
+use crate::{Bed, Servers, Service};
+
+/// A migrated database of the courier service that no other test uses.
+#[derive(Debug, Clone)]
+pub struct CourierDatabase {
+    /// Its address, for the service's own user.
+    pub url: String,
+    /// A pool of the service's own user.
+    pub pool: PgPool,
+    administrator: PgConnectOptions,
+    name: String,
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    couriers: couriers::Config,
+}
+
+impl CourierDatabase {
+    /// Without topics: for what needs no Kafka.
+    pub async fn new(servers: &Servers) -> Self {
+        Self::named(servers, &format!("t{:08x}", rand::random::<u32>())).await
+    }
+
+    async fn named(servers: &Servers, bed: &str) -> Self {
+        let name = format!("{bed}_couriers");
+        let url = format!("postgres://{bed}_user:secret@{}/{name}", servers.postgres_host());
+        let administrator: PgConnectOptions = servers.postgres.parse().expect("the address is one");
+        let config = parse(["--couriers-database-url".to_owned(), url.clone()]);
+        couriers::migrate(&config.own.database, &config.postgres, Some(&administrator))
+            .await
+            .expect("the database is made");
+        let pool = PgPool::connect_lazy(&url).expect("the address is one");
+        Self { url, pool, administrator, name }
+    }
+
+    /// A connection of an administrator, who may do what the service may not.
+    pub async fn administrator(&self) -> PgConnection {
+        use sqlx::ConnectOptions as _;
+        let options = self.administrator.clone().database(&self.name);
+        options.connect().await.expect("the administrator may log in")
+    }
+}
+
+impl Bed {
+    /// The courier service's database of this bed; to be made once.
+    pub async fn courier_database(&self) -> CourierDatabase {
+        CourierDatabase::named(&self.servers, &self.name).await
+    }
+
+    /// The flags of `waybill couriers` for this bed.
+    #[must_use]
+    pub fn courier_flags(&self, database: &CourierDatabase) -> Vec<String> {
+        [
+            ("--kafka-brokers", self.servers.kafka.clone()),
+            ("--kafka-group-id", self.group.clone()),
+            ("--kafka-status-topic", self.status_topic()),
+            ("--couriers-database-url", database.url.clone()),
+            ("--couriers-http-addr", "127.0.0.1:0".to_owned()),
+        ]
+        .into_iter()
+        .flat_map(|(flag, value)| [flag.to_owned(), value])
+        .collect()
+    }
+
+    /// Starts the courier service in this process, and waits until it is ready.
+    pub async fn start_couriers(&self, database: &CourierDatabase, more: &[&str]) -> Service {
+        let more = more.iter().map(|flag| (*flag).to_owned());
+        let config = parse(self.courier_flags(database).into_iter().chain(more));
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Service::start(address, |listener, shutdown| {
+            tokio::spawn(couriers::run(config, listener, shutdown))
+        })
+        .await
+    }
+
+    /// Waits until every status event has been settled and its offset committed.
+    pub async fn events_drained(&self) {
+        crate::wait_until("the offsets of all events to be committed", async || {
+            self.lag_of(self.status_topic(), "couriers").await == 0
+        })
+        .await;
+    }
+}
+
+fn parse(flags: impl IntoIterator<Item = String>) -> couriers::Config {
+    let flags = std::iter::once("waybill".to_owned()).chain(flags);
+    Flags::try_parse_from(flags).expect("the flags are valid").couriers
+}
