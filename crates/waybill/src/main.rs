@@ -1,14 +1,25 @@
 //! The binary: parses the command line, starts telemetry, awaits a role, returns an exit code.
 
+mod audit;
+mod explain;
 pub mod load;
+mod probe;
 mod rejected;
+#[cfg(test)]
+mod settings;
 mod up;
+mod usage;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
+use chassis::{
+    exit::{self, Ending},
+    secret,
+};
 use clap::{Args, Parser, Subcommand};
 use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -17,15 +28,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// dependency that is down would take for ever, and need not: what is unfinished comes again.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// Bad configuration, credentials or rights.
-const EX_CONFIG: u8 = 78;
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done, or stopped in good order
+  1   a finding, or an unexpected end
+  2   usage: a flag that is unknown or cannot be read
+  69  what a tool depends on was silent for 10 seconds
+  78  bad configuration, credentials or rights; a variable that cannot be read, too";
 
 /// Waybill: orders from Kafka to PostgreSQL to a page, and nothing lost on the way.
 ///
 /// Every option can also be given by the environment variable that its help names, or by a line of
 /// the file .env in the current folder; a flag beats the environment, which beats .env.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     role: Role,
@@ -37,12 +53,20 @@ enum Role {
     Up(Box<up::UpArgs>),
     /// Run the order service: Kafka to PostgreSQL to cache to HTTP.
     Orders(Box<orders::Config>),
+    /// Run the courier service: status events to deliveries, orders to couriers.
+    Couriers(Box<couriers::Config>),
     /// Send orders that look real, or your own.
     Load(Box<LoadRole>),
     /// Make the databases, users and tables; may be run again at any time.
     Migrate(Box<MigrateArgs>),
     /// List, show and replay rejected records.
     Rejected(rejected::RejectedArgs),
+    /// Tell one order's whole life, from both services.
+    Explain(explain::ExplainArgs),
+    /// Recount the promises from the databases and the topics.
+    Audit(Box<audit::AuditArgs>),
+    /// Ask a service whether it is well, as a container's health check.
+    Probe(probe::ProbeArgs),
 }
 
 #[derive(Args)]
@@ -55,12 +79,15 @@ struct LoadRole {
     topics: orders::TopicConfig,
 }
 
-/// Without an administrator's address only the tables are made or brought up to date, by the
-/// service's own user. With one, its database, the owning role, the user and the grants come first.
+/// Each service whose database is given. Without an administrator's address only the tables are
+/// made or brought up to date, by the service's own user. With one, its database, the owning role,
+/// the user and the grants come first.
 #[derive(Args)]
 struct MigrateArgs {
     #[command(flatten)]
-    database: orders::DatabaseConfig,
+    orders: orders::DatabaseConfig,
+    #[command(flatten)]
+    couriers: couriers::DatabaseConfig,
     #[command(flatten)]
     administrator: Administrator,
 }
@@ -77,14 +104,9 @@ struct Administrator {
 
 impl Administrator {
     fn options(&self) -> anyhow::Result<Option<PgConnectOptions>> {
-        let url =
-            match &self.admin_database_url_file {
-                Some(file) => Some(std::fs::read_to_string(file).with_context(|| {
-                    format!("reading ADMIN_DATABASE_URL_FILE {}", file.display())
-                })?),
-                None => self.admin_database_url.clone(),
-            };
-        url.map(|url| url.trim().parse().context("ADMIN_DATABASE_URL is not a PostgreSQL address"))
+        let file = self.admin_database_url_file.as_deref();
+        let url = secret::read("ADMIN_DATABASE_URL", self.admin_database_url.as_deref(), file)?;
+        url.map(|url| url.parse().context("ADMIN_DATABASE_URL is not a PostgreSQL address"))
             .transpose()
     }
 }
@@ -93,13 +115,19 @@ fn main() -> ExitCode {
     match dotenvy::dotenv() {
         Ok(_) => {}
         Err(error) if error.not_found() => {}
-        Err(error) => return fail(EX_CONFIG, &anyhow::Error::new(error).context("reading .env")),
+        Err(error) => {
+            let error = anyhow::Error::new(error).context("reading .env");
+            return fail(&error.context(Ending::Configuration));
+        }
     }
-    let cli = Cli::parse();
+    let cli: Cli = match usage::parse() {
+        Ok(cli) => cli,
+        Err(code) => return ExitCode::from(code),
+    };
     chassis::telemetry::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(1, &error.into()),
+        Err(error) => return fail(&error.into()),
     };
     runtime.block_on(run(cli.role))
 }
@@ -108,52 +136,77 @@ async fn run(role: Role) -> ExitCode {
     let outcome = match role {
         Role::Up(args) => up::run(*args).await,
         Role::Orders(config) => serve_orders(*config).await,
+        Role::Couriers(config) => serve_couriers(*config).await,
         Role::Load(role) => return load_role(*role).await,
         Role::Migrate(args) => migrate(*args).await,
         Role::Rejected(args) => return rejected::run(args).await,
+        Role::Explain(args) => return explain::run(args).await,
+        Role::Audit(args) => return audit::run(*args).await,
+        Role::Probe(args) => return probe::run(args).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<BadConfiguration>() => fail(EX_CONFIG, &error),
-        Err(error) => fail(1, &error),
+        Err(error) => fail(&error),
     }
 }
 
-/// The context of what is wrong before anything has started.
-#[derive(Debug, thiserror::Error)]
-#[error("bad configuration")]
-struct BadConfiguration;
-
 async fn serve_orders(config: orders::Config) -> anyhow::Result<()> {
-    config.topics.check().context(BadConfiguration)?;
-    config.database.options().context(BadConfiguration)?;
+    config.topics.check().context(Ending::Configuration)?;
+    config.database.options().context(Ending::Configuration)?;
     let shutdown = chassis::shutdown::on_signals(FAREWELL)?;
-    let address = config.orders_http_addr;
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .with_context(|| {
-            format!("listening on {address}; --orders-http-addr chooses another address")
-        })
-        .context(BadConfiguration)?;
+    let listener = listen(config.orders_http_addr, "--orders-http-addr").await?;
     tracing::info!("the order service listens on http://{}", listener.local_addr()?);
     orders::run(config, listener, shutdown).await
 }
 
+/// Listens where a service is to answer; `flag` chooses another address.
+async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listening on {address}; {flag} chooses another address"))
+        .context(Ending::Configuration)
+}
+
+async fn serve_couriers(config: couriers::Config) -> anyhow::Result<()> {
+    config.own.database.options(&config.postgres).context(Ending::Configuration)?;
+    let shutdown = chassis::shutdown::on_signals(FAREWELL)?;
+    let listener = listen(config.own.couriers_http_addr, "--couriers-http-addr").await?;
+    tracing::info!("the courier service listens on http://{}", listener.local_addr()?);
+    couriers::run(config, listener, shutdown).await
+}
+
+/// Each service whose database is given; if none is, the order service's absence says so.
 async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
-    args.database.options().context(BadConfiguration)?;
-    let administrator = args.administrator.options().context(BadConfiguration)?;
-    let migrating = orders::migrate(&args.database, administrator.as_ref());
-    migrating.await?;
-    tracing::info!("the order service's database is ready");
+    let MigrateArgs { orders, couriers, administrator } = args;
+    let administrator = administrator.options().context(Ending::Configuration)?;
+    let with_couriers = couriers.is_given(&orders.postgres);
+    if orders.is_given() || !with_couriers {
+        let service = orders.options().context(Ending::Configuration)?;
+        chassis::postgres::reach(administrator.as_ref().unwrap_or(&service)).await?;
+        orders::migrate(&orders, administrator.as_ref()).await?;
+        tracing::info!("the order service's database is ready");
+    }
+    if with_couriers {
+        let service = couriers.options(&orders.postgres).context(Ending::Configuration)?;
+        chassis::postgres::reach(administrator.as_ref().unwrap_or(&service)).await?;
+        couriers::migrate(&couriers, &orders.postgres, administrator.as_ref()).await?;
+        tracing::info!("the courier service's database is ready");
+    }
     Ok(())
 }
 
 async fn load_role(role: LoadRole) -> ExitCode {
     let shutdown = match chassis::shutdown::on_signals(FAREWELL) {
         Ok(shutdown) => shutdown,
-        Err(error) => return fail(1, &error.into()),
+        Err(error) => return fail(&error.into()),
     };
-    match load::run(&role.load, &role.kafka, role.topics.orders(), shutdown).await {
+    let topic = role.topics.orders();
+    match shutdown.run_until_cancelled(role.kafka.reach_topic(topic)).await {
+        None => return ExitCode::SUCCESS,
+        Some(Err(error)) => return fail(&error),
+        Some(Ok(())) => {}
+    }
+    match load::run(&role.load, &role.kafka, &role.topics, shutdown).await {
         Ok(summary) => {
             let json = serde_json::to_string(&summary).expect("a summary has string keys");
             say(&if role.load.json { json } else { summary.to_string() });
@@ -161,19 +214,30 @@ async fn load_role(role: LoadRole) -> ExitCode {
         }
         Err(error) => match error.downcast::<clap::Error>() {
             Ok(usage) => usage.exit(),
-            Err(error) => fail(1, &error),
+            Err(error) => fail(&error),
         },
     }
 }
 
 /// Data goes to standard output. Whoever reads it may have gone away.
-#[expect(clippy::print_stdout, reason = "this is where data goes")]
 fn say(text: &str) {
-    println!("{}", text.trim_end());
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
 #[expect(clippy::print_stderr, reason = "the last word of a process, for a person")]
-fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
+fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("waybill: {error:#}");
-    ExitCode::from(code)
+    ExitCode::from(exit::code(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_line_can_be_built() {
+        Cli::command().debug_assert();
+    }
 }

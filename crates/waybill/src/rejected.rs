@@ -4,13 +4,12 @@
 use std::{io::Read, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
+use chassis::exit::Ending;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::{fail, say};
 
-/// A dependency is silent.
-const EX_UNAVAILABLE: u8 = 69;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
@@ -75,13 +74,12 @@ pub(crate) async fn run(args: RejectedArgs) -> ExitCode {
                 .downcast_ref::<reqwest::Error>()
                 .is_some_and(|e| e.is_connect() || e.is_timeout()) =>
         {
-            let error = error.context(format!(
+            fail(&error.context(Ending::Silence(format!(
                 "the order service does not answer at {}; start it, or give --orders-url",
                 args.orders_url
-            ));
-            fail(EX_UNAVAILABLE, &error)
+            ))))
         }
-        Err(error) => fail(1, &error),
+        Err(error) => fail(&error),
     }
 }
 

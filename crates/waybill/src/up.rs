@@ -4,12 +4,15 @@
 use std::{path::PathBuf, pin::pin, time::Duration};
 
 use anyhow::Context;
+use chassis::exit::Ending;
 use clap::Args;
 use local::{Stand, StandOptions};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::{
-    Administrator, BadConfiguration,
+    Administrator, listen,
     load::{self, LoadArgs},
     say,
 };
@@ -18,8 +21,10 @@ const EXAMPLES: &str = "\
 Examples:
   waybill up                                   all of it, five orders a second
   waybill up --rate 0                          no orders but yours
+  waybill up --couriers 20                     far too few couriers: watch the queue
   waybill up --data-dir /tmp/other --postgres-port 25432 --kafka-port 29092 \\
-             --orders-http-addr 127.0.0.1:9081 a second one beside the first
+             --orders-http-addr 127.0.0.1:9081 --couriers-http-addr 127.0.0.1:9082
+                                               a second one beside the first
   DATABASE_URL=postgres://… KAFKA_BROKERS=… waybill up
                                                with your own PostgreSQL and Kafka";
 
@@ -33,6 +38,9 @@ pub(crate) struct UpArgs {
     /// Orders a second that the generator sends; 0 sends none.
     #[arg(long, default_value_t = 5, value_name = "N")]
     rate: u32,
+    /// Couriers that the generator enlists [default: enough for most orders, now and then a queue]
+    #[arg(long, value_name = "N")]
+    couriers: Option<u64>,
     /// The folder of the local PostgreSQL's and Kafka's data.
     #[arg(long, default_value = ".waybill", value_name = "DIR")]
     data_dir: PathBuf,
@@ -46,18 +54,23 @@ pub(crate) struct UpArgs {
     administrator: Administrator,
     #[command(flatten)]
     orders: orders::Config,
+    #[command(flatten)]
+    deliveries: couriers::Options,
+}
+
+/// Where the services listen.
+struct Listeners {
+    orders: TcpListener,
+    couriers: TcpListener,
 }
 
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
-    args.orders.topics.check().context(BadConfiguration)?;
+    args.orders.topics.check().context(Ending::Configuration)?;
     let shutdown = chassis::shutdown::on_signals(FAREWELL)?;
-    let address = args.orders.orders_http_addr;
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .with_context(|| {
-            format!("listening on {address}; --orders-http-addr chooses another address")
-        })
-        .context(BadConfiguration)?;
+    let listeners = Listeners {
+        orders: listen(args.orders.orders_http_addr, "--orders-http-addr").await?,
+        couriers: listen(args.deliveries.couriers_http_addr, "--couriers-http-addr").await?,
+    };
     let options = StandOptions {
         data_dir: args.data_dir.clone(),
         postgres_port: (!args.orders.database.is_given()).then_some(args.postgres_port),
@@ -67,7 +80,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let starting = Stand::start(&options, &progress);
     let Some(stand) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
     let mut stand = stand?;
-    let outcome = run_on(&mut stand, args, listener, &shutdown).await;
+    let outcome = run_on(&mut stand, args, listeners, &shutdown).await;
     let stopped = stand.stop().await;
     outcome.and(stopped)
 }
@@ -75,34 +88,50 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
 async fn run_on(
     stand: &mut Stand,
     mut args: UpArgs,
-    listener: tokio::net::TcpListener,
+    listeners: Listeners,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut administrator = args.administrator.options().context(BadConfiguration)?;
+    let mut administrator = args.administrator.options().context(Ending::Configuration)?;
     if let Some(postgres) = &stand.postgres {
         administrator = Some(postgres.url().parse().context("the local PostgreSQL's address")?);
         // The server listens on loopback and trusts it: the password keeps nobody out.
-        args.orders.database.orders_database_url = Some(format!(
-            "postgres://waybill_orders:waybill@127.0.0.1:{}/waybill_orders",
-            postgres.port()
-        ));
+        let url = |name| format!("postgres://{name}:waybill@127.0.0.1:{}/{name}", postgres.port());
+        args.orders.database.orders_database_url = Some(url("waybill_orders"));
+        args.deliveries.database.couriers_database_url = Some(url("waybill_couriers"));
     }
     if let Some(kafka) = &stand.kafka {
         args.orders.kafka = args.orders.kafka.clone().with_brokers(kafka.brokers());
     }
+    let orders_url = format!("http://{}", listeners.orders.local_addr()?);
+    let couriers_url = format!("http://{}", listeners.couriers.local_addr()?);
+    if args.orders.couriers_url.is_none() {
+        args.orders.couriers_url = Some(couriers_url.parse().context("the couriers' address")?);
+    }
+    let from = orders_url.parse().context("the order service's address")?;
+    let couriers = couriers_config(&args, from);
+    let service = args.orders.database.options().context(Ending::Configuration)?;
+    chassis::postgres::reach(administrator.as_ref().unwrap_or(&service)).await?;
     orders::migrate(&args.orders.database, administrator.as_ref()).await?;
+    couriers::migrate(&couriers.own.database, &couriers.postgres, administrator.as_ref()).await?;
 
-    let page = listener.local_addr()?;
-    say(&banner(stand, &args, page));
-    let topic = args.orders.topics.orders().to_owned();
+    say(&banner(stand, &args, &orders_url, &couriers_url));
+    let topics = args.orders.topics.clone();
     let kafka = args.orders.kafka.clone();
     let services = shutdown.child_token();
-    let mut serving = pin!(orders::run(args.orders, listener, services.clone()));
-    let generator = LoadArgs::unending(args.rate);
+    let enlisted = args.couriers.unwrap_or_else(|| enough_couriers(args.rate));
+    let generator = LoadArgs::unending(args.rate, enlisted, couriers_url.clone());
+    let rate = args.rate;
+    let mut serving = pin!(both(
+        orders::run(args.orders, listeners.orders, services.clone()),
+        couriers::run(couriers, listeners.couriers, services.clone()),
+        &services,
+    ));
     let generating = async {
-        if args.rate > 0 {
-            kafka.create_topics(&[&topic]).await?;
-            load::run(&generator, &kafka, &topic, services.clone()).await?;
+        if rate > 0 {
+            kafka.create_topics(&[topics.orders(), &topics.kafka_status_topic]).await?;
+            load::run(&generator, &kafka, &topics, services.clone()).await?;
+        } else {
+            load::enlist(&couriers_url, enlisted).await?;
         }
         shutdown.cancelled().await;
         anyhow::Ok(())
@@ -112,7 +141,7 @@ async fn run_on(
         died = stand.died() => {
             services.cancel();
             if let Err(error) = serving.await {
-                tracing::warn!("stopping the order service: {error:#}");
+                tracing::warn!("stopping the services: {error:#}");
             }
             return Err(died);
         }
@@ -121,20 +150,55 @@ async fn run_on(
     serving.await
 }
 
-fn banner(stand: &Stand, args: &UpArgs, page: std::net::SocketAddr) -> String {
+/// What both services are told alike comes from the order service's configuration.
+fn couriers_config(args: &UpArgs, orders_url: Url) -> couriers::Config {
+    let orders = &args.orders;
+    couriers::Config {
+        kafka: orders.kafka.clone(),
+        topics: couriers::TopicConfig::named(orders.topics.kafka_status_topic.clone()),
+        postgres: orders.database.postgres.clone(),
+        batch: orders.batch,
+        lanes: orders.lanes,
+        http_connections: orders.http_connections,
+        orders_url,
+        own: args.deliveries.clone(),
+    }
+}
+
+/// An order is carried for some nineteen seconds; with a courier more for each order in flight
+/// than that needs, chance still makes a queue now and then.
+fn enough_couriers(rate: u32) -> u64 {
+    u64::from(rate) * 20 + 4
+}
+
+/// Runs both to their end. When one has failed, the other is told to end.
+async fn both(
+    one: impl Future<Output = anyhow::Result<()>>,
+    other: impl Future<Output = anyhow::Result<()>>,
+    services: &CancellationToken,
+) -> anyhow::Result<()> {
+    let (one, other) =
+        tokio::join!(async { one.await.inspect_err(|_| services.cancel()) }, async {
+            other.await.inspect_err(|_| services.cancel())
+        },);
+    one.and(other)
+}
+
+fn banner(stand: &Stand, args: &UpArgs, orders_url: &str, couriers_url: &str) -> String {
     let mut lines = vec![
         String::new(),
         "  Waybill is up.".to_owned(),
         String::new(),
-        format!("  page        http://{page}"),
-        format!("  API         http://{page}/docs"),
-        format!("  metrics     http://{page}/metrics"),
+        format!("  orders      {orders_url}"),
+        format!("  couriers    {couriers_url}"),
+        format!("  API         {orders_url}/docs  {couriers_url}/docs"),
+        format!("  metrics     {orders_url}/metrics  {couriers_url}/metrics"),
     ];
     if let Some(postgres) = &stand.postgres {
-        lines.push(format!(
-            "  PostgreSQL  psql {}",
-            postgres.url().replace("/postgres", "/waybill_orders")
-        ));
+        for database in ["waybill_orders", "waybill_couriers"] {
+            let url = postgres.url().replace("/postgres", &format!("/{database}"));
+            lines.push(format!("  PostgreSQL  psql {url}"));
+        }
     }
     let brokers = stand
         .kafka

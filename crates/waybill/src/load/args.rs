@@ -1,11 +1,14 @@
 //! What `waybill load` can be told.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, error::ErrorKind};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::datetime};
 
-use super::shares::{Share, Shares};
+use super::{
+    shares::{Share, Shares},
+    world::Walk,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,14 +22,23 @@ Examples:
   waybill load --file orders.ndjson               your own records, one JSON a line
   jq -c '.[]' orders.json | waybill load --file - the same from a pipe
   waybill load --json | jq .acknowledged          the summary for a program
+  waybill load --couriers 50 --walk 2 --cancels 0.1
+                                                  with people who carry the orders, and the rest
+                                                  of the world: every two seconds on the average
+                                                  an order goes on, one in ten is cancelled
 
 Same seed, same shares, same --start: the same records, byte for byte, on every machine.
 A repeat under --duplicates is byte for byte what that order last was; one under --changed has the
 same order_uid, another address and often other prices. Both repeat one of the latest 4,096 orders.
+With --walk, each order that is created meanwhile, whoever sent it, goes through pending, confirmed,
+cooking and delivering to completed; the run ends when all have, and nothing is heard for 5 seconds.
 Invalid records are JSON that breaks one rule of docs/validation.md; unparsable ones are no JSON.
 
 Exit codes: 0 all sent and acknowledged (or stopped by Ctrl-C with nothing failed), 1 something was
 not, 2 usage, 69 Kafka was silent for 10 seconds.";
+
+/// From one status to the next in `waybill up`: an order is carried for some twenty seconds.
+pub const CALM_STEP: Duration = Duration::from_secs(4);
 
 /// Sends orders to the orders topic: invented ones that look real, or your own.
 ///
@@ -77,6 +89,34 @@ pub struct LoadArgs {
     #[arg(long, value_name = "PATH")]
     pub file: Option<PathBuf>,
 
+    /// Walk every order that is created through the statuses, so many seconds apart on the average
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub walk: Option<Duration>,
+
+    /// Share of walked orders that are cancelled on the way
+    #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
+    pub cancels: Share,
+
+    /// Share of walked orders one of whose statuses is told twice
+    #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
+    pub repeats: Share,
+
+    /// Share of walked orders two of whose statuses come the wrong way round
+    #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
+    pub reordered: Share,
+
+    /// Share of walked orders of which a word is told that no service knows
+    #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
+    pub unknown: Share,
+
+    /// Enlist so many couriers first; those of an earlier run are not enlisted again
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub couriers: u64,
+
+    /// Where the courier service answers
+    #[arg(long, env = "COURIERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8082")]
+    pub couriers_url: String,
+
     /// Give the summary as one JSON object
     #[arg(long)]
     pub json: bool,
@@ -88,6 +128,20 @@ pub struct LoadArgs {
     /// What to do when Kafka is silent; `waybill up` waits, the tool gives up.
     #[arg(skip)]
     pub when_silent: WhenSilent,
+
+    /// Which orders are walked; `waybill up` takes up what its last run left on the way.
+    #[arg(skip)]
+    pub walked: Walked,
+}
+
+/// Which orders are walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Walked {
+    /// Those created from the start of the run on.
+    #[default]
+    FromNowOn,
+    /// All that the status topic still knows and that have not come to their end.
+    All,
 }
 
 /// What to do when Kafka acknowledges nothing for ten seconds.
@@ -111,10 +165,19 @@ pub enum Start {
 
 impl LoadArgs {
     /// The generator of `waybill up`: new orders, dated now, at `rate` a second (0 is as fast as
-    /// possible), until it is stopped, without a word, and patient with Kafka.
+    /// possible), and a world that carries most of them to their end, by `couriers` enlisted at
+    /// `couriers_url`; until it is stopped, without a word, and patient with Kafka.
     #[must_use]
-    pub fn unending(rate: u32) -> Self {
+    pub fn unending(rate: u32, couriers: u64, couriers_url: String) -> Self {
         Self {
+            walk: Some(CALM_STEP),
+            cancels: Share::percent(4),
+            repeats: Share::percent(1),
+            reordered: Share::percent(1),
+            unknown: Share::percent(1),
+            couriers,
+            couriers_url,
+            walked: Walked::All,
             rate: Some(rate),
             count: Some(0),
             seed: None,
@@ -141,6 +204,12 @@ impl LoadArgs {
         })
     }
 
+    /// How orders are walked, if they are.
+    pub(super) fn walk(&self) -> Option<Walk> {
+        let Self { walk, cancels, repeats, reordered, unknown, .. } = *self;
+        walk.map(|step| Walk { step, cancels, repeats, reordered, unknown })
+    }
+
     /// Records a second; 0 is as fast as possible.
     pub(super) fn pace(&self) -> u32 {
         self.rate.unwrap_or(if self.file.is_some() { 0 } else { 100 })
@@ -155,6 +224,17 @@ impl LoadArgs {
         }
     }
 }
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| SECONDS_RULE.to_owned())?;
+    // A step of a day is slow enough; NaN is in no range.
+    if !(0.0..=86_400.0).contains(&seconds) {
+        return Err(SECONDS_RULE.to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+const SECONDS_RULE: &str = "seconds from 0 to 86400, such as 2 or 0.5";
 
 impl FromStr for Start {
     type Err = String;
@@ -198,7 +278,14 @@ mod tests {
         let both = parse("load --file x --rate 7 --count 3").unwrap();
         assert_eq!((both.pace(), both.limit()), (7, Some(3)));
         assert_eq!(parse("load --count 0").unwrap().limit(), None);
-        assert_eq!(LoadArgs::unending(5).limit(), None);
+        let unending = LoadArgs::unending(5, 100, "http://127.0.0.1:8082".to_owned());
+        assert_eq!((unending.limit(), unending.walked), (None, Walked::All));
+        assert_eq!((ours.walk(), ours.couriers, ours.walked), (None, 0, Walked::FromNowOn));
+        let walk = parse("load --walk 0.5 --cancels 0.1").unwrap().walk().unwrap();
+        assert_eq!(
+            (walk.step, walk.cancels.to_string()),
+            (Duration::from_millis(500), "0.1".into())
+        );
     }
 
     #[test]
@@ -211,6 +298,9 @@ mod tests {
             "load --start 3000-01-01T00:00:00Z",
             "load --file x --seed 1",
             "load --file x --invalid 0.1",
+            "load --cancels 0.1",
+            "load --walk -1",
+            "load --walk soon",
             "load more",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

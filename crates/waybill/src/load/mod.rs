@@ -5,6 +5,8 @@
 //! seed, shares ─▶ generator (customers, goods, draft, spoil) ─┐
 //!                                                             ├─▶ run ─▶ send ─▶ Kafka ─▶ summary
 //! file, standard input ─▶ lines ──────────────────────────────┘   pace, watch, progress
+//!
+//! status topic ─▶ play ─▶ world: what happens next to an order ─▶ play ─▶ status topic
 //! ```
 //!
 //! What makes records is pure; what sends them is here. It validates nothing: bad records are sent
@@ -13,10 +15,12 @@
 mod args;
 mod customers;
 mod draft;
+mod enlist;
 mod generator;
 mod goods;
 mod lines;
 mod pace;
+mod play;
 #[rustfmt::skip] // Tables, a row each.
 mod places;
 mod progress;
@@ -26,23 +30,29 @@ mod shares;
 mod spoil;
 mod summary;
 mod watch;
+mod world;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chassis::kafka::KafkaConfig;
+use orders::TopicConfig;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    args::{LoadArgs, Start, WhenSilent},
+    args::{CALM_STEP, LoadArgs, Start, Walked, WhenSilent},
+    enlist::enlist,
     generator::{ByKind, Generator, Kind, Made},
+    play::ByStatus,
     shares::{Share, Shares},
     summary::{Ended, Summary},
+    world::Walk,
 };
 use self::{
     lines::{Line, Lines},
     pace::Pace,
+    play::{Stage, play},
     progress::Progress,
     send::{Refusal, Sender},
     watch::Watch,
@@ -51,24 +61,60 @@ use self::{
 /// How long a stopped run waits for the records that are on their way.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Sends what `args` ask for to `topic` until it is done or `shutdown` is cancelled. Whatever comes
+/// Sends what `args` ask for to the orders topic until it is done or `shutdown` is cancelled. Whatever comes
 /// after the first record is told in the summary; usage errors come as [`clap::Error`].
 pub async fn run(
     args: &LoadArgs,
     kafka: &KafkaConfig,
-    topic: &str,
+    topics: &TopicConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Summary> {
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let mut source = Source::open(args, seed)?;
-    let sender = Sender::new(kafka, topic)?;
+    let sender = Sender::new(kafka, topics.orders())?;
     let progress = Progress::new(args.quiet, args.limit());
-    let mut watch = Watch::new(sender.clone(), shutdown, args.when_silent, progress);
+    let mut watch = Watch::new(sender.clone(), shutdown.clone(), args.when_silent, progress);
     let mut tally = Tally::default();
+    let stage = Stage {
+        kafka,
+        status_topic: &topics.kafka_status_topic,
+        since: match args.walked {
+            Walked::FromNowOn => SystemTime::now(),
+            Walked::All => SystemTime::UNIX_EPOCH,
+        },
+    };
+    let couriers = match args.couriers {
+        0 => 0,
+        count => enlist(&args.couriers_url, count).await?,
+    };
     let begun = Instant::now();
 
-    let outcome = send_all(args, &mut source, &sender, &mut watch, &mut tally).await;
+    let all_sent = CancellationToken::new();
+    let world_ends = shutdown.child_token();
+    let sending = async {
+        let outcome = send_all(args, &mut source, &sender, &mut watch, &mut tally).await;
+        match &outcome {
+            Err(_) => world_ends.cancel(),
+            Ok(()) if args.walk.is_some() => {
+                watch.progress.say("all is sent; the orders now go their way to the end");
+            }
+            Ok(()) => {}
+        }
+        all_sent.cancel();
+        outcome
+    };
+    let playing = async {
+        match args.walk() {
+            Some(walk) => play(stage, seed, walk, all_sent.clone(), world_ends.clone()).await,
+            None => Ok(ByStatus::new()),
+        }
+    };
+    let (outcome, played) = tokio::join!(sending, playing);
     let mut ended = outcome.err().unwrap_or(Ended::Done);
+    let statuses = played.unwrap_or_else(|error| {
+        ended = Ended::WorldEnded(format!("{error:#}"));
+        ByStatus::new()
+    });
     if ended == Ended::Stopped
         && let Ok(Err(Refusal::Lasting(why))) =
             tokio::time::timeout(FAREWELL, sender.settled()).await
@@ -85,6 +131,8 @@ pub async fn run(
         failed: watch.sent.saturating_sub(acknowledged),
         by_kind: tally.by_kind,
         skipped: tally.skipped,
+        couriers,
+        statuses,
         bytes: tally.bytes,
         elapsed,
         rate: acknowledged as f64 / elapsed.as_secs_f64().max(f64::EPSILON),

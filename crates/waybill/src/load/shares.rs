@@ -10,6 +10,11 @@ pub struct Share(u32);
 pub(super) const MILLION: u32 = 1_000_000;
 
 impl Share {
+    /// So many in a hundred, at most all.
+    pub(super) const fn percent(percent: u32) -> Self {
+        Self(if percent < 100 { percent * (MILLION / 100) } else { MILLION })
+    }
+
     /// In millionths.
     pub(super) fn millionths(self) -> u32 {
         self.0

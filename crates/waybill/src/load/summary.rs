@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::generator::{ByKind, Kind};
+use super::{
+    generator::{ByKind, Kind},
+    play::ByStatus,
+};
 
 /// Why a run came to its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,6 +23,8 @@ pub enum Ended {
     Refused(String),
     /// The user's file could not be read on.
     Unreadable(String),
+    /// The statuses of orders could not be told.
+    WorldEnded(String),
 }
 
 /// The account of one run.
@@ -37,6 +42,10 @@ pub struct Summary {
     pub by_kind: ByKind,
     /// Lines too long to be sent.
     pub skipped: u64,
+    /// Couriers enlisted who were not yet.
+    pub couriers: u64,
+    /// Statuses told of orders that were created, how many of each.
+    pub statuses: ByStatus,
     /// Keys and values of the sent ones.
     pub bytes: u64,
     /// From the first record made to the last one's fate known.
@@ -56,7 +65,7 @@ impl Summary {
     pub fn exit_code(&self) -> u8 {
         match self.ended {
             Ended::KafkaSilent => 69,
-            Ended::Refused(_) | Ended::Unreadable(_) => 1,
+            Ended::Refused(_) | Ended::Unreadable(_) | Ended::WorldEnded(_) => 1,
             Ended::Done | Ended::Stopped => u8::from(self.failed > 0 || self.skipped > 0),
         }
     }
@@ -88,6 +97,15 @@ impl fmt::Display for Summary {
         if self.skipped > 0 {
             writeln!(f, "skipped       {:>width$}  (lines above 2 MiB)", grouped(self.skipped))?;
         }
+        if self.couriers > 0 {
+            writeln!(f, "couriers      {:>width$}  enlisted", grouped(self.couriers))?;
+        }
+        if !self.statuses.is_empty() {
+            writeln!(f, "statuses      {:>width$}", grouped(self.statuses.values().sum()))?;
+        }
+        for (status, count) in &self.statuses {
+            writeln!(f, "  {status:<12}{:>width$}", grouped(*count))?;
+        }
         write!(
             f,
             "took {:.2} s, {} a second",
@@ -106,6 +124,9 @@ impl fmt::Display for Summary {
             Ended::Refused(why) => write!(f, "\nended because a record was refused: {why}"),
             Ended::Unreadable(why) => {
                 write!(f, "\nended because the input could not be read on: {why}")
+            }
+            Ended::WorldEnded(why) => {
+                write!(f, "\nended because statuses could not be told: {why}")
             }
         }
     }
@@ -135,6 +156,8 @@ mod tests {
             failed: 1,
             by_kind: ByKind::from([(Kind::New, 1_100), (Kind::Invalid, 100)]),
             skipped: 0,
+            couriers: 0,
+            statuses: ByStatus::new(),
             bytes: 1_234_567,
             elapsed: Duration::from_millis(2_500),
             rate: 479.6,
@@ -158,10 +181,27 @@ took 2.50 s, 480 a second, seed 7"
     }
 
     #[test]
+    fn people_read_what_the_world_did() {
+        let statuses = ByStatus::from([("pending", 1_000), ("cancelled", 50)]);
+        let told = Summary { couriers: 12, statuses, ..summary() }.to_string();
+        assert!(
+            told.contains(
+                "\
+couriers         12  enlisted
+statuses      1,050
+  cancelled      50
+  pending     1,000
+took"
+            ),
+            "{told}"
+        );
+    }
+
+    #[test]
     fn programs_find_every_key() {
         assert_eq!(
             serde_json::to_string(&summary()).unwrap(),
-            r#"{"sent":1200,"acknowledged":1199,"failed":1,"by_kind":{"new":1100,"duplicate":0,"changed":0,"invalid":100,"unparsable":0,"given":0},"skipped":0,"bytes":1234567,"elapsed_seconds":2.5,"rate":479.6,"seed":7,"ended":{"how":"done"}}"#
+            r#"{"sent":1200,"acknowledged":1199,"failed":1,"by_kind":{"new":1100,"duplicate":0,"changed":0,"invalid":100,"unparsable":0,"given":0},"skipped":0,"couriers":0,"statuses":{},"bytes":1234567,"elapsed_seconds":2.5,"rate":479.6,"seed":7,"ended":{"how":"done"}}"#
         );
     }
 

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::TcpListener,
     os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
 };
 
@@ -98,6 +99,24 @@ impl Sent {
     }
 }
 
+/// A folder that is gone after the test.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        let name = format!("waybill-it-{}-{:08x}", std::process::id(), rand::random::<u32>());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// The real program in the role `orders`. Dropping it kills it.
 pub struct Program {
     child: Child,
@@ -120,6 +139,24 @@ impl Program {
             None => command.env_remove("WAYBILL_CRASH_AT"),
         };
         Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
+    }
+
+    /// Starts it with these flags and an address of its own, its log in a file.
+    pub fn start_with(flags: &[(&str, &str)], log: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+        command.args(["orders", "--orders-http-addr", &address]).kill_on_drop(true);
+        command.args(flags.iter().flat_map(|(flag, value)| [flag, value])).env_remove("RUST_LOG");
+        let log = std::fs::File::create(log).unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
+    }
+
+    /// The status of an answer to GET.
+    pub async fn status(&self, path: &str) -> u16 {
+        let answer = reqwest::get(format!("{}{path}", self.url)).await;
+        answer.expect("it answers").status().as_u16()
     }
 
     /// Waits until it says that it is ready.

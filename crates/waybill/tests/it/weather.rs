@@ -3,7 +3,7 @@
 use serde_json::Value;
 use testkit::{Bed, OwnServers, Service, shared, wait_until};
 
-use crate::support::{Sent, order, record};
+use crate::support::{Sent, metric, order, record};
 
 async fn is_cached(service: &Service, order: &Value) {
     let answer = service.get(&format!("/order/{}", order["order_uid"].as_str().unwrap())).await;
@@ -41,11 +41,18 @@ async fn without_postgresql_cached_reads_go_on_and_nothing_is_lost() {
         assert_eq!(posted.unwrap().status(), 202);
         sent.orders.insert(format!("late-{round}"), late);
         assert_ne!(bed.lag().await, 0, "offsets wait for the database");
+        let lag = async || metric(&service, "waybill_consumer_lag_seconds").await;
+        let before = lag().await;
+        wait_until("the lag to grow", async || lag().await > before.max(0.0) + 0.5).await;
 
         own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
         bed.drained().await;
     }
     sent.is_served(&bed, &service).await;
+    wait_until("nothing to be unsettled", async || {
+        metric(&service, "waybill_consumer_lag_seconds").await == 0.0
+    })
+    .await;
     service.stop().await.unwrap();
     own.stop().await;
 }
@@ -160,4 +167,45 @@ async fn a_topic_made_anew_between_two_starts_is_read_from_its_beginning() {
         "the new topic's record does not hide behind the old one's"
     );
     service.stop().await.unwrap();
+}
+
+/// The new topic has all the offsets of the old one, and none of its records.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_anew_that_outgrew_the_old_one_is_a_loud_stop() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    send_to_one_partition(&bed, "old", 5).await;
+    bed.drained().await;
+    bed.make_orders_topic_anew().await;
+    send_to_one_partition(&bed, "new", 50).await;
+    let told = made_anew(service).await;
+    assert!(told.contains("--to-earliest"), "{told}");
+    assert_eq!(bed.count("orders.orders").await, 5, "no record of the new topic was taken");
+
+    // What is told to do: `kafka-consumer-groups --reset-offsets --to-earliest`.
+    bed.commit(0, 0).await;
+    let service = bed.start(&[]).await;
+    bed.drained().await;
+    assert_eq!(bed.count("orders.orders").await, 55);
+    service.stop().await.unwrap();
+}
+
+/// An offset of the old topic that was committed for the new one, as by a replica that knew no
+/// better, is not gone on from.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offset_committed_for_another_topic_of_the_name_is_a_loud_stop() {
+    let bed = Bed::new(shared()).await;
+    send_to_one_partition(&bed, "new", 50).await;
+    bed.commit_as_of_topic(0, 5, "qqqqqqqqqqqqqqqqqqqqqA").await;
+    let service = bed.start(&[]).await;
+    let told = made_anew(service).await;
+    assert!(told.contains("qqqqqqqqqqqqqqqqqqqqqA"), "{told}");
+    assert_eq!(bed.count("orders.orders").await, 0);
+}
+
+async fn made_anew(service: Service) -> String {
+    let outcome = tokio::time::timeout(std::time::Duration::from_secs(60), service.ended()).await;
+    let told = outcome.expect("it ends by itself").unwrap_err().to_string();
+    assert!(told.contains("was made anew"), "{told}");
+    told
 }

@@ -1,0 +1,124 @@
+//! That the files beside the program tell the truth about it: `.env.example` lists every variable
+//! that it reads, with its default, `compose.yaml` gives none that it does not, and the Dockerfile
+//! builds with the toolchain of the repository.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::{Arg, Command, CommandFactory};
+
+const EXAMPLE: &str = include_str!("../../../.env.example");
+const COMPOSE: &str = include_str!("../../../compose.yaml");
+const DOCKERFILE: &str = include_str!("../../../Dockerfile");
+const TOOLCHAIN: &str = include_str!("../../../rust-toolchain.toml");
+
+/// Read elsewhere than in an option: by the log and in search of programs.
+const WITHOUT_OPTION: [&str; 4] = ["RUST_LOG", "PG_BIN_DIR", "JAVA_HOME", "KAFKA_HOME"];
+
+fn options(command: &Command) -> Vec<&Arg> {
+    let below = command.get_subcommands().flat_map(options);
+    command.get_arguments().filter(|option| option.get_env().is_some()).chain(below).collect()
+}
+
+fn variable(option: &Arg) -> String {
+    option.get_env().expect("filtered").to_string_lossy().into_owned()
+}
+
+fn variables(command: &Command) -> BTreeSet<String> {
+    options(command).into_iter().map(variable).collect()
+}
+
+/// The lines `#NAME=value` of the example.
+fn example() -> BTreeMap<&'static str, &'static str> {
+    EXAMPLE.lines().filter_map(|line| line.strip_prefix('#')?.split_once('=')).collect()
+}
+
+/// The variables that each service of the composition is given, by the role that it runs; those of
+/// the images of others are not ours to check.
+fn composition() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let mut services = BTreeMap::new();
+    for service in COMPOSE.split("\n\n").map(str::trim_end) {
+        let Some(role) = service.lines().find_map(|line| line.strip_prefix("    command: ["))
+        else {
+            continue;
+        };
+        let role = role.split([',', ']']).next().expect("split gives one");
+        let given = service
+            .lines()
+            .filter_map(|line| line.strip_prefix("      ")?.split_once(": "))
+            .map(|(name, _)| name)
+            .filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+        services.insert(role, given.collect());
+    }
+    services
+}
+
+#[test]
+fn the_example_lists_every_variable_and_no_other() {
+    let example = example();
+    let words: BTreeSet<_> =
+        EXAMPLE.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).collect();
+    let known = variables(&crate::Cli::command());
+
+    // An alias is only told of, in the comment of what it stands for.
+    let unlisted: Vec<_> = known.iter().filter(|name| !words.contains(name.as_str())).collect();
+    assert!(unlisted.is_empty(), "missing in .env.example: {unlisted:?}");
+    let unknown: Vec<_> = example
+        .keys()
+        .filter(|name| !known.contains(**name) && !WITHOUT_OPTION.contains(name))
+        .collect();
+    assert!(unknown.is_empty(), "in .env.example, but nothing reads it: {unknown:?}");
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    // Two roles may have different defaults for one variable: one of them is shown.
+    let mut defaults: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for option in options(&crate::Cli::command()) {
+        if let [default] = option.get_default_values() {
+            let default = default.to_str().expect("defaults are UTF-8").to_owned();
+            defaults.entry(variable(option)).or_default().push(default);
+        }
+    }
+    let example = example();
+    for (name, defaults) in defaults {
+        let shown = example.get(name.as_str()).map(|shown| (*shown).to_owned());
+        assert!(
+            shown.as_ref().is_some_and(|shown| defaults.contains(shown)),
+            "{name} is {defaults:?} by default, and {shown:?} in .env.example"
+        );
+    }
+}
+
+#[test]
+fn a_service_is_given_what_its_role_reads() {
+    let command = crate::Cli::command();
+    let composition = composition();
+    for role in ["migrate", "orders", "couriers", "load"] {
+        assert!(composition.contains_key(role), "compose.yaml has no service for {role}");
+    }
+    for (role, given) in composition {
+        let role = command.find_subcommand(role).unwrap_or_else(|| panic!("{role} is no role"));
+        let known = variables(role);
+        let unknown: Vec<_> = given.into_iter().filter(|name| !known.contains(*name)).collect();
+        assert!(unknown.is_empty(), "{} does not read {unknown:?}", role.get_name());
+    }
+}
+
+#[test]
+fn the_image_is_built_by_the_toolchain_of_the_repository() {
+    let channel =
+        TOOLCHAIN.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'));
+    let image =
+        format!("FROM rust:{}-slim-", channel.expect("rust-toolchain.toml names a channel"));
+    assert!(DOCKERFILE.contains(&image), "no `{image}` in the Dockerfile");
+}
+
+#[test]
+fn every_secret_may_be_in_a_file() {
+    let command = crate::Cli::command();
+    let known = variables(&command);
+    for option in options(&command).into_iter().filter(|option| option.is_hide_env_values_set()) {
+        let file = format!("{}_FILE", variable(option));
+        assert!(known.contains(&file), "{file} is missing");
+    }
+}

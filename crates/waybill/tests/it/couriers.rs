@@ -1,0 +1,133 @@
+//! Black-box tests of the courier service: events in by Kafka, deliveries in PostgreSQL.
+
+use sqlx::Connection as _;
+use testkit::{Bed, CourierDatabase, shared, wait_until};
+
+/// The event as the task that this service was made for prints it.
+const EXAMPLE: &str = "{
+    \"order_id\": \"123\",
+    \"status\": \"created\",
+    \"created_at\": \"2025-08-06T12:00:00Z\"
+  }";
+
+fn event(order_id: &str, status: &str) -> (Vec<u8>, Vec<u8>) {
+    let value = format!(
+        r#"{{"order_id":"{order_id}","status":"{status}","created_at":"2025-08-06T12:00:00Z"}}"#
+    );
+    // Without a key, as many send them.
+    (Vec::new(), value.into_bytes())
+}
+
+async fn add_couriers(database: &CourierDatabase, number: i64) {
+    sqlx::query(
+        "INSERT INTO couriers.couriers (name, phone, transport_type, status) \
+         SELECT 'c', '+7' || lpad(n::text, 10, '0'), 'car', 'available' FROM generate_series(1, $1) AS n",
+    )
+    .bind(number)
+    .execute(&database.pool)
+    .await
+    .unwrap();
+}
+
+async fn count(database: &CourierDatabase, from: &str) -> i64 {
+    let statement = format!("SELECT count(*) FROM couriers.{from}");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&database.pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_event_as_it_is_printed_gets_a_courier_and_its_end_frees_him() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    add_couriers(&database, 1).await;
+    let service = bed.start_couriers(&database, &[]).await;
+    bed.send_all_to(&bed.status_topic(), [(Vec::new(), EXAMPLE.as_bytes().to_vec())]).await;
+    wait_until("the order to have a courier", async || {
+        count(&database, "courier_orders WHERE order_id = '123'").await == 1
+    })
+    .await;
+    assert_eq!(count(&database, "couriers WHERE status = 'busy'").await, 1);
+
+    bed.send_all_to(&bed.status_topic(), [event("123", "deleted")]).await;
+    wait_until("the courier to be free", async || {
+        count(&database, "couriers WHERE status = 'available' AND deliveries = 0").await == 1
+    })
+    .await;
+    assert_eq!(count(&database, "courier_orders").await, 0);
+    assert_eq!(service.get("/ping").await.text().await.unwrap(), r#"{"message":"pong"}"#);
+    let health = service.http.head(service.at("/healthcheck")).send().await.unwrap();
+    assert_eq!(health.status(), 204);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_event_is_kept_and_dead_lettered_and_what_the_database_refuses_stands_alone() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    // A rule that reading an event does not know.
+    let mut administrator = database.administrator().await;
+    sqlx::raw_sql("ALTER TABLE couriers.order_states ADD CHECK (order_id <> 'guilty')")
+        .execute(&mut administrator)
+        .await
+        .unwrap();
+    administrator.close().await.unwrap();
+    let mut records: Vec<_> =
+        (0..100).map(|number| event(&format!("order-{number}"), "created")).collect();
+    records.insert(40, event("guilty", "created"));
+    for bad in ["", "{", "[]", "{}", r#"{"order_id":7,"status":"created"}"#] {
+        records.insert(17, (Vec::new(), bad.as_bytes().to_vec()));
+    }
+    bed.send_all_to(&bed.status_topic(), records).await;
+    let service = bed.start_couriers(&database, &["--batch-age-ms", "500"]).await;
+    bed.events_drained().await;
+
+    assert_eq!(count(&database, "order_states WHERE waiting_since IS NOT NULL").await, 100);
+    assert_eq!(count(&database, "rejected_records").await, 6);
+    assert_eq!(count(&database, "rejected_records WHERE reason = 'refused_by_database'").await, 1);
+    let letters = bed.read_all(&format!("{}.dlq", bed.status_topic())).await;
+    let mut reasons: Vec<_> =
+        letters.iter().map(|letter| letter.headers["waybill.error.reason"].as_str()).collect();
+    reasons.sort_unstable();
+    assert_eq!(
+        reasons,
+        [
+            "empty_record",
+            "invalid_json",
+            "missing",
+            "not_an_object",
+            "refused_by_database",
+            "wrong_type"
+        ]
+    );
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_hour_of_events_it_catches_up_to_the_same_states() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    add_couriers(&database, 50).await;
+    let mut records = Vec::new();
+    for number in 0..8_000 {
+        let order_id = format!("order-{number}");
+        records.push(event(&order_id, "created"));
+        if number % 2 == 0 {
+            records.push(event(&order_id, if number % 3 == 0 { "canceled" } else { "delivered" }));
+        }
+        records.push(event(&order_id, "updated"));
+    }
+    bed.send_all_to(&bed.status_topic(), records).await;
+    let service = bed.start_couriers(&database, &[]).await;
+    bed.events_drained().await;
+
+    assert_eq!(count(&database, "order_states").await, 8_000);
+    assert_eq!(count(&database, "order_states WHERE rank = 0").await, 4_000);
+    assert_eq!(count(&database, "order_states WHERE rank = 6").await, 1_334);
+    assert_eq!(count(&database, "order_states WHERE rank = 5").await, 2_666);
+    wait_until("every courier to carry", async || {
+        count(&database, "couriers WHERE status = 'busy'").await == 50
+    })
+    .await;
+    assert_eq!(count(&database, "order_states WHERE waiting_since IS NOT NULL").await, 3_950);
+    assert_eq!(count(&database, "rejected_records").await, 0);
+    service.stop().await.unwrap();
+}

@@ -1,0 +1,124 @@
+//! `waybill load` on the real Kafka: what its summary tells is what is on the topic.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use testkit::{Bed, Received, shared};
+use tokio::process::Command;
+
+use crate::support::Scratch;
+
+/// Runs it to its end and gives the summary.
+async fn load(bed: &Bed, topic: &str, more: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    command.args(["load", "--json", "--kafka-brokers", &bed.servers.kafka]);
+    command.args(["--kafka-orders-topic", topic]).args(more).kill_on_drop(true);
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What is on a topic, a partition after the other.
+async fn content(bed: &Bed, topic: &str) -> Vec<Received> {
+    let mut records = bed.read_all(topic).await;
+    records.sort_by_key(|record| (record.partition, record.offset));
+    records
+}
+
+const MISCHIEF: [&str; 14] = [
+    "--count",
+    "400",
+    "--seed",
+    "7",
+    "--rate",
+    "0",
+    "--duplicates",
+    "0.1",
+    "--changed",
+    "0.1",
+    "--invalid",
+    "0.1",
+    "--unparsable",
+    "0.1",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_summary_counts_by_kind_what_is_on_the_topic_and_the_service_agrees() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let summary = load(&bed, &bed.orders_topic(), &MISCHIEF).await;
+    assert_eq!((&summary["sent"], &summary["acknowledged"]), (&400.into(), &400.into()));
+    bed.drained().await;
+
+    let rejected: Vec<(i32, i64)> =
+        sqlx::query_as(r#"SELECT "partition", "offset" FROM orders.rejected_records"#)
+            .fetch_all(&bed.pool)
+            .await
+            .unwrap();
+    let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut known: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    let records = content(&bed, &bed.orders_topic()).await;
+    for record in &records {
+        let (key, value) = (record.key.clone().unwrap(), record.value.clone().unwrap());
+        let kind = if serde_json::from_slice::<Value>(&value).is_err() {
+            "unparsable"
+        } else if rejected.contains(&(record.partition, record.offset)) {
+            "invalid"
+        } else {
+            match known.insert(key, value.clone()) {
+                None => "new",
+                Some(before) if before == value => "duplicate",
+                Some(_) => "changed",
+            }
+        };
+        *counted.entry(kind).or_default() += 1;
+    }
+    let mut told: BTreeMap<String, u64> =
+        serde_json::from_value(summary["by_kind"].clone()).unwrap();
+    told.retain(|_, count| *count > 0);
+    assert_eq!(serde_json::json!(counted), serde_json::json!(told));
+    assert_eq!(counted.len(), 5, "every kind is there: {counted:?}");
+    assert_eq!(rejected.len() as u64, counted["invalid"] + counted["unparsable"]);
+    assert_eq!(bed.count("orders.orders").await as u64, counted["new"]);
+    let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+    let bytes: usize = records.iter().map(|r| bytes(&r.key) + bytes(&r.value)).sum();
+    assert_eq!(summary["bytes"], bytes);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_seed_sends_the_same_bytes() {
+    let bed = Bed::new(shared()).await;
+    let again = format!("{}.again", bed.name);
+    bed.create_large_topic(&again).await;
+    load(&bed, &bed.orders_topic(), &MISCHIEF).await;
+    load(&bed, &again, &MISCHIEF).await;
+    let bytes = |records: Vec<Received>| {
+        records.into_iter().map(|record| (record.partition, record.key, record.value))
+    };
+    let first: Vec<_> = bytes(content(&bed, &bed.orders_topic()).await).collect();
+    let second: Vec<_> = bytes(content(&bed, &again).await).collect();
+    assert!(first.len() == 400 && first == second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_sent_line_by_line_as_it_is() {
+    let bed = Bed::new(shared()).await;
+    let folder = Scratch::new();
+    let file = folder.0.join("records");
+    std::fs::write(&file, "{\"order_uid\":\"a\"}\nno order \u{e9}\n{}\n").unwrap();
+    let summary = load(&bed, &bed.orders_topic(), &["--file", file.to_str().unwrap()]).await;
+    assert_eq!((&summary["sent"], &summary["by_kind"]["given"]), (&3.into(), &3.into()));
+    let mut sent: Vec<_> = content(&bed, &bed.orders_topic())
+        .await
+        .into_iter()
+        .map(|record| (record.key, String::from_utf8(record.value.unwrap()).unwrap()))
+        .collect();
+    sent.sort();
+    let wanted = [
+        (None, "no order \u{e9}".to_owned()),
+        (None, "{}".to_owned()),
+        (Some(b"a".to_vec()), "{\"order_uid\":\"a\"}".to_owned()),
+    ];
+    assert_eq!(sent, wanted);
+}

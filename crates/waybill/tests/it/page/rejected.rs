@@ -1,0 +1,77 @@
+//! Rejected records: the list, one of them, and sending it again.
+
+use testkit::{
+    Bed,
+    browser::{Page, Reader},
+    shared, wait_until,
+};
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_record_is_found_corrected_and_sent_again_by_clicking() {
+    let bed = Bed::new(shared()).await;
+    let service = with_sample(&bed).await;
+    let mut bad = order("mended", 1);
+    bad["payment"]["amount"] = json!(-5);
+    bad["delivery"]["email"] = json!("nowhere");
+    bed.send(None, None, Some(bad.to_string().as_bytes())).await;
+    bed.send(None, None, Some(b"{")).await;
+    wait_until("the rejections", async || bed.count("orders.rejected_records").await == 2).await;
+
+    let page = Page::open(Reader::default(), &service.at("/")).await;
+    page.click("nav a[href='/rejected']").await;
+    page.shows("invalid_json").await;
+    // As many as are kept, whatever this process has seen of them.
+    page.until(
+        "the number of them",
+        "document.querySelector('#rejected-total').innerText.trim() === '2'",
+    )
+    .await;
+    let choose = "() => {
+        const select = document.querySelector('#reason');
+        select.value = 'implausible_email';
+        select.dispatchEvent(new Event('change', { bubbles: true }));
+    }";
+    page.run::<()>(choose, json!([])).await;
+    page.until("one row", "document.querySelectorAll('tbody tr').length === 1").await;
+    page.shows("/payment/amount").await;
+    page.click("tbody a").await;
+    page.shows("2 rules broken").await;
+    page.shows("/delivery/email").await;
+    page.shows("Not replayed yet.").await;
+
+    page.click_on("Replay as it is").await;
+    page.shows("Sent again as it was").await;
+    wait_until("it to be rejected again", async || bed.count("orders.rejected_records").await == 3)
+        .await;
+
+    page.click_on("Correct it first").await;
+    let mend = "(order) => {
+        document.querySelector('textarea').value = order;
+    }";
+    page.run::<()>(mend, json!([order("mended", 5).to_string()])).await;
+    page.click_on("Replay corrected").await;
+    page.shows("Sent again, corrected").await;
+    page.shows("Sent again as it was").await;
+    assert_eq!(service.get("/order/mended?wait=30s").await.status(), 200);
+    assert_eq!(page.complaints(), [""; 0]);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_javascript_a_record_is_sent_again_too() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    bed.send(None, None, Some(b"{")).await;
+    wait_until("the rejection", async || bed.count("orders.rejected_records").await == 1).await;
+    let reader = Reader { javascript: false, ..russian() };
+    let page = Page::open(reader, &service.at("/rejected")).await;
+    page.click("tbody a").await;
+    page.shows("запись — не JSON").await;
+    page.click_on("Отправить ещё раз").await;
+    page.shows("Отправлена без изменений").await;
+    wait_until("it to be rejected again", async || bed.count("orders.rejected_records").await == 2)
+        .await;
+    service.stop().await.unwrap();
+}

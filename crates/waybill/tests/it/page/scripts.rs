@@ -1,0 +1,103 @@
+//! Orders and records that would like to be code.
+
+use testkit::{
+    Bed,
+    browser::{Page, Reader},
+    shared, wait_until,
+};
+
+use super::*;
+
+const SCRIPT: &str =
+    "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>";
+const ID: &str = "<script>alert(4)</script>\"'&{{7*7}}";
+
+/// Nothing that came as text has become an element, an attribute or a dialog.
+async fn is_harmless(page: &Page) {
+    page.until("the page", "document.readyState === 'complete'").await;
+    for injected in ["img", "[onerror]", "[onload]", "svg:not(.bars, .brand *)", "body script"] {
+        let count = format!("document.querySelectorAll({}).length", json!(injected));
+        assert_eq!(page.value::<usize>(&count).await, 0, "{injected}");
+    }
+    assert_eq!(page.complaints(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_every_field_is_a_script_runs_none() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
+    let texts = [
+        "/track_number",
+        "/entry",
+        "/locale",
+        "/internal_signature",
+        "/customer_id",
+        "/delivery_service",
+        "/shardkey",
+        "/oof_shard",
+        "/delivery/name",
+        "/delivery/zip",
+        "/delivery/city",
+        "/delivery/address",
+        "/delivery/region",
+        "/payment/transaction",
+        "/payment/request_id",
+        "/payment/provider",
+        "/payment/bank",
+        "/items/0/track_number",
+        "/items/0/rid",
+        "/items/0/name",
+        "/items/0/size",
+        "/items/0/brand",
+    ];
+    for pointer in texts {
+        *order.pointer_mut(pointer).unwrap() = json!(SCRIPT);
+    }
+    order["order_uid"] = json!(ID);
+    bed.send(None, None, Some(order.to_string().as_bytes())).await;
+    let page = Page::open(Reader::default(), &service.at("/")).await;
+    // In the list, whether it came with the page or live; by a click; by its address.
+    page.click_on(ID).await;
+    page.until("the order", &format!("{SHOWN} === {}", json!(ID))).await;
+    page.shows(SCRIPT).await;
+    is_harmless(&page).await;
+    let path = page.path().await;
+    page.go(&service.at(&path)).await;
+    page.until("the order", &format!("{SHOWN} === {}", json!(ID))).await;
+    page.click("details.raw summary").await;
+    is_harmless(&page).await;
+    let shown: usize = page
+        .value(&format!(
+            "document.querySelector('main').innerText.split({}).length - 1",
+            json!(SCRIPT)
+        ))
+        .await;
+    // The track number is shown once, the item's is the same.
+    assert!(shown >= texts.len() - 1, "the fields are shown as text: {shown}");
+
+    // Nobody has an order of that id, but its words come back.
+    page.go(&service.at("/")).await;
+    page.click(".find input").await;
+    page.type_text(SCRIPT).await;
+    page.key("Enter").await;
+    page.shows("No such order here now").await;
+    is_harmless(&page).await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_record_that_is_a_script_runs_none() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let value = json!({ "order_uid": SCRIPT, SCRIPT: SCRIPT }).to_string();
+    bed.send(None, Some(SCRIPT.as_bytes()), Some(value.as_bytes())).await;
+    wait_until("the rejection", async || bed.count("orders.rejected_records").await == 1).await;
+    let page = Page::open(Reader::default(), &service.at("/rejected")).await;
+    is_harmless(&page).await;
+    page.click("tbody a").await;
+    page.shows("As received").await;
+    page.shows("onerror=alert(2)").await;
+    is_harmless(&page).await;
+    service.stop().await.unwrap();
+}

@@ -1,0 +1,128 @@
+//! What holds for every page, whoever reads it: contrast, targets, names, width, keyboard.
+
+use testkit::{
+    Bed,
+    browser::{Page, Reader},
+    shared, wait_until,
+};
+
+use super::*;
+
+const WIDE: (u32, u32) = (1280, 900);
+const NARROW: (u32, u32) = (320, 640);
+
+/// A service with every kind of page, and the paths of them.
+async fn with_everything(bed: &Bed) -> (Service, Vec<String>) {
+    let service = with_sample(bed).await;
+    let mut long = order("a-rather-long-order-id-that-goes-on-0123456789-0123456789-0123456789", 1);
+    let item = long["items"][0].clone();
+    long["items"] = Value::Array(vec![item; 3]);
+    long["delivery"]["address"] = json!("Wide".repeat(60));
+    send(bed, &service, &long).await;
+    let mut bad = order("bad", -1);
+    bad["delivery"]["email"] = json!("nowhere");
+    bed.send(Some(0), None, Some(bad.to_string().as_bytes())).await;
+    bed.send(Some(1), None, Some(&[0xff; 300])).await;
+    wait_until("the rejections", async || bed.count("orders.rejected_records").await == 2).await;
+    let rejected = service.json("/rejected").await;
+    let mut paths: Vec<String> =
+        ["/", "/rejected", "/docs", "/nowhere", "/order/WBILMTESTTRACK"].map(str::to_owned).into();
+    paths.push(format!("/order/{}", long["order_uid"].as_str().unwrap()));
+    for item in rejected["items"].as_array().unwrap() {
+        paths.push(format!("/rejected/{}", item["id"].as_str().unwrap()));
+    }
+    (service, paths)
+}
+
+/// Opens what is folded, so that all of it is looked at.
+async fn unfold(page: &Page) {
+    let _: usize = page
+        .run(
+            "() => [...document.querySelectorAll('details')].map((one) => one.open = true).length",
+            json!([]),
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_sound_in_both_themes_and_languages_wide_and_narrow() {
+    let bed = Bed::new(shared()).await;
+    let (service, paths) = with_everything(&bed).await;
+    let mut faults = Vec::new();
+    for (lang, dark, window) in
+        [("en", false, WIDE), ("ru", true, NARROW), ("ru", false, NARROW), ("en", true, WIDE)]
+    {
+        let reader = Reader { lang, dark, window, ..Reader::default() };
+        let page = Page::open(reader, &service.at("/")).await;
+        for path in &paths {
+            page.go(&service.at(path)).await;
+            page.until("the feed", "!document.querySelector('#rates').hidden").await;
+            if path == "/docs" {
+                page.until("the calls", "document.querySelector('.call')").await;
+            }
+            unfold(&page).await;
+            for fault in page.faults().await {
+                faults.push(format!("{lang}, dark {dark}, {window:?}, {path}: {fault}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_javascript_every_page_is_sound() {
+    let bed = Bed::new(shared()).await;
+    let (service, paths) = with_everything(&bed).await;
+    let reader = Reader { javascript: false, window: NARROW, ..Reader::default() };
+    let page = Page::open(reader, &service.at("/")).await;
+    for path in &paths {
+        page.go(&service.at(path)).await;
+        unfold(&page).await;
+        page.is_sound().await;
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_two_themes_differ_and_the_bar_code_does_not() {
+    const COLOURS: &str = "() => ['body', '.waybill', '.bars', '.bars path'].map((selector) => {
+        const { backgroundColor, color, fill } = getComputedStyle(document.querySelector(selector));
+        return [backgroundColor, color, fill].join(' ');
+    })";
+    let bed = Bed::new(shared()).await;
+    let service = with_sample(&bed).await;
+    let mut colours = Vec::new();
+    for dark in [false, true] {
+        let reader = Reader { dark, ..Reader::default() };
+        let page = Page::open(reader, &service.at(&format!("/order/{UID}"))).await;
+        colours.push(page.run::<Vec<String>>(COLOURS, json!([])).await);
+    }
+    let [light, dark] = &colours[..] else { unreachable!("there are two themes") };
+    assert_ne!(light[0], dark[0]);
+    assert_ne!(light[1], dark[1]);
+    assert!(dark[2].contains("rgb(255, 255, 255)"), "the bars' paper is white: {}", dark[2]);
+    assert!(dark[3].contains("rgb(17, 17, 17)"), "the bars are dark: {}", dark[3]);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_page_lists_every_call_and_opens_each() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let page = Page::open(Reader::default(), &service.at("/docs")).await;
+    page.until("the calls", "document.querySelector('.call')").await;
+    let api: Value = service.json("/openapi.json").await;
+    for path in api["paths"].as_object().unwrap().keys() {
+        page.shows(path).await;
+    }
+    page.click("#api details summary").await;
+    page.shows("curl -sS").await;
+    page.click_on("Copy").await;
+    page.shows("Copied").await;
+    let reader = Reader { javascript: false, ..Reader::default() };
+    let plain = Page::open(reader, &service.at("/docs")).await;
+    plain.shows("/rejected/{id}/replay").await;
+    assert_eq!(page.complaints(), [""; 0]);
+    service.stop().await.unwrap();
+}

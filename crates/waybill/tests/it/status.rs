@@ -1,0 +1,321 @@
+//! What the status topic tells of orders: everybody's events, in any order, once each; and telling
+//! there that an order is cancelled or completed.
+
+use serde_json::{Value, json};
+use testkit::{Bed, OwnServers, Service, order_json::SAMPLE, shared, wait_until};
+
+use crate::support::{Program, metric, order, record};
+
+/// An event as a plain producer writes it.
+fn event(uid: &str, word: &str) -> Vec<u8> {
+    json!({ "order_id": uid, "status": word, "created_at": "2025-08-06T12:00:00Z" })
+        .to_string()
+        .into_bytes()
+}
+
+async fn history(service: &Service, uid: &str) -> Value {
+    service.json(&format!("/order/{uid}/history")).await
+}
+
+/// What was told of an order and why it was ignored, in the order of Kafka.
+fn told(history: &Value) -> Vec<(&str, Option<&str>)> {
+    let events = history["events"].as_array().unwrap().iter();
+    events
+        .map(|event| (event["word"].as_str().unwrap(), event["ignored"]["reason"].as_str()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_producers_event_of_an_order_nobody_stored_is_recorded() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let text = "{\n    \"order_id\": \"123\",\n    \"status\": \"created\",\n    \"created_at\": \"2025-08-06T12:00:00Z\"\n  }";
+    let (partition, offset) = bed.send_status(None, text.as_bytes()).await;
+    bed.status_drained().await;
+
+    let status = service.json("/order/123/status").await;
+    let id = format!("{}:{partition}:{offset}", bed.status_topic());
+    assert_eq!(status["status"], "created");
+    assert_eq!((&status["record"], &status["version"]), (&json!(id), &Value::Null));
+    assert_eq!(service.get("/order/123").await.status(), 404, "an event is no order");
+    let history = history(&service, "123").await;
+    let recorded = &history["events"][0];
+    assert_eq!((&recorded["record"], &recorded["word"]), (&json!(id), &json!("created")));
+    assert_eq!(recorded["created_at"], "2025-08-06T12:00:00Z");
+    assert_eq!((&recorded["version"], &recorded["ignored"]), (&Value::Null, &Value::Null));
+    assert_eq!(recorded["at"], status["since"]);
+    assert_eq!(history["stored"], Value::Null);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_goes_through_its_life_and_what_tells_nothing_new_says_so() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let uid = "b563feb7b2b84b6test";
+    bed.send_status(Some(uid), &event(uid, "pending")).await;
+    bed.status_drained().await;
+    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
+    bed.drained().await;
+    bed.status_drained().await;
+    for word in ["confirmed", "cooking", "lost", "cooking", "delivering", "updated", "delivered"] {
+        bed.send_status(Some(uid), &event(uid, word)).await;
+    }
+    for word in ["completed", " deleted ", "canceled", "cancelled", "delivered"] {
+        bed.send_status(Some(uid), &event(uid, word)).await;
+    }
+    bed.status_drained().await;
+
+    let history = history(&service, uid).await;
+    let (repeated, lower) = (Some("repeated"), Some("lower"));
+    assert_eq!(
+        told(&history),
+        [
+            ("pending", None),
+            ("created", lower),
+            ("confirmed", None),
+            ("cooking", None),
+            ("lost", Some("unknown_status")),
+            ("cooking", repeated),
+            ("delivering", None),
+            ("updated", Some("no_rank")),
+            ("delivered", None),
+            ("completed", repeated),
+            ("deleted", None),
+            ("canceled", repeated),
+            ("cancelled", repeated),
+            ("delivered", lower),
+        ]
+    );
+    assert_eq!(history["status"], "cancelled");
+    assert_eq!(history["since"], history["events"][10]["at"]);
+    assert_eq!(history["record"], history["events"][10]["record"]);
+    assert_eq!(history["events"][10]["status"], "cancelled");
+    assert_eq!((&history["version"], &history["next"]), (&json!(1), &Value::Null));
+    let source = history["stored"]["record"].as_str().unwrap();
+    assert!(source.starts_with(&bed.orders_topic()), "{source}");
+
+    // Page by page it is the same.
+    let mut paged = Vec::new();
+    let mut path = format!("/order/{uid}/history?limit=5");
+    loop {
+        let page = service.json(&path).await;
+        paged.extend(page["events"].as_array().unwrap().clone());
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/order/{uid}/history?limit=5&after={next}");
+    }
+    assert_eq!(json!(paged), history["events"]);
+    for (reason, count) in [("repeated", 4.0), ("lower", 2.0), ("unknown_status", 1.0)] {
+        let name = format!("waybill_status_events_ignored_total{{reason=\"{reason}\"}}");
+        assert_eq!(metric(&service, &name).await, count, "{reason}");
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_order_of_arrival_ends_in_the_same_status() {
+    let bed = Bed::new(shared()).await;
+    let words = ["created", "cancelled", "completed"];
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
+        .map(|o| o.map(|i| words[i]));
+    // One record a batch, and partitions that race each other.
+    let service = bed.start(&["--batch-rows", "1"]).await;
+    for order in orders {
+        let uid = order.join("-");
+        for word in order {
+            bed.send_status(None, &event(&uid, word)).await;
+            bed.send_status(None, &event(&uid, word)).await;
+        }
+    }
+    bed.status_drained().await;
+    for order in orders {
+        let history = history(&service, &order.join("-")).await;
+        assert_eq!(history["status"], "cancelled", "{history}");
+        let events = history["events"].as_array().unwrap();
+        assert_eq!(events.len(), 6, "{history}");
+        let first = events.iter().find(|event| event["word"] == "cancelled").unwrap();
+        assert_eq!(history["record"], first["record"], "the first that told it");
+        let moved = events.iter().filter(|event| event["ignored"].is_null());
+        assert!((1..=3).contains(&moved.count()), "{history}");
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_event_is_counted_and_harms_nobody() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    for bad in ["", "{", "[]", "{}", r#"{"order_id":"1"}"#, r#"{"order_id":"","status":"created"}"#]
+    {
+        bed.send_status(Some("1"), bad.as_bytes()).await;
+        bed.send_status(Some("1"), &event("good", "created")).await;
+    }
+    bed.status_drained().await;
+    assert_eq!(history(&service, "good").await["events"].as_array().unwrap().len(), 6);
+    assert_eq!(bed.count("orders.order_events").await, 6);
+    assert_eq!(bed.count("orders.rejected_records").await, 0, "the courier service keeps them");
+    for (rule, count) in
+        [("empty_record", 1.0), ("invalid_json", 1.0), ("not_an_object", 1.0), ("missing", 2.0)]
+    {
+        let name = format!("waybill_status_events_unreadable_total{{reason=\"{rule}\"}}");
+        assert_eq!(metric(&service, &name).await, count, "{rule}");
+    }
+    assert_eq!(service.get("/order/1/history").await.status(), 404);
+    service.stop().await.unwrap();
+}
+
+/// Events of 40 orders, with repeats, in a program that dies at `point`; another goes on.
+async fn dies_at(point: &str) {
+    let bed = Bed::new(shared()).await;
+    let mut sent = 0;
+    for word in ["created", "cooking", "cooking", "cancelled"] {
+        for number in 0..40 {
+            let uid = format!("order-{number}");
+            bed.send_status(Some(&uid), &event(&uid, word)).await;
+            sent += 1;
+        }
+    }
+    Program::start(&bed, Some(point)).was_killed().await;
+    let stored = bed.count("orders.order_events").await;
+    assert_eq!(stored > 0, point == "after-commit", "{stored} events");
+
+    let again = Program::start(&bed, None);
+    bed.status_drained().await;
+    assert!(again.terminate().await.success());
+    assert_eq!(bed.count("orders.order_events").await, sent);
+    assert_eq!(bed.count("orders.order_events WHERE ignored IS NULL").await, 3 * 40);
+    assert_eq!(bed.count("orders.order_events WHERE ignored = 'repeated'").await, 40);
+    assert_eq!(bed.count("orders.order_status WHERE rank = 6").await, 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_around_the_commit_it_records_each_event_once() {
+    tokio::join!(dies_at("before-commit"), dies_at("after-commit"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_again_by_another_group_nothing_changes() {
+    let bed = Bed::new(shared()).await;
+    for word in ["cooking", "created", "lost", "delivered"] {
+        bed.send_status(Some("1"), &event("1", word)).await;
+    }
+    let service = bed.start(&[]).await;
+    bed.status_drained().await;
+    let before = history(&service, "1").await;
+    service.stop().await.unwrap();
+
+    let again = bed.in_another_group();
+    let service = again.start(&[]).await;
+    again.status_drained().await;
+    assert_eq!(history(&service, "1").await, before);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_and_a_postgresql_that_is_killed_lose_and_double_nothing() {
+    let mut own = OwnServers::start().await;
+    let bed = Bed::new(&own.servers()).await;
+    let first = bed.start(&["--batch-rows", "20"]).await;
+    let second = bed.start(&["--batch-rows", "20"]).await;
+    let mut sent = 0;
+    for (round, words) in [["delivering", "created"], ["cancelled", "delivered"]].iter().enumerate()
+    {
+        let before = bed.count("orders.order_events").await;
+        for word in words {
+            for number in 0..600 {
+                // Without a key, so that both replicas hear of each order.
+                bed.enqueue_status(&event(&format!("order-{number}"), word));
+                sent += 1;
+            }
+        }
+        wait_until("the flow to be on", async || bed.count("orders.order_events").await > before)
+            .await;
+        if round == 0 {
+            own.stand.postgres.as_mut().unwrap().kill().await.unwrap();
+            own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
+        }
+        bed.flush();
+        bed.status_drained().await;
+    }
+    assert_eq!(bed.count("orders.order_events").await, sent);
+    assert_eq!(bed.count("orders.order_status WHERE rank = 6").await, 600);
+    // Of each order one event told each status that it had, whoever recorded it.
+    let doubled = "(SELECT FROM orders.order_events WHERE ignored IS NULL \
+                   GROUP BY order_uid, rank HAVING count(*) > 1) AS doubled";
+    assert_eq!(bed.count(doubled).await, 0);
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+    own.stop().await;
+}
+
+async fn post(service: &Service, path: &str) -> reqwest::Response {
+    service.http.post(service.at(path)).send().await.unwrap()
+}
+
+async fn is_problem(answer: reqwest::Response, status: u16, detail: &str) {
+    assert_eq!(answer.status(), status);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let problem: Value = answer.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_completed_and_cancelled_by_calls() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let (key, value) = record(&order("a/b", 1));
+    bed.send(None, Some(&key), Some(&value)).await;
+    assert_eq!(service.get("/order/a%2Fb?wait=30s").await.status(), 200);
+
+    is_problem(post(&service, "/order/nobody/cancel").await, 404, "known").await;
+    let long = format!("/order/{}/cancel", "x".repeat(101));
+    is_problem(post(&service, &long).await, 400, "101 bytes").await;
+
+    let answer = post(&service, "/order/a%2Fb/complete").await;
+    assert_eq!(answer.status(), 202);
+    assert_eq!(answer.headers()["location"], "/order/a%2Fb/status");
+    let sent: Value = answer.json().await.unwrap();
+    assert_eq!((&sent["order_id"], &sent["status"]), (&json!("a/b"), &json!("completed")));
+    bed.drained().await;
+    bed.status_drained().await;
+    let events = bed.read_all(&bed.status_topic()).await;
+    let told = events.iter().find(|event| event.headers["ce_type"] == "completed").unwrap();
+    assert_eq!(told.key.as_deref(), Some(b"a/b".as_slice()));
+    assert_eq!(told.headers["ce_id"], "a/b:1:completed");
+    assert_eq!(told.headers["ce_source"], "waybill/orders");
+    assert_eq!(told.headers["ce_time"], sent["created_at"]);
+    assert_eq!(serde_json::from_slice::<Value>(told.value.as_deref().unwrap()).unwrap(), sent);
+
+    is_problem(post(&service, "/order/a%2Fb/complete").await, 409, "completed already").await;
+    assert_eq!(post(&service, "/order/a%2Fb/cancel").await.status(), 202);
+    bed.status_drained().await;
+    assert_eq!(service.json("/order/a%2Fb/status").await["status"], "cancelled");
+    is_problem(post(&service, "/order/a%2Fb/cancel").await, 409, "cancelled already").await;
+    is_problem(post(&service, "/order/a%2Fb/complete").await, 409, "cancelled already").await;
+
+    // An order that others tell of has no version here.
+    bed.send_status(None, &event("123", "created")).await;
+    bed.status_drained().await;
+    let sent: Value = post(&service, "/order/123/cancel").await.json().await.unwrap();
+    assert_eq!(sent.get("version"), None);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_kafka_nothing_is_cancelled_and_that_is_said() {
+    let mut own = OwnServers::start().await;
+    let bed = Bed::new(&own.servers()).await;
+    let service = bed.start(&[]).await;
+    bed.send_status(None, &event("1", "created")).await;
+    bed.status_drained().await;
+    own.stand.kafka.as_mut().unwrap().stop().await.unwrap();
+    is_problem(post(&service, "/order/1/cancel").await, 503, "Kafka").await;
+    assert_eq!(service.json("/order/1/status").await["status"], "created");
+
+    own.stand.postgres.as_mut().unwrap().kill().await.unwrap();
+    is_problem(service.get("/order/1/status").await, 503, "database").await;
+    own.stand.kafka.as_mut().unwrap().restart().await.unwrap();
+    own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
+    service.stop().await.unwrap();
+    own.stop().await;
+}
