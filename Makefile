@@ -41,7 +41,7 @@ advisories: $(DENY) ## ask whether a dependency has a known hole
 	$(DENY) --locked check advisories
 
 bench: ## measure, and print ratios (ARGS go to the benches)
-	@scripts/setup --tests
+	@scripts/setup --bench
 	cargo run --release --locked -p benches -- $(ARGS)
 
 setup: ## install what is missing on this machine, for the tests too
