@@ -77,12 +77,44 @@ impl Group {
     pub(super) fn topic_is_the_same(&self) -> anyhow::Result<()> {
         let Some((first, other)) = self.ids.two() else { return Ok(()) };
         Err(anyhow!(
-            "the topic {} was made anew (seen with the ids {first} and {other}): offsets of the old one mean nothing in \
-             the new one. None of its records was taken or skipped. Have the new one read from \
+            "the topic {} was made anew (seen with the ids {first} and {other}): offsets of the \
+             old one mean nothing in the new one. None of its records was taken or skipped. Have the new one read from \
              its beginning with Kafka's own tool: kafka-consumer-groups --reset-offsets \
              --to-earliest, then start again",
             self.topic
         ))
+    }
+
+    /// An error that the weather explains is waited out; an offset that Kafka no longer has and a
+    /// right that is missing are not.
+    pub(super) fn check(&self, error: &KafkaError) -> anyhow::Result<()> {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                // In a topic made anew old offsets may be out of range: then that is what happened.
+                self.topic_is_the_same()?;
+                Err(anyhow!(
+                    "Kafka no longer has the records after the committed offset: they were \
+                     deleted, or the topic was made anew ({error}). Nothing was skipped. Decide \
+                     where to go on with Kafka's own tool: kafka-consumer-groups --reset-offsets, \
+                     then start again"
+                ))
+            }
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed,
+            ) => Err(anyhow!(
+                "{error}: the user of KAFKA_SASL_USERNAME needs the rights to read and describe \
+                 the topic and to read the group"
+            )
+            .context(Ending::Configuration)),
+            Some(RDKafkaErrorCode::Fatal) => {
+                Err(anyhow!("the Kafka consumer failed for good: {error}"))
+            }
+            _ => {
+                tracing::warn!("Kafka: {error}");
+                Ok(())
+            }
+        }
     }
 
     /// Stores the next offset to read of a partition; it is committed in the background.
@@ -257,34 +289,6 @@ pub(super) fn commit_stored(consumer: &BaseConsumer<Group>) {
         Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
         Err(error) => {
             tracing::warn!("committing offsets: {error}; their records will come again");
-        }
-    }
-}
-
-/// An error that the weather explains is waited out; an offset that Kafka no longer has and a
-/// right that is missing are not.
-pub(super) fn check(error: &KafkaError) -> anyhow::Result<()> {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-            Err(anyhow!(
-                "Kafka no longer has the records after the committed offset: they were deleted, or the topic was made \
-             anew ({error}). Nothing was skipped. Decide where to go on with Kafka's own tool: kafka-consumer-groups \
-             --reset-offsets, then start again"
-            ))
-        }
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed,
-        ) => Err(anyhow!(
-            "{error}: the user of KAFKA_SASL_USERNAME needs the rights to read and describe the \
-             topic and to read the group"
-        )
-        .context(Ending::Configuration)),
-        Some(RDKafkaErrorCode::Fatal) => {
-            Err(anyhow!("the Kafka consumer failed for good: {error}"))
-        }
-        _ => {
-            tracing::warn!("Kafka: {error}");
-            Ok(())
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Receipt, Record,
-    group::{Command, Group, check},
+    group::{Command, Group},
     metrics::Metrics,
 };
 use crate::{
@@ -143,7 +143,7 @@ impl<T: Send + 'static> Lane<T> {
                 }
                 match queue.poll(Duration::ZERO) {
                     None => empty_in_a_row += 1,
-                    Some(Err(error)) => check(&error)?,
+                    Some(Err(error)) => self.consumer.context().check(&error)?,
                     Some(Ok(message)) => {
                         self.consumer.context().topic_is_the_same()?;
                         empty_in_a_row = 0;

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::metrics::Metrics;
 use self::{
-    group::{Group, check, commit_stored},
+    group::{Group, commit_stored},
     lane::Lane,
 };
 use crate::{batch::BatchPolicy, exit::Ending, kafka::KafkaConfig};
@@ -192,7 +192,7 @@ fn spawn_poller(
             consumer.context().topic_is_the_same()?;
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
-                Some(Err(error)) => check(&error)?,
+                Some(Err(error)) => consumer.context().check(&error)?,
                 Some(Ok(record)) => {
                     return Err(anyhow!(
                         "a record of partition {} came outside its lane",
