@@ -10,19 +10,33 @@ pub struct Round {
     pub baseline: f64,
 }
 
-/// What the issue asks for.
+/// What a figure must reach, and what it aims at.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    AtLeast(f64),
-    Below(f64),
+    AtLeast { must: f64, aim: f64 },
+    AtMost { must: f64, aim: f64 },
+}
+
+/// How a figure stands to its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Missed,
+    Must,
+    Aim,
 }
 
 impl Target {
-    fn holds(self, value: f64) -> bool {
-        match self {
-            Self::AtLeast(least) => value >= least,
-            Self::Below(most) => value < most,
+    fn verdict(self, value: f64) -> Verdict {
+        let (must, aim) = match self {
+            Self::AtLeast { must, aim } => (value >= must, value >= aim),
+            Self::AtMost { must, aim } => (value <= must, value <= aim),
+        };
+        match (must, aim) {
+            (_, true) => Verdict::Aim,
+            (true, false) => Verdict::Must,
+            (false, false) => Verdict::Missed,
         }
     }
 }
@@ -40,7 +54,7 @@ pub struct Figure {
     /// The lowest and the highest ratio.
     spread: Option<[f64; 2]>,
     target: Target,
-    holds: bool,
+    verdict: Verdict,
 }
 
 impl Figure {
@@ -66,7 +80,7 @@ impl Figure {
             ratio: Some(ratio),
             spread: Some([ratios[0], ratios[ratios.len() - 1]]),
             target,
-            holds: target.holds(ratio),
+            verdict: target.verdict(ratio),
         }
     }
 
@@ -78,7 +92,6 @@ impl Figure {
         target: Target,
         value: f64,
     ) -> Self {
-        let holds = target.holds(value);
         Self {
             name,
             what,
@@ -88,7 +101,7 @@ impl Figure {
             ratio: None,
             spread: None,
             target,
-            holds,
+            verdict: target.verdict(value),
         }
     }
 }
@@ -103,7 +116,7 @@ fn median(values: &mut [f64]) -> f64 {
 /// The table that ends a run.
 pub fn table(figures: &[Figure]) -> String {
     let mut lines = vec![
-        ["bench", "Waybill", "baseline", "ratio (lowest–highest)", "target", ""].map(str::to_owned),
+        ["bench", "Waybill", "baseline", "ratio (lowest–highest)", "must / aim", ""].map(str::to_owned),
     ];
     for figure in figures {
         let with_unit = |value| format!("{} {}", thousands(value), figure.unit);
@@ -115,10 +128,15 @@ pub fn table(figures: &[Figure]) -> String {
                 format!("{ratio:.2} ({low:.2}–{high:.2})")
             }),
             match figure.target {
-                Target::AtLeast(least) => format!("≥ {least}"),
-                Target::Below(most) => format!("< {most} {}", figure.unit),
+                Target::AtLeast { must, aim } => format!("≥ {must} / {aim}"),
+                Target::AtMost { must, aim } => format!("≤ {must} / {aim}"),
             },
-            if figure.holds { "holds" } else { "missed" }.to_owned(),
+            match figure.verdict {
+                Verdict::Aim => "reaches its aim",
+                Verdict::Must => "holds",
+                Verdict::Missed => "missed",
+            }
+            .to_owned(),
         ]);
     }
     let widths: Vec<usize> = (0..6)
@@ -160,17 +178,18 @@ mod tests {
     fn the_median_of_the_ratios_decides() {
         let round = |waybill, baseline| Round { waybill, baseline };
         let rounds = [round(30.0, 2.0), round(8.0, 1.0), round(11.0, 1.0)];
-        let figure = Figure::of_ratios("x", String::new(), "1/s", Target::AtLeast(10.0), &rounds);
+        let target = Target::AtLeast { must: 10.0, aim: 11.2 };
+        let of = |rounds| Figure::of_ratios("x", String::new(), "1/s", target, rounds);
+        let figure = of(&rounds);
         assert_eq!(figure.ratio, Some(11.0));
         assert_eq!(figure.spread, Some([8.0, 15.0]));
-        assert!(figure.holds);
-        let figure =
-            Figure::of_ratios("x", String::new(), "1/s", Target::AtLeast(10.0), &rounds[..2]);
-        assert_eq!(figure.ratio, Some(11.5));
-        let figure =
-            Figure::of_ratios("x", String::new(), "1/s", Target::AtLeast(10.0), &rounds[1..2]);
-        assert!(!figure.holds);
-        assert!(!Figure::of_value("x", String::new(), "MB", Target::Below(200.0), 200.0).holds);
+        assert_eq!(figure.verdict, Verdict::Must);
+        let figure = of(&rounds[..2]);
+        assert_eq!((figure.ratio, figure.verdict), (Some(11.5), Verdict::Aim));
+        assert_eq!(of(&rounds[1..2]).verdict, Verdict::Missed);
+        let target = Target::AtMost { must: 150.0, aim: 100.0 };
+        let of = |value| Figure::of_value("x", String::new(), "MB", target, value).verdict;
+        assert_eq!([100.0, 150.0, 150.1].map(of), [Verdict::Aim, Verdict::Must, Verdict::Missed]);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         "get",
         format!("a cached order of {size} bytes on one core; baseline: nginx `return 200`"),
         "requests/s",
-        Target::AtLeast(0.6),
+        Target::AtLeast { must: 0.8, aim: 0.95 },
         &rounds,
     ))
 }

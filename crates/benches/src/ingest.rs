@@ -43,7 +43,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         "ingest",
         format!("{orders} orders from Kafka into PostgreSQL; baseline: {compared}"),
         "orders/s",
-        Target::AtLeast(10.0),
+        Target::AtLeast { must: 20.0, aim: 30.0 },
         &rounds,
     ))
 }

@@ -38,7 +38,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
             cli.cache_bytes
         ),
         "MB",
-        Target::Below(200.0),
+        Target::AtMost { must: 150.0, aim: 100.0 },
         (peak - cli.cache_bytes as f64) / 1e6,
     ))
 }
