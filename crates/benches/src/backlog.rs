@@ -1,6 +1,6 @@
 //! A backlog: many orders on Kafka before anybody reads them. The same number gives the same orders.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use anyhow::Context;
 use rdkafka::{
@@ -14,15 +14,38 @@ use testkit::{Bed, order_json::SAMPLE};
 /// Records handed to the producer at a time; its queue holds more.
 const CHUNK: u64 = 20_000;
 
-/// Fills the bed's topic with `orders` different valid orders, keyed by their ids.
-pub async fn fill(bed: &Bed, orders: u64) -> anyhow::Result<()> {
+/// Fills the bed's topic with `orders` different orders, keyed by their ids. All are valid, or
+/// one of `bad_one_in` is not.
+pub async fn fill(bed: &Bed, orders: u64, bad_one_in: Option<u64>) -> anyhow::Result<()> {
     keep_everything(bed).await?;
-    let sample: Value = serde_json::from_str(SAMPLE).context("reading the sample order")?;
     for first in (0..orders).step_by(CHUNK as usize) {
-        let chunk = first..orders.min(first + CHUNK);
-        bed.send_all(chunk.map(|number| record(&sample, number))).await;
+        let numbers = first..orders.min(first + CHUNK);
+        let mut chunk = records(numbers.clone())?;
+        for (number, (_, value)) in numbers.zip(&mut chunk) {
+            if bad_one_in.is_some_and(|bad_one_in| number % bad_one_in == 0) {
+                spoil(value, number);
+            }
+        }
+        bed.send_all(chunk).await;
     }
     Ok(())
+}
+
+/// Keys and values of these orders, all valid.
+pub fn records(numbers: Range<u64>) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let sample: Value = serde_json::from_str(SAMPLE).context("reading the sample order")?;
+    Ok(numbers.map(|number| record(&sample, number)).collect())
+}
+
+/// Makes a value bad, one time by a rule that it breaks and the other by its syntax.
+fn spoil(value: &mut Vec<u8>, number: u64) {
+    if (number / 2).is_multiple_of(2) {
+        value.truncate(value.len() / 2);
+    } else {
+        let currency = value.windows(5).position(|five| five == b"\"USD\"");
+        let currency = currency.expect("the sample is paid in dollars");
+        value[currency + 1..currency + 4].copy_from_slice(b"???");
+    }
 }
 
 /// The local stand's Kafka keeps little of a topic; a backlog must stay whole.

@@ -40,8 +40,9 @@ CREATE TABLE baseline.items (
     nm_id bigint NOT NULL, brand text NOT NULL, status bigint NOT NULL);
 CREATE INDEX items_by_order ON baseline.items (order_uid);";
 
+/// An order as such services parse it.
 #[derive(Deserialize)]
-struct Order {
+pub struct Order {
     order_uid: String,
     track_number: String,
     entry: String,

@@ -76,6 +76,16 @@ pub async fn waybill(
     Server::start(command, format!("http://{address}"), "/readyz").await
 }
 
+/// The sum of a counter of `/metrics` over its labels.
+pub async fn metric(server: &Server, name: &str) -> anyhow::Result<u64> {
+    let text = reqwest::get(format!("{}/metrics", server.url)).await?.text().await?;
+    text.lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
+        .filter_map(|line| line.rsplit(' ').next())
+        .map(|number| number.parse::<u64>().with_context(|| format!("{name} is {number}")))
+        .sum()
+}
+
 /// A command that may run on one core only.
 pub fn on_core(core: Option<u32>, program: &Path) -> Command {
     match core {

@@ -11,7 +11,7 @@ use crate::{
     Cli, backlog,
     child::{self, Server},
     figure::{Figure, Round, Target, thousands},
-    ingest, say,
+    ingest, process, say,
 };
 
 const SERVER_CORE: u32 = 0;
@@ -26,9 +26,9 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     );
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let bed = Bed::new(servers).await;
-    backlog::fill(&bed, 1).await?;
+    backlog::fill(&bed, 1, None).await?;
     let waybill = child::waybill(&binary, &bed, &[], Some(SERVER_CORE)).await?;
-    ingest::all_stored(&bed, 1, std::time::Duration::from_millis(20)).await?;
+    bed.drained().await;
     let uid: String =
         sqlx::query_scalar("SELECT order_uid FROM orders.orders").fetch_one(&bed.pool).await?;
     let order = format!("{}/order/{uid}", waybill.url);
@@ -69,7 +69,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
 /// Requests a second that wrk counts, and the microseconds that the server computed for each: on a
 /// machine that others use too, these tell more.
 async fn ask(wrk: &Path, url: &str, seconds: u32, server: u32) -> anyhow::Result<(f64, f64)> {
-    let before = computed(server)?;
+    let before = process::computed(server)?;
     let output = child::on_core(Some(CLIENT_CORE), wrk)
         .args(["-t1", "-c32", &format!("-d{seconds}s"), url])
         .output()
@@ -80,24 +80,13 @@ async fn ask(wrk: &Path, url: &str, seconds: u32, server: u32) -> anyhow::Result
     for trouble in ["Non-2xx", "Socket errors"] {
         ensure!(!text.contains(trouble), "wrk {url}:\n{text}");
     }
-    let microseconds = (computed(server)? - before) as f64 / 1e3;
+    let microseconds = (process::computed(server)? - before).as_secs_f64() * 1e6;
     let rate: f64 = text
         .lines()
         .find_map(|line| line.strip_prefix("Requests/sec:"))
         .and_then(|rate| rate.trim().parse().ok())
         .with_context(|| format!("wrk says no rate:\n{text}"))?;
     Ok((rate, microseconds / (rate * f64::from(seconds))))
-}
-
-/// Nanoseconds that all threads of a process have computed.
-fn computed(id: u32) -> anyhow::Result<u64> {
-    let mut sum = 0;
-    for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
-        let times = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-        let own = times.split(' ').next().context("schedstat starts with the time computed")?;
-        sum += own.parse::<u64>()?;
-    }
-    Ok(sum)
 }
 
 async fn start_nginx(nginx: &Path, folder: &Path, size: usize) -> anyhow::Result<Server> {

@@ -1,87 +1,221 @@
-//! Ingest: the order service in this process takes a backlog; the baseline takes the head of the
-//! same backlog, from the same Kafka into the same PostgreSQL. Rates are compared.
+//! Ingest: the release binary takes a backlog from Kafka. What it is compared with runs beside it:
+//! a loop of one transaction a message on the head of the same backlog, PostgreSQL's own `COPY` of
+//! the very rows that came of it, and one typed parse of the same records.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use testkit::{Bed, Servers};
 
 use crate::{
     Cli, backlog, baseline,
+    child::{self, Server},
     figure::{Figure, Round, Target, thousands},
-    say,
+    process, say,
 };
 
-pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
-    let orders = cli.orders.unwrap_or(100_000);
+/// One in so many records of the backlog with bad ones is bad.
+const BAD_ONE_IN: u64 = 20;
+/// Records that the baseline parses.
+const PARSED: u64 = 20_000;
+
+/// How the service took a backlog.
+pub struct Taken {
+    /// Orders a second, from its start until every offset is committed.
+    pub rate: f64,
+    /// Microseconds that its process computed for an order, its own events heard included.
+    pub cpu: f64,
+    /// The most bytes that it had in memory at once.
+    pub peak: f64,
+}
+
+pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
+    let binary = child::binary(cli.waybill.as_ref()).await?;
+    let orders = cli.orders.unwrap_or(500_000);
     let compared = cli.baseline_orders.min(orders);
-    let mut rounds = Vec::new();
+    let (mut loops, mut copies, mut cpus, mut bads, mut replays) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 1..=cli.rounds {
         say(&format!("ingest, round {number} of {}: filling Kafka", cli.rounds));
         let bed = Bed::new(servers).await;
-        backlog::fill(&bed, orders).await?;
+        backlog::fill(&bed, orders, None).await?;
         let mut administrator = administrator(&bed).await?;
         // Neither is always the first on a warm machine.
-        let round = if number % 2 == 1 {
-            let baseline = baseline::take(&bed, &mut administrator, compared).await?;
-            Round { baseline, waybill: take(&bed, &mut administrator, orders).await? }
-        } else {
-            let waybill = take(&bed, &mut administrator, orders).await?;
-            Round { baseline: baseline::take(&bed, &mut administrator, compared).await?, waybill }
-        };
-        say(&format!(
-            "ingest, round {number}: Waybill {}/s, baseline {}/s",
-            thousands(round.waybill),
-            thousands(round.baseline)
-        ));
-        rounds.push(round);
+        let loop_first = number % 2 == 1;
+        let mut baseline = 0.0;
+        if loop_first {
+            baseline = baseline::take(&bed, &mut administrator, compared).await?;
+        }
+        checkpoint(&mut administrator).await?;
+        let taken = take(&binary, &bed, orders, &[]).await?;
+        if !loop_first {
+            baseline = baseline::take(&bed, &mut administrator, compared).await?;
+        }
+        let again = bed.in_another_group();
+        checkpoint(&mut administrator).await?;
+        let replayed = take(&binary, &again, orders, &[]).await?;
+        let copied = copy(&mut administrator, orders).await?;
+        let parsed = parse()?;
         administrator.close().await?;
         remove(&bed).await?;
+
+        let bed = Bed::new(servers).await;
+        backlog::fill(&bed, orders, Some(BAD_ONE_IN)).await?;
+        let with_bad = take(&binary, &bed, orders, &[]).await?;
+        remove(&bed).await?;
+        say(&format!(
+            "ingest, round {number}: Waybill {}/s ({:.1} µs of CPU an order), loop {}/s, COPY {}/s, \
+             parse {parsed:.2} µs; replayed {}/s; with bad records {}/s",
+            thousands(taken.rate),
+            taken.cpu,
+            thousands(baseline),
+            thousands(copied),
+            thousands(replayed.rate),
+            thousands(with_bad.rate),
+        ));
+        loops.push(Round { waybill: taken.rate, baseline });
+        copies.push(Round { waybill: taken.rate, baseline: copied });
+        cpus.push(Round { waybill: taken.cpu, baseline: parsed });
+        bads.push(Round { waybill: with_bad.rate, baseline: taken.rate });
+        replays.push(Round { waybill: replayed.rate, baseline: taken.rate });
     }
-    Ok(Figure::of_ratios(
-        "ingest",
-        format!("{orders} orders from Kafka into PostgreSQL; baseline: {compared}"),
-        "orders/s",
-        Target::AtLeast { must: 20.0, aim: 30.0 },
-        &rounds,
-    ))
+    let least = |must, aim| Target::AtLeast { must, aim };
+    Ok(vec![
+        Figure::of_ratios(
+            "ingest",
+            format!(
+                "{orders} orders from Kafka into PostgreSQL, events sent, offsets committed; \
+                 baseline: {compared} of them, one transaction a message on four tables"
+            ),
+            "orders/s",
+            least(20.0, 30.0),
+            &loops,
+        ),
+        Figure::of_ratios(
+            "ingest-copy",
+            "the same; baseline: COPY of the same rows into the same table".to_owned(),
+            "orders/s",
+            least(0.45, 0.55),
+            &copies,
+        ),
+        Figure::of_ratios(
+            "ingest-bad",
+            format!("one record in {BAD_ONE_IN} is bad; baseline: none is"),
+            "records/s",
+            least(0.7, 0.9),
+            &bads,
+        ),
+        Figure::of_ratios(
+            "ingest-cpu",
+            "CPU of the process for an order; baseline: one typed serde_json parse".to_owned(),
+            "µs",
+            Target::AtMost { must: 8.0, aim: 5.0 },
+            &cpus,
+        ),
+        Figure::of_ratios(
+            "replay",
+            "the same records again, by another group; baseline: the first time".to_owned(),
+            "orders/s",
+            least(1.2, 1.4),
+            &replays,
+        ),
+    ])
 }
 
 /// From the service's start until every order is stored, published and its offset committed.
-async fn take(bed: &Bed, administrator: &mut PgConnection, orders: u64) -> anyhow::Result<f64> {
-    sqlx::query("CHECKPOINT").execute(administrator).await?;
+pub async fn take(
+    binary: &Path,
+    bed: &Bed,
+    records: u64,
+    more: &[String],
+) -> anyhow::Result<Taken> {
     let begun = Instant::now();
-    let service = bed.start(&[]).await;
-    all_stored(bed, orders, Duration::from_millis(100)).await?;
+    let service = child::waybill(binary, bed, more, None).await?;
+    settled(&service, records).await?;
     let stored = begun.elapsed();
     bed.drained().await;
-    let rate = orders as f64 / begun.elapsed().as_secs_f64();
-    say(&format!("  stored after {stored:.1?}, settled after {:.1?}", begun.elapsed()));
+    let seconds = begun.elapsed().as_secs_f64();
+    bed.status_drained().await;
+    let all = begun.elapsed();
+    let cpu = process::computed(service.id()?)?.as_secs_f64() * 1e6 / records as f64;
+    let peak = process::peak_resident(service.id()?)?;
     service.stop().await?;
-    Ok(rate)
+    say(&format!(
+        "  {}/s: settled after {stored:.1?}, committed after {seconds:.1}s, heard after {all:.1?}, \
+         {cpu:.1} µs an order, peak {} MB",
+        thousands(records as f64 / seconds),
+        thousands(peak / 1e6)
+    ));
+    Ok(Taken { rate: records as f64 / seconds, cpu, peak })
 }
 
-/// Waits until the backlog is in the table; fails if nothing moves for a minute.
-pub async fn all_stored(bed: &Bed, orders: u64, pause: Duration) -> anyhow::Result<()> {
+/// Waits until the service says that it has settled so many records; fails if nothing moves for a
+/// minute. To ask the database would have it count its rows beside what is measured.
+async fn settled(service: &Server, records: u64) -> anyhow::Result<()> {
     let (mut last, mut moved) = (0, Instant::now());
     loop {
-        let stored = bed.count("orders.orders").await;
-        if stored >= orders as i64 {
-            ensure!(stored == orders as i64, "{stored} rows of {orders} orders");
+        let settled = child::metric(service, "waybill_orders_committed_total").await?
+            + child::metric(service, "waybill_records_rejected_total").await?;
+        if settled >= records {
+            ensure!(settled == records, "{settled} records settled of {records}");
             return Ok(());
         }
-        if stored > last {
-            (last, moved) = (stored, Instant::now());
+        if settled > last {
+            (last, moved) = (settled, Instant::now());
         }
         let patience = Duration::from_secs(60);
-        ensure!(moved.elapsed() < patience, "ingest stands still at {stored} of {orders} orders");
-        tokio::time::sleep(pause).await;
+        ensure!(
+            moved.elapsed() < patience,
+            "ingest stands still at {settled} of {records} records"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
+/// Rows a second that PostgreSQL itself copies into the table, from a file of its own, one stream.
+async fn copy(administrator: &mut PgConnection, orders: u64) -> anyhow::Result<f64> {
+    let folder: String =
+        sqlx::query_scalar("SHOW data_directory").fetch_one(&mut *administrator).await?;
+    let file = format!("{folder}/bench.copy");
+    let run = async |administrator: &mut PgConnection, statement: String| {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(administrator).await
+    };
+    run(administrator, format!("COPY orders.orders TO '{file}'")).await?;
+    run(administrator, "TRUNCATE orders.orders".to_owned()).await?;
+    checkpoint(administrator).await?;
+    let begun = Instant::now();
+    let copied = run(administrator, format!("COPY orders.orders FROM '{file}'")).await?;
+    let rate = orders as f64 / begun.elapsed().as_secs_f64();
+    ensure!(copied.rows_affected() == orders, "COPY took {} rows", copied.rows_affected());
+    std::fs::remove_file(&file).with_context(|| format!("removing {file}"))?;
+    Ok(rate)
+}
+
+/// Microseconds of CPU of one typed parse of a record of the backlog.
+fn parse() -> anyhow::Result<f64> {
+    let records = backlog::records(0..PARSED)?;
+    let mut fastest = f64::MAX;
+    for _ in 0..5 {
+        let begun = Instant::now();
+        for (_, value) in &records {
+            std::hint::black_box(serde_json::from_slice::<baseline::Order>(value)?);
+        }
+        fastest = fastest.min(begun.elapsed().as_secs_f64() * 1e6 / PARSED as f64);
+    }
+    Ok(fastest)
+}
+
+async fn checkpoint(administrator: &mut PgConnection) -> anyhow::Result<()> {
+    sqlx::query("CHECKPOINT").execute(administrator).await?;
+    Ok(())
+}
+
 /// The superuser, in the bed's database.
-async fn administrator(bed: &Bed) -> anyhow::Result<PgConnection> {
+pub async fn administrator(bed: &Bed) -> anyhow::Result<PgConnection> {
     let (server, _) =
         bed.servers.postgres.rsplit_once('/').context("the address names a database")?;
     Ok(PgConnection::connect(&format!("{server}/{}_orders", bed.name)).await?)
@@ -92,6 +226,6 @@ pub async fn remove(bed: &Bed) -> anyhow::Result<()> {
     bed.pool.close().await;
     let mut server = PgConnection::connect(&bed.servers.postgres).await?;
     let statement = format!("DROP DATABASE {}_orders WITH (FORCE)", bed.name);
-    sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut server).await?;
+    sqlx::query(AssertSqlSafe(statement)).execute(&mut server).await?;
     Ok(())
 }

@@ -10,6 +10,7 @@ mod figure;
 mod get;
 mod ingest;
 mod memory;
+mod process;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -40,7 +41,7 @@ A figure is worth what the machine was: leave it alone meanwhile, and quote rati
 struct Cli {
     /// What to measure; without a name everything.
     benches: Vec<Bench>,
-    /// Orders of a backlog; without it 100,000 for ingest and 500,000 for memory.
+    /// Orders of a backlog; without it 500,000 for ingest and 1,000,000 for memory.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     orders: Option<u64>,
     /// Orders of the backlog that ingest's baseline takes.
@@ -65,7 +66,7 @@ struct Cli {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Bench {
-    /// Orders a second from Kafka into PostgreSQL, against one transaction a message.
+    /// Orders a second from Kafka into PostgreSQL, against one transaction a message and COPY.
     Ingest,
     /// Cached GETs a second on one core, against nginx `return 200`.
     Get,
@@ -104,7 +105,7 @@ async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
     let wanted = |bench| cli.benches.is_empty() || cli.benches.contains(&bench);
     let mut figures = Vec::new();
     if wanted(Bench::Ingest) {
-        figures.push(ingest::measure(cli, servers).await.context("ingest")?);
+        figures.extend(ingest::measure(cli, servers).await.context("ingest")?);
     }
     if wanted(Bench::Get) {
         figures.push(get::measure(cli, servers).await.context("get")?);
