@@ -1,25 +1,14 @@
 //! How the real program ends: its exit code, and a sentence that says what to do.
 
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use sqlx::{Connection as _, PgConnection};
 use testkit::{Bed, shared, wait_until};
-use tokio::process::Command;
 
-use crate::support::{Program, Scratch};
+use crate::support::{Program, Scratch, waybill};
 
 /// Nothing answers there: the port is reserved and never given to anybody.
 const NOWHERE: &str = "127.0.0.1:1";
-
-/// The program with flags and variables, in a folder without a `.env`.
-async fn waybill(flags: &[&str], variables: &[(&str, &str)]) -> Output {
-    let folder = Scratch::new();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
-    command.args(flags).current_dir(&folder.0).env_clear().envs(variables.iter().copied());
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let patience = std::time::Duration::from_secs(60);
-    tokio::time::timeout(patience, command.output()).await.expect("it ends by itself").unwrap()
-}
 
 /// It ends with this code, and says this on standard error.
 fn ends(output: &Output, code: i32, words: &[&str]) {

@@ -15,6 +15,7 @@ mod migrate;
 mod openapi;
 mod page;
 mod refused;
+mod rejected;
 mod replicas;
 mod same_uid;
 mod status;
