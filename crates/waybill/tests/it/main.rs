@@ -17,6 +17,7 @@ mod page;
 mod refused;
 mod rejected;
 mod replicas;
+mod restart;
 mod same_uid;
 mod status;
 mod status_page;
