@@ -10,6 +10,7 @@ mod crash;
 mod exit_codes;
 mod flow;
 mod generated;
+mod headers;
 mod load;
 mod migrate;
 mod openapi;

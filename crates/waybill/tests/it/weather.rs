@@ -15,6 +15,8 @@ async fn is_cached(service: &Service, order: &Value) {
 async fn is_problem(answer: reqwest::Response) {
     assert_eq!(answer.status(), 503);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert_eq!(answer.headers()["retry-after"], "1");
     assert_eq!(answer.json::<Value>().await.unwrap()["status"], 503);
 }
 
