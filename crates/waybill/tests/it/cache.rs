@@ -2,6 +2,7 @@
 
 use std::{net::TcpListener, process::Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::{Bed, Service, eventually, shared, wait_until};
 use tokio::{
@@ -17,7 +18,7 @@ async fn send(bed: &Bed, order: &Value) {
 }
 
 /// Where the answer came from; the order must be right whatever that is.
-async fn source(service: &Service, order: &Value) -> String {
+pub async fn source(service: &Service, order: &Value) -> String {
     let answer = service.get(&format!("/order/{}", order["order_uid"].as_str().unwrap())).await;
     assert_eq!(answer.status(), 200);
     let source = answer.headers()["x-cache"].to_str().unwrap().to_owned();
@@ -127,13 +128,13 @@ async fn the_byte_budget_evicts_and_what_is_evicted_is_still_served() {
 }
 
 /// A Redis of one test, without any persistence.
-struct Redis {
+pub struct Redis {
     child: Child,
     port: u16,
 }
 
 impl Redis {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
@@ -147,12 +148,18 @@ impl Redis {
         redis
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Stops it where it stands, or has it go on.
+    pub fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        kill_process(id, signal).unwrap();
+    }
+
     /// One command, its first reply as it comes over the wire.
-    async fn ask(&self, words: &[&[u8]]) -> Vec<u8> {
+    pub async fn ask(&self, words: &[&[u8]]) -> Vec<u8> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let mut request = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
@@ -168,7 +175,7 @@ impl Redis {
     }
 
     /// What it holds for an order, once it holds something.
-    async fn value(&self, uid: &str) -> Vec<u8> {
+    pub async fn value(&self, uid: &str) -> Vec<u8> {
         let key = format!("waybill:order:{uid}");
         let reply = eventually("the order to be in Redis", async || {
             let reply = self.ask(&[b"GET", key.as_bytes()]).await;
@@ -179,7 +186,7 @@ impl Redis {
         reply[start..reply.len() - 2].to_vec()
     }
 
-    async fn set(&self, uid: &str, value: &[u8]) {
+    pub async fn set(&self, uid: &str, value: &[u8]) {
         let key = format!("waybill:order:{uid}");
         assert_eq!(self.ask(&[b"SET", key.as_bytes(), value]).await, b"+OK\r\n");
     }
