@@ -8,6 +8,7 @@ mod couriers;
 mod couriers_api;
 mod crash;
 mod exit_codes;
+mod faults;
 mod flow;
 mod freshness;
 mod generated;
