@@ -13,6 +13,7 @@ mod flow;
 mod freshness;
 mod generated;
 mod headers;
+mod lists;
 mod load;
 mod migrate;
 mod openapi;
