@@ -1,7 +1,7 @@
 //! What comes in by Kafka comes out by HTTP, and what cannot is kept and explained.
 
 use serde_json::{Value, json};
-use testkit::{Bed, bad_records::bad_records, eventually, order_json::SAMPLE, shared};
+use testkit::{Bed, Received, bad_records::bad_records, eventually, order_json::SAMPLE, shared};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
@@ -76,7 +76,21 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighb
             .find(|letter| letter.headers["__connect.errors.offset"] == offset.to_string())
             .unwrap_or_else(|| panic!("{} has no dead letter", bad.name));
         assert_eq!(letter.key.as_ref(), Some(key), "{}", bad.name);
-        assert_eq!(letter.headers["waybill.error.reason"], bad.reason, "{}", bad.name);
+        let told = row.1.as_array().unwrap().iter().take(10).map(|violation| {
+            let part = |name: &str| violation[name].as_str().unwrap();
+            format!("{} {}: {}", part("pointer"), part("code"), part("message"))
+        });
+        let headers = [
+            ("waybill.error.reason", bad.reason.to_owned()),
+            ("waybill.error.detail", told.collect::<Vec<_>>().join("\n")),
+            ("__connect.errors.topic", bed.orders_topic()),
+            ("__connect.errors.partition", partition.to_string()),
+            ("__connect.errors.offset", offset.to_string()),
+            ("__connect.errors.exception.message", bad.reason.to_owned()),
+        ];
+        for (name, value) in headers {
+            assert_eq!(letter.headers[name], value, "{}: {name}", bad.name);
+        }
         if !letter.headers.contains_key("waybill.truncated") {
             assert_eq!(letter.value, bad.bytes, "{}", bad.name);
         }
@@ -118,5 +132,15 @@ async fn a_rejected_record_is_replayed_as_it_is_and_corrected() {
         2,
         "the replay as it was is rejected again"
     );
+    let records = bed.read_all(&bed.orders_topic()).await;
+    let marked = |edited: bool| {
+        let is_one = |record: &&Received| {
+            record.headers.get("waybill.replay.of") == Some(&id)
+                && record.headers.contains_key("waybill.replay.edited") == edited
+        };
+        records.iter().filter(is_one).map(|record| record.value.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(marked(false), [shown["value"].as_str().map(|text| text.as_bytes().to_vec())]);
+    assert_eq!(marked(true), [Some(order.to_string().into_bytes())]);
     service.stop().await.unwrap();
 }
