@@ -7,6 +7,7 @@ mod compression;
 mod couriers;
 mod couriers_api;
 mod crash;
+mod database;
 mod exit_codes;
 mod faults;
 mod flow;
