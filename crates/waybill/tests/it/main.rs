@@ -4,6 +4,7 @@
 mod api;
 mod cache;
 mod compression;
+mod configuration;
 mod couriers;
 mod couriers_api;
 mod crash;
