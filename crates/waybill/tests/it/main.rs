@@ -26,6 +26,7 @@ mod rejected;
 mod replicas;
 mod restart;
 mod same_uid;
+mod signals;
 mod status;
 mod status_page;
 mod support;
