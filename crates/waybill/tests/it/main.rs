@@ -30,5 +30,6 @@ mod signals;
 mod status;
 mod status_page;
 mod support;
+mod terminal;
 mod up;
 mod weather;
