@@ -27,6 +27,7 @@ mod replicas;
 mod restart;
 mod same_uid;
 mod signals;
+mod snapshots;
 mod status;
 mod status_page;
 mod support;
