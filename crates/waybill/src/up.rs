@@ -4,7 +4,7 @@
 use std::{path::PathBuf, pin::pin, time::Duration};
 
 use anyhow::Context;
-use chassis::exit::Ending;
+use chassis::{exit::Ending, http::web_address};
 use clap::Args;
 use local::{Stand, StandOptions};
 use tokio::net::TcpListener;
@@ -54,6 +54,10 @@ pub(crate) struct UpArgs {
     administrator: Administrator,
     #[command(flatten)]
     orders: orders::Config,
+    /// The order service as browsers reach it: its pages, and no others, may ask the courier
+    /// service who delivers [default: where it listens]
+    #[arg(long, env = "ORDERS_URL", value_name = "URL", value_parser = web_address)]
+    orders_url: Option<Url>,
     #[command(flatten)]
     deliveries: couriers::Options,
 }
@@ -107,7 +111,10 @@ async fn run_on(
     if args.orders.couriers_url.is_none() {
         args.orders.couriers_url = Some(couriers_url.parse().context("the couriers' address")?);
     }
-    let from = orders_url.parse().context("the order service's address")?;
+    let from = match args.orders_url.take() {
+        Some(given) => given,
+        None => orders_url.parse().context("the order service's address")?,
+    };
     let couriers = couriers_config(&args, from);
     let service = args.orders.database.options().context(Ending::Configuration)?;
     chassis::postgres::reach(administrator.as_ref().unwrap_or(&service)).await?;
