@@ -65,7 +65,7 @@ impl LiveBoard {
                 }
             }
             asked_at = Some(Instant::now());
-            match statistics::board(pool, 0, 0).await {
+            match statistics::board(pool, 0).await {
                 Ok(board) => {
                     let json = serde_json::to_string(&FiguresView::of(&board))
                         .expect("a board has string keys and finite numbers");

@@ -15,7 +15,7 @@ use crate::{
     web::{self, ASSETS, Frame},
 };
 
-/// The most couriers, and the most queued orders, on the board.
+/// The most cards of a kind on the board.
 const ROWS: i64 = 200;
 /// Rather than wait longer for the database, the page says that it is silent.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ fn frame<'a>(state: &'a State, reader: &'a Reader) -> Frame<'a> {
 /// `GET /`
 pub(super) async fn home(Extract(state): Extract<State>, reader: Reader) -> Response {
     let frame = frame(&state, &reader);
-    match tokio::time::timeout(PATIENCE, board(&state.pool, ROWS, ROWS)).await {
+    match tokio::time::timeout(PATIENCE, board(&state.pool, ROWS)).await {
         Ok(Ok(board)) => reader.send(StatusCode::OK, web::board(frame, &board)),
         Ok(Err(error)) => {
             tracing::warn!("showing the board: {error}");

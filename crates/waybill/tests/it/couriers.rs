@@ -131,3 +131,62 @@ async fn after_an_hour_of_events_it_catches_up_to_the_same_states() {
     assert_eq!(count(&database, "rejected_records").await, 0);
     service.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_board_lists_who_is_free_however_many_carry() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    add_couriers(&database, 455).await;
+    sqlx::raw_sql(
+        "INSERT INTO couriers.courier_orders \
+             (order_id, courier_id, transport_type, assigned_at, deadline, by_hand) \
+         SELECT 'order-' || id, id, 'car', now(), now() + interval '5 min', false \
+         FROM couriers.couriers WHERE id <= 250; \
+         UPDATE couriers.couriers SET status = 'busy', deliveries = 1 WHERE id <= 250; \
+         UPDATE couriers.couriers SET status = 'paused' WHERE id > 450",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let service = bed.start_couriers(&database, &[]).await;
+    let page = async || {
+        let request = service.http.get(service.at("/")).header("accept", "text/html");
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    let board = page().await;
+    assert_eq!(board.matches("data-key=\"road-order-").count(), 200);
+    assert!(board.contains("data-key=\"road-more\">and 50 more<"), "{board}");
+    assert_eq!(board.matches("data-key=\"courier-").count(), 200);
+    assert!(board.contains("data-key=\"courier-251\"") && !board.contains("nobody-idle"));
+    assert!(board.contains("data-key=\"idle-more\">and 5 more<"), "{board}");
+
+    let statement = "DELETE FROM couriers.couriers WHERE id > 250";
+    sqlx::raw_sql(statement).execute(&mut database.administrator().await).await.unwrap();
+    assert!(page().await.contains("data-key=\"nobody-idle\">Everybody is on the road.<"));
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_nobody_completed_is_counted_and_shown() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    add_couriers(&database, 1).await;
+    let flags = ["--delivery-time-car", "0s", "--overdue-grace", "0s", "--dispatch-sweep", "100ms"];
+    let service = bed.start_couriers(&database, &flags).await;
+    bed.send_all_to(&bed.status_topic(), [event("lost", "created")]).await;
+    wait_until("the courier to be free again", async || {
+        service.json("/statistics").await["released"] == 1
+    })
+    .await;
+    assert_eq!(service.json("/courier/1/statistics").await["released"], 1);
+    let request = service.http.get(service.at("/")).header("accept", "text/html");
+    let board = request.send().await.unwrap().text().await.unwrap();
+    assert!(board.contains("data-key=\"figure-released\"><b>1</b>"), "{board}");
+    bed.send_all_to(&bed.status_topic(), [event("lost", "completed")]).await;
+    wait_until("it to be completed after all", async || {
+        let statistics = service.json("/statistics").await;
+        statistics["released"] == 0 && statistics["completed"] == 1
+    })
+    .await;
+    service.stop().await.unwrap();
+}
