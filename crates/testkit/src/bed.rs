@@ -9,7 +9,9 @@ use std::{
 use clap::Parser;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    },
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaResult, RDKafkaErrorCode},
@@ -311,6 +313,14 @@ impl Bed {
             .delete_records(&list, &AdminOptions::new())
             .await
             .expect("the records are deleted");
+    }
+
+    /// Gives a topic these options, and the defaults of all others.
+    pub async fn alter_topic(&self, name: &str, options: &[(&str, &str)]) {
+        let topic = AlterConfig::new(ResourceSpecifier::Topic(name));
+        let topic = options.iter().fold(topic, |topic, (option, value)| topic.set(option, value));
+        let altered = self.administrator().alter_configs([&topic], &AdminOptions::new()).await;
+        assert!(altered.expect("Kafka answers").iter().all(Result::is_ok));
     }
 
     /// Deletes the orders' topic and makes it anew, empty.

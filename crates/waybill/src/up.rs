@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::{
     Administrator, listen,
-    load::{self, LoadArgs},
+    load::{self, Ended, LoadArgs, WhenSilent},
     say,
 };
 
@@ -108,8 +108,9 @@ async fn run_on(
     }
     let orders_url = format!("http://{}", listeners.orders.local_addr()?);
     let couriers_url = format!("http://{}", listeners.couriers.local_addr()?);
+    let couriers_at: Url = couriers_url.parse().context("the couriers' address")?;
     if args.orders.couriers_url.is_none() {
-        args.orders.couriers_url = Some(couriers_url.parse().context("the couriers' address")?);
+        args.orders.couriers_url = Some(couriers_at.clone());
     }
     let from = match args.orders_url.take() {
         Some(given) => given,
@@ -126,7 +127,7 @@ async fn run_on(
     let kafka = args.orders.kafka.clone();
     let services = shutdown.child_token();
     let enlisted = args.couriers.unwrap_or_else(|| enough_couriers(args.rate));
-    let generator = LoadArgs::unending(args.rate, enlisted, couriers_url.clone());
+    let generator = LoadArgs::unending(args.rate, enlisted, couriers_at.clone());
     let rate = args.rate;
     let mut serving = pin!(both(
         orders::run(args.orders, listeners.orders, services.clone()),
@@ -136,9 +137,13 @@ async fn run_on(
     let generating = async {
         if rate > 0 {
             kafka.create_topics(&[topics.orders(), &topics.kafka_status_topic]).await?;
-            load::run(&generator, &kafka, &topics, services.clone()).await?;
+            let summary = load::run(&generator, &kafka, &topics, services.clone()).await?;
+            if !matches!(summary.ended, Ended::Done | Ended::Stopped) {
+                tracing::warn!("no more orders are sent; the generator {}", summary.ended);
+            }
         } else {
-            load::enlist(&couriers_url, enlisted).await?;
+            let enlisting = load::enlist(&couriers_at, enlisted, WhenSilent::Wait);
+            services.run_until_cancelled(enlisting).await.unwrap_or(Ok(0))?;
         }
         shutdown.cancelled().await;
         anyhow::Ok(())

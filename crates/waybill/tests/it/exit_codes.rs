@@ -48,6 +48,15 @@ async fn tools_give_up_after_ten_seconds_of_silence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_silent_courier_service_is_a_silent_dependency_of_the_generator() {
+    let bed = Bed::new(shared()).await;
+    let topic = bed.orders_topic();
+    let mut flags = vec!["load", "--kafka-brokers", &bed.servers.kafka, "--kafka-topic", &topic];
+    flags.extend(["--couriers", "3", "--couriers-url", "http://127.0.0.1:1"]);
+    ends(&waybill(&flags, &[]).await, 69, &["the courier service was silent for 10 seconds"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_let_in_is_told_so_and_not_kept_waiting() {
     let bed = Bed::new(shared()).await;
     let server = bed.servers.postgres.rsplit_once('/').unwrap().0;
