@@ -179,7 +179,7 @@ fn couriers_config(args: &UpArgs, orders_url: Url) -> couriers::Config {
 
 /// An order is carried for some nineteen seconds; with a courier more for each order in flight
 /// than that needs, chance still makes a queue now and then.
-fn enough_couriers(rate: u32) -> u64 {
+pub(crate) fn enough_couriers(rate: u32) -> u64 {
     u64::from(rate) * 20 + 4
 }
 
