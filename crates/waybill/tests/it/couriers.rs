@@ -167,6 +167,53 @@ async fn the_board_lists_who_is_free_however_many_carry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn however_many_look_at_the_board_the_database_is_asked_once() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    add_couriers(&database, 3).await;
+    let service = bed.start_couriers(&database, &[]).await;
+    let look = |query: &str| {
+        let request = service.http.get(service.at(&format!("/{query}")));
+        request.header("accept", "text/html").send()
+    };
+    // Whoever was told of a board by `/live` is shown that one.
+    let mut live = service.get("/live").await;
+    let told = live.chunk().await.unwrap().unwrap();
+    let told = String::from_utf8_lossy(&told).into_owned();
+    let (_, told) = told.split_once("data: ").unwrap();
+    let told: serde_json::Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
+    drop(live);
+    let mut administrator = database.administrator().await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE couriers.couriers IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut administrator)
+        .await
+        .unwrap();
+    let shown = look(&format!("?at={}", told["at"].as_str().unwrap())).await.unwrap();
+    assert_eq!(shown.status(), 200);
+    assert!(shown.text().await.unwrap().contains("data-key=\"courier-3\""));
+
+    // All others wait for one question.
+    let mut looking = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        looking.spawn(look(""));
+    }
+    let asked = async || {
+        let statement = "SELECT count(*) FROM pg_stat_activity \
+            WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                AND query LIKE '-- count_couriers%'";
+        let mut administrator = database.administrator().await;
+        sqlx::query_scalar::<_, i64>(statement).fetch_one(&mut administrator).await.unwrap()
+    };
+    wait_until("the board to be asked for", async || asked().await > 0).await;
+    assert_eq!(asked().await, 1);
+    sqlx::raw_sql("COMMIT").execute(&mut administrator).await.unwrap();
+    while let Some(answer) = looking.join_next().await {
+        assert_eq!(answer.unwrap().unwrap().status(), 200);
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_nobody_completed_is_counted_and_shown() {
     let bed = Bed::new(shared()).await;
     let database = bed.courier_database().await;
