@@ -68,7 +68,11 @@ pub(crate) async fn run(args: ExplainArgs) -> ExitCode {
     if life.is_known() {
         say(&if args.json { life.json(&args.order_uid) } else { life.text(&args.order_uid) });
     } else if life.order.is_some() && life.delivery.is_some() {
-        return fail(&anyhow::anyhow!("neither service knows the order {}", args.order_uid));
+        return fail(&anyhow::anyhow!(
+            "neither service knows the order {}; if it was rejected under another key, waybill \
+             rejected list tells",
+            args.order_uid
+        ));
     }
     exit_code
 }
