@@ -9,6 +9,7 @@ use chassis::{
     postgres,
     producer::Producer,
     serve,
+    warm_up::warm_up,
 };
 use events::topics::dead_letters;
 use prometheus_client::registry::Registry;
@@ -21,6 +22,7 @@ use crate::{
     dispatch::{self, Policy, Wake},
     http::{self, State},
     intake::{self, Intake, Topics},
+    store,
 };
 
 /// Runs the courier service on `listener` until `shutdown`, then drains. A part that ends uninvited
@@ -64,12 +66,9 @@ pub async fn run(
     };
     let dispatched = dispatch::Metrics::register(&mut registry);
     let served = Metrics::register(&mut registry);
-    // There is nothing to warm up.
-    let health = Health {
-        ready: Arc::new(AtomicBool::new(true)),
-        registry: Arc::new(registry),
-        shutdown: shutdown.clone(),
-    };
+    let ready = Arc::new(AtomicBool::new(false));
+    let health =
+        Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
     let mut tasks = JoinSet::new();
     let router = http::router(state, health, served);
@@ -94,6 +93,8 @@ pub async fn run(
             sweep: config.own.dispatch_sweep,
         };
         async move {
+            let let_in = warm_up(async || Ok(store::reach(&pool).await?), ready, shutdown.clone());
+            let_in.await?;
             dispatch::run(&pool, policy, &wake, &dispatched, || board.changed(), shutdown).await;
             Ok(())
         }

@@ -1,12 +1,6 @@
 //! The order service, wired by hand.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context, anyhow};
 use chassis::{
@@ -18,6 +12,7 @@ use chassis::{
     postgres,
     producer::Producer,
     serve,
+    warm_up::warm_up,
 };
 use events::topics::dead_letters;
 use futures_util::TryStreamExt;
@@ -42,8 +37,6 @@ use crate::{
 /// How many batches of status events may be written at once. They are small beside those of orders,
 /// and shall leave them their connections.
 const STATUS_LANES: usize = 2;
-/// A service that is not warm by then is ready all the same.
-const WARM_UP: Duration = Duration::from_secs(10);
 
 /// Runs the order service on `listener` until `shutdown`, then drains. A part that ends uninvited
 /// ends the whole.
@@ -102,7 +95,10 @@ pub async fn run(
         serving.await;
         Ok(())
     });
-    tasks.spawn(warm_up(pool.clone(), lookup.clone(), ready.clone(), shutdown.clone()));
+    tasks.spawn({
+        let (pool, lookup) = (pool.clone(), lookup.clone());
+        warm_up(move || fill(pool.clone(), lookup.clone()), ready, shutdown.clone())
+    });
     tasks.spawn({
         let (feed, consumed, shutdown) = (feed.clone(), consumed.clone(), shutdown.clone());
         async move {
@@ -167,52 +163,9 @@ pub async fn run(
     outcome
 }
 
-/// Streams the newest orders into the cache until it is full, then says that the service is ready.
-async fn warm_up(
-    pool: PgPool,
-    lookup: Arc<Lookup>,
-    ready: Arc<AtomicBool>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let load = async {
-        let mut told = false;
-        loop {
-            match fill(&pool, &lookup).await {
-                Ok(orders) => {
-                    tracing::info!(orders, "the cache is warm: {orders} orders");
-                    return Ok(());
-                }
-                Err(error) if postgres::is_refusal(&error) => {
-                    return Err(anyhow::Error::new(error)
-                        .context(
-                            "PostgreSQL refuses the service: check its user, password and \
-                             database; `waybill migrate` gives it its rights",
-                        )
-                        .context(Ending::Configuration));
-                }
-                Err(error) if !told => {
-                    tracing::warn!("waiting for PostgreSQL to warm the cache up: {error}");
-                    told = true;
-                }
-                Err(_) => {}
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    tokio::pin!(load);
-    let in_time = shutdown.run_until_cancelled(tokio::time::timeout(WARM_UP, &mut load)).await;
-    if let Some(Ok(refused @ Err(_))) = in_time {
-        return refused;
-    }
-    ready.store(true, Ordering::Release);
-    match in_time {
-        Some(Err(_)) => shutdown.run_until_cancelled(load).await.unwrap_or(Ok(())),
-        _ => Ok(()),
-    }
-}
-
-async fn fill(pool: &PgPool, lookup: &Arc<Lookup>) -> Result<usize, sqlx::Error> {
-    let mut views = std::pin::pin!(views::newest_views(pool));
+/// Streams the newest orders into the cache until it is full.
+async fn fill(pool: PgPool, lookup: Arc<Lookup>) -> anyhow::Result<()> {
+    let mut views = std::pin::pin!(views::newest_views(&pool));
     let mut orders = 0;
     while !lookup.cache().is_full() {
         let Some(view) = views.try_next().await? else { break };
@@ -222,5 +175,6 @@ async fn fill(pool: &PgPool, lookup: &Arc<Lookup>) -> Result<usize, sqlx::Error>
             crash::point("warm-up");
         }
     }
-    Ok(orders)
+    tracing::info!(orders, "the cache is warm: {orders} orders");
+    Ok(())
 }

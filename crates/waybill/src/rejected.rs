@@ -18,13 +18,16 @@ Examples:
   waybill rejected show orders:3:18204
   waybill rejected show orders:3:18204 --json | jq -r .value > fixed.json
   waybill rejected replay orders:3:18204 --file fixed.json
-  waybill rejected list --json | jq -r .id | xargs -n1 waybill rejected replay";
+  waybill rejected list --json | jq -r .id | xargs -n1 waybill rejected replay
+  waybill rejected list --orders-url http://127.0.0.1:8082
+                                     the courier service's: records that are no status events";
 
 /// Records that could not become orders: kept as they came, explained, and sent again when asked.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RejectedArgs {
-    /// Where the order service answers.
+    /// Where the order service answers. The courier service keeps the records that it rejected, and
+    /// answers the same calls: given its address, these are they.
     #[arg(
         long,
         env = "ORDERS_URL",

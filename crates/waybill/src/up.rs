@@ -4,7 +4,7 @@
 use std::{path::PathBuf, pin::pin, time::Duration};
 
 use anyhow::Context;
-use chassis::exit::Ending;
+use chassis::{exit::Ending, http::web_address};
 use clap::Args;
 use local::{Stand, StandOptions};
 use tokio::net::TcpListener;
@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::{
     Administrator, listen,
-    load::{self, LoadArgs},
+    load::{self, Ended, LoadArgs, WhenSilent},
     say,
 };
 
@@ -54,6 +54,10 @@ pub(crate) struct UpArgs {
     administrator: Administrator,
     #[command(flatten)]
     orders: orders::Config,
+    /// The order service as browsers reach it: its pages, and no others, may ask the courier
+    /// service who delivers [default: where it listens]
+    #[arg(long, env = "ORDERS_URL", value_name = "URL", value_parser = web_address)]
+    orders_url: Option<Url>,
     #[command(flatten)]
     deliveries: couriers::Options,
 }
@@ -104,10 +108,14 @@ async fn run_on(
     }
     let orders_url = format!("http://{}", listeners.orders.local_addr()?);
     let couriers_url = format!("http://{}", listeners.couriers.local_addr()?);
+    let couriers_at: Url = couriers_url.parse().context("the couriers' address")?;
     if args.orders.couriers_url.is_none() {
-        args.orders.couriers_url = Some(couriers_url.parse().context("the couriers' address")?);
+        args.orders.couriers_url = Some(couriers_at.clone());
     }
-    let from = orders_url.parse().context("the order service's address")?;
+    let from = match args.orders_url.take() {
+        Some(given) => given,
+        None => orders_url.parse().context("the order service's address")?,
+    };
     let couriers = couriers_config(&args, from);
     let service = args.orders.database.options().context(Ending::Configuration)?;
     chassis::postgres::reach(administrator.as_ref().unwrap_or(&service)).await?;
@@ -119,7 +127,7 @@ async fn run_on(
     let kafka = args.orders.kafka.clone();
     let services = shutdown.child_token();
     let enlisted = args.couriers.unwrap_or_else(|| enough_couriers(args.rate));
-    let generator = LoadArgs::unending(args.rate, enlisted, couriers_url.clone());
+    let generator = LoadArgs::unending(args.rate, enlisted, couriers_at.clone());
     let rate = args.rate;
     let mut serving = pin!(both(
         orders::run(args.orders, listeners.orders, services.clone()),
@@ -129,9 +137,13 @@ async fn run_on(
     let generating = async {
         if rate > 0 {
             kafka.create_topics(&[topics.orders(), &topics.kafka_status_topic]).await?;
-            load::run(&generator, &kafka, &topics, services.clone()).await?;
+            let summary = load::run(&generator, &kafka, &topics, services.clone()).await?;
+            if !matches!(summary.ended, Ended::Done | Ended::Stopped) {
+                tracing::warn!("no more orders are sent; the generator {}", summary.ended);
+            }
         } else {
-            load::enlist(&couriers_url, enlisted).await?;
+            let enlisting = load::enlist(&couriers_at, enlisted, WhenSilent::Wait);
+            services.run_until_cancelled(enlisting).await.unwrap_or(Ok(0))?;
         }
         shutdown.cancelled().await;
         anyhow::Ok(())
@@ -167,7 +179,7 @@ fn couriers_config(args: &UpArgs, orders_url: Url) -> couriers::Config {
 
 /// An order is carried for some nineteen seconds; with a courier more for each order in flight
 /// than that needs, chance still makes a queue now and then.
-fn enough_couriers(rate: u32) -> u64 {
+pub(crate) fn enough_couriers(rate: u32) -> u64 {
     u64::from(rate) * 20 + 4
 }
 

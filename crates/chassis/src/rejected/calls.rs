@@ -27,6 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Debug, Deserialize)]
 pub struct Wanted {
     reason: Option<String>,
+    key: Option<String>,
     limit: Option<i64>,
     after: Option<String>,
 }
@@ -38,6 +39,8 @@ pub struct Page {
     pub rows: Vec<RejectedRow>,
     /// The reason asked for.
     pub reason: Option<String>,
+    /// The key asked for.
+    pub key: Option<String>,
     /// The `after` of the next page, if there is one.
     pub next: Option<String>,
     limit: i64,
@@ -52,12 +55,14 @@ impl Wanted {
             None => None,
             Some((at, id)) => Some((at, id.parse().map_err(|_| paging::bad_cursor())?)),
         };
-        let rows = list(pool, reason.as_deref(), after, limit + 1).await;
+        let key = self.key.filter(|key| !key.is_empty());
+        let sought = key.as_deref().map(str::as_bytes);
+        let rows = list(pool, reason.as_deref(), sought, after, limit + 1).await;
         let mut rows = rows.map_err(silent)?;
         let next = paging::cut(&mut rows, limit, |last| {
             paging::cursor(last.rejected_at, &last.id().to_string())
         });
-        Ok(Page { rows, reason, next, limit })
+        Ok(Page { rows, reason, key, next, limit })
     }
 }
 
@@ -66,7 +71,7 @@ impl IntoResponse for Page {
         let items: Vec<Value> = self.rows.iter().map(summary).collect();
         let mut response = axum::Json(json!({ "items": items, "next": self.next })).into_response();
         if let Some(next) = &self.next {
-            let filters = [("reason", self.reason.as_deref())];
+            let filters = [("reason", self.reason.as_deref()), ("key", self.key.as_deref())];
             paging::link_next(&mut response, "/rejected", (self.limit, next), &filters);
         }
         response

@@ -11,6 +11,7 @@
 
 pub mod calls;
 pub mod dead_letter;
+pub mod recount;
 mod table;
 
 use std::{fmt, str::FromStr};

@@ -155,10 +155,11 @@ pub async fn note_replays(
     Ok(())
 }
 
-/// One page of rejected records, newest first.
+/// One page of rejected records, newest first. Those of one `key` are sought among all.
 pub async fn list(
     pool: &PgPool,
     reason: Option<&str>,
+    key: Option<&[u8]>,
     after: Option<(OffsetDateTime, RejectedId)>,
     limit: i64,
 ) -> Result<Vec<RejectedRow>, sqlx::Error> {
@@ -189,9 +190,12 @@ pub async fn list(
             .await
         };
     }
-    match reason {
-        None => page!(""),
-        Some(reason) => page!("reason = $6 AND ", reason),
+    match (reason, key) {
+        (None, None) => page!(""),
+        (Some(reason), None) => page!("reason = $6 AND ", reason),
+        (reason, Some(key)) => {
+            page!("key = $6 AND ($7::text IS NULL OR reason = $7) AND ", key, reason)
+        }
     }
 }
 

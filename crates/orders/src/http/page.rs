@@ -254,6 +254,7 @@ pub(super) async fn rejected_list(state: &State, reader: &Reader, found: &Page) 
     let page = web::RejectedPage {
         frame: around.frame(reader),
         reason: found.reason.as_deref(),
+        key: found.key.as_deref(),
         reasons: &reasons,
         rows: &shown,
         next: found.next.as_deref(),

@@ -140,14 +140,14 @@ pub async fn waybill(flags: &[&str], variables: &[(&str, &str)]) -> Output {
     tokio::time::timeout(patience, command.output()).await.expect("it ends by itself").unwrap()
 }
 
-/// The real program in the role `orders`. Dropping it kills it.
+/// The real program as a service. Dropping it kills it.
 pub struct Program {
     child: Child,
     url: String,
 }
 
 impl Program {
-    /// Starts it; `crash_at` names the point at which it shall die.
+    /// Starts the order service; `crash_at` names the point at which it shall die.
     pub fn start(bed: &Bed, crash_at: Option<&str>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
@@ -164,12 +164,12 @@ impl Program {
         Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
     }
 
-    /// Starts it with these flags and an address of its own, its log in a file.
-    pub fn start_with(flags: &[(&str, &str)], log: &Path) -> Self {
+    /// Starts this role with these flags and an address of its own, its log in a file.
+    pub fn start_with(role: &str, flags: &[(&str, &str)], log: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
-        command.args(["orders", "--orders-http-addr", &address]).kill_on_drop(true);
+        command.args([role, &format!("--{role}-http-addr"), &address]).kill_on_drop(true);
         command.args(flags.iter().flat_map(|(flag, value)| [flag, value])).env_remove("RUST_LOG");
         let log = std::fs::File::create(log).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

@@ -15,12 +15,12 @@ use tokio::{
 
 use crate::support::Scratch;
 
-/// Starts it and waits for its banner.
-async fn up(folder: &Scratch) -> Child {
+/// Starts it and waits for its banner, which it gives too.
+async fn up(folder: &Scratch, more: &[&str]) -> (Child, Vec<String>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
     command.args(["up", "--postgres-port", "0", "--kafka-port", "0"]);
     command.args(["--orders-http-addr", "127.0.0.1:0", "--couriers-http-addr", "127.0.0.1:0"]);
-    command.arg("--data-dir").arg(folder.0.join("data"));
+    command.arg("--data-dir").arg(folder.0.join("data")).args(more);
     for variable in ["DATABASE_URL", "ORDERS_DATABASE_URL", "POSTGRES_HOST", "KAFKA_BROKERS"] {
         command.env_remove(variable);
     }
@@ -32,12 +32,15 @@ async fn up(folder: &Scratch) -> Child {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let banner = async {
-        while !lines.next_line().await.unwrap().expect("a banner").contains("Waybill is up") {}
+    let mut banner = Vec::new();
+    let reading = async {
+        while banner.last().is_none_or(|line: &String| !line.contains("Ctrl-C")) {
+            banner.push(lines.next_line().await.unwrap().expect("a banner"));
+        }
     };
-    tokio::time::timeout(Duration::from_secs(60), banner).await.expect("it comes up");
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("it comes up");
     // Whoever reads the banner may go away.
-    child
+    (child, banner)
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -55,7 +58,7 @@ fn processes(folder: &Path) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_all_of_it_within_five_seconds() {
     let folder = Scratch::new();
-    let mut child = up(&folder).await;
+    let (mut child, _) = up(&folder, &[]).await;
     assert!(processes(&folder.0) > 2, "the program, PostgreSQL and Kafka");
     let asked = Instant::now();
     signal(&child, Signal::INT);
@@ -71,8 +74,21 @@ async fn ctrl_c_ends_all_of_it_within_five_seconds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_it_leaves_no_child() {
     let folder = Scratch::new();
-    let mut child = up(&folder).await;
+    let (mut child, _) = up(&folder, &[]).await;
     signal(&child, Signal::KILL);
     child.wait().await.unwrap();
     wait_until("its children to be gone", async || processes(&folder.0) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_by_which_browsers_know_the_order_service_may_be_given() {
+    let folder = Scratch::new();
+    let (mut child, banner) = up(&folder, &["--orders-url", "https://orders.example"]).await;
+    let couriers = banner.iter().find_map(|line| line.trim().strip_prefix("couriers"));
+    let ping = format!("{}/ping", couriers.expect("the banner names it").trim());
+    let asking = reqwest::Client::new().get(ping).header("origin", "https://orders.example");
+    let answer = asking.send().await.unwrap();
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://orders.example");
+    signal(&child, Signal::INT);
+    child.wait().await.unwrap();
 }
