@@ -89,11 +89,11 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rejected_records_are_listed_newest_first_by_reason() {
+async fn rejected_records_are_listed_newest_first_by_reason_and_key() {
     let bed = Bed::new(shared()).await;
     let service = bed.start(&[]).await;
     for value in ["{", "[]", "{", "7", "{"] {
-        bed.send(Some(2), None, Some(value.as_bytes())).await;
+        bed.send(Some(2), Some(b"a&b"), Some(value.as_bytes())).await;
         bed.drained().await;
     }
     let topic = bed.orders_topic();
@@ -107,6 +107,9 @@ async fn rejected_records_are_listed_newest_first_by_reason() {
         ("&reason=invalid_json", ids(&[&[4, 2], &[0]])),
         ("&reason=not_an_object", ids(&[&[3, 1]])),
         ("&reason=missing", ids(&[&[]])),
+        ("&key=a%26b", ids(&[&[4, 3], &[2, 1], &[0]])),
+        ("&key=a%26b&reason=invalid_json", ids(&[&[4, 2], &[0]])),
+        ("&key=a", ids(&[&[]])),
         // As an empty field of a form says it.
         ("&reason=", ids(&[&[4, 3], &[2, 1], &[0]])),
     ] {
