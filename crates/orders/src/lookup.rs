@@ -18,6 +18,11 @@ use crate::{
     views::{self, View},
 };
 
+/// So long the database may take to confirm what is cached; then it counts as silent.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// While the database is silent, it is asked so often about what is cached.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Where an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -45,6 +50,8 @@ pub(crate) struct Unavailable;
 /// An order and where it came from.
 pub(crate) type Found = (Arc<Cached>, Source);
 type Loaded = Result<Option<Found>, Unavailable>;
+/// A question that is on its way, and what will have come of it.
+type Flight = watch::Receiver<Option<Loaded>>;
 
 /// The levels, in the order in which they are asked.
 pub(crate) struct Lookup {
@@ -52,7 +59,9 @@ pub(crate) struct Lookup {
     redis: Option<Arc<RedisLevel>>,
     pool: PgPool,
     max_age: Duration,
-    flights: Mutex<HashMap<OrderUid, watch::Receiver<Option<Loaded>>>>,
+    /// Set while the database is silent: when to ask it again about what is cached.
+    ask_again_at: Mutex<Option<Instant>>,
+    flights: Mutex<HashMap<OrderUid, Flight>>,
     arrivals: Mutex<HashMap<OrderUid, Arc<Notify>>>,
 }
 
@@ -63,8 +72,10 @@ impl Lookup {
         pool: PgPool,
         max_age: Duration,
     ) -> Arc<Self> {
-        let (flights, arrivals) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { cache, redis: redis.map(Arc::new), pool, max_age, flights, arrivals })
+        let (ask_again_at, flights, arrivals) =
+            (Mutex::default(), Mutex::default(), Mutex::default());
+        let redis = redis.map(Arc::new);
+        Arc::new(Self { cache, redis, pool, max_age, ask_again_at, flights, arrivals })
     }
 
     pub(crate) fn cache(&self) -> &Cache {
@@ -78,10 +89,7 @@ impl Lookup {
             Known::Value(cached) if cached.confirmed_at.elapsed() < self.max_age => {
                 Ok(Some((cached, Source::Memory)))
             }
-            Known::Value(stale) => Ok(match self.load(uid, Ask::DatabaseOnly).await {
-                Ok(found) => found,
-                Err(Unavailable) => Some((stale, Source::Memory)),
-            }),
+            Known::Value(stale) => Ok(self.confirm(uid, stale).await),
             Known::Absent => Ok(None),
             Known::Nothing => self.load(uid, Ask::RedisFirst).await,
         }
@@ -146,29 +154,60 @@ impl Lookup {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the database says of an order that is cached; while it is silent, what is cached. Only
+    /// who meets the silence first waits: until the database answers again it is asked beside the
+    /// answers, once a second.
+    async fn confirm(self: &Arc<Self>, uid: &OrderUid, stale: Arc<Cached>) -> Option<Found> {
+        let was_silent = {
+            let mut ask_again_at = self.ask_again_at();
+            let now = Instant::now();
+            if ask_again_at.is_some_and(|at| now < at) {
+                return Some((stale, Source::Memory));
+            }
+            ask_again_at.as_mut().map(|at| *at = now + ASK_AGAIN).is_some()
+        };
+        let flight = self.board(uid, Ask::DatabaseOnly);
+        if was_silent {
+            return Some((stale, Source::Memory));
+        }
+        match tokio::time::timeout(PATIENCE, landed(flight)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(Unavailable)) => Some((stale, Source::Memory)),
+            Err(_) => {
+                self.note_silence();
+                Some((stale, Source::Memory))
+            }
+        }
+    }
+
+    fn note_silence(&self) {
+        *self.ask_again_at() = Some(Instant::now() + ASK_AGAIN);
+    }
+
+    fn ask_again_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.ask_again_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn load(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> Loaded {
+        landed(self.board(uid, ask)).await
+    }
+
     /// Joins the flight for this order, or starts it. The flight is a task of its own: a client
     /// that goes away does not end it for the others.
-    async fn load(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> Loaded {
-        let mut landing = {
-            let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(flight) = flights.get(uid) {
-                flight.clone()
-            } else {
-                let (sender, receiver) = watch::channel(None);
-                flights.insert(uid.clone(), receiver.clone());
-                let (itself, uid) = (self.clone(), uid.clone());
-                tokio::spawn(async move {
-                    let loaded = itself.fly(&uid, ask).await;
-                    itself.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
-                    sender.send_replace(Some(loaded));
-                });
-                receiver
-            }
-        };
-        match landing.wait_for(Option::is_some).await {
-            Ok(loaded) => loaded.clone().unwrap_or(Err(Unavailable)),
-            Err(_) => Err(Unavailable),
+    fn board(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> Flight {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(uid) {
+            return flight.clone();
         }
+        let (sender, receiver) = watch::channel(None);
+        flights.insert(uid.clone(), receiver.clone());
+        let (itself, uid) = (self.clone(), uid.clone());
+        tokio::spawn(async move {
+            let loaded = itself.fly(&uid, ask).await;
+            itself.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+            sender.send_replace(Some(loaded));
+        });
+        receiver
     }
 
     async fn fly(&self, uid: &OrderUid, ask: Ask) -> Loaded {
@@ -178,7 +217,11 @@ impl Lookup {
         {
             return Ok(Some((self.served(view), Source::Redis)));
         }
-        match views::find(&self.pool, uid).await {
+        let answer = views::find(&self.pool, uid).await;
+        if answer.is_ok() {
+            *self.ask_again_at() = None;
+        }
+        match answer {
             Ok(Some(view)) => {
                 self.cache.put(view.clone());
                 if let Some(redis) = &self.redis {
@@ -192,6 +235,7 @@ impl Lookup {
             }
             Err(error) => {
                 tracing::warn!("finding an order: {error}");
+                self.note_silence();
                 Err(Unavailable)
             }
         }
@@ -212,4 +256,11 @@ impl Lookup {
 enum Ask {
     RedisFirst,
     DatabaseOnly,
+}
+
+async fn landed(mut flight: Flight) -> Loaded {
+    match flight.wait_for(Option::is_some).await {
+        Ok(loaded) => loaded.clone().unwrap_or(Err(Unavailable)),
+        Err(_) => Err(Unavailable),
+    }
 }
