@@ -98,9 +98,9 @@ impl Lookup {
     /// As [`find`](Self::find), but waits up to `patience` for an order that is on its way.
     pub(crate) async fn wait(self: &Arc<Self>, uid: &OrderUid, patience: Duration) -> Loaded {
         let deadline = Instant::now() + patience;
-        let arrival = self.arrivals().entry(uid.clone()).or_default().clone();
-        let found = loop {
-            let mut arrived = std::pin::pin!(arrival.notified());
+        let waiting = Waiting::for_order(self, uid);
+        loop {
+            let mut arrived = std::pin::pin!(waiting.arrival.notified());
             arrived.as_mut().enable();
             // Absence that was noted before is no answer to somebody who waits.
             let found = match self.cache.get(uid) {
@@ -109,17 +109,11 @@ impl Lookup {
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if matches!(found, Ok(Some(_))) || left.is_zero() {
-                break found;
+                return found;
             }
             // Another replica may store it, and its event may be late: look again now and then.
             let _ = tokio::time::timeout(left.min(Duration::from_secs(1)), arrived).await;
-        };
-        let mut arrivals = self.arrivals();
-        // The map and this call hold one each: nobody else waits.
-        if Arc::strong_count(&arrival) <= 2 {
-            arrivals.remove(uid);
         }
-        found
     }
 
     /// Takes in what was committed, and wakes those who wait for it.
@@ -258,9 +252,63 @@ enum Ask {
     DatabaseOnly,
 }
 
+/// Somebody who waits for an order. However that ends, also by the client's going away, the last
+/// who waited leaves nothing behind.
+struct Waiting<'a> {
+    lookup: &'a Lookup,
+    uid: &'a OrderUid,
+    arrival: Arc<Notify>,
+}
+
+impl<'a> Waiting<'a> {
+    fn for_order(lookup: &'a Lookup, uid: &'a OrderUid) -> Self {
+        let arrival = lookup.arrivals().entry(uid.clone()).or_default().clone();
+        Self { lookup, uid, arrival }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut arrivals = self.lookup.arrivals();
+        // The map and this one hold one each: nobody else waits.
+        if Arc::strong_count(&self.arrival) <= 2 {
+            arrivals.remove(self.uid);
+        }
+    }
+}
+
 async fn landed(mut flight: Flight) -> Loaded {
     match flight.wait_for(Option::is_some).await {
         Ok(loaded) => loaded.clone().unwrap_or(Err(Unavailable)),
         Err(_) => Err(Unavailable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    /// A lookup whose database is at no address.
+    fn without_database() -> Arc<Lookup> {
+        let pool = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
+        let cache = Cache::new(1 << 20, &mut Registry::default());
+        Lookup::new(cache, None, pool, Duration::from_secs(300))
+    }
+
+    #[tokio::test]
+    async fn a_client_that_waits_and_goes_away_leaves_nothing_behind() {
+        let lookup = without_database();
+        let uid: OrderUid = "soon".parse().unwrap();
+        let wait = |patience| lookup.wait(&uid, Duration::from_secs(patience));
+        {
+            let mut first = std::pin::pin!(wait(30));
+            let impatient = Duration::from_millis(10);
+            assert!(tokio::time::timeout(impatient, first.as_mut()).await.is_err());
+            assert!(tokio::time::timeout(impatient, wait(30)).await.is_err());
+            assert_eq!(lookup.arrivals().len(), 1, "the first still waits");
+        }
+        assert_eq!(lookup.arrivals().len(), 0);
     }
 }
