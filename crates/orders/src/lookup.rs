@@ -68,13 +68,12 @@ pub(crate) struct Lookup {
 impl Lookup {
     pub(crate) fn new(
         cache: Cache,
-        redis: Option<RedisLevel>,
+        redis: Option<Arc<RedisLevel>>,
         pool: PgPool,
         max_age: Duration,
     ) -> Arc<Self> {
         let (ask_again_at, flights, arrivals) =
             (Mutex::default(), Mutex::default(), Mutex::default());
-        let redis = redis.map(Arc::new);
         Arc::new(Self { cache, redis, pool, max_age, ask_again_at, flights, arrivals })
     }
 
@@ -122,13 +121,8 @@ impl Lookup {
             self.cache.put(view.clone());
             self.arrived(&view.order_uid);
         }
-        if let Some(redis) = self.redis.clone() {
-            let views = committed.views().to_vec();
-            tokio::spawn(async move {
-                for view in views {
-                    redis.put(&view).await;
-                }
-            });
+        if let Some(redis) = &self.redis {
+            redis.put(committed.views().to_vec());
         }
     }
 
@@ -219,7 +213,7 @@ impl Lookup {
             Ok(Some(view)) => {
                 self.cache.put(view.clone());
                 if let Some(redis) = &self.redis {
-                    redis.put(&view).await;
+                    redis.put(vec![view.clone()]);
                 }
                 Ok(Some((self.served(view), Source::Database)))
             }

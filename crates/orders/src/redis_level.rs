@@ -8,7 +8,9 @@ use std::{
 };
 
 use events::OrderUid;
-use redis::{Script, aio::ConnectionManager, aio::ConnectionManagerConfig};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{record::ContentHash, views::View};
 
@@ -16,6 +18,17 @@ use crate::{record::ContentHash, views::View};
 const PATIENCE: Duration = Duration::from_millis(100);
 /// After a failure Redis is left alone for so long.
 const REST: Duration = Duration::from_secs(1);
+/// So many batches of orders may wait to be written; what comes when Redis is slower than that is
+/// not written.
+const QUEUE: usize = 16;
+/// So many orders are written at once.
+const WRITTEN_AT_ONCE: usize = 128;
+/// Sets a value unless there is one of a newer version.
+const SET_IF_NEWER: &str = "\
+    local known = redis.call('GETRANGE', KEYS[1], 0, 9)
+    if known == '' or tonumber(known) == nil or tonumber(known) <= tonumber(string.sub(ARGV[1], 1, 10)) then
+      redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+    end";
 
 /// Ten digits of version come first in a value, so that the script can compare them.
 const VERSION_DIGITS: usize = 10;
@@ -25,27 +38,27 @@ const HASH_BYTES: usize = 16;
 pub(crate) struct RedisLevel {
     client: redis::Client,
     connection: tokio::sync::OnceCell<ConnectionManager>,
-    set_if_newer: Script,
     expiry: Duration,
     resting_until: Mutex<Instant>,
+    to_write: mpsc::Sender<Vec<View>>,
 }
+
+/// The orders that wait to be written.
+pub(crate) struct ToWrite(mpsc::Receiver<Vec<View>>);
 
 impl RedisLevel {
     /// Connects when first asked. Entries live for `expiry`: that bounds how old an answer of Redis
-    /// may be.
-    pub(crate) fn new(url: &str, expiry: Duration) -> Result<Self, redis::RedisError> {
-        Ok(Self {
+    /// may be. What is to be written is for [`write`](Self::write) to take.
+    pub(crate) fn new(url: &str, expiry: Duration) -> Result<(Self, ToWrite), redis::RedisError> {
+        let (to_write, waiting) = mpsc::channel(QUEUE);
+        let level = Self {
             client: redis::Client::open(url)?,
             connection: tokio::sync::OnceCell::new(),
-            set_if_newer: Script::new(
-                "local known = redis.call('GETRANGE', KEYS[1], 0, 9)\n\
-                 if known == '' or tonumber(known) == nil or tonumber(known) <= tonumber(string.sub(ARGV[1], 1, 10)) then\n\
-                   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n\
-                 end",
-            ),
             expiry,
             resting_until: Mutex::new(Instant::now()),
-        })
+            to_write,
+        };
+        Ok((level, ToWrite(waiting)))
     }
 
     /// The order as Redis has it; `None` also when Redis is silent, or holds what it should not.
@@ -62,16 +75,34 @@ impl RedisLevel {
         view
     }
 
-    /// Writes a view unless Redis has a newer one.
-    pub(crate) async fn put(&self, view: &View) {
+    /// Has views written, soon, each unless Redis has a newer one. Never waits: when Redis is too
+    /// slow they are not written.
+    pub(crate) fn put(&self, views: Vec<View>) {
+        let _ = self.to_write.try_send(views);
+    }
+
+    /// Writes what is put, until `shutdown`.
+    pub(crate) async fn write(&self, ToWrite(mut waiting): ToWrite, shutdown: CancellationToken) {
+        let writing = async {
+            while let Some(views) = waiting.recv().await {
+                for views in views.chunks(WRITTEN_AT_ONCE) {
+                    self.write_all(views).await;
+                }
+            }
+        };
+        shutdown.run_until_cancelled(writing).await;
+    }
+
+    async fn write_all(&self, views: &[View]) {
+        let expiry = self.expiry.as_millis() as u64;
+        let mut pipeline = redis::pipe();
+        for view in views {
+            pipeline.cmd("EVAL").arg(SET_IF_NEWER).arg(1).arg(key(&view.order_uid));
+            pipeline.arg(encode(view)).arg(expiry).ignore();
+        }
         let write = async {
             let mut connection = self.connection().await?;
-            self.set_if_newer
-                .key(key(&view.order_uid))
-                .arg(encode(view))
-                .arg(self.expiry.as_millis() as u64)
-                .invoke_async::<()>(&mut connection)
-                .await
+            pipeline.query_async::<()>(&mut connection).await
         };
         self.guarded(write).await;
     }
@@ -138,16 +169,28 @@ fn checksum(uid: &OrderUid, version: &[u8], json: &[u8]) -> ContentHash {
 mod tests {
     use super::*;
 
+    fn view(uid: &str) -> View {
+        let json = b"{}".to_vec();
+        let hash = ContentHash::of(&json);
+        View { order_uid: uid.parse().unwrap(), version: 7, hash, json: json.into() }
+    }
+
+    #[tokio::test]
+    async fn what_a_slow_redis_does_not_take_is_not_kept() {
+        let expiry = Duration::from_secs(300);
+        let (redis, ToWrite(waiting)) = RedisLevel::new("redis://127.0.0.1:1", expiry).unwrap();
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        for number in 0..10 * QUEUE {
+            redis.put(vec![view(&number.to_string())]);
+        }
+        assert_eq!(waiting.len(), QUEUE);
+        assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
+    }
+
     #[test]
     fn what_is_damaged_is_not_served() {
-        let json = b"{}".to_vec();
-        let uid: OrderUid = "a".parse().unwrap();
-        let view = View {
-            order_uid: uid.clone(),
-            version: 7,
-            hash: ContentHash::of(&json),
-            json: json.into(),
-        };
+        let view = view("a");
+        let uid = view.order_uid.clone();
         let value = encode(&view);
         assert_eq!(decode(&uid, &value), Some(view));
         for index in 0..value.len() {

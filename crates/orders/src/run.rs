@@ -60,13 +60,15 @@ pub async fn run(
         "waybill orders",
         "orders",
     );
-    let redis = match config.cache.redis_url().context(Ending::Configuration)? {
-        Some(url) => Some(
-            RedisLevel::new(&url, config.cache.cache_max_age)
+    let (redis, to_write) = match config.cache.redis_url().context(Ending::Configuration)? {
+        Some(url) => {
+            let (redis, to_write) = RedisLevel::new(&url, config.cache.cache_max_age)
                 .context("REDIS_URL is not a Redis address")
-                .context(Ending::Configuration)?,
-        ),
-        None => None,
+                .context(Ending::Configuration)?;
+            let redis = Arc::new(redis);
+            (Some(redis.clone()), Some((redis, to_write)))
+        }
+        None => (None, None),
     };
     let cache = Cache::new(config.cache.cache_bytes, &mut registry);
     let lookup = Lookup::new(cache, redis, pool.clone(), config.cache.cache_max_age);
@@ -102,6 +104,13 @@ pub async fn run(
         serving.await;
         Ok(())
     });
+    if let Some((redis, to_write)) = to_write {
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            redis.write(to_write, shutdown).await;
+            Ok(())
+        });
+    }
     tasks.spawn(warm_up(pool.clone(), lookup.clone(), ready.clone(), shutdown.clone()));
     tasks.spawn({
         let (feed, consumed, shutdown) = (feed.clone(), consumed.clone(), shutdown.clone());
