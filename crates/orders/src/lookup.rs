@@ -122,7 +122,7 @@ impl Lookup {
             self.arrived(&view.order_uid);
         }
         if let Some(redis) = &self.redis {
-            redis.put(committed.views().to_vec());
+            redis.put(committed.views().to_vec(), Instant::now());
         }
     }
 
@@ -200,20 +200,21 @@ impl Lookup {
 
     async fn fly(&self, uid: &OrderUid, ask: Ask) -> Loaded {
         if let (Ask::RedisFirst, Some(redis)) = (ask, &self.redis)
-            && let Some(view) = redis.get(uid).await
-            && self.cache.put(view.clone())
+            && let Some((view, confirmed_at)) = redis.get(uid).await
+            && self.cache.put_confirmed(view.clone(), confirmed_at)
         {
             return Ok(Some((self.served(view), Source::Redis)));
         }
+        let asked_at = Instant::now();
         let answer = views::find(&self.pool, uid).await;
         if answer.is_ok() {
             *self.ask_again_at() = None;
         }
         match answer {
             Ok(Some(view)) => {
-                self.cache.put(view.clone());
+                self.cache.put_confirmed(view.clone(), asked_at);
                 if let Some(redis) = &self.redis {
-                    redis.put(vec![view.clone()]);
+                    redis.put(vec![view.clone()], asked_at);
                 }
                 Ok(Some((self.served(view), Source::Database)))
             }

@@ -40,15 +40,19 @@ pub(crate) struct RedisLevel {
     connection: tokio::sync::OnceCell<ConnectionManager>,
     expiry: Duration,
     resting_until: Mutex<Instant>,
-    to_write: mpsc::Sender<Vec<View>>,
+    to_write: mpsc::Sender<Put>,
 }
 
+/// Views, and when the database confirmed them.
+type Put = (Vec<View>, Instant);
+
 /// The orders that wait to be written.
-pub(crate) struct ToWrite(mpsc::Receiver<Vec<View>>);
+pub(crate) struct ToWrite(mpsc::Receiver<Put>);
 
 impl RedisLevel {
-    /// Connects when first asked. Entries live for `expiry`: that bounds how old an answer of Redis
-    /// may be. What is to be written is for [`write`](Self::write) to take.
+    /// Connects when first asked. Entries live for `expiry` from their confirmation by the database
+    /// on, so what is left of it tells the age of an answer. What is to be written is for
+    /// [`write`](Self::write) to take.
     pub(crate) fn new(url: &str, expiry: Duration) -> Result<(Self, ToWrite), redis::RedisError> {
         let (to_write, waiting) = mpsc::channel(QUEUE);
         let level = Self {
@@ -61,44 +65,55 @@ impl RedisLevel {
         Ok((level, ToWrite(waiting)))
     }
 
-    /// The order as Redis has it; `None` also when Redis is silent, or holds what it should not.
-    pub(crate) async fn get(&self, uid: &OrderUid) -> Option<View> {
+    /// The order as Redis has it, and when the database confirmed it; `None` also when Redis is
+    /// silent, or holds what it should not.
+    pub(crate) async fn get(&self, uid: &OrderUid) -> Option<(View, Instant)> {
+        let (asked_at, key) = (Instant::now(), key(uid));
+        // The time left is asked for first: a value that comes in between is younger than it says.
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("PTTL").arg(&key).cmd("GET").arg(&key);
         let read = async {
             let mut connection = self.connection().await?;
-            redis::cmd("GET").arg(key(uid)).query_async::<Option<Vec<u8>>>(&mut connection).await
+            pipeline.query_async::<(i64, Option<Vec<u8>>)>(&mut connection).await
         };
-        let value = self.guarded(read).await??;
-        let view = decode(uid, &value);
+        let (left, value) = self.guarded(read).await?;
+        let view = decode(uid, &value?);
         if view.is_none() {
             tracing::warn!("a cached order in Redis is damaged and was left alone");
         }
-        view
+        // Negative: it came in between, or lives for ever, which nobody here gave it.
+        let left = Duration::from_millis(u64::try_from(left).ok()?);
+        let confirmed_at = asked_at.checked_sub(self.expiry.saturating_sub(left))?;
+        Some((view?, confirmed_at))
     }
 
     /// Has views written, soon, each unless Redis has a newer one. Never waits: when Redis is too
     /// slow they are not written.
-    pub(crate) fn put(&self, views: Vec<View>) {
-        let _ = self.to_write.try_send(views);
+    pub(crate) fn put(&self, views: Vec<View>, confirmed_at: Instant) {
+        let _ = self.to_write.try_send((views, confirmed_at));
     }
 
     /// Writes what is put, until `shutdown`.
     pub(crate) async fn write(&self, ToWrite(mut waiting): ToWrite, shutdown: CancellationToken) {
         let writing = async {
-            while let Some(views) = waiting.recv().await {
+            while let Some((views, confirmed_at)) = waiting.recv().await {
                 for views in views.chunks(WRITTEN_AT_ONCE) {
-                    self.write_all(views).await;
+                    self.write_all(views, confirmed_at).await;
                 }
             }
         };
         shutdown.run_until_cancelled(writing).await;
     }
 
-    async fn write_all(&self, views: &[View]) {
-        let expiry = self.expiry.as_millis() as u64;
+    async fn write_all(&self, views: &[View], confirmed_at: Instant) {
+        let left = self.expiry.saturating_sub(confirmed_at.elapsed()).as_millis() as u64;
+        if left == 0 {
+            return;
+        }
         let mut pipeline = redis::pipe();
         for view in views {
             pipeline.cmd("EVAL").arg(SET_IF_NEWER).arg(1).arg(key(&view.order_uid));
-            pipeline.arg(encode(view)).arg(expiry).ignore();
+            pipeline.arg(encode(view)).arg(left).ignore();
         }
         let write = async {
             let mut connection = self.connection().await?;
@@ -181,7 +196,7 @@ mod tests {
         let (redis, ToWrite(waiting)) = RedisLevel::new("redis://127.0.0.1:1", expiry).unwrap();
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         for number in 0..10 * QUEUE {
-            redis.put(vec![view(&number.to_string())]);
+            redis.put(vec![view(&number.to_string())], Instant::now());
         }
         assert_eq!(waiting.len(), QUEUE);
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);

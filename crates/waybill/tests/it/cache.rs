@@ -179,6 +179,14 @@ impl Redis {
         reply[start..reply.len() - 2].to_vec()
     }
 
+    /// How long it will still hold an order; negative if it holds none.
+    async fn milliseconds_left(&self, uid: &str) -> i64 {
+        let key = format!("waybill:order:{uid}");
+        let reply = self.ask(&[b"PTTL", key.as_bytes()]).await;
+        let number = std::str::from_utf8(&reply).unwrap().trim().strip_prefix(':');
+        number.expect("an integer").parse().unwrap()
+    }
+
     async fn set(&self, uid: &str, value: &[u8]) {
         let key = format!("waybill:order:{uid}");
         assert_eq!(self.ask(&[b"SET", key.as_bytes(), value]).await, b"+OK\r\n");
@@ -222,6 +230,30 @@ async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
     assert_eq!(first.get("/readyz").await.status(), 200);
     first.stop().await.unwrap();
     second.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detour_by_redis_makes_no_order_younger() {
+    let bed = Bed::new(shared()).await;
+    let redis = Redis::start().await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--cache-max-age", "6"];
+    let services = [bed.start(&flags).await, bed.start(&flags).await];
+    let old = order("old", 7);
+    send(&bed, &old).await;
+    bed.drained().await;
+    redis.value("old").await;
+    wait_until("half of its time to pass", async || redis.milliseconds_left("old").await < 3_000)
+        .await;
+    // One has stored it; the other learns of it from Redis, and from now on it has it in memory.
+    let sources = [source(&services[0], &old).await, source(&services[1], &old).await];
+    let learned =
+        sources.iter().position(|source| source == "redis").expect("one has not stored it");
+    wait_until("its time to end", async || redis.milliseconds_left("old").await < 0).await;
+    assert_eq!(source(&services[learned], &old).await, "db");
+    for service in services {
+        service.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
