@@ -22,4 +22,5 @@ pub mod secret;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;
+pub mod trace;
 pub mod web;

@@ -22,8 +22,11 @@ use prometheus_client::{
 };
 
 pub use self::table::{RejectedRow, Replay, count, insert, list, note_replays};
-use crate::consumer::{Position, Record};
 pub use crate::problem::Violation;
+use crate::{
+    consumer::{Position, Record},
+    trace::{self, Trace},
+};
 
 /// The header of a replay: which rejected record it is of.
 pub const REPLAY_OF: &str = "waybill.replay.of";
@@ -39,7 +42,7 @@ pub struct Rejection {
     pub violations: Vec<Violation>,
 }
 
-/// What must be known of a record, should it be rejected.
+/// What must be known of a record, should it be rejected, and of its trace.
 #[derive(Debug)]
 pub struct Original {
     /// Where it stands.
@@ -50,6 +53,8 @@ pub struct Original {
     pub value: Option<Vec<u8>>,
     /// The rejected record that this one replays.
     pub replay: Option<ReplayOf>,
+    /// The step of a trace that it belongs to, if it tells one.
+    pub trace: Option<Trace>,
 }
 
 /// What the headers of a replay tell.
@@ -72,6 +77,7 @@ impl Original {
             value: record.value.map(<[u8]>::to_vec),
             replay: replay
                 .map(|id| ReplayOf { id, edited: record.header(REPLAY_EDITED).is_some() }),
+            trace: record.header(trace::HEADER).and_then(Trace::read),
         }
     }
 

@@ -11,6 +11,7 @@ use chassis::{
     http::{Parameters, problems as shared},
     problem::Problem,
     producer::{Deliveries, OutgoingRecord},
+    trace::{self, Trace},
     web::Reader,
 };
 use events::OrderUid;
@@ -136,11 +137,13 @@ fn parse_wait(text: &str) -> Result<Duration, Problem> {
 /// `POST /order`
 pub(super) async fn post(
     Extract(state): Extract<State>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = body.map_err(|_| shared::body_unreadable())?;
     let orders = parse_many(&body).map_err(problems::invalid_orders)?;
-    match tokio::time::timeout(KAFKA_PATIENCE, send(&state, &orders)).await {
+    let sent = send(&state, &orders, Trace::of(&headers));
+    match tokio::time::timeout(KAFKA_PATIENCE, sent).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::warn!("sending orders to Kafka: {error}");
@@ -158,14 +161,19 @@ pub(super) async fn post(
     Ok(response)
 }
 
-async fn send(state: &State, orders: &[ValidOrder]) -> Result<(), chassis::producer::ProduceError> {
+async fn send(
+    state: &State,
+    orders: &[ValidOrder],
+    trace: Trace,
+) -> Result<(), chassis::producer::ProduceError> {
     let deliveries = Deliveries::new();
     for order in orders {
+        let step = trace.child().header();
         let record = OutgoingRecord {
             topic: &state.topics.orders,
             key: Some(order.order.order_uid.as_str().as_bytes()),
             value: Some(&order.json),
-            headers: &[],
+            headers: &[(trace::HEADER, &step)],
         };
         state.producer.enqueue(record, &deliveries).await?;
     }

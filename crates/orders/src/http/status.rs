@@ -14,10 +14,11 @@ use chassis::{
     },
     problem::Problem,
     producer::Deliveries,
+    trace::Trace,
     web::Reader,
 };
 use events::{EventType, OrderEvent, OrderStatus, OrderUid};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -83,8 +84,10 @@ pub(super) async fn cancel(
     Extract(state): Extract<State>,
     Path(asked): Path<String>,
     reader: Reader,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    tell(&state, &asked, &reader, EventType::Cancelled, OrderStatus::Cancelled).await
+    let event = (EventType::Cancelled, OrderStatus::Cancelled);
+    tell(&state, &asked, &reader, event, Trace::of(&headers)).await
 }
 
 /// `POST /order/{order_uid}/complete`
@@ -92,8 +95,10 @@ pub(super) async fn complete(
     Extract(state): Extract<State>,
     Path(asked): Path<String>,
     reader: Reader,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    tell(&state, &asked, &reader, EventType::Completed, OrderStatus::Completed).await
+    let event = (EventType::Completed, OrderStatus::Completed);
+    tell(&state, &asked, &reader, event, Trace::of(&headers)).await
 }
 
 /// Publishes the event if it can move the order on. Meanwhile another may come: the rank decides in
@@ -102,8 +107,8 @@ async fn tell(
     state: &State,
     asked: &str,
     reader: &Reader,
-    event: EventType,
-    status: OrderStatus,
+    (event, status): (EventType, OrderStatus),
+    trace: Trace,
 ) -> Result<Response, Problem> {
     let uid = parse_uid(asked)?;
     let standing = find(state, &uid).await?;
@@ -115,7 +120,7 @@ async fn tell(
     }
     let version = standing.stored.map(|stored| stored.version);
     let event = OrderEvent { order_id: uid, status: event, created_at: now(), version };
-    send(state, &event).await?;
+    send(state, &event, trace.child()).await?;
     let uid = &event.order_id;
     if reader.wants_page() {
         let _ = tokio::time::timeout(RETURN_PATIENCE, has_come(state, uid, status)).await;
@@ -130,10 +135,10 @@ async fn tell(
     Ok(response)
 }
 
-async fn send(state: &State, event: &OrderEvent) -> Result<(), Problem> {
+async fn send(state: &State, event: &OrderEvent, step: Trace) -> Result<(), Problem> {
     let deliveries = Deliveries::new();
     let sent = async {
-        send_event(&state.producer, &state.topics, event, &deliveries).await?;
+        send_event(&state.producer, &state.topics, event, step, &deliveries).await?;
         deliveries.settled().await
     };
     match tokio::time::timeout(KAFKA_PATIENCE, sent).await {
