@@ -1,9 +1,13 @@
 //! The problems that any call may meet, in words. `/docs#…` names each.
 
 use http::StatusCode;
+use sqlx::error::ErrorKind;
 
 use super::MAX_BODY_MIB;
-use crate::problem::Problem;
+use crate::{
+    postgres::{Fault, fault},
+    problem::Problem,
+};
 
 /// 400: this parameter does not follow its rule, such as `must be a whole number`.
 #[must_use]
@@ -26,6 +30,18 @@ pub fn bad_query(why: impl Into<String>) -> Problem {
 #[must_use]
 pub fn malformed_id(rule: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "/docs#malformed-id", "malformed id", rule)
+}
+
+/// What PostgreSQL has made of a call that was attempted: 400 if it refuses a value, such as a text
+/// with a NUL, whatever its tables hold; else 503, and the cause is logged.
+#[must_use]
+pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
+    let refused = error.as_database_error().filter(|_| fault(error) == Fault::Data);
+    if refused.is_some_and(|error| error.kind() == ErrorKind::Other) {
+        return bad_query("a parameter has a value that no stored one can have, such as a NUL");
+    }
+    tracing::warn!("{attempted}: {error}");
+    database_silent()
 }
 
 /// 503: PostgreSQL does not answer.

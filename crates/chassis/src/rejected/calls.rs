@@ -171,6 +171,5 @@ fn summary(row: &RejectedRow) -> Value {
 }
 
 fn silent(error: sqlx::Error) -> Problem {
-    tracing::warn!("reading rejected records: {error}");
-    problems::database_silent()
+    problems::of_database("reading rejected records", &error)
 }

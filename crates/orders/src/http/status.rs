@@ -10,7 +10,7 @@ use axum::{
 use chassis::{
     http::{
         Parameters, paging,
-        problems::{database_silent, kafka_silent, malformed_id},
+        problems::{kafka_silent, malformed_id, of_database},
     },
     problem::Problem,
     producer::Deliveries,
@@ -175,8 +175,7 @@ async fn find(state: &State, uid: &OrderUid) -> Result<Standing, Problem> {
 }
 
 fn silent(error: &sqlx::Error) -> Problem {
-    tracing::warn!("reading what became of an order: {error}");
-    database_silent()
+    of_database("reading what became of an order", error)
 }
 
 fn parse_uid(asked: &str) -> Result<OrderUid, Problem> {

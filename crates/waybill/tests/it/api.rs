@@ -70,6 +70,11 @@ async fn problems_name_what_is_wrong() {
         ("/orders?after=x", 400, "after"),
         ("/rejected/orders", 400, "orders:3:18204"),
         ("/rejected/orders:1:1", 404, "no rejected record"),
+        ("/orders?customer_id=%00", 400, "NUL"),
+        ("/orders?track_number=%00", 400, "NUL"),
+        ("/orders?after=-219960000000000000.a", 400, "no stored one can have"),
+        ("/rejected?reason=%00", 400, "NUL"),
+        ("/rejected/a%00:1:1", 400, "NUL"),
         ("/nowhere", 404, "/docs"),
     ] {
         let answer = service.get(path).await;
