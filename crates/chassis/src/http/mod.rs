@@ -24,7 +24,7 @@ use tower_http::{
 pub use self::{
     observe::Metrics,
     origin::{readable_from, web_address},
-    parameters::Parameters,
+    parameters::{Id, Parameters},
 };
 
 /// The largest request, in MiB.

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Response},
 };
-use chassis::{http::problems, web::Reader};
+use chassis::{
+    http::{Id, problems},
+    web::Reader,
+};
 use http::{HeaderMap, StatusCode};
 
 use super::State;
@@ -48,7 +51,7 @@ pub(super) async fn openapi() -> Response {
 }
 
 /// `GET /assets/…`
-pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
     ASSETS.answer(&name, &headers)
 }
 

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, State as Extract, rejection::BytesRejection},
+    extract::{State as Extract, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Parameters, problems as shared},
+    http::{Id, Parameters, problems as shared},
     problem::Problem,
     producer::{Deliveries, OutgoingRecord},
     trace::{self, Trace},
@@ -46,7 +46,7 @@ impl How {
 /// `GET /order/{order_uid}`
 pub(super) async fn get(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
     reader: Reader,
     Parameters(how): Parameters<How>,
     headers: HeaderMap,

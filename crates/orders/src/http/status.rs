@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
     http::{
-        Parameters, paging,
+        Id, Parameters, paging,
         problems::{kafka_silent, malformed_id, of_database},
     },
     problem::Problem,
@@ -39,7 +39,7 @@ const RETURN_PATIENCE: Duration = Duration::from_secs(2);
 /// `GET /order/{order_uid}/status`
 pub(super) async fn status(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
 ) -> Result<Response, Problem> {
     let uid = parse_uid(&asked)?;
     let standing = find(&state, &uid).await?;
@@ -55,7 +55,7 @@ pub(super) struct Wanted {
 /// `GET /order/{order_uid}/history`
 pub(super) async fn history(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
     Parameters(wanted): Parameters<Wanted>,
 ) -> Result<Response, Problem> {
     let uid = parse_uid(&asked)?;
@@ -82,7 +82,7 @@ pub(super) async fn history(
 /// `POST /order/{order_uid}/cancel`
 pub(super) async fn cancel(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
     reader: Reader,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -93,7 +93,7 @@ pub(super) async fn cancel(
 /// `POST /order/{order_uid}/complete`
 pub(super) async fn complete(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
     reader: Reader,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

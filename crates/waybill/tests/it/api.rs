@@ -65,6 +65,10 @@ async fn problems_name_what_is_wrong() {
     for (path, status, words) in [
         ("/order/nobody", 404, "no order with this id"),
         ("/order/%20", 400, "must not be blank"),
+        ("/order/%ff", 400, "UTF-8"),
+        ("/order/%ff/status", 400, "UTF-8"),
+        ("/rejected/%ff", 400, "UTF-8"),
+        ("/assets/%ff", 400, "UTF-8"),
         ("/order/a?wait=1h", 400, "wait"),
         ("/orders?limit=501", 400, "limit"),
         ("/orders?after=x", 400, "after"),

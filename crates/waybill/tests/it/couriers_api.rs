@@ -358,6 +358,11 @@ async fn a_rejected_event_is_listed_shown_and_replayed_as_it_came_or_mended() {
     let mended = r#"{"order_id":"mend me","status":"created"}"#;
     assert_eq!(call(&service, "POST", &replay, mended).await.0, 202);
     delivery(&service, "mend%20me", "waiting").await;
+    for path in ["/rejected/%ff", "/courier/%ff", "/courier/%ff/statistics", "/delivery/%ff"] {
+        let answer = service.get(path).await;
+        assert_eq!(answer.status(), 400, "{path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+    }
     for refused in [
         "nowhere",
         "a%00:1:1",
