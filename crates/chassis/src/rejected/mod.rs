@@ -21,7 +21,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub use self::table::{RejectedRow, Replay, count, insert, list, note_replays};
+pub use self::table::{COUNTED, RejectedRow, Replay, count, insert, list, note_replays};
 pub use crate::problem::Violation;
 use crate::{
     consumer::{Position, Record},

@@ -7,6 +7,9 @@ use time::OffsetDateTime;
 use super::{Original, RejectedId, Rejection, Violation};
 use crate::postgres::instant;
 
+/// So many rejected records are counted, and no more.
+pub const COUNTED: i64 = 10_000;
+
 /// A rejected record as it is kept.
 #[derive(Debug, Clone)]
 pub struct RejectedRow {
@@ -195,10 +198,13 @@ pub async fn list(
     }
 }
 
-/// How many records are kept.
+/// How many records are kept, if that is [`COUNTED`] at most; else one more than that, for every
+/// page asks.
 pub async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
     let count = sqlx::query_scalar!(
-        "-- count_rejected\nSELECT count(*) AS \"count!\" FROM rejected_records"
+        "-- count_rejected\nSELECT count(*) AS \"count!\" \
+         FROM (SELECT FROM rejected_records LIMIT $1) AS counted",
+        COUNTED + 1
     )
     .fetch_one(pool)
     .await?;

@@ -1,5 +1,7 @@
 //! The HTTP contract: pages of lists, sending orders, problems, health, metrics, the live feed.
 
+use std::time::{Duration, Instant};
+
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use testkit::{Bed, order_json::SAMPLE, shared, wait_until};
@@ -96,6 +98,52 @@ async fn problems_name_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_counts_rejected_records_only_so_far() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let page = async || {
+        let page = service.http.get(service.at("/")).header("accept", "text/html").send().await;
+        page.unwrap().text().await.unwrap()
+    };
+    let mut offset = 0;
+    for (more, counted) in [(10_000, "> 10,000<"), (500, "> more than 10,000<")] {
+        let rows = "INSERT INTO orders.rejected_records \
+             (topic, \"partition\", \"offset\", record_timestamp, reason, violations) \
+             SELECT 'some', 0, $1 + number, now(), 'missing', '[]' \
+             FROM generate_series(1, $2) AS number";
+        sqlx::query(rows).bind(offset).bind(more).execute(&bed.pool).await.unwrap();
+        offset += more;
+        let page = page().await;
+        assert!(page.contains(counted), "{counted} is not in {page}");
+    }
+    service.stop().await.unwrap();
+}
+
+/// A page's own questions and those for its side list are waited for together, half a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_waits_once() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
+    bed.drained().await;
+    bed.status_drained().await;
+    let mut lock = bed.pool.begin().await.unwrap();
+    let tables = "LOCK TABLE orders.orders, orders.order_status IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(tables).execute(&mut *lock).await.unwrap();
+    let mut shortest = Duration::MAX;
+    for _ in 0..4 {
+        let since = Instant::now();
+        let page = service.http.get(service.at("/order/b563feb7b2b84b6test"));
+        let page = page.header("accept", "text/html").send().await.unwrap();
+        assert_eq!(page.status(), 200);
+        shortest = shortest.min(since.elapsed());
+    }
+    assert!(shortest < Duration::from_millis(990), "{shortest:?}");
+    lock.rollback().await.unwrap();
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_call_of_the_contract_is_documented_and_answers() {
     let bed = Bed::new(shared()).await;
     let service = bed.start(&[]).await;
@@ -142,7 +190,7 @@ async fn the_live_feed_tells_orders_and_rejections_and_resumes() {
         order["order_uid"] = json!(format!("live-{uids}"));
         bed.send(None, None, Some(order.to_string().as_bytes())).await;
         bed.send(None, None, Some(b"no order")).await;
-        let more = tokio::time::timeout(std::time::Duration::from_millis(300), feed.next()).await;
+        let more = tokio::time::timeout(Duration::from_millis(300), feed.next()).await;
         if let Ok(Some(Ok(bytes))) = more {
             text.push_str(std::str::from_utf8(&bytes).unwrap());
         }
