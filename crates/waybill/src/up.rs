@@ -6,7 +6,7 @@ use std::{path::PathBuf, pin::pin, time::Duration};
 use anyhow::Context;
 use chassis::exit::Ending;
 use clap::Args;
-use local::{Stand, StandOptions};
+use local::{Folder, Obstacle, Stand, StandOptions};
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -92,9 +92,19 @@ impl Given {
 }
 
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
+    run_all(args).await.map_err(|error| {
+        if error.is::<Obstacle>() { error.context(Ending::Configuration) } else { error }
+    })
+}
+
+async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     args.orders.topics.check().context(Ending::Configuration)?;
     let given = Given::check(&args).context(Ending::Configuration)?;
     let shutdown = chassis::shutdown::on_signals(FAREWELL)?;
+    let wants_folder = !given.orders || !given.couriers || !args.orders.kafka.is_given();
+    // Before any port: a second `up` has all of them in common with the first, and is to be told of
+    // the folder.
+    let _folder = if wants_folder { Some(Folder::open(&args.data_dir).await?) } else { None };
     let listeners = Listeners {
         orders: listen(args.orders.orders_http_addr, "--orders-http-addr").await?,
         couriers: listen(args.deliveries.couriers_http_addr, "--couriers-http-addr").await?,

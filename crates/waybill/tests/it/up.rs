@@ -123,3 +123,45 @@ async fn an_address_that_is_none_is_refused_before_anything_starts() {
     assert!(told.contains("COURIERS_DATABASE_URL is not a PostgreSQL address"), "{told}");
     assert!(!folder.0.join("data").exists(), "nothing was started");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_one_on_the_same_folder_is_told_of_the_folder() {
+    let folder = Scratch::new();
+    let mut first = up(&folder).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    command.args(["up", "--orders-http-addr", &taken, "--data-dir"]);
+    command.arg(folder.0.join("data")).current_dir(&folder.0).env_clear();
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(Duration::from_secs(60), output).await.unwrap().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{told}");
+    let holder = format!("is in use by process {}: stop that one first", first.id().unwrap());
+    assert!(told.contains(&holder), "{told}");
+    signal(&first, Signal::INT);
+    first.wait().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_keeps_the_local_servers_from_running_is_configuration() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let folder = Scratch::new();
+    for (variables, flags, words) in [
+        (vec![("PG_BIN_DIR", "/nowhere")], vec![], "PG_BIN_DIR is /nowhere"),
+        (vec![], vec!["--postgres-port", &port], "for PostgreSQL is in use"),
+        (vec![], vec!["--data-dir", "/proc/nowhere"], "cannot use the folder /proc/nowhere"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+        command.args(["up", "--orders-http-addr", "127.0.0.1:0", "--couriers-http-addr"]);
+        command.args(["127.0.0.1:0", "--kafka-brokers", "127.0.0.1:1"]).args(&flags);
+        command.current_dir(&folder.0).env_clear().envs(variables);
+        command.env("PATH", std::env::var_os("PATH").unwrap());
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = tokio::time::timeout(Duration::from_secs(60), output).await.unwrap().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{told}");
+        assert!(told.contains(words), "{told}");
+    }
+}
