@@ -1,7 +1,12 @@
 //! `waybill up`: everything on this machine. A PostgreSQL and a Kafka of its own are started unless
 //! addresses are given; nothing else differs from production.
 
-use std::{path::PathBuf, pin::pin, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    pin::pin,
+    time::Duration,
+};
 
 use anyhow::Context;
 use chassis::exit::Ending;
@@ -149,8 +154,8 @@ async fn run_on(
     if let Some(kafka) = &stand.kafka {
         args.orders.kafka = args.orders.kafka.clone().with_brokers(kafka.brokers());
     }
-    let orders_url = format!("http://{}", listeners.orders.local_addr()?);
-    let couriers_url = format!("http://{}", listeners.couriers.local_addr()?);
+    let orders_url = format!("http://{}", from_here(listeners.orders.local_addr()?));
+    let couriers_url = format!("http://{}", from_here(listeners.couriers.local_addr()?));
     if args.orders.couriers_url.is_none() {
         args.orders.couriers_url = Some(couriers_url.parse().context("the couriers' address")?);
     }
@@ -198,6 +203,17 @@ async fn run_on(
         ended = generating => ended?,
     }
     serving.await
+}
+
+/// How a browser on this machine reaches what listens there: "all addresses" is none to go to.
+fn from_here(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// What both services are told alike comes from the order service's configuration.
@@ -271,4 +287,20 @@ fn banner(
     });
     lines.push(String::new());
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_listens_everywhere_is_reached_here() {
+        for (listens, reached) in [
+            ("0.0.0.0:8081", "127.0.0.1:8081"),
+            ("[::]:8081", "[::1]:8081"),
+            ("192.0.2.1:8081", "192.0.2.1:8081"),
+        ] {
+            assert_eq!(from_here(listens.parse().unwrap()).to_string(), reached);
+        }
+    }
 }

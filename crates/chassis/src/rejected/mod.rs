@@ -30,6 +30,9 @@ use crate::{
 
 /// The header of a replay: which rejected record it is of.
 pub const REPLAY_OF: &str = "waybill.replay.of";
+/// The header of a replay: the rejected record's time on Kafka, in milliseconds since 1970. A topic
+/// that was made anew has other records at the same places.
+pub const REPLAY_OF_TIMESTAMP: &str = "waybill.replay.of.timestamp";
 /// The header of a replay that has another body than the record had.
 pub const REPLAY_EDITED: &str = "waybill.replay.edited";
 
@@ -62,6 +65,8 @@ pub struct Original {
 pub struct ReplayOf {
     /// What it replays.
     pub id: RejectedId,
+    /// When Kafka took that; without it the newest record at its place is meant.
+    pub timestamp_ms: Option<i64>,
     /// With another body than the record had?
     pub edited: bool,
 }
@@ -70,13 +75,16 @@ impl Original {
     /// A copy of a record.
     #[must_use]
     pub fn of(record: &Record<'_>) -> Self {
-        let replay = record.header(REPLAY_OF).and_then(|id| id.parse().ok());
+        let replay = record.header(REPLAY_OF).and_then(|id| id.parse().ok()).map(|id| ReplayOf {
+            id,
+            timestamp_ms: record.header(REPLAY_OF_TIMESTAMP).and_then(|text| text.parse().ok()),
+            edited: record.header(REPLAY_EDITED).is_some(),
+        });
         Self {
             position: record.position,
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
-            replay: replay
-                .map(|id| ReplayOf { id, edited: record.header(REPLAY_EDITED).is_some() }),
+            replay,
             trace: record.header(trace::HEADER).and_then(Trace::read),
         }
     }

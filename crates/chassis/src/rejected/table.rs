@@ -146,11 +146,17 @@ pub async fn note_replays(
         }]);
         sqlx::query!(
             "-- note_replay\nUPDATE rejected_records SET replays = replays || $4 \
-             WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 AND NOT replays @> $4",
+             WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 \
+                 AND record_timestamp = coalesce($5, ( \
+                     SELECT max(newest.record_timestamp) FROM rejected_records AS newest \
+                     WHERE newest.topic = $1 AND newest.\"partition\" = $2 \
+                         AND newest.\"offset\" = $3)) \
+                 AND NOT replays @> $4",
             replay.id.topic,
             replay.id.partition,
             replay.id.offset,
             note as Json<[Replay; 1]>,
+            replay.timestamp_ms.map(instant),
         )
         .execute(&mut *connection)
         .await?;

@@ -49,6 +49,12 @@ async fn a_flag_that_cannot_be_read_is_usage_and_a_variable_is_configuration() {
 }
 
 #[tokio::test]
+async fn a_replay_of_an_empty_file_is_refused() {
+    let replay = ["rejected", "replay", "orders:0:1", "--file", "/dev/null"];
+    ends(&waybill(&replay, &[]).await, 2, &["--file is empty"]);
+}
+
+#[tokio::test]
 async fn tools_give_up_after_ten_seconds_of_silence() {
     let database = [("DATABASE_URL", "postgres://somebody@127.0.0.1:1/x")];
     let migrate = waybill(&["migrate"], &database);
