@@ -9,6 +9,7 @@ pub mod exit;
 pub mod follower;
 pub mod http;
 pub mod kafka;
+pub mod limits;
 pub mod migrate;
 pub mod offsets;
 pub mod postgres;

@@ -15,6 +15,7 @@ use chassis::{
     crash,
     exit::Ending,
     http::{Metrics, health::Health},
+    limits::Limits,
     postgres,
     producer::Producer,
     serve,
@@ -99,7 +100,8 @@ pub async fn run(
 
     let mut tasks = JoinSet::new();
     let router = http::router(state, health, served);
-    let serving = serve::serve(listener, router, config.http_connections, shutdown.clone());
+    let limits = Limits { connections: config.http_connections, ..Limits::default() };
+    let serving = serve::serve(listener, router, limits, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
         Ok(())

@@ -1,5 +1,6 @@
 //! The problems that any call may meet, in words. `/docs#…` names each.
 
+use axum::extract::rejection::BytesRejection;
 use http::StatusCode;
 use sqlx::error::ErrorKind;
 
@@ -66,15 +67,17 @@ pub fn kafka_silent() -> Problem {
     )
 }
 
-/// 413: the body was too large or too slow.
+/// 413: the body was too large; 408: it did not come in time.
 #[must_use]
-pub fn body_unreadable() -> Problem {
-    Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "/docs#body-unreadable",
-        "body not read",
-        format!("the body is larger than {MAX_BODY_MIB} MiB, or did not come in time"),
-    )
+pub fn body_unreadable(rejection: &BytesRejection) -> Problem {
+    let (status, detail) = match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {MAX_BODY_MIB} MiB"))
+        }
+        // Or the client has gone, and is told nothing any more.
+        _ => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time".to_owned()),
+    };
+    Problem::new(status, "/docs#body-unreadable", "body not read", detail)
 }
 
 /// 403: a browser sent this for a page of another site.

@@ -35,7 +35,7 @@ pub(super) async fn replay(
     Id(id): Id,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|_| problems::body_unreadable())?;
+    let body = body.map_err(|rejection| problems::body_unreadable(&rejection))?;
     let row = calls::find(&state.pool, &id).await?;
     // A corrected event belongs with the others of its order.
     let key = |body: &[u8]| Some(StatusEvent::read(Some(body)).ok()?.order_id.to_string());

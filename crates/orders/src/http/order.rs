@@ -140,7 +140,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|_| shared::body_unreadable())?;
+    let body = body.map_err(|rejection| shared::body_unreadable(&rejection))?;
     let orders = parse_many(&body).map_err(problems::invalid_orders)?;
     let sent = send(&state, &orders, Trace::of(&headers));
     match tokio::time::timeout(KAFKA_PATIENCE, sent).await {

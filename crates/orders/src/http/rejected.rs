@@ -60,7 +60,7 @@ pub(super) async fn replay(
     reader: Reader,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|_| problems::body_unreadable())?;
+    let body = body.map_err(|rejection| problems::body_unreadable(&rejection))?;
     let wait = how.wait()?;
     let row = match calls::find(&state.pool, &id).await {
         Err(problem) if reader.wants_page() => {
