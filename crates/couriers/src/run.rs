@@ -38,6 +38,7 @@ pub async fn run(
         "waybill couriers",
         "couriers",
     );
+    postgres::tell_connections(pool.clone(), &mut registry);
     let topics = Topics {
         status: config.topics.status().to_owned(),
         dead_letters: dead_letters(config.topics.status()),

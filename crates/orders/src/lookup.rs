@@ -8,6 +8,11 @@ use std::{
 };
 
 use events::OrderUid;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 
@@ -53,6 +58,11 @@ type Loaded = Result<Option<Found>, Unavailable>;
 /// A question that is on its way, and what will have come of it.
 type Flight = watch::Receiver<Option<Loaded>>;
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoadedFrom {
+    from: &'static str,
+}
+
 /// The levels, in the order in which they are asked.
 pub(crate) struct Lookup {
     cache: Cache,
@@ -63,6 +73,7 @@ pub(crate) struct Lookup {
     ask_again_at: Mutex<Option<Instant>>,
     flights: Mutex<HashMap<OrderUid, Flight>>,
     arrivals: Mutex<HashMap<OrderUid, Arc<Notify>>>,
+    loads: Family<LoadedFrom, Counter>,
 }
 
 impl Lookup {
@@ -71,10 +82,17 @@ impl Lookup {
         redis: Option<Arc<RedisLevel>>,
         pool: PgPool,
         max_age: Duration,
+        registry: &mut Registry,
     ) -> Arc<Self> {
+        let loads = Family::default();
+        registry.register(
+            "waybill_cache_loads",
+            "Orders that memory did not hold, or not fresh, by what told of them",
+            loads.clone(),
+        );
         let (ask_again_at, flights, arrivals) =
             (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { cache, redis, pool, max_age, ask_again_at, flights, arrivals })
+        Arc::new(Self { cache, redis, pool, max_age, ask_again_at, flights, arrivals, loads })
     }
 
     pub(crate) fn cache(&self) -> &Cache {
@@ -192,10 +210,20 @@ impl Lookup {
         let (itself, uid) = (self.clone(), uid.clone());
         tokio::spawn(async move {
             let loaded = itself.fly(&uid, ask).await;
+            itself.count(&loaded);
             itself.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
             sender.send_replace(Some(loaded));
         });
         receiver
+    }
+
+    fn count(&self, loaded: &Loaded) {
+        let from = match loaded {
+            Ok(Some((_, source))) => source.as_str(),
+            Ok(None) => "none",
+            Err(Unavailable) => "silence",
+        };
+        self.loads.get_or_create(&LoadedFrom { from }).inc();
     }
 
     async fn fly(&self, uid: &OrderUid, ask: Ask) -> Loaded {
@@ -281,15 +309,13 @@ async fn landed(mut flight: Flight) -> Loaded {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::registry::Registry;
-
     use super::*;
 
     /// A lookup whose database is at no address.
     fn without_database() -> Arc<Lookup> {
         let pool = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
         let cache = Cache::new(1 << 20, &mut Registry::default());
-        Lookup::new(cache, None, pool, Duration::from_secs(300))
+        Lookup::new(cache, None, pool, Duration::from_secs(300), &mut Registry::default())
     }
 
     #[tokio::test]

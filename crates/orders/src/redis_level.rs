@@ -8,6 +8,7 @@ use std::{
 };
 
 use events::OrderUid;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ pub(crate) struct RedisLevel {
     expiry: Duration,
     resting_until: Mutex<Instant>,
     to_write: mpsc::Sender<Put>,
+    failures: Counter,
+    unwritten: Counter,
 }
 
 /// Views, and when the database confirmed them.
@@ -53,7 +56,18 @@ impl RedisLevel {
     /// Connects when first asked. Entries live for `expiry` from their confirmation by the database
     /// on, so what is left of it tells the age of an answer. What is to be written is for
     /// [`write`](Self::write) to take.
-    pub(crate) fn new(url: &str, expiry: Duration) -> Result<(Self, ToWrite), redis::RedisError> {
+    pub(crate) fn new(
+        url: &str,
+        expiry: Duration,
+        registry: &mut Registry,
+    ) -> Result<(Self, ToWrite), redis::RedisError> {
+        let (failures, unwritten) = (Counter::default(), Counter::default());
+        registry.register("waybill_redis_failures", "Failures of Redis", failures.clone());
+        registry.register(
+            "waybill_redis_unwritten",
+            "Orders not written to Redis because it was too slow",
+            unwritten.clone(),
+        );
         let (to_write, waiting) = mpsc::channel(QUEUE);
         let level = Self {
             client: redis::Client::open(url)?,
@@ -61,6 +75,8 @@ impl RedisLevel {
             expiry,
             resting_until: Mutex::new(Instant::now()),
             to_write,
+            failures,
+            unwritten,
         };
         Ok((level, ToWrite(waiting)))
     }
@@ -90,7 +106,9 @@ impl RedisLevel {
     /// Has views written, soon, each unless Redis has a newer one. Never waits: when Redis is too
     /// slow they are not written.
     pub(crate) fn put(&self, views: Vec<View>, confirmed_at: Instant) {
-        let _ = self.to_write.try_send((views, confirmed_at));
+        if let Err(full) = self.to_write.try_send((views, confirmed_at)) {
+            self.unwritten.inc_by(full.into_inner().0.len() as u64);
+        }
     }
 
     /// Writes what is put, until `shutdown`.
@@ -145,6 +163,7 @@ impl RedisLevel {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
+        self.failures.inc();
         tracing::warn!("Redis: {failure}; going on without it");
         *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + REST;
         None
@@ -193,12 +212,13 @@ mod tests {
     #[tokio::test]
     async fn what_a_slow_redis_does_not_take_is_not_kept() {
         let expiry = Duration::from_secs(300);
-        let (redis, ToWrite(waiting)) = RedisLevel::new("redis://127.0.0.1:1", expiry).unwrap();
+        let (redis, ToWrite(waiting)) =
+            RedisLevel::new("redis://127.0.0.1:1", expiry, &mut Registry::default()).unwrap();
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         for number in 0..10 * QUEUE {
             redis.put(vec![view(&number.to_string())], Instant::now());
         }
-        assert_eq!(waiting.len(), QUEUE);
+        assert_eq!((waiting.len(), redis.unwritten.get()), (QUEUE, 9 * QUEUE as u64));
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
     }
 

@@ -61,18 +61,20 @@ pub async fn run(
         "waybill orders",
         "orders",
     );
+    postgres::tell_connections(pool.clone(), &mut registry);
     let (redis, to_write) = match config.cache.redis_url().context(Ending::Configuration)? {
         Some(url) => {
-            let (redis, to_write) = RedisLevel::new(&url, config.cache.cache_max_age)
-                .context("REDIS_URL is not a Redis address")
-                .context(Ending::Configuration)?;
+            let (redis, to_write) =
+                RedisLevel::new(&url, config.cache.cache_max_age, &mut registry)
+                    .context("REDIS_URL is not a Redis address")
+                    .context(Ending::Configuration)?;
             let redis = Arc::new(redis);
             (Some(redis.clone()), Some((redis, to_write)))
         }
         None => (None, None),
     };
     let cache = Cache::new(config.cache.cache_bytes, &mut registry);
-    let lookup = Lookup::new(cache, redis, pool.clone(), config.cache.cache_max_age);
+    let lookup = Lookup::new(cache, redis, pool.clone(), config.cache.cache_max_age, &mut registry);
     let producer = Producer::new(&config.kafka)?;
     let topics = Topics {
         orders: config.topics.orders().to_owned(),

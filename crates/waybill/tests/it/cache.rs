@@ -217,6 +217,17 @@ async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
     }
     assert_eq!(from_redis, 40, "each order is stored by one replica");
 
+    let mut loaded = 0;
+    for service in [&first, &second] {
+        let told = service.get("/metrics").await.text().await.unwrap();
+        let from_redis = "waybill_cache_loads_total{from=\"redis\"} ";
+        // One that has stored all of them has loaded none.
+        let from_redis = told.lines().find_map(|line| line.strip_prefix(from_redis));
+        loaded += from_redis.map_or(0, |count| count.parse::<i32>().unwrap());
+        assert_eq!(metric(service, "waybill_redis_failures_total").await, 0.0);
+    }
+    assert_eq!(loaded, 40);
+
     redis.child.kill().await.unwrap();
     for order in &orders {
         assert_eq!(source(&first, order).await, "memory");
@@ -227,6 +238,7 @@ async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
     let sources = [source(&first, &late).await, source(&second, &late).await];
     assert!(sources.iter().all(|source| source != "redis"), "{sources:?}");
     assert_eq!(first.get("/order/nobody").await.status(), 404);
+    assert!(metric(&first, "waybill_redis_failures_total").await > 0.0);
     assert_eq!(first.get("/readyz").await.status(), 200);
     first.stop().await.unwrap();
     second.stop().await.unwrap();

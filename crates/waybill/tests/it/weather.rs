@@ -47,9 +47,12 @@ async fn without_postgresql_cached_reads_go_on_and_nothing_is_lost() {
         let before = lag().await;
         wait_until("the lag to grow", async || lag().await > before.max(0.0) + 0.5).await;
 
+        assert!(metric(&service, "waybill_batch_retries_total").await > 0.0);
         own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
         bed.drained().await;
     }
+    let idle = "db_client_connection_count{db_client_connection_state=\"idle\"}";
+    assert!(metric(&service, idle).await >= 1.0);
     sent.is_served(&bed, &service).await;
     wait_until("nothing to be unsettled", async || {
         metric(&service, "waybill_consumer_lag_seconds").await == 0.0
