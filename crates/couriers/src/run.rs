@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use chassis::{
     consumer::{self, Subscription},
     http::{Metrics, health::Health, readable_from},
+    limits::Limits,
     postgres,
     producer::Producer,
     serve,
@@ -39,6 +40,7 @@ pub async fn run(
         "waybill couriers",
         "couriers",
     );
+    postgres::tell_connections(pool.clone(), &mut registry);
     let topics = Topics {
         status: config.topics.status().to_owned(),
         dead_letters: dead_letters(config.topics.status()),
@@ -73,7 +75,8 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let router = http::router(state, health, served);
     let router = readable_from(router, &config.orders_url);
-    let serving = serve::serve(listener, router, config.http_connections, shutdown.clone());
+    let limits = Limits { connections: config.http_connections, ..Limits::default() };
+    let serving = serve::serve(listener, router, limits, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
         Ok(())

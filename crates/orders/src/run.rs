@@ -9,6 +9,7 @@ use chassis::{
     crash,
     exit::Ending,
     http::{Metrics, health::Health},
+    limits::Limits,
     postgres,
     producer::Producer,
     serve,
@@ -53,16 +54,20 @@ pub async fn run(
         "waybill orders",
         "orders",
     );
-    let redis = match config.cache.redis_url().context(Ending::Configuration)? {
-        Some(url) => Some(
-            RedisLevel::new(&url, config.cache.cache_max_age)
-                .context("REDIS_URL is not a Redis address")
-                .context(Ending::Configuration)?,
-        ),
-        None => None,
+    postgres::tell_connections(pool.clone(), &mut registry);
+    let (redis, to_write) = match config.cache.redis_url().context(Ending::Configuration)? {
+        Some(url) => {
+            let (redis, to_write) =
+                RedisLevel::new(&url, config.cache.cache_max_age, &mut registry)
+                    .context("REDIS_URL is not a Redis address")
+                    .context(Ending::Configuration)?;
+            let redis = Arc::new(redis);
+            (Some(redis.clone()), Some((redis, to_write)))
+        }
+        None => (None, None),
     };
     let cache = Cache::new(config.cache.cache_bytes, &mut registry);
-    let lookup = Lookup::new(cache, redis, pool.clone(), config.cache.cache_max_age);
+    let lookup = Lookup::new(cache, redis, pool.clone(), config.cache.cache_max_age, &mut registry);
     let producer = Producer::new(&config.kafka)?;
     let topics = Topics {
         orders: config.topics.orders().to_owned(),
@@ -90,11 +95,19 @@ pub async fn run(
 
     let mut tasks = JoinSet::new();
     let router = http::router(state, health, served);
-    let serving = serve::serve(listener, router, config.http_connections, shutdown.clone());
+    let limits = Limits { connections: config.http_connections, ..Limits::default() };
+    let serving = serve::serve(listener, router, limits, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
         Ok(())
     });
+    if let Some((redis, to_write)) = to_write {
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            redis.write(to_write, shutdown).await;
+            Ok(())
+        });
+    }
     tasks.spawn({
         let (pool, lookup) = (pool.clone(), lookup.clone());
         warm_up(move || fill(pool.clone(), lookup.clone()), ready, shutdown.clone())

@@ -15,7 +15,7 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaResult, RDKafkaErrorCode},
-    message::Headers as _,
+    message::{Header, Headers as _, OwnedHeaders},
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use sqlx::PgPool;
@@ -172,6 +172,21 @@ impl Bed {
         value: Option<&[u8]>,
     ) -> (i32, i64) {
         self.send_to(&self.orders_topic(), partition, key, value).await
+    }
+
+    /// Sends one record with headers, without a key.
+    pub async fn send_with_headers(&self, value: Option<&[u8]>, headers: &[(&str, &str)]) {
+        let topic = self.orders_topic();
+        let empty = OwnedHeaders::new_with_capacity(headers.len());
+        let headers = headers.iter().fold(empty, |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(*value) })
+        });
+        let mut record = FutureRecord::<[u8], [u8]>::to(&topic).headers(headers);
+        if let Some(value) = value {
+            record = record.payload(value);
+        }
+        let sent = self.producer.send(record, Duration::from_secs(30)).await;
+        sent.expect("Kafka takes the record");
     }
 
     /// Sends one status event as any producer would and returns where it stands.

@@ -5,7 +5,7 @@ use std::{io::Read, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use chassis::exit::Ending;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, error::ErrorKind};
 use serde_json::Value;
 
 use crate::{fail, say};
@@ -82,7 +82,10 @@ pub(crate) async fn run(args: RejectedArgs) -> ExitCode {
                 args.orders_url
             ))))
         }
-        Err(error) => fail(&error),
+        Err(error) => match error.downcast::<clap::Error>() {
+            Ok(usage) => usage.exit(),
+            Err(error) => fail(&error),
+        },
     }
 }
 
@@ -110,6 +113,11 @@ async fn answer(args: &RejectedArgs) -> anyhow::Result<()> {
                     std::fs::read(path).with_context(|| format!("reading {}", path.display()))?
                 }
             };
+            // To the service an empty body means the record as it came.
+            if file.is_some() && body.is_empty() {
+                let told = "--file is empty: without it the record is sent as it came\n";
+                return Err(clap::Error::raw(ErrorKind::ValueValidation, told).into());
+            }
             let answer = call(client.post(of(&base, id, Some("replay"))?).body(body)).await?;
             say(&if args.json { answer.to_string() } else { format!("{id} is on its way again") });
             Ok(())

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{REPLAY_EDITED, REPLAY_OF, RejectedId, RejectedRow, list, table};
+use super::{REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRow, list, table};
 use crate::{
     http::{paging, problems},
     problem::Problem,
@@ -120,7 +120,10 @@ pub async fn replay(
     key_of: impl FnOnce(&[u8]) -> Option<String>,
 ) -> Result<Response, Problem> {
     let of = row.id().to_string();
-    let mut headers = vec![(REPLAY_OF, of.as_bytes())];
+    let timestamp_ms = row.record_timestamp.unix_timestamp_nanos() / 1_000_000;
+    let timestamp_ms = timestamp_ms.to_string();
+    let mut headers =
+        vec![(REPLAY_OF, of.as_bytes()), (REPLAY_OF_TIMESTAMP, timestamp_ms.as_bytes())];
     let mut key = row.key.clone();
     let mut value = row.value.as_deref();
     if !body.is_empty() {
@@ -176,6 +179,5 @@ fn summary(row: &RejectedRow) -> Value {
 }
 
 fn silent(error: sqlx::Error) -> Problem {
-    tracing::warn!("reading rejected records: {error}");
-    problems::database_silent()
+    problems::of_database("reading rejected records", &error)
 }

@@ -27,12 +27,20 @@ async fn a_flag_that_cannot_be_read_is_usage_and_a_variable_is_configuration() {
     ends(&waybill(&["orders", "--nonsense"], &[]).await, 2, &["--nonsense"]);
     ends(&waybill(&["orders"], &[("LANES", "many")]).await, 78, &["many", "LANES"]);
     ends(&waybill(&["orders"], &[]).await, 78, &["ORDERS_DATABASE_URL"]);
-    let topics = [
-        ("KAFKA_ORDERS_TOPIC", "same"),
-        ("KAFKA_STATUS_TOPIC", "same"),
-        ("DATABASE_URL", "postgres://x"),
-    ];
-    ends(&waybill(&["orders"], &topics).await, 78, &["same", "must differ"]);
+    for (orders, status) in [("same", "same"), ("orders", "orders.dlq"), ("status.dlq", "status")] {
+        let topics = [
+            ("KAFKA_ORDERS_TOPIC", orders),
+            ("KAFKA_STATUS_TOPIC", status),
+            ("DATABASE_URL", "postgres://x"),
+        ];
+        ends(&waybill(&["orders"], &topics).await, 78, &[orders, status, "must differ"]);
+    }
+}
+
+#[tokio::test]
+async fn a_replay_of_an_empty_file_is_refused() {
+    let replay = ["rejected", "replay", "orders:0:1", "--file", "/dev/null"];
+    ends(&waybill(&replay, &[]).await, 2, &["--file is empty"]);
 }
 
 #[tokio::test]

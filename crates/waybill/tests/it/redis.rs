@@ -43,8 +43,7 @@ async fn redis_keeps_the_newer_of_two_versions_and_neither_for_ever() {
 
     // Read from the database, it is put there again, and will go by itself.
     assert!(redis.value("uid").await.starts_with(b"0000000002"));
-    let left = redis.ask(&[b"PTTL", b"waybill:order:uid"]).await;
-    let left: i64 = String::from_utf8(left).unwrap()[1..].trim().parse().unwrap();
+    let left = redis.milliseconds_left("uid").await;
     assert!((1..=20_000).contains(&left), "{left} ms");
     service.stop().await.unwrap();
 }
