@@ -7,6 +7,7 @@ mod compression;
 mod couriers;
 mod couriers_api;
 mod crash;
+mod dispatch;
 mod exit_codes;
 mod flow;
 mod generated;

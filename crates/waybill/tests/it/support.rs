@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use testkit::{Bed, Service, order_json::SAMPLE, wait_until};
+use testkit::{Bed, CourierDatabase, Service, order_json::SAMPLE, wait_until};
 use tokio::process::{Child, Command};
 
 /// The sample order under another id, with an amount that tells contents apart.
@@ -117,7 +117,7 @@ impl Drop for Scratch {
     }
 }
 
-/// The real program in the role `orders`. Dropping it kills it.
+/// The real program in the role `orders`, or in another if told. Dropping it kills it.
 pub struct Program {
     child: Child,
     url: String,
@@ -151,6 +151,20 @@ impl Program {
         let log = std::fs::File::create(log).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
+    }
+
+    /// Starts it in the role `couriers`.
+    pub fn start_couriers(bed: &Bed, database: &CourierDatabase) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+        command.arg("couriers").args(bed.courier_flags(database)).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), url: String::new() }
+    }
+
+    /// Kills it by SIGKILL, whatever it is about.
+    pub async fn kill(mut self) {
+        self.child.start_kill().unwrap();
+        self.was_killed().await;
     }
 
     /// The status of an answer to GET.
