@@ -1,38 +1,65 @@
 -- match
 -- The caller holds the advisory lock: one matcher at a time. The limits of 2,000 are written out,
 -- for the planner to know: it takes a limit that it cannot see for a tenth of the table, and reads
--- all of it. Nobody stands before the front, $4 and $5, but dead entries of the indexes may.
+-- all of it.
 WITH
+-- Before the front nobody stands in either line, but dead entries of the indexes do. It moves back
+-- to whom the caller knows of, $4 and $5, and on to the first who is there.
+front AS (
+    SELECT
+        'epoch'::timestamptz + interval '1 microsecond' * setval('couriers.waiting_front', coalesce((
+            SELECT (extract(epoch FROM waiting_since) * 1000000)::bigint FROM couriers.order_states
+            WHERE waiting_since >= 'epoch'::timestamptz + known.waiting * interval '1 microsecond'
+                AND held_at IS NULL
+            ORDER BY waiting_since, order_id LIMIT 1
+        ), known.waiting)) AS since,
+        setval('couriers.available_front', coalesce((
+            SELECT deliveries FROM couriers.couriers
+            WHERE status = 'available' AND deliveries >= known.available
+            ORDER BY deliveries, free_since, id LIMIT 1
+        ), known.available)) AS deliveries
+    FROM (
+        SELECT least(waiting.last_value, $4::bigint) AS waiting,
+            least(available.last_value, $5::bigint) AS available
+        FROM couriers.waiting_front AS waiting, couriers.available_front AS available
+    ) AS known
+),
 -- How many pairs there can be, so that no row is locked in vain.
 pairs AS (
     SELECT least(
         (SELECT count(*) FROM (
             SELECT FROM couriers.order_states
-            WHERE waiting_since >= $4 AND held_at IS NULL
+            WHERE waiting_since >= (SELECT since FROM front)
+                AND held_at IS NULL
             ORDER BY waiting_since, order_id LIMIT 2000
         ) AS waiting),
         (SELECT count(*) FROM (
             SELECT FROM couriers.couriers
-            WHERE status = 'available' AND deliveries >= $5
+            WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM front)
             ORDER BY deliveries, free_since, id LIMIT 2000
         ) AS available)
     ) AS number
 ),
 -- Oldest first. A row that somebody is changing is left to the match after that change.
 waiting AS (
-    SELECT order_id FROM couriers.order_states
-    WHERE waiting_since >= $4 AND held_at IS NULL
-    ORDER BY waiting_since, order_id
-    LIMIT (SELECT number FROM pairs)
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT * FROM (
+        SELECT order_id FROM couriers.order_states
+        WHERE waiting_since >= (SELECT since FROM front)
+            AND held_at IS NULL
+        ORDER BY waiting_since, order_id
+        LIMIT (SELECT number FROM pairs)
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS locked LIMIT 2000
 ),
 -- Fewest deliveries first, then longest idle.
 available AS (
-    SELECT id, transport_type FROM couriers.couriers
-    WHERE status = 'available' AND deliveries >= $5
-    ORDER BY deliveries, free_since, id
-    LIMIT (SELECT number FROM pairs)
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT * FROM (
+        SELECT id, transport_type FROM couriers.couriers
+        WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM front)
+        ORDER BY deliveries, free_since, id
+        LIMIT (SELECT number FROM pairs)
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS locked LIMIT 2000
 ),
 -- The first with the first: UNNEST takes from each array in turn, and fills the shorter with NULL.
 assigned AS (

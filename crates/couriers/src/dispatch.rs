@@ -31,7 +31,7 @@ use time::{OffsetDateTime, macros::datetime};
 use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::{delivery::DeliveryTimes, store::bad_column};
+use crate::delivery::DeliveryTimes;
 
 /// The most pairs, or releases, of one transaction: as the two statements have it.
 pub const MATCH_ROWS: i64 = 2_000;
@@ -295,32 +295,17 @@ pub async fn match_orders(
     front: Front,
 ) -> Result<Vec<Match>, sqlx::Error> {
     take_turn(&mut *transaction).await?;
-    let front = find_front(&mut *transaction, front).await?;
     sqlx::query_file_as!(
         Match,
         "queries/match.sql",
         times.on_foot.as_secs_f64(),
         times.scooter.as_secs_f64(),
         times.car.as_secs_f64(),
-        front.waiting_since,
+        (front.waiting_since.unix_timestamp_nanos() / 1_000) as i64,
         front.deliveries,
     )
     .fetch_all(transaction)
     .await
-}
-
-/// The first of each line. It stays found whatever becomes of this transaction.
-async fn find_front(transaction: &mut PgConnection, front: Front) -> Result<Front, sqlx::Error> {
-    let row = sqlx::query_file!(
-        "queries/find_front.sql",
-        (front.waiting_since.unix_timestamp_nanos() / 1_000) as i64,
-        front.deliveries,
-    )
-    .fetch_one(transaction)
-    .await?;
-    let waiting_since = OffsetDateTime::from_unix_timestamp_nanos(i128::from(row.waiting) * 1_000)
-        .map_err(|error| bad_column("waiting_front", error))?;
-    Ok(Front { waiting_since, deliveries: row.available })
 }
 
 /// Frees up to [`MATCH_ROWS`] couriers whose delivery nobody has completed `grace` after its

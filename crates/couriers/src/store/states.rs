@@ -49,14 +49,12 @@ pub async fn tell(
 /// table of some 10,000 rows as a whole for one batch, and lock rows in the order of the table; in
 /// the order of the keys nobody waits in a circle.
 async fn look_up_by_key(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        r#"-- look_up_by_key
-        SELECT set_config('enable_seqscan', 'off', true) AS seqscan,
-            set_config('enable_hashjoin', 'off', true) AS hashjoin,
-            set_config('enable_mergejoin', 'off', true) AS mergejoin,
-            set_config('jit', 'off', true) AS jit"#
+    sqlx::raw_sql(
+        "-- look_up_by_key\n\
+         SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
+         SET LOCAL enable_mergejoin = off; SET LOCAL jit = off",
     )
-    .fetch_one(transaction)
+    .execute(transaction)
     .await?;
     Ok(())
 }
