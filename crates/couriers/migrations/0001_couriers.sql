@@ -77,21 +77,10 @@ CREATE INDEX order_states_waiting ON couriers.order_states (waiting_since, order
 CREATE INDEX order_states_held ON couriers.order_states (held_at, order_id)
     WHERE held_at IS NOT NULL;
 
--- Before these places nobody stands in the line of orders that wait (microseconds since 1970) and of
--- couriers who are available (deliveries). Whoever has left a line leaves a dead entry at its head,
--- and while somebody keeps a snapshot open none can be cleared away: so the match begins behind
--- them. Sequences, for their value has no dead versions itself. Both are moved by who holds the
--- advisory lock of the match.
-CREATE SEQUENCE couriers.waiting_front MINVALUE 0 START 0;
-CREATE SEQUENCE couriers.available_front MINVALUE 0 START 0;
-
 -- Each order and each delivery leaves dead entries at the front of these tables' queues: they are
 -- cleared away long before a fifth of the table has changed.
--- Room in each page lets a row's next version stay beside it: a status that rises then needs no new
--- entry in the index, and the old version goes with the next visit to the page.
-ALTER TABLE couriers.couriers SET (autovacuum_vacuum_scale_factor = 0.02, fillfactor = 60);
-ALTER TABLE couriers.order_states SET (autovacuum_vacuum_scale_factor = 0.02, fillfactor = 60);
-ALTER TABLE couriers.courier_orders SET (fillfactor = 60);
+ALTER TABLE couriers.couriers SET (autovacuum_vacuum_scale_factor = 0.02);
+ALTER TABLE couriers.order_states SET (autovacuum_vacuum_scale_factor = 0.02);
 
 -- Records that are no events, as they came. The timestamp is part of the key so that a topic made
 -- anew does not hide its records behind those of the old one.

@@ -55,14 +55,18 @@ struct Status {
 /// What intake counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
+    commit: commit::Metrics,
     events: Family<Status, Counter>,
     rejections: rejected::Metrics,
 }
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics =
-            Self { events: Family::default(), rejections: rejected::Metrics::register(registry) };
+        let metrics = Self {
+            commit: commit::Metrics::register(registry),
+            events: Family::default(),
+            rejections: rejected::Metrics::register(registry),
+        };
         registry.register("waybill_status_events", "Events taken in", metrics.events.clone());
         metrics
     }
@@ -116,7 +120,8 @@ impl Intake {
     }
 
     async fn settle(&self, batch: Vec<Incoming>) -> anyhow::Result<Settled> {
-        let parts = commit::commit(&self.pool, &EventsOf(&self.topics.status), batch).await;
+        let events = EventsOf(&self.topics.status);
+        let parts = commit::commit(&self.pool, &events, &self.metrics.commit, batch).await;
         self.wake.wake(parts.iter().map(|part| part.outcome).fold(Front::END, Front::and));
         let incoming: Vec<Incoming> = parts.into_iter().flat_map(|part| part.items).collect();
         self.send_dead_letters(&incoming).await?;

@@ -110,21 +110,30 @@ impl Cache {
         }
     }
 
+    /// As [`put_confirmed`](Self::put_confirmed), fresh from the database.
+    pub(crate) fn put(&self, view: View) -> bool {
+        self.put_confirmed(view, Instant::now())
+    }
+
     /// Takes a view in unless something newer is known; the same version is confirmed anew. True if
     /// the view is what the cache would now serve.
-    pub(crate) fn put(&self, view: View) -> bool {
+    pub(crate) fn put_confirmed(&self, view: View, mut confirmed_at: Instant) -> bool {
         let uid = view.order_uid.clone();
         let _turn = self.turn(&uid);
         let lowest = match self.entries.peek(&uid) {
-            Some(Entry::Value(cached)) => cached.view.version,
+            Some(Entry::Value(cached)) => {
+                if cached.view.version == view.version {
+                    confirmed_at = confirmed_at.max(cached.confirmed_at);
+                }
+                cached.view.version
+            }
             Some(Entry::Floor(version)) => version,
             Some(Entry::AbsentUntil(_)) | None => 0,
         };
         if view.version < lowest {
             return false;
         }
-        self.entries
-            .insert(uid, Entry::Value(Arc::new(Cached { view, confirmed_at: Instant::now() })));
+        self.entries.insert(uid, Entry::Value(Arc::new(Cached { view, confirmed_at })));
         true
     }
 
@@ -214,6 +223,21 @@ mod tests {
         assert!(cache.put(view("a", 2, 10)));
         assert!(!cache.put(view("a", 1, 10)));
         assert_eq!(version(&cache, "a"), Some(2));
+    }
+
+    #[test]
+    fn an_older_confirmation_does_not_undo_a_newer_one() {
+        let cache = cache(1 << 20);
+        let now = Instant::now();
+        let confirmed_at = |later: u64, earlier: u64| {
+            cache.put_confirmed(view("a", 1, 10), now + Duration::from_secs(later));
+            cache.put_confirmed(view("a", 1, 10), now + Duration::from_secs(earlier));
+            match cache.get(&"a".parse().unwrap()) {
+                Known::Value(cached) => cached.confirmed_at - now,
+                Known::Absent | Known::Nothing => panic!("it is cached"),
+            }
+        };
+        assert_eq!(confirmed_at(7, 5), Duration::from_secs(7));
     }
 
     #[test]

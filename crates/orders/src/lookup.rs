@@ -8,6 +8,11 @@ use std::{
 };
 
 use events::OrderUid;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 
@@ -17,6 +22,11 @@ use crate::{
     store::Committed,
     views::{self, View},
 };
+
+/// So long the database may take to confirm what is cached; then it counts as silent.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// While the database is silent, it is asked so often about what is cached.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +55,13 @@ pub(crate) struct Unavailable;
 /// An order and where it came from.
 pub(crate) type Found = (Arc<Cached>, Source);
 type Loaded = Result<Option<Found>, Unavailable>;
+/// A question that is on its way, and what will have come of it.
+type Flight = watch::Receiver<Option<Loaded>>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoadedFrom {
+    from: &'static str,
+}
 
 /// The levels, in the order in which they are asked.
 pub(crate) struct Lookup {
@@ -52,19 +69,30 @@ pub(crate) struct Lookup {
     redis: Option<Arc<RedisLevel>>,
     pool: PgPool,
     max_age: Duration,
-    flights: Mutex<HashMap<OrderUid, watch::Receiver<Option<Loaded>>>>,
+    /// Set while the database is silent: when to ask it again about what is cached.
+    ask_again_at: Mutex<Option<Instant>>,
+    flights: Mutex<HashMap<OrderUid, Flight>>,
     arrivals: Mutex<HashMap<OrderUid, Arc<Notify>>>,
+    loads: Family<LoadedFrom, Counter>,
 }
 
 impl Lookup {
     pub(crate) fn new(
         cache: Cache,
-        redis: Option<RedisLevel>,
+        redis: Option<Arc<RedisLevel>>,
         pool: PgPool,
         max_age: Duration,
+        registry: &mut Registry,
     ) -> Arc<Self> {
-        let (flights, arrivals) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { cache, redis: redis.map(Arc::new), pool, max_age, flights, arrivals })
+        let loads = Family::default();
+        registry.register(
+            "waybill_cache_loads",
+            "Orders that memory did not hold, or not fresh, by what told of them",
+            loads.clone(),
+        );
+        let (ask_again_at, flights, arrivals) =
+            (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { cache, redis, pool, max_age, ask_again_at, flights, arrivals, loads })
     }
 
     pub(crate) fn cache(&self) -> &Cache {
@@ -78,10 +106,7 @@ impl Lookup {
             Known::Value(cached) if cached.confirmed_at.elapsed() < self.max_age => {
                 Ok(Some((cached, Source::Memory)))
             }
-            Known::Value(stale) => Ok(match self.load(uid, Ask::DatabaseOnly).await {
-                Ok(found) => found,
-                Err(Unavailable) => Some((stale, Source::Memory)),
-            }),
+            Known::Value(stale) => Ok(self.confirm(uid, stale).await),
             Known::Absent => Ok(None),
             Known::Nothing => self.load(uid, Ask::RedisFirst).await,
         }
@@ -90,9 +115,9 @@ impl Lookup {
     /// As [`find`](Self::find), but waits up to `patience` for an order that is on its way.
     pub(crate) async fn wait(self: &Arc<Self>, uid: &OrderUid, patience: Duration) -> Loaded {
         let deadline = Instant::now() + patience;
-        let arrival = self.arrivals().entry(uid.clone()).or_default().clone();
-        let found = loop {
-            let mut arrived = std::pin::pin!(arrival.notified());
+        let waiting = Waiting::for_order(self, uid);
+        loop {
+            let mut arrived = std::pin::pin!(waiting.arrival.notified());
             arrived.as_mut().enable();
             // Absence that was noted before is no answer to somebody who waits.
             let found = match self.cache.get(uid) {
@@ -101,17 +126,11 @@ impl Lookup {
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if matches!(found, Ok(Some(_))) || left.is_zero() {
-                break found;
+                return found;
             }
             // Another replica may store it, and its event may be late: look again now and then.
             let _ = tokio::time::timeout(left.min(Duration::from_secs(1)), arrived).await;
-        };
-        let mut arrivals = self.arrivals();
-        // The map and this call hold one each: nobody else waits.
-        if Arc::strong_count(&arrival) <= 2 {
-            arrivals.remove(uid);
         }
-        found
     }
 
     /// Takes in what was committed, and wakes those who wait for it.
@@ -120,13 +139,8 @@ impl Lookup {
             self.cache.put(view.clone());
             self.arrived(&view.order_uid);
         }
-        if let Some(redis) = self.redis.clone() {
-            let views = committed.views().to_vec();
-            tokio::spawn(async move {
-                for view in views {
-                    redis.put(&view).await;
-                }
-            });
+        if let Some(redis) = &self.redis {
+            redis.put(committed.views().to_vec(), Instant::now());
         }
     }
 
@@ -146,43 +160,89 @@ impl Lookup {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the database says of an order that is cached; while it is silent, what is cached. Only
+    /// who meets the silence first waits: until the database answers again it is asked beside the
+    /// answers, once a second.
+    async fn confirm(self: &Arc<Self>, uid: &OrderUid, stale: Arc<Cached>) -> Option<Found> {
+        let was_silent = {
+            let mut ask_again_at = self.ask_again_at();
+            let now = Instant::now();
+            if ask_again_at.is_some_and(|at| now < at) {
+                return Some((stale, Source::Memory));
+            }
+            ask_again_at.as_mut().map(|at| *at = now + ASK_AGAIN).is_some()
+        };
+        let flight = self.board(uid, Ask::DatabaseOnly);
+        if was_silent {
+            return Some((stale, Source::Memory));
+        }
+        match tokio::time::timeout(PATIENCE, landed(flight)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(Unavailable)) => Some((stale, Source::Memory)),
+            Err(_) => {
+                self.note_silence();
+                Some((stale, Source::Memory))
+            }
+        }
+    }
+
+    fn note_silence(&self) {
+        *self.ask_again_at() = Some(Instant::now() + ASK_AGAIN);
+    }
+
+    fn ask_again_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.ask_again_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn load(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> Loaded {
+        landed(self.board(uid, ask)).await
+    }
+
     /// Joins the flight for this order, or starts it. The flight is a task of its own: a client
     /// that goes away does not end it for the others.
-    async fn load(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> Loaded {
-        let mut landing = {
-            let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(flight) = flights.get(uid) {
-                flight.clone()
-            } else {
-                let (sender, receiver) = watch::channel(None);
-                flights.insert(uid.clone(), receiver.clone());
-                let (itself, uid) = (self.clone(), uid.clone());
-                tokio::spawn(async move {
-                    let loaded = itself.fly(&uid, ask).await;
-                    itself.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
-                    sender.send_replace(Some(loaded));
-                });
-                receiver
-            }
-        };
-        match landing.wait_for(Option::is_some).await {
-            Ok(loaded) => loaded.clone().unwrap_or(Err(Unavailable)),
-            Err(_) => Err(Unavailable),
+    fn board(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> Flight {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(uid) {
+            return flight.clone();
         }
+        let (sender, receiver) = watch::channel(None);
+        flights.insert(uid.clone(), receiver.clone());
+        let (itself, uid) = (self.clone(), uid.clone());
+        tokio::spawn(async move {
+            let loaded = itself.fly(&uid, ask).await;
+            itself.count(&loaded);
+            itself.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
+            sender.send_replace(Some(loaded));
+        });
+        receiver
+    }
+
+    fn count(&self, loaded: &Loaded) {
+        let from = match loaded {
+            Ok(Some((_, source))) => source.as_str(),
+            Ok(None) => "none",
+            Err(Unavailable) => "silence",
+        };
+        self.loads.get_or_create(&LoadedFrom { from }).inc();
     }
 
     async fn fly(&self, uid: &OrderUid, ask: Ask) -> Loaded {
         if let (Ask::RedisFirst, Some(redis)) = (ask, &self.redis)
-            && let Some(view) = redis.get(uid).await
-            && self.cache.put(view.clone())
+            && let Some((view, confirmed_at)) = redis.get(uid).await
+            && self.cache.put_confirmed(view.clone(), confirmed_at)
         {
             return Ok(Some((self.served(view), Source::Redis)));
         }
-        match views::find(&self.pool, uid).await {
+        let asked_at = Instant::now();
+        let answer = views::find(&self.pool, uid).await;
+        if answer.is_ok() {
+            *self.ask_again_at() = None;
+        }
+        match answer {
             Ok(Some(view)) => {
-                self.cache.put(view.clone());
+                self.cache.put_confirmed(view.clone(), asked_at);
                 if let Some(redis) = &self.redis {
-                    redis.put(&view).await;
+                    redis.put(vec![view.clone()], asked_at);
                 }
                 Ok(Some((self.served(view), Source::Database)))
             }
@@ -192,6 +252,7 @@ impl Lookup {
             }
             Err(error) => {
                 tracing::warn!("finding an order: {error}");
+                self.note_silence();
                 Err(Unavailable)
             }
         }
@@ -212,4 +273,63 @@ impl Lookup {
 enum Ask {
     RedisFirst,
     DatabaseOnly,
+}
+
+/// Somebody who waits for an order. However that ends, also by the client's going away, the last
+/// who waited leaves nothing behind.
+struct Waiting<'a> {
+    lookup: &'a Lookup,
+    uid: &'a OrderUid,
+    arrival: Arc<Notify>,
+}
+
+impl<'a> Waiting<'a> {
+    fn for_order(lookup: &'a Lookup, uid: &'a OrderUid) -> Self {
+        let arrival = lookup.arrivals().entry(uid.clone()).or_default().clone();
+        Self { lookup, uid, arrival }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut arrivals = self.lookup.arrivals();
+        // The map and this one hold one each: nobody else waits.
+        if Arc::strong_count(&self.arrival) <= 2 {
+            arrivals.remove(self.uid);
+        }
+    }
+}
+
+async fn landed(mut flight: Flight) -> Loaded {
+    match flight.wait_for(Option::is_some).await {
+        Ok(loaded) => loaded.clone().unwrap_or(Err(Unavailable)),
+        Err(_) => Err(Unavailable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A lookup whose database is at no address.
+    fn without_database() -> Arc<Lookup> {
+        let pool = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
+        let cache = Cache::new(1 << 20, &mut Registry::default());
+        Lookup::new(cache, None, pool, Duration::from_secs(300), &mut Registry::default())
+    }
+
+    #[tokio::test]
+    async fn a_client_that_waits_and_goes_away_leaves_nothing_behind() {
+        let lookup = without_database();
+        let uid: OrderUid = "soon".parse().unwrap();
+        let wait = |patience| lookup.wait(&uid, Duration::from_secs(patience));
+        {
+            let mut first = std::pin::pin!(wait(30));
+            let impatient = Duration::from_millis(10);
+            assert!(tokio::time::timeout(impatient, first.as_mut()).await.is_err());
+            assert!(tokio::time::timeout(impatient, wait(30)).await.is_err());
+            assert_eq!(lookup.arrivals().len(), 1, "the first still waits");
+        }
+        assert_eq!(lookup.arrivals().len(), 0);
+    }
 }

@@ -1,12 +1,6 @@
 //! The order service, wired by hand.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context, anyhow};
 use chassis::{
@@ -15,9 +9,11 @@ use chassis::{
     crash,
     exit::Ending,
     http::{Metrics, health::Health},
+    limits::Limits,
     postgres,
     producer::Producer,
     serve,
+    warm_up::warm_up,
 };
 use events::topics::dead_letters;
 use futures_util::TryStreamExt;
@@ -42,8 +38,6 @@ use crate::{
 /// How many batches of status events may be written at once. They are small beside those of orders,
 /// and shall leave them their connections.
 const STATUS_LANES: usize = 2;
-/// A service that is not warm by then is ready all the same.
-const WARM_UP: Duration = Duration::from_secs(10);
 
 /// Runs the order service on `listener` until `shutdown`, then drains. A part that ends uninvited
 /// ends the whole.
@@ -60,16 +54,20 @@ pub async fn run(
         "waybill orders",
         "orders",
     );
-    let redis = match config.cache.redis_url().context(Ending::Configuration)? {
-        Some(url) => Some(
-            RedisLevel::new(&url, config.cache.cache_max_age)
-                .context("REDIS_URL is not a Redis address")
-                .context(Ending::Configuration)?,
-        ),
-        None => None,
+    postgres::tell_connections(pool.clone(), &mut registry);
+    let (redis, to_write) = match config.cache.redis_url().context(Ending::Configuration)? {
+        Some(url) => {
+            let (redis, to_write) =
+                RedisLevel::new(&url, config.cache.cache_max_age, &mut registry)
+                    .context("REDIS_URL is not a Redis address")
+                    .context(Ending::Configuration)?;
+            let redis = Arc::new(redis);
+            (Some(redis.clone()), Some((redis, to_write)))
+        }
+        None => (None, None),
     };
     let cache = Cache::new(config.cache.cache_bytes, &mut registry);
-    let lookup = Lookup::new(cache, redis, pool.clone(), config.cache.cache_max_age);
+    let lookup = Lookup::new(cache, redis, pool.clone(), config.cache.cache_max_age, &mut registry);
     let producer = Producer::new(&config.kafka)?;
     let topics = Topics {
         orders: config.topics.orders().to_owned(),
@@ -97,12 +95,23 @@ pub async fn run(
 
     let mut tasks = JoinSet::new();
     let router = http::router(state, health, served);
-    let serving = serve::serve(listener, router, config.http_connections, shutdown.clone());
+    let limits = Limits { connections: config.http_connections, ..Limits::default() };
+    let serving = serve::serve(listener, router, limits, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
         Ok(())
     });
-    tasks.spawn(warm_up(pool.clone(), lookup.clone(), ready.clone(), shutdown.clone()));
+    if let Some((redis, to_write)) = to_write {
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            redis.write(to_write, shutdown).await;
+            Ok(())
+        });
+    }
+    tasks.spawn({
+        let (pool, lookup) = (pool.clone(), lookup.clone());
+        warm_up(move || fill(pool.clone(), lookup.clone()), ready, shutdown.clone())
+    });
     tasks.spawn({
         let (feed, consumed, shutdown) = (feed.clone(), consumed.clone(), shutdown.clone());
         async move {
@@ -167,52 +176,9 @@ pub async fn run(
     outcome
 }
 
-/// Streams the newest orders into the cache until it is full, then says that the service is ready.
-async fn warm_up(
-    pool: PgPool,
-    lookup: Arc<Lookup>,
-    ready: Arc<AtomicBool>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let load = async {
-        let mut told = false;
-        loop {
-            match fill(&pool, &lookup).await {
-                Ok(orders) => {
-                    tracing::info!(orders, "the cache is warm: {orders} orders");
-                    return Ok(());
-                }
-                Err(error) if postgres::is_refusal(&error) => {
-                    return Err(anyhow::Error::new(error)
-                        .context(
-                            "PostgreSQL refuses the service: check its user, password and \
-                             database; `waybill migrate` gives it its rights",
-                        )
-                        .context(Ending::Configuration));
-                }
-                Err(error) if !told => {
-                    tracing::warn!("waiting for PostgreSQL to warm the cache up: {error}");
-                    told = true;
-                }
-                Err(_) => {}
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    tokio::pin!(load);
-    let in_time = shutdown.run_until_cancelled(tokio::time::timeout(WARM_UP, &mut load)).await;
-    if let Some(Ok(refused @ Err(_))) = in_time {
-        return refused;
-    }
-    ready.store(true, Ordering::Release);
-    match in_time {
-        Some(Err(_)) => shutdown.run_until_cancelled(load).await.unwrap_or(Ok(())),
-        _ => Ok(()),
-    }
-}
-
-async fn fill(pool: &PgPool, lookup: &Arc<Lookup>) -> Result<usize, sqlx::Error> {
-    let mut views = std::pin::pin!(views::newest_views(pool));
+/// Streams the newest orders into the cache until it is full.
+async fn fill(pool: PgPool, lookup: Arc<Lookup>) -> anyhow::Result<()> {
+    let mut views = std::pin::pin!(views::newest_views(&pool));
     let mut orders = 0;
     while !lookup.cache().is_full() {
         let Some(view) = views.try_next().await? else { break };
@@ -222,5 +188,6 @@ async fn fill(pool: &PgPool, lookup: &Arc<Lookup>) -> Result<usize, sqlx::Error>
             crash::point("warm-up");
         }
     }
-    Ok(orders)
+    tracing::info!(orders, "the cache is warm: {orders} orders");
+    Ok(())
 }

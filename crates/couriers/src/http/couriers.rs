@@ -2,11 +2,11 @@
 
 use axum::{
     Json,
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Parameters, paging, problems::malformed_id},
+    http::{Id, Parameters, paging, problems::malformed_id},
     problem::Problem,
 };
 use http::{HeaderValue, StatusCode, header};
@@ -51,10 +51,7 @@ pub(super) async fn list(
 }
 
 /// `GET /courier/{id}`
-pub(super) async fn get(
-    Extract(state): Extract<State>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
+pub(super) async fn get(Extract(state): Extract<State>, Id(id): Id) -> Result<Response, Problem> {
     let found = find_courier(&state.pool, parse_id(&id)?).await.map_err(silent)?;
     let courier = found.ok_or_else(no_such_courier)?;
     Ok(Json(CourierView::of(&courier)).into_response())
@@ -86,7 +83,7 @@ pub(super) async fn change(
 /// `GET /courier/{id}/statistics`
 pub(super) async fn statistics(
     Extract(state): Extract<State>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, Problem> {
     let id = parse_id(&id)?;
     let mut snapshot = snapshot(&state.pool).await.map_err(silent)?;

@@ -2,11 +2,11 @@
 
 use axum::{
     Json,
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Parameters, paging, problems::malformed_id},
+    http::{Id, Parameters, paging, problems::malformed_id},
     problem::Problem,
 };
 use events::OrderUid;
@@ -55,7 +55,7 @@ pub(super) async fn unassign(
 /// `GET /delivery/{order_id}`
 pub(super) async fn get(
     Extract(state): Extract<State>,
-    Path(order_id): Path<String>,
+    Id(order_id): Id,
 ) -> Result<Response, Problem> {
     let order_id: OrderUid =
         order_id.parse().map_err(|rule| malformed_id(format!("the order id {rule}")))?;

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, State as Extract, rejection::BytesRejection},
+    extract::{State as Extract, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Parameters, problems as shared},
+    http::{Id, Parameters, problems as shared},
     problem::Problem,
     producer::{Deliveries, OutgoingRecord},
+    trace::{self, Trace},
     web::Reader,
 };
 use events::OrderUid;
@@ -45,7 +46,7 @@ impl How {
 /// `GET /order/{order_uid}`
 pub(super) async fn get(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
     reader: Reader,
     Parameters(how): Parameters<How>,
     headers: HeaderMap,
@@ -136,11 +137,13 @@ fn parse_wait(text: &str) -> Result<Duration, Problem> {
 /// `POST /order`
 pub(super) async fn post(
     Extract(state): Extract<State>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|_| shared::body_unreadable())?;
+    let body = body.map_err(|rejection| shared::body_unreadable(&rejection))?;
     let orders = parse_many(&body).map_err(problems::invalid_orders)?;
-    match tokio::time::timeout(KAFKA_PATIENCE, send(&state, &orders)).await {
+    let sent = send(&state, &orders, Trace::of(&headers));
+    match tokio::time::timeout(KAFKA_PATIENCE, sent).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::warn!("sending orders to Kafka: {error}");
@@ -158,14 +161,19 @@ pub(super) async fn post(
     Ok(response)
 }
 
-async fn send(state: &State, orders: &[ValidOrder]) -> Result<(), chassis::producer::ProduceError> {
+async fn send(
+    state: &State,
+    orders: &[ValidOrder],
+    trace: Trace,
+) -> Result<(), chassis::producer::ProduceError> {
     let deliveries = Deliveries::new();
     for order in orders {
+        let step = trace.child().header();
         let record = OutgoingRecord {
             topic: &state.topics.orders,
             key: Some(order.order.order_uid.as_str().as_bytes()),
             value: Some(&order.json),
-            headers: &[],
+            headers: &[(trace::HEADER, &step)],
         };
         state.producer.enqueue(record, &deliveries).await?;
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
-    http::{Parameters, problems},
+    http::{Id, Parameters, problems},
     problem::Problem,
     rejected::{self, RejectedRow, calls::Page},
     web::Reader,
@@ -108,14 +108,15 @@ pub(super) async fn order(
         tracing::error!(order.uid = %view.order_uid, "a cached order is not the canonical order");
         return problems::internal().into_response();
     };
-    let around = Surroundings::find(state).await;
     let found_out = async {
         tokio::try_join!(
             status::find(&state.pool, &view.order_uid),
             status::history(&state.pool, &view.order_uid, None, EVENTS + 1),
         )
     };
-    let known = tokio::time::timeout(PATIENCE, found_out).await.ok().and_then(Result::ok);
+    let (around, known) =
+        tokio::join!(Surroundings::find(state), tokio::time::timeout(PATIENCE, found_out));
+    let known = known.ok().and_then(Result::ok);
     let events = known.as_ref().map_or(&[][..], |(_, events)| events);
     let shown = &events[..events.len().min(EVENTS as usize)];
     let told: Vec<_> = shown.iter().map(told).collect();
@@ -177,13 +178,13 @@ pub(super) async fn missing(
     uid: &OrderUid,
     waited: Option<Duration>,
 ) -> Response {
-    let around = Surroundings::find(state).await;
     let listing = Listing {
         track_number: Some(uid.as_str().to_owned()),
         limit: NEWEST,
         ..Listing::default()
     };
-    let by_track = tokio::time::timeout(PATIENCE, views::list(&state.pool, &listing)).await;
+    let by_track = tokio::time::timeout(PATIENCE, views::list(&state.pool, &listing));
+    let (around, by_track) = tokio::join!(Surroundings::find(state), by_track);
     let by_track = by_track.ok().and_then(Result::ok).map_or_else(Vec::new, newest_orders);
     let page = web::Missing {
         frame: around.frame(reader),
@@ -254,6 +255,7 @@ pub(super) async fn rejected_list(state: &State, reader: &Reader, found: &Page) 
     let page = web::RejectedPage {
         frame: around.frame(reader),
         reason: found.reason.as_deref(),
+        key: found.key.as_deref(),
         reasons: &reasons,
         rows: &shown,
         next: found.next.as_deref(),
@@ -307,7 +309,7 @@ pub(super) async fn openapi() -> Response {
 }
 
 /// `GET /assets/…`
-pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
     ASSETS.answer(&name, &headers)
 }
 

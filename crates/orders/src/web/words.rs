@@ -19,6 +19,7 @@ pub(super) struct Words {
     // The frame of every page.
     pub(super) orders: &'static str,
     pub(super) rejected: &'static str,
+    pub(super) more_than: &'static str,
     pub(super) api: &'static str,
 
     // The search.
@@ -256,6 +257,7 @@ pub(super) fn violation(lang: Lang, violation: &Violation) -> Cow<'_, str> {
 static EN: Words = Words {
     orders: "Orders",
     rejected: "Rejected",
+    more_than: "more than {}",
     api: "API",
 
     id_or_track: "Order id or track number",
@@ -426,6 +428,7 @@ static EN: Words = Words {
 static RU: Words = Words {
     orders: "Заказы",
     rejected: "Отклонённые",
+    more_than: "больше {}",
     api: "API",
 
     id_or_track: "Номер заказа или трек-номер",

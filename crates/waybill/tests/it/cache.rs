@@ -179,6 +179,14 @@ impl Redis {
         reply[start..reply.len() - 2].to_vec()
     }
 
+    /// How long it will still hold an order; negative if it holds none.
+    async fn milliseconds_left(&self, uid: &str) -> i64 {
+        let key = format!("waybill:order:{uid}");
+        let reply = self.ask(&[b"PTTL", key.as_bytes()]).await;
+        let number = std::str::from_utf8(&reply).unwrap().trim().strip_prefix(':');
+        number.expect("an integer").parse().unwrap()
+    }
+
     async fn set(&self, uid: &str, value: &[u8]) {
         let key = format!("waybill:order:{uid}");
         assert_eq!(self.ask(&[b"SET", key.as_bytes(), value]).await, b"+OK\r\n");
@@ -209,6 +217,17 @@ async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
     }
     assert_eq!(from_redis, 40, "each order is stored by one replica");
 
+    let mut loaded = 0;
+    for service in [&first, &second] {
+        let told = service.get("/metrics").await.text().await.unwrap();
+        let from_redis = "waybill_cache_loads_total{from=\"redis\"} ";
+        // One that has stored all of them has loaded none.
+        let from_redis = told.lines().find_map(|line| line.strip_prefix(from_redis));
+        loaded += from_redis.map_or(0, |count| count.parse::<i32>().unwrap());
+        assert_eq!(metric(service, "waybill_redis_failures_total").await, 0.0);
+    }
+    assert_eq!(loaded, 40);
+
     redis.child.kill().await.unwrap();
     for order in &orders {
         assert_eq!(source(&first, order).await, "memory");
@@ -219,9 +238,34 @@ async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
     let sources = [source(&first, &late).await, source(&second, &late).await];
     assert!(sources.iter().all(|source| source != "redis"), "{sources:?}");
     assert_eq!(first.get("/order/nobody").await.status(), 404);
+    assert!(metric(&first, "waybill_redis_failures_total").await > 0.0);
     assert_eq!(first.get("/readyz").await.status(), 200);
     first.stop().await.unwrap();
     second.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detour_by_redis_makes_no_order_younger() {
+    let bed = Bed::new(shared()).await;
+    let redis = Redis::start().await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--cache-max-age", "6"];
+    let services = [bed.start(&flags).await, bed.start(&flags).await];
+    let old = order("old", 7);
+    send(&bed, &old).await;
+    bed.drained().await;
+    redis.value("old").await;
+    wait_until("half of its time to pass", async || redis.milliseconds_left("old").await < 3_000)
+        .await;
+    // One has stored it; the other learns of it from Redis, and from now on it has it in memory.
+    let sources = [source(&services[0], &old).await, source(&services[1], &old).await];
+    let learned =
+        sources.iter().position(|source| source == "redis").expect("one has not stored it");
+    wait_until("its time to end", async || redis.milliseconds_left("old").await < 0).await;
+    assert_eq!(source(&services[learned], &old).await, "db");
+    for service in services {
+        service.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

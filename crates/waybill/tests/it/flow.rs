@@ -120,3 +120,33 @@ async fn a_rejected_record_is_replayed_as_it_is_and_corrected() {
     );
     service.stop().await.unwrap();
 }
+
+/// Two records stand at one place when the topic was made anew: a replay is of one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_noted_with_the_record_that_it_is_of() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let (partition, offset) = bed.send(None, None, Some(b"{")).await;
+    bed.drained().await;
+    let older = "INSERT INTO orders.rejected_records \
+         (topic, \"partition\", \"offset\", record_timestamp, reason, violations) \
+         SELECT topic, \"partition\", \"offset\", record_timestamp - interval '1 day', reason, \
+             violations FROM orders.rejected_records";
+    sqlx::query(older).execute(&bed.pool).await.unwrap();
+    let id = format!("{}:{partition}:{offset}", bed.orders_topic());
+    let answer = service.http.post(service.at(&format!("/rejected/{id}/replay"))).send().await;
+    assert_eq!(answer.unwrap().status(), 202);
+    // One that does not tell the time, as another's tool may send it.
+    let headers = [("waybill.replay.of", id.as_str())];
+    bed.send_with_headers(Some(b"{"), &headers).await;
+    bed.drained().await;
+    let noted = "SELECT jsonb_array_length(replays) FROM orders.rejected_records \
+         WHERE \"partition\" = $1 AND \"offset\" = $2 ORDER BY record_timestamp";
+    let noted: Vec<i32> =
+        sqlx::query_scalar(noted).bind(partition).bind(offset).fetch_all(&bed.pool).await.unwrap();
+    assert_eq!(noted, [0, 2]);
+    let replay = &bed.read_all(&bed.orders_topic()).await;
+    let timed = replay.iter().filter(|one| one.headers.contains_key("waybill.replay.of.timestamp"));
+    assert_eq!(timed.count(), 1);
+    service.stop().await.unwrap();
+}

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use testkit::{Bed, shared};
 
-use crate::support::{Sent, order, record};
+use crate::support::{Sent, metric, order, record};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_the_database_refuses_is_rejected_alone() {
@@ -30,6 +30,8 @@ async fn what_only_the_database_refuses_is_rejected_alone() {
     let service = bed.start(&["--batch-age-ms", "1000"]).await;
     bed.drained().await;
 
+    assert!(metric(&service, "waybill_batch_splits_total").await >= 2.0);
+    assert!(metric(&service, "db_client_operation_duration_seconds_count").await >= 3.0);
     for order in &guilty {
         let uid = order["order_uid"].as_str().unwrap();
         let (reason, value): (String, Vec<u8>) =

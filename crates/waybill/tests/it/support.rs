@@ -5,7 +5,7 @@ use std::{
     net::TcpListener,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::{ExitStatus, Output, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -117,14 +117,24 @@ impl Drop for Scratch {
     }
 }
 
-/// The real program in the role `orders`, or in another if told. Dropping it kills it.
+/// The program with flags and variables, in a folder without a `.env`, run to its end.
+pub async fn waybill(flags: &[&str], variables: &[(&str, &str)]) -> Output {
+    let folder = Scratch::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    command.args(flags).current_dir(&folder.0).env_clear().envs(variables.iter().copied());
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let patience = std::time::Duration::from_secs(60);
+    tokio::time::timeout(patience, command.output()).await.expect("it ends by itself").unwrap()
+}
+
+/// The real program as a service. Dropping it kills it.
 pub struct Program {
     child: Child,
     url: String,
 }
 
 impl Program {
-    /// Starts it; `crash_at` names the point at which it shall die.
+    /// Starts the order service; `crash_at` names the point at which it shall die.
     pub fn start(bed: &Bed, crash_at: Option<&str>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
@@ -141,12 +151,12 @@ impl Program {
         Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
     }
 
-    /// Starts it with these flags and an address of its own, its log in a file.
-    pub fn start_with(flags: &[(&str, &str)], log: &Path) -> Self {
+    /// Starts this role with these flags and an address of its own, its log in a file.
+    pub fn start_with(role: &str, flags: &[(&str, &str)], log: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
-        command.args(["orders", "--orders-http-addr", &address]).kill_on_drop(true);
+        command.args([role, &format!("--{role}-http-addr"), &address]).kill_on_drop(true);
         command.args(flags.iter().flat_map(|(flag, value)| [flag, value])).env_remove("RUST_LOG");
         let log = std::fs::File::create(log).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
