@@ -340,3 +340,19 @@ async fn measure_queue(pool: &PgPool, metrics: &Metrics) -> Result<(), sqlx::Err
     metrics.oldest_wait_seconds.set(queue.oldest.max(0.0));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn wake_ups_that_nobody_waited_for_are_one_with_the_earliest_front() {
+        let wake = Wake::default();
+        let (early, late) = (datetime!(2026-01-01 0:00 UTC), datetime!(2026-01-02 0:00 UTC));
+        wake.wake(Front { waiting_since: late, deliveries: 3 });
+        wake.wake(Front { waiting_since: early, deliveries: 7 });
+        assert_eq!(wake.woken().await, Front { waiting_since: early, deliveries: 3 });
+        wake.wake(Front::END);
+        assert_eq!(wake.woken().await, Front::END);
+    }
+}
