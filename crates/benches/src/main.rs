@@ -6,6 +6,7 @@
 mod backlog;
 mod baseline;
 mod child;
+mod dispatch;
 mod figure;
 mod get;
 mod ingest;
@@ -43,10 +44,13 @@ struct Cli {
     /// Orders of a backlog; without it 100,000 for ingest and 500,000 for memory.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     orders: Option<u64>,
-    /// Orders of the backlog that ingest's baseline takes.
+    /// Orders, or events, of the backlog that a baseline takes.
     #[arg(long, value_name = "N", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
     baseline_orders: u64,
-    /// Rounds of ingest and get; the median counts.
+    /// Events of the backlog that dispatch takes; without it 100,000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    events: Option<u64>,
+    /// Rounds of ingest, get and dispatch; the median counts.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// How long wrk asks each server in a round of get.
@@ -71,6 +75,14 @@ enum Bench {
     Get,
     /// Peak resident memory beside the cache while a backlog is taken.
     Memory,
+    /// Status events a second, taken in and dispatched, against one transaction an event.
+    Dispatch,
+    /// The same with 1,000,000 couriers, against 10,000.
+    DispatchLarge,
+    /// The same with a snapshot open elsewhere, against none.
+    DispatchHeld,
+    /// From `created` on the topic to the committed assignment, 99th percentile.
+    AssignLatency,
 }
 
 #[tokio::main]
@@ -111,6 +123,18 @@ async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
     }
     if wanted(Bench::Memory) {
         figures.push(memory::measure(cli, servers).await.context("memory")?);
+    }
+    if wanted(Bench::Dispatch) {
+        figures.push(dispatch::measure(cli, servers).await.context("dispatch")?);
+    }
+    if wanted(Bench::DispatchLarge) {
+        figures.push(dispatch::measure_large(cli, servers).await.context("dispatch-large")?);
+    }
+    if wanted(Bench::DispatchHeld) {
+        figures.push(dispatch::measure_held(cli, servers).await.context("dispatch-held")?);
+    }
+    if wanted(Bench::AssignLatency) {
+        figures.push(dispatch::measure_latency(cli, servers).await.context("assign-latency")?);
     }
     Ok(figures)
 }

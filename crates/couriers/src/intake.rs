@@ -21,7 +21,11 @@ use prometheus_client::{
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use crate::{delivery, dispatch::Wake, rejection, store};
+use crate::{
+    delivery,
+    dispatch::{Front, Wake},
+    rejection, store,
+};
 
 /// A record and what it turned out to be.
 struct Incoming {
@@ -118,7 +122,7 @@ impl Intake {
     async fn settle(&self, batch: Vec<Incoming>) -> anyhow::Result<Settled> {
         let events = EventsOf(&self.topics.status);
         let parts = commit::commit(&self.pool, &events, &self.metrics.commit, batch).await;
-        self.wake.wake();
+        self.wake.wake(parts.iter().map(|part| part.outcome).fold(Front::END, Front::and));
         let incoming: Vec<Incoming> = parts.into_iter().flat_map(|part| part.items).collect();
         self.send_dead_letters(&incoming).await?;
         self.metrics.count(&incoming);
@@ -149,22 +153,23 @@ struct EventsOf<'a>(&'a str);
 
 impl Writer for EventsOf<'_> {
     type Item = Incoming;
-    type Outcome = ();
+    type Outcome = Front;
 
     async fn write(
         &self,
         transaction: &mut PgConnection,
         part: &[Incoming],
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<Front, sqlx::Error> {
         let statuses = part.iter().filter_map(|incoming| {
             let event = incoming.content.as_ref().ok()?;
             let StatusWord::Status(status) = event.word else { return None };
             Some((&event.order_id, status, instant(incoming.original.position.timestamp_ms)))
         });
-        store::tell(transaction, &delivery::fold(statuses)).await?;
+        let front = store::tell(transaction, &delivery::fold(statuses)).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
         rejected::insert(transaction, self.0, refused).await?;
-        rejected::note_replays(transaction, part.iter().map(|one| &one.original)).await
+        rejected::note_replays(transaction, part.iter().map(|one| &one.original)).await?;
+        Ok(front)
     }
 
     fn refuse(&self, item: &mut Incoming, sqlstate: &str) {

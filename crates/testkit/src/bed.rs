@@ -194,10 +194,14 @@ impl Bed {
         self.send_to(&self.status_topic(), None, key.map(str::as_bytes), Some(value)).await
     }
 
-    /// Hands a status event over without a key; [`flush`](Self::flush) waits for all of them.
-    pub fn enqueue_status(&self, value: &[u8]) {
+    /// Hands a status event over, with a key or without; [`flush`](Self::flush) waits for all of
+    /// them.
+    pub fn enqueue_status(&self, key: Option<&[u8]>, value: &[u8]) {
         let topic = self.status_topic();
-        let record = FutureRecord::<[u8], [u8]>::to(&topic).payload(value);
+        let mut record = FutureRecord::<[u8], [u8]>::to(&topic).payload(value);
+        if let Some(key) = key {
+            record = record.key(key);
+        }
         let taken = self.producer.send_result(record).map_err(|(error, _)| error);
         drop(taken.expect("the queue has room"));
     }

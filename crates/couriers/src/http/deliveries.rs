@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     delivery::Standing,
+    dispatch::Front,
     statistics::{self, count_couriers, find_delivery, snapshot},
     store::{assign as assign_by_hand, find_courier, unassign as unassign_by_hand},
 };
@@ -44,7 +45,7 @@ pub(super) async fn unassign(
 ) -> Result<Response, Problem> {
     let order_id = form::order_id(body)?;
     let taken = unassign_by_hand(&state.pool, &order_id).await;
-    state.wake.wake();
+    state.wake.wake(Front::START);
     let courier_id = taken.map_err(Refused::from)?;
     let answer =
         json!({ "order_id": order_id, "status": "unassigned", "courier_id": courier_id.get() });

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use couriers::{
     courier::{AskedStatus, CourierChange, CourierId},
+    dispatch::Front,
     store::{self, NotAssigned, NotUnassigned},
 };
 use events::OrderStatus;
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 use testkit::{CourierDatabase, shared};
 
-use crate::support::{TIMES, all_holds, at, courier, match_all, tell, uid};
+use crate::support::{TIMES, all_holds, at, courier, match_from, tell, uid};
 
 const ORDERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -197,6 +198,8 @@ async fn drive(database: &CourierDatabase, steps: &[Step]) {
         .await
         .unwrap();
     let mut model = Model::default();
+    // What dispatch was last woken with and has not seen to.
+    let mut front = Front::START;
     for (second, step) in (0..).zip(steps) {
         match step {
             Step::Tell(batch, times) => {
@@ -205,12 +208,12 @@ async fn drive(database: &CourierDatabase, steps: &[Step]) {
                     .map(|(order, status)| (ORDERS[*order], *status, at(second)))
                     .collect();
                 for _ in 0..*times {
-                    tell(pool, &events).await;
+                    front = front.and(tell(pool, &events).await);
                     model.tell(batch, second);
                 }
             }
             Step::Match => {
-                match_all(pool).await;
+                match_from(pool, std::mem::replace(&mut front, Front::END)).await;
                 model.match_all();
             }
             Step::Add(status) => {
@@ -269,6 +272,9 @@ async fn drive(database: &CourierDatabase, steps: &[Step]) {
                     },
                 }
             }
+        }
+        if matches!(step, Step::Add(_) | Step::Ask(..) | Step::Unassign(_)) {
+            front = Front::START;
         }
         compare(database, &model).await;
     }

@@ -107,6 +107,10 @@ async fn after_an_hour_of_events_it_catches_up_to_the_same_states() {
     let database = bed.courier_database().await;
     add_couriers(&database, 50).await;
     let mut records = Vec::new();
+    bed.send_all_to(&bed.status_topic(), [event("order-0", "created")]).await;
+    let service = bed.start_couriers(&database, &[]).await;
+    bed.events_drained().await;
+    service.stop().await.unwrap();
     for number in 0..8_000 {
         let order_id = format!("order-{number}");
         records.push(event(&order_id, "created"));

@@ -11,6 +11,7 @@ mod couriers;
 mod couriers_api;
 mod crash;
 mod database;
+mod dispatch;
 mod exit_codes;
 mod faults;
 mod flow;

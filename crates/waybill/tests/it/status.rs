@@ -224,7 +224,7 @@ async fn two_replicas_and_a_postgresql_that_is_killed_lose_and_double_nothing() 
         for word in words {
             for number in 0..600 {
                 // Without a key, so that both replicas hear of each order.
-                bed.enqueue_status(&event(&format!("order-{number}"), word));
+                bed.enqueue_status(None, &event(&format!("order-{number}"), word));
                 sent += 1;
             }
         }

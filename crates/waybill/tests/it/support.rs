@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
-use testkit::{Bed, Service, order_json::SAMPLE, wait_until};
+use testkit::{Bed, CourierDatabase, Service, order_json::SAMPLE, wait_until};
 use tokio::{
     io::AsyncWriteExt as _,
     process::{Child, Command},
@@ -185,6 +185,20 @@ impl Program {
         command.current_dir(&folder.0).env_clear().envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
+    }
+
+    /// Starts it in the role `couriers`.
+    pub fn start_couriers(bed: &Bed, database: &CourierDatabase) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+        command.arg("couriers").args(bed.courier_flags(database)).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), url: String::new() }
+    }
+
+    /// Kills it by SIGKILL, whatever it is about.
+    pub async fn kill(mut self) {
+        self.child.start_kill().unwrap();
+        self.was_killed().await;
     }
 
     /// The status of an answer to GET.
