@@ -1,9 +1,26 @@
-//! The problems that any call may meet, in words. `/docs#…` names each.
+//! The problems that any call may meet, in words. `/docs` shows one of each kind.
 
 use http::StatusCode;
 
 use super::MAX_BODY_MIB;
 use crate::problem::Problem;
+
+/// One of each kind.
+#[must_use]
+pub fn all() -> Vec<Problem> {
+    vec![
+        bad_parameter("limit", "must be a whole number"),
+        malformed_id("an id is `topic:partition:offset`"),
+        from_elsewhere(),
+        no_such_page(),
+        no_such_rejected_record(),
+        no_such_method_here(),
+        body_unreadable(),
+        internal(),
+        database_silent(),
+        kafka_silent(),
+    ]
+}
 
 /// 400: this parameter does not follow its rule, such as `must be a whole number`.
 #[must_use]
@@ -94,8 +111,23 @@ pub fn no_such_page() -> Problem {
     )
 }
 
-/// 405.
+/// 404: no such record was rejected.
+#[must_use]
+pub fn no_such_rejected_record() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "/docs#no-such-rejected-record",
+        "no such rejected record",
+        "no rejected record is kept for this topic, partition and offset",
+    )
+}
+
+/// 405, as a handler.
 pub async fn no_such_method() -> Problem {
+    no_such_method_here()
+}
+
+fn no_such_method_here() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "/docs#no-such-method",

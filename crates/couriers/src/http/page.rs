@@ -9,7 +9,7 @@ use axum::{
 use chassis::{http::problems, web::Reader};
 use http::{HeaderMap, StatusCode};
 
-use super::State;
+use super::{State, problems::all as all_problems};
 use crate::{
     statistics::board,
     web::{self, ASSETS, Frame},
@@ -39,7 +39,7 @@ pub(super) async fn home(Extract(state): Extract<State>, reader: Reader) -> Resp
 
 /// `GET /docs`
 pub(super) async fn docs(Extract(state): Extract<State>, reader: Reader) -> Response {
-    reader.send(StatusCode::OK, web::docs(frame(&state, &reader)))
+    reader.send(StatusCode::OK, web::docs(frame(&state, &reader), &all_problems()))
 }
 
 /// `GET /openapi.json`

@@ -22,11 +22,11 @@ pub(super) struct Words {
 
     // The figures.
     pub(super) figures: &'static str,
-    pub(super) orders_wait: &'static str,
-    pub(super) orders_wait_oldest: &'static str,
+    pub(super) orders_wait: Forms,
+    pub(super) oldest: &'static str,
     pub(super) on_the_road: &'static str,
     pub(super) on_the_road_late: &'static str,
-    pub(super) couriers_free: &'static str,
+    pub(super) couriers_free: Forms,
     pub(super) completed: &'static str,
     pub(super) completed_mean: &'static str,
     pub(super) on_time: &'static str,
@@ -136,13 +136,13 @@ static ENGLISH: Words = Words {
     api_text: "Every call, what it takes and what it answers. For programs:",
 
     figures: "Figures",
-    orders_wait: "orders wait",
-    orders_wait_oldest: "orders wait, oldest {}",
+    orders_wait: ["order waits", "orders wait", "orders wait"],
+    oldest: ", oldest {}",
     on_the_road: "On the road",
     on_the_road_late: "on the road, {} late",
-    couriers_free: "couriers free",
+    couriers_free: ["courier free", "couriers free", "couriers free"],
     completed: "completed",
-    completed_mean: "completed, {} on average",
+    completed_mean: "completed, mean {}",
     on_time: "on time",
 
     waiting: "Waiting",
@@ -161,7 +161,7 @@ static ENGLISH: Words = Words {
     nobody_waits: "No order waits.",
     assign: "Assign",
     assign_any: "Assign an order by its id",
-    order_id: "order id",
+    order_id: "Order id",
     and_more: "and {} more",
 
     nobody_carries: "Nobody is on the road.",
@@ -230,13 +230,13 @@ static RUSSIAN: Words = Words {
     api_text: "Все вызовы: что принимают и что отвечают. Для программ:",
 
     figures: "Показатели",
-    orders_wait: "заказов ждут",
-    orders_wait_oldest: "заказов ждут, самый старый {}",
+    orders_wait: ["заказ ждёт", "заказа ждут", "заказов ждут"],
+    oldest: ", первый {}",
     on_the_road: "В пути",
     on_the_road_late: "в пути, опаздывают: {}",
-    couriers_free: "курьеров свободно",
+    couriers_free: ["курьер свободен", "курьера свободны", "курьеров свободно"],
     completed: "доставлено",
-    completed_mean: "доставлено, в среднем за {}",
+    completed_mean: "доставлено, в среднем {}",
     on_time: "вовремя",
 
     waiting: "Ждут",
@@ -255,7 +255,7 @@ static RUSSIAN: Words = Words {
     nobody_waits: "Очереди нет.",
     assign: "Назначить",
     assign_any: "Назначить курьера на заказ",
-    order_id: "номер заказа",
+    order_id: "Номер заказа",
     and_more: "и ещё {}",
 
     nobody_carries: "В пути никого.",
