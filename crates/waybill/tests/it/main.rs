@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod api;
+mod board;
+mod both_pages;
 mod cache;
 mod compression;
 mod couriers;
