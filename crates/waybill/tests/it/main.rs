@@ -8,6 +8,7 @@ mod cache;
 mod compression;
 mod couriers;
 mod couriers_api;
+mod couriers_crash;
 mod crash;
 mod exit_codes;
 mod flow;

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use testkit::{Bed, Service, order_json::SAMPLE, wait_until};
+use testkit::{Bed, CourierDatabase, Service, order_json::SAMPLE, wait_until};
 use tokio::process::{Child, Command};
 
 /// The sample order under another id, with an amount that tells contents apart.
@@ -117,22 +117,38 @@ impl Drop for Scratch {
     }
 }
 
-/// The real program in the role `orders`. Dropping it kills it.
+/// The real program in the role of a service. Dropping it kills it.
 pub struct Program {
     child: Child,
     url: String,
 }
 
 impl Program {
-    /// Starts it; `crash_at` names the point at which it shall die.
+    /// Starts the order service; `crash_at` names the point at which it shall die.
     pub fn start(bed: &Bed, crash_at: Option<&str>) -> Self {
+        Self::start_role("orders", bed.flags(), crash_at)
+    }
+
+    /// The same of the courier service, with further flags.
+    pub fn start_couriers(
+        bed: &Bed,
+        database: &CourierDatabase,
+        more: &[&str],
+        crash_at: Option<&str>,
+    ) -> Self {
+        let mut flags = bed.courier_flags(database);
+        flags.extend(more.iter().map(|flag| (*flag).to_owned()));
+        Self::start_role("couriers", flags, crash_at)
+    }
+
+    fn start_role(role: &str, mut flags: Vec<String>, crash_at: Option<&str>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
-        let mut flags = bed.flags();
-        let place = flags.iter().position(|flag| flag == "--orders-http-addr").unwrap();
+        let flag = format!("--{role}-http-addr");
+        let place = flags.iter().position(|one| *one == flag).unwrap();
         flags[place + 1].clone_from(&address);
         let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
-        command.arg("orders").args(flags).kill_on_drop(true);
+        command.arg(role).args(flags).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match crash_at {
             Some(point) => command.env("WAYBILL_CRASH_AT", point),
