@@ -1,4 +1,5 @@
-//! `waybill up` ends whole: nothing of it is left, whether it is asked to end or killed.
+//! `waybill up` shows a living system, and ends whole: nothing of it is left, whether it is asked to
+//! end or killed.
 
 use std::{
     path::Path,
@@ -7,6 +8,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use testkit::wait_until;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -15,8 +17,8 @@ use tokio::{
 
 use crate::support::Scratch;
 
-/// Starts it and waits for its banner.
-async fn up(folder: &Scratch) -> Child {
+/// Starts it, waits for its banner, and gives the courier service's address in it.
+async fn up(folder: &Scratch) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
     command.args(["up", "--postgres-port", "0", "--kafka-port", "0"]);
     command.args(["--orders-http-addr", "127.0.0.1:0", "--couriers-http-addr", "127.0.0.1:0"]);
@@ -33,11 +35,16 @@ async fn up(folder: &Scratch) -> Child {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let banner = async {
-        while !lines.next_line().await.unwrap().expect("a banner").contains("Waybill is up") {}
+        loop {
+            let line = lines.next_line().await.unwrap().expect("a banner");
+            if let Some(("couriers", url)) = line.trim().split_once(' ') {
+                return url.trim().to_owned();
+            }
+        }
     };
-    tokio::time::timeout(Duration::from_secs(60), banner).await.expect("it comes up");
+    let couriers = tokio::time::timeout(Duration::from_secs(60), banner).await;
     // Whoever reads the banner may go away.
-    child
+    (child, couriers.expect("it comes up"))
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -55,7 +62,12 @@ fn processes(folder: &Path) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_all_of_it_within_five_seconds() {
     let folder = Scratch::new();
-    let mut child = up(&folder).await;
+    let (mut child, couriers) = up(&folder).await;
+    wait_until("an order to have a courier", async || {
+        let Ok(answer) = reqwest::get(format!("{couriers}/statistics")).await else { return false };
+        answer.json::<Value>().await.is_ok_and(|figures| figures["active"].as_i64() > Some(0))
+    })
+    .await;
     assert!(processes(&folder.0) > 2, "the program, PostgreSQL and Kafka");
     let asked = Instant::now();
     signal(&child, Signal::INT);
@@ -71,7 +83,7 @@ async fn ctrl_c_ends_all_of_it_within_five_seconds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_it_leaves_no_child() {
     let folder = Scratch::new();
-    let mut child = up(&folder).await;
+    let (mut child, _) = up(&folder).await;
     signal(&child, Signal::KILL);
     child.wait().await.unwrap();
     wait_until("its children to be gone", async || processes(&folder.0) == 0).await;
