@@ -1,4 +1,4 @@
-//! The problems that any call may meet, in words. `/docs#…` names each.
+//! The problems that any call may meet, in words. `/docs` shows one of each kind.
 
 use axum::extract::rejection::BytesRejection;
 use http::StatusCode;
@@ -9,6 +9,23 @@ use crate::{
     postgres::{Fault, fault},
     problem::Problem,
 };
+
+/// One of each kind.
+#[must_use]
+pub fn all() -> Vec<Problem> {
+    vec![
+        bad_parameter("limit", "must be a whole number"),
+        malformed_id("an id is `topic:partition:offset`"),
+        from_elsewhere(),
+        no_such_page(),
+        no_such_rejected_record(),
+        no_such_method_here(),
+        body_late(),
+        internal(),
+        database_silent(),
+        kafka_silent(),
+    ]
+}
 
 /// 400: this parameter does not follow its rule, such as `must be a whole number`.
 #[must_use]
@@ -70,13 +87,19 @@ pub fn kafka_silent() -> Problem {
 /// 413: the body was too large; 408: it did not come in time.
 #[must_use]
 pub fn body_unreadable(rejection: &BytesRejection) -> Problem {
-    let (status, detail) = match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {MAX_BODY_MIB} MiB"))
-        }
-        // Or the client has gone, and is told nothing any more.
-        _ => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time".to_owned()),
-    };
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let detail = format!("the body is larger than {MAX_BODY_MIB} MiB");
+        return body_not_read(StatusCode::PAYLOAD_TOO_LARGE, detail);
+    }
+    body_late()
+}
+
+/// 408. Or the client has gone, and is told nothing any more.
+fn body_late() -> Problem {
+    body_not_read(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")
+}
+
+fn body_not_read(status: StatusCode, detail: impl Into<String>) -> Problem {
     Problem::new(status, "/docs#body-unreadable", "body not read", detail)
 }
 
@@ -113,8 +136,23 @@ pub fn no_such_page() -> Problem {
     )
 }
 
-/// 405.
+/// 404: no such record was rejected.
+#[must_use]
+pub fn no_such_rejected_record() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "/docs#no-such-rejected-record",
+        "no such rejected record",
+        "no rejected record is kept for this topic, partition and offset",
+    )
+}
+
+/// 405, as a handler.
 pub async fn no_such_method() -> Problem {
+    no_such_method_here()
+}
+
+fn no_such_method_here() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "/docs#no-such-method",

@@ -82,14 +82,7 @@ impl IntoResponse for Page {
 pub async fn find(pool: &PgPool, id: &str) -> Result<RejectedRow, Problem> {
     let id: RejectedId = id.parse().map_err(|rule: &str| problems::malformed_id(rule))?;
     let row = table::find(pool, &id).await.map_err(silent)?;
-    row.ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "/docs#no-such-rejected-record",
-            "no such rejected record",
-            "no rejected record is kept for this topic, partition and offset",
-        )
-    })
+    row.ok_or_else(problems::no_such_rejected_record)
 }
 
 /// The whole record, its bytes as text if they are UTF-8, else in Base64.

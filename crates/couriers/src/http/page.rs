@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
-use super::State;
+use super::{State, problems::all as all_problems};
 use crate::web::{self, ASSETS, Frame};
 
 /// Rather than wait longer for the database, the page says that it is silent.
@@ -51,7 +51,7 @@ pub(super) async fn home(
 
 /// `GET /docs`
 pub(super) async fn docs(Extract(state): Extract<State>, reader: Reader) -> Response {
-    reader.send(StatusCode::OK, web::docs(frame(&state, &reader)))
+    reader.send(StatusCode::OK, web::docs(frame(&state, &reader), &all_problems()))
 }
 
 /// `GET /openapi.json`

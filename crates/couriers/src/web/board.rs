@@ -3,7 +3,7 @@
 use askama::Template;
 use chassis::web::{
     Lang, machine_time,
-    words::{counted, fill},
+    words::{Forms, counted, fill},
 };
 use time::{Duration, OffsetDateTime};
 
@@ -87,10 +87,10 @@ struct Figure {
 fn figures(lang: Lang, words: &Words, board: &Board) -> Vec<Figure> {
     let Statistics { active, overdue, released, completed, .. } = board.statistics;
     let oldest = board.queue.orders.iter().find(|queued| queued.position == Some(1));
-    let waiting = match oldest {
-        Some(oldest) => fill(words.orders_wait_oldest, lang.age(oldest.waiting_since, board.at)),
-        None => words.orders_wait.to_owned(),
-    };
+    let mut waiting = form(lang, &words.orders_wait, board.queue.waiting);
+    if let Some(oldest) = oldest {
+        waiting += &fill(words.oldest, lang.age(oldest.waiting_since, board.at));
+    }
     let road = match overdue {
         0 => words.on_the_road.to_lowercase(),
         late => fill(words.on_the_road_late, lang.number(late)),
@@ -103,7 +103,7 @@ fn figures(lang: Lang, words: &Words, board: &Board) -> Vec<Figure> {
         Figure {
             key: "free",
             value: lang.number(board.counts.available),
-            label: words.couriers_free.to_owned(),
+            label: form(lang, &words.couriers_free, board.counts.available),
         },
         Figure {
             key: "completed",
@@ -120,6 +120,11 @@ fn figures(lang: Lang, words: &Words, board: &Board) -> Vec<Figure> {
         figures.push(Figure { key: "released", value: lang.number(released), label });
     }
     figures
+}
+
+/// The form that goes with `n`, which itself stands elsewhere.
+fn form(lang: Lang, forms: &Forms, n: i64) -> String {
+    counted(lang, forms, usize::try_from(n).unwrap_or(0))
 }
 
 /// `96.8 %`

@@ -26,6 +26,11 @@ impl Couriers {
         }
     }
 
+    /// Its page, the board.
+    pub(crate) fn board(&self) -> &str {
+        &self.base
+    }
+
     /// Where the delivery of this order is told.
     pub(crate) fn delivery(&self, uid: &OrderUid) -> String {
         format!("{}/delivery/{}", self.base, path_segment(uid.as_str()))

@@ -16,7 +16,7 @@ use events::{InvalidOrderUid, OrderUid};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::State;
+use super::{State, couriers::Couriers, problems::all as all_problems};
 use crate::{
     lookup::{Found, Source},
     order::Order,
@@ -35,6 +35,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What stands around every page, owned.
 struct Surroundings {
+    couriers: Option<Couriers>,
     newest: Vec<NewestOrder>,
     rejected: Option<u64>,
     live: String,
@@ -42,7 +43,10 @@ struct Surroundings {
 
 impl Surroundings {
     /// Without a side list, when there is no database to ask.
-    const NONE: Self = Self { newest: Vec::new(), rejected: None, live: String::new() };
+    fn bare(state: &State) -> Self {
+        let couriers = state.couriers.clone();
+        Self { couriers, newest: Vec::new(), rejected: None, live: String::new() }
+    }
 
     async fn find(state: &State) -> Self {
         let listing = Listing { limit: NEWEST, ..Listing::default() };
@@ -53,17 +57,19 @@ impl Surroundings {
         };
         match tokio::time::timeout(PATIENCE, both).await {
             Ok((newest, rejected)) => Self {
+                couriers: state.couriers.clone(),
                 newest: newest.map(newest_orders).unwrap_or_else(|_| Vec::new()),
                 rejected: rejected.ok(),
                 live,
             },
-            Err(_) => Self::NONE,
+            Err(_) => Self::bare(state),
         }
     }
 
     fn frame<'a>(&'a self, reader: &'a Reader) -> Frame<'a> {
         Frame {
             shared: reader.frame(&ASSETS),
+            board: self.couriers.as_ref().map(Couriers::board),
             newest: &self.newest,
             rejected: self.rejected,
             live: &self.live,
@@ -214,8 +220,8 @@ pub(super) async fn order_trouble(state: &State, reader: &Reader, uid: &OrderUid
 }
 
 /// Rejected records that cannot be shown or sent again; `again` is where to try.
-pub(super) fn trouble(reader: &Reader, silent: Silent, again: &str) -> Response {
-    let around = Surroundings::NONE;
+pub(super) fn trouble(state: &State, reader: &Reader, silent: Silent, again: &str) -> Response {
+    let around = Surroundings::bare(state);
     let html = web::trouble(around.frame(reader), silent, again.to_owned());
     reader.send(StatusCode::SERVICE_UNAVAILABLE, html)
 }
@@ -228,7 +234,7 @@ pub(super) async fn no_rejection(
     problem: &Problem,
 ) -> Response {
     if problem.is_passing() {
-        return trouble(reader, Silent::Database, &web::rejection_href(id));
+        return trouble(state, reader, Silent::Database, &web::rejection_href(id));
     }
     let around = Surroundings::find(state).await;
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::NOT_FOUND);
@@ -300,7 +306,7 @@ fn position(row: &RejectedRow) -> web::Position<'_> {
 /// `GET /docs`
 pub(super) async fn docs(Extract(state): Extract<State>, reader: Reader) -> Response {
     let around = Surroundings::find(&state).await;
-    reader.send(StatusCode::OK, web::docs(around.frame(&reader)))
+    reader.send(StatusCode::OK, web::docs(around.frame(&reader), &all_problems()))
 }
 
 /// `GET /openapi.json`

@@ -28,7 +28,7 @@ pub(super) async fn list(
         Ok(found) if reader.wants_page() => Ok(page::rejected_list(&state, &reader, &found).await),
         Ok(found) => Ok(found.into_response()),
         Err(problem) if reader.wants_page() && problem.is_passing() => {
-            Ok(page::trouble(&reader, Silent::Database, reader.here()))
+            Ok(page::trouble(&state, &reader, Silent::Database, reader.here()))
         }
         Err(problem) => Err(problem),
     }
@@ -74,7 +74,7 @@ pub(super) async fn replay(
     let sent = calls::replay(&state.producer, &state.topics.orders, &row, &body, key).await;
     let sent = match sent {
         Err(problem) if reader.wants_page() && problem.is_passing() => {
-            return Ok(page::trouble(&reader, Silent::Kafka, &href));
+            return Ok(page::trouble(&state, &reader, Silent::Kafka, &href));
         }
         sent => sent?,
     };

@@ -1,8 +1,9 @@
 //! The page: an order, the newest of them, what was rejected, and the API, for a person.
 //!
 //! Values in, HTML out: nothing here does I/O or knows of requests; `http` gathers what a page
-//! needs and sends what it gets back. Everything works without JavaScript. `assets/app.js` fetches these same pages and puts their `<main>` in place, so this
-//! module stays the only one that writes an order for people. Templates escape all they are given.
+//! needs and sends what it gets back. Everything works without JavaScript. `assets/app.js` fetches
+//! these same pages and puts their `<main>` in place, so this module stays the only one that writes
+//! an order for people. Templates escape all they are given.
 //!
 //! ```text
 //! http ─▶ home, order, missing, … ─▶ templates/*.html ─▶ HTML
@@ -47,6 +48,8 @@ pub(crate) static ASSETS: LazyLock<Assets> =
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
     pub(crate) shared: chassis::web::Frame<'a>,
+    /// Where the courier service's board is, if that is known.
+    pub(crate) board: Option<&'a str>,
     /// The newest orders, newest first; a dozen is a good number.
     pub(crate) newest: &'a [NewestOrder],
     /// How many records were rejected, if known, or more than [`COUNTED`].

@@ -287,6 +287,12 @@ impl Page {
         save(name, &picture);
     }
 
+    /// A picture of what is in the window, as PNG.
+    pub async fn frame(&self) -> Vec<u8> {
+        let picture = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+        decode(&picture).expect("Chromium writes Base64")
+    }
+
     pub(super) async fn call(&self, method: &str, params: Value) -> Value {
         let answer = self.try_call(method, params).await;
         answer.unwrap_or_else(|error| panic!("{method}: {error}"))
@@ -332,8 +338,11 @@ fn whole_page() -> Value {
 }
 
 fn save(name: &str, picture: &Value) {
-    let data = picture["data"].as_str().unwrap_or_default();
-    if let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(data) {
+    if let Some(bytes) = decode(picture) {
         let _ = fs::write(folder().join(format!("{name}.png")), bytes);
     }
+}
+
+fn decode(picture: &Value) -> Option<Vec<u8>> {
+    base64::engine::general_purpose::STANDARD.decode(picture["data"].as_str()?).ok()
 }

@@ -51,7 +51,7 @@ async fn killed_in_full_flow(orders: usize) {
     }
 
     let mut replicas: Vec<_> =
-        (0..REPLICAS).map(|_| Program::start_couriers(&bed, &database)).collect();
+        (0..REPLICAS).map(|_| Program::start_couriers(&bed, &database, &[], None)).collect();
     let mut world = World::new(&bed, &database, orders);
     for time in 1..=TIMES {
         world.goes_on_until(orders * time / (TIMES + 1)).await;
@@ -59,7 +59,7 @@ async fn killed_in_full_flow(orders: usize) {
             world.goes_on_for(Duration::from_millis(rand::random_range(0..200))).await;
             let place = (0..REPLICAS).choose(&mut rand::rng()).unwrap();
             replicas.swap_remove(place).kill().await;
-            replicas.push(Program::start_couriers(&bed, &database));
+            replicas.push(Program::start_couriers(&bed, &database, &[], None));
         }
     }
     world.goes_on_until(orders).await;

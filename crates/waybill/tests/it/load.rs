@@ -105,6 +105,70 @@ async fn the_summary_counts_by_kind_what_is_on_the_topic_and_the_service_agrees(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_the_world_is_played_until_every_order_has_come_to_its_end() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    let (orders, couriers) = bed.start_both(&database).await;
+    let status_topic = bed.status_topic();
+    let world = [
+        "--count",
+        "40",
+        "--rate",
+        "0",
+        "--seed",
+        "7",
+        "--walk",
+        "0.1",
+        "--cancels",
+        "0.3",
+        "--repeats",
+        "0.3",
+        "--reordered",
+        "0.3",
+        "--unknown",
+        "0.3",
+        "--couriers",
+        "12",
+        "--couriers-url",
+        &couriers.url,
+        "--kafka-status-topic",
+        &status_topic,
+    ];
+    let summary = load(&bed, &bed.orders_topic(), &world).await;
+    assert_eq!(summary["acknowledged"], 40);
+    bed.status_drained().await;
+    bed.events_drained().await;
+
+    let ended = "orders.order_status WHERE rank >= 5";
+    let cancelled = bed.count("orders.order_status WHERE rank = 6").await;
+    assert_eq!((bed.count("orders.order_status").await, bed.count(ended).await), (40, 40));
+    assert!((1..30).contains(&cancelled), "{cancelled} cancelled");
+    for reason in ["repeated", "lower", "unknown_status"] {
+        let ignored = format!("orders.order_events WHERE ignored = '{reason}'");
+        assert_ne!(bed.count(&ignored).await, 0, "{reason}");
+    }
+    let statistics = couriers.json("/statistics").await;
+    assert_eq!(statistics["active"], 0);
+    // Some waited in vain for one of twelve couriers until they had come to their end without.
+    let carried = statistics["completed"].as_i64().unwrap();
+    assert!((1..=40 - cancelled).contains(&carried), "{statistics}");
+    let listed = couriers.json("/couriers?limit=500").await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 12);
+
+    // The same couriers are not enlisted a second time.
+    load(
+        &bed,
+        &bed.orders_topic(),
+        &["--count", "1", "--couriers", "13", "--couriers-url", &couriers.url],
+    )
+    .await;
+    let listed = couriers.json("/couriers?limit=500").await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 13);
+    orders.stop().await.unwrap();
+    couriers.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_seed_sends_the_same_bytes() {
     let bed = Bed::new(shared()).await;
     let again = format!("{}.again", bed.name);

@@ -3,12 +3,15 @@
 
 mod api;
 mod audit;
+mod board;
 mod both;
+mod both_pages;
 mod cache;
 mod compression;
 mod configuration;
 mod couriers;
 mod couriers_api;
+mod couriers_crash;
 mod crash;
 mod database;
 mod dispatch;

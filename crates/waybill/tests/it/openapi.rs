@@ -1,6 +1,6 @@
 //! What `/openapi.json` says is what a service answers.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -242,6 +242,45 @@ async fn the_courier_services_answers_have_the_keys_that_are_documented_and_no_o
 
 async fn post(service: &Service, path: &str, body: &str) -> Response {
     service.http.post(service.at(path)).body(body.to_owned()).send().await.unwrap()
+}
+
+/// What these crates write as the type of a problem, in code and in the API's description.
+fn types_of_problems(crates: &[&str]) -> BTreeSet<String> {
+    let mut types = BTreeSet::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut folders: Vec<_> = crates.iter().map(|name| root.join(name).join("src")).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "json") {
+                let text = std::fs::read_to_string(path).unwrap();
+                let rest = text.split("\"/docs#").skip(1);
+                types.extend(rest.map(|rest| rest.split('"').next().unwrap().to_owned()));
+            }
+        }
+    }
+    types
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_type_of_every_problem_leads_to_its_place_in_the_documentation() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    let (orders, couriers) = bed.start_both(&database).await;
+    for (service, crates) in
+        [(&orders, ["chassis", "orders"]), (&couriers, ["chassis", "couriers"])]
+    {
+        let page = service.get("/docs").await.text().await.unwrap();
+        let types = types_of_problems(&crates);
+        assert!(types.len() > 12, "{types:?}");
+        for anchor in types {
+            assert_eq!(page.matches(&format!("id=\"{anchor}\"")).count(), 1, "{anchor}");
+        }
+    }
+    orders.stop().await.unwrap();
+    couriers.stop().await.unwrap();
 }
 
 /// The document.

@@ -140,7 +140,7 @@ pub async fn waybill(flags: &[&str], variables: &[(&str, &str)]) -> Output {
     tokio::time::timeout(patience, command.output()).await.expect("it ends by itself").unwrap()
 }
 
-/// The real program as a service. Dropping it kills it.
+/// The real program in the role of a service. Dropping it kills it.
 pub struct Program {
     child: Child,
     url: String,
@@ -149,13 +149,29 @@ pub struct Program {
 impl Program {
     /// Starts the order service; `crash_at` names the point at which it shall die.
     pub fn start(bed: &Bed, crash_at: Option<&str>) -> Self {
+        Self::start_role("orders", bed.flags(), crash_at)
+    }
+
+    /// The same of the courier service, with further flags.
+    pub fn start_couriers(
+        bed: &Bed,
+        database: &CourierDatabase,
+        more: &[&str],
+        crash_at: Option<&str>,
+    ) -> Self {
+        let mut flags = bed.courier_flags(database);
+        flags.extend(more.iter().map(|flag| (*flag).to_owned()));
+        Self::start_role("couriers", flags, crash_at)
+    }
+
+    fn start_role(role: &str, mut flags: Vec<String>, crash_at: Option<&str>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
-        let mut flags = bed.flags();
-        let place = flags.iter().position(|flag| flag == "--orders-http-addr").unwrap();
+        let flag = format!("--{role}-http-addr");
+        let place = flags.iter().position(|one| *one == flag).unwrap();
         flags[place + 1].clone_from(&address);
         let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
-        command.arg("orders").args(flags).kill_on_drop(true);
+        command.arg(role).args(flags).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match crash_at {
             Some(point) => command.env("WAYBILL_CRASH_AT", point),
@@ -185,14 +201,6 @@ impl Program {
         command.current_dir(&folder.0).env_clear().envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
-    }
-
-    /// Starts it in the role `couriers`.
-    pub fn start_couriers(bed: &Bed, database: &CourierDatabase) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
-        command.arg("couriers").args(bed.courier_flags(database)).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Self { child: command.spawn().unwrap(), url: String::new() }
     }
 
     /// Kills it by SIGKILL, whatever it is about.

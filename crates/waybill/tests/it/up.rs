@@ -1,4 +1,5 @@
-//! `waybill up` ends whole: nothing of it is left, whether it is asked to end or killed.
+//! `waybill up` shows a living system, and ends whole: nothing of it is left, whether it is asked to
+//! end or killed.
 
 use std::{
     path::Path,
@@ -7,6 +8,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use testkit::{Bed, shared, wait_until};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -51,6 +53,12 @@ async fn up_with(folder: &Scratch, more: &[&str], variables: &[(&str, &str)]) ->
     (child, banner.expect("it comes up"))
 }
 
+/// The courier service's address.
+fn couriers_in(banner: &str) -> &str {
+    let address = banner.lines().find_map(|line| line.trim().strip_prefix("couriers "));
+    address.expect("the banner names it").trim()
+}
+
 fn signal(child: &Child, signal: Signal) {
     let id = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
     kill_process(id, signal).unwrap();
@@ -66,7 +74,13 @@ fn processes(folder: &Path) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_all_of_it_within_five_seconds() {
     let folder = Scratch::new();
-    let mut child = up(&folder).await;
+    let (mut child, banner) = up_with(&folder, &[], &[]).await;
+    let couriers = couriers_in(&banner);
+    wait_until("an order to have a courier", async || {
+        let Ok(answer) = reqwest::get(format!("{couriers}/statistics")).await else { return false };
+        answer.json::<Value>().await.is_ok_and(|figures| figures["active"].as_i64() > Some(0))
+    })
+    .await;
     assert!(processes(&folder.0) > 2, "the program, PostgreSQL and Kafka");
     let asked = Instant::now();
     signal(&child, Signal::INT);
@@ -93,8 +107,7 @@ async fn the_address_by_which_browsers_know_the_order_service_may_be_given() {
     let folder = Scratch::new();
     let (mut child, banner) =
         up_with(&folder, &["--orders-url", "https://orders.example"], &[]).await;
-    let couriers = banner.lines().find_map(|line| line.trim().strip_prefix("couriers"));
-    let ping = format!("{}/ping", couriers.expect("the banner names it").trim());
+    let ping = format!("{}/ping", couriers_in(&banner));
     let asking = reqwest::Client::new().get(ping).header("origin", "https://orders.example");
     let answer = asking.send().await.unwrap();
     assert_eq!(answer.headers()["access-control-allow-origin"], "https://orders.example");

@@ -189,7 +189,7 @@ addEventListener('submit', async (event) => {
     : await call('POST', '/delivery/assign', fields, words.assigned);
   if (done) {
     form.reset();
-    if (is_added) form.closest('details').open = false;
+    form.closest('details').open = false;
   }
 });
 
@@ -228,7 +228,7 @@ function listen() {
 function heard() {
   heardAt = Date.now();
   wait();
-  const live = $('#live');
+  const live = $('#feed');
   if (cutSince) say(words.back);
   cutSince = undefined;
   live.classList.remove('cut');
@@ -237,7 +237,7 @@ function heard() {
 }
 
 function cut() {
-  const live = $('#live');
+  const live = $('#feed');
   if (!cutSince) {
     cutSince = heardAt;
     say(fill(words.cut, clock.format(cutSince)));
@@ -263,6 +263,7 @@ if (here.searchParams.has('lang')) {
   history.replaceState(null, '', here);
 }
 if (isBoard) {
+  $('main').classList.add('hands');
   for (const element of $$('#assign, #add')) element.hidden = false;
   ahead = Date.now() - Date.parse($('main').dataset.at);
   refreshTimes();
