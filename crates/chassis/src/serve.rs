@@ -1,9 +1,15 @@
 //! Serving HTTP/1.1: an accept loop of our own, because limits on a connection's first bytes,
-//! headers and idleness, and a cap on connections, belong before the router.
+//! headers and idleness, a cap on connections, and what need not pass the router, belong before it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, response::Response};
+use futures_util::future::Either;
+use http::Request;
+use hyper::{
+    body::Incoming,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -17,10 +23,11 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long answers in flight may take once the end has come.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Serves `router` on `listener` until `shutdown`, then finishes what is in flight. Past
-/// `connections` open ones, new ones wait in the kernel's queue.
+/// Serves on `listener` until `shutdown`, then finishes what is in flight. What `quick` does not
+/// answer goes to the router. Past `connections` open ones, new ones wait in the kernel's queue.
 pub async fn serve(
     listener: TcpListener,
+    quick: impl Fn(&Request<Incoming>) -> Option<Response> + Clone + Send + 'static,
     router: Router,
     connections: usize,
     shutdown: CancellationToken,
@@ -50,7 +57,12 @@ pub async fn serve(
             },
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let (quick, router) = (quick.clone(), TowerToHyperService::new(router.clone()));
+        let service = service_fn(move |request| match quick(&request) {
+            Some(response) => Either::Left(ready(Ok(response))),
+            // In a box, or every quick answer would be moved about in the size of a routed one.
+            None => Either::Right(Box::pin(router.call(request))),
+        });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // A client that goes away in the midst of something is not our failure.

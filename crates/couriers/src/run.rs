@@ -74,7 +74,8 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let router = http::router(state, health, served);
     let router = readable_from(router, &config.orders_url);
-    let serving = serve::serve(listener, router, config.http_connections, shutdown.clone());
+    let serving =
+        serve::serve(listener, |_| None, router, config.http_connections, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
         Ok(())

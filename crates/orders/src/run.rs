@@ -3,9 +3,9 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, anyhow};
@@ -20,18 +20,18 @@ use chassis::{
     serve,
 };
 use events::topics::dead_letters;
-use futures_util::TryStreamExt;
-use prometheus_client::registry::Registry;
+use futures_util::{FutureExt as _, TryStreamExt as _};
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use sqlx::PgPool;
 use tokio::{net::TcpListener, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     cache::Cache,
     config::Config,
     feed::{Feed, follow},
     hearing,
-    http::{self, State},
+    http::{self, Quick, State},
     ingest,
     lookup::Lookup,
     publish::Topics,
@@ -44,6 +44,8 @@ use crate::{
 const STATUS_LANES: usize = 2;
 /// A service that is not warm by then is ready all the same.
 const WARM_UP: Duration = Duration::from_secs(10);
+/// How many pages the warm-up reads at once.
+const WARM_UP_READERS: usize = 3;
 
 /// Runs the order service on `listener` until `shutdown`, then drains. A part that ends uninvited
 /// ends the whole.
@@ -68,8 +70,8 @@ pub async fn run(
         ),
         None => None,
     };
-    let cache = Cache::new(config.cache.cache_bytes, &mut registry);
-    let lookup = Lookup::new(cache, redis, pool.clone(), config.cache.cache_max_age);
+    let cache = Cache::new(config.cache.cache_bytes, config.cache.cache_max_age, &mut registry);
+    let lookup = Lookup::new(cache, redis, pool.clone());
     let producer = Producer::new(&config.kafka)?;
     let topics = Topics {
         orders: config.topics.orders().to_owned(),
@@ -82,6 +84,12 @@ pub async fn run(
     let heard = hearing::Metrics::register(&mut registry);
     let feed = Feed::new();
     let ready = Arc::new(AtomicBool::new(false));
+    let warm_up_seconds = Gauge::<f64, AtomicU64>::default();
+    registry.register(
+        "waybill_warm_up_seconds",
+        "How long the cache was warmed up; 0 until that is done",
+        warm_up_seconds.clone(),
+    );
     let served = Metrics::register(&mut registry);
     let state = State {
         lookup: lookup.clone(),
@@ -96,13 +104,26 @@ pub async fn run(
         Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
     let mut tasks = JoinSet::new();
+    let quick = Arc::new(Quick::new(lookup.clone(), &served));
     let router = http::router(state, health, served);
-    let serving = serve::serve(listener, router, config.http_connections, shutdown.clone());
+    let serving = serve::serve(
+        listener,
+        move |request| quick.answer(request),
+        router,
+        config.http_connections,
+        shutdown.clone(),
+    );
     tasks.spawn(async move {
         serving.await;
         Ok(())
     });
-    tasks.spawn(warm_up(pool.clone(), lookup.clone(), ready.clone(), shutdown.clone()));
+    tasks.spawn(warm_up(
+        pool.clone(),
+        lookup.clone(),
+        ready.clone(),
+        warm_up_seconds,
+        shutdown.clone(),
+    ));
     tasks.spawn({
         let (feed, consumed, shutdown) = (feed.clone(), consumed.clone(), shutdown.clone());
         async move {
@@ -172,18 +193,21 @@ async fn warm_up(
     pool: PgPool,
     lookup: Arc<Lookup>,
     ready: Arc<AtomicBool>,
+    seconds: Gauge<f64, AtomicU64>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let load = async {
         let mut told = false;
         loop {
+            let begun = Instant::now();
             match fill(&pool, &lookup).await {
                 Ok(orders) => {
+                    seconds.set(begun.elapsed().as_secs_f64());
                     tracing::info!(orders, "the cache is warm: {orders} orders");
                     return Ok(());
                 }
-                Err(error) if postgres::is_refusal(&error) => {
-                    return Err(anyhow::Error::new(error)
+                Err(error) if error.downcast_ref().is_some_and(postgres::is_refusal) => {
+                    return Err(error
                         .context(
                             "PostgreSQL refuses the service: check its user, password and \
                              database; `waybill migrate` gives it its rights",
@@ -211,15 +235,26 @@ async fn warm_up(
     }
 }
 
-async fn fill(pool: &PgPool, lookup: &Arc<Lookup>) -> Result<usize, sqlx::Error> {
-    let mut views = std::pin::pin!(views::newest_views(pool));
+/// Reads pages side by side and takes them in one after the other: when the budget is smaller than
+/// the table, the newest orders are those that are in.
+async fn fill(pool: &PgPool, lookup: &Arc<Lookup>) -> anyhow::Result<usize> {
+    let pages = views::pages(pool).map_ok(|begin| {
+        let pool = pool.clone();
+        let reading = tokio::spawn(async move { views::page(&pool, begin.as_ref()).await });
+        AbortOnDropHandle::new(reading).map(|page| Ok(page??))
+    });
+    let mut pages = std::pin::pin!(pages.map_err(anyhow::Error::new).try_buffered(WARM_UP_READERS));
     let mut orders = 0;
-    while !lookup.cache().is_full() {
-        let Some(view) = views.try_next().await? else { break };
-        lookup.cache().put(view);
-        orders += 1;
-        if orders == 10 {
-            crash::point("warm-up");
+    while let Some(page) = pages.try_next().await? {
+        for view in &page {
+            if lookup.cache().is_full() {
+                return Ok(orders);
+            }
+            lookup.cache().put(view);
+            orders += 1;
+            if orders == 10 {
+                crash::point("warm-up");
+            }
         }
     }
     Ok(orders)

@@ -66,7 +66,7 @@ pub(super) async fn get(
     let took = started.elapsed();
     match found {
         Ok(Some(found)) if reader.wants_page() => {
-            let mut response = page::order(&state, &reader, &found, took).await;
+            let mut response = page::order(&state, &reader, &uid, &found, took).await;
             tell(response.headers_mut(), &found, took);
             Ok(response)
         }
@@ -78,9 +78,10 @@ pub(super) async fn get(
     }
 }
 
-fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Response {
-    let view = &found.0.view;
-    let etag = format!("\"{}\"", view.hash);
+/// The order as JSON, or that it is what the client has.
+pub(super) fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Response {
+    let (cached, _) = found;
+    let etag = format!("\"{}\"", cached.hash());
     let unchanged = request
         .get_all(header::IF_NONE_MATCH)
         .iter()
@@ -91,7 +92,7 @@ fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Response {
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let mut whole = Response::new(Body::from(view.json.clone()));
+        let mut whole = Response::new(Body::from(cached.json()));
         whole
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -108,7 +109,7 @@ fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Response {
 /// Where an answer came from and how long it took.
 fn tell(headers: &mut HeaderMap, (cached, source): &Found, took: Duration) {
     let milliseconds = took.as_secs_f64() * 1_000.0;
-    headers.insert("x-order-version", HeaderValue::from(cached.view.version));
+    headers.insert("x-order-version", HeaderValue::from(cached.version()));
     headers.insert("x-cache", HeaderValue::from_static(source.as_str()));
     headers.insert(
         "server-timing",

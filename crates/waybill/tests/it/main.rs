@@ -14,6 +14,7 @@ mod load;
 mod migrate;
 mod openapi;
 mod page;
+mod quick;
 mod refused;
 mod replicas;
 mod same_uid;
