@@ -49,11 +49,15 @@ pub(crate) async fn find(
     connection: &mut PgConnection,
     uids: &[&str],
 ) -> Result<Vec<View>, sqlx::Error> {
-    select_orders!("find_orders", "WHERE order_uid = ANY((SELECT $1::text[])::text[])", uids as &[&str])
-        .fetch(connection)
-        .and_then(|row| std::future::ready(row.into_view()))
-        .try_collect()
-        .await
+    select_orders!(
+        "find_orders",
+        "WHERE order_uid = ANY((SELECT $1::text[])::text[])",
+        uids as &[&str]
+    )
+    .fetch(connection)
+    .and_then(|row| std::future::ready(row.into_view()))
+    .try_collect()
+    .await
 }
 
 /// Right after one of all orders, newest first.

@@ -85,7 +85,7 @@ async fn a_quick_answer_is_the_routers_header_for_header() {
         with("if-none-match: \"other\"".into()),
         with("range: bytes=0-9".into()),
         with("origin: http://elsewhere.example\r\nsec-fetch-site: cross-site".into()),
-        with("content-length: 4".into()) ,
+        with("content-length: 4".into()),
     ];
     for method in ["GET", "HEAD", "POST", "OPTIONS"] {
         for uid in uids {
@@ -94,7 +94,8 @@ async fn a_quick_answer_is_the_routers_header_for_header() {
                 let [quick, routed] = ["plain", ROUTED].map(|how| head(method, uid, how, kind));
                 let quick = Answer::read(&ask(&service, &(quick + body)).await);
                 let routed = Answer::read(&ask(&service, &(routed + body)).await);
-                let is_page = quick.headers.get("content-type").is_some_and(|it| it.contains("html"));
+                let is_page =
+                    quick.headers.get("content-type").is_some_and(|it| it.contains("html"));
                 if is_page {
                     // A page tells how long it took, and the path it was asked by.
                     assert_eq!(quick.status, routed.status);
@@ -130,8 +131,11 @@ async fn quick_answers_are_counted_like_the_routers_and_come_in_the_order_of_the
     ]
     .concat();
     let answers = String::from_utf8(ask(&service, &pipelined).await).unwrap();
-    let uids: Vec<&str> =
-        answers.split("{\"order_uid\":\"").skip(1).map(|rest| rest.split_once('"').unwrap().0).collect();
+    let uids: Vec<&str> = answers
+        .split("{\"order_uid\":\"")
+        .skip(1)
+        .map(|rest| rest.split_once('"').unwrap().0)
+        .collect();
     assert_eq!(uids, ["first", "second", "second", "first"]);
     wait_until("all four to be counted", async || {
         metric(&service, counted).await - requests_before == 4.0
@@ -152,7 +156,8 @@ async fn what_is_asked_while_the_service_drains_is_answered_alike() {
     for how in ["plain", ROUTED] {
         let mut stream = TcpStream::connect(service.address()).await.unwrap();
         // The first answer says that the service reads here; of the second question it has a half.
-        let (whole, half) = (head("GET", "kept", how, ""), head("GET", "kept", how, "accept: */*\r\n"));
+        let (whole, half) =
+            (head("GET", "kept", how, ""), head("GET", "kept", how, "accept: */*\r\n"));
         let (begin, rest) = half.split_at(half.len() / 2);
         stream.write_all((whole + begin).as_bytes()).await.unwrap();
         let mut first = vec![0; 8192];
