@@ -1,9 +1,10 @@
 //! Serving HTTP/1.1: an accept loop of our own, because limits on a connection's first bytes,
-//! headers and idleness, and a cap on connections, belong before the router.
+//! headers and idleness, a cap on connections, and what need not pass the router, belong before it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, response::Response};
+use futures_util::future::Either;
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -19,9 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::{BodyInTime, Limits, ReadInTime};
 
-/// Serves `router` on `listener` until `shutdown`, then finishes what is in flight.
+/// Serves on `listener` until `shutdown`, then finishes what is in flight. What `quick` does not
+/// answer goes to the router.
 pub async fn serve(
     listener: TcpListener,
+    quick: impl Fn(&Request<Incoming>) -> Option<Response> + Clone + Send + 'static,
     router: Router,
     limits: Limits,
     shutdown: CancellationToken,
@@ -51,9 +54,13 @@ pub async fn serve(
             },
         };
         let _ = stream.set_nodelay(true);
-        let router = TowerToHyperService::new(router.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            router.call(request.map(|body| BodyInTime::new(body, limits.body)))
+        let (quick, router) = (quick.clone(), TowerToHyperService::new(router.clone()));
+        let service = service_fn(move |request: Request<Incoming>| match quick(&request) {
+            Some(response) => Either::Left(ready(Ok(response))),
+            // In a box, or every quick answer would be moved about in the size of a routed one.
+            None => Either::Right(Box::pin(
+                router.call(request.map(|body| BodyInTime::new(body, limits.body))),
+            )),
         });
         let stream = TokioIo::new(ReadInTime::new(stream, limits.unread));
         let connection = graceful.watch(http.serve_connection(stream, service));

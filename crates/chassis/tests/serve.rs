@@ -48,7 +48,7 @@ async fn start(limits: Limits) -> (SocketAddr, DropGuard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+    tokio::spawn(serve(listener, |_| None, router, limits, shutdown.clone()));
     (address, shutdown.drop_guard())
 }
 

@@ -76,7 +76,7 @@ pub async fn run(
     let router = http::router(state, health, served);
     let router = readable_from(router, &config.orders_url);
     let limits = Limits { connections: config.http_connections, ..Limits::default() };
-    let serving = serve::serve(listener, router, limits, shutdown.clone());
+    let serving = serve::serve(listener, |_| None, router, limits, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
         Ok(())

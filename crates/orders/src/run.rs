@@ -1,6 +1,12 @@
 //! The order service, wired by hand.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
+    time::Instant,
+};
 
 use anyhow::{Context, anyhow};
 use chassis::{
@@ -16,18 +22,18 @@ use chassis::{
     warm_up::warm_up,
 };
 use events::topics::dead_letters;
-use futures_util::TryStreamExt;
-use prometheus_client::registry::Registry;
+use futures_util::{FutureExt as _, TryStreamExt as _};
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use sqlx::PgPool;
 use tokio::{net::TcpListener, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     cache::Cache,
     config::Config,
     feed::{Feed, follow},
     hearing,
-    http::{self, State},
+    http::{self, Quick, State},
     ingest,
     lookup::Lookup,
     publish::Topics,
@@ -38,6 +44,8 @@ use crate::{
 /// How many batches of status events may be written at once. They are small beside those of orders,
 /// and shall leave them their connections.
 const STATUS_LANES: usize = 2;
+/// How many pages the warm-up reads at once.
+const WARM_UP_READERS: usize = 3;
 
 /// Runs the order service on `listener` until `shutdown`, then drains. A part that ends uninvited
 /// ends the whole.
@@ -66,8 +74,8 @@ pub async fn run(
         }
         None => (None, None),
     };
-    let cache = Cache::new(config.cache.cache_bytes, &mut registry);
-    let lookup = Lookup::new(cache, redis, pool.clone(), config.cache.cache_max_age, &mut registry);
+    let cache = Cache::new(config.cache.cache_bytes, config.cache.cache_max_age, &mut registry);
+    let lookup = Lookup::new(cache, redis, pool.clone(), &mut registry);
     let producer = Producer::new(&config.kafka)?;
     let topics = Topics {
         orders: config.topics.orders().to_owned(),
@@ -80,6 +88,12 @@ pub async fn run(
     let heard = hearing::Metrics::register(&mut registry);
     let feed = Feed::new();
     let ready = Arc::new(AtomicBool::new(false));
+    let warm_up_seconds = Gauge::<f64, AtomicU64>::default();
+    registry.register(
+        "waybill_warm_up_seconds",
+        "How long the cache was warmed up; 0 until that is done",
+        warm_up_seconds.clone(),
+    );
     let served = Metrics::register(&mut registry);
     let state = State {
         lookup: lookup.clone(),
@@ -94,9 +108,11 @@ pub async fn run(
         Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
     let mut tasks = JoinSet::new();
+    let quick = Arc::new(Quick::new(lookup.clone(), &served));
     let router = http::router(state, health, served);
     let limits = Limits { connections: config.http_connections, ..Limits::default() };
-    let serving = serve::serve(listener, router, limits, shutdown.clone());
+    let quick = move |request: &_| quick.answer(request);
+    let serving = serve::serve(listener, quick, router, limits, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
         Ok(())
@@ -110,7 +126,11 @@ pub async fn run(
     }
     tasks.spawn({
         let (pool, lookup) = (pool.clone(), lookup.clone());
-        warm_up(move || fill(pool.clone(), lookup.clone()), ready, shutdown.clone())
+        warm_up(
+            move || fill(pool.clone(), lookup.clone(), warm_up_seconds.clone()),
+            ready,
+            shutdown.clone(),
+        )
     });
     tasks.spawn({
         let (feed, consumed, shutdown) = (feed.clone(), consumed.clone(), shutdown.clone());
@@ -176,18 +196,34 @@ pub async fn run(
     outcome
 }
 
-/// Streams the newest orders into the cache until it is full.
-async fn fill(pool: PgPool, lookup: Arc<Lookup>) -> anyhow::Result<()> {
-    let mut views = std::pin::pin!(views::newest_views(&pool));
+/// Reads pages side by side and takes them in one after the other, until the cache is full: when the
+/// budget is smaller than the table, the newest orders are those that are in.
+async fn fill(
+    pool: PgPool,
+    lookup: Arc<Lookup>,
+    seconds: Gauge<f64, AtomicU64>,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let pages = views::pages(&pool).map_ok(|begin| {
+        let pool = pool.clone();
+        let reading = tokio::spawn(async move { views::page(&pool, begin.as_ref()).await });
+        AbortOnDropHandle::new(reading).map(|page| Ok(page??))
+    });
+    let mut pages = std::pin::pin!(pages.map_err(anyhow::Error::new).try_buffered(WARM_UP_READERS));
     let mut orders = 0;
-    while !lookup.cache().is_full() {
-        let Some(view) = views.try_next().await? else { break };
-        lookup.cache().put(view);
-        orders += 1;
-        if orders == 10 {
-            crash::point("warm-up");
+    'pages: while let Some(page) = pages.try_next().await? {
+        for view in &page {
+            if lookup.cache().is_full() {
+                break 'pages;
+            }
+            lookup.cache().put(view);
+            orders += 1;
+            if orders == 10 {
+                crash::point("warm-up");
+            }
         }
     }
+    seconds.set(begun.elapsed().as_secs_f64());
     tracing::info!(orders, "the cache is warm: {orders} orders");
     Ok(())
 }

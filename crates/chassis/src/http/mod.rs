@@ -19,7 +19,7 @@ use tower_http::{
 };
 
 pub use self::{
-    observe::Metrics,
+    observe::{Metrics, Series},
     origin::{readable_from, web_address},
     parameters::{Id, Parameters},
 };

@@ -320,7 +320,9 @@ async fn drive(database: &CourierDatabase, steps: &[Step]) {
                 }
             }
         }
-        if matches!(step, Step::Add(_) | Step::Ask(..) | Step::Unassign(_)) {
+        // Only what events tell says where to begin: hands, the sweep that releases, and a process
+        // that starts have dispatch look anywhere.
+        if !matches!(step, Step::Tell(..) | Step::Match | Step::Assign(_)) {
             front = Front::START;
         }
         compare(database, &model).await;

@@ -6,6 +6,7 @@ mod order;
 mod orders;
 mod page;
 mod problems;
+mod quick;
 mod rejected;
 mod status;
 
@@ -22,7 +23,7 @@ use chassis::{
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::couriers::Couriers;
+pub(crate) use self::{couriers::Couriers, quick::Quick};
 use crate::{feed::Feed, lookup::Lookup, publish::Topics};
 
 /// What the handlers need.

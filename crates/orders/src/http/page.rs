@@ -106,18 +106,19 @@ pub(super) async fn home(
 pub(super) async fn order(
     state: &State,
     reader: &Reader,
+    uid: &OrderUid,
     found: &Found,
     took: Duration,
 ) -> Response {
-    let view = &found.0.view;
-    let Ok(order) = serde_json::from_slice::<Order>(&view.json) else {
-        tracing::error!(order.uid = %view.order_uid, "a cached order is not the canonical order");
+    let (cached, source) = found;
+    let Ok(order) = serde_json::from_slice::<Order>(cached.as_ref()) else {
+        tracing::error!(order.uid = %uid, "a cached order is not the canonical order");
         return problems::internal().into_response();
     };
     let found_out = async {
         tokio::try_join!(
-            status::find(&state.pool, &view.order_uid),
-            status::history(&state.pool, &view.order_uid, None, EVENTS + 1),
+            status::find(&state.pool, uid),
+            status::history(&state.pool, uid, None, EVENTS + 1),
         )
     };
     let (around, known) =
@@ -145,12 +146,12 @@ pub(super) async fn order(
             more: shown.len() < events.len(),
         })
     });
-    let delivery_url = state.couriers.as_ref().map(|couriers| couriers.delivery(&view.order_uid));
+    let delivery_url = state.couriers.as_ref().map(|couriers| couriers.delivery(uid));
     let page = web::OrderPage {
         frame: around.frame(reader),
         order: &order,
-        version: i64::from(view.version),
-        source: match found.1 {
+        version: i64::from(cached.version()),
+        source: match source {
             Source::Memory => web::Source::Memory,
             Source::Redis => web::Source::Redis,
             Source::Database => web::Source::Database,

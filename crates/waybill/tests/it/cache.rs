@@ -82,6 +82,46 @@ async fn a_thousand_misses_at_once_are_one_query() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_order_harms_none_that_is_missed_together_with_it() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&["--cache-bytes", "100"]).await;
+    let uids = ["first", "second", "good", "damaged", "better"];
+    bed.send_all(uids.iter().map(|uid| record(&order(uid, 7)))).await;
+    bed.drained().await;
+    sqlx::query("UPDATE orders.orders SET items = '[{}]' WHERE order_uid = 'damaged'")
+        .execute(&bed.pool)
+        .await
+        .unwrap();
+    let mut lock = bed.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE orders.orders IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let ask =
+        |uid: &str| tokio::spawn(service.http.get(service.at(&format!("/order/{uid}"))).send());
+    let before = metric(&service, "waybill_cache_misses_total").await;
+    let missed = async |count: f64| {
+        wait_until("all to have missed", async || {
+            metric(&service, "waybill_cache_misses_total").await >= before + count
+        })
+        .await;
+    };
+    // Two are asked for at once; what comes then waits for one of these.
+    let mut asked = vec![ask("first")];
+    missed(1.0).await;
+    asked.push(ask("second"));
+    missed(2.0).await;
+    asked.extend(["good", "damaged", "better"].map(ask));
+    missed(5.0).await;
+    lock.rollback().await.unwrap();
+    for (uid, answer) in uids.iter().zip(asked) {
+        let status = answer.await.unwrap().unwrap().status();
+        assert_eq!(status, if *uid == "damaged" { 503 } else { 200 }, "{uid}");
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn absence_is_remembered_and_ends_with_the_order() {
     let bed = Bed::new(shared()).await;
     let service = bed.start(&[]).await;
@@ -124,6 +164,40 @@ async fn the_byte_budget_evicts_and_what_is_evicted_is_still_served() {
     assert!(database >= 100 && memory + database == 200, "{memory} from memory, {database} not");
     let bytes = metric(&service, "waybill_cache_bytes").await;
     assert!(bytes > 25_000.0 && bytes <= 50_000.0, "{bytes}");
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_orders_are_warm_when_the_budget_is_small() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    send(&bed, &order("original", 7)).await;
+    bed.drained().await;
+    service.stop().await.unwrap();
+    // Several pages of the warm-up: copies, each a second older than the one before.
+    sqlx::query(
+        "INSERT INTO orders.orders SELECT copy.* \
+         FROM orders.orders AS original, generate_series(1, 7000) AS number, \
+              jsonb_populate_record(original, jsonb_build_object( \
+                  'order_uid', 'copy-' || number, \
+                  'ingested_at', original.ingested_at - number * interval '1 s')) AS copy",
+    )
+    .execute(&bed.pool)
+    .await
+    .unwrap();
+    // Room for a little more than 2,000 of them.
+    let service = bed.start(&["--cache-bytes", "2500000"]).await;
+    let mut warm = Vec::new();
+    for number in (1..7_000).step_by(25) {
+        let answer = service.get(&format!("/order/copy-{number}")).await;
+        assert_eq!(answer.status(), 200);
+        if answer.headers()["x-cache"] == "memory" {
+            warm.push(number);
+        }
+    }
+    // One part of the memory may be full a little before the others.
+    assert!(warm.iter().filter(|number| **number < 1_500).count() >= 55, "{warm:?}");
+    assert!(warm.iter().all(|number| *number < 3_000), "{warm:?}");
     service.stop().await.unwrap();
 }
 

@@ -26,6 +26,7 @@ mod load;
 mod migrate;
 mod openapi;
 mod page;
+mod quick;
 mod redis;
 mod refused;
 mod rejected;
