@@ -4,8 +4,8 @@
 use std::{future::ready, sync::Arc, time::Duration};
 
 use axum::{Router, response::Response};
-use futures_util::future::Either;
-use http::Request;
+use futures_util::{TryFutureExt as _, future::Either};
+use http::{Request, StatusCode, header};
 use hyper::{
     body::Incoming,
     service::{Service as _, service_fn},
@@ -58,9 +58,10 @@ pub async fn serve(
         let service = service_fn(move |request: Request<Incoming>| match quick(&request) {
             Some(response) => Either::Left(ready(Ok(response))),
             // In a box, or every quick answer would be moved about in the size of a routed one.
-            None => Either::Right(Box::pin(
-                router.call(request.map(|body| BodyInTime::new(body, limits.body))),
-            )),
+            None => {
+                let request = request.map(|body| BodyInTime::new(body, limits.body));
+                Either::Right(Box::pin(router.call(request).map_ok(without_false_length)))
+            }
         });
         let stream = TokioIo::new(ReadInTime::new(stream, limits.unread));
         let connection = graceful.watch(http.serve_connection(stream, service));
@@ -74,4 +75,13 @@ pub async fn serve(
     if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
         tracing::warn!("left connections that did not end within {:?}", limits.drain);
     }
+}
+
+/// The length of a 304 is that of the answer it stands for, or is not told (RFC 9110, 8.6); axum
+/// tells 0 of whatever has no body.
+fn without_false_length(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_MODIFIED {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
 }
