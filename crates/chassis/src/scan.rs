@@ -33,6 +33,8 @@ impl Scanner {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
+            // The broker shall not wait for records that may never come: the end is told at once.
+            .set("fetch.wait.max.ms", "10")
             .set("queued.max.messages.kbytes", "16384")
             .create()
             .context("configuring the Kafka reader")?;
