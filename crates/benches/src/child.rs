@@ -38,7 +38,7 @@ impl Server {
                 bail!("{:?} ended: {status}", command.as_std());
             }
             ensure!(begun.elapsed() < Duration::from_secs(60), "{} is silent", server.url);
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -116,8 +116,9 @@ pub fn find(name: &str) -> anyhow::Result<PathBuf> {
         .find(|file| file.is_file())
         .with_context(|| {
             format!(
-                "the bench `get` needs `{name}`: install wrk, nginx and util-linux \
-                 (apt install wrk nginx-light util-linux; dnf install wrk nginx util-linux)"
+                "`{name}` is missing: install wrk, nginx, util-linux and PostgreSQL's clients \
+                 (apt install wrk nginx-light util-linux postgresql-client; \
+                 dnf install wrk nginx util-linux postgresql)"
             )
         })
 }

@@ -116,7 +116,8 @@ fn median(values: &mut [f64]) -> f64 {
 /// The table that ends a run.
 pub fn table(figures: &[Figure]) -> String {
     let mut lines = vec![
-        ["bench", "Waybill", "baseline", "ratio (lowest–highest)", "must / aim", ""].map(str::to_owned),
+        ["bench", "Waybill", "baseline", "ratio (lowest–highest)", "must / aim", ""]
+            .map(str::to_owned),
     ];
     for figure in figures {
         let with_unit = |value| format!("{} {}", thousands(value), figure.unit);

@@ -45,14 +45,23 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
 
 /// The most bytes that a process has had in memory at once.
 fn peak_resident(id: u32) -> anyhow::Result<f64> {
+    status(id, "VmHWM:")
+}
+
+/// The bytes that a process has in memory.
+pub fn resident(id: u32) -> anyhow::Result<f64> {
+    status(id, "VmRSS:")
+}
+
+fn status(id: u32, name: &str) -> anyhow::Result<f64> {
     let file = format!("/proc/{id}/status");
     let status = std::fs::read_to_string(&file)
-        .with_context(|| format!("reading {file}: the bench `memory` needs Linux"))?;
+        .with_context(|| format!("reading {file}: only Linux has it"))?;
     let kibibytes: f64 = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|line| line.trim().strip_suffix("kB"))
         .and_then(|number| number.trim().parse().ok())
-        .with_context(|| format!("{file} tells no peak"))?;
+        .with_context(|| format!("{file} has no {name}"))?;
     Ok(kibibytes * 1024.0)
 }

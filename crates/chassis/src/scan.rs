@@ -64,6 +64,12 @@ impl Scanner {
         bounds.collect()
     }
 
+    /// The end of each partition, for [`read`](Self::read) to read all that is there.
+    pub fn ends(&self, topic: &str) -> anyhow::Result<Ends> {
+        let bounds = self.bounds(topic)?.into_iter();
+        Ok(bounds.map(|(partition, (_, end))| (partition, end)).collect())
+    }
+
     /// Hands every record that is still there before `ends` to `heard`, partition by partition in
     /// their order, and tells after how many records.
     pub fn read(

@@ -17,7 +17,7 @@ use self::words::{DocsWords, FrameWords};
 pub use self::{
     assets::{Asset, Assets, Embedded},
     lang::{Lang, Plural, machine_time, time_markup},
-    reader::Reader,
+    reader::{Reader, wants_page},
 };
 
 /// Sent with every page: all from this server, nothing inline, no frames.

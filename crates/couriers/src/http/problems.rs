@@ -31,10 +31,9 @@ pub(super) fn all() -> Vec<Problem> {
     all
 }
 
-/// What the database said, for the log; the client is told that it is silent.
+/// What the database has made of a call.
 pub(super) fn silent(error: sqlx::Error) -> Problem {
-    tracing::warn!("answering a call: {error}");
-    chassis::http::problems::database_silent()
+    chassis::http::problems::of_database("answering a call", &error)
 }
 
 pub(super) fn invalid_body(errors: Vec<Violation>) -> Problem {

@@ -32,6 +32,11 @@ pub(crate) fn board(frame: Frame<'_>, board: &Board) -> String {
     };
     let in_queue = board.queue.waiting + board.queue.held;
     let CourierCounts { available, busy, paused } = board.counts;
+    let nobody_idle = match (available + paused, busy) {
+        (0, 0) => Some(words.no_couriers),
+        (0, _) => Some(words.nobody_idle),
+        _ => None,
+    };
     render(&BoardTemplate {
         f: &frame,
         w: words,
@@ -43,7 +48,8 @@ pub(crate) fn board(frame: Frame<'_>, board: &Board) -> String {
         road_count: lang.number(board.statistics.active),
         road_more: more(road.len(), board.statistics.active),
         couriers_count: lang.number(available + busy + paused),
-        nobody_idle: if busy == 0 { words.no_couriers } else { words.nobody_idle },
+        idle_more: more(idle.len(), available + paused),
+        nobody_idle,
         transports: Transport::ALL.map(|one| (one.as_str(), words.transport_of(one))),
         waiting,
         road,
@@ -58,7 +64,7 @@ struct BoardTemplate<'a> {
     w: &'static Words,
     tab: &'static str,
     at: String,
-    figures: [Figure; 5],
+    figures: Vec<Figure>,
     waiting_count: String,
     waiting: Vec<WaitingCard<'a>>,
     waiting_more: Option<String>,
@@ -67,7 +73,8 @@ struct BoardTemplate<'a> {
     road_more: Option<String>,
     couriers_count: String,
     idle: Vec<IdleCard<'a>>,
-    nobody_idle: &'static str,
+    idle_more: Option<String>,
+    nobody_idle: Option<&'static str>,
     transports: [(&'static str, &'static str); 3],
 }
 
@@ -77,8 +84,8 @@ struct Figure {
     label: String,
 }
 
-fn figures(lang: Lang, words: &Words, board: &Board) -> [Figure; 5] {
-    let Statistics { active, overdue, completed, .. } = board.statistics;
+fn figures(lang: Lang, words: &Words, board: &Board) -> Vec<Figure> {
+    let Statistics { active, overdue, released, completed, .. } = board.statistics;
     let oldest = board.queue.orders.iter().find(|queued| queued.position == Some(1));
     let mut waiting = form(lang, &words.orders_wait, board.queue.waiting);
     if let Some(oldest) = oldest {
@@ -90,7 +97,7 @@ fn figures(lang: Lang, words: &Words, board: &Board) -> [Figure; 5] {
     };
     let share = board.statistics.on_time_share();
     let share = share.map_or_else(|| "–".to_owned(), |share| percent(lang, share));
-    [
+    let mut figures = vec![
         Figure { key: "waiting", value: lang.number(board.queue.waiting), label: waiting },
         Figure { key: "road", value: lang.number(active), label: road },
         Figure {
@@ -107,7 +114,12 @@ fn figures(lang: Lang, words: &Words, board: &Board) -> [Figure; 5] {
             },
         },
         Figure { key: "on-time", value: share, label: words.on_time.to_owned() },
-    ]
+    ];
+    if released > 0 {
+        let label = words.released.to_owned();
+        figures.push(Figure { key: "released", value: lang.number(released), label });
+    }
+    figures
 }
 
 /// The form that goes with `n`, which itself stands elsewhere.

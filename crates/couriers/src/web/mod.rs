@@ -1,4 +1,4 @@
-//! The board: couriers by what they do, the queue, today's figures, for a dispatcher.
+//! The board: couriers by what they do, the queue, the figures, for a dispatcher.
 //!
 //! Values in, HTML out: nothing here does I/O or knows of requests. `assets/board.js` fetches the
 //! same page whenever something has happened and puts in place what has changed of it, so this

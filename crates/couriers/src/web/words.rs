@@ -30,6 +30,7 @@ pub(super) struct Words {
     pub(super) completed: &'static str,
     pub(super) completed_mean: &'static str,
     pub(super) on_time: &'static str,
+    pub(super) released: &'static str,
 
     // The queue.
     pub(super) waiting: &'static str,
@@ -141,9 +142,10 @@ static ENGLISH: Words = Words {
     on_the_road: "On the road",
     on_the_road_late: "on the road, {} late",
     couriers_free: ["courier free", "couriers free", "couriers free"],
-    completed: "completed",
-    completed_mean: "completed, mean {}",
-    on_time: "on time",
+    completed: "completed in all",
+    completed_mean: "completed in all; mean {} in 24 h",
+    on_time: "of them on time",
+    released: "never completed: long overdue, the courier is free again",
 
     waiting: "Waiting",
     held: "held",
@@ -235,9 +237,10 @@ static RUSSIAN: Words = Words {
     on_the_road: "В пути",
     on_the_road_late: "в пути, опаздывают: {}",
     couriers_free: ["курьер свободен", "курьера свободны", "курьеров свободно"],
-    completed: "доставлено",
-    completed_mean: "доставлено, в среднем {}",
-    on_time: "вовремя",
+    completed: "доставлено всего",
+    completed_mean: "доставлено всего; за сутки в среднем {}",
+    on_time: "из них вовремя",
+    released: "так и не доставлено: срок давно вышел, курьер свободен",
 
     waiting: "Ждут",
     held: "отложен",

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use couriers::{
     courier::{AskedStatus, CourierChange, CourierId},
-    dispatch::release_overdue,
+    dispatch::{Front, release_overdue},
     store::{self, NotAssigned, NotUnassigned},
 };
 use events::OrderStatus;
@@ -13,7 +13,7 @@ use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRun
 use sqlx::PgPool;
 use testkit::{CourierDatabase, shared};
 
-use crate::support::{TIMES, all_holds, at, courier, match_all, tell, uid};
+use crate::support::{TIMES, all_holds, at, courier, match_from, tell, uid};
 
 const ORDERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -232,6 +232,8 @@ async fn drive(database: &CourierDatabase, steps: &[Step]) {
         .await
         .unwrap();
     let mut model = Model::default();
+    // What dispatch was last woken with and has not seen to.
+    let mut front = Front::START;
     for (second, step) in (0..).zip(steps) {
         let pool = &mut pool;
         match step {
@@ -242,7 +244,7 @@ async fn drive(database: &CourierDatabase, steps: &[Step]) {
                     .map(|(order, status)| (ORDERS[*order], *status, at(second)))
                     .collect();
                 for _ in 0..*times {
-                    tell(pool, &events).await;
+                    front = front.and(tell(pool, &events).await);
                     model.tell(batch, second);
                 }
             }
@@ -255,7 +257,7 @@ async fn drive(database: &CourierDatabase, steps: &[Step]) {
                 *pool = PgPool::connect(&database.url).await.unwrap();
             }
             Step::Match => {
-                match_all(pool).await;
+                match_from(pool, std::mem::replace(&mut front, Front::END)).await;
                 model.match_all();
             }
             Step::Add(status) => {
@@ -317,6 +319,11 @@ async fn drive(database: &CourierDatabase, steps: &[Step]) {
                     },
                 }
             }
+        }
+        // Only what events tell says where to begin: hands, the sweep that releases, and a process
+        // that starts have dispatch look anywhere.
+        if !matches!(step, Step::Tell(..) | Step::Match | Step::Assign(_)) {
+            front = Front::START;
         }
         compare(database, &model).await;
     }

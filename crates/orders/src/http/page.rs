@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
-    http::{Parameters, problems},
+    http::{Id, Parameters, problems},
     problem::Problem,
     rejected::{self, RejectedRow, calls::Page},
     web::Reader,
@@ -106,22 +106,24 @@ pub(super) async fn home(
 pub(super) async fn order(
     state: &State,
     reader: &Reader,
+    uid: &OrderUid,
     found: &Found,
     took: Duration,
 ) -> Response {
-    let view = &found.0.view;
-    let Ok(order) = serde_json::from_slice::<Order>(&view.json) else {
-        tracing::error!(order.uid = %view.order_uid, "a cached order is not the canonical order");
+    let (cached, source) = found;
+    let Ok(order) = serde_json::from_slice::<Order>(cached.as_ref()) else {
+        tracing::error!(order.uid = %uid, "a cached order is not the canonical order");
         return problems::internal().into_response();
     };
-    let around = Surroundings::find(state).await;
     let found_out = async {
         tokio::try_join!(
-            status::find(&state.pool, &view.order_uid),
-            status::history(&state.pool, &view.order_uid, None, EVENTS + 1),
+            status::find(&state.pool, uid),
+            status::history(&state.pool, uid, None, EVENTS + 1),
         )
     };
-    let known = tokio::time::timeout(PATIENCE, found_out).await.ok().and_then(Result::ok);
+    let (around, known) =
+        tokio::join!(Surroundings::find(state), tokio::time::timeout(PATIENCE, found_out));
+    let known = known.ok().and_then(Result::ok);
     let events = known.as_ref().map_or(&[][..], |(_, events)| events);
     let shown = &events[..events.len().min(EVENTS as usize)];
     let told: Vec<_> = shown.iter().map(told).collect();
@@ -144,12 +146,12 @@ pub(super) async fn order(
             more: shown.len() < events.len(),
         })
     });
-    let delivery_url = state.couriers.as_ref().map(|couriers| couriers.delivery(&view.order_uid));
+    let delivery_url = state.couriers.as_ref().map(|couriers| couriers.delivery(uid));
     let page = web::OrderPage {
         frame: around.frame(reader),
         order: &order,
-        version: i64::from(view.version),
-        source: match found.1 {
+        version: i64::from(cached.version()),
+        source: match source {
             Source::Memory => web::Source::Memory,
             Source::Redis => web::Source::Redis,
             Source::Database => web::Source::Database,
@@ -183,13 +185,13 @@ pub(super) async fn missing(
     uid: &OrderUid,
     waited: Option<Duration>,
 ) -> Response {
-    let around = Surroundings::find(state).await;
     let listing = Listing {
         track_number: Some(uid.as_str().to_owned()),
         limit: NEWEST,
         ..Listing::default()
     };
-    let by_track = tokio::time::timeout(PATIENCE, views::list(&state.pool, &listing)).await;
+    let by_track = tokio::time::timeout(PATIENCE, views::list(&state.pool, &listing));
+    let (around, by_track) = tokio::join!(Surroundings::find(state), by_track);
     let by_track = by_track.ok().and_then(Result::ok).map_or_else(Vec::new, newest_orders);
     let page = web::Missing {
         frame: around.frame(reader),
@@ -260,6 +262,7 @@ pub(super) async fn rejected_list(state: &State, reader: &Reader, found: &Page) 
     let page = web::RejectedPage {
         frame: around.frame(reader),
         reason: found.reason.as_deref(),
+        key: found.key.as_deref(),
         reasons: &reasons,
         rows: &shown,
         next: found.next.as_deref(),
@@ -313,7 +316,7 @@ pub(super) async fn openapi() -> Response {
 }
 
 /// `GET /assets/…`
-pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
     ASSETS.answer(&name, &headers)
 }
 

@@ -2,11 +2,11 @@
 
 use axum::{
     body::Bytes,
-    extract::{Path, State as Extract, rejection::BytesRejection},
+    extract::{State as Extract, rejection::BytesRejection},
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
-    http::{Parameters, problems},
+    http::{Id, Parameters, problems},
     problem::Problem,
     rejected::calls::{self, Wanted},
     web::Reader,
@@ -37,7 +37,7 @@ pub(super) async fn list(
 /// `GET /rejected/{id}`
 pub(super) async fn get(
     Extract(state): Extract<State>,
-    Path(id): Path<String>,
+    Id(id): Id,
     reader: Reader,
 ) -> Result<Response, Problem> {
     let row = match calls::find(&state.pool, &id).await {
@@ -55,12 +55,12 @@ pub(super) async fn get(
 /// `POST /rejected/{id}/replay`: as it came, or with the request's body instead.
 pub(super) async fn replay(
     Extract(state): Extract<State>,
-    Path(id): Path<String>,
+    Id(id): Id,
     Parameters(how): Parameters<How>,
     reader: Reader,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|_| problems::body_unreadable())?;
+    let body = body.map_err(|rejection| problems::body_unreadable(&rejection))?;
     let wait = how.wait()?;
     let row = match calls::find(&state.pool, &id).await {
         Err(problem) if reader.wants_page() => {

@@ -23,7 +23,8 @@ use std::{fmt, ops::Deref, sync::LazyLock};
 use askama::Template;
 use chassis::{
     http::path_segment,
-    web::{Assets, Embedded},
+    rejected::COUNTED,
+    web::{Assets, Embedded, words::fill},
 };
 use events::OrderUid;
 use time::OffsetDateTime;
@@ -51,7 +52,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) board: Option<&'a str>,
     /// The newest orders, newest first; a dozen is a good number.
     pub(crate) newest: &'a [NewestOrder],
-    /// How many records were rejected, if known.
+    /// How many records were rejected, if known, or more than [`COUNTED`].
     pub(crate) rejected: Option<u64>,
     /// The last event of the live feed that this page already knows of, if it knows.
     pub(crate) live: &'a str,
@@ -100,10 +101,18 @@ impl Frame<'_> {
         serde_json::to_string(&self.words().live).expect("a struct of texts becomes JSON")
     }
 
+    /// How many records were rejected, if that is known exactly.
+    fn rejected_count(&self) -> Option<u64> {
+        self.rejected.filter(|count| *count <= COUNTED.unsigned_abs())
+    }
+
     fn rejected_total(&self) -> String {
-        match self.rejected {
-            None | Some(0) => String::new(),
-            Some(count) => format!(" {}", self.lang.number(count)),
+        match (self.rejected, self.rejected_count()) {
+            (None | Some(0), _) => String::new(),
+            (_, Some(count)) => format!(" {}", self.lang.number(count)),
+            (_, None) => {
+                format!(" {}", fill(self.words().more_than, self.lang.number(COUNTED)))
+            }
         }
     }
 }

@@ -490,6 +490,7 @@ mod tests {
             rejected(&RejectedPage {
                 frame,
                 reason: Some(EVIL),
+                key: Some(EVIL),
                 reasons: &[EVIL],
                 rows: &[row],
                 next: Some(EVIL),

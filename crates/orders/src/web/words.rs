@@ -20,6 +20,7 @@ pub(super) struct Words {
     pub(super) orders: &'static str,
     pub(super) couriers: &'static str,
     pub(super) rejected: &'static str,
+    pub(super) more_than: &'static str,
     pub(super) api: &'static str,
 
     // The search.
@@ -249,6 +250,7 @@ static EN: Words = Words {
     orders: "Orders",
     couriers: "Couriers",
     rejected: "Rejected",
+    more_than: "more than {}",
     api: "API",
 
     id_or_track: "Order id or track number",
@@ -411,6 +413,7 @@ static RU: Words = Words {
     orders: "Заказы",
     couriers: "Курьеры",
     rejected: "Отклонённые",
+    more_than: "больше {}",
     api: "API",
 
     id_or_track: "Номер заказа или трек-номер",

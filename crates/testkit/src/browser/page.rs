@@ -35,6 +35,7 @@ pub struct Page {
     chromium: &'static Chromium,
     context: String,
     session: String,
+    window: (u32, u32),
     complaints: Complaints,
 }
 
@@ -58,7 +59,7 @@ impl Page {
         let attach = json!({ "targetId": target, "flatten": true });
         let session = ask("Target.attachToTarget", attach, "sessionId").await;
         let complaints = chromium.complaints_of(&session);
-        let page = Self { chromium, context, session, complaints };
+        let page = Self { chromium, context, session, window: reader.window, complaints };
         page.become_of(reader).await;
         page
     }
@@ -76,20 +77,28 @@ impl Page {
                 if reader.calm { "reduce" } else { "no-preference" },
             ),
         ];
-        let (width, height) = reader.window;
+        self.zoom(1).await;
         for (method, params) in [
             ("setUserAgentOverride", json!({ "userAgent": name, "acceptLanguage": reader.lang })),
             ("setEmulatedMedia", json!({ "features": features })),
-            (
-                "setDeviceMetricsOverride",
-                json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false }),
-            ),
             ("setScriptExecutionDisabled", json!({ "value": !reader.javascript })),
             // As if it were in front of all other pages.
             ("setFocusEmulationEnabled", json!({ "enabled": true })),
         ] {
             self.call(&format!("Emulation.{method}"), params).await;
         }
+    }
+
+    /// Shows everything so many times as large, in the same window, as a reader's zoom does.
+    pub async fn zoom(&self, factor: u32) {
+        let (width, height) = self.window;
+        let metrics = json!({
+            "width": width / factor,
+            "height": height / factor,
+            "deviceScaleFactor": factor,
+            "mobile": false,
+        });
+        self.call("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
     /// Goes to `url` and waits until it is loaded.

@@ -170,7 +170,7 @@ async fn replicas_that_come_and_go_and_servers_that_go_away_change_no_order() {
         let before = count(&database, "order_states").await;
         for (_, value) in lives(round * 1_500, 1_500) {
             // Without a key, so that both replicas hear of each order.
-            bed.enqueue_status(&value);
+            bed.enqueue_status(None, &value);
         }
         wait_until("the flow to be on", async || count(&database, "order_states").await > before)
             .await;
