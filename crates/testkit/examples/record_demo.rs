@@ -73,12 +73,15 @@ async fn record(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
     let (orders, couriers) = (free_address()?, free_address()?);
     let mut system = start(&arguments.waybill, &folder.join("data"), orders, couriers)?;
     let (orders, couriers) = (format!("http://{orders}"), format!("http://{couriers}"));
-    // Until orders have been delivered: then there is something on every part of the board.
-    eventually("a system in full swing", async || {
-        let figures = ask(&format!("{couriers}/statistics")).await.ok()?;
-        (figures["completed"].as_i64()? >= 8).then_some(())
-    })
-    .await;
+    // Until orders have been delivered: then there is something on every part of the board. Each
+    // step has a minute.
+    for (what, number) in [("active", 1), ("completed", 1), ("completed", 8)] {
+        eventually("a system in full swing", async || {
+            let figures = ask(&format!("{couriers}/statistics")).await.ok()?;
+            (figures[what].as_i64()? >= number).then_some(())
+        })
+        .await;
+    }
     for id in [1, 2] {
         let pause = json!({ "id": id, "status": "paused" });
         let call = reqwest::Client::new().put(format!("{couriers}/courier")).json(&pause);

@@ -208,11 +208,11 @@ async fn compare(database: &CourierDatabase, model: &Model) {
     all_holds(&database.pool).await;
 }
 
-/// Puts the deadline of a delivery that is not over before all events, and releases it.
+/// Puts a delivery that is not over before all events, and releases it.
 async fn expire(pool: &PgPool, order_id: &str) {
     let mut transaction = pool.begin().await.unwrap();
     sqlx::query(
-        "UPDATE couriers.courier_orders SET deadline = $1 \
+        "UPDATE couriers.courier_orders SET assigned_at = $1, deadline = $1 \
          WHERE order_id = $2 AND completed_at IS NULL AND released_at IS NULL",
     )
     .bind(at(-2_000))

@@ -154,9 +154,9 @@ async fn asked_to_end_in_full_flow_it_drains_and_the_next_goes_on() {
     let again = Program::start_couriers(&bed, &database, &[], None);
     bed.events_drained().await;
     assert!(again.terminate().await.success());
-    is_settled(&bed, &database).await;
     let letters = bed.read_all(&format!("{}.dlq", bed.status_topic())).await.len();
     assert_eq!(letters, 120, "an orderly end repeats no dead letter");
+    is_settled(&bed, &database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,8 +180,11 @@ async fn replicas_that_come_and_go_and_servers_that_go_away_change_no_order() {
                 let page = Page::open(Reader::default(), &first.url).await;
                 page.shows("The board cannot be shown").await;
                 own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
-                page.click_on("To the board").await;
-                page.shows("orders wait").await;
+                wait_until("the board to be back", async || {
+                    page.go(&first.url).await;
+                    page.value("!!document.querySelector('.board-page')").await
+                })
+                .await;
             }
             1 => {
                 own.stand.kafka.as_mut().unwrap().stop().await.unwrap();
