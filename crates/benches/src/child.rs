@@ -38,7 +38,7 @@ impl Server {
                 bail!("{:?} ended: {status}", command.as_std());
             }
             ensure!(begun.elapsed() < Duration::from_secs(60), "{} is silent", server.url);
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -76,13 +76,13 @@ pub async fn waybill(
     Server::start(command, format!("http://{address}"), "/readyz").await
 }
 
-/// The sum of a counter of `/metrics` over its labels.
-pub async fn metric(server: &Server, name: &str) -> anyhow::Result<u64> {
+/// A figure that the service tells of itself, summed over its labels.
+pub async fn told(server: &Server, name: &str) -> anyhow::Result<f64> {
     let text = reqwest::get(format!("{}/metrics", server.url)).await?.text().await?;
     text.lines()
         .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
         .filter_map(|line| line.rsplit(' ').next())
-        .map(|number| number.parse::<u64>().with_context(|| format!("{name} is {number}")))
+        .map(|number| number.parse::<f64>().with_context(|| format!("{name} is {number}")))
         .sum()
 }
 
@@ -126,8 +126,9 @@ pub fn find(name: &str) -> anyhow::Result<PathBuf> {
         .find(|file| file.is_file())
         .with_context(|| {
             format!(
-                "the bench `get` needs `{name}`: install wrk, nginx and util-linux \
-                 (apt install wrk nginx-light util-linux; dnf install wrk nginx util-linux)"
+                "`{name}` is missing: install wrk, nginx, util-linux and PostgreSQL's clients \
+                 (apt install wrk nginx-light util-linux postgresql-client; \
+                 dnf install wrk nginx util-linux postgresql)"
             )
         })
 }

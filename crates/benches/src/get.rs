@@ -37,19 +37,28 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let source = answer.headers().get("x-cache").map(|value| value.as_bytes().to_vec());
     ensure!(source.as_deref() == Some(b"memory"), "the order does not come from memory");
     let size = answer.bytes().await?.len();
+    // An id with an escape in it is left to the router.
+    let by_router = format!("{}/order/%{:02x}{}", waybill.url, uid.as_bytes()[0], &uid[1..]);
 
     let folder = Folder::new()?;
     let constant = start_nginx(&nginx, &folder.0, size).await?;
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
-        let (baseline, of_nginx) = ask(&wrk, &constant.url, cli.seconds, constant.id()?).await?;
-        let (rate, of_waybill) = ask(&wrk, &order, cli.seconds, waybill.id()?).await?;
+        let ask = async |url: &str, server: &Server| {
+            let mut client = child::on_core(Some(CLIENT_CORE), &wrk);
+            client.args(["-t1", "-c32", &format!("-d{}s", cli.seconds), url]);
+            ask(&mut client, cli.seconds, server.id()?).await
+        };
+        let (baseline, of_nginx) = ask(&constant.url, &constant).await?;
+        let (rate, of_waybill) = ask(&order, &waybill).await?;
+        let (routed, of_router) = ask(&by_router, &waybill).await?;
         let round = Round { baseline, waybill: rate };
         say(&format!(
-            "get, round {number} of {}: Waybill {}/s, nginx {}/s; CPU a request {of_waybill:.1} µs, \
-             {of_nginx:.1} µs",
+            "get, round {number} of {}: Waybill {}/s, by its router {}/s, nginx {}/s; CPU a request \
+             {of_waybill:.1}, {of_router:.1}, {of_nginx:.1} µs",
             cli.rounds,
             thousands(round.waybill),
+            thousands(routed),
             thousands(round.baseline)
         ));
         rounds.push(round);
@@ -68,17 +77,14 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
 
 /// Requests a second that wrk counts, and the microseconds that the server computed for each: on a
 /// machine that others use too, these tell more.
-async fn ask(wrk: &Path, url: &str, seconds: u32, server: u32) -> anyhow::Result<(f64, f64)> {
+pub async fn ask(wrk: &mut Command, seconds: u32, server: u32) -> anyhow::Result<(f64, f64)> {
     let before = process::computed(server)?;
-    let output = child::on_core(Some(CLIENT_CORE), wrk)
-        .args(["-t1", "-c32", &format!("-d{seconds}s"), url])
-        .output()
-        .await?;
+    let output = wrk.output().await?;
     let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "wrk {url}: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "wrk: {}", String::from_utf8_lossy(&output.stderr));
     // A refusal is quicker than an answer.
     for trouble in ["Non-2xx", "Socket errors"] {
-        ensure!(!text.contains(trouble), "wrk {url}:\n{text}");
+        ensure!(!text.contains(trouble), "wrk:\n{text}");
     }
     let microseconds = (process::computed(server)? - before).as_secs_f64() * 1e6;
     let rate: f64 = text
@@ -112,10 +118,10 @@ async fn start_nginx(nginx: &Path, folder: &Path, size: usize) -> anyhow::Result
 }
 
 /// A folder that goes when the bench does.
-struct Folder(std::path::PathBuf);
+pub struct Folder(pub std::path::PathBuf);
 
 impl Folder {
-    fn new() -> anyhow::Result<Self> {
+    pub fn new() -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("waybill-bench-{}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))

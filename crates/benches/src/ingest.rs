@@ -158,8 +158,9 @@ pub async fn take(
 async fn settled(service: &Server, records: u64) -> anyhow::Result<()> {
     let (mut last, mut moved) = (0, Instant::now());
     loop {
-        let settled = child::metric(service, "waybill_orders_committed_total").await?
-            + child::metric(service, "waybill_records_rejected_total").await?;
+        let orders = child::told(service, "waybill_orders_committed_total").await?;
+        let rejected = child::told(service, "waybill_records_rejected_total").await?;
+        let settled = (orders + rejected) as u64;
         if settled >= records {
             ensure!(settled == records, "{settled} records settled of {records}");
             return Ok(());

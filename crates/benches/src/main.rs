@@ -6,11 +6,16 @@
 mod backlog;
 mod baseline;
 mod child;
+mod dispatch;
 mod figure;
 mod get;
 mod ingest;
 mod memory;
 mod process;
+mod start;
+mod stock;
+mod uncached;
+mod warm_up;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -41,16 +46,19 @@ A figure is worth what the machine was: leave it alone meanwhile, and quote rati
 struct Cli {
     /// What to measure; without a name everything.
     benches: Vec<Bench>,
-    /// Orders of a backlog; without it 500,000 for ingest and 1,000,000 for memory.
+    /// Orders of a backlog or a table; without it as many as the target names.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     orders: Option<u64>,
-    /// Orders of the backlog that ingest's baseline takes.
+    /// Orders, or events, of the backlog that a baseline takes.
     #[arg(long, value_name = "N", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
     baseline_orders: u64,
-    /// Rounds of ingest and get; the median counts.
+    /// Events of the backlog that dispatch takes; without it 100,000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    events: Option<u64>,
+    /// Rounds of each bench but memory; the median counts.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How long wrk asks each server in a round of get.
+    /// How long each server is asked in a round of get and uncached.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// CACHE_BYTES of the process that memory watches.
@@ -70,8 +78,22 @@ enum Bench {
     Ingest,
     /// Cached GETs a second on one core, against nginx `return 200`.
     Get,
+    /// Uncached GETs a second, against pgbench reading the same by key.
+    Uncached,
+    /// Time to fill the cache from the table, against COPY; then memory of a cached order.
+    WarmUp,
+    /// From exec to ready.
+    Start,
     /// Peak resident memory beside the cache while a backlog is taken.
     Memory,
+    /// Status events a second, taken in and dispatched, against one transaction an event.
+    Dispatch,
+    /// The same with 1,000,000 couriers, against 10,000.
+    DispatchLarge,
+    /// The same with a snapshot open elsewhere, against none.
+    DispatchHeld,
+    /// From `created` on the topic to the committed assignment, 99th percentile.
+    AssignLatency,
 }
 
 #[tokio::main]
@@ -110,8 +132,29 @@ async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
     if wanted(Bench::Get) {
         figures.push(get::measure(cli, servers).await.context("get")?);
     }
+    if wanted(Bench::Uncached) {
+        figures.push(uncached::measure(cli, servers).await.context("uncached")?);
+    }
+    if wanted(Bench::WarmUp) {
+        figures.extend(warm_up::measure(cli, servers).await.context("warm-up")?);
+    }
+    if wanted(Bench::Start) {
+        figures.push(start::measure(cli, servers).await.context("start")?);
+    }
     if wanted(Bench::Memory) {
         figures.push(memory::measure(cli, servers).await.context("memory")?);
+    }
+    if wanted(Bench::Dispatch) {
+        figures.push(dispatch::measure(cli, servers).await.context("dispatch")?);
+    }
+    if wanted(Bench::DispatchLarge) {
+        figures.push(dispatch::measure_large(cli, servers).await.context("dispatch-large")?);
+    }
+    if wanted(Bench::DispatchHeld) {
+        figures.push(dispatch::measure_held(cli, servers).await.context("dispatch-held")?);
+    }
+    if wanted(Bench::AssignLatency) {
+        figures.push(dispatch::measure_latency(cli, servers).await.context("assign-latency")?);
     }
     Ok(figures)
 }

@@ -5,8 +5,15 @@
 //! each a transaction of its own, until the guilty record is alone and its owner makes a rejection
 //! of it. What is written, and what came of it, the service's [`Writer`] says.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use prometheus_client::{
+    metrics::{
+        counter::Counter,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::{
@@ -18,6 +25,41 @@ use crate::{
 /// A transaction that has been silent for so long is given up and tried again: its outcome is
 /// unknown, and that is harmless.
 const SILENCE: Duration = Duration::from_secs(40);
+
+/// What committing counts.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    seconds: Histogram,
+    retries: Counter,
+    splits: Counter,
+}
+
+impl Metrics {
+    /// Makes them known to `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            retries: Counter::default(),
+            splits: Counter::default(),
+        };
+        registry.register(
+            "db_client_operation_duration_seconds",
+            "A batch's transaction, whatever came of it, seconds",
+            metrics.seconds.clone(),
+        );
+        registry.register(
+            "waybill_batch_retries",
+            "Transactions tried again for the weather's sake",
+            metrics.retries.clone(),
+        );
+        registry.register(
+            "waybill_batch_splits",
+            "Batches split in halves because the database refused a value",
+            metrics.splits.clone(),
+        );
+        metrics
+    }
+}
 
 /// How a service writes its records.
 pub trait Writer: Sync {
@@ -47,17 +89,23 @@ pub struct Part<W: Writer> {
 }
 
 /// Commits a batch, in one part if the database takes all of it.
-pub async fn commit<W: Writer>(pool: &PgPool, writer: &W, batch: Vec<W::Item>) -> Vec<Part<W>> {
+pub async fn commit<W: Writer>(
+    pool: &PgPool,
+    writer: &W,
+    metrics: &Metrics,
+    batch: Vec<W::Item>,
+) -> Vec<Part<W>> {
     let mut committed = Vec::with_capacity(1);
     let mut parts = vec![(batch, Refusals::Possible)];
     while let Some((mut items, refusals)) = parts.pop() {
-        match commit_part(pool, writer, &items, refusals).await {
+        match commit_part(pool, writer, metrics, &items, refusals).await {
             Ok(outcome) => committed.push(Part { items, outcome }),
             Err(Refused(sqlstate)) if items.len() == 1 => {
                 items.iter_mut().for_each(|item| writer.refuse(item, &sqlstate));
                 parts.push((items, Refusals::Weather));
             }
             Err(Refused(_)) => {
+                metrics.splits.inc();
                 let second = items.split_off(items.len() / 2);
                 parts.push((second, Refusals::Possible));
                 parts.push((items, Refusals::Possible));
@@ -81,12 +129,13 @@ struct Refused(String);
 async fn commit_part<W: Writer>(
     pool: &PgPool,
     writer: &W,
+    metrics: &Metrics,
     part: &[W::Item],
     refusals: Refusals,
 ) -> Result<W::Outcome, Refused> {
     let mut backoff = Backoff::default();
     loop {
-        let error = match attempt(pool, writer, part).await {
+        let error = match attempt(pool, writer, metrics, part).await {
             Ok(outcome) => {
                 if !backoff.is_first() {
                     tracing::info!(records = part.len(), "PostgreSQL takes batches again");
@@ -104,6 +153,7 @@ async fn commit_part<W: Writer>(
         if backoff.is_first() {
             tracing::warn!(records = part.len(), "waiting for PostgreSQL to take a batch: {error}");
         }
+        metrics.retries.inc();
         backoff.pause().await;
     }
 }
@@ -111,10 +161,13 @@ async fn commit_part<W: Writer>(
 async fn attempt<W: Writer>(
     pool: &PgPool,
     writer: &W,
+    metrics: &Metrics,
     part: &[W::Item],
 ) -> Result<W::Outcome, sqlx::Error> {
     let mut connection = pool.acquire().await?;
+    let started = Instant::now();
     let outcome = tokio::time::timeout(SILENCE, transact(&mut connection, writer, part)).await;
+    metrics.seconds.observe(started.elapsed().as_secs_f64());
     let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut));
     if outcome.as_ref().is_err_and(|error| fault(error) == Fault::Weather) {
         // A connection to a server that failed over, or that is silent, is of no more use.

@@ -1,10 +1,16 @@
 //! PostgreSQL: where it is, a pool of connections, and whether a failure is the data's or the
 //! weather's.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+    registry::Registry,
+};
 use sqlx::{
     ConnectOptions, Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -157,11 +163,40 @@ pub fn pool(
         .connect_lazy_with(options)
 }
 
+/// Has `registry` tell how many connections the pool has, whenever that is asked for.
+pub fn tell_connections(pool: PgPool, registry: &mut Registry) {
+    registry.register_collector(Box::new(Connections(pool)));
+}
+
+#[derive(Debug)]
+struct Connections(PgPool);
+
+impl Collector for Connections {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let idle = u32::try_from(self.0.num_idle()).unwrap_or(u32::MAX);
+        let used = self.0.size().saturating_sub(idle);
+        let help = "Connections to PostgreSQL";
+        let name = "db_client_connection_count";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (state, count) in [("idle", idle), ("used", used)] {
+            let labels = [("db_client_connection_state", state)];
+            ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
 /// Kafka's milliseconds as an instant.
 #[must_use]
 pub fn instant(milliseconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// An instant as Kafka's milliseconds.
+#[must_use]
+pub fn milliseconds(instant: OffsetDateTime) -> i64 {
+    i64::try_from(instant.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX)
 }
 
 /// Whose fault a failure is.

@@ -56,6 +56,12 @@ impl Problem {
             errors: Vec::new(),
         }
     }
+
+    /// Where `/docs` tells of this kind.
+    #[must_use]
+    pub fn anchor(&self) -> &'static str {
+        self.kind.split_once('#').map_or("", |(_, anchor)| anchor)
+    }
 }
 
 impl Problem {

@@ -86,14 +86,19 @@ impl Deliveries {
         self.0.acknowledged.load(Ordering::Acquire)
     }
 
+    /// The first failure so far.
+    #[must_use]
+    pub fn failure(&self) -> Option<ProduceError> {
+        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Waits until everything handed over is decided; tells the first failure.
     pub async fn settled(&self) -> Result<(), ProduceError> {
         loop {
             let mut settled = std::pin::pin!(self.0.settled.notified());
             settled.as_mut().enable();
             if self.0.open.load(Ordering::Acquire) == 0 {
-                let failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                return failure.map_or(Ok(()), Err);
+                return self.failure().map_or(Ok(()), Err);
             }
             settled.await;
         }

@@ -33,6 +33,8 @@ impl Scanner {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
+            // The broker shall not wait for records that may never come: the end is told at once.
+            .set("fetch.wait.max.ms", "10")
             .set("queued.max.messages.kbytes", "16384")
             .create()
             .context("configuring the Kafka reader")?;
@@ -62,6 +64,12 @@ impl Scanner {
             Ok((partition, bounds))
         });
         bounds.collect()
+    }
+
+    /// The end of each partition, for [`read`](Self::read) to read all that is there.
+    pub fn ends(&self, topic: &str) -> anyhow::Result<Ends> {
+        let bounds = self.bounds(topic)?.into_iter();
+        Ok(bounds.map(|(partition, (_, end))| (partition, end)).collect())
     }
 
     /// Hands every record that is still there before `ends` to `heard`, partition by partition in

@@ -1,9 +1,15 @@
 //! Serving HTTP/1.1: an accept loop of our own, because limits on a connection's first bytes,
-//! headers and idleness, and a cap on connections, belong before the router.
+//! headers and idleness, a cap on connections, and what need not pass the router, belong before it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, response::Response};
+use futures_util::{TryFutureExt as _, future::Either};
+use http::{Request, StatusCode, header};
+use hyper::{
+    body::Incoming,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -12,24 +18,22 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// The longest wait for a request's head, from the connection's start or the last answer on.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long answers in flight may take once the end has come.
-const DRAIN: Duration = Duration::from_secs(5);
+use crate::limits::{BodyInTime, Limits, ReadInTime};
 
-/// Serves `router` on `listener` until `shutdown`, then finishes what is in flight. Past
-/// `connections` open ones, new ones wait in the kernel's queue.
+/// Serves on `listener` until `shutdown`, then finishes what is in flight. What `quick` does not
+/// answer goes to the router.
 pub async fn serve(
     listener: TcpListener,
+    quick: impl Fn(&Request<Incoming>) -> Option<Response> + Clone + Send + 'static,
     router: Router,
-    connections: usize,
+    limits: Limits,
     shutdown: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(connections));
+    let permits = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(limits.head)
         .max_buf_size(64 << 10)
         .pipeline_flush(true);
     loop {
@@ -50,8 +54,17 @@ pub async fn serve(
             },
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let (quick, router) = (quick.clone(), TowerToHyperService::new(router.clone()));
+        let service = service_fn(move |request: Request<Incoming>| match quick(&request) {
+            Some(response) => Either::Left(ready(Ok(response))),
+            // In a box, or every quick answer would be moved about in the size of a routed one.
+            None => {
+                let request = request.map(|body| BodyInTime::new(body, limits.body));
+                Either::Right(Box::pin(router.call(request).map_ok(without_false_length)))
+            }
+        });
+        let stream = TokioIo::new(ReadInTime::new(stream, limits.unread));
+        let connection = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
             // A client that goes away in the midst of something is not our failure.
             let _ = connection.await;
@@ -59,7 +72,16 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!("left connections that did not end within {DRAIN:?}");
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!("left connections that did not end within {:?}", limits.drain);
     }
+}
+
+/// The length of a 304 is that of the answer it stands for, or is not told (RFC 9110, 8.6); axum
+/// tells 0 of whatever has no body.
+fn without_false_length(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_MODIFIED {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
 }

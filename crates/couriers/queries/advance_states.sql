@@ -1,19 +1,6 @@
 -- advance_states
-WITH
--- What a batch tells of orders that are known, at most one row an order.
-told AS (
-    SELECT order_id COLLATE "C" AS order_id, rank, changed_at, created_at
-    FROM UNNEST ($1::text[], $2::smallint[], $3::timestamptz[], $4::timestamptz[])
-        AS t (order_id, rank, changed_at, created_at)
-),
--- Only rows to which that is news, locked in the order of their keys.
-stale AS (
-    SELECT order_id, stored.rank
-    FROM couriers.order_states AS stored JOIN told USING (order_id)
-    WHERE told.rank > stored.rank OR (stored.created_at IS NULL AND told.created_at IS NOT NULL)
-    ORDER BY order_id
-    FOR NO KEY UPDATE OF stored
-)
+-- Orders that are known, told by key: the planner is made to look each up in turn, and so two
+-- writers never wait for each other in a circle. Only rows to which it is news are touched.
 -- The highest rank wins. The first `created` has the order wait, once; an end takes it out of the
 -- queue.
 UPDATE couriers.order_states AS stored SET
@@ -26,6 +13,8 @@ UPDATE couriers.order_states AS stored SET
         ELSE stored.waiting_since
     END,
     held_at = CASE WHEN greatest(stored.rank, told.rank) >= 5 THEN NULL ELSE stored.held_at END
-FROM stale JOIN told USING (order_id)
-WHERE stored.order_id = stale.order_id
-RETURNING stored.order_id, stale.rank AS before, stored.rank AS after, stored.changed_at
+FROM UNNEST ($1::text[], $2::smallint[], $3::timestamptz[], $4::timestamptz[])
+    AS told (order_id, rank, changed_at, created_at)
+WHERE stored.order_id = told.order_id COLLATE "C"
+    AND (told.rank > stored.rank OR (stored.created_at IS NULL AND told.created_at IS NOT NULL))
+RETURNING stored.order_id, stored.rank, stored.changed_at

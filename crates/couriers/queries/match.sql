@@ -1,55 +1,82 @@
 -- match
--- The caller holds the advisory lock: one matcher at a time. The limits of 500 are written out,
+-- The caller holds the advisory lock: one matcher at a time. The limits of 2,000 are written out,
 -- for the planner to know: it takes a limit that it cannot see for a tenth of the table, and reads
 -- all of it.
 WITH
+-- Before the front nobody stands in either line, but dead entries of the indexes do. It moves back
+-- to whom the caller knows of, $4 and $5, and on to the first who is there.
+front AS (
+    SELECT
+        'epoch'::timestamptz + interval '1 microsecond' * setval('couriers.waiting_front', coalesce((
+            SELECT (extract(epoch FROM waiting_since) * 1000000)::bigint FROM couriers.order_states
+            WHERE waiting_since >= 'epoch'::timestamptz + known.waiting * interval '1 microsecond'
+                AND held_at IS NULL
+            ORDER BY waiting_since, order_id LIMIT 1
+        ), known.waiting)) AS since,
+        setval('couriers.available_front', coalesce((
+            SELECT deliveries FROM couriers.couriers
+            WHERE status = 'available' AND deliveries >= known.available
+            ORDER BY deliveries, free_since, id LIMIT 1
+        ), known.available)) AS deliveries
+    FROM (
+        SELECT least(waiting.last_value, $4::bigint) AS waiting,
+            least(available.last_value, $5::bigint) AS available
+        FROM couriers.waiting_front AS waiting, couriers.available_front AS available
+    ) AS known
+),
 -- How many pairs there can be, so that no row is locked in vain.
 pairs AS (
     SELECT least(
         (SELECT count(*) FROM (
             SELECT FROM couriers.order_states
-            WHERE waiting_since IS NOT NULL AND held_at IS NULL
-            ORDER BY waiting_since, order_id LIMIT 500
+            WHERE waiting_since >= (SELECT since FROM front)
+                AND held_at IS NULL
+            ORDER BY waiting_since, order_id LIMIT 2000
         ) AS waiting),
         (SELECT count(*) FROM (
             SELECT FROM couriers.couriers
-            WHERE status = 'available'
-            ORDER BY deliveries, free_since, id LIMIT 500
+            WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM front)
+            ORDER BY deliveries, free_since, id LIMIT 2000
         ) AS available)
     ) AS number
 ),
 -- Oldest first. A row that somebody is changing is left to the match after that change.
 waiting AS (
     SELECT * FROM (
-        SELECT order_id, waiting_since FROM couriers.order_states
-        WHERE waiting_since IS NOT NULL AND held_at IS NULL
+        SELECT order_id FROM couriers.order_states
+        WHERE waiting_since >= (SELECT since FROM front)
+            AND held_at IS NULL
         ORDER BY waiting_since, order_id
         LIMIT (SELECT number FROM pairs)
         FOR NO KEY UPDATE SKIP LOCKED
-    ) AS locked LIMIT 500
+    ) AS locked LIMIT 2000
 ),
 -- Fewest deliveries first, then longest idle.
 available AS (
     SELECT * FROM (
         SELECT id, transport_type FROM couriers.couriers
-        WHERE status = 'available'
+        WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM front)
         ORDER BY deliveries, free_since, id
         LIMIT (SELECT number FROM pairs)
         FOR NO KEY UPDATE SKIP LOCKED
-    ) AS locked LIMIT 500
+    ) AS locked LIMIT 2000
 ),
--- The first with the first: both come in the order of their index.
+-- The first with the first: UNNEST takes from each array in turn, and fills the shorter with NULL.
 assigned AS (
     INSERT INTO couriers.courier_orders
         (order_id, courier_id, transport_type, assigned_at, deadline, by_hand)
-    SELECT order_id, id, transport_type, clock.now, clock.now + make_interval(secs => CASE transport_type
+    SELECT order_id, courier_id, transport_type, clock.now, clock.now + make_interval(secs => CASE transport_type
         WHEN 'on_foot' THEN $1::double precision
         WHEN 'scooter' THEN $2::double precision
         ELSE $3::double precision
     END), false
-    FROM (SELECT *, row_number() OVER () AS number FROM waiting) AS numbered_orders
-    JOIN (SELECT *, row_number() OVER () AS number FROM available) AS numbered_couriers USING (number)
+    FROM UNNEST(
+        ARRAY (SELECT order_id FROM waiting),
+        ARRAY (SELECT id FROM available),
+        ARRAY (SELECT transport_type FROM available)
+    ) AS pair (order_id, courier_id, transport_type)
     CROSS JOIN (SELECT clock_timestamp() AS now) AS clock
+    WHERE order_id IS NOT NULL AND courier_id IS NOT NULL
     RETURNING order_id, courier_id, assigned_at
 ),
 busy AS (
@@ -57,8 +84,9 @@ busy AS (
     SET status = 'busy', deliveries = courier.deliveries + 1
     FROM assigned WHERE courier.id = assigned.courier_id
 )
+-- An order that is not held has waited since it was created.
 UPDATE couriers.order_states AS stored SET waiting_since = NULL
-FROM assigned JOIN waiting USING (order_id)
+FROM assigned
 WHERE stored.order_id = assigned.order_id
 RETURNING stored.order_id, assigned.courier_id,
-    extract(epoch FROM assigned.assigned_at - waiting.waiting_since)::double precision AS "waited_seconds!"
+    extract(epoch FROM assigned.assigned_at - stored.created_at)::double precision AS "waited_seconds!"

@@ -8,7 +8,7 @@ overdue AS (
     WHERE delivery.deadline < now() - make_interval(secs => $1::double precision)
         AND delivery.completed_at IS NULL AND delivery.released_at IS NULL
     ORDER BY delivery.deadline
-    LIMIT 500
+    LIMIT 2000
     FOR NO KEY UPDATE OF stored SKIP LOCKED
 ),
 released AS (

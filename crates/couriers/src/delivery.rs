@@ -152,6 +152,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::NotCreated,
+        Self::HeldByHand,
+        Self::NoCouriers,
+        Self::AllBusy,
+        Self::AllPaused,
+        Self::InTurn,
+    ];
+
     /// The word on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -9,7 +9,10 @@
 //! at a time per database: two at once would each skip what the other has locked, and so could
 //! leave a pair unmatched.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use chassis::{
     postgres::{Fault, fault},
@@ -24,27 +27,73 @@ use prometheus_client::{
     registry::Registry,
 };
 use sqlx::{Acquire, PgConnection, PgPool};
+use time::{OffsetDateTime, macros::datetime};
 use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::DeliveryTimes;
 
 /// The most pairs, or releases, of one transaction: as the two statements have it.
-pub const MATCH_ROWS: i64 = 500;
+pub const MATCH_ROWS: i64 = 2_000;
 /// A transaction that has been silent for so long is given up and tried again.
 const SILENCE: Duration = Duration::from_secs(40);
 /// How often the queue is measured.
 const MEASURE: Duration = Duration::from_secs(5);
 
+/// How early in the two lines somebody may stand whom no match has seen yet: an order in the line of
+/// those that wait, by the time since when, and a courier in the line of those who are available, by
+/// his deliveries. The database keeps before which places nobody stands; a match begins there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Front {
+    /// Since when an order waits.
+    pub waiting_since: OffsetDateTime,
+    /// How many deliveries a courier has had.
+    pub deliveries: i64,
+}
+
+impl Front {
+    /// Anywhere.
+    pub const START: Self = Self { waiting_since: OffsetDateTime::UNIX_EPOCH, deliveries: 0 };
+    /// Nowhere: nobody is new.
+    pub const END: Self =
+        Self { waiting_since: datetime!(9999-01-01 0:00 UTC), deliveries: i64::MAX };
+
+    /// The earlier of each.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            waiting_since: self.waiting_since.min(other.waiting_since),
+            deliveries: self.deliveries.min(other.deliveries),
+        }
+    }
+}
+
 /// Wakes dispatch. To be called after each commit that could make a match, and also after a
 /// transaction that merely locked a waiting order or a courier, for a matcher may have skipped it.
-#[derive(Debug, Clone, Default)]
-pub struct Wake(Arc<Notify>);
+#[derive(Debug, Clone)]
+pub struct Wake(Arc<(Notify, Mutex<Front>)>);
+
+impl Default for Wake {
+    fn default() -> Self {
+        Self(Arc::new((Notify::new(), Mutex::new(Front::END))))
+    }
+}
 
 impl Wake {
-    /// Something has happened. Never lost: dispatch looks again even if it is at work.
-    pub fn wake(&self) {
-        self.0.notify_one();
+    /// Something has happened, and whoever is new stands at `front` or behind it. Never lost:
+    /// dispatch looks again even if it is at work.
+    pub fn wake(&self, front: Front) {
+        let (notify, so_far) = &*self.0;
+        let mut so_far = so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        *so_far = so_far.and(front);
+        notify.notify_one();
+    }
+
+    /// Waits until something has happened.
+    async fn woken(&self) -> Front {
+        let (notify, so_far) = &*self.0;
+        notify.notified().await;
+        std::mem::replace(&mut *so_far.lock().unwrap_or_else(PoisonError::into_inner), Front::END)
     }
 }
 
@@ -137,8 +186,8 @@ pub async fn run(
     loop {
         let done = tokio::select! {
             () = shutdown.cancelled() => return,
-            () = wake.0.notified() => {
-                match_all(pool, &policy.times, metrics).await.inspect(|()| matched())
+            front = wake.woken() => {
+                match_all(pool, &policy.times, front, metrics).await.inspect(|()| matched())
             }
             _ = sweep.tick() => look_again(pool, &policy, metrics).await,
             _ = measure.tick() => measure_queue(pool, metrics).await,
@@ -172,17 +221,19 @@ async fn look_again(pool: &PgPool, policy: &Policy, metrics: &Metrics) -> Result
             break;
         }
     }
-    match_all(pool, &policy.times, metrics).await
+    match_all(pool, &policy.times, Front::START, metrics).await
 }
 
 async fn match_all(
     pool: &PgPool,
     times: &DeliveryTimes,
+    mut front: Front,
     metrics: &Metrics,
 ) -> Result<(), sqlx::Error> {
     loop {
         let matches =
-            transact(pool, async |connection| match_orders(connection, times).await).await?;
+            transact(pool, async |connection| match_orders(connection, times, front).await).await?;
+        front = Front::END;
         for one in &matches {
             metrics.assigned.inc();
             metrics.wait_seconds.observe(one.waited_seconds.max(0.0));
@@ -221,11 +272,13 @@ async fn transact<T>(
 /// Waits until nobody else matches, until the end of this transaction. A statement of its own: the
 /// one that matches must see all that was committed until then.
 pub(crate) async fn take_turn(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // The planner must reckon with 500 pairs though there may be one, and would read a table of
-    // 100,000 orders as a whole for them.
+    // The planner must reckon with 2,000 pairs though there may be one, and would read a table of
+    // 100,000 orders as a whole for them. What it cannot but read as a whole, it takes for so dear
+    // that it would compile the statement.
     sqlx::query!(
         r#"-- take_turn
         SELECT set_config('enable_seqscan', 'off', true) AS enable_seqscan,
+            set_config('jit', 'off', true) AS jit,
             pg_advisory_xact_lock(hashtextextended('couriers.dispatch', 0)) AS turn"#
     )
     .fetch_one(transaction)
@@ -234,10 +287,12 @@ pub(crate) async fn take_turn(transaction: &mut PgConnection) -> Result<(), sqlx
 }
 
 /// Matches up to [`MATCH_ROWS`] waiting orders, oldest first, with as many couriers, within a
-/// transaction. If there are fewer pairs than that, none is left.
+/// transaction. If there are fewer pairs than that, none is left. `front` tells where somebody new
+/// may stand.
 pub async fn match_orders(
     transaction: &mut PgConnection,
     times: &DeliveryTimes,
+    front: Front,
 ) -> Result<Vec<Match>, sqlx::Error> {
     take_turn(&mut *transaction).await?;
     sqlx::query_file_as!(
@@ -246,6 +301,8 @@ pub async fn match_orders(
         times.on_foot.as_secs_f64(),
         times.scooter.as_secs_f64(),
         times.car.as_secs_f64(),
+        (front.waiting_since.unix_timestamp_nanos() / 1_000) as i64,
+        front.deliveries,
     )
     .fetch_all(transaction)
     .await
@@ -282,4 +339,20 @@ async fn measure_queue(pool: &PgPool, metrics: &Metrics) -> Result<(), sqlx::Err
     metrics.waiting.set(queue.waiting);
     metrics.oldest_wait_seconds.set(queue.oldest.max(0.0));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn wake_ups_that_nobody_waited_for_are_one_with_the_earliest_front() {
+        let wake = Wake::default();
+        let (early, late) = (datetime!(2026-01-01 0:00 UTC), datetime!(2026-01-02 0:00 UTC));
+        wake.wake(Front { waiting_since: late, deliveries: 3 });
+        wake.wake(Front { waiting_since: early, deliveries: 7 });
+        assert_eq!(wake.woken().await, Front { waiting_since: early, deliveries: 3 });
+        wake.wake(Front::END);
+        assert_eq!(wake.woken().await, Front::END);
+    }
 }

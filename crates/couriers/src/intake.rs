@@ -21,7 +21,11 @@ use prometheus_client::{
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use crate::{delivery, dispatch::Wake, rejection, store};
+use crate::{
+    delivery,
+    dispatch::{Front, Wake},
+    rejection, store,
+};
 
 /// A record and what it turned out to be.
 struct Incoming {
@@ -51,14 +55,18 @@ struct Status {
 /// What intake counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
+    commit: commit::Metrics,
     events: Family<Status, Counter>,
     rejections: rejected::Metrics,
 }
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics =
-            Self { events: Family::default(), rejections: rejected::Metrics::register(registry) };
+        let metrics = Self {
+            commit: commit::Metrics::register(registry),
+            events: Family::default(),
+            rejections: rejected::Metrics::register(registry),
+        };
         registry.register("waybill_status_events", "Events taken in", metrics.events.clone());
         metrics
     }
@@ -112,8 +120,9 @@ impl Intake {
     }
 
     async fn settle(&self, batch: Vec<Incoming>) -> anyhow::Result<Settled> {
-        let parts = commit::commit(&self.pool, &EventsOf(&self.topics.status), batch).await;
-        self.wake.wake();
+        let events = EventsOf(&self.topics.status);
+        let parts = commit::commit(&self.pool, &events, &self.metrics.commit, batch).await;
+        self.wake.wake(parts.iter().map(|part| part.outcome).fold(Front::END, Front::and));
         let incoming: Vec<Incoming> = parts.into_iter().flat_map(|part| part.items).collect();
         self.send_dead_letters(&incoming).await?;
         self.metrics.count(&incoming);
@@ -144,22 +153,23 @@ struct EventsOf<'a>(&'a str);
 
 impl Writer for EventsOf<'_> {
     type Item = Incoming;
-    type Outcome = ();
+    type Outcome = Front;
 
     async fn write(
         &self,
         transaction: &mut PgConnection,
         part: &[Incoming],
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<Front, sqlx::Error> {
         let statuses = part.iter().filter_map(|incoming| {
             let event = incoming.content.as_ref().ok()?;
             let StatusWord::Status(status) = event.word else { return None };
             Some((&event.order_id, status, instant(incoming.original.position.timestamp_ms)))
         });
-        store::tell(transaction, &delivery::fold(statuses)).await?;
+        let front = store::tell(transaction, &delivery::fold(statuses)).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
         rejected::insert(transaction, self.0, refused).await?;
-        rejected::note_replays(transaction, part.iter().map(|one| &one.original)).await
+        rejected::note_replays(transaction, part.iter().map(|one| &one.original)).await?;
+        Ok(front)
     }
 
     fn refuse(&self, item: &mut Incoming, sqlstate: &str) {

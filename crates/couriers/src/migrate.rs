@@ -17,6 +17,7 @@ pub async fn migrate(
         grants: &[
             "SELECT, INSERT, UPDATE ON couriers.couriers, couriers.order_states, couriers.rejected_records",
             "SELECT, INSERT, UPDATE, DELETE ON couriers.courier_orders",
+            "SELECT, UPDATE ON SEQUENCE couriers.waiting_front, couriers.available_front",
         ],
     };
     let (service, login) = (config.options(postgres)?, config.login(postgres)?);

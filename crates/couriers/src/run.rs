@@ -6,9 +6,11 @@ use anyhow::anyhow;
 use chassis::{
     consumer::{self, Subscription},
     http::{Metrics, health::Health, readable_from},
+    limits::Limits,
     postgres,
     producer::Producer,
     serve,
+    warm_up::warm_up,
 };
 use events::topics::dead_letters;
 use prometheus_client::registry::Registry;
@@ -21,6 +23,7 @@ use crate::{
     dispatch::{self, Policy, Wake},
     http::{self, State},
     intake::{self, Intake, Topics},
+    store,
 };
 
 /// Runs the courier service on `listener` until `shutdown`, then drains. A part that ends uninvited
@@ -37,6 +40,7 @@ pub async fn run(
         "waybill couriers",
         "couriers",
     );
+    postgres::tell_connections(pool.clone(), &mut registry);
     let topics = Topics {
         status: config.topics.status().to_owned(),
         dead_letters: dead_letters(config.topics.status()),
@@ -64,17 +68,15 @@ pub async fn run(
     };
     let dispatched = dispatch::Metrics::register(&mut registry);
     let served = Metrics::register(&mut registry);
-    // There is nothing to warm up.
-    let health = Health {
-        ready: Arc::new(AtomicBool::new(true)),
-        registry: Arc::new(registry),
-        shutdown: shutdown.clone(),
-    };
+    let ready = Arc::new(AtomicBool::new(false));
+    let health =
+        Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
     let mut tasks = JoinSet::new();
     let router = http::router(state, health, served);
     let router = readable_from(router, &config.orders_url);
-    let serving = serve::serve(listener, router, config.http_connections, shutdown.clone());
+    let limits = Limits { connections: config.http_connections, ..Limits::default() };
+    let serving = serve::serve(listener, |_| None, router, limits, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
         Ok(())
@@ -94,6 +96,8 @@ pub async fn run(
             sweep: config.own.dispatch_sweep,
         };
         async move {
+            let let_in = warm_up(async || Ok(store::reach(&pool).await?), ready, shutdown.clone());
+            let_in.await?;
             dispatch::run(&pool, policy, &wake, &dispatched, || board.changed(), shutdown).await;
             Ok(())
         }

@@ -34,6 +34,8 @@ pub struct Statistics {
     pub active: i64,
     /// Those of them whose deadline has passed.
     pub overdue: i64,
+    /// Orders that nobody has completed though their courier was freed long after their deadline.
+    pub released: i64,
     /// Mean time from the assignment to the completion within [`WINDOW`], seconds.
     pub mean_seconds: Option<f64>,
     /// The time that 95 of 100 of these did not exceed, seconds.
@@ -66,6 +68,13 @@ pub async fn statistics(connection: &mut PgConnection) -> Result<Statistics, sql
     )
     .fetch_one(&mut *connection)
     .await?;
+    let released = sqlx::query_scalar!(
+        r#"-- released_deliveries
+        SELECT count(*) AS "released!" FROM couriers.courier_orders
+        WHERE released_at IS NOT NULL AND completed_at IS NULL"#
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     let durations = sqlx::query!(
         r#"-- durations
         SELECT avg(seconds) AS mean, percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95
@@ -85,6 +94,7 @@ pub async fn statistics(connection: &mut PgConnection) -> Result<Statistics, sql
         on_time: counters.on_time,
         active: active.active,
         overdue: active.overdue,
+        released,
         mean_seconds: durations.mean,
         p95_seconds: durations.p95,
     })
@@ -103,6 +113,8 @@ pub async fn courier_statistics(
             (SELECT count(*) FROM couriers.courier_orders
                 WHERE courier_id = $1 AND completed_at IS NULL AND released_at IS NULL
                 AND deadline < clock_timestamp()) AS "overdue!",
+            (SELECT count(*) FROM couriers.courier_orders
+                WHERE courier_id = $1 AND released_at IS NOT NULL AND completed_at IS NULL) AS "released!",
             recent.mean AS mean, recent.p95 AS p95
         FROM couriers.couriers, (
             SELECT avg(seconds) AS mean, percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95
@@ -124,6 +136,7 @@ pub async fn courier_statistics(
         on_time: row.on_time,
         active: row.active,
         overdue: row.overdue,
+        released: row.released,
         mean_seconds: row.mean,
         p95_seconds: row.p95,
     }))
@@ -411,13 +424,14 @@ pub struct Board {
     pub couriers: Vec<CourierOnBoard>,
 }
 
-/// The board with at most so many couriers and queued orders.
-pub async fn board(pool: &PgPool, couriers: i64, queued: i64) -> Result<Board, sqlx::Error> {
+/// The board with at most so many couriers who carry, as many who do not, and as many orders that
+/// wait or are held.
+pub async fn board(pool: &PgPool, rows: i64) -> Result<Board, sqlx::Error> {
     let mut snapshot = snapshot(pool).await?;
     let counts = count_couriers(&mut snapshot).await?;
     let statistics = statistics(&mut snapshot).await?;
-    let queue = queue(&mut snapshot, queued).await?;
-    let couriers = couriers_on_board(&mut snapshot, couriers).await?;
+    let queue = queue(&mut snapshot, rows).await?;
+    let couriers = couriers_on_board(&mut snapshot, rows).await?;
     let at = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *snapshot).await?;
     snapshot.commit().await?;
     Ok(Board { at, counts, statistics, queue, couriers })
@@ -478,7 +492,7 @@ async fn couriers_on_board(
              WHERE courier_id = courier.id AND completed_at IS NULL AND released_at IS NULL \
          ) \
          ORDER BY status, deliveries, free_since, id LIMIT $1",
-        limit - on_board.len() as i64,
+        limit,
     )
     .fetch_all(connection)
     .await?;

@@ -253,6 +253,20 @@ mod tests {
     }
 
     #[test]
+    fn document_lists_every_rule_with_its_sentence_and_no_other() {
+        const DOCUMENT: &str = include_str!("../../../docs/validation.md");
+        let section = DOCUMENT.split("\n## ").find(|section| section.starts_with("Status events"));
+        let table = section.unwrap().split("| code | rule |").nth(1).unwrap();
+        let rows = table.lines().filter(|line| line.starts_with("| `"));
+        let rows = rows.map(|row| row.trim_matches(['|', ' ']).split_once(" | ").unwrap());
+        let rules = EVENT_RULES.iter().map(|(code, rule)| (format!("`{code}`"), *rule));
+        assert_eq!(
+            rows.map(|(code, rule)| (code.to_owned(), rule)).collect::<Vec<_>>(),
+            rules.collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
     fn the_seeds_example_is_read_as_it_is_printed() {
         let text = "{\n    \"order_id\": \"123\",\n    \"status\": \"created\",\n    \"created_at\": \"2025-08-06T12:00:00Z\"\n  }";
         assert_eq!(

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
 
-use crate::process::command_line;
+use crate::{Obstacle, process::command_line};
 
 /// Below this the start is refused: PostgreSQL and Kafka both end when the disk is full, and a
 /// database that ends in the middle of its first minutes teaches nobody anything.
@@ -27,7 +27,7 @@ const HANDOVER: Duration = Duration::from_secs(15);
 
 /// A locked folder. The lock ends with this value *and* with the program started in it.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub struct Folder {
     pub(crate) path: PathBuf,
     lock: File,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Log {
 
 impl Folder {
     /// Makes the folder if need be, and takes its lock.
-    pub(crate) async fn open(path: &Path) -> Result<Self> {
+    pub async fn open(path: &Path) -> Result<Self> {
         fs::create_dir_all(path)
             .and_then(|()| path.canonicalize())
             .and_then(|path| {
@@ -49,7 +49,10 @@ impl Folder {
                 Ok(Self { lock: lock.open(path.join("lock"))?, path })
             })
             .with_context(|| {
-                format!("cannot use the folder {}: choose another with --data-dir", path.display())
+                Obstacle(format!(
+                    "cannot use the folder {}: choose another with --data-dir",
+                    path.display()
+                ))
             })?
             .locked()
             .await
@@ -70,11 +73,11 @@ impl Folder {
                     if !is_leaving || Instant::now() > deadline {
                         let holder =
                             holder.map_or("another process".into(), |id| format!("process {id}"));
-                        bail!(
+                        bail!(Obstacle(format!(
                             "the folder {} is in use by {holder}: stop that one first, or choose \
                              another folder with --data-dir",
                             self.path.display()
-                        );
+                        )));
                     }
                 }
             }
@@ -126,13 +129,13 @@ fn free_bytes(path: &Path) -> Result<u64> {
 
 fn enough_room(path: &Path, free: u64) -> Result<()> {
     if free < ROOM {
-        bail!(
+        bail!(Obstacle(format!(
             "the disk of {} has {} MB left, and at least {} MB are needed: free some space, or \
              choose a folder on another disk with --data-dir",
             path.display(),
             free / 1_000_000,
             ROOM / 1_000_000
-        );
+        )));
     }
     Ok(())
 }

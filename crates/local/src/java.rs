@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use crate::Progress;
+use crate::{Obstacle, Progress};
 
 const POM: &str = include_str!("../kafka/pom.xml");
 
@@ -48,7 +48,10 @@ impl Java {
         };
         let mut jars: Vec<PathBuf> = fs::read_dir(&libs)
             .with_context(|| {
-                format!("no jars of Apache Kafka in {}: correct KAFKA_HOME", libs.display())
+                Obstacle(format!(
+                    "no jars of Apache Kafka in {}: correct KAFKA_HOME",
+                    libs.display()
+                ))
             })?
             .flatten()
             .map(|entry| entry.path())
@@ -97,18 +100,18 @@ async fn find_java() -> Result<(PathBuf, String)> {
         too_old = too_old.or(Some((program, version)));
     }
     if let Some((program, version)) = too_old {
-        bail!(
+        bail!(Obstacle(format!(
             "{} is too old, and Apache Kafka needs Java {OLDEST_JAVA} or newer: run scripts/setup, \
              or name a newer one in JAVA_HOME; it says:\n{}",
             program.display(),
             version.trim_end()
-        );
+        )));
     }
-    bail!(
+    bail!(Obstacle(format!(
         "Java is missing ({} does not run), and Apache Kafka needs Java {OLDEST_JAVA} or newer: run \
          scripts/setup, or name a running Kafka in KAFKA_BROKERS",
         candidates[0].display()
-    )
+    )))
 }
 
 /// `openjdk version "17.0.15" 2025-04-15`, and up to Java 8 `java version "1.8.0_402"`.
@@ -144,16 +147,19 @@ async fn downloaded_jars(progress: Progress<'_>) -> Result<PathBuf> {
         .kill_on_drop(true)
         .output()
         .await
-        .context(
-            "Maven is missing, and it is what downloads Apache Kafka: run scripts/setup, or name a \
-             Kafka on this machine in KAFKA_HOME",
-        )?;
+        .with_context(|| {
+            Obstacle(
+                "Maven is missing, and it is what downloads Apache Kafka: run scripts/setup, or \
+                 name a Kafka on this machine in KAFKA_HOME"
+                    .to_owned(),
+            )
+        })?;
     if !maven.status.success() {
-        bail!(
+        bail!(Obstacle(format!(
             "Maven could not download Apache Kafka: check the network and start again, or name a \
              Kafka on this machine in KAFKA_HOME; Maven says:\n{}",
             first_errors(&maven.stdout)
-        );
+        )));
     }
     fs::rename(&unfinished, &jars).with_context(|| format!("creating {}", jars.display()))?;
     Ok(jars)

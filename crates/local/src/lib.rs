@@ -13,6 +13,8 @@
 //! works with a server. Nothing else in the workspace knows how they are started: the services
 //! only see addresses.
 
+use std::fmt;
+
 mod cluster;
 mod folder;
 mod java;
@@ -24,9 +26,23 @@ mod programs;
 mod stand;
 mod user;
 
+pub use folder::Folder;
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
 pub use stand::{Stand, StandOptions};
+
+/// What keeps a program from running and a person can mend, in words: a folder in use, a port taken,
+/// a program missing, a full disk. Any other error is unexpected.
+#[derive(Debug)]
+pub struct Obstacle(pub(crate) String);
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Obstacle {}
 
 /// Takes a line about what is going on, for a person who waits.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);

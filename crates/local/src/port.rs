@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::Obstacle;
+
 /// `port` itself if nobody listens there, or a free one for 0. `flag` chooses another one.
 pub(crate) fn claim(port: u16, name: &str, flag: &str) -> Result<u16> {
     if port == 0 {
@@ -15,12 +17,12 @@ pub(crate) fn claim(port: u16, name: &str, flag: &str) -> Result<u16> {
     }
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(port),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
+        Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(Obstacle(format!(
             "port {port} for {name} is in use: stop what listens there, or choose another port \
              with {flag}"
-        ),
+        ))),
         Err(error) => Err(error).with_context(|| {
-            format!("port {port} for {name} cannot be used: choose another with {flag}")
+            Obstacle(format!("port {port} for {name} cannot be used: choose another with {flag}"))
         }),
     }
 }

@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{folder::Folder, user::User};
+use crate::{Obstacle, folder::Folder, user::User};
 
 const WATCH: &str = include_str!("watch.sh");
 
@@ -132,12 +132,12 @@ impl Process {
         };
         let lines = last_lines(&self.log);
         if lines.contains("No space left on device") {
-            return anyhow!(
+            return anyhow!(Obstacle(format!(
                 "{} has ended because the disk is full: free some space, or choose another folder \
                  with --data-dir; its log {} ends with:\n{lines}",
                 self.name,
                 self.log.display()
-            );
+            )));
         }
         anyhow!(
             "{} has ended ({how}); its log {} ends with:\n{lines}",

@@ -8,17 +8,19 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::Obstacle;
+
 /// The folder of `initdb` and `postgres`: `PG_BIN_DIR`, else the first of the usual places,
 /// where one that fits existing data goes before a newer one.
 pub(crate) fn find(cluster: &Path) -> Result<PathBuf> {
     let has_both = |bin: &PathBuf| bin.join("initdb").exists() && bin.join("postgres").exists();
     if let Some(bin) = env::var_os("PG_BIN_DIR").map(PathBuf::from) {
         if !has_both(&bin) {
-            bail!(
+            bail!(Obstacle(format!(
                 "PG_BIN_DIR is {}, but initdb and postgres are not both there: correct it, or \
                  leave it out",
                 bin.display()
-            );
+            )));
         }
         return Ok(bin);
     }
@@ -35,10 +37,11 @@ pub(crate) fn find(cluster: &Path) -> Result<PathBuf> {
     let real =
         |bin: &PathBuf| bin.join("postgres").canonicalize().ok()?.parent().map(Path::to_owned);
     let Some(first) = found.first().and_then(real) else {
-        bail!(
+        bail!(Obstacle(
             "PostgreSQL is missing: run scripts/setup, or name the folder of initdb and postgres \
              in PG_BIN_DIR, or name a running server in DATABASE_URL"
-        );
+                .to_owned()
+        ));
     };
     let Ok(wanted) = fs::read_to_string(cluster.join("PG_VERSION")) else {
         return Ok(first);
@@ -49,11 +52,11 @@ pub(crate) fn find(cluster: &Path) -> Result<PathBuf> {
         .filter_map(real)
         .find(|bin| major_version(bin).as_deref() == Some(wanted))
         .with_context(|| {
-            format!(
+            Obstacle(format!(
                 "{} was made by PostgreSQL {wanted}, which is not installed: install it and name \
                  its folder in PG_BIN_DIR, or start with empty data under another --data-dir",
                 cluster.display()
-            )
+            ))
         })
 }
 

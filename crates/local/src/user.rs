@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Result, bail};
 
+use crate::Obstacle;
+
 /// A user to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct User {
@@ -32,10 +34,11 @@ impl User {
                 return Ok(Some(Self { uid, gid }));
             }
         }
-        bail!(
+        bail!(Obstacle(
             "PostgreSQL does not run as root, and this machine has no user `postgres` or `nobody` \
              to run it as: add one, or start waybill as an ordinary user"
-        )
+                .to_owned()
+        ))
     }
 
     /// Whether this user may enter a folder: a home of another user lets nobody in.

@@ -2,21 +2,24 @@
 //!
 //! What is read first may only lag behind what is read later: the committed offsets, then the
 //! tables, then the topics. So what a committed offset covers must be in the tables, and what the
-//! tables hold must have been told on the topics. Memory: some 150 bytes an order.
+//! tables hold must have been told on the topics. What the tables have of a topic that was made anew
+//! since is older than the first record of the present one, and is not looked for there. Memory:
+//! some 150 bytes an order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Context;
 use chassis::{
-    consumer::{Position, Record},
+    consumer::Position,
     kafka::KafkaConfig,
+    postgres::milliseconds,
     recount::Check,
+    rejected::recount,
     scan::{Ends, Scanner},
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letters};
 use futures_util::TryStreamExt;
 use sqlx::{Connection, PgConnection};
-use time::OffsetDateTime;
 
 use crate::{
     config::{DatabaseConfig, TopicConfig},
@@ -28,7 +31,9 @@ use crate::{
 /// What the tables hold.
 struct Stored {
     orders: HashMap<OrderUid, StoredOrder>,
-    rejected: HashSet<(i32, i64)>,
+    rejected: HashSet<Position>,
+    /// The earliest time of a status event that was heard.
+    first_heard_ms: Option<i64>,
 }
 
 struct StoredOrder {
@@ -49,14 +54,23 @@ pub async fn audit(
     let orders_topic = topics.orders().to_owned();
     let scanner = Scanner::new(kafka, &kafka.group("orders"))?;
     let committed = scanner.committed(&orders_topic)?;
-    let mut connection = PgConnection::connect_with(&database.options()?)
+    let database = database.options()?.options([("search_path", "orders")]);
+    let mut connection = PgConnection::connect_with(&database)
         .await
         .context("connecting to the order service's database")?;
-    let mut stored = read_tables(&mut connection, &orders_topic).await?;
+    let status_topic = &topics.kafka_status_topic;
+    let mut stored = read_tables(&mut connection, &orders_topic, status_topic).await?;
 
     let mut checks = recount_orders(&scanner, &orders_topic, &committed, &mut stored)?;
-    checks.push(recount_dead_letters(&scanner, &orders_topic, &committed, &stored)?);
-    let told = read_status_topic(&scanner, &topics.kafka_status_topic, &mut stored)?;
+    checks.push(recount::dead_letters(
+        Check::new(1, "every kept record is on the dead-letter topic"),
+        &scanner,
+        &orders_topic,
+        &dead_letters(&orders_topic),
+        &committed,
+        &stored.rejected,
+    )?);
+    let told = read_status_topic(&scanner, status_topic, &mut stored)?;
     checks.push(told.of_committed(&mut connection).await?);
     checks.push(told.of_all(&committed, &stored));
     checks.push(recount_statuses(&mut connection).await?);
@@ -64,8 +78,12 @@ pub async fn audit(
     Ok(checks)
 }
 
-async fn read_tables(connection: &mut PgConnection, topic: &str) -> anyhow::Result<Stored> {
-    let mut stored = Stored { orders: HashMap::new(), rejected: HashSet::new() };
+async fn read_tables(
+    connection: &mut PgConnection,
+    topic: &str,
+    status_topic: &str,
+) -> anyhow::Result<Stored> {
+    let mut orders = HashMap::new();
     let mut rows = sqlx::query!(
         "-- audit_orders\n\
          SELECT order_uid, content_hash, source_timestamp, source_partition, source_offset \
@@ -81,22 +99,18 @@ async fn read_tables(connection: &mut PgConnection, topic: &str) -> anyhow::Resu
         let hash = ContentHash::try_from(row.content_hash.as_slice());
         let hash = hash.map_err(|error| bad_column("content_hash", error))?;
         let uid = row.order_uid.parse().map_err(|error| bad_column("order_uid", error))?;
-        stored.orders.insert(uid, StoredOrder { position, hash, seen: false, told: false });
+        orders.insert(uid, StoredOrder { position, hash, seen: false, told: false });
     }
     drop(rows);
-    let rejected = sqlx::query!(
-        "-- audit_rejected\n\
-         SELECT \"partition\", \"offset\" FROM orders.rejected_records WHERE topic = $1",
-        topic
+    let rejected = recount::kept(connection, topic).await?;
+    let first_heard = sqlx::query_scalar!(
+        "-- audit_first_heard\n\
+         SELECT min(record_timestamp) FROM orders.order_events WHERE topic = $1",
+        status_topic
     )
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
-    stored.rejected.extend(rejected.into_iter().map(|row| (row.partition, row.offset)));
-    Ok(stored)
-}
-
-fn milliseconds(instant: OffsetDateTime) -> i64 {
-    i64::try_from(instant.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+    Ok(Stored { orders, rejected, first_heard_ms: first_heard.map(milliseconds) })
 }
 
 fn recount_orders(
@@ -108,10 +122,12 @@ fn recount_orders(
     let mut valid = Check::new(1, "every valid record is stored, or superseded by a later one");
     let mut same = Check::new(1, "what is stored is what the record says");
     let mut invalid = Check::new(1, "every invalid record is kept");
+    let mut begins = BTreeMap::new();
     scanner.read(topic, committed, |record| {
-        let Position { partition, offset, .. } = record.position;
+        let Position { timestamp_ms, partition, offset } = record.position;
+        begins.entry(partition).or_insert(timestamp_ms);
         let place = || format!("{topic}:{partition}:{offset}");
-        let is_kept = stored.rejected.contains(&(partition, offset));
+        let is_kept = stored.rejected.contains(&record.position);
         match parse(record.value) {
             Err(_) => invalid.look(is_kept, place),
             // Only the database had something against it.
@@ -130,9 +146,10 @@ fn recount_orders(
     let bounds = scanner.bounds(topic)?;
     let mut known = Check::new(1, "every stored order comes from a record");
     for (uid, row) in &stored.orders {
-        let Position { partition, offset, .. } = row.position;
+        let Position { timestamp_ms, partition, offset } = row.position;
         let is_covered = committed.get(&partition).is_some_and(|next| offset < *next)
-            && bounds.get(&partition).is_some_and(|(first, _)| *first <= offset);
+            && bounds.get(&partition).is_some_and(|(first, _)| *first <= offset)
+            && begins.get(&partition).is_some_and(|begins| *begins <= timestamp_ms);
         if is_covered {
             known.look(row.seen, || uid.as_str().to_owned());
         }
@@ -140,51 +157,20 @@ fn recount_orders(
     Ok(vec![valid, same, invalid, known])
 }
 
-fn recount_dead_letters(
-    scanner: &Scanner,
-    topic: &str,
-    committed: &Ends,
-    stored: &Stored,
-) -> anyhow::Result<Check> {
-    let letters = dead_letters(topic);
-    let bounds = scanner.bounds(&letters)?;
-    let ends = bounds.iter().map(|(partition, (_, end))| (*partition, *end)).collect();
-    let mut seen = HashSet::new();
-    scanner.read(&letters, &ends, |letter| {
-        seen.extend(original(&letter));
-        Ok(())
-    })?;
-    let mut check = Check::new(1, "every kept record is on the dead-letter topic");
-    // Where the topic has forgotten its beginning, what is missing may have been there.
-    if bounds.values().all(|(first, _)| *first == 0) {
-        for place in &stored.rejected {
-            if committed.get(&place.0).is_some_and(|next| place.1 < *next) {
-                check.look(seen.contains(place), || format!("{topic}:{}:{}", place.0, place.1));
-            }
-        }
-    }
-    Ok(check)
-}
-
-fn original(letter: &Record<'_>) -> Option<(i32, i64)> {
-    let partition = letter.header("__connect.errors.partition")?.parse().ok()?;
-    Some((partition, letter.header("__connect.errors.offset")?.parse().ok()?))
-}
-
 /// What the status topic says that this service has told.
 struct Told {
     events: u64,
     /// Of orders that the tables did not hold when they were read.
     unknown: HashSet<OrderUid>,
-    is_whole: bool,
+    /// What orders older than this were told of may be forgotten.
+    begins_ms: i64,
 }
 
 fn read_status_topic(scanner: &Scanner, topic: &str, stored: &mut Stored) -> anyhow::Result<Told> {
-    let bounds = scanner.bounds(topic)?;
-    let ends = bounds.iter().map(|(partition, (_, end))| (*partition, *end)).collect();
-    let is_whole = bounds.values().all(|(first, _)| *first == 0);
-    let mut told = Told { events: 0, unknown: HashSet::new(), is_whole };
-    scanner.read(topic, &ends, |record| {
+    let is_whole = scanner.bounds(topic)?.values().all(|(first, _)| *first == 0);
+    let mut told = Told { events: 0, unknown: HashSet::new(), begins_ms: i64::MAX };
+    scanner.read(topic, &scanner.ends(topic)?, |record| {
+        told.begins_ms = told.begins_ms.min(record.position.timestamp_ms);
         if record.header("ce_source") != Some(SOURCE) {
             return Ok(());
         }
@@ -201,6 +187,12 @@ fn read_status_topic(scanner: &Scanner, topic: &str, stored: &mut Stored) -> any
         }
         Ok(())
     })?;
+    if !is_whole {
+        told.begins_ms = i64::MAX;
+    } else if stored.first_heard_ms.is_none_or(|heard| heard >= told.begins_ms) {
+        // Nothing is known that would be older than what the topic begins with.
+        told.begins_ms = i64::MIN;
+    }
     Ok(told)
 }
 
@@ -224,13 +216,12 @@ impl Told {
 
     fn of_all(&self, committed: &Ends, stored: &Stored) -> Check {
         let mut check = Check::new(2, "created is told of every stored order");
-        // Where the topic has forgotten its beginning, what is missing may have been there.
-        if self.is_whole {
-            for (uid, row) in &stored.orders {
-                let Position { partition, offset, .. } = row.position;
-                if committed.get(&partition).is_some_and(|next| offset < *next) {
-                    check.look(row.told, || uid.as_str().to_owned());
-                }
+        for (uid, row) in &stored.orders {
+            let Position { timestamp_ms, partition, offset } = row.position;
+            if committed.get(&partition).is_some_and(|next| offset < *next)
+                && self.begins_ms <= timestamp_ms
+            {
+                check.look(row.told, || uid.as_str().to_owned());
             }
         }
         check

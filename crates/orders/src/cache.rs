@@ -1,4 +1,4 @@
-//! The memory level of the cache: orders as ready responses, weighed by bytes.
+//! The memory level of the cache: orders as ready responses, weighed by the bytes they take.
 //!
 //! A load never overwrites something newer. An entry is a value with its version; a floor, below
 //! which nothing may enter (left by an eviction through an event); or the knowledge that there is no
@@ -7,10 +7,12 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use events::OrderUid;
 use prometheus_client::{
     collector::Collector,
@@ -20,30 +22,84 @@ use prometheus_client::{
 };
 use quick_cache::{Weighter, sync};
 
-use crate::views::View;
+use crate::{record::ContentHash, views::View};
 
 /// How long the absence of an order is believed.
 const ABSENCE: Duration = Duration::from_secs(1);
-/// Beside its key and bytes an entry takes about so much.
-const OVERHEAD_BYTES: u64 = 200;
+/// Two counters stand before what an `Arc` holds.
+const ARC_BYTES: usize = 16;
+/// An entry's place in the table, its share of the index, and of the places that remember what has
+/// lately been evicted.
+const PLACE_BYTES: u64 = 96;
+/// What an order mostly weighs.
+const USUAL_BYTES: u64 = 1_200;
 
 #[derive(Clone)]
 enum Entry {
-    Value(Arc<Cached>),
+    Value(Cached),
     Floor(i32),
     AbsentUntil(Instant),
 }
 
-/// A cached order and when the database last confirmed it.
-#[derive(Debug)]
-pub(crate) struct Cached {
-    pub(crate) view: View,
-    pub(crate) confirmed_at: Instant,
+/// A cached order: when the database last confirmed it, its version, its hash, and its JSON.
+///
+/// All of that is one piece of memory. An allocator rounds every piece up, and beside a JSON of 1 KB
+/// there is room for the rest in what is rounded up anyway.
+#[derive(Clone)]
+pub(crate) struct Cached(Arc<[u8]>);
+
+const CONFIRMED: Range<usize> = 0..8;
+const VERSION: Range<usize> = 8..12;
+const HASH: Range<usize> = 12..28;
+const JSON: usize = 28;
+
+impl Cached {
+    /// Confirmed so many microseconds after the cache's epoch.
+    fn new(view: &View, confirmed: u64) -> Self {
+        let mut piece = Vec::with_capacity(JSON + view.json.len());
+        piece.extend(confirmed.to_le_bytes());
+        piece.extend(view.version.to_le_bytes());
+        piece.extend(view.hash.as_bytes());
+        piece.extend_from_slice(&view.json);
+        Self(piece.into())
+    }
+
+    fn confirmed(&self) -> u64 {
+        u64::from_le_bytes(self.part(CONFIRMED))
+    }
+
+    /// From 1.
+    pub(crate) fn version(&self) -> i32 {
+        i32::from_le_bytes(self.part(VERSION))
+    }
+
+    /// Of the JSON.
+    pub(crate) fn hash(&self) -> ContentHash {
+        self.part(HASH).into()
+    }
+
+    /// The canonical order, not copied.
+    pub(crate) fn json(&self) -> Bytes {
+        Bytes::from_owner(self.clone())
+    }
+
+    fn part<const N: usize>(&self, range: Range<usize>) -> [u8; N] {
+        self.0[range].try_into().expect("each part has its own length")
+    }
+}
+
+/// The canonical order.
+impl AsRef<[u8]> for Cached {
+    fn as_ref(&self) -> &[u8] {
+        &self.0[JSON..]
+    }
 }
 
 /// What the cache knows of an order.
 pub(crate) enum Known {
-    Value(Arc<Cached>),
+    /// Confirmed within the greatest age.
+    Fresh(Cached),
+    Stale(Cached),
     Absent,
     Nothing,
 }
@@ -53,12 +109,18 @@ struct ByBytes;
 
 impl Weighter<OrderUid, Entry> for ByBytes {
     fn weight(&self, uid: &OrderUid, entry: &Entry) -> u64 {
-        let body = match entry {
-            Entry::Value(cached) => cached.view.json.len(),
+        let value = match entry {
+            Entry::Value(Cached(piece)) => allocated(ARC_BYTES + piece.len()),
             Entry::Floor(_) | Entry::AbsentUntil(_) => 0,
         };
-        (uid.as_str().len() + body) as u64 + OVERHEAD_BYTES
+        (allocated(ARC_BYTES + uid.as_str().len()) + value) as u64 + PLACE_BYTES
     }
+}
+
+/// What an allocation of so many bytes takes: allocators know four sizes from one power of two to
+/// the next.
+fn allocated(bytes: usize) -> usize {
+    bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(8))
 }
 
 type Entries = sync::Cache<OrderUid, Entry, ByBytes>;
@@ -70,19 +132,26 @@ pub(crate) struct Cache {
     turns: Vec<Mutex<()>>,
     hasher: RandomState,
     capacity: u64,
+    max_age: Duration,
+    /// Moments are counted from here: what was confirmed before it is stale already.
+    epoch: Instant,
     hits: Counter,
     misses: Counter,
 }
 
 impl Cache {
-    /// An empty cache of at most `bytes`.
-    pub(crate) fn new(bytes: u64, registry: &mut Registry) -> Self {
-        let entries = Entries::with_weighter((bytes / 1_400).max(16) as usize, bytes, ByBytes);
+    /// An empty cache of at most `bytes`, in which an order is fresh for `max_age`.
+    pub(crate) fn new(bytes: u64, max_age: Duration, registry: &mut Registry) -> Self {
+        let now = Instant::now();
+        let entries =
+            Entries::with_weighter((bytes / USUAL_BYTES).max(16) as usize, bytes, ByBytes);
         let cache = Self {
             entries: Arc::new(entries),
             turns: (0..64).map(|_| Mutex::new(())).collect(),
             hasher: RandomState::new(),
             capacity: bytes,
+            max_age,
+            epoch: now.checked_sub(max_age).unwrap_or(now),
             hits: Counter::default(),
             misses: Counter::default(),
         };
@@ -97,12 +166,17 @@ impl Cache {
     }
 
     pub(crate) fn get(&self, uid: &OrderUid) -> Known {
+        let now = Instant::now();
         match self.entries.get(uid) {
             Some(Entry::Value(cached)) => {
                 self.hits.inc();
-                Known::Value(cached)
+                if self.is_fresh(&cached, now) {
+                    Known::Fresh(cached)
+                } else {
+                    Known::Stale(cached)
+                }
             }
-            Some(Entry::AbsentUntil(until)) if Instant::now() < until => Known::Absent,
+            Some(Entry::AbsentUntil(until)) if now < until => Known::Absent,
             _ => {
                 self.misses.inc();
                 Known::Nothing
@@ -110,22 +184,52 @@ impl Cache {
         }
     }
 
-    /// Takes a view in unless something newer is known; the same version is confirmed anew. True if
-    /// the view is what the cache would now serve.
-    pub(crate) fn put(&self, view: View) -> bool {
-        let uid = view.order_uid.clone();
-        let _turn = self.turn(&uid);
-        let lowest = match self.entries.peek(&uid) {
-            Some(Entry::Value(cached)) => cached.view.version,
+    /// The order, if it is here and fresh. Anything else is left to [`get`](Self::get), which counts
+    /// it.
+    pub(crate) fn fresh(&self, uid: &str, now: Instant) -> Option<Cached> {
+        match self.entries.get(uid) {
+            Some(Entry::Value(cached)) if self.is_fresh(&cached, now) => {
+                self.hits.inc();
+                Some(cached)
+            }
+            _ => None,
+        }
+    }
+
+    /// As [`put_confirmed`](Self::put_confirmed), fresh from the database.
+    pub(crate) fn put(&self, view: &View) -> Option<Cached> {
+        self.put_confirmed(view, Instant::now())
+    }
+
+    /// Takes in a view that the database confirmed at that moment, unless something newer is known;
+    /// the same version is confirmed anew. Returns what is to be served now: this view, or the newer
+    /// one. Nothing if an event told of a newer one that is not here.
+    pub(crate) fn put_confirmed(&self, view: &View, confirmed_at: Instant) -> Option<Cached> {
+        let uid = &view.order_uid;
+        let _turn = self.turn(uid);
+        let mut confirmed = self.micros(confirmed_at);
+        let lowest = match self.entries.peek(uid) {
+            Some(Entry::Value(newer)) if newer.version() > view.version => return Some(newer),
+            Some(Entry::Value(known)) => {
+                if known.version() == view.version {
+                    confirmed = confirmed.max(known.confirmed());
+                }
+                0
+            }
             Some(Entry::Floor(version)) => version,
             Some(Entry::AbsentUntil(_)) | None => 0,
         };
         if view.version < lowest {
-            return false;
+            return None;
         }
-        self.entries
-            .insert(uid, Entry::Value(Arc::new(Cached { view, confirmed_at: Instant::now() })));
-        true
+        let cached = Cached::new(view, confirmed);
+        self.entries.insert(uid.clone(), Entry::Value(cached.clone()));
+        Some(cached)
+    }
+
+    /// A view as it would be cached, confirmed at that moment.
+    pub(crate) fn uncached(&self, view: &View, confirmed_at: Instant) -> Cached {
+        Cached::new(view, self.micros(confirmed_at))
     }
 
     /// Notes that there is no such order, unless there is.
@@ -140,7 +244,7 @@ impl Cache {
     pub(crate) fn evict_below(&self, uid: &OrderUid, version: i32) {
         let _turn = self.turn(uid);
         match self.entries.peek(uid) {
-            Some(Entry::Value(cached)) if cached.view.version < version => {
+            Some(Entry::Value(cached)) if cached.version() < version => {
                 self.entries.insert(uid.clone(), Entry::Floor(version));
             }
             Some(Entry::Floor(floor)) if floor < version => {
@@ -151,6 +255,15 @@ impl Cache {
             }
             _ => {}
         }
+    }
+
+    fn is_fresh(&self, cached: &Cached, now: Instant) -> bool {
+        self.micros(now).saturating_sub(cached.confirmed()) < self.max_age.as_micros() as u64
+    }
+
+    /// From the epoch to `moment`.
+    fn micros(&self, moment: Instant) -> u64 {
+        moment.saturating_duration_since(self.epoch).as_micros() as u64
     }
 
     /// No room left without evicting?
@@ -188,7 +301,7 @@ mod tests {
     use crate::record::ContentHash;
 
     fn cache(bytes: u64) -> Cache {
-        Cache::new(bytes, &mut Registry::default())
+        Cache::new(bytes, Duration::from_secs(300), &mut Registry::default())
     }
 
     fn view(uid: &str, version: i32, size: usize) -> View {
@@ -201,30 +314,45 @@ mod tests {
         }
     }
 
+    fn put(cache: &Cache, uid: &str, version: i32) -> Option<i32> {
+        cache.put(&view(uid, version, 10)).map(|cached| cached.version())
+    }
+
     fn version(cache: &Cache, uid: &str) -> Option<i32> {
         match cache.get(&uid.parse().unwrap()) {
-            Known::Value(cached) => Some(cached.view.version),
-            Known::Absent | Known::Nothing => None,
+            Known::Fresh(cached) => Some(cached.version()),
+            Known::Stale(_) | Known::Absent | Known::Nothing => None,
         }
     }
 
     #[test]
     fn an_older_version_never_replaces_a_newer_one() {
         let cache = cache(1 << 20);
-        assert!(cache.put(view("a", 2, 10)));
-        assert!(!cache.put(view("a", 1, 10)));
+        assert_eq!(put(&cache, "a", 2), Some(2));
+        assert_eq!(put(&cache, "a", 1), Some(2));
         assert_eq!(version(&cache, "a"), Some(2));
+    }
+
+    #[test]
+    fn an_older_confirmation_does_not_undo_a_newer_one() {
+        let cache = cache(1 << 20);
+        let now = Instant::now();
+        for later in [7, 5] {
+            cache.put_confirmed(&view("a", 1, 10), now + Duration::from_secs(later));
+        }
+        let Known::Fresh(cached) = cache.get(&"a".parse().unwrap()) else { panic!("it is fresh") };
+        assert_eq!(cached.confirmed(), cache.micros(now + Duration::from_secs(7)));
     }
 
     #[test]
     fn an_eviction_through_an_event_leaves_a_floor() {
         let cache = cache(1 << 20);
         let uid = "a".parse().unwrap();
-        cache.put(view("a", 1, 10));
+        put(&cache, "a", 1);
         cache.evict_below(&uid, 2);
         assert_eq!(version(&cache, "a"), None);
-        assert!(!cache.put(view("a", 1, 10)), "a load that was on its way is too old");
-        assert!(cache.put(view("a", 2, 10)));
+        assert_eq!(put(&cache, "a", 1), None, "a load that was on its way is too old");
+        assert_eq!(put(&cache, "a", 2), Some(2));
         cache.evict_below(&uid, 2);
         assert_eq!(version(&cache, "a"), Some(2), "the event of the cached version evicts nothing");
     }
@@ -235,7 +363,7 @@ mod tests {
         let uid: OrderUid = "a".parse().unwrap();
         cache.put_absent(&uid);
         assert!(matches!(cache.get(&uid), Known::Absent));
-        cache.put(view("a", 1, 10));
+        put(&cache, "a", 1);
         cache.put_absent(&uid);
         assert_eq!(version(&cache, "a"), Some(1));
     }
@@ -244,10 +372,35 @@ mod tests {
     fn the_byte_budget_holds() {
         let cache = cache(100_000);
         for n in 0..1_000 {
-            cache.put(view(&format!("order-{n}"), 1, 1_000));
+            cache.put(&view(&format!("order-{n}"), 1, 1_000));
         }
         let (entries, weight) = (cache.entries.len(), cache.entries.weight());
         assert!(weight <= 100_000, "{weight}");
         assert!(entries > 40 && entries < 100, "{entries}");
+    }
+
+    #[test]
+    fn a_view_comes_out_as_it_went_in() {
+        let cache = cache(1 << 20);
+        let view = view("a", 7, 1_000);
+        let cached = cache.put(&view).unwrap();
+        assert_eq!((cached.version(), cached.hash(), cached.json()), (7, view.hash, view.json));
+    }
+
+    #[test]
+    fn only_what_is_fresh_is_answered_at_once() {
+        let cache = cache(1 << 20);
+        put(&cache, "a", 1);
+        let now = Instant::now();
+        assert!(cache.fresh("a", now).is_some());
+        assert!(cache.fresh("a", now + Duration::from_secs(301)).is_none());
+        assert!(cache.fresh("b", now).is_none());
+    }
+
+    #[test]
+    fn an_allocation_is_rounded_up_to_the_next_of_four_sizes() {
+        for (bytes, taken) in [(1, 8), (36, 40), (64, 64), (65, 80), (885, 896), (1_025, 1_280)] {
+            assert_eq!(allocated(bytes), taken, "{bytes}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use chassis::{
     secret,
 };
 use clap::Args;
+use events::topics::dead_letters;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
@@ -81,13 +82,21 @@ impl TopicConfig {
         Self { kafka_orders_topic: Some(orders), kafka_topic: None, kafka_status_topic: status }
     }
 
-    /// Two equal names would make the service eat its own events.
+    /// With two equal names, those of the dead letters included, a service would eat its own events
+    /// or dead letters.
     pub fn check(&self) -> anyhow::Result<()> {
+        let (orders, status) = (self.orders(), self.kafka_status_topic.as_str());
         anyhow::ensure!(
-            self.orders() != self.kafka_status_topic,
-            "KAFKA_ORDERS_TOPIC and KAFKA_STATUS_TOPIC are both {}: they must differ",
-            self.orders()
+            orders != status,
+            "KAFKA_ORDERS_TOPIC and KAFKA_STATUS_TOPIC are both {orders}: they must differ"
         );
+        for (one, other) in [(orders, status), (status, orders)] {
+            anyhow::ensure!(
+                *one != dead_letters(other),
+                "KAFKA_ORDERS_TOPIC is {orders} and KAFKA_STATUS_TOPIC is {status}: they must \
+                 differ, and from {one} too, where the dead letters of {other} go"
+            );
+        }
         Ok(())
     }
 }

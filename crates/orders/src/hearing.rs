@@ -5,6 +5,7 @@
 //! service's task.
 
 use chassis::{
+    commit,
     consumer::{self, Record, Subscription},
     kafka::KafkaConfig,
 };
@@ -35,6 +36,7 @@ struct Rule {
 /// What hearing counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
+    commit: commit::Metrics,
     advanced: Counter,
     ignored: Family<Why, Counter>,
     unreadable: Family<Rule, Counter>,
@@ -43,6 +45,8 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
+            // As the consumer's of this topic are named.
+            commit: commit::Metrics::register(registry.sub_registry_with_prefix("status")),
             advanced: Counter::default(),
             ignored: Family::default(),
             unreadable: Family::default(),
@@ -91,7 +95,7 @@ pub(crate) async fn run(
     let write = move |batch: Vec<Heard>| {
         let (metrics, topic, pool) = (metrics.clone(), topic.clone(), pool.clone());
         async move {
-            let recorded: Recorded = status::record(&pool, &topic, batch).await;
+            let recorded: Recorded = status::record(&pool, &topic, &metrics.commit, batch).await;
             metrics.count(&recorded);
             Ok(recorded)
         }

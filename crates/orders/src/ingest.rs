@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chassis::{
+    commit,
     consumer::{self, Record, Subscription},
     kafka::KafkaConfig,
     producer::Producer,
@@ -57,6 +58,7 @@ struct Warning {
 /// What ingest counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
+    commit: commit::Metrics,
     orders: Counter,
     rejections: rejected::Metrics,
     warnings: Family<Warning, Counter>,
@@ -66,6 +68,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
+            commit: commit::Metrics::register(registry),
             orders: Counter::default(),
             rejections: rejected::Metrics::register(registry),
             warnings: Family::default(),
@@ -122,7 +125,7 @@ pub(crate) async fn run(
         let (metrics, topics, pool, producer, lookup) =
             (metrics.clone(), topics.clone(), pool.clone(), producer.clone(), lookup.clone());
         async move {
-            let committed = store::commit(&pool, &topics.orders, batch).await;
+            let committed = store::commit(&pool, &topics.orders, &metrics.commit, batch).await;
             lookup.admit(&committed);
             let published: Published = publish(&producer, &topics, &committed).await?;
             metrics.count(committed.incoming());

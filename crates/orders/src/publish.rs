@@ -6,6 +6,7 @@ use chassis::{
     crash,
     producer::{Deliveries, OutgoingRecord, ProduceError, Producer, insist},
     rejected::dead_letter,
+    trace::{self, Trace},
 };
 use events::{EventType, OrderEvent};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -63,6 +64,7 @@ async fn send_events(
     for incoming in committed.incoming() {
         let Content::Order(order) = &incoming.content else { continue };
         let uid = &order.order.order_uid;
+        let trace = incoming.original.trace.unwrap_or_else(Trace::begin);
         let version = committed.version(uid).unwrap_or(1);
         let mut event = OrderEvent {
             order_id: uid.clone(),
@@ -70,29 +72,32 @@ async fn send_events(
             created_at: now.clone(),
             version: Some(version),
         };
-        send_event(producer, topics, &event, &deliveries).await?;
+        send_event(producer, topics, &event, trace.child(), &deliveries).await?;
         if version > 1 {
             event.status = EventType::Updated;
-            send_event(producer, topics, &event, &deliveries).await?;
+            send_event(producer, topics, &event, trace.child(), &deliveries).await?;
         }
     }
     deliveries.settled().await
 }
 
-/// Hands an event over.
+/// Hands an event over, as this step of its trace.
 pub(crate) async fn send_event(
     producer: &Producer,
     topics: &Topics,
     event: &OrderEvent,
+    step: Trace,
     deliveries: &Deliveries,
 ) -> Result<(), ProduceError> {
     let value = serde_json::to_vec(event).expect("an event has string keys");
     let id = event.id();
+    let step = step.header();
     let headers = [
         ("ce_id", id.as_bytes()),
         ("ce_type", event.status.as_str().as_bytes()),
         ("ce_source", SOURCE.as_bytes()),
         ("ce_time", event.created_at.as_bytes()),
+        (trace::HEADER, step.as_slice()),
     ];
     let record = OutgoingRecord {
         topic: &topics.status,

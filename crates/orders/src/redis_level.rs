@@ -8,7 +8,10 @@ use std::{
 };
 
 use events::OrderUid;
-use redis::{Script, aio::ConnectionManager, aio::ConnectionManagerConfig};
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{record::ContentHash, views::View};
 
@@ -16,6 +19,17 @@ use crate::{record::ContentHash, views::View};
 const PATIENCE: Duration = Duration::from_millis(100);
 /// After a failure Redis is left alone for so long.
 const REST: Duration = Duration::from_secs(1);
+/// So many batches of orders may wait to be written; what comes when Redis is slower than that is
+/// not written.
+const QUEUE: usize = 16;
+/// So many orders are written at once.
+const WRITTEN_AT_ONCE: usize = 128;
+/// Sets a value unless there is one of a newer version.
+const SET_IF_NEWER: &str = "\
+    local known = redis.call('GETRANGE', KEYS[1], 0, 9)
+    if known == '' or tonumber(known) == nil or tonumber(known) <= tonumber(string.sub(ARGV[1], 1, 10)) then
+      redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+    end";
 
 /// Ten digits of version come first in a value, so that the script can compare them.
 const VERSION_DIGITS: usize = 10;
@@ -25,53 +39,103 @@ const HASH_BYTES: usize = 16;
 pub(crate) struct RedisLevel {
     client: redis::Client,
     connection: tokio::sync::OnceCell<ConnectionManager>,
-    set_if_newer: Script,
     expiry: Duration,
     resting_until: Mutex<Instant>,
+    to_write: mpsc::Sender<Put>,
+    failures: Counter,
+    unwritten: Counter,
 }
 
+/// Views, and when the database confirmed them.
+type Put = (Vec<View>, Instant);
+
+/// The orders that wait to be written.
+pub(crate) struct ToWrite(mpsc::Receiver<Put>);
+
 impl RedisLevel {
-    /// Connects when first asked. Entries live for `expiry`: that bounds how old an answer of Redis
-    /// may be.
-    pub(crate) fn new(url: &str, expiry: Duration) -> Result<Self, redis::RedisError> {
-        Ok(Self {
+    /// Connects when first asked. Entries live for `expiry` from their confirmation by the database
+    /// on, so what is left of it tells the age of an answer. What is to be written is for
+    /// [`write`](Self::write) to take.
+    pub(crate) fn new(
+        url: &str,
+        expiry: Duration,
+        registry: &mut Registry,
+    ) -> Result<(Self, ToWrite), redis::RedisError> {
+        let (failures, unwritten) = (Counter::default(), Counter::default());
+        registry.register("waybill_redis_failures", "Failures of Redis", failures.clone());
+        registry.register(
+            "waybill_redis_unwritten",
+            "Orders not written to Redis because it was too slow",
+            unwritten.clone(),
+        );
+        let (to_write, waiting) = mpsc::channel(QUEUE);
+        let level = Self {
             client: redis::Client::open(url)?,
             connection: tokio::sync::OnceCell::new(),
-            set_if_newer: Script::new(
-                "local known = redis.call('GETRANGE', KEYS[1], 0, 9)\n\
-                 if known == '' or tonumber(known) == nil or tonumber(known) <= tonumber(string.sub(ARGV[1], 1, 10)) then\n\
-                   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n\
-                 end",
-            ),
             expiry,
             resting_until: Mutex::new(Instant::now()),
-        })
+            to_write,
+            failures,
+            unwritten,
+        };
+        Ok((level, ToWrite(waiting)))
     }
 
-    /// The order as Redis has it; `None` also when Redis is silent, or holds what it should not.
-    pub(crate) async fn get(&self, uid: &OrderUid) -> Option<View> {
+    /// The order as Redis has it, and when the database confirmed it; `None` also when Redis is
+    /// silent, or holds what it should not.
+    pub(crate) async fn get(&self, uid: &OrderUid) -> Option<(View, Instant)> {
+        let (asked_at, key) = (Instant::now(), key(uid));
+        // The time left is asked for first: a value that comes in between is younger than it says.
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("PTTL").arg(&key).cmd("GET").arg(&key);
         let read = async {
             let mut connection = self.connection().await?;
-            redis::cmd("GET").arg(key(uid)).query_async::<Option<Vec<u8>>>(&mut connection).await
+            pipeline.query_async::<(i64, Option<Vec<u8>>)>(&mut connection).await
         };
-        let value = self.guarded(read).await??;
-        let view = decode(uid, &value);
+        let (left, value) = self.guarded(read).await?;
+        let view = decode(uid, &value?);
         if view.is_none() {
             tracing::warn!("a cached order in Redis is damaged and was left alone");
         }
-        view
+        // Negative: it came in between, or lives for ever, which nobody here gave it.
+        let left = Duration::from_millis(u64::try_from(left).ok()?);
+        let confirmed_at = asked_at.checked_sub(self.expiry.saturating_sub(left))?;
+        Some((view?, confirmed_at))
     }
 
-    /// Writes a view unless Redis has a newer one.
-    pub(crate) async fn put(&self, view: &View) {
+    /// Has views written, soon, each unless Redis has a newer one. Never waits: when Redis is too
+    /// slow they are not written.
+    pub(crate) fn put(&self, views: Vec<View>, confirmed_at: Instant) {
+        if let Err(full) = self.to_write.try_send((views, confirmed_at)) {
+            self.unwritten.inc_by(full.into_inner().0.len() as u64);
+        }
+    }
+
+    /// Writes what is put, until `shutdown`.
+    pub(crate) async fn write(&self, ToWrite(mut waiting): ToWrite, shutdown: CancellationToken) {
+        let writing = async {
+            while let Some((views, confirmed_at)) = waiting.recv().await {
+                for views in views.chunks(WRITTEN_AT_ONCE) {
+                    self.write_all(views, confirmed_at).await;
+                }
+            }
+        };
+        shutdown.run_until_cancelled(writing).await;
+    }
+
+    async fn write_all(&self, views: &[View], confirmed_at: Instant) {
+        let left = self.expiry.saturating_sub(confirmed_at.elapsed()).as_millis() as u64;
+        if left == 0 {
+            return;
+        }
+        let mut pipeline = redis::pipe();
+        for view in views {
+            pipeline.cmd("EVAL").arg(SET_IF_NEWER).arg(1).arg(key(&view.order_uid));
+            pipeline.arg(encode(view)).arg(left).ignore();
+        }
         let write = async {
             let mut connection = self.connection().await?;
-            self.set_if_newer
-                .key(key(&view.order_uid))
-                .arg(encode(view))
-                .arg(self.expiry.as_millis() as u64)
-                .invoke_async::<()>(&mut connection)
-                .await
+            pipeline.query_async::<()>(&mut connection).await
         };
         self.guarded(write).await;
     }
@@ -99,6 +163,7 @@ impl RedisLevel {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
+        self.failures.inc();
         tracing::warn!("Redis: {failure}; going on without it");
         *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + REST;
         None
@@ -138,16 +203,29 @@ fn checksum(uid: &OrderUid, version: &[u8], json: &[u8]) -> ContentHash {
 mod tests {
     use super::*;
 
+    fn view(uid: &str) -> View {
+        let json = b"{}".to_vec();
+        let hash = ContentHash::of(&json);
+        View { order_uid: uid.parse().unwrap(), version: 7, hash, json: json.into() }
+    }
+
+    #[tokio::test]
+    async fn what_a_slow_redis_does_not_take_is_not_kept() {
+        let expiry = Duration::from_secs(300);
+        let (redis, ToWrite(waiting)) =
+            RedisLevel::new("redis://127.0.0.1:1", expiry, &mut Registry::default()).unwrap();
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        for number in 0..10 * QUEUE {
+            redis.put(vec![view(&number.to_string())], Instant::now());
+        }
+        assert_eq!((waiting.len(), redis.unwritten.get()), (QUEUE, 9 * QUEUE as u64));
+        assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
+    }
+
     #[test]
     fn what_is_damaged_is_not_served() {
-        let json = b"{}".to_vec();
-        let uid: OrderUid = "a".parse().unwrap();
-        let view = View {
-            order_uid: uid.clone(),
-            version: 7,
-            hash: ContentHash::of(&json),
-            json: json.into(),
-        };
+        let view = view("a");
+        let uid = view.order_uid.clone();
         let value = encode(&view);
         assert_eq!(decode(&uid, &value), Some(view));
         for index in 0..value.len() {

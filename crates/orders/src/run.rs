@@ -3,9 +3,9 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64},
     },
-    time::Duration,
+    time::Instant,
 };
 
 use anyhow::{Context, anyhow};
@@ -15,23 +15,25 @@ use chassis::{
     crash,
     exit::Ending,
     http::{Metrics, health::Health},
+    limits::Limits,
     postgres,
     producer::Producer,
     serve,
+    warm_up::warm_up,
 };
 use events::topics::dead_letters;
-use futures_util::TryStreamExt;
-use prometheus_client::registry::Registry;
+use futures_util::{FutureExt as _, TryStreamExt as _};
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use sqlx::PgPool;
 use tokio::{net::TcpListener, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     cache::Cache,
     config::Config,
     feed::{Feed, follow},
     hearing,
-    http::{self, State},
+    http::{self, Quick, State},
     ingest,
     lookup::Lookup,
     publish::Topics,
@@ -42,8 +44,8 @@ use crate::{
 /// How many batches of status events may be written at once. They are small beside those of orders,
 /// and shall leave them their connections.
 const STATUS_LANES: usize = 2;
-/// A service that is not warm by then is ready all the same.
-const WARM_UP: Duration = Duration::from_secs(10);
+/// How many pages the warm-up reads at once.
+const WARM_UP_READERS: usize = 3;
 
 /// Runs the order service on `listener` until `shutdown`, then drains. A part that ends uninvited
 /// ends the whole.
@@ -60,16 +62,20 @@ pub async fn run(
         "waybill orders",
         "orders",
     );
-    let redis = match config.cache.redis_url().context(Ending::Configuration)? {
-        Some(url) => Some(
-            RedisLevel::new(&url, config.cache.cache_max_age)
-                .context("REDIS_URL is not a Redis address")
-                .context(Ending::Configuration)?,
-        ),
-        None => None,
+    postgres::tell_connections(pool.clone(), &mut registry);
+    let (redis, to_write) = match config.cache.redis_url().context(Ending::Configuration)? {
+        Some(url) => {
+            let (redis, to_write) =
+                RedisLevel::new(&url, config.cache.cache_max_age, &mut registry)
+                    .context("REDIS_URL is not a Redis address")
+                    .context(Ending::Configuration)?;
+            let redis = Arc::new(redis);
+            (Some(redis.clone()), Some((redis, to_write)))
+        }
+        None => (None, None),
     };
-    let cache = Cache::new(config.cache.cache_bytes, &mut registry);
-    let lookup = Lookup::new(cache, redis, pool.clone(), config.cache.cache_max_age);
+    let cache = Cache::new(config.cache.cache_bytes, config.cache.cache_max_age, &mut registry);
+    let lookup = Lookup::new(cache, redis, pool.clone(), &mut registry);
     let producer = Producer::new(&config.kafka)?;
     let topics = Topics {
         orders: config.topics.orders().to_owned(),
@@ -82,6 +88,12 @@ pub async fn run(
     let heard = hearing::Metrics::register(&mut registry);
     let feed = Feed::new();
     let ready = Arc::new(AtomicBool::new(false));
+    let warm_up_seconds = Gauge::<f64, AtomicU64>::default();
+    registry.register(
+        "waybill_warm_up_seconds",
+        "How long the cache was warmed up; 0 until that is done",
+        warm_up_seconds.clone(),
+    );
     let served = Metrics::register(&mut registry);
     let state = State {
         lookup: lookup.clone(),
@@ -96,13 +108,30 @@ pub async fn run(
         Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
     let mut tasks = JoinSet::new();
+    let quick = Arc::new(Quick::new(lookup.clone(), &served));
     let router = http::router(state, health, served);
-    let serving = serve::serve(listener, router, config.http_connections, shutdown.clone());
+    let limits = Limits { connections: config.http_connections, ..Limits::default() };
+    let quick = move |request: &_| quick.answer(request);
+    let serving = serve::serve(listener, quick, router, limits, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
         Ok(())
     });
-    tasks.spawn(warm_up(pool.clone(), lookup.clone(), ready.clone(), shutdown.clone()));
+    if let Some((redis, to_write)) = to_write {
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            redis.write(to_write, shutdown).await;
+            Ok(())
+        });
+    }
+    tasks.spawn({
+        let (pool, lookup) = (pool.clone(), lookup.clone());
+        warm_up(
+            move || fill(pool.clone(), lookup.clone(), warm_up_seconds.clone()),
+            ready,
+            shutdown.clone(),
+        )
+    });
     tasks.spawn({
         let (feed, consumed, shutdown) = (feed.clone(), consumed.clone(), shutdown.clone());
         async move {
@@ -167,60 +196,34 @@ pub async fn run(
     outcome
 }
 
-/// Streams the newest orders into the cache until it is full, then says that the service is ready.
-async fn warm_up(
+/// Reads pages side by side and takes them in one after the other, until the cache is full: when the
+/// budget is smaller than the table, the newest orders are those that are in.
+async fn fill(
     pool: PgPool,
     lookup: Arc<Lookup>,
-    ready: Arc<AtomicBool>,
-    shutdown: CancellationToken,
+    seconds: Gauge<f64, AtomicU64>,
 ) -> anyhow::Result<()> {
-    let load = async {
-        let mut told = false;
-        loop {
-            match fill(&pool, &lookup).await {
-                Ok(orders) => {
-                    tracing::info!(orders, "the cache is warm: {orders} orders");
-                    return Ok(());
-                }
-                Err(error) if postgres::is_refusal(&error) => {
-                    return Err(anyhow::Error::new(error)
-                        .context(
-                            "PostgreSQL refuses the service: check its user, password and \
-                             database; `waybill migrate` gives it its rights",
-                        )
-                        .context(Ending::Configuration));
-                }
-                Err(error) if !told => {
-                    tracing::warn!("waiting for PostgreSQL to warm the cache up: {error}");
-                    told = true;
-                }
-                Err(_) => {}
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    tokio::pin!(load);
-    let in_time = shutdown.run_until_cancelled(tokio::time::timeout(WARM_UP, &mut load)).await;
-    if let Some(Ok(refused @ Err(_))) = in_time {
-        return refused;
-    }
-    ready.store(true, Ordering::Release);
-    match in_time {
-        Some(Err(_)) => shutdown.run_until_cancelled(load).await.unwrap_or(Ok(())),
-        _ => Ok(()),
-    }
-}
-
-async fn fill(pool: &PgPool, lookup: &Arc<Lookup>) -> Result<usize, sqlx::Error> {
-    let mut views = std::pin::pin!(views::newest_views(pool));
+    let begun = Instant::now();
+    let pages = views::pages(&pool).map_ok(|begin| {
+        let pool = pool.clone();
+        let reading = tokio::spawn(async move { views::page(&pool, begin.as_ref()).await });
+        AbortOnDropHandle::new(reading).map(|page| Ok(page??))
+    });
+    let mut pages = std::pin::pin!(pages.map_err(anyhow::Error::new).try_buffered(WARM_UP_READERS));
     let mut orders = 0;
-    while !lookup.cache().is_full() {
-        let Some(view) = views.try_next().await? else { break };
-        lookup.cache().put(view);
-        orders += 1;
-        if orders == 10 {
-            crash::point("warm-up");
+    'pages: while let Some(page) = pages.try_next().await? {
+        for view in &page {
+            if lookup.cache().is_full() {
+                break 'pages;
+            }
+            lookup.cache().put(view);
+            orders += 1;
+            if orders == 10 {
+                crash::point("warm-up");
+            }
         }
     }
-    Ok(orders)
+    seconds.set(begun.elapsed().as_secs_f64());
+    tracing::info!(orders, "the cache is warm: {orders} orders");
+    Ok(())
 }

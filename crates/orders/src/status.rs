@@ -43,9 +43,14 @@ pub(crate) struct Recorded {
 impl Receipt for Recorded {}
 
 /// Records a batch.
-pub(crate) async fn record(pool: &PgPool, topic: &str, batch: Vec<Heard>) -> Recorded {
+pub(crate) async fn record(
+    pool: &PgPool,
+    topic: &str,
+    metrics: &commit::Metrics,
+    batch: Vec<Heard>,
+) -> Recorded {
     let mut recorded = Recorded { verdicts: Vec::new(), unreadable: Vec::new() };
-    for part in commit::commit(pool, &EventsOf(topic), batch).await {
+    for part in commit::commit(pool, &EventsOf(topic), metrics, batch).await {
         recorded.verdicts.extend(part.outcome);
         recorded.unreadable.extend(part.items.iter().filter_map(|heard| match heard.content {
             Content::Event(_) => None,

@@ -50,10 +50,15 @@ impl Committed {
 }
 
 /// Commits a batch. A record that the database refuses becomes a rejection.
-pub(crate) async fn commit(pool: &PgPool, topic: &str, batch: Vec<Incoming>) -> Committed {
+pub(crate) async fn commit(
+    pool: &PgPool,
+    topic: &str,
+    metrics: &commit::Metrics,
+    batch: Vec<Incoming>,
+) -> Committed {
     let mut committed =
         Committed { incoming: Vec::new(), versions: HashMap::new(), views: Vec::new() };
-    for part in commit::commit(pool, &RecordsOf(topic), batch).await {
+    for part in commit::commit(pool, &RecordsOf(topic), metrics, batch).await {
         let (versions, views) = part.outcome;
         committed.incoming.extend(part.items);
         committed.versions.extend(versions);

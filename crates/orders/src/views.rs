@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use events::OrderUid;
-use futures_util::{Stream, TryStreamExt};
-use sqlx::{PgPool, types::Json};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use sqlx::{PgConnection, PgPool, types::Json};
 use time::OffsetDateTime;
 
 use crate::{
@@ -44,21 +44,76 @@ pub(crate) struct View {
     pub(crate) json: Bytes,
 }
 
-/// One order, as it stands.
-pub(crate) async fn find(pool: &PgPool, uid: &OrderUid) -> Result<Option<View>, sqlx::Error> {
-    let row = select_orders!("find_order", "WHERE order_uid = $1", uid.as_str())
-        .fetch_optional(pool)
-        .await?;
-    row.map(OrderRow::into_view).transpose()
+/// Those of these orders that there are, as they stand.
+pub(crate) async fn find(
+    connection: &mut PgConnection,
+    uids: &[&str],
+) -> Result<Vec<View>, sqlx::Error> {
+    select_orders!(
+        "find_orders",
+        "WHERE order_uid = ANY((SELECT $1::text[])::text[])",
+        uids as &[&str]
+    )
+    .fetch(connection)
+    .and_then(|row| std::future::ready(row.into_view()))
+    .try_collect()
+    .await
 }
 
-/// All orders, newest first, as a stream: for the warm-up.
-pub(crate) fn newest_views(
+/// Right after one of all orders, newest first.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    ingested_at: OffsetDateTime,
+    order_uid: String,
+}
+
+/// Orders of a page of the warm-up.
+const PAGE: i64 = 2_000;
+
+/// Where the pages of all orders begin, newest first; the first begins with the newest order. Only
+/// an index is read, so this runs ahead of those who read the pages.
+pub(crate) fn pages(
     pool: &PgPool,
-) -> impl Stream<Item = Result<View, sqlx::Error>> + Send + '_ {
-    select_orders!("newest_views", "ORDER BY ingested_at DESC, order_uid DESC")
-        .fetch(pool)
-        .and_then(|row| std::future::ready(row.into_view()))
+) -> impl Stream<Item = Result<Option<Place>, sqlx::Error>> + Send + '_ {
+    let later = stream::try_unfold(None, move |begin: Option<Place>| async move {
+        let end = end_of_page(pool, begin.as_ref()).await?;
+        Ok(end.map(|place| (Some(place.clone()), Some(place))))
+    });
+    stream::once(std::future::ready(Ok(None))).chain(later)
+}
+
+async fn end_of_page(pool: &PgPool, begin: Option<&Place>) -> Result<Option<Place>, sqlx::Error> {
+    let (at, uid) = begin.map(|place| (place.ingested_at, place.order_uid.as_str())).unzip();
+    sqlx::query_as!(
+        Place,
+        "-- end_of_page
+         SELECT ingested_at, order_uid FROM orders.orders
+         WHERE (ingested_at, order_uid)
+               < (coalesce($1, 'infinity'::timestamptz), coalesce($2, ''))
+         ORDER BY ingested_at DESC, order_uid DESC OFFSET $3 LIMIT 1",
+        at,
+        uid,
+        PAGE - 1
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+/// The orders of the page that begins at `place`, newest first.
+pub(crate) async fn page(pool: &PgPool, begin: Option<&Place>) -> Result<Vec<View>, sqlx::Error> {
+    let (at, uid) = begin.map(|place| (place.ingested_at, place.order_uid.as_str())).unzip();
+    select_orders!(
+        "page_of_orders",
+        "WHERE (ingested_at, order_uid) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '')) \
+         ORDER BY ingested_at DESC, order_uid DESC LIMIT $3",
+        at,
+        uid,
+        PAGE
+    )
+    .fetch(pool)
+    .and_then(|row| std::future::ready(row.into_view()))
+    .try_collect()
+    .await
 }
 
 /// Which orders to list. Newest first.

@@ -9,11 +9,13 @@ use std::{
 use clap::Parser;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    },
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaResult, RDKafkaErrorCode},
-    message::Headers as _,
+    message::{Header, Headers as _, OwnedHeaders},
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use sqlx::PgPool;
@@ -172,15 +174,34 @@ impl Bed {
         self.send_to(&self.orders_topic(), partition, key, value).await
     }
 
+    /// Sends one record with headers, without a key.
+    pub async fn send_with_headers(&self, value: Option<&[u8]>, headers: &[(&str, &str)]) {
+        let topic = self.orders_topic();
+        let empty = OwnedHeaders::new_with_capacity(headers.len());
+        let headers = headers.iter().fold(empty, |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(*value) })
+        });
+        let mut record = FutureRecord::<[u8], [u8]>::to(&topic).headers(headers);
+        if let Some(value) = value {
+            record = record.payload(value);
+        }
+        let sent = self.producer.send(record, Duration::from_secs(30)).await;
+        sent.expect("Kafka takes the record");
+    }
+
     /// Sends one status event as any producer would and returns where it stands.
     pub async fn send_status(&self, key: Option<&str>, value: &[u8]) -> (i32, i64) {
         self.send_to(&self.status_topic(), None, key.map(str::as_bytes), Some(value)).await
     }
 
-    /// Hands a status event over without a key; [`flush`](Self::flush) waits for all of them.
-    pub fn enqueue_status(&self, value: &[u8]) {
+    /// Hands a status event over, with a key or without; [`flush`](Self::flush) waits for all of
+    /// them.
+    pub fn enqueue_status(&self, key: Option<&[u8]>, value: &[u8]) {
         let topic = self.status_topic();
-        let record = FutureRecord::<[u8], [u8]>::to(&topic).payload(value);
+        let mut record = FutureRecord::<[u8], [u8]>::to(&topic).payload(value);
+        if let Some(key) = key {
+            record = record.key(key);
+        }
         let taken = self.producer.send_result(record).map_err(|(error, _)| error);
         drop(taken.expect("the queue has room"));
     }
@@ -311,6 +332,14 @@ impl Bed {
             .delete_records(&list, &AdminOptions::new())
             .await
             .expect("the records are deleted");
+    }
+
+    /// Gives a topic these options, and the defaults of all others.
+    pub async fn alter_topic(&self, name: &str, options: &[(&str, &str)]) {
+        let topic = AlterConfig::new(ResourceSpecifier::Topic(name));
+        let topic = options.iter().fold(topic, |topic, (option, value)| topic.set(option, value));
+        let altered = self.administrator().alter_configs([&topic], &AdminOptions::new()).await;
+        assert!(altered.expect("Kafka answers").iter().all(Result::is_ok));
     }
 
     /// Deletes the orders' topic and makes it anew, empty.

@@ -56,6 +56,17 @@ impl Bed {
         CourierDatabase::named(&self.servers, &self.name).await
     }
 
+    /// Both services as they run beside each other, each knowing where browsers reach the other:
+    /// the order service, then the courier service.
+    pub async fn start_both(&self, database: &CourierDatabase) -> (Service, Service) {
+        // Each is to be told of the other before it starts.
+        let orders = free_address();
+        let couriers =
+            self.start_couriers(database, &["--orders-url", &format!("http://{orders}")]).await;
+        let orders = self.start_at(orders, &["--couriers-url", &couriers.url]).await;
+        (orders, couriers)
+    }
+
     /// The flags of `waybill couriers` for this bed.
     #[must_use]
     pub fn courier_flags(&self, database: &CourierDatabase) -> Vec<String> {
@@ -73,22 +84,43 @@ impl Bed {
 
     /// Starts the courier service in this process, and waits until it is ready.
     pub async fn start_couriers(&self, database: &CourierDatabase, more: &[&str]) -> Service {
+        self.start_couriers_at(SocketAddr::from(([127, 0, 0, 1], 0)), database, more).await
+    }
+
+    /// As [`start_couriers`](Self::start_couriers), at an address: one that was stopped comes back
+    /// there.
+    pub async fn start_couriers_at(
+        &self,
+        address: SocketAddr,
+        database: &CourierDatabase,
+        more: &[&str],
+    ) -> Service {
         let more = more.iter().map(|flag| (*flag).to_owned());
         let config = parse(self.courier_flags(database).into_iter().chain(more));
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
         Service::start(address, |listener, shutdown| {
             tokio::spawn(couriers::run(config, listener, shutdown))
         })
         .await
     }
 
+    /// How many status events the courier service has not settled yet.
+    pub async fn events_lag(&self) -> i64 {
+        self.lag_of(self.status_topic(), "couriers").await
+    }
+
     /// Waits until every status event has been settled and its offset committed.
     pub async fn events_drained(&self) {
         crate::wait_until("the offsets of all events to be committed", async || {
-            self.lag_of(self.status_topic(), "couriers").await == 0
+            self.events_lag().await == 0
         })
         .await;
     }
+}
+
+/// An address on which nobody listens just now.
+fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it listens")
 }
 
 fn parse(flags: impl IntoIterator<Item = String>) -> couriers::Config {

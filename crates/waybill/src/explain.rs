@@ -20,10 +20,10 @@ Examples:
                                      what was ignored, and why
 
 Exit codes: 0 told, 1 neither service knows the order, 2 usage, 69 a service was silent for 10
-seconds, 78 bad configuration.";
+seconds, 78 bad configuration. What one service knows is told even if the other one is silent.";
 
 /// Tell one order's whole life: its records and versions, each event and what was ignored and why,
-/// where it is cached, its place in the queue or its courier.
+/// where it is cached, its place in the queue or its courier, and what was rejected under its key.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ExplainArgs {
@@ -41,28 +41,10 @@ pub(crate) struct ExplainArgs {
 }
 
 pub(crate) async fn run(args: ExplainArgs) -> ExitCode {
-    match gather(&args).await {
-        Ok(life) if life.is_unknown() => fail(&anyhow::anyhow!(
-            "neither service knows the order {}; if it was rejected, waybill rejected list tells",
-            args.order_uid
-        )),
-        Ok(life) => {
-            say(&if args.json { life.json(&args.order_uid) } else { life.text(&args.order_uid) });
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(&error),
-    }
-}
-
-/// What the services tell; `None` is what they do not know.
-struct Life {
-    served: Option<Value>,
-    history: Option<Value>,
-    delivery: Option<Value>,
-}
-
-async fn gather(args: &ExplainArgs) -> anyhow::Result<Life> {
-    let client = Client::builder().timeout(PATIENCE).build()?;
+    let client = match Client::builder().timeout(PATIENCE).build() {
+        Ok(client) => client,
+        Err(error) => return fail(&error.into()),
+    };
     let orders =
         Service { client: &client, name: "order", flag: "--orders-url", base: &args.orders_url };
     let couriers = Service {
@@ -72,12 +54,53 @@ async fn gather(args: &ExplainArgs) -> anyhow::Result<Life> {
         base: &args.couriers_url,
     };
     let uid = args.order_uid.as_str();
+    let (stored, delivered) =
+        tokio::join!(told_of_order(&orders, uid), told_of_delivery(&couriers, uid));
+    let mut exit_code = ExitCode::SUCCESS;
+    let mut known = |told: anyhow::Result<Told>| match told {
+        Ok(told) => Some(told),
+        Err(error) => {
+            exit_code = fail(&error);
+            None
+        }
+    };
+    let life = Life { order: known(stored), delivery: known(delivered) };
+    if life.is_known() {
+        say(&if args.json { life.json(&args.order_uid) } else { life.text(&args.order_uid) });
+    } else if life.order.is_some() && life.delivery.is_some() {
+        return fail(&anyhow::anyhow!(
+            "neither service knows the order {}; if it was rejected under another key, waybill \
+             rejected list tells",
+            args.order_uid
+        ));
+    }
+    exit_code
+}
+
+/// What the services tell; `None` is one that told nothing at all.
+struct Life {
+    order: Option<Told>,
+    delivery: Option<Told>,
+}
+
+/// What one service tells; `None` is what it does not know.
+#[derive(Default)]
+struct Told {
+    /// How the order is served.
+    served: Option<Value>,
+    /// The order's history, or its delivery.
+    life: Option<Value>,
+    /// Records with the order's id as their key.
+    rejected: Vec<Value>,
+}
+
+async fn told_of_order(orders: &Service<'_>, uid: &str) -> anyhow::Result<Told> {
     let mut history = orders.json(&["order", uid, "history"], None).await?;
     // A long life comes in pages.
     while let Some(life) = &mut history
         && let Some(next) = life["next"].as_str().map(str::to_owned)
     {
-        let page = orders.json(&["order", uid, "history"], Some(&next)).await?;
+        let page = orders.json(&["order", uid, "history"], Some(("after", &next))).await?;
         let page = page.context("the order was forgotten while it was told of")?;
         if let (Some(all), Some(more)) = (life["events"].as_array_mut(), page["events"].as_array())
         {
@@ -85,10 +108,18 @@ async fn gather(args: &ExplainArgs) -> anyhow::Result<Life> {
         }
         life["next"] = page["next"].clone();
     }
-    Ok(Life {
+    Ok(Told {
         served: orders.served(&["order", uid]).await?,
-        history,
-        delivery: couriers.json(&["delivery", uid], None).await?,
+        life: history,
+        rejected: orders.rejected(uid).await?,
+    })
+}
+
+async fn told_of_delivery(couriers: &Service<'_>, uid: &str) -> anyhow::Result<Told> {
+    Ok(Told {
+        served: None,
+        life: couriers.json(&["delivery", uid], None).await?,
+        rejected: couriers.rejected(uid).await?,
     })
 }
 
@@ -101,10 +132,14 @@ struct Service<'a> {
 
 impl Service<'_> {
     /// A call's answer; `None` is 404.
-    async fn json(&self, path: &[&str], after: Option<&str>) -> anyhow::Result<Option<Value>> {
+    async fn json(
+        &self,
+        path: &[&str],
+        parameter: Option<(&str, &str)>,
+    ) -> anyhow::Result<Option<Value>> {
         let mut url = self.url(path)?;
-        if let Some(after) = after {
-            url.query_pairs_mut().append_pair("after", after);
+        if let Some((name, value)) = parameter {
+            url.query_pairs_mut().append_pair(name, value);
         }
         let answer = self.client.get(url).send().await.map_err(|error| self.silent(error))?;
         let status = answer.status();
@@ -117,6 +152,16 @@ impl Service<'_> {
             status if status.is_success() => Ok(Some(body)),
             _ => anyhow::bail!("the {} service: {}", self.name, text(&body, "detail")),
         }
+    }
+
+    /// The newest of the records that were rejected under this key.
+    async fn rejected(&self, key: &str) -> anyhow::Result<Vec<Value>> {
+        let mut page = self.json(&["rejected"], Some(("key", key))).await?;
+        let items = page.as_mut().map(|page| page["items"].take());
+        Ok(match items {
+            Some(Value::Array(items)) => items,
+            _ => Vec::new(),
+        })
     }
 
     /// How an order is served: from where, how fast, which version.
@@ -157,52 +202,75 @@ impl Service<'_> {
 }
 
 impl Life {
-    fn is_unknown(&self) -> bool {
-        self.served.is_none() && self.history.is_none() && self.delivery.is_none()
+    fn is_known(&self) -> bool {
+        let told = [&self.order, &self.delivery].into_iter().flatten();
+        told.into_iter().any(|told| told.life.is_some() || !told.rejected.is_empty())
     }
 
     fn json(&self, order_uid: &OrderUid) -> String {
+        let [order, delivery] = [&self.order, &self.delivery].map(Option::as_ref);
+        let silent = [(order, "order"), (delivery, "courier")];
+        let silent = silent.into_iter().filter(|(told, _)| told.is_none()).map(|(_, name)| name);
         json!({
             "order_uid": order_uid,
-            "served": self.served,
-            "history": self.history,
-            "delivery": self.delivery,
+            "served": order.and_then(|told| told.served.as_ref()),
+            "history": order.and_then(|told| told.life.as_ref()),
+            "delivery": delivery.and_then(|told| told.life.as_ref()),
+            "rejected": self.rejected().collect::<Vec<_>>(),
+            "silent": silent.collect::<Vec<_>>(),
         })
         .to_string()
     }
 
+    fn rejected(&self) -> impl Iterator<Item = &Value> {
+        [&self.order, &self.delivery].into_iter().flatten().flat_map(|told| &told.rejected)
+    }
+
     fn text(&self, order_uid: &OrderUid) -> String {
         let mut lines = vec![order_uid.to_string()];
-        let stored = self.history.as_ref().map(|history| &history["stored"]);
-        lines.push(match stored.filter(|stored| !stored.is_null()) {
-            None => "  order     not stored".to_owned(),
-            Some(stored) => format!(
-                "  order     version {}, first stored {}, latest record {}",
-                self.history.as_ref().map_or(&Value::Null, |history| &history["version"]),
-                text(stored, "at"),
-                text(stored, "record")
-            ),
-        });
-        if let Some(served) = &self.served {
-            let (cache, etag) = (text(served, "cache"), text(served, "etag"));
-            lines.push(format!("  served    from {cache}, ETag {etag}"));
-        }
-        if let Some(history) = &self.history {
-            match history["status"].as_str() {
-                None => lines.push("  status    none told yet".to_owned()),
-                Some(status) => {
-                    lines.push(format!("  status    {status} since {}", text(history, "since")));
-                }
-            }
-            let events = history["events"].as_array();
-            lines.extend(events.into_iter().flatten().map(event));
+        match &self.order {
+            None => lines.push("  order     not known: the order service was silent".to_owned()),
+            Some(told) => describe_order(told, &mut lines),
         }
         lines.push(match &self.delivery {
-            None => "  delivery  the courier service has not heard of it".to_owned(),
-            Some(delivery) => format!("  delivery  {}", standing(delivery)),
+            None => "  delivery  not known: the courier service was silent".to_owned(),
+            Some(Told { life: None, .. }) => {
+                "  delivery  the courier service has not heard of it".to_owned()
+            }
+            Some(Told { life: Some(delivery), .. }) => {
+                format!("  delivery  {}", standing(delivery))
+            }
         });
+        lines.extend(self.rejected().map(|record| {
+            let (id, at) = (text(record, "id"), text(record, "rejected_at"));
+            format!("  rejected  {at}  {id}: {}", text(record, "reason"))
+        }));
         lines.join("\n")
     }
+}
+
+fn describe_order(told: &Told, lines: &mut Vec<String>) {
+    let stored = told.life.as_ref().map(|history| &history["stored"]);
+    lines.push(match stored.filter(|stored| !stored.is_null()) {
+        None => "  order     not stored".to_owned(),
+        Some(stored) => format!(
+            "  order     version {}, first stored {}, latest record {}",
+            told.life.as_ref().map_or(&Value::Null, |history| &history["version"]),
+            text(stored, "at"),
+            text(stored, "record")
+        ),
+    });
+    if let Some(served) = &told.served {
+        let (cache, etag) = (text(served, "cache"), text(served, "etag"));
+        lines.push(format!("  served    from {cache}, ETag {etag}"));
+    }
+    let Some(history) = &told.life else { return };
+    lines.push(match history["status"].as_str() {
+        None => "  status    none told yet".to_owned(),
+        Some(status) => format!("  status    {status} since {}", text(history, "since")),
+    });
+    let events = history["events"].as_array();
+    lines.extend(events.into_iter().flatten().map(event));
 }
 
 fn event(event: &Value) -> String {
@@ -249,9 +317,9 @@ mod tests {
 
     #[test]
     fn a_life_reads_from_top_to_bottom() {
-        let life = Life {
+        let order = Told {
             served: Some(json!({ "cache": "memory", "etag": "\"ab\"" })),
-            history: Some(json!({
+            life: Some(json!({
                 "status": "created", "since": "T1", "version": 2,
                 "stored": { "at": "T0", "record": "orders:3:18" },
                 "events": [
@@ -260,11 +328,18 @@ mod tests {
                       "ignored": { "detail": "the order had this status already" } },
                 ],
             })),
-            delivery: Some(json!({
+            rejected: vec![
+                json!({ "id": "orders:3:19", "rejected_at": "T3", "reason": "missing" }),
+            ],
+        };
+        let delivery = Told {
+            life: Some(json!({
                 "state": "waiting", "assignment": null, "position": 1,
                 "why_not_assigned": { "message": "no courier is free: 2 carry, 0 are paused" },
             })),
+            ..Told::default()
         };
+        let life = Life { order: Some(order), delivery: Some(delivery) };
         assert_eq!(
             life.text(&"123".parse().unwrap()),
             "\
@@ -274,15 +349,19 @@ mod tests {
   status    created since T1
     T1  s:0:1  created, version 2
     T2  s:0:2  created, ignored: the order had this status already
-  delivery  waiting, number 1 in the queue: no courier is free: 2 carry, 0 are paused"
+  delivery  waiting, number 1 in the queue: no courier is free: 2 carry, 0 are paused
+  rejected  T3  orders:3:19: missing"
         );
     }
 
     #[test]
     fn what_is_not_known_is_said() {
-        let life = Life { served: None, history: None, delivery: None };
-        assert!(life.is_unknown());
+        let life = Life { order: Some(Told::default()), delivery: Some(Told::default()) };
+        assert!(!life.is_known());
         let text = life.text(&"123".parse().unwrap());
         assert!(text.contains("not stored") && text.contains("has not heard of it"), "{text}");
+        let text = Life { order: None, delivery: None }.text(&"123".parse().unwrap());
+        assert!(text.contains("order service was silent"), "{text}");
+        assert!(text.contains("courier service was silent"), "{text}");
     }
 }

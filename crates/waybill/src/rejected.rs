@@ -5,7 +5,7 @@ use std::{io::Read, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use chassis::exit::Ending;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, error::ErrorKind};
 use serde_json::Value;
 
 use crate::{fail, say};
@@ -18,13 +18,16 @@ Examples:
   waybill rejected show orders:3:18204
   waybill rejected show orders:3:18204 --json | jq -r .value > fixed.json
   waybill rejected replay orders:3:18204 --file fixed.json
-  waybill rejected list --json | jq -r .id | xargs -n1 waybill rejected replay";
+  waybill rejected list --json | jq -r .id | xargs -n1 waybill rejected replay
+  waybill rejected list --orders-url http://127.0.0.1:8082
+                                     the courier service's: records that are no status events";
 
 /// Records that could not become orders: kept as they came, explained, and sent again when asked.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RejectedArgs {
-    /// Where the order service answers.
+    /// Where the order service answers. The courier service keeps the records that it rejected, and
+    /// answers the same calls: given its address, these are they.
     #[arg(
         long,
         env = "ORDERS_URL",
@@ -79,7 +82,10 @@ pub(crate) async fn run(args: RejectedArgs) -> ExitCode {
                 args.orders_url
             ))))
         }
-        Err(error) => fail(&error),
+        Err(error) => match error.downcast::<clap::Error>() {
+            Ok(usage) => usage.exit(),
+            Err(error) => fail(&error),
+        },
     }
 }
 
@@ -107,6 +113,11 @@ async fn answer(args: &RejectedArgs) -> anyhow::Result<()> {
                     std::fs::read(path).with_context(|| format!("reading {}", path.display()))?
                 }
             };
+            // To the service an empty body means the record as it came.
+            if file.is_some() && body.is_empty() {
+                let told = "--file is empty: without it the record is sent as it came\n";
+                return Err(clap::Error::raw(ErrorKind::ValueValidation, told).into());
+            }
             let answer = call(client.post(of(&base, id, Some("replay"))?).body(body)).await?;
             say(&if args.json { answer.to_string() } else { format!("{id} is on its way again") });
             Ok(())

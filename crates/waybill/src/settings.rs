@@ -1,10 +1,10 @@
 //! That the files beside the program tell the truth about it: `.env.example` lists every variable
-//! that it reads, with its default, `compose.yaml` gives none that it does not, and the Dockerfile
-//! builds with the toolchain of the repository.
+//! that it reads, with its default, `compose.yaml` gives none that it does not and plays the world of
+//! `waybill up`, and the Dockerfile builds with the toolchain of the repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory, Parser as _};
 
 const EXAMPLE: &str = include_str!("../../../.env.example");
 const COMPOSE: &str = include_str!("../../../compose.yaml");
@@ -102,6 +102,25 @@ fn a_service_is_given_what_its_role_reads() {
         let unknown: Vec<_> = given.into_iter().filter(|name| !known.contains(*name)).collect();
         assert!(unknown.is_empty(), "{} does not read {unknown:?}", role.get_name());
     }
+}
+
+#[test]
+fn the_containers_are_given_the_world_that_up_plays() {
+    let (_, command) = COMPOSE.split_once("[load,").expect("compose.yaml has a service load");
+    let (command, _) = command.split_once(']').expect("its command ends");
+    let words = command.split(',').map(|word| word.trim().trim_matches('"'));
+    let cli = crate::Cli::try_parse_from(["waybill", "load"].into_iter().chain(words));
+    let crate::Role::Load(role) = cli.expect("the command is one").role else {
+        panic!("the role is load")
+    };
+    let (given, rate) = (role.load, 5);
+    let url = given.couriers_url.clone();
+    let up = crate::load::LoadArgs::unending(rate, crate::up::enough_couriers(rate), url);
+    let world = |args: &crate::load::LoadArgs| {
+        let shares = [args.cancels, args.repeats, args.reordered, args.unknown];
+        (args.rate, args.count, args.start, args.walk, args.couriers, shares)
+    };
+    assert_eq!(world(&given), world(&up));
 }
 
 #[test]

@@ -1,19 +1,25 @@
 //! `waybill up`: everything on this machine. A PostgreSQL and a Kafka of its own are started unless
 //! addresses are given; nothing else differs from production.
 
-use std::{path::PathBuf, pin::pin, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    pin::pin,
+    time::Duration,
+};
 
 use anyhow::Context;
-use chassis::exit::Ending;
+use chassis::{exit::Ending, http::web_address};
 use clap::Args;
-use local::{Stand, StandOptions};
+use local::{Folder, Obstacle, Stand, StandOptions};
+use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{
     Administrator, listen,
-    load::{self, LoadArgs},
+    load::{self, Ended, LoadArgs, WhenSilent},
     say,
 };
 
@@ -26,7 +32,9 @@ Examples:
              --orders-http-addr 127.0.0.1:9081 --couriers-http-addr 127.0.0.1:9082
                                                a second one beside the first
   DATABASE_URL=postgres://… KAFKA_BROKERS=… waybill up
-                                               with your own PostgreSQL and Kafka";
+                                               with your own PostgreSQL and Kafka
+  ORDERS_DATABASE_URL=postgres://… waybill up  with your own database for one service: the local
+                                               PostgreSQL has the other's";
 
 /// How long everything may take to stop; what was not finished is taken up again at the next start.
 const FAREWELL: Duration = Duration::from_millis(4_500);
@@ -54,6 +62,10 @@ pub(crate) struct UpArgs {
     administrator: Administrator,
     #[command(flatten)]
     orders: orders::Config,
+    /// The order service as browsers reach it: its pages, and no others, may ask the courier
+    /// service who delivers [default: where it listens]
+    #[arg(long, env = "ORDERS_URL", value_name = "URL", value_parser = web_address)]
+    orders_url: Option<Url>,
     #[command(flatten)]
     deliveries: couriers::Options,
 }
@@ -64,23 +76,58 @@ struct Listeners {
     couriers: TcpListener,
 }
 
+/// Which services have a database of yours; the local PostgreSQL has that of the others.
+#[derive(Clone, Copy)]
+struct Given {
+    orders: bool,
+    couriers: bool,
+}
+
+impl Given {
+    /// Looks at all addresses that are given, so that none is found wrong once something runs.
+    fn check(args: &UpArgs) -> anyhow::Result<Self> {
+        let (orders, couriers) = (&args.orders.database, &args.deliveries.database);
+        let given =
+            Self { orders: orders.is_given(), couriers: couriers.is_given(&orders.postgres) };
+        if given.orders {
+            orders.options()?;
+        }
+        if given.couriers {
+            couriers.options(&orders.postgres)?;
+        }
+        args.administrator.options()?;
+        Ok(given)
+    }
+}
+
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
+    run_all(args).await.map_err(|error| {
+        if error.is::<Obstacle>() { error.context(Ending::Configuration) } else { error }
+    })
+}
+
+async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     args.orders.topics.check().context(Ending::Configuration)?;
+    let given = Given::check(&args).context(Ending::Configuration)?;
     let shutdown = chassis::shutdown::on_signals(FAREWELL)?;
+    let wants_folder = !given.orders || !given.couriers || !args.orders.kafka.is_given();
+    // Before any port: a second `up` has all of them in common with the first, and is to be told of
+    // the folder.
+    let _folder = if wants_folder { Some(Folder::open(&args.data_dir).await?) } else { None };
     let listeners = Listeners {
         orders: listen(args.orders.orders_http_addr, "--orders-http-addr").await?,
         couriers: listen(args.deliveries.couriers_http_addr, "--couriers-http-addr").await?,
     };
     let options = StandOptions {
         data_dir: args.data_dir.clone(),
-        postgres_port: (!args.orders.database.is_given()).then_some(args.postgres_port),
+        postgres_port: (!given.orders || !given.couriers).then_some(args.postgres_port),
         kafka_port: (!args.orders.kafka.is_given()).then_some(args.kafka_port),
     };
     let progress = |line: &str| tracing::info!("{line}");
     let starting = Stand::start(&options, &progress);
     let Some(stand) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
     let mut stand = stand?;
-    let outcome = run_on(&mut stand, args, listeners, &shutdown).await;
+    let outcome = run_on(&mut stand, args, given, listeners, &shutdown).await;
     let stopped = stand.stop().await;
     outcome.and(stopped)
 }
@@ -88,38 +135,54 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
 async fn run_on(
     stand: &mut Stand,
     mut args: UpArgs,
+    given: Given,
     listeners: Listeners,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut administrator = args.administrator.options().context(Ending::Configuration)?;
+    let administrator = args.administrator.options().context(Ending::Configuration)?;
+    let (mut of_orders, mut of_couriers) = (administrator.clone(), administrator);
     if let Some(postgres) = &stand.postgres {
-        administrator = Some(postgres.url().parse().context("the local PostgreSQL's address")?);
+        let local: PgConnectOptions =
+            postgres.url().parse().context("the local PostgreSQL's address")?;
         // The server listens on loopback and trusts it: the password keeps nobody out.
         let url = |name| format!("postgres://{name}:waybill@127.0.0.1:{}/{name}", postgres.port());
-        args.orders.database.orders_database_url = Some(url("waybill_orders"));
-        args.deliveries.database.couriers_database_url = Some(url("waybill_couriers"));
+        if !given.orders {
+            args.orders.database.orders_database_url = Some(url("waybill_orders"));
+            of_orders = Some(local.clone());
+        }
+        if !given.couriers {
+            args.deliveries.database.couriers_database_url = Some(url("waybill_couriers"));
+            of_couriers = Some(local);
+        }
     }
     if let Some(kafka) = &stand.kafka {
         args.orders.kafka = args.orders.kafka.clone().with_brokers(kafka.brokers());
     }
-    let orders_url = format!("http://{}", listeners.orders.local_addr()?);
-    let couriers_url = format!("http://{}", listeners.couriers.local_addr()?);
+    let orders_url = format!("http://{}", from_here(listeners.orders.local_addr()?));
+    let couriers_url = format!("http://{}", from_here(listeners.couriers.local_addr()?));
+    let couriers_at: Url = couriers_url.parse().context("the couriers' address")?;
     if args.orders.couriers_url.is_none() {
-        args.orders.couriers_url = Some(couriers_url.parse().context("the couriers' address")?);
+        args.orders.couriers_url = Some(couriers_at.clone());
     }
-    let from = orders_url.parse().context("the order service's address")?;
+    let from = match args.orders_url.take() {
+        Some(given) => given,
+        None => orders_url.parse().context("the order service's address")?,
+    };
     let couriers = couriers_config(&args, from);
     let service = args.orders.database.options().context(Ending::Configuration)?;
-    chassis::postgres::reach(administrator.as_ref().unwrap_or(&service)).await?;
-    orders::migrate(&args.orders.database, administrator.as_ref()).await?;
-    couriers::migrate(&couriers.own.database, &couriers.postgres, administrator.as_ref()).await?;
+    chassis::postgres::reach(of_orders.as_ref().unwrap_or(&service)).await?;
+    orders::migrate(&args.orders.database, of_orders.as_ref()).await?;
+    let database = &couriers.own.database;
+    let service = database.options(&couriers.postgres).context(Ending::Configuration)?;
+    chassis::postgres::reach(of_couriers.as_ref().unwrap_or(&service)).await?;
+    couriers::migrate(database, &couriers.postgres, of_couriers.as_ref()).await?;
 
-    say(&banner(stand, &args, &orders_url, &couriers_url));
+    say(&banner(stand, &args, given, &orders_url, &couriers_url));
     let topics = args.orders.topics.clone();
     let kafka = args.orders.kafka.clone();
     let services = shutdown.child_token();
     let enlisted = args.couriers.unwrap_or_else(|| enough_couriers(args.rate));
-    let generator = LoadArgs::unending(args.rate, enlisted, couriers_url.clone());
+    let generator = LoadArgs::unending(args.rate, enlisted, couriers_at.clone());
     let rate = args.rate;
     let mut serving = pin!(both(
         orders::run(args.orders, listeners.orders, services.clone()),
@@ -129,9 +192,13 @@ async fn run_on(
     let generating = async {
         if rate > 0 {
             kafka.create_topics(&[topics.orders(), &topics.kafka_status_topic]).await?;
-            load::run(&generator, &kafka, &topics, services.clone()).await?;
+            let summary = load::run(&generator, &kafka, &topics, services.clone()).await?;
+            if !matches!(summary.ended, Ended::Done | Ended::Stopped) {
+                tracing::warn!("no more orders are sent; the generator {}", summary.ended);
+            }
         } else {
-            load::enlist(&couriers_url, enlisted).await?;
+            let enlisting = load::enlist(&couriers_at, enlisted, WhenSilent::Wait);
+            services.run_until_cancelled(enlisting).await.unwrap_or(Ok(0))?;
         }
         shutdown.cancelled().await;
         anyhow::Ok(())
@@ -148,6 +215,17 @@ async fn run_on(
         ended = generating => ended?,
     }
     serving.await
+}
+
+/// How a browser on this machine reaches what listens there: "all addresses" is none to go to.
+fn from_here(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// What both services are told alike comes from the order service's configuration.
@@ -167,7 +245,7 @@ fn couriers_config(args: &UpArgs, orders_url: Url) -> couriers::Config {
 
 /// An order is carried for some nineteen seconds; with a courier more for each order in flight
 /// than that needs, chance still makes a queue now and then.
-fn enough_couriers(rate: u32) -> u64 {
+pub(crate) fn enough_couriers(rate: u32) -> u64 {
     u64::from(rate) * 20 + 4
 }
 
@@ -184,7 +262,13 @@ async fn both(
     one.and(other)
 }
 
-fn banner(stand: &Stand, args: &UpArgs, orders_url: &str, couriers_url: &str) -> String {
+fn banner(
+    stand: &Stand,
+    args: &UpArgs,
+    given: Given,
+    orders_url: &str,
+    couriers_url: &str,
+) -> String {
     let mut lines = vec![
         String::new(),
         "  Waybill is up.".to_owned(),
@@ -195,7 +279,8 @@ fn banner(stand: &Stand, args: &UpArgs, orders_url: &str, couriers_url: &str) ->
         format!("  metrics     {orders_url}/metrics  {couriers_url}/metrics"),
     ];
     if let Some(postgres) = &stand.postgres {
-        for database in ["waybill_orders", "waybill_couriers"] {
+        let databases = [(given.orders, "waybill_orders"), (given.couriers, "waybill_couriers")];
+        for (_, database) in databases.into_iter().filter(|(given, _)| !given) {
             let url = postgres.url().replace("/postgres", &format!("/{database}"));
             lines.push(format!("  PostgreSQL  psql {url}"));
         }
@@ -214,4 +299,20 @@ fn banner(stand: &Stand, args: &UpArgs, orders_url: &str, couriers_url: &str) ->
     });
     lines.push(String::new());
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_listens_everywhere_is_reached_here() {
+        for (listens, reached) in [
+            ("0.0.0.0:8081", "127.0.0.1:8081"),
+            ("[::]:8081", "[::1]:8081"),
+            ("192.0.2.1:8081", "192.0.2.1:8081"),
+        ] {
+            assert_eq!(from_here(listens.parse().unwrap()).to_string(), reached);
+        }
+    }
 }

@@ -24,9 +24,12 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::{exit::Ending, kafka, offsets::NextOffset};
 
+/// How long Kafka may take to tell the committed offsets; then it is asked again.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a revocation waits for work in flight. Correctness does not depend on it.
 const REVOCATION_WAIT: Duration = Duration::from_secs(2);
 /// What an offset's metadata starts with; the topic's id follows.
@@ -47,6 +50,7 @@ pub(super) struct Group {
     itself: OnceLock<Weak<BaseConsumer<Group>>>,
     assigned: Gauge,
     ids: TopicIds,
+    shutdown: CancellationToken,
 }
 
 impl Group {
@@ -56,10 +60,11 @@ impl Group {
         topic: &str,
         lanes: Vec<mpsc::UnboundedSender<Command>>,
         assigned: Gauge,
+        shutdown: CancellationToken,
     ) -> KafkaResult<Arc<BaseConsumer<Self>>> {
         let itself = OnceLock::new();
         let ids = TopicIds::default();
-        let group = Self { topic: topic.to_owned(), lanes, itself, assigned, ids };
+        let group = Self { topic: topic.to_owned(), lanes, itself, assigned, ids, shutdown };
         let consumer = config
             .set("partition.assignment.strategy", "cooperative-sticky")
             // The log tells the topic's id at this level.
@@ -141,11 +146,10 @@ impl Group {
         let Some(itself) = self.itself.get().and_then(Weak::upgrade) else { return Ok(()) };
         // A partition without a committed offset starts at the beginning; `auto.offset.reset=error`
         // is for offsets that were committed and are gone.
-        let committed = loop {
-            match consumer.committed_offsets(partitions.clone(), Duration::from_secs(5)) {
-                Ok(committed) => break committed,
-                Err(error) => tracing::warn!("asking for committed offsets: {error}"),
-            }
+        let ask = || consumer.committed_offsets(partitions.clone(), PATIENCE);
+        let Some(committed) = until_answered(ask, &self.shutdown) else {
+            // Nothing is taken any more: the group is told so, and left.
+            return consumer.incremental_assign(&TopicPartitionList::new());
         };
         let mut new = 0;
         for element in committed.elements() {
@@ -247,6 +251,22 @@ impl ConsumerContext for Group {
     }
 }
 
+/// Asks for committed offsets until Kafka tells them, or until `shutdown`.
+fn until_answered<T>(ask: impl Fn() -> KafkaResult<T>, shutdown: &CancellationToken) -> Option<T> {
+    let mut told = false;
+    while !shutdown.is_cancelled() {
+        match ask() {
+            Ok(answer) => return Some(answer),
+            Err(error) if !told => {
+                tracing::warn!("asking for committed offsets, again and again: {error}");
+                told = true;
+            }
+            Err(_) => {}
+        }
+    }
+    None
+}
+
 /// The ids that the topic was seen to have, by the client and with committed offsets.
 #[derive(Default)]
 struct TopicIds {
@@ -296,6 +316,22 @@ pub(super) fn commit_stored(consumer: &BaseConsumer<Group>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_that_nobody_answers_ends_with_the_service() {
+        let shutdown = CancellationToken::new();
+        let asked = std::cell::Cell::new(0);
+        let silence = || {
+            asked.set(asked.get() + 1);
+            if asked.get() == 3 {
+                shutdown.cancel();
+            }
+            Err::<(), _>(KafkaError::OffsetFetch(RDKafkaErrorCode::OperationTimedOut))
+        };
+        assert_eq!(until_answered(silence, &shutdown), None);
+        assert_eq!(asked.get(), 3);
+        assert_eq!(until_answered(|| Ok(7), &CancellationToken::new()), Some(7));
+    }
 
     #[test]
     fn the_log_tells_the_id_of_our_topic_only() {

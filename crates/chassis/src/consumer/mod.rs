@@ -139,7 +139,8 @@ where
         .set("fetch.error.backoff.ms", "100")
         .set("receive.message.max.bytes", "100000000");
     let topic = &subscription.topic;
-    let consumer = Group::join(&mut config, topic, senders, metrics.partitions.clone())
+    let assigned = metrics.partitions.clone();
+    let consumer = Group::join(&mut config, topic, senders, assigned, shutdown.clone())
         .with_context(|| format!("subscribing to the topic {topic}"))
         .context(Ending::Configuration)?;
 

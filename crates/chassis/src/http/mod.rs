@@ -8,8 +8,6 @@ pub mod paging;
 mod parameters;
 pub mod problems;
 
-use std::time::Duration;
-
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
 use http::{Extensions, HeaderMap, StatusCode, Version, header};
 use tower_http::{
@@ -18,19 +16,16 @@ use tower_http::{
         CompressionLayer,
         predicate::{NotForContentType, Predicate, SizeAbove},
     },
-    timeout::RequestBodyTimeoutLayer,
 };
 
 pub use self::{
-    observe::Metrics,
+    observe::{Metrics, Series},
     origin::{readable_from, web_address},
-    parameters::Parameters,
+    parameters::{Id, Parameters},
 };
 
 /// The largest request, in MiB.
 const MAX_BODY_MIB: usize = 16;
-/// The longest pause within a request's body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Smaller answers fit one packet anyway.
 const COMPRESSED_FROM_BYTES: u64 = 1_024;
 
@@ -47,7 +42,6 @@ pub fn finish<S: Clone + Send + Sync + 'static>(router: Router<S>, metrics: Metr
         )
         .layer(middleware::from_fn_with_state(metrics, observe::observe))
         .layer(DefaultBodyLimit::max(MAX_BODY_MIB << 20))
-        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
         .layer(CatchPanicLayer::custom(|_| problems::internal().into_response()))
 }
 

@@ -31,6 +31,17 @@ pub struct Metrics {
     durations: Family<Served, Histogram>,
 }
 
+/// Answers of one kind: looked up once, not for each request.
+#[derive(Debug, Clone)]
+pub struct Series(Histogram);
+
+impl Series {
+    /// Counts an answer.
+    pub fn count(&self, took: Duration) {
+        self.0.observe(took.as_secs_f64());
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Served {
     http_request_method: &'static str,
@@ -58,15 +69,15 @@ impl Metrics {
         Self { durations }
     }
 
-    /// Counts an answer that did not pass the router.
-    pub fn answered(
-        &self,
-        method: &Method,
-        route: &'static str,
-        status: StatusCode,
-        took: Duration,
-    ) {
-        self.count(method_label(method), Route::Named(route), status, took);
+    /// Where answers of one kind are counted that do not pass the router.
+    #[must_use]
+    pub fn series(&self, method: &Method, route: &'static str, status: StatusCode) -> Series {
+        let served = Served {
+            http_request_method: method_label(method),
+            http_route: Route::Named(route),
+            http_response_status_code: status.as_u16(),
+        };
+        Series(self.durations.get_or_create_owned(&served))
     }
 
     fn count(&self, method: &'static str, route: Route, status: StatusCode, took: Duration) {

@@ -3,7 +3,10 @@
 use axum::Router;
 use http::{HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use url::Url;
+use url::{Host, Url};
+
+/// The names of this machine for itself, all of which a browser keeps apart.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// Lets pages of `url`'s origin read the answers to GET. To be put around everything else, so that
 /// refusals can be read too.
@@ -11,14 +14,34 @@ pub fn readable_from<S>(router: Router<S>, url: &Url) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let origin = HeaderValue::try_from(url.origin().ascii_serialization())
-        .expect("an origin is written in ASCII");
+    let origins = origins(url);
     let asked_by = AllowOrigin::predicate(move |asking, request| {
-        *asking == origin && [Method::GET, Method::OPTIONS].contains(&request.method)
+        origins.contains(asking) && [Method::GET, Method::OPTIONS].contains(&request.method)
     });
     router.layer(
         CorsLayer::new().allow_origin(asked_by).allow_methods([Method::GET]).vary([header::ORIGIN]),
     )
+}
+
+/// The origins of pages that are read at `url`: one, but whoever sits at this machine may call it by
+/// any of its names.
+fn origins(url: &Url) -> Vec<HeaderValue> {
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let mut names = vec![url.clone()];
+    if is_loopback {
+        names.extend(LOOPBACK.iter().map(|name| {
+            let mut url = url.clone();
+            url.set_host(Some(name)).expect("an address of the web may have any host");
+            url
+        }));
+    }
+    let origin = |url: &Url| HeaderValue::try_from(url.origin().ascii_serialization());
+    names.iter().map(|url| origin(url).expect("an origin is written in ASCII")).collect()
 }
 
 /// An address for browsers, as configured.
@@ -33,6 +56,22 @@ pub fn web_address(text: &str) -> Result<Url, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_may_be_called_by_any_of_its_names_and_no_other() {
+        for local in ["http://127.0.0.1:8081", "http://localhost:8081/", "http://[::1]:8081/x"] {
+            let origins = origins(&local.parse().unwrap());
+            for name in LOOPBACK {
+                let same = format!("http://{name}:8081");
+                assert!(origins.iter().any(|origin| *origin == same), "{local}: {same}");
+            }
+            for other in ["https://localhost:8081", "http://localhost:8082", "http://localhost"] {
+                assert!(origins.iter().all(|origin| origin != other), "{local}: {other}");
+            }
+        }
+        let elsewhere = origins(&"https://orders.example/x".parse().unwrap());
+        assert_eq!(elsewhere, ["https://orders.example"]);
+    }
 
     #[test]
     fn an_address_for_browsers_is_one_of_the_web() {

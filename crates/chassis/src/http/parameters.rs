@@ -1,11 +1,26 @@
-//! Parameters of a query, or a problem that says what is wrong with them.
+//! What a path and a query say, or a problem that tells what is wrong with it.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::problems;
 use crate::problem::Problem;
+
+/// The one part of a path that its route leaves open: an id, which may be any text.
+#[derive(Debug)]
+pub struct Id(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(_) => Err(problems::malformed_id("the id in the path must be UTF-8")),
+        }
+    }
+}
 
 /// The query of a request.
 #[derive(Debug)]

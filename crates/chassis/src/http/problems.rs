@@ -1,9 +1,31 @@
-//! The problems that any call may meet, in words. `/docs#…` names each.
+//! The problems that any call may meet, in words. `/docs` shows one of each kind.
 
+use axum::extract::rejection::BytesRejection;
 use http::StatusCode;
+use sqlx::error::ErrorKind;
 
 use super::MAX_BODY_MIB;
-use crate::problem::Problem;
+use crate::{
+    postgres::{Fault, fault},
+    problem::Problem,
+};
+
+/// One of each kind.
+#[must_use]
+pub fn all() -> Vec<Problem> {
+    vec![
+        bad_parameter("limit", "must be a whole number"),
+        malformed_id("an id is `topic:partition:offset`"),
+        from_elsewhere(),
+        no_such_page(),
+        no_such_rejected_record(),
+        no_such_method_here(),
+        body_late(),
+        internal(),
+        database_silent(),
+        kafka_silent(),
+    ]
+}
 
 /// 400: this parameter does not follow its rule, such as `must be a whole number`.
 #[must_use]
@@ -28,6 +50,18 @@ pub fn malformed_id(rule: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "/docs#malformed-id", "malformed id", rule)
 }
 
+/// What PostgreSQL has made of a call that was attempted: 400 if it refuses a value, such as a text
+/// with a NUL, whatever its tables hold; else 503, and the cause is logged.
+#[must_use]
+pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
+    let refused = error.as_database_error().filter(|_| fault(error) == Fault::Data);
+    if refused.is_some_and(|error| error.kind() == ErrorKind::Other) {
+        return bad_query("a parameter has a value that no stored one can have, such as a NUL");
+    }
+    tracing::warn!("{attempted}: {error}");
+    database_silent()
+}
+
 /// 503: PostgreSQL does not answer.
 #[must_use]
 pub fn database_silent() -> Problem {
@@ -50,15 +84,23 @@ pub fn kafka_silent() -> Problem {
     )
 }
 
-/// 413: the body was too large or too slow.
+/// 413: the body was too large; 408: it did not come in time.
 #[must_use]
-pub fn body_unreadable() -> Problem {
-    Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "/docs#body-unreadable",
-        "body not read",
-        format!("the body is larger than {MAX_BODY_MIB} MiB, or did not come in time"),
-    )
+pub fn body_unreadable(rejection: &BytesRejection) -> Problem {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let detail = format!("the body is larger than {MAX_BODY_MIB} MiB");
+        return body_not_read(StatusCode::PAYLOAD_TOO_LARGE, detail);
+    }
+    body_late()
+}
+
+/// 408. Or the client has gone, and is told nothing any more.
+fn body_late() -> Problem {
+    body_not_read(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")
+}
+
+fn body_not_read(status: StatusCode, detail: impl Into<String>) -> Problem {
+    Problem::new(status, "/docs#body-unreadable", "body not read", detail)
 }
 
 /// 403: a browser sent this for a page of another site.
@@ -94,8 +136,23 @@ pub fn no_such_page() -> Problem {
     )
 }
 
-/// 405.
+/// 404: no such record was rejected.
+#[must_use]
+pub fn no_such_rejected_record() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "/docs#no-such-rejected-record",
+        "no such rejected record",
+        "no rejected record is kept for this topic, partition and offset",
+    )
+}
+
+/// 405, as a handler.
 pub async fn no_such_method() -> Problem {
+    no_such_method_here()
+}
+
+fn no_such_method_here() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "/docs#no-such-method",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{REPLAY_EDITED, REPLAY_OF, RejectedId, RejectedRow, list, table};
+use super::{REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRow, list, table};
 use crate::{
     http::{paging, problems},
     problem::Problem,
@@ -27,6 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Debug, Deserialize)]
 pub struct Wanted {
     reason: Option<String>,
+    key: Option<String>,
     limit: Option<i64>,
     after: Option<String>,
 }
@@ -38,6 +39,8 @@ pub struct Page {
     pub rows: Vec<RejectedRow>,
     /// The reason asked for.
     pub reason: Option<String>,
+    /// The key asked for.
+    pub key: Option<String>,
     /// The `after` of the next page, if there is one.
     pub next: Option<String>,
     limit: i64,
@@ -52,12 +55,14 @@ impl Wanted {
             None => None,
             Some((at, id)) => Some((at, id.parse().map_err(|_| paging::bad_cursor())?)),
         };
-        let rows = list(pool, reason.as_deref(), after, limit + 1).await;
+        let key = self.key.filter(|key| !key.is_empty());
+        let sought = key.as_deref().map(str::as_bytes);
+        let rows = list(pool, reason.as_deref(), sought, after, limit + 1).await;
         let mut rows = rows.map_err(silent)?;
         let next = paging::cut(&mut rows, limit, |last| {
             paging::cursor(last.rejected_at, &last.id().to_string())
         });
-        Ok(Page { rows, reason, next, limit })
+        Ok(Page { rows, reason, key, next, limit })
     }
 }
 
@@ -66,7 +71,7 @@ impl IntoResponse for Page {
         let items: Vec<Value> = self.rows.iter().map(summary).collect();
         let mut response = axum::Json(json!({ "items": items, "next": self.next })).into_response();
         if let Some(next) = &self.next {
-            let filters = [("reason", self.reason.as_deref())];
+            let filters = [("reason", self.reason.as_deref()), ("key", self.key.as_deref())];
             paging::link_next(&mut response, "/rejected", (self.limit, next), &filters);
         }
         response
@@ -77,14 +82,7 @@ impl IntoResponse for Page {
 pub async fn find(pool: &PgPool, id: &str) -> Result<RejectedRow, Problem> {
     let id: RejectedId = id.parse().map_err(|rule: &str| problems::malformed_id(rule))?;
     let row = table::find(pool, &id).await.map_err(silent)?;
-    row.ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "/docs#no-such-rejected-record",
-            "no such rejected record",
-            "no rejected record is kept for this topic, partition and offset",
-        )
-    })
+    row.ok_or_else(problems::no_such_rejected_record)
 }
 
 /// The whole record, its bytes as text if they are UTF-8, else in Base64.
@@ -115,7 +113,10 @@ pub async fn replay(
     key_of: impl FnOnce(&[u8]) -> Option<String>,
 ) -> Result<Response, Problem> {
     let of = row.id().to_string();
-    let mut headers = vec![(REPLAY_OF, of.as_bytes())];
+    let timestamp_ms = row.record_timestamp.unix_timestamp_nanos() / 1_000_000;
+    let timestamp_ms = timestamp_ms.to_string();
+    let mut headers =
+        vec![(REPLAY_OF, of.as_bytes()), (REPLAY_OF_TIMESTAMP, timestamp_ms.as_bytes())];
     let mut key = row.key.clone();
     let mut value = row.value.as_deref();
     if !body.is_empty() {
@@ -171,6 +172,5 @@ fn summary(row: &RejectedRow) -> Value {
 }
 
 fn silent(error: sqlx::Error) -> Problem {
-    tracing::warn!("reading rejected records: {error}");
-    problems::database_silent()
+    problems::of_database("reading rejected records", &error)
 }

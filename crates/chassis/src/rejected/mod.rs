@@ -11,6 +11,7 @@
 
 pub mod calls;
 pub mod dead_letter;
+pub mod recount;
 mod table;
 
 use std::{fmt, str::FromStr};
@@ -21,12 +22,18 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub use self::table::{RejectedRow, Replay, count, insert, list, note_replays};
-use crate::consumer::{Position, Record};
+pub use self::table::{COUNTED, RejectedRow, Replay, count, insert, list, note_replays};
 pub use crate::problem::Violation;
+use crate::{
+    consumer::{Position, Record},
+    trace::{self, Trace},
+};
 
 /// The header of a replay: which rejected record it is of.
 pub const REPLAY_OF: &str = "waybill.replay.of";
+/// The header of a replay: the rejected record's time on Kafka, in milliseconds since 1970. A topic
+/// that was made anew has other records at the same places.
+pub const REPLAY_OF_TIMESTAMP: &str = "waybill.replay.of.timestamp";
 /// The header of a replay that has another body than the record had.
 pub const REPLAY_EDITED: &str = "waybill.replay.edited";
 
@@ -39,7 +46,7 @@ pub struct Rejection {
     pub violations: Vec<Violation>,
 }
 
-/// What must be known of a record, should it be rejected.
+/// What must be known of a record, should it be rejected, and of its trace.
 #[derive(Debug)]
 pub struct Original {
     /// Where it stands.
@@ -50,6 +57,8 @@ pub struct Original {
     pub value: Option<Vec<u8>>,
     /// The rejected record that this one replays.
     pub replay: Option<ReplayOf>,
+    /// The step of a trace that it belongs to, if it tells one.
+    pub trace: Option<Trace>,
 }
 
 /// What the headers of a replay tell.
@@ -57,6 +66,8 @@ pub struct Original {
 pub struct ReplayOf {
     /// What it replays.
     pub id: RejectedId,
+    /// When Kafka took that; without it the newest record at its place is meant.
+    pub timestamp_ms: Option<i64>,
     /// With another body than the record had?
     pub edited: bool,
 }
@@ -65,13 +76,17 @@ impl Original {
     /// A copy of a record.
     #[must_use]
     pub fn of(record: &Record<'_>) -> Self {
-        let replay = record.header(REPLAY_OF).and_then(|id| id.parse().ok());
+        let replay = record.header(REPLAY_OF).and_then(|id| id.parse().ok()).map(|id| ReplayOf {
+            id,
+            timestamp_ms: record.header(REPLAY_OF_TIMESTAMP).and_then(|text| text.parse().ok()),
+            edited: record.header(REPLAY_EDITED).is_some(),
+        });
         Self {
             position: record.position,
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
-            replay: replay
-                .map(|id| ReplayOf { id, edited: record.header(REPLAY_EDITED).is_some() }),
+            replay,
+            trace: record.header(trace::HEADER).and_then(Trace::read),
         }
     }
 

@@ -7,6 +7,9 @@ use time::OffsetDateTime;
 use super::{Original, RejectedId, Rejection, Violation};
 use crate::postgres::instant;
 
+/// So many rejected records are counted, and no more.
+pub const COUNTED: i64 = 10_000;
+
 /// A rejected record as it is kept.
 #[derive(Debug, Clone)]
 pub struct RejectedRow {
@@ -143,11 +146,17 @@ pub async fn note_replays(
         }]);
         sqlx::query!(
             "-- note_replay\nUPDATE rejected_records SET replays = replays || $4 \
-             WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 AND NOT replays @> $4",
+             WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 \
+                 AND record_timestamp = coalesce($5, ( \
+                     SELECT max(newest.record_timestamp) FROM rejected_records AS newest \
+                     WHERE newest.topic = $1 AND newest.\"partition\" = $2 \
+                         AND newest.\"offset\" = $3)) \
+                 AND NOT replays @> $4",
             replay.id.topic,
             replay.id.partition,
             replay.id.offset,
             note as Json<[Replay; 1]>,
+            replay.timestamp_ms.map(instant),
         )
         .execute(&mut *connection)
         .await?;
@@ -155,10 +164,11 @@ pub async fn note_replays(
     Ok(())
 }
 
-/// One page of rejected records, newest first.
+/// One page of rejected records, newest first. Those of one `key` are sought among all.
 pub async fn list(
     pool: &PgPool,
     reason: Option<&str>,
+    key: Option<&[u8]>,
     after: Option<(OffsetDateTime, RejectedId)>,
     limit: i64,
 ) -> Result<Vec<RejectedRow>, sqlx::Error> {
@@ -189,16 +199,22 @@ pub async fn list(
             .await
         };
     }
-    match reason {
-        None => page!(""),
-        Some(reason) => page!("reason = $6 AND ", reason),
+    match (reason, key) {
+        (None, None) => page!(""),
+        (Some(reason), None) => page!("reason = $6 AND ", reason),
+        (reason, Some(key)) => {
+            page!("key = $6 AND ($7::text IS NULL OR reason = $7) AND ", key, reason)
+        }
     }
 }
 
-/// How many records are kept.
+/// How many records are kept, if that is [`COUNTED`] at most; else one more than that, for every
+/// page asks.
 pub async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
     let count = sqlx::query_scalar!(
-        "-- count_rejected\nSELECT count(*) AS \"count!\" FROM rejected_records"
+        "-- count_rejected\nSELECT count(*) AS \"count!\" \
+         FROM (SELECT FROM rejected_records LIMIT $1) AS counted",
+        COUNTED + 1
     )
     .fetch_one(pool)
     .await?;

@@ -13,11 +13,11 @@ pub mod words;
 
 use time::OffsetDateTime;
 
-use self::words::FrameWords;
+use self::words::{DocsWords, FrameWords};
 pub use self::{
     assets::{Asset, Assets, Embedded},
     lang::{Lang, Plural, machine_time, time_markup},
-    reader::Reader,
+    reader::{Reader, wants_page},
 };
 
 /// Sent with every page: all from this server, nothing inline, no frames.
@@ -43,6 +43,18 @@ impl Frame<'_> {
     #[must_use]
     pub fn frame_words(&self) -> &'static FrameWords {
         FrameWords::of(self.lang)
+    }
+
+    /// The words of the API's documentation.
+    #[must_use]
+    pub fn docs_words(&self) -> &'static DocsWords {
+        DocsWords::of(self.lang)
+    }
+
+    /// Those of them that the browser writes, as JSON.
+    #[must_use]
+    pub fn live_docs_words(&self) -> String {
+        serde_json::to_string(self.docs_words()).expect("a struct of texts becomes JSON")
     }
 
     /// The address of an asset by its plain name.

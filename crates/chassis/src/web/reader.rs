@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRequestParts, Query},
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
@@ -36,8 +36,7 @@ impl<S: Sync> FromRequestParts<S> for Reader {
             .map_or(Choice { lang: None, format: None }, |Query(choice)| choice);
         let text =
             |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let wants_page = choice.format.as_deref() != Some("json")
-            && text(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"));
+        let wants_page = choice.format.as_deref() != Some("json") && wants_page(&parts.headers);
         let lang = Lang::choose(
             choice.lang.as_deref(),
             text(header::COOKIE),
@@ -56,6 +55,13 @@ impl<S: Sync> FromRequestParts<S> for Reader {
         }
         Ok(Self { wants_page, lang, chosen: choice.lang.is_some(), here })
     }
+}
+
+/// Does `Accept` name `text/html`?
+#[must_use]
+pub fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 impl Reader {

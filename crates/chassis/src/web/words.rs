@@ -1,5 +1,7 @@
 //! Words that every page has, and how words go with figures.
 
+use serde::Serialize;
+
 use super::lang::{Lang, Plural};
 
 /// A noun after a figure: one, few, many.
@@ -26,6 +28,70 @@ impl FrameWords {
             }
             Lang::Ru => &Self {
                 skip: "К содержанию", sections: "Разделы", language: "Язык"
+            },
+        }
+    }
+}
+
+/// The words of the API's documentation; those that the browser writes go along with the page.
+#[derive(Debug, Serialize)]
+pub struct DocsWords {
+    /// The title above the kinds of problem.
+    #[serde(skip)]
+    pub problems: &'static str,
+    /// What stands below it.
+    #[serde(skip)]
+    pub problems_text: &'static str,
+    parameters: &'static str,
+    body: &'static str,
+    answers: &'static str,
+    headers: &'static str,
+    required: &'static str,
+    example: &'static str,
+    try_it: &'static str,
+    schemas: &'static str,
+    copy: &'static str,
+    copied: &'static str,
+    not_copied: &'static str,
+    unreachable: &'static str,
+}
+
+impl DocsWords {
+    /// In this language.
+    #[must_use]
+    pub fn of(lang: Lang) -> &'static Self {
+        match lang {
+            Lang::En => &Self {
+                problems: "Problems",
+                problems_text: "The type of a problem leads here. One of each:",
+                parameters: "Parameters",
+                body: "Body",
+                answers: "Answers",
+                headers: "Headers",
+                required: "required",
+                example: "example",
+                try_it: "Try it",
+                schemas: "Schemas",
+                copy: "Copy",
+                copied: "Copied",
+                not_copied: "The browser did not allow it",
+                unreachable: "The service does not answer. Check the connection and try again.",
+            },
+            Lang::Ru => &Self {
+                problems: "Ошибки",
+                problems_text: "Сюда ведёт поле type каждой ошибки. Вот они все:",
+                parameters: "Параметры",
+                body: "Тело",
+                answers: "Ответы",
+                headers: "Заголовки",
+                required: "обязателен",
+                example: "пример",
+                try_it: "Попробовать",
+                schemas: "Схемы",
+                copy: "Скопировать",
+                copied: "Скопировано",
+                not_copied: "Браузер не разрешил",
+                unreachable: "Сервис не отвечает. Проверьте соединение и повторите.",
             },
         }
     }

@@ -2,11 +2,11 @@
 
 use axum::{
     Json,
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Parameters, paging, problems::malformed_id},
+    http::{Id, Parameters, paging, problems::malformed_id},
     problem::Problem,
 };
 use http::{HeaderValue, StatusCode, header};
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     courier::CourierId,
+    dispatch::Front,
     statistics::{courier_statistics, snapshot},
     store::{create_courier, find_courier, list_couriers, update_courier},
 };
@@ -50,10 +51,7 @@ pub(super) async fn list(
 }
 
 /// `GET /courier/{id}`
-pub(super) async fn get(
-    Extract(state): Extract<State>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
+pub(super) async fn get(Extract(state): Extract<State>, Id(id): Id) -> Result<Response, Problem> {
     let found = find_courier(&state.pool, parse_id(&id)?).await.map_err(silent)?;
     let courier = found.ok_or_else(no_such_courier)?;
     Ok(Json(CourierView::of(&courier)).into_response())
@@ -63,7 +61,7 @@ pub(super) async fn get(
 pub(super) async fn add(Extract(state): Extract<State>, body: Body) -> Result<Response, Problem> {
     let courier = form::new_courier(body)?;
     let id = create_courier(&state.pool, &courier).await.map_err(Refused::from)?;
-    state.wake.wake();
+    state.wake.wake(Front::START);
     let location = HeaderValue::try_from(format!("/courier/{id}")).expect("digits are ASCII");
     let answer =
         (StatusCode::CREATED, [(header::LOCATION, location)], Json(json!({ "id": id.get() })));
@@ -77,7 +75,7 @@ pub(super) async fn change(
 ) -> Result<Response, Problem> {
     let (id, change) = form::courier_change(body)?;
     let changed = update_courier(&state.pool, id, &change).await;
-    state.wake.wake();
+    state.wake.wake(Front::START);
     let courier = changed.map_err(Refused::from)?;
     Ok(Json(CourierView::of(&courier)).into_response())
 }
@@ -85,7 +83,7 @@ pub(super) async fn change(
 /// `GET /courier/{id}/statistics`
 pub(super) async fn statistics(
     Extract(state): Extract<State>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, Problem> {
     let id = parse_id(&id)?;
     let mut snapshot = snapshot(&state.pool).await.map_err(silent)?;

@@ -2,11 +2,11 @@
 
 use axum::{
     Json,
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Parameters, paging, problems::malformed_id},
+    http::{Id, Parameters, paging, problems::malformed_id},
     problem::Problem,
 };
 use events::OrderUid;
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     delivery::Standing,
+    dispatch::Front,
     statistics::{self, count_couriers, find_delivery, snapshot},
     store::{assign as assign_by_hand, find_courier, unassign as unassign_by_hand},
 };
@@ -44,7 +45,7 @@ pub(super) async fn unassign(
 ) -> Result<Response, Problem> {
     let order_id = form::order_id(body)?;
     let taken = unassign_by_hand(&state.pool, &order_id).await;
-    state.wake.wake();
+    state.wake.wake(Front::START);
     let courier_id = taken.map_err(Refused::from)?;
     let answer =
         json!({ "order_id": order_id, "status": "unassigned", "courier_id": courier_id.get() });
@@ -54,7 +55,7 @@ pub(super) async fn unassign(
 /// `GET /delivery/{order_id}`
 pub(super) async fn get(
     Extract(state): Extract<State>,
-    Path(order_id): Path<String>,
+    Id(order_id): Id,
 ) -> Result<Response, Problem> {
     let order_id: OrderUid =
         order_id.parse().map_err(|rule| malformed_id(format!("the order id {rule}")))?;

@@ -65,7 +65,7 @@ struct Form {
 
 impl Form {
     fn read(body: Body) -> Result<Self, Problem> {
-        let body = body.map_err(|_| body_unreadable())?;
+        let body = body.map_err(|rejection| body_unreadable(&rejection))?;
         let mut form = Self { fields: Map::new(), violations: Vec::new() };
         match serde_json::from_slice(&body) {
             Ok(Value::Object(fields)) => form.fields = fields,

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Response},
 };
-use chassis::{http::problems, web::Reader};
-use http::{HeaderMap, StatusCode};
-
-use super::State;
-use crate::{
-    statistics::board,
-    web::{self, ASSETS, Frame},
+use chassis::{
+    http::{Id, Parameters, problems},
+    web::Reader,
 };
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use time::{OffsetDateTime, serde::rfc3339};
 
-/// The most couriers, and the most queued orders, on the board.
-const ROWS: i64 = 200;
+use super::{State, problems::all as all_problems};
+use crate::web::{self, ASSETS, Frame};
+
 /// Rather than wait longer for the database, the page says that it is silent.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -24,10 +24,22 @@ fn frame<'a>(state: &'a State, reader: &'a Reader) -> Frame<'a> {
     Frame { shared: reader.frame(&ASSETS), orders_url: &state.orders_url }
 }
 
+/// What to show.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    /// As it was then, or later: what `/live` has told of, which is at hand.
+    #[serde(default, with = "rfc3339::option")]
+    at: Option<OffsetDateTime>,
+}
+
 /// `GET /`
-pub(super) async fn home(Extract(state): Extract<State>, reader: Reader) -> Response {
+pub(super) async fn home(
+    Extract(state): Extract<State>,
+    Parameters(wanted): Parameters<Wanted>,
+    reader: Reader,
+) -> Response {
     let frame = frame(&state, &reader);
-    match tokio::time::timeout(PATIENCE, board(&state.pool, ROWS, ROWS)).await {
+    match tokio::time::timeout(PATIENCE, state.board.show(&state.pool, wanted.at)).await {
         Ok(Ok(board)) => reader.send(StatusCode::OK, web::board(frame, &board)),
         Ok(Err(error)) => {
             tracing::warn!("showing the board: {error}");
@@ -39,7 +51,7 @@ pub(super) async fn home(Extract(state): Extract<State>, reader: Reader) -> Resp
 
 /// `GET /docs`
 pub(super) async fn docs(Extract(state): Extract<State>, reader: Reader) -> Response {
-    reader.send(StatusCode::OK, web::docs(frame(&state, &reader)))
+    reader.send(StatusCode::OK, web::docs(frame(&state, &reader), &all_problems()))
 }
 
 /// `GET /openapi.json`
@@ -48,7 +60,7 @@ pub(super) async fn openapi() -> Response {
 }
 
 /// `GET /assets/…`
-pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
     ASSETS.answer(&name, &headers)
 }
 

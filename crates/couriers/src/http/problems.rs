@@ -1,14 +1,39 @@
-//! The problems that only the courier service's calls meet. `/docs#…` names each.
+//! The problems that only the courier service's calls meet. `/docs` shows one of each
+//! kind.
 
 use chassis::problem::{Problem, Violation};
+use events::OrderStatus;
 use http::StatusCode;
 
-use crate::store::{NotAssigned, NotStored, NotUnassigned};
+use crate::{
+    courier::CourierId,
+    store::{NotAssigned, NotStored, NotUnassigned},
+};
 
-/// What the database said, for the log; the client is told that it is silent.
+/// One of each kind, those that any call may meet among them.
+pub(super) fn all() -> Vec<Problem> {
+    let rule = Violation {
+        pointer: "/phone".to_owned(),
+        code: "missing".to_owned(),
+        message: "is required".to_owned(),
+    };
+    let courier = CourierId::try_from(1).expect("1 is an id");
+    let mut all = chassis::http::problems::all();
+    all.extend([invalid_body(vec![rule]), no_such_courier(), no_such_order()]);
+    all.extend([
+        Refused::from(NotStored::PhoneTaken).into(),
+        Refused::from(NotAssigned::Already(courier)).into(),
+        Refused::from(NotAssigned::Ended(OrderStatus::Completed)).into(),
+        Refused::from(NotAssigned::NoCourier).into(),
+        Refused::from(NotUnassigned::NotAssigned).into(),
+    ]);
+    all.sort_by_key(|problem| problem.status);
+    all
+}
+
+/// What the database has made of a call.
 pub(super) fn silent(error: sqlx::Error) -> Problem {
-    tracing::warn!("answering a call: {error}");
-    chassis::http::problems::database_silent()
+    chassis::http::problems::of_database("answering a call", &error)
 }
 
 pub(super) fn invalid_body(errors: Vec<Violation>) -> Problem {

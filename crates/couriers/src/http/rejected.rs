@@ -3,11 +3,11 @@
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State as Extract, rejection::BytesRejection},
+    extract::{State as Extract, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Parameters, problems},
+    http::{Id, Parameters, problems},
     problem::Problem,
     rejected::calls::{self, Wanted},
 };
@@ -24,10 +24,7 @@ pub(super) async fn list(
 }
 
 /// `GET /rejected/{id}`
-pub(super) async fn get(
-    Extract(state): Extract<State>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
+pub(super) async fn get(Extract(state): Extract<State>, Id(id): Id) -> Result<Response, Problem> {
     let row = calls::find(&state.pool, &id).await?;
     Ok(Json(calls::whole(&row)).into_response())
 }
@@ -35,10 +32,10 @@ pub(super) async fn get(
 /// `POST /rejected/{id}/replay`: as it came, or with the request's body instead.
 pub(super) async fn replay(
     Extract(state): Extract<State>,
-    Path(id): Path<String>,
+    Id(id): Id,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|_| problems::body_unreadable())?;
+    let body = body.map_err(|rejection| problems::body_unreadable(&rejection))?;
     let row = calls::find(&state.pool, &id).await?;
     // A corrected event belongs with the others of its order.
     let key = |body: &[u8]| Some(StatusEvent::read(Some(body)).ok()?.order_id.to_string());

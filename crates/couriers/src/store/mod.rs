@@ -17,6 +17,18 @@ pub(crate) use couriers::CourierRow;
 
 use sqlx::{PgConnection, PgPool};
 
+/// Succeeds once PostgreSQL lets the service read its tables.
+pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- reach\n\
+         SELECT 1 AS one FROM couriers.order_states, couriers.courier_orders, couriers.couriers, \
+             couriers.rejected_records LIMIT 0"
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(())
+}
+
 /// Does `work` in a transaction that has ended when this returns, by a rollback too: dispatch skips
 /// what is locked while it matches, so it is woken after the locks are gone.
 async fn transact<T, E: From<sqlx::Error>>(

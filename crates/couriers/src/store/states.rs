@@ -7,33 +7,56 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::status_of;
-use crate::delivery::{Effect, Told};
+use crate::{
+    delivery::{Effect, Told},
+    dispatch::Front,
+};
 
 /// Writes what a batch of events tells, within a transaction. What is known already changes
-/// nothing. After the commit dispatch is to be woken in any case: a row that another replica has just
-/// brought further may have been locked in vain, and a match have skipped it.
+/// nothing. After the commit dispatch is to be woken in any case, with the front that this gives: a
+/// row that another replica has just brought further may have been locked in vain, and a match have
+/// skipped it.
 pub async fn tell(
     transaction: &mut PgConnection,
     orders: &BTreeMap<&OrderUid, Told>,
-) -> Result<(), sqlx::Error> {
+) -> Result<Front, sqlx::Error> {
+    let mut front = Front::END;
     if orders.is_empty() {
-        return Ok(());
+        return Ok(front);
     }
+    if let Some(oldest) = orders.values().filter_map(|told| told.created_at).min() {
+        front.waiting_since = oldest;
+    }
+    look_up_by_key(&mut *transaction).await?;
     let new = insert_states(&mut *transaction, &Columns::of(orders)).await?;
     if new.len() == orders.len() {
-        return Ok(());
+        return Ok(front);
     }
     let known = orders.iter().filter(|(order_id, _)| !new.contains(order_id.as_str()));
     let known = known.map(|(order_id, told)| (*order_id, *told)).collect();
     let advanced = advance_states(&mut *transaction, &Columns::of(&known)).await?;
     let mut ends = Ends::default();
     for order in advanced {
-        // An order that had this status, or a higher one, before has had its effect.
-        if order.after > order.before {
-            ends.add(order)?;
-        }
+        ends.add(order)?;
     }
-    end_deliveries(transaction, &ends).await
+    if let Some(fewest) = end_deliveries(transaction, &ends).await? {
+        front.deliveries = fewest;
+    }
+    Ok(front)
+}
+
+/// Has the planner look up each row by its key, until the end of this transaction. It would read a
+/// table of some 10,000 rows as a whole for one batch, and lock rows in the order of the table; in
+/// the order of the keys nobody waits in a circle.
+async fn look_up_by_key(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(
+        "-- look_up_by_key\n\
+         SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
+         SET LOCAL enable_mergejoin = off; SET LOCAL jit = off",
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
 }
 
 /// One array a column, as `UNNEST` takes them, sorted by order id.
@@ -75,11 +98,11 @@ async fn insert_states(
     Ok(new.into_iter().collect())
 }
 
-/// An order to which something was news.
+/// An order to which something was news, as it stands now. One that had ended, and whose `created`
+/// came only now, never had a delivery: ending it again does nothing.
 struct Advanced {
     order_id: String,
-    before: i16,
-    after: i16,
+    rank: i16,
     changed_at: OffsetDateTime,
 }
 
@@ -109,7 +132,7 @@ struct Ends {
 
 impl Ends {
     fn add(&mut self, order: Advanced) -> Result<(), sqlx::Error> {
-        match Effect::of(status_of(order.after)?) {
+        match Effect::of(status_of(order.rank)?) {
             // That an order waits is a matter of its row alone.
             Effect::Wait | Effect::Pass => {}
             Effect::Complete => {
@@ -122,17 +145,20 @@ impl Ends {
     }
 }
 
-async fn end_deliveries(transaction: &mut PgConnection, ends: &Ends) -> Result<(), sqlx::Error> {
+/// The fewest deliveries of a courier whose delivery has ended.
+async fn end_deliveries(
+    transaction: &mut PgConnection,
+    ends: &Ends,
+) -> Result<Option<i64>, sqlx::Error> {
     if ends.completed.is_empty() && ends.cancelled.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    sqlx::query_file!(
+    sqlx::query_file_scalar!(
         "queries/end_deliveries.sql",
         &ends.completed,
         &ends.completed_at,
         &ends.cancelled,
     )
-    .execute(transaction)
-    .await?;
-    Ok(())
+    .fetch_one(transaction)
+    .await
 }

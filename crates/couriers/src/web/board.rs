@@ -3,7 +3,7 @@
 use askama::Template;
 use chassis::web::{
     Lang, machine_time,
-    words::{counted, fill},
+    words::{Forms, counted, fill},
 };
 use time::{Duration, OffsetDateTime};
 
@@ -32,6 +32,11 @@ pub(crate) fn board(frame: Frame<'_>, board: &Board) -> String {
     };
     let in_queue = board.queue.waiting + board.queue.held;
     let CourierCounts { available, busy, paused } = board.counts;
+    let nobody_idle = match (available + paused, busy) {
+        (0, 0) => Some(words.no_couriers),
+        (0, _) => Some(words.nobody_idle),
+        _ => None,
+    };
     render(&BoardTemplate {
         f: &frame,
         w: words,
@@ -43,7 +48,8 @@ pub(crate) fn board(frame: Frame<'_>, board: &Board) -> String {
         road_count: lang.number(board.statistics.active),
         road_more: more(road.len(), board.statistics.active),
         couriers_count: lang.number(available + busy + paused),
-        nobody_idle: if busy == 0 { words.no_couriers } else { words.nobody_idle },
+        idle_more: more(idle.len(), available + paused),
+        nobody_idle,
         transports: Transport::ALL.map(|one| (one.as_str(), words.transport_of(one))),
         waiting,
         road,
@@ -58,7 +64,7 @@ struct BoardTemplate<'a> {
     w: &'static Words,
     tab: &'static str,
     at: String,
-    figures: [Figure; 5],
+    figures: Vec<Figure>,
     waiting_count: String,
     waiting: Vec<WaitingCard<'a>>,
     waiting_more: Option<String>,
@@ -67,7 +73,8 @@ struct BoardTemplate<'a> {
     road_more: Option<String>,
     couriers_count: String,
     idle: Vec<IdleCard<'a>>,
-    nobody_idle: &'static str,
+    idle_more: Option<String>,
+    nobody_idle: Option<&'static str>,
     transports: [(&'static str, &'static str); 3],
 }
 
@@ -77,26 +84,26 @@ struct Figure {
     label: String,
 }
 
-fn figures(lang: Lang, words: &Words, board: &Board) -> [Figure; 5] {
-    let Statistics { active, overdue, completed, .. } = board.statistics;
+fn figures(lang: Lang, words: &Words, board: &Board) -> Vec<Figure> {
+    let Statistics { active, overdue, released, completed, .. } = board.statistics;
     let oldest = board.queue.orders.iter().find(|queued| queued.position == Some(1));
-    let waiting = match oldest {
-        Some(oldest) => fill(words.orders_wait_oldest, lang.age(oldest.waiting_since, board.at)),
-        None => words.orders_wait.to_owned(),
-    };
+    let mut waiting = form(lang, &words.orders_wait, board.queue.waiting);
+    if let Some(oldest) = oldest {
+        waiting += &fill(words.oldest, lang.age(oldest.waiting_since, board.at));
+    }
     let road = match overdue {
         0 => words.on_the_road.to_lowercase(),
         late => fill(words.on_the_road_late, lang.number(late)),
     };
     let share = board.statistics.on_time_share();
     let share = share.map_or_else(|| "–".to_owned(), |share| percent(lang, share));
-    [
+    let mut figures = vec![
         Figure { key: "waiting", value: lang.number(board.queue.waiting), label: waiting },
         Figure { key: "road", value: lang.number(active), label: road },
         Figure {
             key: "free",
             value: lang.number(board.counts.available),
-            label: words.couriers_free.to_owned(),
+            label: form(lang, &words.couriers_free, board.counts.available),
         },
         Figure {
             key: "completed",
@@ -107,7 +114,17 @@ fn figures(lang: Lang, words: &Words, board: &Board) -> [Figure; 5] {
             },
         },
         Figure { key: "on-time", value: share, label: words.on_time.to_owned() },
-    ]
+    ];
+    if released > 0 {
+        let label = words.released.to_owned();
+        figures.push(Figure { key: "released", value: lang.number(released), label });
+    }
+    figures
+}
+
+/// The form that goes with `n`, which itself stands elsewhere.
+fn form(lang: Lang, forms: &Forms, n: i64) -> String {
+    counted(lang, forms, usize::try_from(n).unwrap_or(0))
 }
 
 /// `96.8 %`

@@ -1,4 +1,4 @@
-//! The board: couriers by what they do, the queue, today's figures, for a dispatcher.
+//! The board: couriers by what they do, the queue, the figures, for a dispatcher.
 //!
 //! Values in, HTML out: nothing here does I/O or knows of requests. `assets/board.js` fetches the
 //! same page whenever something has happened and puts in place what has changed of it, so this
@@ -10,9 +10,12 @@ mod words;
 use std::{ops::Deref, sync::LazyLock};
 
 use askama::Template;
-use chassis::web::{
-    Assets, Embedded,
-    docs::{Call, calls},
+use chassis::{
+    problem::Problem,
+    web::{
+        Assets, Embedded,
+        docs::{Call, calls},
+    },
 };
 
 pub(crate) use self::board::board;
@@ -64,8 +67,8 @@ impl Frame<'_> {
 }
 
 /// `/docs`.
-pub(crate) fn docs(frame: Frame<'_>) -> String {
-    render(&DocsTemplate { w: frame.words(), f: &frame, tab: "docs", calls: &CALLS })
+pub(crate) fn docs(frame: Frame<'_>, problems: &[Problem]) -> String {
+    render(&DocsTemplate { w: frame.words(), f: &frame, tab: "docs", calls: &CALLS, problems })
 }
 
 #[derive(Template)]
@@ -75,6 +78,7 @@ struct DocsTemplate<'a> {
     w: &'static Words,
     tab: &'static str,
     calls: &'static [Call],
+    problems: &'a [Problem],
 }
 
 /// Instead of the board, when the database does not answer.

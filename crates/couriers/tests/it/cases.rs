@@ -3,6 +3,7 @@
 use couriers::{
     courier::{AskedStatus, CourierChange, CourierStatus},
     delivery::{Reason, Standing},
+    dispatch::Front,
     statistics::{Delivery, find_delivery, snapshot, statistics},
     store::{self, NotAssigned, NotStored, NotUnassigned},
 };
@@ -11,7 +12,8 @@ use sqlx::PgPool;
 use testkit::{CourierDatabase, shared};
 
 use crate::support::{
-    TIMES, add_couriers, all_holds, at, broken, courier, match_all, scalar, tell, tell_again, uid,
+    TIMES, add_couriers, all_holds, at, broken, courier, match_all, match_from, scalar, tell,
+    tell_again, uid,
 };
 
 async fn delivery(pool: &PgPool, name: &str) -> Option<Delivery> {
@@ -85,6 +87,22 @@ async fn a_late_completed_of_a_released_order_does_not_free_the_courier_of_anoth
     tell(pool, &[("old", Cancelled, at(3_601))]).await;
     let courier = store::find_courier(pool, only).await.unwrap().unwrap();
     assert_eq!((courier.status, courier.deliveries), (CourierStatus::Busy, 1));
+    all_holds(pool).await;
+}
+
+#[tokio::test]
+async fn an_order_of_which_a_killed_replica_told_no_match_is_found_by_the_next_sweep() {
+    let database = CourierDatabase::new(shared()).await;
+    let pool = &database.pool;
+    let front = tell(pool, &[("late", Created, at(5))]).await;
+    assert_eq!(match_from(pool, front).await, [], "there is no courier");
+    // Before the front, and the wake-up is lost.
+    tell(pool, &[("early", Created, at(1))]).await;
+    store::create_courier(pool, &courier(1, AskedStatus::Available)).await.unwrap();
+    assert_eq!(match_from(pool, Front::END).await[0].order_id, "late");
+    store::create_courier(pool, &courier(2, AskedStatus::Available)).await.unwrap();
+    assert_eq!(match_from(pool, Front::END).await, []);
+    assert_eq!(match_all(pool).await[0].order_id, "early");
     all_holds(pool).await;
 }
 

@@ -1,29 +1,35 @@
 //! Random histories, driven against the real database and against a model; the two agree after
 //! every step.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use couriers::{
     courier::{AskedStatus, CourierChange, CourierId},
+    dispatch::{Front, release_overdue},
     store::{self, NotAssigned, NotUnassigned},
 };
 use events::OrderStatus;
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
+use sqlx::PgPool;
 use testkit::{CourierDatabase, shared};
 
-use crate::support::{TIMES, all_holds, at, courier, match_all, tell, uid};
+use crate::support::{TIMES, all_holds, at, courier, match_from, tell, uid};
 
 const ORDERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A batch of events, told as often as it says.
-    Tell(Vec<(usize, OrderStatus)>, usize),
+    /// A batch of events, told as often as it says, so many seconds old when Kafka stamped it.
+    Tell(Vec<(usize, OrderStatus)>, usize, i64),
     Match,
     Add(AskedStatus),
     Ask(usize, AskedStatus),
     Assign(usize),
     Unassign(usize),
+    /// The deadline of an order's delivery turns out to be long past.
+    Overdue(usize),
+    /// Another process goes on.
+    Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -42,12 +48,15 @@ fn step() -> impl Strategy<Value = Step> {
         ][..],
     );
     prop_oneof![
-        6 => (vec((order.clone(), status), 1..6), 1..3usize).prop_map(|(e, n)| Step::Tell(e, n)),
+        6 => (vec((order.clone(), status), 1..6), 1..3usize, select(&[0, 0, 1_000][..]))
+            .prop_map(|(events, times, age)| Step::Tell(events, times, age)),
         4 => Just(Step::Match),
         2 => asked.clone().prop_map(Step::Add),
         2 => (0..4usize, asked).prop_map(|(courier, asked)| Step::Ask(courier, asked)),
         1 => order.clone().prop_map(Step::Assign),
-        1 => order.prop_map(Step::Unassign),
+        1 => order.clone().prop_map(Step::Unassign),
+        1 => order.prop_map(Step::Overdue),
+        1 => Just(Step::Restart),
     ]
 }
 
@@ -60,13 +69,16 @@ struct Order {
     waiting: Option<i64>,
     held: bool,
     courier: Option<usize>,
+    /// Its deadline is past, and its courier has been freed.
+    released: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Courier {
     paused: bool,
     deliveries: i64,
     completed: i64,
+    on_time: i64,
     /// When he was freed or added, in steps.
     free_since: i64,
 }
@@ -80,15 +92,13 @@ struct Model {
 
 impl Model {
     fn carries(&self, courier: usize) -> bool {
-        self.orders.values().any(|order| order.courier == Some(courier) && order.rank < 5)
-    }
-
-    fn is_available(&self, courier: usize) -> bool {
-        !self.couriers[courier].paused && !self.carries(courier)
+        let is_active = |order: &&Order| order.rank < 5 && !order.released;
+        self.orders.values().filter(is_active).any(|order| order.courier == Some(courier))
     }
 
     fn best(&self) -> Option<usize> {
-        let available = (0..self.couriers.len()).filter(|courier| self.is_available(*courier));
+        let is_available = |c: &usize| !self.couriers[*c].paused && !self.carries(*c);
+        let available = (0..self.couriers.len()).filter(is_available);
         available.min_by_key(|c| (self.couriers[*c].deliveries, self.couriers[*c].free_since, *c))
     }
 
@@ -100,37 +110,46 @@ impl Model {
             let known = self.orders.entry(order).or_default();
             let before = known.rank;
             known.rank = before.max(rank);
-            let is_created = told.into_iter().any(|status| status == OrderStatus::Created);
-            if is_created && !known.created {
+            if !known.created && told.into_iter().any(|status| status == OrderStatus::Created) {
                 (known.created, known.waiting) = (true, Some(at));
             }
             if known.rank >= 5 {
                 (known.waiting, known.held) = (None, false);
             }
-            let (rank, carrier) = (known.rank, known.courier);
+            let (rank, carrier, released) = (known.rank, known.courier, known.released);
             let Some(courier) = carrier.filter(|_| rank > before) else { continue };
-            if rank >= 5 && before < 5 {
+            if rank >= 5 && before < 5 && !released {
                 freed.push(courier);
             }
             let courier = &mut self.couriers[courier];
             if rank == 5 {
                 courier.completed += 1;
+                courier.on_time += i64::from(!released);
             } else if rank == 6 {
                 courier.deliveries -= 1;
                 courier.completed -= i64::from(before == 5);
-                self.orders.get_mut(&order).unwrap().courier = None;
+                courier.on_time -= i64::from(before == 5 && !released);
+                (known.courier, known.released) = (None, false);
             }
         }
-        // Those of one batch are freed at one moment.
+        // Those of one batch at one moment.
+        self.free(freed);
+    }
+
+    fn free(&mut self, couriers: impl IntoIterator<Item = usize>) {
         self.clock += 1;
-        for courier in freed {
+        for courier in couriers {
             self.couriers[courier].free_since = self.clock;
         }
     }
 
-    fn free(&mut self, courier: usize) {
-        self.clock += 1;
-        self.couriers[courier].free_since = self.clock;
+    fn release(&mut self, order: usize) {
+        let active = self.orders.get_mut(&order).filter(|order| order.rank < 5 && !order.released);
+        let Some((courier, known)) = active.and_then(|order| Some((order.courier?, order))) else {
+            return;
+        };
+        known.released = true;
+        self.free([courier]);
     }
 
     fn give(&mut self, order: usize, courier: usize) {
@@ -168,8 +187,8 @@ async fn compare(database: &CourierDatabase, model: &Model) {
         })
         .collect();
     assert_eq!(rows, wanted, "{model:?}");
-    let rows: Vec<(i64, String, i64, i64)> = sqlx::query_as(
-        "SELECT id, status, deliveries, completed FROM couriers.couriers ORDER BY id",
+    let rows: Vec<(i64, String, i64, i64, i64)> = sqlx::query_as(
+        "SELECT id, status, deliveries, completed, on_time FROM couriers.couriers ORDER BY id",
     )
     .fetch_all(&database.pool)
     .await
@@ -182,43 +201,71 @@ async fn compare(database: &CourierDatabase, model: &Model) {
                 (false, true) => "busy",
                 (false, false) => "available",
             };
-            (courier as i64 + 1, status.to_owned(), one.deliveries, one.completed)
+            (courier as i64 + 1, status.to_owned(), one.deliveries, one.completed, one.on_time)
         })
         .collect();
     assert_eq!(rows, wanted, "{model:?}");
     all_holds(&database.pool).await;
 }
 
+/// Puts a delivery that is not over before all events, and releases it.
+async fn expire(pool: &PgPool, order_id: &str) {
+    let mut transaction = pool.begin().await.unwrap();
+    sqlx::query(
+        "UPDATE couriers.courier_orders SET assigned_at = $1, deadline = $1 \
+         WHERE order_id = $2 AND completed_at IS NULL AND released_at IS NULL",
+    )
+    .bind(at(-2_000))
+    .bind(order_id)
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    release_overdue(&mut transaction, Duration::ZERO).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
 async fn drive(database: &CourierDatabase, steps: &[Step]) {
-    let pool = &database.pool;
+    let mut pool = database.pool.clone();
     let mut administrator = database.administrator().await;
     sqlx::raw_sql("TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states RESTART IDENTITY")
         .execute(&mut administrator)
         .await
         .unwrap();
     let mut model = Model::default();
+    // What dispatch was last woken with and has not seen to.
+    let mut front = Front::START;
     for (second, step) in (0..).zip(steps) {
+        let pool = &mut pool;
         match step {
-            Step::Tell(batch, times) => {
+            Step::Tell(batch, times, age) => {
+                let second = second - age;
                 let events: Vec<_> = batch
                     .iter()
                     .map(|(order, status)| (ORDERS[*order], *status, at(second)))
                     .collect();
                 for _ in 0..*times {
-                    tell(pool, &events).await;
+                    front = front.and(tell(pool, &events).await);
                     model.tell(batch, second);
                 }
             }
+            Step::Overdue(order) => {
+                expire(pool, ORDERS[*order]).await;
+                model.release(*order);
+            }
+            Step::Restart => {
+                // A pool of the same options, none of whose connections has seen anything.
+                *pool = PgPool::connect(&database.url).await.unwrap();
+            }
             Step::Match => {
-                match_all(pool).await;
+                match_from(pool, std::mem::replace(&mut front, Front::END)).await;
                 model.match_all();
             }
             Step::Add(status) => {
                 let number = model.couriers.len();
                 store::create_courier(pool, &courier(number as u64, *status)).await.unwrap();
                 let paused = *status == AskedStatus::Paused;
-                model.couriers.push(Courier { paused, deliveries: 0, completed: 0, free_since: 0 });
-                model.free(number);
+                model.couriers.push(Courier { paused, ..Courier::default() });
+                model.free([number]);
             }
             Step::Ask(number, status) => {
                 let change = CourierChange { status: Some(*status), ..CourierChange::default() };
@@ -229,7 +276,7 @@ async fn drive(database: &CourierDatabase, steps: &[Step]) {
                     let was_paused = courier.paused;
                     courier.paused = *status == AskedStatus::Paused;
                     if was_paused && !courier.paused {
-                        model.free(*number);
+                        model.free([*number]);
                     }
                 }
             }
@@ -263,12 +310,20 @@ async fn drive(database: &CourierDatabase, steps: &[Step]) {
                         Some(courier) => {
                             assert_eq!(taken.unwrap().get(), courier as i64 + 1);
                             (known.waiting, known.held) = (Some(0), true);
+                            let was_released = std::mem::take(&mut known.released);
                             model.couriers[courier].deliveries -= 1;
-                            model.free(courier);
+                            if !was_released {
+                                model.free([courier]);
+                            }
                         }
                     },
                 }
             }
+        }
+        // Only what events tell says where to begin: hands, the sweep that releases, and a process
+        // that starts have dispatch look anywhere.
+        if !matches!(step, Step::Tell(..) | Step::Match | Step::Assign(_)) {
+            front = Front::START;
         }
         compare(database, &model).await;
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use couriers::{
     courier::{AskedStatus, CourierChange, CourierId},
-    dispatch, store,
+    dispatch::{self, Front},
+    store,
 };
 use events::OrderStatus::{self, Cancelled, Completed, Cooking, Created, Pending};
 use sqlx::{PgConnection, PgPool};
@@ -16,7 +17,7 @@ use testkit::{CourierDatabase, shared};
 
 use crate::{
     stepper::{Stepper, Work, next_path},
-    support::{TIMES, at, broken, courier, match_all, tell, uid},
+    support::{TIMES, at, broken, courier, match_all, match_from, tell, uid},
 };
 
 /// What one replica does.
@@ -24,6 +25,8 @@ use crate::{
 enum Act {
     /// A batch of events.
     Tell(&'static [(&'static str, OrderStatus)]),
+    /// One of events that happened earlier.
+    TellEarlier(&'static [(&'static str, OrderStatus)]),
     /// What a wake-up from elsewhere, or the sweep, has it do.
     Match,
     Release,
@@ -33,17 +36,20 @@ enum Act {
     /// To take a phone number that another courier has.
     TakePhone(i64),
 }
-use Act::{Ask, Assign, Match, Release, TakePhone, Tell, Unassign};
+use Act::{Ask, Assign, Match, Release, TakePhone, Tell, TellEarlier, Unassign};
 
 impl Act {
     /// Does it on a connection of its own, as the service would.
     async fn act(self, pool: PgPool) {
+        let mut front = Front::START;
         match self {
-            Tell(events) => {
-                let events: Vec<_> = events.iter().map(|(n, s)| (*n, *s, at(9))).collect();
-                tell(&pool, &events).await;
+            Tell(events) | TellEarlier(events) => {
+                let at = at(if matches!(self, Tell(_)) { 9 } else { 5 });
+                let events: Vec<_> = events.iter().map(|(n, s)| (*n, *s, at)).collect();
+                front = tell(&pool, &events).await;
             }
-            Match => {}
+            // A wake-up for the sake of somebody whom another replica has told of, or will.
+            Match => front = Front::END,
             Release => {
                 let mut transaction = pool.begin().await.unwrap();
                 let grace = Duration::from_secs(60);
@@ -73,7 +79,7 @@ impl Act {
                 assert!(matches!(changed, Err(store::NotStored::PhoneTaken)), "{changed:?}");
             }
         }
-        match_all(&pool).await;
+        match_from(&pool, front).await;
     }
 }
 
@@ -99,7 +105,8 @@ const CARRIED: Before = Before { matched: &[("a", Created)], told: &[("b", Creat
 async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before) {
     sqlx::raw_sql(
         "DELETE FROM couriers.courier_orders; DELETE FROM couriers.order_states; \
-         DELETE FROM couriers.couriers; ALTER SEQUENCE couriers.couriers_id_seq RESTART",
+         DELETE FROM couriers.couriers; ALTER SEQUENCE couriers.couriers_id_seq RESTART; \
+         SELECT setval('couriers.waiting_front', 0), setval('couriers.available_front', 0)",
     )
     .execute(&mut *administrator)
     .await
@@ -193,6 +200,8 @@ async fn enqueue_against_resume_and_enqueue() {
     tokio::join!(
         race(all_paused, &[Tell(&[("a", Created)]), Ask(1, FREE)]),
         race(ONE_FREE, &[Tell(&[("a", Created)]), Tell(&[("a", Created), ("b", Created)])]),
+        race(BOTH_FREE, &[Tell(&[("a", Created)]), TellEarlier(&[("b", Created)])]),
+        race(CARRIED, &[TellEarlier(&[("c", Created)]), Tell(&[("a", Completed)])]),
     );
 }
 

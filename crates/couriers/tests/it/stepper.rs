@@ -173,10 +173,11 @@ async fn keep_gate(
     pending.clear();
     let mut is_statement = false;
     while let Some(next) = message(&mut from_client, 1).await {
-        let (kind, is_begin) = (next[0], next[5..].starts_with(b"BEGIN"));
+        let (kind, text) = (next[0], String::from_utf8_lossy(&next[5..]).into_owned());
         pending.extend(next);
-        // Execute, or a simple query. A BEGIN sees nothing and locks nothing.
-        is_statement |= kind == b'E' || (kind == b'Q' && !is_begin);
+        // Execute, or a simple query. A BEGIN and a SET see nothing and lock nothing.
+        let is_idle = text.starts_with("BEGIN") || text.contains("SET LOCAL");
+        is_statement |= kind == b'E' || (kind == b'Q' && !is_idle);
         // Sync, a simple query, and what is said before one is logged in: an answer is awaited.
         if matches!(kind, b'S' | b'Q' | b'p') {
             if is_statement {

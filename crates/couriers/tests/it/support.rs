@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 use couriers::{
     courier::{AskedStatus, CourierId, NewCourier, Transport},
     delivery::{DeliveryTimes, fold},
-    dispatch::{self, match_orders},
+    dispatch::{self, Front, match_orders},
     store,
 };
 use events::{OrderStatus, OrderUid};
@@ -32,13 +32,14 @@ pub fn at(second: i64) -> OffsetDateTime {
 }
 
 /// One batch of events, as intake writes it.
-pub async fn tell(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) {
+pub async fn tell(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) -> Front {
     let events: Vec<_> =
         events.iter().map(|(name, status, at)| (uid(name), *status, *at)).collect();
     let events = events.iter().map(|(order_id, status, at)| (order_id, *status, *at));
     let mut transaction = pool.begin().await.unwrap();
-    store::tell(&mut transaction, &fold(events)).await.unwrap();
+    let front = store::tell(&mut transaction, &fold(events)).await.unwrap();
     transaction.commit().await.unwrap();
+    front
 }
 
 /// One batch of events that changes nothing.
@@ -59,12 +60,18 @@ async fn everything(pool: &PgPool) -> Vec<String> {
     .unwrap()
 }
 
-/// Matches until nothing is left to match, as dispatch does.
+/// Matches until nothing is left to match, as a sweep does.
 pub async fn match_all(pool: &PgPool) -> Vec<dispatch::Match> {
+    match_from(pool, Front::START).await
+}
+
+/// The same as dispatch does when it is woken.
+pub async fn match_from(pool: &PgPool, mut front: Front) -> Vec<dispatch::Match> {
     let mut all = Vec::new();
     loop {
         let mut transaction = pool.begin().await.unwrap();
-        let matches = match_orders(&mut transaction, &TIMES).await.unwrap();
+        let matches = match_orders(&mut transaction, &TIMES, front).await.unwrap();
+        front = Front::END;
         transaction.commit().await.unwrap();
         let is_last = matches.len() < usize::try_from(dispatch::MATCH_ROWS).unwrap();
         all.extend(matches);

@@ -7,7 +7,7 @@ use axum::response::Response;
 use chassis::{http::path_segment, web::CONTENT_SECURITY_POLICY};
 use events::OrderUid;
 use http::{HeaderValue, header};
-use url::Url;
+use url::{Host, Url};
 
 /// The courier service as browsers reach it.
 #[derive(Debug, Clone)]
@@ -18,12 +18,17 @@ pub(crate) struct Couriers {
 
 impl Couriers {
     pub(crate) fn at(url: &Url) -> Self {
-        let connect = format!("connect-src 'self' {}", url.origin().ascii_serialization());
+        let connect = format!("connect-src 'self' {}", source(url));
         let policy = CONTENT_SECURITY_POLICY.replace("connect-src 'self'", &connect);
         Self {
             base: url.as_str().trim_end_matches('/').into(),
             policy: HeaderValue::try_from(policy).expect("an origin is ASCII"),
         }
+    }
+
+    /// Its page, the board.
+    pub(crate) fn board(&self) -> &str {
+        &self.base
     }
 
     /// Where the delivery of this order is told.
@@ -40,6 +45,15 @@ impl Couriers {
     }
 }
 
+/// An address as a Content-Security-Policy names it. It has no word for an address of IPv6: there any
+/// host will do, if the port is the same.
+fn source(url: &Url) -> String {
+    match (url.host(), url.port_or_known_default()) {
+        (Some(Host::Ipv6(_)), Some(port)) => format!("{}://*:{port}", url.scheme()),
+        _ => url.origin().ascii_serialization(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +63,9 @@ mod tests {
         let couriers = Couriers::at(&"https://couriers.example:8443/api/".parse().unwrap());
         let policy = couriers.policy.to_str().unwrap();
         assert!(policy.contains("connect-src 'self' https://couriers.example:8443;"), "{policy}");
+        let local = Couriers::at(&"http://[::1]:8082".parse().unwrap());
+        let policy = local.policy.to_str().unwrap();
+        assert!(policy.contains("connect-src 'self' http://*:8082;"), "{policy}");
         assert_eq!(
             couriers.delivery(&"a/b".parse().unwrap()),
             "https://couriers.example:8443/api/delivery/a%2Fb"

@@ -4,24 +4,25 @@ use std::time::{Duration, Instant};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, State as Extract, rejection::BytesRejection},
+    extract::{State as Extract, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Parameters, problems as shared},
+    http::{Id, Parameters, problems as shared},
     problem::Problem,
     producer::{Deliveries, OutgoingRecord},
+    trace::{self, Trace},
     web::Reader,
 };
 use events::OrderUid;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{State, page, problems};
 use crate::{
     lookup::Found,
-    record::{ValidOrder, parse_many},
+    record::{ContentHash, ValidOrder, parse_many},
     web::order_href,
 };
 
@@ -45,7 +46,7 @@ impl How {
 /// `GET /order/{order_uid}`
 pub(super) async fn get(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
     reader: Reader,
     Parameters(how): Parameters<How>,
     headers: HeaderMap,
@@ -66,7 +67,7 @@ pub(super) async fn get(
     let took = started.elapsed();
     match found {
         Ok(Some(found)) if reader.wants_page() => {
-            let mut response = page::order(&state, &reader, &found, took).await;
+            let mut response = page::order(&state, &reader, &uid, &found, took).await;
             tell(response.headers_mut(), &found, took);
             Ok(response)
         }
@@ -78,9 +79,10 @@ pub(super) async fn get(
     }
 }
 
-fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Response {
-    let view = &found.0.view;
-    let etag = format!("\"{}\"", view.hash);
+/// The order as JSON, or that it is what the client has.
+pub(super) fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Response {
+    let (cached, _) = found;
+    let etag = etag(cached.hash());
     let unchanged = request
         .get_all(header::IF_NONE_MATCH)
         .iter()
@@ -88,36 +90,47 @@ fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Response {
         .flat_map(|value| value.split(','))
         .map(|tag| tag.trim().trim_start_matches("W/"))
         .any(|tag| tag == "*" || tag == etag);
-    let mut response = if unchanged {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        let mut whole = Response::new(Body::from(view.json.clone()));
-        whole
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        whole
-    };
+    let mut response = Response::default();
     let headers = response.headers_mut();
-    headers.insert(header::ETAG, ascii(etag));
+    // Room for all of them at once.
+    headers.reserve(12);
+    headers.insert(header::ETAG, etag);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     tell(headers, found, took);
+    if unchanged {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *response.body_mut() = Body::from(cached.json());
+    }
     response
 }
 
+const X_ORDER_VERSION: HeaderName = HeaderName::from_static("x-order-version");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
 /// Where an answer came from and how long it took.
 fn tell(headers: &mut HeaderMap, (cached, source): &Found, took: Duration) {
-    let milliseconds = took.as_secs_f64() * 1_000.0;
-    headers.insert("x-order-version", HeaderValue::from(cached.view.version));
-    headers.insert("x-cache", HeaderValue::from_static(source.as_str()));
-    headers.insert(
-        "server-timing",
-        ascii(format!("cache;desc=\"{}\";dur={milliseconds:.3}", source.as_str())),
-    );
+    let (source, micros) = (source.as_str(), took.as_micros());
+    let timing = format!("cache;desc=\"{source}\";dur={}.{:03}", micros / 1_000, micros % 1_000);
+    headers.insert(X_ORDER_VERSION, HeaderValue::from(cached.version()));
+    headers.insert(X_CACHE, HeaderValue::from_static(source));
+    headers.insert(SERVER_TIMING, ascii(&timing));
 }
 
-fn ascii(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).expect("digits, letters and quotes are valid in a header")
+fn etag(hash: ContentHash) -> HeaderValue {
+    let mut tag = [b'"'; 34];
+    for (place, byte) in hash.as_bytes().iter().enumerate() {
+        tag[1 + 2 * place] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        tag[2 + 2 * place] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    HeaderValue::from_bytes(&tag).expect("digits, letters and quotes are valid in a header")
+}
+
+fn ascii(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("what is written here is valid in a header")
 }
 
 /// `5s`, `500ms` or whole seconds, at most 30 s.
@@ -136,11 +149,13 @@ fn parse_wait(text: &str) -> Result<Duration, Problem> {
 /// `POST /order`
 pub(super) async fn post(
     Extract(state): Extract<State>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|_| shared::body_unreadable())?;
+    let body = body.map_err(|rejection| shared::body_unreadable(&rejection))?;
     let orders = parse_many(&body).map_err(problems::invalid_orders)?;
-    match tokio::time::timeout(KAFKA_PATIENCE, send(&state, &orders)).await {
+    let sent = send(&state, &orders, Trace::of(&headers));
+    match tokio::time::timeout(KAFKA_PATIENCE, sent).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::warn!("sending orders to Kafka: {error}");
@@ -153,19 +168,24 @@ pub(super) async fn post(
         (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": uids }))).into_response();
     if let [uid] = uids.as_slice() {
         let path = order_href(uid.as_str());
-        response.headers_mut().insert(header::LOCATION, ascii(path));
+        response.headers_mut().insert(header::LOCATION, ascii(&path));
     }
     Ok(response)
 }
 
-async fn send(state: &State, orders: &[ValidOrder]) -> Result<(), chassis::producer::ProduceError> {
+async fn send(
+    state: &State,
+    orders: &[ValidOrder],
+    trace: Trace,
+) -> Result<(), chassis::producer::ProduceError> {
     let deliveries = Deliveries::new();
     for order in orders {
+        let step = trace.child().header();
         let record = OutgoingRecord {
             topic: &state.topics.orders,
             key: Some(order.order.order_uid.as_str().as_bytes()),
             value: Some(&order.json),
-            headers: &[],
+            headers: &[(trace::HEADER, &step)],
         };
         state.producer.enqueue(record, &deliveries).await?;
     }
@@ -175,6 +195,12 @@ async fn send(state: &State, orders: &[ValidOrder]) -> Result<(), chassis::produ
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_is_the_hash_in_quotes() {
+        let hash = ContentHash::of(b"an order");
+        assert_eq!(etag(hash), format!("\"{hash}\""));
+    }
 
     #[test]
     fn wait_takes_times_up_to_half_a_minute() {

@@ -35,10 +35,9 @@ pub(super) async fn list(
         after,
         limit: limit + 1,
     };
-    let mut orders = views::list(&state.pool, &listing).await.map_err(|error| {
-        tracing::warn!("listing orders: {error}");
-        problems::database_silent()
-    })?;
+    let mut orders = views::list(&state.pool, &listing)
+        .await
+        .map_err(|error| problems::of_database("listing orders", &error))?;
     let next = paging::cut(&mut orders, limit, |last| {
         paging::cursor(last.ingested_at, last.view.order_uid.as_str())
     });

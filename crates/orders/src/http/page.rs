@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
-    http::{Parameters, problems},
+    http::{Id, Parameters, problems},
     problem::Problem,
     rejected::{self, RejectedRow, calls::Page},
     web::Reader,
@@ -16,7 +16,7 @@ use events::{InvalidOrderUid, OrderUid};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::State;
+use super::{State, couriers::Couriers, problems::all as all_problems};
 use crate::{
     lookup::{Found, Source},
     order::Order,
@@ -35,6 +35,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What stands around every page, owned.
 struct Surroundings {
+    couriers: Option<Couriers>,
     newest: Vec<NewestOrder>,
     rejected: Option<u64>,
     live: String,
@@ -42,7 +43,10 @@ struct Surroundings {
 
 impl Surroundings {
     /// Without a side list, when there is no database to ask.
-    const NONE: Self = Self { newest: Vec::new(), rejected: None, live: String::new() };
+    fn bare(state: &State) -> Self {
+        let couriers = state.couriers.clone();
+        Self { couriers, newest: Vec::new(), rejected: None, live: String::new() }
+    }
 
     async fn find(state: &State) -> Self {
         let listing = Listing { limit: NEWEST, ..Listing::default() };
@@ -53,17 +57,19 @@ impl Surroundings {
         };
         match tokio::time::timeout(PATIENCE, both).await {
             Ok((newest, rejected)) => Self {
+                couriers: state.couriers.clone(),
                 newest: newest.map(newest_orders).unwrap_or_else(|_| Vec::new()),
                 rejected: rejected.ok(),
                 live,
             },
-            Err(_) => Self::NONE,
+            Err(_) => Self::bare(state),
         }
     }
 
     fn frame<'a>(&'a self, reader: &'a Reader) -> Frame<'a> {
         Frame {
             shared: reader.frame(&ASSETS),
+            board: self.couriers.as_ref().map(Couriers::board),
             newest: &self.newest,
             rejected: self.rejected,
             live: &self.live,
@@ -100,22 +106,24 @@ pub(super) async fn home(
 pub(super) async fn order(
     state: &State,
     reader: &Reader,
+    uid: &OrderUid,
     found: &Found,
     took: Duration,
 ) -> Response {
-    let view = &found.0.view;
-    let Ok(order) = serde_json::from_slice::<Order>(&view.json) else {
-        tracing::error!(order.uid = %view.order_uid, "a cached order is not the canonical order");
+    let (cached, source) = found;
+    let Ok(order) = serde_json::from_slice::<Order>(cached.as_ref()) else {
+        tracing::error!(order.uid = %uid, "a cached order is not the canonical order");
         return problems::internal().into_response();
     };
-    let around = Surroundings::find(state).await;
     let found_out = async {
         tokio::try_join!(
-            status::find(&state.pool, &view.order_uid),
-            status::history(&state.pool, &view.order_uid, None, EVENTS + 1),
+            status::find(&state.pool, uid),
+            status::history(&state.pool, uid, None, EVENTS + 1),
         )
     };
-    let known = tokio::time::timeout(PATIENCE, found_out).await.ok().and_then(Result::ok);
+    let (around, known) =
+        tokio::join!(Surroundings::find(state), tokio::time::timeout(PATIENCE, found_out));
+    let known = known.ok().and_then(Result::ok);
     let events = known.as_ref().map_or(&[][..], |(_, events)| events);
     let shown = &events[..events.len().min(EVENTS as usize)];
     let told: Vec<_> = shown.iter().map(told).collect();
@@ -138,12 +146,12 @@ pub(super) async fn order(
             more: shown.len() < events.len(),
         })
     });
-    let delivery_url = state.couriers.as_ref().map(|couriers| couriers.delivery(&view.order_uid));
+    let delivery_url = state.couriers.as_ref().map(|couriers| couriers.delivery(uid));
     let page = web::OrderPage {
         frame: around.frame(reader),
         order: &order,
-        version: i64::from(view.version),
-        source: match found.1 {
+        version: i64::from(cached.version()),
+        source: match source {
             Source::Memory => web::Source::Memory,
             Source::Redis => web::Source::Redis,
             Source::Database => web::Source::Database,
@@ -177,13 +185,13 @@ pub(super) async fn missing(
     uid: &OrderUid,
     waited: Option<Duration>,
 ) -> Response {
-    let around = Surroundings::find(state).await;
     let listing = Listing {
         track_number: Some(uid.as_str().to_owned()),
         limit: NEWEST,
         ..Listing::default()
     };
-    let by_track = tokio::time::timeout(PATIENCE, views::list(&state.pool, &listing)).await;
+    let by_track = tokio::time::timeout(PATIENCE, views::list(&state.pool, &listing));
+    let (around, by_track) = tokio::join!(Surroundings::find(state), by_track);
     let by_track = by_track.ok().and_then(Result::ok).map_or_else(Vec::new, newest_orders);
     let page = web::Missing {
         frame: around.frame(reader),
@@ -213,8 +221,8 @@ pub(super) async fn order_trouble(state: &State, reader: &Reader, uid: &OrderUid
 }
 
 /// Rejected records that cannot be shown or sent again; `again` is where to try.
-pub(super) fn trouble(reader: &Reader, silent: Silent, again: &str) -> Response {
-    let around = Surroundings::NONE;
+pub(super) fn trouble(state: &State, reader: &Reader, silent: Silent, again: &str) -> Response {
+    let around = Surroundings::bare(state);
     let html = web::trouble(around.frame(reader), silent, again.to_owned());
     reader.send(StatusCode::SERVICE_UNAVAILABLE, html)
 }
@@ -227,7 +235,7 @@ pub(super) async fn no_rejection(
     problem: &Problem,
 ) -> Response {
     if problem.is_passing() {
-        return trouble(reader, Silent::Database, &web::rejection_href(id));
+        return trouble(state, reader, Silent::Database, &web::rejection_href(id));
     }
     let around = Surroundings::find(state).await;
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::NOT_FOUND);
@@ -254,6 +262,7 @@ pub(super) async fn rejected_list(state: &State, reader: &Reader, found: &Page) 
     let page = web::RejectedPage {
         frame: around.frame(reader),
         reason: found.reason.as_deref(),
+        key: found.key.as_deref(),
         reasons: &reasons,
         rows: &shown,
         next: found.next.as_deref(),
@@ -298,7 +307,7 @@ fn position(row: &RejectedRow) -> web::Position<'_> {
 /// `GET /docs`
 pub(super) async fn docs(Extract(state): Extract<State>, reader: Reader) -> Response {
     let around = Surroundings::find(&state).await;
-    reader.send(StatusCode::OK, web::docs(around.frame(&reader)))
+    reader.send(StatusCode::OK, web::docs(around.frame(&reader), &all_problems()))
 }
 
 /// `GET /openapi.json`
@@ -307,7 +316,7 @@ pub(super) async fn openapi() -> Response {
 }
 
 /// `GET /assets/…`
-pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
     ASSETS.answer(&name, &headers)
 }
 

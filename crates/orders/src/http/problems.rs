@@ -1,8 +1,22 @@
-//! The problems that only a client of the order service can meet, in words.
+//! The problems that only a client of the order service can meet, in words. `/docs` shows one of
+//! each kind.
 
 use chassis::problem::{Problem, Violation};
 use events::OrderStatus;
 use http::StatusCode;
+
+/// One of each kind, those that any call may meet among them.
+pub(super) fn all() -> Vec<Problem> {
+    let rule = Violation {
+        pointer: "/order_uid".to_owned(),
+        code: "missing".to_owned(),
+        message: "is required".to_owned(),
+    };
+    let mut all = chassis::http::problems::all();
+    all.extend([no_such_order(), pointless(OrderStatus::Completed), invalid_orders(vec![rule])]);
+    all.sort_by_key(|problem| problem.status);
+    all
+}
 
 pub(super) fn no_such_order() -> Problem {
     Problem::new(

@@ -2,11 +2,11 @@
 
 use axum::{
     body::Bytes,
-    extract::{Path, State as Extract, rejection::BytesRejection},
+    extract::{State as Extract, rejection::BytesRejection},
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
-    http::{Parameters, problems},
+    http::{Id, Parameters, problems},
     problem::Problem,
     rejected::calls::{self, Wanted},
     web::Reader,
@@ -28,7 +28,7 @@ pub(super) async fn list(
         Ok(found) if reader.wants_page() => Ok(page::rejected_list(&state, &reader, &found).await),
         Ok(found) => Ok(found.into_response()),
         Err(problem) if reader.wants_page() && problem.is_passing() => {
-            Ok(page::trouble(&reader, Silent::Database, reader.here()))
+            Ok(page::trouble(&state, &reader, Silent::Database, reader.here()))
         }
         Err(problem) => Err(problem),
     }
@@ -37,7 +37,7 @@ pub(super) async fn list(
 /// `GET /rejected/{id}`
 pub(super) async fn get(
     Extract(state): Extract<State>,
-    Path(id): Path<String>,
+    Id(id): Id,
     reader: Reader,
 ) -> Result<Response, Problem> {
     let row = match calls::find(&state.pool, &id).await {
@@ -55,12 +55,12 @@ pub(super) async fn get(
 /// `POST /rejected/{id}/replay`: as it came, or with the request's body instead.
 pub(super) async fn replay(
     Extract(state): Extract<State>,
-    Path(id): Path<String>,
+    Id(id): Id,
     Parameters(how): Parameters<How>,
     reader: Reader,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|_| problems::body_unreadable())?;
+    let body = body.map_err(|rejection| problems::body_unreadable(&rejection))?;
     let wait = how.wait()?;
     let row = match calls::find(&state.pool, &id).await {
         Err(problem) if reader.wants_page() => {
@@ -74,7 +74,7 @@ pub(super) async fn replay(
     let sent = calls::replay(&state.producer, &state.topics.orders, &row, &body, key).await;
     let sent = match sent {
         Err(problem) if reader.wants_page() && problem.is_passing() => {
-            return Ok(page::trouble(&reader, Silent::Kafka, &href));
+            return Ok(page::trouble(&state, &reader, Silent::Kafka, &href));
         }
         sent => sent?,
     };

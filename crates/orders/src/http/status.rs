@@ -4,20 +4,21 @@
 use std::time::Duration;
 
 use axum::{
-    extract::{Path, State as Extract},
+    extract::State as Extract,
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
     http::{
-        Parameters, paging,
-        problems::{database_silent, kafka_silent, malformed_id},
+        Id, Parameters, paging,
+        problems::{kafka_silent, malformed_id, of_database},
     },
     problem::Problem,
     producer::Deliveries,
+    trace::Trace,
     web::Reader,
 };
 use events::{EventType, OrderEvent, OrderStatus, OrderUid};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -38,7 +39,7 @@ const RETURN_PATIENCE: Duration = Duration::from_secs(2);
 /// `GET /order/{order_uid}/status`
 pub(super) async fn status(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
 ) -> Result<Response, Problem> {
     let uid = parse_uid(&asked)?;
     let standing = find(&state, &uid).await?;
@@ -54,7 +55,7 @@ pub(super) struct Wanted {
 /// `GET /order/{order_uid}/history`
 pub(super) async fn history(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
     Parameters(wanted): Parameters<Wanted>,
 ) -> Result<Response, Problem> {
     let uid = parse_uid(&asked)?;
@@ -81,19 +82,23 @@ pub(super) async fn history(
 /// `POST /order/{order_uid}/cancel`
 pub(super) async fn cancel(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
     reader: Reader,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    tell(&state, &asked, &reader, EventType::Cancelled, OrderStatus::Cancelled).await
+    let event = (EventType::Cancelled, OrderStatus::Cancelled);
+    tell(&state, &asked, &reader, event, Trace::of(&headers)).await
 }
 
 /// `POST /order/{order_uid}/complete`
 pub(super) async fn complete(
     Extract(state): Extract<State>,
-    Path(asked): Path<String>,
+    Id(asked): Id,
     reader: Reader,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    tell(&state, &asked, &reader, EventType::Completed, OrderStatus::Completed).await
+    let event = (EventType::Completed, OrderStatus::Completed);
+    tell(&state, &asked, &reader, event, Trace::of(&headers)).await
 }
 
 /// Publishes the event if it can move the order on. Meanwhile another may come: the rank decides in
@@ -102,8 +107,8 @@ async fn tell(
     state: &State,
     asked: &str,
     reader: &Reader,
-    event: EventType,
-    status: OrderStatus,
+    (event, status): (EventType, OrderStatus),
+    trace: Trace,
 ) -> Result<Response, Problem> {
     let uid = parse_uid(asked)?;
     let standing = find(state, &uid).await?;
@@ -115,7 +120,7 @@ async fn tell(
     }
     let version = standing.stored.map(|stored| stored.version);
     let event = OrderEvent { order_id: uid, status: event, created_at: now(), version };
-    send(state, &event).await?;
+    send(state, &event, trace.child()).await?;
     let uid = &event.order_id;
     if reader.wants_page() {
         let _ = tokio::time::timeout(RETURN_PATIENCE, has_come(state, uid, status)).await;
@@ -130,10 +135,10 @@ async fn tell(
     Ok(response)
 }
 
-async fn send(state: &State, event: &OrderEvent) -> Result<(), Problem> {
+async fn send(state: &State, event: &OrderEvent, step: Trace) -> Result<(), Problem> {
     let deliveries = Deliveries::new();
     let sent = async {
-        send_event(&state.producer, &state.topics, event, &deliveries).await?;
+        send_event(&state.producer, &state.topics, event, step, &deliveries).await?;
         deliveries.settled().await
     };
     match tokio::time::timeout(KAFKA_PATIENCE, sent).await {
@@ -170,8 +175,7 @@ async fn find(state: &State, uid: &OrderUid) -> Result<Standing, Problem> {
 }
 
 fn silent(error: &sqlx::Error) -> Problem {
-    tracing::warn!("reading what became of an order: {error}");
-    database_silent()
+    of_database("reading what became of an order", error)
 }
 
 fn parse_uid(asked: &str) -> Result<OrderUid, Problem> {

@@ -3,7 +3,10 @@
 use std::sync::LazyLock;
 
 use askama::Template;
-use chassis::web::docs::{Call, calls};
+use chassis::{
+    problem::Problem,
+    web::docs::{Call, calls},
+};
 
 use super::{Frame, render, words::Words};
 
@@ -13,8 +16,8 @@ pub(crate) const OPENAPI: &str = include_str!("openapi.json");
 static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| calls(OPENAPI));
 
 /// `/docs`.
-pub(crate) fn docs(frame: Frame<'_>) -> String {
-    render(&DocsTemplate { w: frame.words(), f: &frame, tab: "docs", calls: &CALLS })
+pub(crate) fn docs(frame: Frame<'_>, problems: &[Problem]) -> String {
+    render(&DocsTemplate { w: frame.words(), f: &frame, tab: "docs", calls: &CALLS, problems })
 }
 
 #[derive(Template)]
@@ -24,4 +27,5 @@ struct DocsTemplate<'a> {
     w: &'static Words,
     tab: &'static str,
     calls: &'static [Call],
+    problems: &'a [Problem],
 }

@@ -1,8 +1,9 @@
 //! The page: an order, the newest of them, what was rejected, and the API, for a person.
 //!
 //! Values in, HTML out: nothing here does I/O or knows of requests; `http` gathers what a page
-//! needs and sends what it gets back. Everything works without JavaScript. `assets/app.js` fetches these same pages and puts their `<main>` in place, so this
-//! module stays the only one that writes an order for people. Templates escape all they are given.
+//! needs and sends what it gets back. Everything works without JavaScript. `assets/app.js` fetches
+//! these same pages and puts their `<main>` in place, so this module stays the only one that writes
+//! an order for people. Templates escape all they are given.
 //!
 //! ```text
 //! http ─▶ home, order, missing, … ─▶ templates/*.html ─▶ HTML
@@ -22,7 +23,8 @@ use std::{fmt, ops::Deref, sync::LazyLock};
 use askama::Template;
 use chassis::{
     http::path_segment,
-    web::{Assets, Embedded},
+    rejected::COUNTED,
+    web::{Assets, Embedded, words::fill},
 };
 use events::OrderUid;
 use time::OffsetDateTime;
@@ -46,9 +48,11 @@ pub(crate) static ASSETS: LazyLock<Assets> =
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {
     pub(crate) shared: chassis::web::Frame<'a>,
+    /// Where the courier service's board is, if that is known.
+    pub(crate) board: Option<&'a str>,
     /// The newest orders, newest first; a dozen is a good number.
     pub(crate) newest: &'a [NewestOrder],
-    /// How many records were rejected, if known.
+    /// How many records were rejected, if known, or more than [`COUNTED`].
     pub(crate) rejected: Option<u64>,
     /// The last event of the live feed that this page already knows of, if it knows.
     pub(crate) live: &'a str,
@@ -97,10 +101,18 @@ impl Frame<'_> {
         serde_json::to_string(&self.words().live).expect("a struct of texts becomes JSON")
     }
 
+    /// How many records were rejected, if that is known exactly.
+    fn rejected_count(&self) -> Option<u64> {
+        self.rejected.filter(|count| *count <= COUNTED.unsigned_abs())
+    }
+
     fn rejected_total(&self) -> String {
-        match self.rejected {
-            None | Some(0) => String::new(),
-            Some(count) => format!(" {}", self.lang.number(count)),
+        match (self.rejected, self.rejected_count()) {
+            (None | Some(0), _) => String::new(),
+            (_, Some(count)) => format!(" {}", self.lang.number(count)),
+            (_, None) => {
+                format!(" {}", fill(self.words().more_than, self.lang.number(COUNTED)))
+            }
         }
     }
 }

@@ -389,7 +389,8 @@ mod tests {
     fn frame<'a>(lang: Lang, newest: &'a [NewestOrder]) -> Frame<'a> {
         let now = datetime!(2021-11-26 06:30 UTC);
         let shared = chassis::web::Frame { lang, here: "/", now, assets: &crate::web::ASSETS };
-        Frame { shared, newest, rejected: Some(1_417), live: "7-41" }
+        let board = Some("http://couriers.example");
+        Frame { shared, board, newest, rejected: Some(1_417), live: "7-41" }
     }
 
     fn page_of(lang: Lang, order_: &Order, newest: &[NewestOrder]) -> String {
@@ -489,6 +490,7 @@ mod tests {
             rejected(&RejectedPage {
                 frame,
                 reason: Some(EVIL),
+                key: Some(EVIL),
                 reasons: &[EVIL],
                 rows: &[row],
                 next: Some(EVIL),
@@ -496,7 +498,7 @@ mod tests {
             rejection_of(EVIL.as_bytes()),
             rejection_of(&not_utf8),
             rejection_of(area),
-            docs(frame),
+            docs(frame, &[]),
         ]
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct RejectedPage<'a> {
     pub(crate) frame: Frame<'a>,
     /// The reason asked for.
     pub(crate) reason: Option<&'a str>,
+    /// The key asked for.
+    pub(crate) key: Option<&'a str>,
     /// The reasons to choose from.
     pub(crate) reasons: &'a [&'a str],
     pub(crate) rows: &'a [RejectedRow<'a>],
@@ -101,8 +103,13 @@ pub(crate) fn rejected(page: &RejectedPage<'_>) -> String {
         rows: rows.collect(),
         empty: if page.reason.is_some() { w.nothing_for_reason } else { w.nothing_rejected },
         older: page.next.map(|after| {
-            let reason = page.reason.map(|reason| format!("reason={}&", path_segment(reason)));
-            format!("/rejected?{}after={}", reason.as_deref().unwrap_or(""), path_segment(after))
+            let mut href = "/rejected?".to_owned();
+            for (name, value) in [("reason", page.reason), ("key", page.key)] {
+                if let Some(value) = value {
+                    href += &format!("{name}={}&", path_segment(value));
+                }
+            }
+            href + "after=" + &path_segment(after)
         }),
     })
 }

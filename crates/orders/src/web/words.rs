@@ -18,7 +18,9 @@ use crate::rejection::Violation;
 pub(super) struct Words {
     // The frame of every page.
     pub(super) orders: &'static str,
+    pub(super) couriers: &'static str,
     pub(super) rejected: &'static str,
+    pub(super) more_than: &'static str,
     pub(super) api: &'static str,
 
     // The search.
@@ -180,15 +182,6 @@ pub(super) struct LiveWords {
     no_delivery: &'static str,
     unknown_delivery: &'static str,
     couriers_silent: &'static str,
-    parameters: &'static str,
-    body: &'static str,
-    answers: &'static str,
-    headers: &'static str,
-    required: &'static str,
-    example: &'static str,
-    try_it: &'static str,
-    schemas: &'static str,
-    copy: &'static str,
 }
 
 impl Words {
@@ -255,7 +248,9 @@ pub(super) fn violation(lang: Lang, violation: &Violation) -> Cow<'_, str> {
 
 static EN: Words = Words {
     orders: "Orders",
+    couriers: "Couriers",
     rejected: "Rejected",
+    more_than: "more than {}",
     api: "API",
 
     id_or_track: "Order id or track number",
@@ -411,21 +406,14 @@ static EN: Words = Words {
         no_delivery: "No delivery",
         unknown_delivery: "The courier service has not heard of this order yet",
         couriers_silent: "The courier service does not answer just now",
-        parameters: "Parameters",
-        body: "Body",
-        answers: "Answers",
-        headers: "Headers",
-        required: "required",
-        example: "example",
-        try_it: "Try it",
-        schemas: "Schemas",
-        copy: "Copy",
     },
 };
 
 static RU: Words = Words {
     orders: "Заказы",
+    couriers: "Курьеры",
     rejected: "Отклонённые",
+    more_than: "больше {}",
     api: "API",
 
     id_or_track: "Номер заказа или трек-номер",
@@ -581,15 +569,6 @@ static RU: Words = Words {
         no_delivery: "Доставки нет",
         unknown_delivery: "Служба доставки ещё не слышала об этом заказе",
         couriers_silent: "Служба доставки сейчас не отвечает",
-        parameters: "Параметры",
-        body: "Тело",
-        answers: "Ответы",
-        headers: "Заголовки",
-        required: "обязателен",
-        example: "пример",
-        try_it: "Попробовать",
-        schemas: "Схемы",
-        copy: "Скопировать",
     },
 };
 

@@ -35,6 +35,7 @@ pub struct Page {
     chromium: &'static Chromium,
     context: String,
     session: String,
+    window: (u32, u32),
     complaints: Complaints,
 }
 
@@ -58,7 +59,7 @@ impl Page {
         let attach = json!({ "targetId": target, "flatten": true });
         let session = ask("Target.attachToTarget", attach, "sessionId").await;
         let complaints = chromium.complaints_of(&session);
-        let page = Self { chromium, context, session, complaints };
+        let page = Self { chromium, context, session, window: reader.window, complaints };
         page.become_of(reader).await;
         page
     }
@@ -76,20 +77,28 @@ impl Page {
                 if reader.calm { "reduce" } else { "no-preference" },
             ),
         ];
-        let (width, height) = reader.window;
+        self.zoom(1).await;
         for (method, params) in [
             ("setUserAgentOverride", json!({ "userAgent": name, "acceptLanguage": reader.lang })),
             ("setEmulatedMedia", json!({ "features": features })),
-            (
-                "setDeviceMetricsOverride",
-                json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false }),
-            ),
             ("setScriptExecutionDisabled", json!({ "value": !reader.javascript })),
             // As if it were in front of all other pages.
             ("setFocusEmulationEnabled", json!({ "enabled": true })),
         ] {
             self.call(&format!("Emulation.{method}"), params).await;
         }
+    }
+
+    /// Shows everything so many times as large, in the same window, as a reader's zoom does.
+    pub async fn zoom(&self, factor: u32) {
+        let (width, height) = self.window;
+        let metrics = json!({
+            "width": width / factor,
+            "height": height / factor,
+            "deviceScaleFactor": factor,
+            "mobile": false,
+        });
+        self.call("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
     /// Goes to `url` and waits until it is loaded.
@@ -278,6 +287,12 @@ impl Page {
         save(name, &picture);
     }
 
+    /// A picture of what is in the window, as PNG.
+    pub async fn frame(&self) -> Vec<u8> {
+        let picture = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+        decode(&picture).expect("Chromium writes Base64")
+    }
+
     pub(super) async fn call(&self, method: &str, params: Value) -> Value {
         let answer = self.try_call(method, params).await;
         answer.unwrap_or_else(|error| panic!("{method}: {error}"))
@@ -323,8 +338,11 @@ fn whole_page() -> Value {
 }
 
 fn save(name: &str, picture: &Value) {
-    let data = picture["data"].as_str().unwrap_or_default();
-    if let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(data) {
+    if let Some(bytes) = decode(picture) {
         let _ = fs::write(folder().join(format!("{name}.png")), bytes);
     }
+}
+
+fn decode(picture: &Value) -> Option<Vec<u8>> {
+    base64::engine::general_purpose::STANDARD.decode(picture["data"].as_str()?).ok()
 }

@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
+use chassis::http::web_address;
 use clap::{Args, error::ErrorKind};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::datetime};
+use url::Url;
 
 use super::{
     shares::{Share, Shares},
@@ -114,8 +116,8 @@ pub struct LoadArgs {
     pub couriers: u64,
 
     /// Where the courier service answers
-    #[arg(long, env = "COURIERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8082")]
-    pub couriers_url: String,
+    #[arg(long, env = "COURIERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8082", value_parser = web_address)]
+    pub couriers_url: Url,
 
     /// Give the summary as one JSON object
     #[arg(long)]
@@ -125,7 +127,7 @@ pub struct LoadArgs {
     #[arg(long, short)]
     pub quiet: bool,
 
-    /// What to do when Kafka is silent; `waybill up` waits, the tool gives up.
+    /// What to do when Kafka or the courier service is silent; `waybill up` waits, the tool gives up.
     #[arg(skip)]
     pub when_silent: WhenSilent,
 
@@ -144,7 +146,8 @@ pub enum Walked {
     All,
 }
 
-/// What to do when Kafka acknowledges nothing for ten seconds.
+/// What to do when Kafka acknowledges nothing, or the courier service answers nothing, for ten
+/// seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenSilent {
     /// End, and say so.
@@ -168,7 +171,7 @@ impl LoadArgs {
     /// possible), and a world that carries most of them to their end, by `couriers` enlisted at
     /// `couriers_url`; until it is stopped, without a word, and patient with Kafka.
     #[must_use]
-    pub fn unending(rate: u32, couriers: u64, couriers_url: String) -> Self {
+    pub fn unending(rate: u32, couriers: u64, couriers_url: Url) -> Self {
         Self {
             walk: Some(CALM_STEP),
             cancels: Share::percent(4),
@@ -278,7 +281,7 @@ mod tests {
         let both = parse("load --file x --rate 7 --count 3").unwrap();
         assert_eq!((both.pace(), both.limit()), (7, Some(3)));
         assert_eq!(parse("load --count 0").unwrap().limit(), None);
-        let unending = LoadArgs::unending(5, 100, "http://127.0.0.1:8082".to_owned());
+        let unending = LoadArgs::unending(5, 100, "http://127.0.0.1:8082".parse().unwrap());
         assert_eq!((unending.limit(), unending.walked), (None, Walked::All));
         assert_eq!((ours.walk(), ours.couriers, ours.walked), (None, 0, Walked::FromNowOn));
         let walk = parse("load --walk 0.5 --cancels 0.1").unwrap().walk().unwrap();

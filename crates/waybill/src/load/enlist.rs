@@ -4,26 +4,29 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use chassis::{exit::Ending, retry::Backoff};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use url::Url;
 
-use super::{customers::Customer, rng::Rng};
+use super::{args::WhenSilent, customers::Customer, rng::Rng};
 
 /// Sets couriers apart from customers.
 const STREAM: u64 = 0x63_6f_75_72;
 /// How many are enlisted at once.
 const AT_ONCE: u64 = 16;
+/// How long an answer may take, and how long a tool waits for the service.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Makes sure that the first `count` couriers are enlisted; tells how many were not yet.
-pub async fn enlist(couriers_url: &str, count: u64) -> anyhow::Result<u64> {
-    let base = url::Url::parse(couriers_url).context("--couriers-url is not an address")?;
-    let call = base.join("courier").context("--couriers-url is not an address")?;
+/// Makes sure that the first `count` couriers are enlisted; tells how many were not yet. A service
+/// that is silent is waited for as `when_silent` says.
+pub async fn enlist(couriers: &Url, count: u64, when_silent: WhenSilent) -> anyhow::Result<u64> {
+    let call = format!("{}/courier", couriers.as_str().trim_end_matches('/'));
     let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
     let mut enlisting = JoinSet::new();
     let mut enlisted = 0;
     for number in 0..count {
-        enlisting.spawn(enlist_one(client.clone(), call.clone(), number));
+        enlisting.spawn(enlist_one(client.clone(), call.clone(), number, when_silent));
         if number + 1 >= AT_ONCE {
             enlisted += next(&mut enlisting).await?;
         }
@@ -41,14 +44,40 @@ async fn next(enlisting: &mut JoinSet<anyhow::Result<u64>>) -> anyhow::Result<u6
     }
 }
 
-async fn enlist_one(client: reqwest::Client, call: url::Url, number: u64) -> anyhow::Result<u64> {
-    let answer = client.post(call).json(&courier(number)).send().await;
-    let answer = answer.context("the courier service does not answer")?;
-    match answer.status().as_u16() {
-        201 => Ok(1),
-        // His number is taken: by himself.
-        409 => Ok(0),
-        status => anyhow::bail!("the courier service refused a courier with status {status}"),
+async fn enlist_one(
+    client: reqwest::Client,
+    call: String,
+    number: u64,
+    when_silent: WhenSilent,
+) -> anyhow::Result<u64> {
+    let insist = async {
+        let mut backoff = Backoff::default();
+        loop {
+            match client.post(&call).json(&courier(number)).send().await {
+                Ok(answer) => match answer.status().as_u16() {
+                    201 => return Ok(1),
+                    // His number is taken: by himself.
+                    409 => return Ok(0),
+                    // Its database is silent.
+                    503 => {}
+                    status => {
+                        anyhow::bail!("the courier service refused a courier with status {status}")
+                    }
+                },
+                Err(error) => tracing::debug!("enlisting a courier: {error}"),
+            }
+            backoff.pause().await;
+        }
+    };
+    match when_silent {
+        WhenSilent::Wait => insist.await,
+        WhenSilent::GiveUp => tokio::time::timeout(PATIENCE, insist).await.unwrap_or_else(|_| {
+            Err(Ending::Silence(format!(
+                "the courier service was silent for 10 seconds at {call}; start it, or give \
+                 --couriers-url"
+            ))
+            .into())
+        }),
     }
 }
 
@@ -65,7 +94,32 @@ fn courier(number: u64) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
     use super::*;
+
+    /// A service that is silent to its first callers, and then enlists everybody.
+    #[tokio::test]
+    async fn whoever_waits_for_a_silent_service_enlists_all() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            for call in 0.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4_096]).await;
+                let status = ["503 Service Unavailable", "201 Created"][usize::from(call > 4)];
+                let answer =
+                    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                if call > 2 {
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            }
+        });
+        assert_eq!(enlist(&url, 20, WhenSilent::Wait).await.unwrap(), 20);
+    }
 
     #[test]
     fn a_courier_is_the_same_person_in_every_run_and_nobody_else() {

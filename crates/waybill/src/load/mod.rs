@@ -73,7 +73,8 @@ pub async fn run(
     let mut source = Source::open(args, seed)?;
     let sender = Sender::new(kafka, topics.orders())?;
     let progress = Progress::new(args.quiet, args.limit());
-    let mut watch = Watch::new(sender.clone(), shutdown.clone(), args.when_silent, progress);
+    let sending_ends = shutdown.child_token();
+    let mut watch = Watch::new(sender.clone(), sending_ends.clone(), args.when_silent, progress);
     let mut tally = Tally::default();
     let stage = Stage {
         kafka,
@@ -83,10 +84,10 @@ pub async fn run(
             Walked::All => SystemTime::UNIX_EPOCH,
         },
     };
-    let couriers = match args.couriers {
-        0 => 0,
-        count => enlist(&args.couriers_url, count).await?,
-    };
+    let teller = Sender::new(kafka, &topics.kafka_status_topic)?;
+    let mut statuses = ByStatus::new();
+    let enlisting = enlist(&args.couriers_url, args.couriers, args.when_silent);
+    let couriers = shutdown.run_until_cancelled(enlisting).await.unwrap_or(Ok(0))?;
     let begun = Instant::now();
 
     let all_sent = CancellationToken::new();
@@ -104,27 +105,27 @@ pub async fn run(
         outcome
     };
     let playing = async {
-        match args.walk() {
-            Some(walk) => play(stage, seed, walk, all_sent.clone(), world_ends.clone()).await,
-            None => Ok(ByStatus::new()),
-        }
+        let Some(walk) = args.walk() else { return Ok(()) };
+        let (all_sent, world_ends) = (all_sent.clone(), world_ends.clone());
+        let outcome = play(stage, seed, walk, &teller, &mut statuses, all_sent, world_ends).await;
+        // Orders to which nothing more happens are not what was asked for.
+        outcome.inspect_err(|_| sending_ends.cancel())
     };
     let (outcome, played) = tokio::join!(sending, playing);
     let mut ended = outcome.err().unwrap_or(Ended::Done);
-    let statuses = played.unwrap_or_else(|error| {
-        ended = Ended::WorldEnded(format!("{error:#}"));
-        ByStatus::new()
-    });
     if ended == Ended::Stopped
         && let Ok(Err(Refusal::Lasting(why))) =
             tokio::time::timeout(FAREWELL, sender.settled()).await
     {
         ended = Ended::Refused(why);
     }
+    if let Err(error) = played {
+        ended = Ended::WorldEnded(format!("{error:#}"));
+    }
 
     let elapsed = begun.elapsed();
     watch.progress.end();
-    let acknowledged = sender.acknowledged();
+    let (acknowledged, told_for_sure) = (sender.acknowledged(), teller.acknowledged());
     Ok(Summary {
         sent: watch.sent,
         acknowledged,
@@ -132,6 +133,8 @@ pub async fn run(
         by_kind: tally.by_kind,
         skipped: tally.skipped,
         couriers,
+        statuses_acknowledged: told_for_sure,
+        statuses_failed: statuses.values().sum::<u64>().saturating_sub(told_for_sure),
         statuses,
         bytes: tally.bytes,
         elapsed,

@@ -6,23 +6,27 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chassis::{
-    follower::follow,
-    kafka::KafkaConfig,
-    producer::{Deliveries, OutgoingRecord, Producer},
-};
+use chassis::{follower::follow, kafka::KafkaConfig};
 use events::{OrderUid, StatusEvent};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::world::{Step, Walk, World};
+use super::{
+    send::{Refusal, Sender},
+    world::{Step, Walk, World},
+};
 
 /// How many statuses are told.
 pub type ByStatus = BTreeMap<&'static str, u64>;
 
 /// With nothing on its way and nothing heard for so long, the world has come to rest.
 const REST: Duration = Duration::from_secs(5);
+/// How often it is asked whether Kafka has refused a status for good.
+const LOOK: Duration = Duration::from_millis(100);
 /// Statuses heard and not yet taken in; past it the topic waits.
 const HEARD: usize = 10_000;
 
@@ -35,14 +39,16 @@ pub(super) struct Stage<'a> {
 }
 
 /// Walks orders until `shutdown`, or until `sent` is cancelled, which says that no more orders will
-/// come, and all that did have come to their end.
+/// come, and all that did have come to their end. `told` counts what `teller` was given.
 pub(super) async fn play(
     stage: Stage<'_>,
     seed: u64,
     walk: Walk,
+    teller: &Sender,
+    told: &mut ByStatus,
     sent: CancellationToken,
     shutdown: CancellationToken,
-) -> anyhow::Result<ByStatus> {
+) -> anyhow::Result<()> {
     let (hear, mut heard) = mpsc::channel::<StatusEvent>(HEARD);
     let topics = [stage.status_topic.to_owned()];
     let listen = move |_: &str, record: chassis::consumer::Record<'_>| {
@@ -56,15 +62,20 @@ pub(super) async fn play(
     let _over_when_dropped = over.clone().drop_guard();
     let mut following =
         std::pin::pin!(follow(stage.kafka, &topics, stage.since, listen, over.clone()));
-    let teller = Teller::new(stage.kafka, stage.status_topic)?;
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut world = World::new(seed, walk);
-    let mut told = ByStatus::new();
     let mut heard_at = Instant::now();
-    loop {
+    'play: loop {
         let now = Instant::now();
-        while let Some(step) = world.step(now) {
-            teller.tell(&step).await?;
-            *told.entry(step.status).or_default() += 1;
+        while let Some(Step { order_id, status }) = world.step(now) {
+            let value = value(&order_id, status, OffsetDateTime::now_utc());
+            let telling = teller.send(Some(order_id.as_str().as_bytes()), &value);
+            match shutdown.run_until_cancelled(telling).await {
+                None => break 'play,
+                Some(Err(Refusal::Lasting(why))) => anyhow::bail!(why),
+                Some(Ok(()) | Err(Refusal::TooLarge)) => *told.entry(status).or_default() += 1,
+            }
         }
         let resting = world.alive() == 0 && sent.is_cancelled();
         let wake = if resting { Some(heard_at + REST) } else { world.due() };
@@ -83,35 +94,21 @@ pub(super) async fn play(
             },
             () = sent.cancelled(), if !sent.is_cancelled() => heard_at = Instant::now(),
             () = tokio::time::sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
+            _ = looks.tick() => if let Some(Refusal::Lasting(why)) = teller.failure() {
+                anyhow::bail!(why);
+            },
         }
     }
     // A channel without a reader lets the follower's thread end even while it has much to say.
     drop(heard);
     // On the way out a silent Kafka is not waited for: these events are nobody's truth.
-    let _ = tokio::time::timeout(super::FAREWELL, teller.deliveries.settled()).await;
-    Ok(told)
-}
-
-/// Sends statuses as the world's own services do: no headers, no version, whole seconds.
-struct Teller<'a> {
-    producer: Producer,
-    deliveries: Deliveries,
-    topic: &'a str,
-}
-
-impl<'a> Teller<'a> {
-    fn new(kafka: &KafkaConfig, topic: &'a str) -> anyhow::Result<Self> {
-        Ok(Self { producer: Producer::new(kafka)?, deliveries: Deliveries::new(), topic })
-    }
-
-    async fn tell(&self, step: &Step) -> anyhow::Result<()> {
-        let value = value(&step.order_id, step.status, OffsetDateTime::now_utc());
-        let key = Some(step.order_id.as_str().as_bytes());
-        let record = OutgoingRecord { topic: self.topic, key, value: Some(&value), headers: &[] };
-        Ok(self.producer.enqueue(record, &self.deliveries).await?)
+    match tokio::time::timeout(super::FAREWELL, teller.settled()).await {
+        Ok(Err(Refusal::Lasting(why))) => anyhow::bail!(why),
+        _ => Ok(()),
     }
 }
 
+/// A status as the world's own services tell it: no version, whole seconds.
 fn value(order_id: &OrderUid, status: &str, at: OffsetDateTime) -> Vec<u8> {
     let at = at.truncate_to_second().format(&Rfc3339).expect("the present has four digits of year");
     let order_id = serde_json::Value::from(order_id.as_str());

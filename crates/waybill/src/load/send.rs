@@ -37,6 +37,11 @@ impl Sender {
         self.deliveries.acknowledged()
     }
 
+    /// The first failure so far.
+    pub(super) fn failure(&self) -> Option<Refusal> {
+        self.deliveries.failure().map(Refusal::from)
+    }
+
     /// Waits until the fate of everything handed over is known; tells the first failure.
     pub(super) async fn settled(&self) -> Result<(), Refusal> {
         self.deliveries.settled().await.map_err(Refusal::from)

@@ -46,6 +46,10 @@ pub struct Summary {
     pub couriers: u64,
     /// Statuses told of orders that were created, how many of each.
     pub statuses: ByStatus,
+    /// Of these, acknowledged by Kafka.
+    pub statuses_acknowledged: u64,
+    /// Of these, not acknowledged when the run ended.
+    pub statuses_failed: u64,
     /// Keys and values of the sent ones.
     pub bytes: u64,
     /// From the first record made to the last one's fate known.
@@ -66,7 +70,9 @@ impl Summary {
         match self.ended {
             Ended::KafkaSilent => 69,
             Ended::Refused(_) | Ended::Unreadable(_) | Ended::WorldEnded(_) => 1,
-            Ended::Done | Ended::Stopped => u8::from(self.failed > 0 || self.skipped > 0),
+            Ended::Done | Ended::Stopped => {
+                u8::from(self.failed + self.statuses_failed + self.skipped > 0)
+            }
         }
     }
 }
@@ -101,7 +107,13 @@ impl fmt::Display for Summary {
             writeln!(f, "couriers      {:>width$}  enlisted", grouped(self.couriers))?;
         }
         if !self.statuses.is_empty() {
-            writeln!(f, "statuses      {:>width$}", grouped(self.statuses.values().sum()))?;
+            let told = grouped(self.statuses.values().sum());
+            let (acknowledged, failed) =
+                (grouped(self.statuses_acknowledged), grouped(self.statuses_failed));
+            writeln!(
+                f,
+                "statuses      {told:>width$}  ({acknowledged} acknowledged, {failed} failed)"
+            )?;
         }
         for (status, count) in &self.statuses {
             writeln!(f, "  {status:<12}{:>width$}", grouped(*count))?;
@@ -117,17 +129,24 @@ impl fmt::Display for Summary {
         }
         match &self.ended {
             Ended::Done => Ok(()),
-            Ended::Stopped => f.write_str("\nstopped before the end"),
-            Ended::KafkaSilent => {
-                f.write_str("\nended because Kafka acknowledged nothing for 10 seconds")
+            ended => write!(f, "\n{ended}"),
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Stopped => f.write_str("stopped before the end"),
+            Self::KafkaSilent => {
+                f.write_str("ended because Kafka acknowledged nothing for 10 seconds")
             }
-            Ended::Refused(why) => write!(f, "\nended because a record was refused: {why}"),
-            Ended::Unreadable(why) => {
-                write!(f, "\nended because the input could not be read on: {why}")
+            Self::Refused(why) => write!(f, "ended because a record was refused: {why}"),
+            Self::Unreadable(why) => {
+                write!(f, "ended because the input could not be read on: {why}")
             }
-            Ended::WorldEnded(why) => {
-                write!(f, "\nended because statuses could not be told: {why}")
-            }
+            Self::WorldEnded(why) => write!(f, "ended because statuses could not be told: {why}"),
         }
     }
 }
@@ -158,6 +177,8 @@ mod tests {
             skipped: 0,
             couriers: 0,
             statuses: ByStatus::new(),
+            statuses_acknowledged: 0,
+            statuses_failed: 0,
             bytes: 1_234_567,
             elapsed: Duration::from_millis(2_500),
             rate: 479.6,
@@ -183,12 +204,20 @@ took 2.50 s, 480 a second, seed 7"
     #[test]
     fn people_read_what_the_world_did() {
         let statuses = ByStatus::from([("pending", 1_000), ("cancelled", 50)]);
-        let told = Summary { couriers: 12, statuses, ..summary() }.to_string();
+        let told = Summary {
+            couriers: 12,
+            statuses,
+            statuses_acknowledged: 1_048,
+            statuses_failed: 2,
+            ..summary()
+        };
+        assert_eq!(told.exit_code(), 1);
+        let told = told.to_string();
         assert!(
             told.contains(
                 "\
 couriers         12  enlisted
-statuses      1,050
+statuses      1,050  (1,048 acknowledged, 2 failed)
   cancelled      50
   pending     1,000
 took"
@@ -201,7 +230,7 @@ took"
     fn programs_find_every_key() {
         assert_eq!(
             serde_json::to_string(&summary()).unwrap(),
-            r#"{"sent":1200,"acknowledged":1199,"failed":1,"by_kind":{"new":1100,"duplicate":0,"changed":0,"invalid":100,"unparsable":0,"given":0},"skipped":0,"couriers":0,"statuses":{},"bytes":1234567,"elapsed_seconds":2.5,"rate":479.6,"seed":7,"ended":{"how":"done"}}"#
+            r#"{"sent":1200,"acknowledged":1199,"failed":1,"by_kind":{"new":1100,"duplicate":0,"changed":0,"invalid":100,"unparsable":0,"given":0},"skipped":0,"couriers":0,"statuses":{},"statuses_acknowledged":0,"statuses_failed":0,"bytes":1234567,"elapsed_seconds":2.5,"rate":479.6,"seed":7,"ended":{"how":"done"}}"#
         );
     }
 

@@ -5,7 +5,7 @@
 //! Pure: seed, words and instants go in, status words come out. It sends nothing and reads no clock.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -19,6 +19,8 @@ use super::{
 
 /// The most orders that are walked at once; those created beyond it stay as they are.
 const MOST: usize = 200_000;
+/// The most ended orders that are remembered; those that ended longest ago are forgotten first.
+const REMEMBERED: usize = 100_000;
 /// Sets the streams of lives apart from those of orders.
 const LIVES: u64 = 0x6c_69_66_65;
 
@@ -56,44 +58,68 @@ pub(super) struct World {
     walk: Walk,
     lives: HashMap<OrderUid, Life>,
     due: BTreeSet<(Instant, OrderUid)>,
+    ended: Ended,
 }
 
 struct Life {
     next: Instant,
     rest: VecDeque<(Duration, &'static str)>,
+    /// Its end was told here; what is left of its way is mischief, and is told all the same.
+    is_over: bool,
+}
+
+/// Orders that have ended: a repeated `created` does not begin them again.
+#[derive(Default)]
+struct Ended {
+    known: HashSet<OrderUid>,
+    in_turn: VecDeque<OrderUid>,
+}
+
+impl Ended {
+    fn remember(&mut self, order_id: &OrderUid) {
+        if !self.known.insert(order_id.clone()) {
+            return;
+        }
+        self.in_turn.push_back(order_id.clone());
+        if self.in_turn.len() > REMEMBERED
+            && let Some(oldest) = self.in_turn.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
 }
 
 impl World {
     pub(super) fn new(seed: u64, walk: Walk) -> Self {
-        Self { seed, walk, lives: HashMap::new(), due: BTreeSet::new() }
+        let (lives, due) = (HashMap::new(), BTreeSet::new());
+        Self { seed, walk, lives, due, ended: Ended::default() }
     }
 
     /// Hears a status of an order, whoever told it.
     pub(super) fn hear(&mut self, order_id: &OrderUid, word: StatusWord, now: Instant) {
         match word {
             StatusWord::Status(OrderStatus::Created) => self.begin(order_id, now),
-            // Ended by somebody else: what was planned for it no longer happens.
-            StatusWord::Status(status) if status.is_ended() && self.would_end(order_id) => {
-                self.forget(order_id);
+            StatusWord::Status(status) if status.is_ended() => {
+                self.ended.remember(order_id);
+                // Ended by somebody else: what was planned for it no longer happens.
+                if self.lives.get(order_id).is_some_and(|life| !life.is_over) {
+                    self.forget(order_id);
+                }
             }
             _ => {}
         }
     }
 
     fn begin(&mut self, order_id: &OrderUid, now: Instant) {
-        if self.lives.contains_key(order_id) || self.lives.len() == MOST {
+        let is_known = self.lives.contains_key(order_id) || self.ended.known.contains(order_id);
+        if is_known || self.lives.len() == MOST {
             return;
         }
         let rest = self.plan(order_id);
         let Some((wait, _)) = rest.front() else { return };
         let next = now + *wait;
         self.due.insert((next, order_id.clone()));
-        self.lives.insert(order_id.clone(), Life { next, rest });
-    }
-
-    fn would_end(&self, order_id: &OrderUid) -> bool {
-        let life = self.lives.get(order_id);
-        life.is_some_and(|life| life.rest.iter().any(|(_, status)| ends(status)))
+        self.lives.insert(order_id.clone(), Life { next, rest, is_over: false });
     }
 
     fn forget(&mut self, order_id: &OrderUid) {
@@ -120,6 +146,10 @@ impl World {
         let (at, order_id) = self.due.pop_first()?;
         let life = self.lives.get_mut(&order_id)?;
         let (_, status) = life.rest.pop_front()?;
+        if ends(status) {
+            life.is_over = true;
+            self.ended.remember(&order_id);
+        }
         match life.rest.front() {
             None => {
                 self.lives.remove(&order_id);
@@ -223,6 +253,42 @@ mod tests {
         assert_eq!(world.alive(), 1);
         world.hear(&uid(1), StatusWord::read("cancelled"), start);
         assert_eq!((world.alive(), lived(&mut world, start)), (0, vec![]));
+    }
+
+    #[test]
+    fn what_it_hears_of_its_own_words_changes_nothing() {
+        let start = Instant::now();
+        let (mut deaf, mut hearing) = (World::new(7, walk("0.5")), World::new(7, walk("0.5")));
+        for number in 0..1_000 {
+            deaf.hear(&uid(number), CREATED, start);
+            hearing.hear(&uid(number), CREATED, start);
+        }
+        let mut heard = Vec::new();
+        for second in 0..3_600 {
+            let now = start + Duration::from_secs(second);
+            while let Some(step) = hearing.step(now) {
+                hearing.hear(&step.order_id, StatusWord::read(step.status), now);
+                heard.push(step);
+            }
+        }
+        assert_eq!(heard, lived(&mut deaf, start));
+    }
+
+    #[test]
+    fn an_ended_order_is_not_begun_again_and_few_are_remembered() {
+        let start = Instant::now();
+        let mut world = World::new(7, walk("0"));
+        world.hear(&uid(1), CREATED, start);
+        assert_eq!(lived(&mut world, start).len(), 5);
+        world.hear(&uid(2), StatusWord::read("deleted"), start);
+        for number in [1, 2] {
+            world.hear(&uid(number), CREATED, start);
+            assert_eq!(world.alive(), 0, "{number}");
+        }
+        for number in 3..REMEMBERED + 10 {
+            world.hear(&uid(number), StatusWord::read("completed"), start);
+        }
+        assert_eq!((world.ended.known.len(), world.ended.in_turn.len()), (REMEMBERED, REMEMBERED));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The HTTP contract: pages of lists, sending orders, problems, health, metrics, the live feed.
 
+use std::time::{Duration, Instant};
+
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use testkit::{Bed, order_json::SAMPLE, shared, wait_until};
@@ -65,11 +67,20 @@ async fn problems_name_what_is_wrong() {
     for (path, status, words) in [
         ("/order/nobody", 404, "no order with this id"),
         ("/order/%20", 400, "must not be blank"),
+        ("/order/%ff", 400, "UTF-8"),
+        ("/order/%ff/status", 400, "UTF-8"),
+        ("/rejected/%ff", 400, "UTF-8"),
+        ("/assets/%ff", 400, "UTF-8"),
         ("/order/a?wait=1h", 400, "wait"),
         ("/orders?limit=501", 400, "limit"),
         ("/orders?after=x", 400, "after"),
         ("/rejected/orders", 400, "orders:3:18204"),
         ("/rejected/orders:1:1", 404, "no rejected record"),
+        ("/orders?customer_id=%00", 400, "NUL"),
+        ("/orders?track_number=%00", 400, "NUL"),
+        ("/orders?after=-219960000000000000.a", 400, "no stored one can have"),
+        ("/rejected?reason=%00", 400, "NUL"),
+        ("/rejected/a%00:1:1", 400, "NUL"),
         ("/nowhere", 404, "/docs"),
     ] {
         let answer = service.get(path).await;
@@ -83,6 +94,52 @@ async fn problems_name_what_is_wrong() {
     assert_eq!(forged.body(SAMPLE).send().await.unwrap().status(), 403);
     let head = service.http.head(service.at("/order/nobody")).send().await.unwrap();
     assert_eq!(head.status(), 404);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_counts_rejected_records_only_so_far() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let page = async || {
+        let page = service.http.get(service.at("/")).header("accept", "text/html").send().await;
+        page.unwrap().text().await.unwrap()
+    };
+    let mut offset = 0;
+    for (more, counted) in [(10_000, "> 10,000<"), (500, "> more than 10,000<")] {
+        let rows = "INSERT INTO orders.rejected_records \
+             (topic, \"partition\", \"offset\", record_timestamp, reason, violations) \
+             SELECT 'some', 0, $1 + number, now(), 'missing', '[]' \
+             FROM generate_series(1, $2) AS number";
+        sqlx::query(rows).bind(offset).bind(more).execute(&bed.pool).await.unwrap();
+        offset += more;
+        let page = page().await;
+        assert!(page.contains(counted), "{counted} is not in {page}");
+    }
+    service.stop().await.unwrap();
+}
+
+/// A page's own questions and those for its side list are waited for together, half a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_waits_once() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
+    bed.drained().await;
+    bed.status_drained().await;
+    let mut lock = bed.pool.begin().await.unwrap();
+    let tables = "LOCK TABLE orders.orders, orders.order_status IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(tables).execute(&mut *lock).await.unwrap();
+    let mut shortest = Duration::MAX;
+    for _ in 0..4 {
+        let since = Instant::now();
+        let page = service.http.get(service.at("/order/b563feb7b2b84b6test"));
+        let page = page.header("accept", "text/html").send().await.unwrap();
+        assert_eq!(page.status(), 200);
+        shortest = shortest.min(since.elapsed());
+    }
+    assert!(shortest < Duration::from_millis(990), "{shortest:?}");
+    lock.rollback().await.unwrap();
     service.stop().await.unwrap();
 }
 
@@ -133,7 +190,7 @@ async fn the_live_feed_tells_orders_and_rejections_and_resumes() {
         order["order_uid"] = json!(format!("live-{uids}"));
         bed.send(None, None, Some(order.to_string().as_bytes())).await;
         bed.send(None, None, Some(b"no order")).await;
-        let more = tokio::time::timeout(std::time::Duration::from_millis(300), feed.next()).await;
+        let more = tokio::time::timeout(Duration::from_millis(300), feed.next()).await;
         if let Ok(Some(Ok(bytes))) = more {
             text.push_str(std::str::from_utf8(&bytes).unwrap());
         }

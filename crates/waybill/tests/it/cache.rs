@@ -2,6 +2,7 @@
 
 use std::{net::TcpListener, process::Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::{Bed, Service, eventually, shared, wait_until};
 use tokio::{
@@ -17,7 +18,7 @@ async fn send(bed: &Bed, order: &Value) {
 }
 
 /// Where the answer came from; the order must be right whatever that is.
-async fn source(service: &Service, order: &Value) -> String {
+pub async fn source(service: &Service, order: &Value) -> String {
     let answer = service.get(&format!("/order/{}", order["order_uid"].as_str().unwrap())).await;
     assert_eq!(answer.status(), 200);
     let source = answer.headers()["x-cache"].to_str().unwrap().to_owned();
@@ -81,6 +82,46 @@ async fn a_thousand_misses_at_once_are_one_query() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_order_harms_none_that_is_missed_together_with_it() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&["--cache-bytes", "100"]).await;
+    let uids = ["first", "second", "good", "damaged", "better"];
+    bed.send_all(uids.iter().map(|uid| record(&order(uid, 7)))).await;
+    bed.drained().await;
+    sqlx::query("UPDATE orders.orders SET items = '[{}]' WHERE order_uid = 'damaged'")
+        .execute(&bed.pool)
+        .await
+        .unwrap();
+    let mut lock = bed.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE orders.orders IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let ask =
+        |uid: &str| tokio::spawn(service.http.get(service.at(&format!("/order/{uid}"))).send());
+    let before = metric(&service, "waybill_cache_misses_total").await;
+    let missed = async |count: f64| {
+        wait_until("all to have missed", async || {
+            metric(&service, "waybill_cache_misses_total").await >= before + count
+        })
+        .await;
+    };
+    // Two are asked for at once; what comes then waits for one of these.
+    let mut asked = vec![ask("first")];
+    missed(1.0).await;
+    asked.push(ask("second"));
+    missed(2.0).await;
+    asked.extend(["good", "damaged", "better"].map(ask));
+    missed(5.0).await;
+    lock.rollback().await.unwrap();
+    for (uid, answer) in uids.iter().zip(asked) {
+        let status = answer.await.unwrap().unwrap().status();
+        assert_eq!(status, if *uid == "damaged" { 503 } else { 200 }, "{uid}");
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn absence_is_remembered_and_ends_with_the_order() {
     let bed = Bed::new(shared()).await;
     let service = bed.start(&[]).await;
@@ -126,14 +167,48 @@ async fn the_byte_budget_evicts_and_what_is_evicted_is_still_served() {
     service.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_orders_are_warm_when_the_budget_is_small() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    send(&bed, &order("original", 7)).await;
+    bed.drained().await;
+    service.stop().await.unwrap();
+    // Several pages of the warm-up: copies, each a second older than the one before.
+    sqlx::query(
+        "INSERT INTO orders.orders SELECT copy.* \
+         FROM orders.orders AS original, generate_series(1, 7000) AS number, \
+              jsonb_populate_record(original, jsonb_build_object( \
+                  'order_uid', 'copy-' || number, \
+                  'ingested_at', original.ingested_at - number * interval '1 s')) AS copy",
+    )
+    .execute(&bed.pool)
+    .await
+    .unwrap();
+    // Room for a little more than 2,000 of them.
+    let service = bed.start(&["--cache-bytes", "2500000"]).await;
+    let mut warm = Vec::new();
+    for number in (1..7_000).step_by(25) {
+        let answer = service.get(&format!("/order/copy-{number}")).await;
+        assert_eq!(answer.status(), 200);
+        if answer.headers()["x-cache"] == "memory" {
+            warm.push(number);
+        }
+    }
+    // One part of the memory may be full a little before the others.
+    assert!(warm.iter().filter(|number| **number < 1_500).count() >= 55, "{warm:?}");
+    assert!(warm.iter().all(|number| *number < 3_000), "{warm:?}");
+    service.stop().await.unwrap();
+}
+
 /// A Redis of one test, without any persistence.
-struct Redis {
+pub struct Redis {
     child: Child,
     port: u16,
 }
 
 impl Redis {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
@@ -147,12 +222,18 @@ impl Redis {
         redis
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Stops it where it stands, or has it go on.
+    pub fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        kill_process(id, signal).unwrap();
+    }
+
     /// One command, its first reply as it comes over the wire.
-    async fn ask(&self, words: &[&[u8]]) -> Vec<u8> {
+    pub async fn ask(&self, words: &[&[u8]]) -> Vec<u8> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let mut request = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
@@ -168,7 +249,7 @@ impl Redis {
     }
 
     /// What it holds for an order, once it holds something.
-    async fn value(&self, uid: &str) -> Vec<u8> {
+    pub async fn value(&self, uid: &str) -> Vec<u8> {
         let key = format!("waybill:order:{uid}");
         let reply = eventually("the order to be in Redis", async || {
             let reply = self.ask(&[b"GET", key.as_bytes()]).await;
@@ -179,7 +260,15 @@ impl Redis {
         reply[start..reply.len() - 2].to_vec()
     }
 
-    async fn set(&self, uid: &str, value: &[u8]) {
+    /// How long it will still hold an order; negative if it holds none.
+    pub async fn milliseconds_left(&self, uid: &str) -> i64 {
+        let key = format!("waybill:order:{uid}");
+        let reply = self.ask(&[b"PTTL", key.as_bytes()]).await;
+        let number = std::str::from_utf8(&reply).unwrap().trim().strip_prefix(':');
+        number.expect("an integer").parse().unwrap()
+    }
+
+    pub async fn set(&self, uid: &str, value: &[u8]) {
         let key = format!("waybill:order:{uid}");
         assert_eq!(self.ask(&[b"SET", key.as_bytes(), value]).await, b"+OK\r\n");
     }
@@ -209,6 +298,17 @@ async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
     }
     assert_eq!(from_redis, 40, "each order is stored by one replica");
 
+    let mut loaded = 0;
+    for service in [&first, &second] {
+        let told = service.get("/metrics").await.text().await.unwrap();
+        let from_redis = "waybill_cache_loads_total{from=\"redis\"} ";
+        // One that has stored all of them has loaded none.
+        let from_redis = told.lines().find_map(|line| line.strip_prefix(from_redis));
+        loaded += from_redis.map_or(0, |count| count.parse::<i32>().unwrap());
+        assert_eq!(metric(service, "waybill_redis_failures_total").await, 0.0);
+    }
+    assert_eq!(loaded, 40);
+
     redis.child.kill().await.unwrap();
     for order in &orders {
         assert_eq!(source(&first, order).await, "memory");
@@ -219,9 +319,34 @@ async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
     let sources = [source(&first, &late).await, source(&second, &late).await];
     assert!(sources.iter().all(|source| source != "redis"), "{sources:?}");
     assert_eq!(first.get("/order/nobody").await.status(), 404);
+    assert!(metric(&first, "waybill_redis_failures_total").await > 0.0);
     assert_eq!(first.get("/readyz").await.status(), 200);
     first.stop().await.unwrap();
     second.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detour_by_redis_makes_no_order_younger() {
+    let bed = Bed::new(shared()).await;
+    let redis = Redis::start().await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--cache-max-age", "6"];
+    let services = [bed.start(&flags).await, bed.start(&flags).await];
+    let old = order("old", 7);
+    send(&bed, &old).await;
+    bed.drained().await;
+    redis.value("old").await;
+    wait_until("half of its time to pass", async || redis.milliseconds_left("old").await < 3_000)
+        .await;
+    // One has stored it; the other learns of it from Redis, and from now on it has it in memory.
+    let sources = [source(&services[0], &old).await, source(&services[1], &old).await];
+    let learned =
+        sources.iter().position(|source| source == "redis").expect("one has not stored it");
+    wait_until("its time to end", async || redis.milliseconds_left("old").await < 0).await;
+    assert_eq!(source(&services[learned], &old).await, "db");
+    for service in services {
+        service.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,6 +107,10 @@ async fn after_an_hour_of_events_it_catches_up_to_the_same_states() {
     let database = bed.courier_database().await;
     add_couriers(&database, 50).await;
     let mut records = Vec::new();
+    bed.send_all_to(&bed.status_topic(), [event("order-0", "created")]).await;
+    let service = bed.start_couriers(&database, &[]).await;
+    bed.events_drained().await;
+    service.stop().await.unwrap();
     for number in 0..8_000 {
         let order_id = format!("order-{number}");
         records.push(event(&order_id, "created"));
@@ -129,5 +133,111 @@ async fn after_an_hour_of_events_it_catches_up_to_the_same_states() {
     .await;
     assert_eq!(count(&database, "order_states WHERE waiting_since IS NOT NULL").await, 3_950);
     assert_eq!(count(&database, "rejected_records").await, 0);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_board_lists_who_is_free_however_many_carry() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    add_couriers(&database, 455).await;
+    sqlx::raw_sql(
+        "INSERT INTO couriers.courier_orders \
+             (order_id, courier_id, transport_type, assigned_at, deadline, by_hand) \
+         SELECT 'order-' || id, id, 'car', now(), now() + interval '5 min', false \
+         FROM couriers.couriers WHERE id <= 250; \
+         UPDATE couriers.couriers SET status = 'busy', deliveries = 1 WHERE id <= 250; \
+         UPDATE couriers.couriers SET status = 'paused' WHERE id > 450",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let service = bed.start_couriers(&database, &[]).await;
+    let page = async || {
+        let request = service.http.get(service.at("/")).header("accept", "text/html");
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    let board = page().await;
+    assert_eq!(board.matches("data-key=\"road-order-").count(), 200);
+    assert!(board.contains("data-key=\"road-more\">and 50 more<"), "{board}");
+    assert_eq!(board.matches("data-key=\"courier-").count(), 200);
+    assert!(board.contains("data-key=\"courier-251\"") && !board.contains("nobody-idle"));
+    assert!(board.contains("data-key=\"idle-more\">and 5 more<"), "{board}");
+
+    let statement = "DELETE FROM couriers.couriers WHERE id > 250";
+    sqlx::raw_sql(statement).execute(&mut database.administrator().await).await.unwrap();
+    assert!(page().await.contains("data-key=\"nobody-idle\">Everybody is on the road.<"));
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_look_at_the_board_the_database_is_asked_once() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    add_couriers(&database, 3).await;
+    let service = bed.start_couriers(&database, &[]).await;
+    let look = |query: &str| {
+        let request = service.http.get(service.at(&format!("/{query}")));
+        request.header("accept", "text/html").send()
+    };
+    // Whoever was told of a board by `/live` is shown that one.
+    let mut live = service.get("/live").await;
+    let told = live.chunk().await.unwrap().unwrap();
+    let told = String::from_utf8_lossy(&told).into_owned();
+    let (_, told) = told.split_once("data: ").unwrap();
+    let told: serde_json::Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
+    drop(live);
+    let mut administrator = database.administrator().await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE couriers.couriers IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut administrator)
+        .await
+        .unwrap();
+    let shown = look(&format!("?at={}", told["at"].as_str().unwrap())).await.unwrap();
+    assert_eq!(shown.status(), 200);
+    assert!(shown.text().await.unwrap().contains("data-key=\"courier-3\""));
+
+    // All others wait for one question.
+    let mut looking = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        looking.spawn(look(""));
+    }
+    let asked = async || {
+        let statement = "SELECT count(*) FROM pg_stat_activity \
+            WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                AND query LIKE '-- count_couriers%'";
+        let mut administrator = database.administrator().await;
+        sqlx::query_scalar::<_, i64>(statement).fetch_one(&mut administrator).await.unwrap()
+    };
+    wait_until("the board to be asked for", async || asked().await > 0).await;
+    assert_eq!(asked().await, 1);
+    sqlx::raw_sql("COMMIT").execute(&mut administrator).await.unwrap();
+    while let Some(answer) = looking.join_next().await {
+        assert_eq!(answer.unwrap().unwrap().status(), 200);
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_nobody_completed_is_counted_and_shown() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    add_couriers(&database, 1).await;
+    let flags = ["--delivery-time-car", "0s", "--overdue-grace", "0s", "--dispatch-sweep", "100ms"];
+    let service = bed.start_couriers(&database, &flags).await;
+    bed.send_all_to(&bed.status_topic(), [event("lost", "created")]).await;
+    wait_until("the courier to be free again", async || {
+        service.json("/statistics").await["released"] == 1
+    })
+    .await;
+    assert_eq!(service.json("/courier/1/statistics").await["released"], 1);
+    let request = service.http.get(service.at("/")).header("accept", "text/html");
+    let board = request.send().await.unwrap().text().await.unwrap();
+    assert!(board.contains("data-key=\"figure-released\"><b>1</b>"), "{board}");
+    bed.send_all_to(&bed.status_topic(), [event("lost", "completed")]).await;
+    wait_until("it to be completed after all", async || {
+        let statistics = service.json("/statistics").await;
+        statistics["released"] == 0 && statistics["completed"] == 1
+    })
+    .await;
     service.stop().await.unwrap();
 }

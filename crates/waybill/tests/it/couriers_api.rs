@@ -358,7 +358,22 @@ async fn a_rejected_event_is_listed_shown_and_replayed_as_it_came_or_mended() {
     let mended = r#"{"order_id":"mend me","status":"created"}"#;
     assert_eq!(call(&service, "POST", &replay, mended).await.0, 202);
     delivery(&service, "mend%20me", "waiting").await;
-    assert_eq!(service.get("/rejected/nowhere").await.status(), 400);
+    for path in ["/rejected/%ff", "/courier/%ff", "/courier/%ff/statistics", "/delivery/%ff"] {
+        let answer = service.get(path).await;
+        assert_eq!(answer.status(), 400, "{path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+    }
+    for refused in [
+        "nowhere",
+        "a%00:1:1",
+        "?reason=%00",
+        "?after=1.a%00:1:1",
+        "?after=-219960000000000000.a:1:1",
+    ] {
+        let separator = if refused.starts_with('?') { "" } else { "/" };
+        let answer = service.get(&format!("/rejected{separator}{refused}")).await;
+        assert_eq!(answer.status(), 400, "{refused}");
+    }
     assert_eq!(
         call(&service, "POST", &format!("/rejected/{}:0:9/replay", bed.status_topic()), "").await.0,
         404

@@ -1,7 +1,7 @@
 //! What comes in by Kafka comes out by HTTP, and what cannot is kept and explained.
 
 use serde_json::{Value, json};
-use testkit::{Bed, bad_records::bad_records, eventually, order_json::SAMPLE, shared};
+use testkit::{Bed, Received, bad_records::bad_records, eventually, order_json::SAMPLE, shared};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
@@ -76,7 +76,21 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighb
             .find(|letter| letter.headers["__connect.errors.offset"] == offset.to_string())
             .unwrap_or_else(|| panic!("{} has no dead letter", bad.name));
         assert_eq!(letter.key.as_ref(), Some(key), "{}", bad.name);
-        assert_eq!(letter.headers["waybill.error.reason"], bad.reason, "{}", bad.name);
+        let told = row.1.as_array().unwrap().iter().take(10).map(|violation| {
+            let part = |name: &str| violation[name].as_str().unwrap();
+            format!("{} {}: {}", part("pointer"), part("code"), part("message"))
+        });
+        let headers = [
+            ("waybill.error.reason", bad.reason.to_owned()),
+            ("waybill.error.detail", told.collect::<Vec<_>>().join("\n")),
+            ("__connect.errors.topic", bed.orders_topic()),
+            ("__connect.errors.partition", partition.to_string()),
+            ("__connect.errors.offset", offset.to_string()),
+            ("__connect.errors.exception.message", bad.reason.to_owned()),
+        ];
+        for (name, value) in headers {
+            assert_eq!(letter.headers[name], value, "{}: {name}", bad.name);
+        }
         if !letter.headers.contains_key("waybill.truncated") {
             assert_eq!(letter.value, bad.bytes, "{}", bad.name);
         }
@@ -118,5 +132,45 @@ async fn a_rejected_record_is_replayed_as_it_is_and_corrected() {
         2,
         "the replay as it was is rejected again"
     );
+    let records = bed.read_all(&bed.orders_topic()).await;
+    let marked = |edited: bool| {
+        let is_one = |record: &&Received| {
+            record.headers.get("waybill.replay.of") == Some(&id)
+                && record.headers.contains_key("waybill.replay.edited") == edited
+        };
+        records.iter().filter(is_one).map(|record| record.value.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(marked(false), [shown["value"].as_str().map(|text| text.as_bytes().to_vec())]);
+    assert_eq!(marked(true), [Some(order.to_string().into_bytes())]);
+    service.stop().await.unwrap();
+}
+
+/// Two records stand at one place when the topic was made anew: a replay is of one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_noted_with_the_record_that_it_is_of() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let (partition, offset) = bed.send(None, None, Some(b"{")).await;
+    bed.drained().await;
+    let older = "INSERT INTO orders.rejected_records \
+         (topic, \"partition\", \"offset\", record_timestamp, reason, violations) \
+         SELECT topic, \"partition\", \"offset\", record_timestamp - interval '1 day', reason, \
+             violations FROM orders.rejected_records";
+    sqlx::query(older).execute(&bed.pool).await.unwrap();
+    let id = format!("{}:{partition}:{offset}", bed.orders_topic());
+    let answer = service.http.post(service.at(&format!("/rejected/{id}/replay"))).send().await;
+    assert_eq!(answer.unwrap().status(), 202);
+    // One that does not tell the time, as another's tool may send it.
+    let headers = [("waybill.replay.of", id.as_str())];
+    bed.send_with_headers(Some(b"{"), &headers).await;
+    bed.drained().await;
+    let noted = "SELECT jsonb_array_length(replays) FROM orders.rejected_records \
+         WHERE \"partition\" = $1 AND \"offset\" = $2 ORDER BY record_timestamp";
+    let noted: Vec<i32> =
+        sqlx::query_scalar(noted).bind(partition).bind(offset).fetch_all(&bed.pool).await.unwrap();
+    assert_eq!(noted, [0, 2]);
+    let replay = &bed.read_all(&bed.orders_topic()).await;
+    let timed = replay.iter().filter(|one| one.headers.contains_key("waybill.replay.of.timestamp"));
+    assert_eq!(timed.count(), 1);
     service.stop().await.unwrap();
 }

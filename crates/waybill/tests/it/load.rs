@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use testkit::{Bed, Received, shared};
+use testkit::{Bed, Received, shared, wait_until};
 use tokio::process::Command;
 
 use crate::support::Scratch;
@@ -16,6 +16,24 @@ async fn load(bed: &Bed, topic: &str, more: &[&str]) -> Value {
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Runs it with a walk, has it hear of an order, and then gives the status topic these options; its
+/// exit code and its summary.
+async fn walk_into(bed: &Bed, more: &[&str], options: &[(&str, &str)]) -> (Option<i32>, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    command.args(["load", "--json", "--quiet", "--walk", "1", "--seed", "7"]).args(more);
+    command.args(["--kafka-brokers", &bed.servers.kafka]);
+    command.args(["--kafka-orders-topic", &bed.orders_topic()]);
+    command.args(["--kafka-status-topic", &bed.status_topic()]).kill_on_drop(true);
+    let load = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    wait_until("it to send", async || !bed.read_all(&bed.orders_topic()).await.is_empty()).await;
+    bed.send_status(Some("1"), br#"{"order_id":"1","status":"created"}"#).await;
+    bed.alter_topic(&bed.status_topic(), options).await;
+    let patience = std::time::Duration::from_secs(60);
+    let output = tokio::time::timeout(patience, load.wait_with_output()).await;
+    let output = output.expect("it ends by itself").unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
 }
 
 /// What is on a topic, a partition after the other.
@@ -87,6 +105,70 @@ async fn the_summary_counts_by_kind_what_is_on_the_topic_and_the_service_agrees(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_the_world_is_played_until_every_order_has_come_to_its_end() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    let (orders, couriers) = bed.start_both(&database).await;
+    let status_topic = bed.status_topic();
+    let world = [
+        "--count",
+        "40",
+        "--rate",
+        "0",
+        "--seed",
+        "7",
+        "--walk",
+        "0.1",
+        "--cancels",
+        "0.3",
+        "--repeats",
+        "0.3",
+        "--reordered",
+        "0.3",
+        "--unknown",
+        "0.3",
+        "--couriers",
+        "12",
+        "--couriers-url",
+        &couriers.url,
+        "--kafka-status-topic",
+        &status_topic,
+    ];
+    let summary = load(&bed, &bed.orders_topic(), &world).await;
+    assert_eq!(summary["acknowledged"], 40);
+    bed.status_drained().await;
+    bed.events_drained().await;
+
+    let ended = "orders.order_status WHERE rank >= 5";
+    let cancelled = bed.count("orders.order_status WHERE rank = 6").await;
+    assert_eq!((bed.count("orders.order_status").await, bed.count(ended).await), (40, 40));
+    assert!((1..30).contains(&cancelled), "{cancelled} cancelled");
+    for reason in ["repeated", "lower", "unknown_status"] {
+        let ignored = format!("orders.order_events WHERE ignored = '{reason}'");
+        assert_ne!(bed.count(&ignored).await, 0, "{reason}");
+    }
+    let statistics = couriers.json("/statistics").await;
+    assert_eq!(statistics["active"], 0);
+    // Some waited in vain for one of twelve couriers until they had come to their end without.
+    let carried = statistics["completed"].as_i64().unwrap();
+    assert!((1..=40 - cancelled).contains(&carried), "{statistics}");
+    let listed = couriers.json("/couriers?limit=500").await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 12);
+
+    // The same couriers are not enlisted a second time.
+    load(
+        &bed,
+        &bed.orders_topic(),
+        &["--count", "1", "--couriers", "13", "--couriers-url", &couriers.url],
+    )
+    .await;
+    let listed = couriers.json("/couriers?limit=500").await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 13);
+    orders.stop().await.unwrap();
+    couriers.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_seed_sends_the_same_bytes() {
     let bed = Bed::new(shared()).await;
     let again = format!("{}.again", bed.name);
@@ -121,4 +203,47 @@ async fn a_file_is_sent_line_by_line_as_it_is() {
         (Some(b"a".to_vec()), "{\"order_uid\":\"a\"}".to_owned()),
     ];
     assert_eq!(sent, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_statuses_of_the_summary_are_those_on_the_topic() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let status_topic = bed.status_topic();
+    let mut flags = vec!["--count", "30", "--rate", "0", "--walk", "0.1", "--repeats", "0.5"];
+    flags.extend(["--cancels", "0.2", "--kafka-status-topic", &status_topic]);
+    let summary = load(&bed, &bed.orders_topic(), &flags).await;
+    let mut told: BTreeMap<String, u64> = BTreeMap::new();
+    for event in bed.read_all(&status_topic).await {
+        // The order service's own events name their source.
+        if !event.headers.contains_key("ce_source") {
+            let event: Value = serde_json::from_slice(&event.value.unwrap()).unwrap();
+            *told.entry(event["status"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    assert_eq!(summary["statuses"], serde_json::json!(told));
+    assert_eq!(summary["statuses_acknowledged"], told.values().sum::<u64>());
+    assert_eq!(summary["statuses_failed"], 0);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_that_the_topic_does_not_take_are_counted_as_failed() {
+    let bed = Bed::new(shared()).await;
+    let (code, summary) = walk_into(&bed, &["--count", "1"], &[("max.message.bytes", "50")]).await;
+    assert_eq!((code, &summary["ended"]["how"]), (Some(1), &"done".into()), "{summary}");
+    assert_eq!(
+        (&summary["statuses_acknowledged"], &summary["statuses_failed"]),
+        (&0.into(), &5.into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_world_that_can_tell_nothing_more_ends_the_run() {
+    let bed = Bed::new(shared()).await;
+    // No record is as young as that.
+    let options =
+        [("message.timestamp.type", "CreateTime"), ("message.timestamp.before.max.ms", "0")];
+    let (code, summary) = walk_into(&bed, &["--count", "0", "--rate", "20"], &options).await;
+    assert_eq!((code, &summary["ended"]["how"]), (Some(1), &"world_ended".into()), "{summary}");
 }

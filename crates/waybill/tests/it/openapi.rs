@@ -1,13 +1,118 @@
-//! What `/openapi.json` says is what the service answers.
+//! What `/openapi.json` says is what a service answers.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use reqwest::Response;
 use serde_json::{Value, json};
-use testkit::{Bed, order_json::SAMPLE, shared, wait_until};
+use testkit::{Bed, Service, order_json::SAMPLE, shared, wait_until};
+
+use crate::couriers_api::{add, delivery, tell};
+
+/// Each service's document and the source of its routes, for axum does not tell them.
+const SERVICES: [(&str, &str); 2] = [
+    (
+        include_str!("../../../orders/src/web/openapi.json"),
+        include_str!("../../../orders/src/http/mod.rs"),
+    ),
+    (
+        include_str!("../../../couriers/src/web/openapi.json"),
+        include_str!("../../../couriers/src/http/mod.rs"),
+    ),
+];
+const HEALTH: &str = include_str!("../../../chassis/src/http/health.rs");
+/// For people, not for programs.
+const PAGES: [&str; 4] = ["/", "/docs", "/openapi.json", "/assets/{name}"];
+
+/// Methods and paths as the source gives them to the router.
+fn routes(source: &str) -> BTreeSet<String> {
+    let mut routes = BTreeSet::new();
+    for route in source.split(".route(").skip(1) {
+        let mut parts = route.split('"');
+        let path = parts.nth(1).unwrap();
+        let handlers = parts.next().unwrap();
+        for method in ["get", "head", "post", "put", "delete"] {
+            let offered = handlers.split('\n').take(3).any(|line| {
+                line.split(|c: char| !c.is_alphanumeric() && c != '(')
+                    .any(|word| word.starts_with(&format!("{method}(")))
+            });
+            if offered && !PAGES.contains(&path) {
+                routes.insert(format!("{method} {path}"));
+            }
+        }
+    }
+    routes
+}
+
+#[test]
+fn every_route_is_documented_and_the_other_way_round() {
+    for (document, source) in SERVICES {
+        let mut routed = routes(source);
+        routed.extend(routes(HEALTH));
+        let document: Value = serde_json::from_str(document).unwrap();
+        let mut documented = BTreeSet::new();
+        for (path, calls) in document["paths"].as_object().unwrap() {
+            let calls = calls.as_object().unwrap();
+            for method in calls.keys().filter(|key| *key != "parameters") {
+                // The router answers HEAD wherever it answers GET.
+                if method != "head" || !calls.contains_key("get") {
+                    documented.insert(format!("{method} {path}"));
+                }
+            }
+        }
+        assert_eq!(routed, documented);
+    }
+}
+
+/// Every value within a document.
+fn within(document: &Value) -> Vec<&Value> {
+    let (mut all, mut rest) = (Vec::new(), vec![document]);
+    while let Some(value) = rest.pop() {
+        all.push(value);
+        rest.extend(value.as_object().into_iter().flat_map(|all| all.values()));
+        rest.extend(value.as_array().into_iter().flatten());
+    }
+    all
+}
+
+#[test]
+fn every_reference_leads_somewhere_and_every_component_is_referred_to() {
+    for (document, _) in SERVICES {
+        let api = Api(serde_json::from_str(document).unwrap());
+        let mut references = BTreeSet::new();
+        for value in within(&api.0) {
+            if let Some(reference) = value["$ref"].as_str() {
+                api.resolve(value);
+                references.insert(reference.to_owned());
+            }
+        }
+        assert!(references.len() > 30, "{}", references.len());
+        for (kind, components) in api.0["components"].as_object().unwrap() {
+            for name in components.as_object().unwrap().keys() {
+                let reference = format!("#/components/{kind}/{name}");
+                assert!(references.contains(&reference), "nobody refers to {reference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn examples_have_the_keys_of_what_they_are_examples_of() {
+    for (document, _) in SERVICES {
+        let api = Api(serde_json::from_str(document).unwrap());
+        let with_schema = |value: &&Value| value["schema"].is_object();
+        let mut examples = 0;
+        for value in within(&api.0).into_iter().filter(with_schema) {
+            if let Some(example) = value.get("example") {
+                api.fits(&value["schema"], example, &example.to_string());
+                examples += 1;
+            }
+        }
+        assert!(examples > 10, "{examples}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_have_the_keys_that_are_documented_and_no_other() {
+async fn the_order_services_answers_have_the_keys_that_are_documented_and_no_other() {
     let bed = Bed::new(shared()).await;
     bed.send(None, None, Some(SAMPLE.as_bytes())).await;
     bed.send(Some(0), Some(b"\xff"), Some(b"no order")).await;
@@ -23,10 +128,8 @@ async fn answers_have_the_keys_that_are_documented_and_no_other() {
     api.holds("get", "/orders", service.get("/orders").await).await;
     api.holds("get", "/orders", service.get("/orders?limit=many").await).await;
     api.holds("get", "/rejected", service.get("/rejected?limit=0").await).await;
-    let post =
-        |path: &str, body: &str| service.http.post(service.at(path)).body(body.to_owned()).send();
-    api.holds("post", "/order", post("/order", SAMPLE).await.unwrap()).await;
-    api.holds("post", "/order", post("/order", "{}").await.unwrap()).await;
+    api.holds("post", "/order", post(&service, "/order", SAMPLE).await).await;
+    api.holds("post", "/order", post(&service, "/order", "{}").await).await;
     bed.status_drained().await;
     for call in ["status", "history"] {
         let path = format!("/order/{{order_uid}}/{call}");
@@ -35,15 +138,15 @@ async fn answers_have_the_keys_that_are_documented_and_no_other() {
         api.holds("get", &path, service.get(&format!("/order/%20/{call}")).await).await;
     }
     for status in [202, 409] {
-        let answer = post(&format!("{order}/cancel"), "").await.unwrap();
+        let answer = post(&service, &format!("{order}/cancel"), "").await;
         assert_eq!(answer.status(), status);
         api.holds("post", "/order/{order_uid}/cancel", answer).await;
         bed.status_drained().await;
     }
     let complete = "/order/{order_uid}/complete";
-    api.holds("post", complete, post("/order/nobody/complete", "").await.unwrap()).await;
+    api.holds("post", complete, post(&service, "/order/nobody/complete", "").await).await;
     let replay = format!("{rejected}/replay");
-    api.holds("post", "/rejected/{id}/replay", post(&replay, "").await.unwrap()).await;
+    api.holds("post", "/rejected/{id}/replay", post(&service, &replay, "").await).await;
     wait_until("the replay to be noted", async || {
         service.json(&rejected).await["replays"] != json!([])
     })
@@ -55,22 +158,129 @@ async fn answers_have_the_keys_that_are_documented_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_reference_leads_somewhere() {
+async fn the_courier_services_answers_have_the_keys_that_are_documented_and_no_other() {
     let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    bed.send_status(None, b"no event").await;
+    let service = bed.start_couriers(&bed.courier_database().await, &[]).await;
     let api = Api(service.json("/openapi.json").await);
-    let mut references = 0;
-    let mut rest = vec![&api.0];
-    while let Some(value) = rest.pop() {
-        if value["$ref"].is_string() {
-            api.resolve(value);
-            references += 1;
-        }
-        rest.extend(value.as_object().into_iter().flat_map(|all| all.values()));
-        rest.extend(value.as_array().into_iter().flatten());
+    let send = async |method: &str, path: &str, body: Value| {
+        let request = service.http.request(method.parse().unwrap(), service.at(path));
+        request.body(body.to_string()).send().await.unwrap()
+    };
+
+    // An order that waits, one that is carried, one that is held, one that is over.
+    tell(&bed, "waits", "created").await;
+    delivery(&service, "waits", "waiting").await;
+    api.holds("get", "/delivery/{order_id}", service.get("/delivery/waits").await).await;
+    api.holds("get", "/queue", service.get("/queue").await).await;
+    let refused = send("POST", "/delivery/assign", json!({ "order_id": "waits" })).await;
+    assert_eq!(refused.status(), 409);
+    api.holds("post", "/delivery/assign", refused).await;
+    let anna = json!({ "name": "Anna", "phone": "+70000000001", "transport_type": "car" });
+    for status in [201, 409] {
+        let answer = send("POST", "/courier", anna.clone()).await;
+        assert_eq!(answer.status(), status);
+        api.holds("post", "/courier", answer).await;
     }
-    assert!(references > 30, "{references}");
+    api.holds("post", "/courier", send("POST", "/courier", json!({})).await).await;
+    delivery(&service, "waits", "assigned").await;
+    api.holds("get", "/delivery/{order_id}", service.get("/delivery/waits").await).await;
+    for status in [200, 409] {
+        let answer = send("POST", "/delivery/unassign", json!({ "order_id": "waits" })).await;
+        assert_eq!(answer.status(), status);
+        api.holds("post", "/delivery/unassign", answer).await;
+    }
+    let nobody = send("POST", "/delivery/unassign", json!({ "order_id": "nobody" })).await;
+    api.holds("post", "/delivery/unassign", nobody).await;
+    api.holds("get", "/queue", service.get("/queue").await).await;
+    api.holds("get", "/queue", service.get("/queue?limit=0").await).await;
+    let assigned = send("POST", "/delivery/assign", json!({ "order_id": "waits" })).await;
+    assert_eq!(assigned.status(), 200);
+    api.holds("post", "/delivery/assign", assigned).await;
+    tell(&bed, "waits", "completed").await;
+    delivery(&service, "waits", "completed").await;
+    api.holds("get", "/delivery/{order_id}", service.get("/delivery/waits").await).await;
+    for unknown in ["/delivery/nobody", "/delivery/%20"] {
+        api.holds("get", "/delivery/{order_id}", service.get(unknown).await).await;
+    }
+
+    let id = add(&service, "Bob", "on_foot", "paused").await;
+    let resumed = send("PUT", "/courier", json!({ "id": id, "status": "available" })).await;
+    api.holds("put", "/courier", resumed).await;
+    for (body, status) in [(json!({ "id": 9_999, "name": "C" }), 404), (json!({}), 422)] {
+        let answer = send("PUT", "/courier", body).await;
+        assert_eq!(answer.status(), status);
+        api.holds("put", "/courier", answer).await;
+    }
+    for query in ["", "?limit=1", "?limit=many"] {
+        api.holds("get", "/couriers", service.get(&format!("/couriers{query}")).await).await;
+    }
+    for call in ["", "/statistics"] {
+        let path = format!("/courier/{{id}}{call}");
+        for id in ["1", "9999", "one"] {
+            api.holds("get", &path, service.get(&format!("/courier/{id}{call}")).await).await;
+        }
+    }
+    api.holds("get", "/statistics", service.get("/statistics").await).await;
+    api.holds("get", "/ping", service.get("/ping").await).await;
+
+    bed.events_drained().await;
+    let rejected = service.json("/rejected").await["items"][0]["id"].as_str().unwrap().to_owned();
+    let rejected = format!("/rejected/{rejected}");
+    let replay = post(&service, &format!("{rejected}/replay"), "").await;
+    api.holds("post", "/rejected/{id}/replay", replay).await;
+    wait_until("the replay to be noted", async || {
+        service.json(&rejected).await["replays"] != json!([])
+    })
+    .await;
+    api.holds("get", "/rejected", service.get("/rejected").await).await;
+    api.holds("get", "/rejected", service.get("/rejected?limit=0").await).await;
+    api.holds("get", "/rejected/{id}", service.get(&rejected).await).await;
+    api.holds("get", "/rejected/{id}", service.get("/rejected/events").await).await;
     service.stop().await.unwrap();
+}
+
+async fn post(service: &Service, path: &str, body: &str) -> Response {
+    service.http.post(service.at(path)).body(body.to_owned()).send().await.unwrap()
+}
+
+/// What these crates write as the type of a problem, in code and in the API's description.
+fn types_of_problems(crates: &[&str]) -> BTreeSet<String> {
+    let mut types = BTreeSet::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut folders: Vec<_> = crates.iter().map(|name| root.join(name).join("src")).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "json") {
+                let text = std::fs::read_to_string(path).unwrap();
+                let rest = text.split("\"/docs#").skip(1);
+                types.extend(rest.map(|rest| rest.split('"').next().unwrap().to_owned()));
+            }
+        }
+    }
+    types
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_type_of_every_problem_leads_to_its_place_in_the_documentation() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    let (orders, couriers) = bed.start_both(&database).await;
+    for (service, crates) in
+        [(&orders, ["chassis", "orders"]), (&couriers, ["chassis", "couriers"])]
+    {
+        let page = service.get("/docs").await.text().await.unwrap();
+        let types = types_of_problems(&crates);
+        assert!(types.len() > 12, "{types:?}");
+        for anchor in types {
+            assert_eq!(page.matches(&format!("id=\"{anchor}\"")).count(), 1, "{anchor}");
+        }
+    }
+    orders.stop().await.unwrap();
+    couriers.stop().await.unwrap();
 }
 
 /// The document.
@@ -96,7 +306,11 @@ impl Api {
     }
 
     fn fits(&self, schema: &Value, value: &Value, place: &str) {
-        let schema = self.resolve(schema);
+        let mut schema = self.resolve(schema);
+        // One of something and null.
+        if let Some(one) = schema["oneOf"].as_array().and_then(|one_of| one_of.first()) {
+            schema = self.resolve(one);
+        }
         if let Some(items) = value.as_array() {
             for item in items {
                 self.fits(&schema["items"], item, &format!("{place}[]"));

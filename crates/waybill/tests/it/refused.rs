@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use testkit::{Bed, shared};
 
-use crate::support::{Sent, order, record};
+use crate::support::{Sent, metric, order, record};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_the_database_refuses_is_rejected_alone() {
@@ -30,6 +30,8 @@ async fn what_only_the_database_refuses_is_rejected_alone() {
     let service = bed.start(&["--batch-age-ms", "1000"]).await;
     bed.drained().await;
 
+    assert!(metric(&service, "waybill_batch_splits_total").await >= 2.0);
+    assert!(metric(&service, "db_client_operation_duration_seconds_count").await >= 3.0);
     for order in &guilty {
         let uid = order["order_uid"].as_str().unwrap();
         let (reason, value): (String, Vec<u8>) =
@@ -71,5 +73,44 @@ async fn an_invalid_record_of_just_under_a_mebibyte_is_kept_whole() {
     assert!(letters[0].value.as_deref() == Some(bytes.as_slice()), "the dead letter is whole");
     assert_eq!(service.json("/order/neighbour").await, order("neighbour", 2));
     assert!(service.get("/rejected").await.json::<Value>().await.unwrap()["items"].is_array());
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_too_large_for_the_dead_letters_is_told_of_there_and_kept_whole() {
+    let bed = Bed::new(shared()).await;
+    bed.alter_topic(&bed.dead_letters(), &[("max.message.bytes", "20000")]).await;
+    // Chance does not compress, so the broker sees all of it.
+    let mut chance: Vec<u8> = (0..100_000).map(|_| rand::random()).collect();
+    chance[0] = 0xff;
+    let (partition, offset) = bed.send(Some(6), Some(b"large"), Some(&chance)).await;
+    let small = bed.send(Some(6), Some(b"small"), Some(b"\xff")).await;
+    let service = bed.start(&[]).await;
+    bed.drained().await;
+
+    let mut letters = bed.read_all(&bed.dead_letters()).await;
+    letters.sort_by_key(|letter| letter.headers["__connect.errors.offset"].clone());
+    let [large, beside] = &letters[..] else { panic!("two letters, not {}", letters.len()) };
+    assert_eq!(
+        (large.key.as_deref(), large.value.as_deref()),
+        (Some(&b"large"[..]), Some(&b""[..]))
+    );
+    let headers = [
+        ("waybill.truncated", "true"),
+        ("waybill.error.reason", "invalid_utf8"),
+        ("waybill.error.detail", " invalid_utf8: not UTF-8 from byte 1 on"),
+        ("__connect.errors.topic", &bed.orders_topic()),
+        ("__connect.errors.partition", &partition.to_string()),
+        ("__connect.errors.offset", &offset.to_string()),
+        ("__connect.errors.exception.message", "invalid_utf8"),
+    ];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(large.headers, headers.into());
+    assert_eq!(beside.headers["__connect.errors.offset"], small.1.to_string());
+    assert_eq!(beside.value.as_deref(), Some(&b"\xff"[..]), "its neighbour is whole");
+    assert!(!beside.headers.contains_key("waybill.truncated"));
+    let kept = "SELECT value FROM orders.rejected_records WHERE \"offset\" = $1";
+    let kept: Vec<u8> = sqlx::query_scalar(kept).bind(offset).fetch_one(&bed.pool).await.unwrap();
+    assert!(kept == chance, "the table has all of it");
     service.stop().await.unwrap();
 }

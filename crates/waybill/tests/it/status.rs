@@ -224,7 +224,7 @@ async fn two_replicas_and_a_postgresql_that_is_killed_lose_and_double_nothing() 
         for word in words {
             for number in 0..600 {
                 // Without a key, so that both replicas hear of each order.
-                bed.enqueue_status(&event(&format!("order-{number}"), word));
+                bed.enqueue_status(None, &event(&format!("order-{number}"), word));
                 sent += 1;
             }
         }
@@ -298,6 +298,49 @@ async fn an_order_is_completed_and_cancelled_by_calls() {
     bed.status_drained().await;
     let sent: Value = post(&service, "/order/123/cancel").await.json().await.unwrap();
     assert_eq!(sent.get("version"), None);
+    service.stop().await.unwrap();
+}
+
+/// Trace and step of the header `traceparent`.
+fn trace(headers: &std::collections::BTreeMap<String, String>) -> (String, String) {
+    let parts: Vec<&str> = headers["traceparent"].split('-').collect();
+    let [version, trace, step, _] = parts[..] else { panic!("{headers:?}") };
+    assert_eq!((version, trace.len(), step.len()), ("00", 32, 16), "{headers:?}");
+    (trace.to_owned(), step.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_go_on_with_the_trace_of_what_they_follow_from() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let posted = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let cancelled = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let with = |path: &str, (trace, step): (&str, &str)| {
+        service.http.post(service.at(path)).header("traceparent", format!("00-{trace}-{step}-01"))
+    };
+    let order_of_ours = order("traced", 1).to_string();
+    let answer = with("/order", posted).body(order_of_ours).send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    assert_eq!(service.get("/order/traced?wait=30s").await.status(), 200);
+    let answer = with("/order/traced/cancel", cancelled).send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    // Producers that tell no trace.
+    bed.send_all([record(&order("one", 1)), record(&order("other", 1))]).await;
+    bed.drained().await;
+
+    let records = bed.read_all(&bed.orders_topic()).await;
+    let came = records.iter().find(|one| one.key.as_deref() == Some(b"traced")).unwrap();
+    let events = bed.read_all(&bed.status_topic()).await;
+    let event = |id: &str| {
+        let event = events.iter().find(|event| event.headers["ce_id"] == id).unwrap();
+        trace(&event.headers)
+    };
+    let steps = [trace(&came.headers), event("traced:1:created")];
+    assert!(steps.iter().all(|(trace, _)| trace == posted.0), "{steps:?}");
+    assert!(steps[0].1 != posted.1 && steps[1].1 != steps[0].1, "{steps:?}");
+    let (trace, step) = event("traced:1:cancelled");
+    assert!(trace == cancelled.0 && step != cancelled.1, "{trace} {step}");
+    assert_ne!(event("one:1:created").0, event("other:1:created").0);
     service.stop().await.unwrap();
 }
 

@@ -5,13 +5,17 @@ use std::{
     net::TcpListener,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::{ExitStatus, Output, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use testkit::{Bed, Service, order_json::SAMPLE, wait_until};
-use tokio::process::{Child, Command};
+use sqlx::{Connection as _, PgConnection};
+use testkit::{Bed, CourierDatabase, Service, order_json::SAMPLE, wait_until};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::{Child, Command},
+};
 
 /// The sample order under another id, with an amount that tells contents apart.
 pub fn order(uid: &str, amount: i64) -> Value {
@@ -99,6 +103,15 @@ impl Sent {
     }
 }
 
+/// Has an administrator change the orders' database.
+pub async fn alter(bed: &Bed, statements: &str) {
+    let server = bed.servers.postgres.rsplit_once('/').unwrap().0;
+    let url = format!("{server}/{}_orders", bed.name);
+    let mut administrator = PgConnection::connect(&url).await.unwrap();
+    let statements = sqlx::AssertSqlSafe(statements.to_owned());
+    sqlx::raw_sql(statements).execute(&mut administrator).await.unwrap();
+}
+
 /// A folder that is gone after the test.
 pub struct Scratch(pub PathBuf);
 
@@ -117,22 +130,48 @@ impl Drop for Scratch {
     }
 }
 
-/// The real program in the role `orders`. Dropping it kills it.
+/// The program with flags and variables, in a folder without a `.env`, run to its end.
+pub async fn waybill(flags: &[&str], variables: &[(&str, &str)]) -> Output {
+    let folder = Scratch::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    command.args(flags).current_dir(&folder.0).env_clear().envs(variables.iter().copied());
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let patience = std::time::Duration::from_secs(60);
+    tokio::time::timeout(patience, command.output()).await.expect("it ends by itself").unwrap()
+}
+
+/// The real program in the role of a service. Dropping it kills it.
 pub struct Program {
     child: Child,
     url: String,
 }
 
 impl Program {
-    /// Starts it; `crash_at` names the point at which it shall die.
+    /// Starts the order service; `crash_at` names the point at which it shall die.
     pub fn start(bed: &Bed, crash_at: Option<&str>) -> Self {
+        Self::start_role("orders", bed.flags(), crash_at)
+    }
+
+    /// The same of the courier service, with further flags.
+    pub fn start_couriers(
+        bed: &Bed,
+        database: &CourierDatabase,
+        more: &[&str],
+        crash_at: Option<&str>,
+    ) -> Self {
+        let mut flags = bed.courier_flags(database);
+        flags.extend(more.iter().map(|flag| (*flag).to_owned()));
+        Self::start_role("couriers", flags, crash_at)
+    }
+
+    fn start_role(role: &str, mut flags: Vec<String>, crash_at: Option<&str>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
-        let mut flags = bed.flags();
-        let place = flags.iter().position(|flag| flag == "--orders-http-addr").unwrap();
+        let flag = format!("--{role}-http-addr");
+        let place = flags.iter().position(|one| *one == flag).unwrap();
         flags[place + 1].clone_from(&address);
         let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
-        command.arg("orders").args(flags).kill_on_drop(true);
+        command.arg(role).args(flags).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match crash_at {
             Some(point) => command.env("WAYBILL_CRASH_AT", point),
@@ -141,16 +180,33 @@ impl Program {
         Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
     }
 
-    /// Starts it with these flags and an address of its own, its log in a file.
-    pub fn start_with(flags: &[(&str, &str)], log: &Path) -> Self {
+    /// Starts this role with these flags and an address of its own, its log in a file.
+    pub fn start_with(role: &str, flags: &[(&str, &str)], log: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
-        command.args(["orders", "--orders-http-addr", &address]).kill_on_drop(true);
+        command.args([role, &format!("--{role}-http-addr"), &address]).kill_on_drop(true);
         command.args(flags.iter().flat_map(|(flag, value)| [flag, value])).env_remove("RUST_LOG");
         let log = std::fs::File::create(log).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
+    }
+
+    /// The order service with these variables alone, in this folder.
+    pub fn start_in(folder: &Scratch, variables: &[(&str, &str)]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+        command.args(["orders", "--orders-http-addr", &address]).kill_on_drop(true);
+        command.current_dir(&folder.0).env_clear().envs(variables.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
+    }
+
+    /// Kills it by SIGKILL, whatever it is about.
+    pub async fn kill(mut self) {
+        self.child.start_kill().unwrap();
+        self.was_killed().await;
     }
 
     /// The status of an answer to GET.
@@ -159,13 +215,15 @@ impl Program {
         answer.expect("it answers").status().as_u16()
     }
 
+    /// Does it answer, and say that it would like to be asked?
+    pub async fn answers(&self) -> bool {
+        let answer = reqwest::get(format!("{}/readyz", self.url)).await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
     /// Waits until it says that it is ready.
     pub async fn ready(&self) {
-        wait_until("the program to be ready", async || {
-            let answer = reqwest::get(format!("{}/readyz", self.url)).await;
-            answer.is_ok_and(|answer| answer.status().is_success())
-        })
-        .await;
+        wait_until("the program to be ready", async || self.answers().await).await;
     }
 
     /// Waits until it is dead, and checks that SIGKILL was it.
@@ -176,15 +234,39 @@ impl Program {
 
     /// Asks it to end by SIGTERM and waits for its exit status.
     pub async fn terminate(mut self) -> ExitStatus {
-        let id = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
-        kill_process(id, Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.end().await
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        kill_process(id, signal).unwrap();
     }
 
     async fn end(&mut self) -> ExitStatus {
         let patience = std::time::Duration::from_secs(60);
         tokio::time::timeout(patience, self.child.wait()).await.expect("it ends").unwrap()
     }
+}
+
+/// The same as [`waybill`] in a folder of the test's, with something on standard input.
+pub async fn waybill_in(
+    folder: &Scratch,
+    flags: &[&str],
+    variables: &[(&str, &str)],
+    input: &[u8],
+) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    command.args(flags).current_dir(&folder.0).env_clear().envs(variables.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // One that does not read its input may end before it is written.
+    let _ = stdin.write_all(input).await;
+    drop(stdin);
+    let ended =
+        tokio::time::timeout(std::time::Duration::from_secs(60), child.wait_with_output()).await;
+    ended.expect("it ends by itself").unwrap()
 }
 
 /// One number of `/metrics`.

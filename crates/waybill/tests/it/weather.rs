@@ -1,5 +1,7 @@
 //! Servers that go away in full flow and come back; records that Kafka has lost.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use testkit::{Bed, OwnServers, Service, shared, wait_until};
 
@@ -15,6 +17,8 @@ async fn is_cached(service: &Service, order: &Value) {
 async fn is_problem(answer: reqwest::Response) {
     assert_eq!(answer.status(), 503);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert_eq!(answer.headers()["retry-after"], "1");
     assert_eq!(answer.json::<Value>().await.unwrap()["status"], 503);
 }
 
@@ -45,14 +49,48 @@ async fn without_postgresql_cached_reads_go_on_and_nothing_is_lost() {
         let before = lag().await;
         wait_until("the lag to grow", async || lag().await > before.max(0.0) + 0.5).await;
 
+        assert!(metric(&service, "waybill_batch_retries_total").await > 0.0);
         own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
         bed.drained().await;
     }
+    let idle = "db_client_connection_count{db_client_connection_state=\"idle\"}";
+    assert!(metric(&service, idle).await >= 1.0);
     sent.is_served(&bed, &service).await;
     wait_until("nothing to be unsettled", async || {
         metric(&service, "waybill_consumer_lag_seconds").await == 0.0
     })
     .await;
+    service.stop().await.unwrap();
+    own.stop().await;
+}
+
+/// What is cached is past its age all the time here, so each read would ask the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_postgresql_no_cached_read_waits_for_it() {
+    let mut own = OwnServers::start().await;
+    let bed = Bed::new(&own.servers()).await;
+    let service = bed.start(&["--cache-max-age", "0"]).await;
+    let orders: Vec<_> = (0..20).map(|number| order(&format!("order-{number}"), number)).collect();
+    bed.send_all(orders.iter().map(record)).await;
+    bed.drained().await;
+    let source = async |order: &Value| {
+        let answer = service.get(&format!("/order/{}", order["order_uid"].as_str().unwrap())).await;
+        assert_eq!(answer.status(), 200);
+        answer.headers()["x-cache"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(source(&orders[0]).await, "db");
+
+    own.stand.postgres.as_mut().unwrap().kill().await.unwrap();
+    let since = Instant::now();
+    for order in &orders {
+        is_cached(&service, order).await;
+    }
+    // A single one that waited for a connection would take three seconds.
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(10), "{} reads took {took:?}", orders.len());
+
+    own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
+    wait_until("the database to be asked again", async || source(&orders[0]).await == "db").await;
     service.stop().await.unwrap();
     own.stop().await;
 }
@@ -92,7 +130,7 @@ async fn without_kafka_reads_go_on_and_nothing_is_lost() {
 
 /// Ends with the sentence about offsets that Kafka no longer has, and has stored nothing new.
 async fn stops_loudly(bed: &Bed, service: Service, stored: i64) {
-    let outcome = tokio::time::timeout(std::time::Duration::from_secs(60), service.ended()).await;
+    let outcome = tokio::time::timeout(Duration::from_secs(60), service.ended()).await;
     let told = outcome.expect("it ends by itself").unwrap_err().to_string();
     assert!(
         told.starts_with("Kafka no longer has the records after the committed offset"),
@@ -205,7 +243,7 @@ async fn an_offset_committed_for_another_topic_of_the_name_is_a_loud_stop() {
 }
 
 async fn made_anew(service: Service) -> String {
-    let outcome = tokio::time::timeout(std::time::Duration::from_secs(60), service.ended()).await;
+    let outcome = tokio::time::timeout(Duration::from_secs(60), service.ended()).await;
     let told = outcome.expect("it ends by itself").unwrap_err().to_string();
     assert!(told.contains("was made anew"), "{told}");
     told

@@ -1,7 +1,7 @@
 // The API's documentation, rendered from /openapi.json. Texts go in as text, never as markup.
 
-const words = JSON.parse(document.querySelector('meta[name="words"]').content);
 const api = document.querySelector('#api');
+const words = JSON.parse(api.dataset.words);
 const METHODS = ['get', 'head', 'post', 'put', 'delete'];
 
 function el(name, properties = {}, ...children) {
@@ -130,6 +130,19 @@ function show(document_) {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (target) { target.open = true; target.scrollIntoView(); }
 }
+
+addEventListener('click', async (event) => {
+  const button = event.target.closest?.('[data-copy]');
+  if (!button) return;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = words.copied;
+  } catch {
+    button.textContent = words.not_copied;
+  }
+  document.querySelector('#say').textContent = button.textContent;
+  setTimeout(() => { button.textContent = words.copy; }, 2000);
+});
 
 try {
   const answer = await fetch(api.dataset.src);

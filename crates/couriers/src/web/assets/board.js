@@ -118,23 +118,27 @@ function morph(old, fresh) {
 }
 
 let fetching = false;
-let again = false;
+let again;
 
-async function refresh() {
+/** Fetches the page anew: the board of the figures that were just told, which all watchers share, or
+    without `at` a fresh one. */
+async function refresh(at = '') {
+  const address = at && `?at=${encodeURIComponent(at)}`;
   if (fetching) {
-    again = true;
+    again = at;
     return;
   }
   fetching = true;
   try {
-    const answer = await fetch('/', { headers: { accept: 'text/html' }, cache: 'no-store' });
+    const answer = await fetch(`/${address}`, { headers: { accept: 'text/html' }, cache: 'no-store' });
     const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
     if (answer.ok && $('.board-page', page)) patch(page);
   } catch { /* The stream is found cut as well, and says so. */ }
   fetching = false;
-  if (again) {
-    again = false;
-    refresh();
+  if (again !== undefined) {
+    const at = again;
+    again = undefined;
+    refresh(at);
   }
 }
 
@@ -185,7 +189,7 @@ addEventListener('submit', async (event) => {
     : await call('POST', '/delivery/assign', fields, words.assigned);
   if (done) {
     form.reset();
-    if (is_added) form.closest('details').open = false;
+    form.closest('details').open = false;
   }
 });
 
@@ -209,9 +213,9 @@ function listen() {
   stream?.close();
   wait();
   stream = new EventSource('/live');
-  stream.addEventListener('board', () => {
+  stream.addEventListener('board', (event) => {
     heard();
-    refresh();
+    refresh(JSON.parse(event.data).at);
   });
   stream.addEventListener('error', () => {
     cut();
@@ -224,7 +228,7 @@ function listen() {
 function heard() {
   heardAt = Date.now();
   wait();
-  const live = $('#live');
+  const live = $('#feed');
   if (cutSince) say(words.back);
   cutSince = undefined;
   live.classList.remove('cut');
@@ -233,7 +237,7 @@ function heard() {
 }
 
 function cut() {
-  const live = $('#live');
+  const live = $('#feed');
   if (!cutSince) {
     cutSince = heardAt;
     say(fill(words.cut, clock.format(cutSince)));
@@ -259,6 +263,7 @@ if (here.searchParams.has('lang')) {
   history.replaceState(null, '', here);
 }
 if (isBoard) {
+  $('main').classList.add('hands');
   for (const element of $$('#assign, #add')) element.hidden = false;
   ahead = Date.now() - Date.parse($('main').dataset.at);
   refreshTimes();

@@ -191,16 +191,16 @@ function seen(uid, { from }, took) {
 // What a new <main> needs.
 
 function enhance() {
-  for (const element of document.querySelectorAll('#copy-link, .keys, #correct')) element.hidden = false;
+  for (const element of document.querySelectorAll('#copy-link, .keys, #correct, #courier')) element.hidden = false;
   refreshTimes();
 }
 
 addEventListener('click', async (event) => {
-  const button = event.target.closest?.('#copy-link, [data-copy]');
+  const button = event.target.closest?.('#copy-link');
   if (!button) return;
   const label = button.textContent;
   try {
-    await navigator.clipboard.writeText(button.dataset.copy ?? location.origin + location.pathname);
+    await navigator.clipboard.writeText(location.origin + location.pathname);
     button.textContent = words.copied;
   } catch {
     button.textContent = words.not_copied;
@@ -267,6 +267,7 @@ async function tell(form) {
 
 const PAUSES = [0, 50, 100, 200, 400, 800, 1600];
 let renewals = 0;
+let renewed = 0;
 
 /**
  * Brings status, life and buttons up to what the server has, until `done`; it may need a moment.
@@ -274,6 +275,7 @@ let renewals = 0;
  */
 async function renew(done) {
   const mine = renewals += 1;
+  renewed = Date.now();
   const { uid } = $('main').dataset;
   for (const pause of PAUSES) {
     await new Promise((resolve) => { setTimeout(resolve, pause); });
@@ -318,10 +320,11 @@ async function askCourier() {
     if (answer.status === 404) setText($('p', section), words.unknown_delivery);
     else if (!answer.ok) throw new Error(`delivery: ${answer.status}`);
     else if (showCourier(section, await answer.json())) again = 2_000;
+    // What has just happened to the order takes a moment to reach the courier service.
+    if (Date.now() - renewed < 5_000) again = 500;
   } catch {
     setText($('p', section), words.couriers_silent);
   }
-  section.hidden = false;
   if (!document.hidden) asking = setTimeout(askCourier, again);
 }
 

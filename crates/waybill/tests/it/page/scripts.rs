@@ -10,6 +10,8 @@ use super::*;
 
 const SCRIPT: &str =
     "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>";
+/// A valid e-mail address, by our rules: one `@`, and no blanks.
+const EMAIL: &str = "\"'><svg/onload=alert(5)>@x";
 const ID: &str = "<script>alert(4)</script>\"'&{{7*7}}";
 
 /// Nothing that came as text has become an element, an attribute or a dialog.
@@ -54,6 +56,7 @@ async fn an_order_whose_every_field_is_a_script_runs_none() {
     for pointer in texts {
         *order.pointer_mut(pointer).unwrap() = json!(SCRIPT);
     }
+    order["delivery"]["email"] = json!(EMAIL);
     order["order_uid"] = json!(ID);
     bed.send(None, None, Some(order.to_string().as_bytes())).await;
     let page = Page::open(Reader::default(), &service.at("/")).await;
@@ -61,6 +64,7 @@ async fn an_order_whose_every_field_is_a_script_runs_none() {
     page.click_on(ID).await;
     page.until("the order", &format!("{SHOWN} === {}", json!(ID))).await;
     page.shows(SCRIPT).await;
+    page.shows(EMAIL).await;
     is_harmless(&page).await;
     let path = page.path().await;
     page.go(&service.at(&path)).await;

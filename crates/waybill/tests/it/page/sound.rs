@@ -64,6 +64,15 @@ async fn every_page_is_sound_in_both_themes_and_languages_wide_and_narrow() {
             for fault in page.faults().await {
                 faults.push(format!("{lang}, dark {dark}, {window:?}, {path}: {fault}"));
             }
+            if window == WIDE {
+                page.zoom(2).await;
+                let across = "document.documentElement.scrollWidth - innerWidth";
+                let across: i32 = page.value(across).await;
+                if across > 0 {
+                    faults.push(format!("{lang}, {path} at 200 %: {across} px lie outside"));
+                }
+                page.zoom(1).await;
+            }
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");

@@ -1,0 +1,128 @@
+//! What dispatch is compared with: the loop that courier services are. One transaction an event,
+//! on the same tables with the same indexes, offsets committed in the background.
+//!
+//! It is given every advantage that its shape allows: typed parsing, prepared statements, one
+//! connection without a pool, auto-commit, an order that finds a courier never enters the queue,
+//! and nobody asks whether the event is a repeat or late.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use rdkafka::{
+    ClientConfig, Message as _,
+    consumer::{Consumer as _, StreamConsumer},
+};
+use serde::Deserialize;
+use sqlx::{Connection as _, PgConnection};
+use testkit::{Bed, CourierDatabase};
+use tokio::time::timeout;
+
+#[derive(Deserialize)]
+struct Event {
+    order_id: String,
+    status: String,
+}
+
+/// Takes some events of the bed's backlog and gives the events a second, from the consumer's start
+/// to the last commit.
+pub async fn take(bed: &Bed, database: &CourierDatabase, events: u64) -> anyhow::Result<f64> {
+    let mut connection = PgConnection::connect(&database.url).await?;
+    let begun = Instant::now();
+    let consumer: StreamConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &bed.servers.kafka)
+        .set("group.id", format!("{}.baseline", bed.name))
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "true")
+        .set("auto.commit.interval.ms", "1000")
+        .set("enable.auto.offset.store", "false")
+        .create()?;
+    consumer.subscribe(&[&bed.status_topic()])?;
+    for _ in 0..events {
+        let message = timeout(Duration::from_secs(30), consumer.recv())
+            .await
+            .context("the baseline waited 30 s for a record")??;
+        let value = message.payload().context("the backlog has no null records")?;
+        let event: Event = serde_json::from_slice(value).context("the backlog is valid")?;
+        let at = message.timestamp().to_millis().context("Kafka stamps every record")?;
+        match event.status.as_str() {
+            "created" => assign(&mut connection, &event.order_id, at).await?,
+            _ => complete(&mut connection, &event.order_id, at).await?,
+        }
+        consumer.store_offset_from_message(&message)?;
+    }
+    let rate = events as f64 / begun.elapsed().as_secs_f64();
+    connection.close().await?;
+    Ok(rate)
+}
+
+async fn assign(connection: &mut PgConnection, order_id: &str, at: i64) -> anyhow::Result<()> {
+    let mut transaction = connection.begin().await?;
+    let courier: Option<(i64, String)> = sqlx::query_as(
+        "SELECT id, transport_type FROM couriers.couriers WHERE status = 'available' \
+         ORDER BY deliveries, free_since, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED",
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "INSERT INTO couriers.order_states (order_id, rank, created_at, changed_at, waiting_since) \
+         SELECT $1, 0, at, at, CASE WHEN $3 THEN at END FROM to_timestamp($2::bigint / 1000.0) AS at",
+    )
+    .bind(order_id)
+    .bind(at)
+    .bind(courier.is_none())
+    .execute(&mut *transaction)
+    .await?;
+    if let Some((courier_id, transport_type)) = courier {
+        sqlx::query(
+            "INSERT INTO couriers.courier_orders \
+                 (order_id, courier_id, transport_type, assigned_at, deadline, by_hand) \
+             VALUES ($1, $2, $3, now(), now() + CASE $3 WHEN 'on_foot' THEN interval '30 min' \
+                 WHEN 'scooter' THEN interval '15 min' ELSE interval '5 min' END, false)",
+        )
+        .bind(order_id)
+        .bind(courier_id)
+        .bind(transport_type)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "UPDATE couriers.couriers SET status = 'busy', deliveries = deliveries + 1 WHERE id = $1",
+        )
+        .bind(courier_id)
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+async fn complete(connection: &mut PgConnection, order_id: &str, at: i64) -> anyhow::Result<()> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query(
+        "UPDATE couriers.order_states SET rank = 5, changed_at = to_timestamp($2::bigint / 1000.0), \
+         waiting_since = NULL WHERE order_id = $1",
+    )
+    .bind(order_id)
+    .bind(at)
+    .execute(&mut *transaction)
+    .await?;
+    let delivery: Option<(i64, bool)> = sqlx::query_as(
+        "UPDATE couriers.courier_orders SET completed_at = to_timestamp($2::bigint / 1000.0) \
+         WHERE order_id = $1 RETURNING courier_id, completed_at <= deadline",
+    )
+    .bind(order_id)
+    .bind(at)
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let (courier_id, is_on_time) = delivery.context("a courier carries the order")?;
+    let freed = sqlx::query(
+        "UPDATE couriers.couriers SET status = 'available', free_since = now(), \
+         completed = completed + 1, on_time = on_time + $2::boolean::integer WHERE id = $1",
+    )
+    .bind(courier_id)
+    .bind(is_on_time)
+    .execute(&mut *transaction)
+    .await?;
+    ensure!(freed.rows_affected() == 1, "the courier {courier_id} is gone");
+    transaction.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! A town: couriers, nine of ten carrying an order, and the events that come next. Of these every
+//! other is the `created` of a new order and every other the `completed` of the order that has been
+//! carried longest, so the town stays as busy as it is.
+
+use anyhow::ensure;
+use sqlx::PgConnection;
+use testkit::Bed;
+
+/// Records handed to the producer at a time; its queue holds more.
+const CHUNK: u64 = 20_000;
+/// A prime, so that steps of this length come to every courier.
+const SCATTER: i64 = 7_919;
+
+/// A town with so many couriers.
+#[derive(Clone, Copy)]
+pub struct Town {
+    pub couriers: u64,
+}
+
+impl Town {
+    /// Orders that are carried in the beginning: numbers from 0 on. New ones go on from there.
+    fn carried(self) -> u64 {
+        self.couriers / 10 * 9
+    }
+
+    /// Key and value of an event, by its place in the flow.
+    pub fn event(self, place: u64) -> (Vec<u8>, Vec<u8>) {
+        let (order, status) = match place % 2 {
+            0 => (self.carried() + place / 2, "created"),
+            _ => (place / 2, "completed"),
+        };
+        let id = order_id(order);
+        let value = format!(
+            r#"{{"order_id":"{id}","status":"{status}","created_at":"2026-01-01T10:00:00.000Z","version":1}}"#
+        );
+        (id.into_bytes(), value.into_bytes())
+    }
+
+    /// Sends the first events of the flow to the bed's topic.
+    pub async fn fill(self, bed: &Bed, events: u64) {
+        for first in (0..events).step_by(CHUNK as usize) {
+            let chunk = first..events.min(first + CHUNK);
+            let records = chunk.map(|place| self.event(place));
+            bed.send_all_to(&bed.status_topic(), records).await;
+        }
+    }
+
+    /// Makes the tables what they are before the first event.
+    pub async fn settle(self, administrator: &mut PgConnection) -> anyhow::Result<()> {
+        sqlx::raw_sql(
+            "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states RESTART IDENTITY",
+        )
+        .execute(&mut *administrator)
+        .await?;
+        let (couriers, carried) = (self.couriers as i64, self.carried() as i64);
+        // Scattered like couriers who were registered in another order than they are free.
+        sqlx::query(
+            "INSERT INTO couriers.couriers (name, phone, transport_type, status, deliveries, free_since) \
+             SELECT 'Courier ' || n, '+7' || lpad(n::text, 10, '0'), \
+                 (ARRAY['on_foot', 'scooter', 'car'])[1 + n % 3], \
+                 CASE WHEN n <= $2 THEN 'busy' ELSE 'available' END, (n <= $2)::integer, \
+                 now() - n * $3 % 86400 * interval '1 s' \
+             FROM generate_series(1, $1::bigint) AS n",
+        )
+        .bind(couriers)
+        .bind(carried)
+        .bind(SCATTER)
+        .execute(&mut *administrator)
+        .await?;
+        let ids: Vec<String> = (0..self.carried()).map(order_id).collect();
+        // Whose order ends next has nothing to do with where his row is.
+        let carriers: Vec<i64> =
+            (0..carried).map(|number| 1 + number * SCATTER % carried).collect();
+        sqlx::query(
+            "INSERT INTO couriers.order_states (order_id, rank, created_at, changed_at) \
+             SELECT order_id, 0, now(), now() FROM UNNEST($1::text[]) AS order_id",
+        )
+        .bind(&ids)
+        .execute(&mut *administrator)
+        .await?;
+        sqlx::query(
+            "INSERT INTO couriers.courier_orders \
+                 (order_id, courier_id, transport_type, assigned_at, deadline, by_hand) \
+             SELECT order_id, id, transport_type, now(), now() + interval '30 min', false \
+             FROM UNNEST($1::text[], $2::bigint[]) AS carried (order_id, id) \
+             JOIN couriers.couriers USING (id)",
+        )
+        .bind(&ids)
+        .bind(&carriers)
+        .execute(&mut *administrator)
+        .await?;
+        for statement in ["VACUUM ANALYZE", "CHECKPOINT"] {
+            sqlx::query(statement).execute(&mut *administrator).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks what so many events have led to, and tells how many orders were delivered. One whose
+    /// `completed` is taken in before a courier was found for it leaves the queue without one; of
+    /// these there may be few.
+    pub async fn count_delivered(
+        self,
+        administrator: &mut PgConnection,
+        events: u64,
+    ) -> anyhow::Result<u64> {
+        let (half, carried) = (events as i64 / 2, self.carried() as i64);
+        let (deliveries, completed, busy): (i64, i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM couriers.courier_orders), \
+                 (SELECT count(*) FROM couriers.courier_orders WHERE completed_at IS NOT NULL), \
+                 (SELECT count(*) FROM couriers.couriers WHERE status = 'busy')",
+        )
+        .fetch_one(administrator)
+        .await?;
+        ensure!(
+            deliveries == carried + completed && busy == carried,
+            "of {deliveries} deliveries {completed} are completed, and {busy} couriers carry"
+        );
+        ensure!(
+            completed <= half && completed * 100 >= half * 95,
+            "{completed} of {half} orders were delivered"
+        );
+        Ok(completed.unsigned_abs())
+    }
+}
+
+/// An id as orders have it, in no order that a table could profit from.
+fn order_id(number: u64) -> String {
+    let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!("{:016x}test", mixed ^ (mixed >> 29))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn half_of_the_events_complete_what_was_carried_or_created_before() {
+        let town = Town { couriers: 100 };
+        let mut carried: HashSet<Vec<u8>> =
+            (0..90).map(|number| order_id(number).into_bytes()).collect();
+        assert_eq!(carried.len(), 90);
+        for place in 0..1_000 {
+            let (key, value) = town.event(place);
+            let value: serde_json::Value = serde_json::from_slice(&value).unwrap();
+            assert_eq!(value["order_id"].as_str().unwrap().as_bytes(), key);
+            match value["status"].as_str().unwrap() {
+                "created" => assert!(carried.insert(key), "{place} creates an order again"),
+                _ => assert!(carried.remove(&key), "{place} completes what nobody carries"),
+            }
+            assert!((90..=91).contains(&carried.len()));
+        }
+    }
+}

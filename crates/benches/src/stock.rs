@@ -1,0 +1,77 @@
+//! Stored orders by the hundred thousand, without the minutes that ingest would take: PostgreSQL
+//! copies a few that the service has stored, each copy with ids of its own.
+
+use anyhow::Context;
+use sqlx::{Connection as _, PgConnection};
+use testkit::Bed;
+
+use crate::{backlog, say};
+
+/// What the service reads of an order, for baselines that read the same.
+pub const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delivery_phone, \
+    delivery_zip, delivery_city, delivery_address, delivery_region, delivery_email, \
+    payment_transaction, payment_request_id, payment_currency, payment_provider, payment_amount, \
+    payment_dt, payment_bank, payment_delivery_cost, payment_goods_total, payment_custom_fee, \
+    items, locale, internal_signature, customer_id, delivery_service, shardkey, sm_id, \
+    date_created, oof_shard, version, ingested_at";
+
+/// The ids are whole numbers of 19 digits from here on, so that any program can make them up.
+pub const FIRST_UID: u64 = 1_000_000_000_000_000_000;
+
+/// How many different orders are copied. Their sizes are those of a backlog.
+pub const ORIGINALS: u64 = 16;
+
+/// Fills the bed's table with `orders` orders.
+pub async fn fill(bed: &Bed, orders: u64) -> anyhow::Result<()> {
+    say(&format!("  storing {orders} orders"));
+    backlog::fill(bed, ORIGINALS, None).await?;
+    let service = bed.start(&[]).await;
+    bed.drained().await;
+    bed.drained().await;
+    service.stop().await?;
+    let mut administrator = PgConnection::connect(&address(bed)?).await?;
+    let names: Vec<String> = sqlx::query_scalar(
+        "SELECT attname::text FROM pg_attribute \
+         WHERE attrelid = 'orders.orders'::regclass AND attnum > 0 AND NOT attisdropped \
+         ORDER BY attnum",
+    )
+    .fetch_all(&mut administrator)
+    .await?;
+    // 7919 is prime: neighbours in time are no neighbours by key, as with real ids.
+    let uid = format!("({FIRST_UID} + n * 7919 % {orders})::text");
+    let values = names.iter().map(|name| match name.as_str() {
+        "order_uid" | "payment_transaction" => uid.clone(),
+        "track_number" => "'WBILM' || n".to_owned(),
+        "customer_id" => "'customer-' || n % 50000".to_owned(),
+        "source_offset" => "n".to_owned(),
+        // As from batches of 500, the last of them just now.
+        "ingested_at" => format!("now() - ({orders} - n) / 500 * interval '20 ms'"),
+        other => other.to_owned(),
+    });
+    let values: Vec<String> = values.collect();
+    for statement in [
+        "CREATE TEMPORARY TABLE originals AS \
+         SELECT row_number() OVER () - 1 AS original, * FROM orders.orders"
+            .to_owned(),
+        "TRUNCATE orders.orders".to_owned(),
+        format!(
+            "INSERT INTO orders.orders ({}) SELECT {} \
+             FROM generate_series(0::bigint, {orders} - 1) AS n \
+             JOIN originals ON original = n % {ORIGINALS} ORDER BY n",
+            names.join(", "),
+            values.join(", ")
+        ),
+        "VACUUM ANALYZE orders.orders".to_owned(),
+        "CHECKPOINT".to_owned(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut administrator).await?;
+    }
+    Ok(administrator.close().await?)
+}
+
+/// The bed's database, as its superuser.
+pub fn address(bed: &Bed) -> anyhow::Result<String> {
+    let (server, _) =
+        bed.servers.postgres.rsplit_once('/').context("the address names a database")?;
+    Ok(format!("{server}/{}_orders", bed.name))
+}

@@ -1,0 +1,104 @@
+//! Warm-up and resident memory: the release binary starts on a large table with a cache for all of
+//! it. The time until it is warm is compared with a `COPY` of the same columns, and what it then has
+//! in memory with the bytes that it serves.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::ensure;
+use testkit::{Bed, Servers};
+use tokio::process::Command;
+
+use crate::{
+    Cli, child,
+    figure::{Figure, Round, Target, thousands},
+    ingest, process, say, stock,
+};
+
+/// More than a million orders take.
+const CACHE_BYTES: u64 = 8 << 30;
+/// What is freed while a service starts goes back to the system a moment later.
+const REST: std::time::Duration = std::time::Duration::from_secs(3);
+
+pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]> {
+    let psql = child::find("psql")?;
+    let orders = cli.orders.unwrap_or(1_000_000);
+    let binary = child::binary(cli.waybill.as_ref()).await?;
+    let bed = Bed::new(servers).await;
+    say("warm-up:");
+    stock::fill(&bed, orders).await?;
+    let empty = child::waybill(&binary, &bed, &["--cache-bytes".into(), "0".into()], None).await?;
+    tokio::time::sleep(REST).await;
+    let program = process::resident(empty.id()?)?;
+    empty.stop().await?;
+    let (mut times, mut sizes) = (Vec::new(), Vec::new());
+    for number in 1..=cli.rounds {
+        let baseline = copy(&psql, &stock::address(&bed)?).await?;
+        let budget = ["--cache-bytes".to_owned(), CACHE_BYTES.to_string()];
+        let waybill = child::waybill(&binary, &bed, &budget, None).await?;
+        let seconds = loop {
+            let seconds = child::told(&waybill, "waybill_warm_up_seconds").await?;
+            if seconds > 0.0 {
+                break seconds;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        };
+        tokio::time::sleep(REST).await;
+        let weight = child::told(&waybill, "waybill_cache_bytes").await?;
+        let size = size(&waybill.url).await?;
+        let resident = (process::resident(waybill.id()?)? - program) / orders as f64;
+        waybill.stop().await?;
+        say(&format!(
+            "warm-up, round {number} of {}: {seconds:.2} s, COPY {baseline:.2} s; an order of {size:.0} \
+             bytes takes {resident:.0} and weighs {:.0}; the program itself {} MB",
+            cli.rounds,
+            weight / orders as f64,
+            thousands(program / 1e6),
+        ));
+        times.push(Round { baseline: baseline * 1e3, waybill: seconds * 1e3 });
+        sizes.push(Round { baseline: size, waybill: resident });
+    }
+    ingest::remove(&bed).await?;
+    Ok([
+        Figure::of_ratios(
+            "warm-up",
+            format!("{orders} orders into the cache; baseline: COPY of the same columns"),
+            "ms",
+            Target::AtMost { must: 2.5, aim: 1.5 },
+            &times,
+        ),
+        Figure::of_ratios(
+            "resident",
+            format!("memory of one of {orders} cached orders; baseline: the bytes of its answer"),
+            "bytes",
+            Target::AtMost { must: 1.5, aim: 1.3 },
+            &sizes,
+        ),
+    ])
+}
+
+/// Seconds that PostgreSQL takes to write all orders out.
+async fn copy(psql: &Path, database: &str) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let output = Command::new(psql)
+        .args(["--quiet", "--output=/dev/null", "--dbname", database, "--command"])
+        .arg(format!("COPY (SELECT {} FROM orders.orders) TO STDOUT", stock::COLUMNS))
+        .output()
+        .await?;
+    ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// The mean size of an order's answer: one copy of each original tells it.
+async fn size(url: &str) -> anyhow::Result<f64> {
+    let list = format!("{url}/orders?limit={}", stock::ORIGINALS);
+    let page: serde_json::Value = reqwest::get(list).await?.json().await?;
+    let mut bytes = 0;
+    for order in page["items"].as_array().into_iter().flatten() {
+        let uid = order["order_uid"].as_str().unwrap_or_default();
+        let answer = reqwest::get(format!("{url}/order/{uid}")).await?.error_for_status()?;
+        let source = answer.headers().get("x-cache").map(|source| source.as_bytes().to_vec());
+        ensure!(source.as_deref() == Some(b"memory"), "{uid} does not come from memory");
+        bytes += answer.bytes().await?.len();
+    }
+    Ok(bytes as f64 / stock::ORIGINALS as f64)
+}

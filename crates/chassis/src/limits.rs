@@ -1,0 +1,158 @@
+//! What one connection may cost: how long a request's head and body may take to come, how long an
+//! answer may go unread, and how many connections there may be.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::BoxError;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+/// The limits of a service's connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The most open ones; new ones wait in the kernel's queue.
+    pub connections: usize,
+    /// The longest wait for a request's head, from the connection's start or the last answer on.
+    pub head: Duration,
+    /// The longest time that a request's body may take, as a whole.
+    pub body: Duration,
+    /// The longest time in which nobody reads anything of an answer.
+    pub unread: Duration,
+    /// How long answers in flight may take once the end has come.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            head: Duration::from_secs(30),
+            body: Duration::from_secs(30),
+            unread: Duration::from_secs(30),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The body did not come in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the body did not come in time")]
+struct TooSlow;
+
+/// A request's body that fails when it takes too long as a whole, however steadily it comes.
+pub(crate) struct BodyInTime {
+    body: Incoming,
+    limit: Duration,
+    /// Set when the body is first waited for.
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+impl BodyInTime {
+    pub(crate) fn new(body: Incoming, limit: Duration) -> Self {
+        Self { body, limit, end: None }
+    }
+}
+
+impl Body for BodyInTime {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let limit = self.limit;
+        let end = self.end.get_or_insert_with(|| Box::pin(sleep(limit)));
+        end.as_mut().poll(context).map(|()| Some(Err(TooSlow.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A connection that fails when its other side reads nothing for too long.
+pub(crate) struct ReadInTime {
+    stream: TcpStream,
+    limit: Duration,
+    /// Set while nothing more can be written.
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+impl ReadInTime {
+    pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
+        Self { stream, limit, end: None }
+    }
+
+    fn in_time(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.end = None;
+            return written;
+        }
+        let limit = self.limit;
+        let end = self.end.get_or_insert_with(|| Box::pin(sleep(limit)));
+        end.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for ReadInTime {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for ReadInTime {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.in_time(written, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.in_time(written, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,134 @@
+//! Traces, as W3C Trace Context names them: which trace a request or a record belongs to is told
+//! again with what follows from it. Nothing is measured here.
+
+use http::HeaderMap;
+
+/// The header, of requests and of records.
+pub const HEADER: &str = "traceparent";
+
+/// The length of what the header holds.
+const LENGTH: usize = 55;
+/// Flags that version 00 knows: sampled, and that the id is random.
+const FLAGS: u8 = 0b11;
+
+/// One step of a trace: `00-<trace>-<step>-<flags>`, in hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trace {
+    id: [u8; 16],
+    step: [u8; 8],
+    flags: u8,
+}
+
+impl Trace {
+    /// The first step of a new trace.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self { id: rand::random(), step: rand::random(), flags: 0 }
+    }
+
+    /// The step that a request belongs to, or a new one.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let text = headers.get(HEADER).and_then(|value| value.to_str().ok());
+        text.and_then(Self::read).unwrap_or_else(Self::begin)
+    }
+
+    /// What a header says; `None` if that is no step of a trace.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        let (fields, rest) = text.split_at_checked(LENGTH)?;
+        let [version] = bytes(&fields[..2])?;
+        // A later version may say more, after another hyphen.
+        let is_version = version != 0xff && (rest.is_empty() || version > 0 && rest[0] == b'-');
+        let is_parted = [2, 35, 52].into_iter().all(|place| fields[place] == b'-');
+        let id: [u8; 16] = bytes(&fields[3..35])?;
+        let step: [u8; 8] = bytes(&fields[36..52])?;
+        let [flags] = bytes(&fields[53..])?;
+        let is_given = id != [0; 16] && step != [0; 8];
+        (is_version && is_parted && is_given).then_some(Self { id, step, flags: flags & FLAGS })
+    }
+
+    /// A step that follows from this one.
+    #[must_use]
+    pub fn child(self) -> Self {
+        Self { step: rand::random(), ..self }
+    }
+
+    /// What the header says of it.
+    #[must_use]
+    pub fn header(self) -> [u8; LENGTH] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write(&mut text[3..35], &self.id);
+        write(&mut text[36..52], &self.step);
+        write(&mut text[53..], &[self.flags]);
+        text
+    }
+}
+
+/// Reads lower-case hexadecimal digits, two a byte.
+fn bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(bytes)
+}
+
+fn write(digits: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 0xf)];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn header(trace: Trace) -> String {
+        String::from_utf8(trace.header().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_step_is_told_as_it_was_read() {
+        assert_eq!(header(Trace::read(TEXT).unwrap()), TEXT);
+        let later = TEXT.replacen("00", "cc", 1) + "-more";
+        assert_eq!(header(Trace::read(&later).unwrap()), TEXT);
+        let new = Trace::begin();
+        assert_eq!(Trace::read(&header(new)), Some(new));
+        assert_ne!(new.id, Trace::begin().id);
+    }
+
+    #[test]
+    fn a_child_is_another_step_of_the_same_trace() {
+        let parent = Trace::read(TEXT).unwrap();
+        let child = parent.child();
+        assert_eq!((child.id, child.flags), (parent.id, parent.flags));
+        assert_ne!(child.step, parent.step);
+    }
+
+    #[test]
+    fn what_is_no_step_of_a_trace_is_not_read() {
+        for wrong in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333é-01",
+        ] {
+            assert_eq!(Trace::read(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+-- GET /rejected?key=…. By hash, for a key may be longer than a B-tree takes. Safe beside the previous
+-- version: rejections wait while it is made, and go on.
+CREATE INDEX rejected_by_key ON couriers.rejected_records USING hash (key);

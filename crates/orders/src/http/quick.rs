@@ -1,0 +1,56 @@
+//! `GET /order/{order_uid}` of an order in memory, answered before the router.
+//!
+//! The router with its layers and extractors takes longer than everything else that such an answer
+//! needs. What is not plainly that call, or not fresh in memory, is left to [`order::get`]; both
+//! write their answer by [`order::answer`].
+
+use std::{sync::Arc, time::Instant};
+
+use axum::response::Response;
+use chassis::{
+    http::{Metrics, Series},
+    web,
+};
+use http::{HeaderValue, Method, Request, StatusCode, header};
+
+use super::order;
+use crate::lookup::{Lookup, Source};
+
+/// What an answer needs, at hand.
+pub(crate) struct Quick {
+    lookup: Arc<Lookup>,
+    whole: Series,
+    unchanged: Series,
+}
+
+impl Quick {
+    pub(crate) fn new(lookup: Arc<Lookup>, metrics: &Metrics) -> Self {
+        let series = |status| metrics.series(&Method::GET, "/order/{order_uid}", status);
+        let (whole, unchanged) = (series(StatusCode::OK), series(StatusCode::NOT_MODIFIED));
+        Self { lookup, whole, unchanged }
+    }
+
+    /// The answer, if it can be given at once.
+    pub(crate) fn answer<B>(&self, request: &Request<B>) -> Option<Response> {
+        let started = Instant::now();
+        let cached = self.lookup.cache().fresh(plain_uid(request)?, started)?;
+        let took = started.elapsed();
+        let found = (cached, Source::Memory);
+        let mut response = order::answer(&found, took, request.headers());
+        let nosniff = HeaderValue::from_static("nosniff");
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+        let unchanged = response.status() == StatusCode::NOT_MODIFIED;
+        if unchanged { &self.unchanged } else { &self.whole }.count(took);
+        Some(response)
+    }
+}
+
+/// The id as it stands in the path, if the request asks for JSON and nothing more.
+fn plain_uid<B>(request: &Request<B>) -> Option<&str> {
+    let uid = request.uri().path().strip_prefix("/order/")?;
+    let plain = request.method() == Method::GET
+        && request.uri().query().is_none()
+        && !uid.contains(['%', '/'])
+        && !web::wants_page(request.headers());
+    plain.then_some(uid)
+}

@@ -1,0 +1,110 @@
+//! Both services and their pages in a real browser: what is done on the order's page shows on the
+//! courier's board.
+
+use couriers::{courier::Transport, delivery::Reason};
+use serde_json::{Value, json};
+use testkit::{
+    Bed,
+    browser::{Page, Reader},
+    shared,
+};
+
+use crate::support::order;
+
+/// What a page says of a courier, in one language.
+struct Words {
+    lang: &'static str,
+    carried: &'static str,
+    cancel: &'static str,
+    cancelled: &'static str,
+    no_delivery: &'static str,
+    couriers: &'static str,
+    free: &'static str,
+}
+
+const LANGUAGES: [Words; 2] = [
+    Words {
+        lang: "en",
+        carried: "Анна К., by scooter, until",
+        cancel: "Cancel order",
+        cancelled: "cancelled",
+        no_delivery: "No delivery",
+        couriers: "Couriers",
+        free: "free",
+    },
+    Words {
+        lang: "ru",
+        carried: "Анна К., на самокате, до",
+        cancel: "Отменить заказ",
+        cancelled: "отменён",
+        no_delivery: "Доставки нет",
+        couriers: "Курьеры",
+        free: "свободен",
+    },
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_looked_up_shows_its_courier_and_cancelling_it_frees_him_on_the_board() {
+    let bed = Bed::new(shared()).await;
+    let database = bed.courier_database().await;
+    let (orders, couriers) = bed.start_both(&database).await;
+    let anna = json!({
+        "name": "Анна К.", "phone": "+70000000001", "transport_type": "scooter", "status": "available",
+    });
+    let added = couriers.http.post(couriers.at("/courier")).json(&anna).send().await.unwrap();
+    assert_eq!(added.status(), 201);
+    for words in LANGUAGES {
+        let uid = format!("order-{}", words.lang);
+        bed.send(None, Some(uid.as_bytes()), Some(order(&uid, 1).to_string().as_bytes())).await;
+        let reader = Reader { lang: words.lang, ..Reader::default() };
+        let board = Page::open(reader, &couriers.url).await;
+        board.until("the order on the road", &on_the_road(&uid)).await;
+
+        let page = Page::open(reader, &orders.url).await;
+        page.click(".find input").await;
+        page.type_text(&uid).await;
+        page.key("Enter").await;
+        page.shows(words.carried).await;
+        every_reason_has_its_words(&page, words.lang).await;
+
+        page.click_on(words.cancel).await;
+        let status =
+            format!("document.querySelector('#status').textContent === '{}'", words.cancelled);
+        page.until("the order to be cancelled", &status).await;
+        page.shows(words.no_delivery).await;
+        board.until("its courier to be free", &is_idle(words.free)).await;
+        // The link between the pages leads there too.
+        page.click_on(words.couriers).await;
+        page.until("the board", &is_idle(words.free)).await;
+        assert_eq!(page.value::<String>("location.origin").await, couriers.url);
+        assert_eq!(page.complaints(), [""; 0]);
+        assert_eq!(board.complaints(), [""; 0]);
+    }
+    orders.stop().await.unwrap();
+    couriers.stop().await.unwrap();
+}
+
+fn on_the_road(order_id: &str) -> String {
+    format!("document.querySelector('#road').innerText.includes({})", json!(order_id))
+}
+
+/// Anna is in the lane of those who carry nothing, and nobody is on the road.
+fn is_idle(free: &str) -> String {
+    format!(
+        "['Анна К.', '{free}'].every((text) => document.querySelector('#idle')?.innerText.includes(text))
+            && !document.querySelector('#road').children.length"
+    )
+}
+
+/// The order's page knows each word that the courier service may answer.
+async fn every_reason_has_its_words(page: &Page, lang: &str) {
+    let words: Value =
+        page.value("JSON.parse(document.querySelector('meta[name=words]').content)").await;
+    let reasons = Reason::ALL.map(Reason::as_str);
+    let transports = Transport::ALL.map(Transport::as_str);
+    for code in reasons.into_iter().chain(transports) {
+        let said = words[code].as_str().unwrap_or_else(|| panic!("no word for {code} in {lang}"));
+        let is_russian = said.chars().any(|letter| ('а'..='я').contains(&letter));
+        assert_eq!(is_russian, lang == "ru", "{code}: {said}");
+    }
+}

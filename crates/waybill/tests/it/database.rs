@@ -1,0 +1,260 @@
+//! The order service's database from outside: rights, indexes, the view for people, and that
+//! docs/database.md does by hand what `waybill migrate` does.
+
+use std::{path::Path, process::Command};
+
+use local::{Stand, StandOptions};
+use serde_json::{Value, json};
+use sqlx::Row as _;
+use testkit::{Bed, shared};
+
+use crate::support::{Scratch, alter, order, record, waybill};
+
+/// SQLSTATE `insufficient_privilege`.
+const DENIED: &str = "42501";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_view_shows_an_orders_items_and_the_services_user_may_do_no_more_than_it_must() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let mut order = order("viewed", 1);
+    let mut item = order["items"][0].clone();
+    item["name"] = json!("Other, \"quoted\" & ünlike");
+    item["price"] = json!(i64::MAX);
+    item["sale"] = json!(-3);
+    order["items"].as_array_mut().unwrap().push(item);
+    bed.send_all([record(&order)]).await;
+    bed.drained().await;
+    let shown: Value = sqlx::query_scalar(
+        "SELECT jsonb_agg(to_jsonb(i) - 'order_uid' - 'position' ORDER BY position) \
+         FROM orders.order_items AS i WHERE order_uid = 'viewed'",
+    )
+    .fetch_one(&bed.pool)
+    .await
+    .unwrap();
+    assert_eq!(shown, order["items"]);
+    service.stop().await.unwrap();
+
+    for table in ["orders", "order_status", "order_events", "rejected_records"] {
+        for statement in [
+            format!("DELETE FROM orders.{table}"),
+            format!("TRUNCATE orders.{table}"),
+            format!("DROP TABLE orders.{table}"),
+            format!("ALTER TABLE orders.{table} ADD more text"),
+            format!("CREATE INDEX more ON orders.{table} (topic)"),
+        ] {
+            is_denied(&bed, &statement).await;
+        }
+    }
+    for statement in [
+        // What was told stays told.
+        "UPDATE orders.order_events SET ignored = NULL",
+        "CREATE TABLE orders.more ()",
+        "CREATE SCHEMA more",
+        "DROP SCHEMA orders CASCADE",
+        "UPDATE orders._sqlx_migrations SET success = false",
+        "SET ROLE waybill_owner",
+        "CREATE ROLE more",
+        "COPY orders.orders TO '/tmp/orders'",
+    ] {
+        is_denied(&bed, statement).await;
+    }
+}
+
+async fn is_denied(bed: &Bed, statement: &str) {
+    let text = sqlx::AssertSqlSafe(statement.to_owned());
+    let error = sqlx::raw_sql(text).execute(&bed.pool).await.expect_err(statement);
+    let code = error.as_database_error().and_then(|error| error.code());
+    assert_eq!(code.as_deref(), Some(DENIED), "{statement}: {error}");
+}
+
+/// Some thousand rows; a customer, a track number, a reason, an order's history has a few hundred.
+const MANY: &str = "
+INSERT INTO orders.orders SELECT (jsonb_populate_record(o, jsonb_build_object(
+    'order_uid', 'uid-' || n, 'customer_id', 'customer-' || n % 20,
+    'track_number', 'track-' || n % 21, 'ingested_at', now() - n * interval '1 s'))).*
+FROM orders.orders AS o, generate_series(1, 6000) AS n;
+INSERT INTO orders.rejected_records
+    (topic, \"partition\", \"offset\", record_timestamp, key, reason, violations, rejected_at)
+SELECT 'topic', n % 8, n, now(), convert_to('key-' || n % 300, 'UTF8'), 'reason-' || n % 22, '[]',
+    now() - n * interval '1 s'
+FROM generate_series(1, 6000) AS n;
+INSERT INTO orders.order_events (order_uid, record_timestamp, \"partition\", \"offset\", topic, word)
+SELECT 'uid-' || n % 23, now() - n * interval '1 s', n % 8, n, 'topic', 'created'
+FROM generate_series(1, 6000) AS n;
+ANALYZE";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_list_is_read_by_its_index() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    bed.send_all([record(&order("first", 1))]).await;
+    bed.drained().await;
+    service.stop().await.unwrap();
+    alter(&bed, MANY).await;
+    let mut connection = bed.pool.acquire().await.unwrap();
+    let mut ask = async |statement: String| -> Vec<String> {
+        let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).fetch_all(&mut *connection);
+        rows.await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    ask("SET search_path = orders".to_owned()).await;
+
+    // The very statements of the service, as it was compiled with them.
+    let mut seen = 0;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.sqlx");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let query: Value = serde_json::from_str(&text).unwrap();
+        let statement = query["query"].as_str().unwrap();
+        let (name, _) = statement.split_once('\n').unwrap_or((statement, ""));
+        let (wanted, first, later) = match name {
+            "-- list_orders" => {
+                let index = match (
+                    statement.contains("customer_id ="),
+                    statement.contains("track_number ="),
+                ) {
+                    (false, false) => "orders_newest",
+                    (true, false) => "orders_by_customer",
+                    (false, true) => "orders_by_track_number",
+                    (true, true) => "orders_by_",
+                };
+                (index, "NULL, NULL, 51", "now() - interval '5 min', 'uid-300', 51")
+            }
+            "-- list_rejected" => {
+                let index =
+                    match (statement.contains("WHERE key ="), statement.contains("reason =")) {
+                        (true, _) => "rejected_by_key",
+                        (false, true) => "rejected_by_reason",
+                        (false, false) => "rejected_newest",
+                    };
+                (index, "NULL, NULL, NULL, NULL, 51", "now() - interval '5 min', 'topic', 1, 9, 51")
+            }
+            "-- order_history" => (
+                "order_events_pkey",
+                "'uid-7', NULL, NULL, NULL, NULL, 51",
+                "'uid-7', now(), 1, 9, 'topic', 51",
+            ),
+            _ => continue,
+        };
+        seen += 1;
+        ask(format!("PREPARE list AS {statement}")).await;
+        let parameters = query["describe"]["parameters"]["Left"].as_array().unwrap().len();
+        let filters = ["'customer-7'", "'track-7'"];
+        let filters = match wanted {
+            "orders_by_customer" => &filters[..1],
+            "orders_by_track_number" => &filters[1..],
+            "orders_by_" => &filters[..],
+            "rejected_by_reason" => &["'reason-7'"],
+            "rejected_by_key" => &["'key-7'", "NULL"],
+            _ => &[],
+        };
+        for arguments in [first, later] {
+            let all = std::iter::once(arguments).chain(filters.iter().copied());
+            let all = all.collect::<Vec<_>>().join(", ");
+            assert_eq!(all.split(", ").count(), parameters, "{statement}");
+            // Planned for these arguments, and, as after many calls, for any.
+            for mode in ["force_custom_plan", "force_generic_plan"] {
+                ask(format!("SET plan_cache_mode = {mode}")).await;
+                let plan = ask(format!("EXPLAIN EXECUTE list({all})")).await.join("\n");
+                assert!(plan.contains(wanted), "{name}, {mode}, {all}:\n{plan}");
+                assert!(!plan.contains("Seq Scan"), "{name}, {mode}, {all}:\n{plan}");
+                // A handful may be sorted: what both filters leave, what one key has.
+                let handful = ["orders_by_", "rejected_by_key"].contains(&wanted);
+                let sorted = plan.contains("Sort") && !handful;
+                assert!(!sorted, "{name}, {mode}, {all}:\n{plan}");
+            }
+        }
+        ask("DEALLOCATE list".to_owned()).await;
+    }
+    assert_eq!(seen, 8, "four lists of orders, three of rejected records, a history");
+}
+
+/// The SQL of a section of docs/database.md, block by block.
+fn blocks(section: &str) -> Vec<&'static str> {
+    const PAGE: &str = include_str!("../../../../docs/database.md");
+    let start = PAGE.find(&format!("## {section}\n")).expect("the page has this section");
+    let text = &PAGE[start + 3..];
+    let text = &text[..text.find("\n## ").unwrap_or(text.len())];
+    text.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// Runs SQL as a person would, in the root of the repository; what it gives, a row a line.
+fn psql(url: &str, text: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let flags = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"];
+    let folder = Scratch::new();
+    let file = folder.0.join("text.sql");
+    std::fs::write(&file, text).unwrap();
+    let mut psql = Command::new("psql");
+    psql.args(flags).arg("--file").arg(&file).arg(url).current_dir(root);
+    let output = psql.output().unwrap();
+    assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Everything that the schema `orders` has, whose it is, and what the service may do with it.
+const MADE: &str = "
+SELECT relkind, relname, relowner::regrole, pg_get_viewdef(oid) FROM pg_class
+WHERE relnamespace = 'orders'::regnamespace AND relkind IN ('r', 'v') ORDER BY relname;
+SELECT indexdef FROM pg_indexes WHERE schemaname = 'orders' ORDER BY 1;
+SELECT table_name, column_name, data_type, is_nullable, column_default
+FROM information_schema.columns WHERE table_schema = 'orders' ORDER BY 1, ordinal_position;
+SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE connamespace = 'orders'::regnamespace ORDER BY conrelid::regclass::text, conname;
+SELECT table_name, privilege_type FROM information_schema.role_table_grants
+WHERE grantee = 'waybill_orders' ORDER BY 1, 2;
+SELECT has_schema_privilege('waybill_orders', 'orders', 'USAGE'),
+       has_schema_privilege('waybill_orders', 'orders', 'CREATE'),
+       has_database_privilege('waybill_orders', current_database(), 'CREATE');
+SELECT version, description, success, encode(checksum, 'hex') FROM orders._sqlx_migrations
+ORDER BY version;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_hand_or_by_tool_once_or_twice_the_same_database_is_made() {
+    let folder = Scratch::new();
+    let options =
+        StandOptions { data_dir: folder.0.join("data"), postgres_port: Some(0), kafka_port: None };
+    let mut stand = Stand::start(&options, &|_| {}).await.unwrap();
+    let administrator = stand.postgres.as_ref().unwrap().url();
+    let server = administrator.rsplit_once('/').unwrap().0;
+    let host = server.rsplit_once('@').unwrap().1;
+    let url =
+        |user: &str, database: &str| format!("postgres://{user}:choose-one@{host}/{database}");
+
+    psql(&administrator, &blocks("By hand").concat());
+    let by_hand = url("waybill_orders", "waybill_orders");
+    // The service's own user finds nothing to do, and nothing else.
+    migrates(&[("ORDERS_DATABASE_URL", &by_hand)]).await;
+
+    let by_tool = url("waybill_orders", "by_tool");
+    let couriers = url("waybill_couriers", "waybill_couriers");
+    let variables = [
+        ("ADMIN_DATABASE_URL", &*administrator),
+        ("ORDERS_DATABASE_URL", &by_tool),
+        ("COURIERS_DATABASE_URL", &couriers),
+    ];
+    migrates(&variables).await;
+    let made = |database: &str| psql(&format!("{server}/{database}"), MADE);
+    let once = made("by_tool");
+    migrates(&variables).await;
+    assert_eq!(made("by_tool"), once, "the second time there is nothing to do");
+    // The log of migrations is sqlx's own; all else is alike.
+    assert_eq!(made("waybill_orders"), once);
+
+    // What the page asks is answered, to the service's own users.
+    let questions = blocks("Questions");
+    assert!(questions.len() > 5, "{questions:?}");
+    for question in questions {
+        psql(&by_hand, question);
+    }
+    for question in blocks("The courier service's tables") {
+        psql(&couriers, question);
+    }
+    stand.stop().await.unwrap();
+}
+
+async fn migrates(variables: &[(&str, &str)]) {
+    let output = waybill(&["migrate"], variables).await;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{told}");
+}

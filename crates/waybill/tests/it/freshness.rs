@@ -1,0 +1,80 @@
+//! What the cache serves is what the database holds: an event evicts at once, and what no event
+//! tells of is found out within `CACHE_MAX_AGE`.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use testkit::{Bed, Service, shared, wait_until};
+
+use crate::support::{alter, order, record};
+
+/// Version and amount of an order as it is served.
+async fn served(service: &Service, uid: &str) -> (String, Value) {
+    let answer = service.get(&format!("/order/{uid}")).await;
+    assert_eq!(answer.status(), 200);
+    let version = answer.headers()["x-order-version"].to_str().unwrap().to_owned();
+    (version, answer.json::<Value>().await.unwrap()["payment"]["amount"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_updated_order_leaves_the_cache_of_the_other_replica_and_never_goes_back() {
+    let bed = Bed::new(shared()).await;
+    // Far beyond this test: only the event can have it asked about again.
+    let first = bed.start(&["--cache-max-age", "3600"]).await;
+    let second = bed.start(&["--cache-max-age", "3600"]).await;
+    let uids: Vec<String> = (0..16).map(|number| format!("uid-{number}")).collect();
+    bed.send_all(uids.iter().map(|uid| record(&order(uid, 1)))).await;
+    bed.drained().await;
+    for replica in [&first, &second] {
+        for uid in &uids {
+            assert_eq!(served(replica, uid).await, ("1".to_owned(), 1.into()));
+            let again = replica.get(&format!("/order/{uid}")).await;
+            assert_eq!(again.headers()["x-cache"], "memory");
+        }
+    }
+
+    bed.send_all(uids.iter().map(|uid| record(&order(uid, 2)))).await;
+    for replica in [&first, &second] {
+        for uid in &uids {
+            let mut newest = "1".to_owned();
+            wait_until("the new version", async || {
+                let (version, amount) = served(replica, uid).await;
+                assert_eq!(amount.to_string(), version, "each version has its own content");
+                assert!(version >= newest, "{uid} went back from {newest} to {version}");
+                newest = version;
+                newest == "2"
+            })
+            .await;
+        }
+    }
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_behind_the_services_back_is_seen_within_the_greatest_age() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&["--cache-max-age", "1"]).await;
+    bed.send_all(["changed", "deleted"].map(|uid| record(&order(uid, 1)))).await;
+    bed.drained().await;
+    for uid in ["changed", "deleted"] {
+        assert_eq!(served(&service, uid).await.1, 1);
+    }
+    alter(
+        &bed,
+        "UPDATE orders.orders SET payment_amount = 2 WHERE order_uid = 'changed'; \
+         DELETE FROM orders.orders WHERE order_uid = 'deleted'",
+    )
+    .await;
+    wait_until("the change to be seen", async || served(&service, "changed").await.1 == 2).await;
+    // Confirmed anew, it is served from memory again.
+    let again = service.get("/order/changed").await;
+    assert_eq!(again.headers()["x-cache"], "memory");
+    wait_until("the order to be gone", async || {
+        service.get("/order/deleted").await.status() == StatusCode::NOT_FOUND
+    })
+    .await;
+    for _ in 0..3 {
+        assert_eq!(service.get("/order/deleted").await.status(), 404, "gone is gone");
+    }
+    service.stop().await.unwrap();
+}

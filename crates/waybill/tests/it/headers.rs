@@ -1,0 +1,90 @@
+//! The headers of an order: the same for GET, HEAD and 304, as far as they may be.
+
+use std::collections::BTreeMap;
+
+use reqwest::{Method, Response};
+use testkit::{Bed, order_json::SAMPLE, shared};
+
+const ORDER: &str = "/order/b563feb7b2b84b6test";
+
+/// All headers but those that tell of time: `Date`, and the figure in `Server-Timing`.
+fn headers(answer: &Response) -> BTreeMap<String, String> {
+    let mut headers: BTreeMap<String, String> = answer
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
+    assert!(headers.remove("date").is_some(), "{headers:?}");
+    let timing = headers.get_mut("server-timing").expect("it tells how long it took");
+    let (source, took) = timing.split_once(";dur=").unwrap();
+    assert!(took.parse::<f64>().unwrap() >= 0.0, "{took} are milliseconds");
+    *timing = source.to_owned();
+    headers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn get_head_and_304_tell_the_same_of_an_order() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
+    bed.drained().await;
+    let ask = |method: Method, tag: Option<&str>| {
+        let request = service.http.request(method, service.at(ORDER));
+        let request = request.header("accept", "application/json");
+        match tag {
+            Some(tag) => request.header("if-none-match", tag),
+            None => request,
+        }
+        .send()
+    };
+
+    let whole = ask(Method::GET, None).await.unwrap();
+    assert_eq!(whole.status(), 200);
+    let told = headers(&whole);
+    let body = whole.bytes().await.unwrap();
+    let tag = told["etag"].clone();
+    // Of the very bytes, and of nothing else: replicas agree on it.
+    let hash = blake3::hash(&body).to_hex();
+    assert_eq!(tag, format!("\"{}\"", &hash.as_str()[..32]));
+    let length = body.len().to_string();
+    let mut wanted: BTreeMap<String, String> = [
+        ("cache-control", "private, no-cache"),
+        ("content-length", &length),
+        ("content-type", "application/json"),
+        ("etag", &tag),
+        ("server-timing", "cache;desc=\"memory\""),
+        ("vary", "Accept"),
+        ("x-cache", "memory"),
+        ("x-content-type-options", "nosniff"),
+        ("x-order-version", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    assert_eq!(told, wanted);
+
+    let head = ask(Method::HEAD, None).await.unwrap();
+    assert_eq!((head.status().as_u16(), headers(&head)), (200, wanted.clone()));
+    assert!(head.bytes().await.unwrap().is_empty());
+
+    // One of several tags, a weak one, any: an unchanged order is not sent again.
+    wanted.remove("content-length");
+    wanted.remove("content-type");
+    let (several, weak) = (format!("\"other\", {tag}"), format!("W/{tag}"));
+    for (method, tag) in [
+        (Method::GET, &*tag),
+        (Method::GET, &several),
+        (Method::GET, &weak),
+        (Method::GET, "*"),
+        (Method::HEAD, &tag),
+    ] {
+        let unchanged = ask(method, Some(tag)).await.unwrap();
+        let mut told = headers(&unchanged);
+        // Of a body that is not sent nothing need be told.
+        told.remove("content-length");
+        assert_eq!((unchanged.status().as_u16(), told), (304, wanted.clone()));
+        assert!(unchanged.bytes().await.unwrap().is_empty());
+    }
+    let other = ask(Method::GET, Some("\"other\"")).await.unwrap();
+    assert_eq!((other.status().as_u16(), other.bytes().await.unwrap()), (200, body));
+    service.stop().await.unwrap();
+}

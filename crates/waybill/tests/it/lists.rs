@@ -1,0 +1,120 @@
+//! Lists, page by page: the newest first, by what they are filtered, and the link to the rest.
+
+use reqwest::Response;
+use serde_json::{Value, json};
+use testkit::{Bed, Service, shared};
+
+use crate::support::{order, record};
+
+/// What must be escaped in an address, and come back from it.
+const ODD: &str = "a&b=c d/ü\"<>";
+
+/// The path that `Link` names as the next page.
+fn next(answer: &Response) -> Option<String> {
+    let link = answer.headers().get("link")?.to_str().unwrap();
+    let path = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap();
+    Some(path.to_owned())
+}
+
+/// One field of all items, page by page, following the links.
+async fn pages(service: &Service, path: &str, field: &str) -> Vec<Vec<String>> {
+    let (mut path, mut pages) = (Some(path.to_owned()), Vec::new());
+    while let Some(here) = path {
+        let answer = service.get(&here).await;
+        assert_eq!(answer.status(), 200, "{here}");
+        path = next(&answer);
+        let page: Value = answer.json().await.unwrap();
+        assert_eq!(page["next"].is_null(), path.is_none(), "{here}");
+        let items = page["items"].as_array().unwrap().iter();
+        pages.push(items.map(|item| item[field].as_str().unwrap().to_owned()).collect());
+    }
+    pages
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_are_listed_newest_first_by_customer_and_track_number() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    // One after the other, so that each is newer than the one before.
+    for (number, customer, track) in [
+        (1, "ada", "T1"),
+        (2, ODD, "T1"),
+        (3, "ada", ODD),
+        (4, ODD, ODD),
+        (5, ODD, ODD),
+        (6, ODD, ODD),
+    ] {
+        let mut order = order(&format!("uid-{number}"), number);
+        order["customer_id"] = json!(customer);
+        order["track_number"] = json!(track);
+        bed.send_all([record(&order)]).await;
+        bed.drained().await;
+    }
+    let odd =
+        reqwest::Url::parse_with_params("http://x/", [("customer_id", ODD), ("track_number", ODD)]);
+    let odd = odd.unwrap().query().unwrap().to_owned();
+    let (customer, track) = odd.split_once('&').unwrap();
+    for (query, wanted) in [
+        ("", vec![vec!["uid-6", "uid-5"], vec!["uid-4", "uid-3"], vec!["uid-2", "uid-1"]]),
+        (customer, vec![vec!["uid-6", "uid-5"], vec!["uid-4", "uid-2"]]),
+        (track, vec![vec!["uid-6", "uid-5"], vec!["uid-4", "uid-3"]]),
+        (&*odd, vec![vec!["uid-6", "uid-5"], vec!["uid-4"]]),
+        ("track_number=T1", vec![vec!["uid-2", "uid-1"]]),
+        ("customer_id=ada&track_number=T1", vec![vec!["uid-1"]]),
+        ("customer_id=nobody", vec![vec![]]),
+    ] {
+        let listed = pages(&service, &format!("/orders?limit=2&{query}"), "order_uid").await;
+        assert_eq!(listed, wanted, "{query}");
+    }
+
+    // A page holds 500 orders at most, stored in one transaction or not.
+    let more = (0..495).map(|number| record(&order(&format!("more-{number}"), number)));
+    bed.send_all(more.collect::<Vec<_>>()).await;
+    bed.drained().await;
+    let sizes = async |path| {
+        let pages = pages(&service, path, "order_uid").await;
+        let distinct: std::collections::BTreeSet<&String> = pages.iter().flatten().collect();
+        (pages.iter().map(Vec::len).collect::<Vec<_>>(), distinct.len())
+    };
+    assert_eq!(sizes("/orders?limit=500").await, (vec![500, 1], 501));
+    assert_eq!(sizes("/orders?limit=499").await, (vec![499, 2], 501));
+    assert_eq!(service.json("/orders").await["items"].as_array().unwrap().len(), 50);
+    for limit in ["0", "501", "-1", "many"] {
+        for list in ["orders", "rejected"] {
+            let answer = service.get(&format!("/{list}?limit={limit}")).await;
+            assert_eq!(answer.status(), 400, "{list} {limit}");
+        }
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_records_are_listed_newest_first_by_reason_and_key() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    for value in ["{", "[]", "{", "7", "{"] {
+        bed.send(Some(2), Some(b"a&b"), Some(value.as_bytes())).await;
+        bed.drained().await;
+    }
+    let topic = bed.orders_topic();
+    let ids = |offsets: &[&[i64]]| -> Vec<Vec<String>> {
+        let page =
+            |page: &&[i64]| page.iter().map(|offset| format!("{topic}:2:{offset}")).collect();
+        offsets.iter().map(page).collect()
+    };
+    for (query, wanted) in [
+        ("", ids(&[&[4, 3], &[2, 1], &[0]])),
+        ("&reason=invalid_json", ids(&[&[4, 2], &[0]])),
+        ("&reason=not_an_object", ids(&[&[3, 1]])),
+        ("&reason=missing", ids(&[&[]])),
+        ("&key=a%26b", ids(&[&[4, 3], &[2, 1], &[0]])),
+        ("&key=a%26b&reason=invalid_json", ids(&[&[4, 2], &[0]])),
+        ("&key=a", ids(&[&[]])),
+        // As an empty field of a form says it.
+        ("&reason=", ids(&[&[4, 3], &[2, 1], &[0]])),
+    ] {
+        let listed = pages(&service, &format!("/rejected?limit=2{query}"), "id").await;
+        assert_eq!(listed, wanted, "{query}");
+    }
+    service.stop().await.unwrap();
+}

@@ -1,0 +1,116 @@
+//! `waybill rejected` as operators and their scripts use it: standard output is data, and nothing
+//! but data.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+use testkit::{Bed, Service, shared, wait_until};
+
+use crate::support::{Scratch, order, waybill, waybill_in};
+
+/// More than one page of `GET /rejected` holds.
+const MANY: usize = 510;
+
+/// What a run that ended well wrote, without a word on standard error.
+fn data(output: Output) -> String {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*told), (Some(0), ""));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The flags of the tool for this service.
+fn flags<'a>(service: &'a Service, more: &[&'a str]) -> Vec<&'a str> {
+    [&["rejected", "--orders-url", &service.url], more].concat()
+}
+
+async fn rejected(service: &Service, more: &[&str]) -> String {
+    data(waybill(&flags(service, more), &[]).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_listed_past_a_page_shown_whatever_their_bytes_and_sent_again() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let many = (0..MANY).map(|number| (Vec::new(), format!("{{\"cut\": {number}").into_bytes()));
+    bed.send_all(many).await;
+    let mut bad = order("mended", 1);
+    bad["payment"]["currency"] = json!("XXY");
+    bad["delivery"]["name"] = json!("Ünal 👩‍🚒");
+    let text = bad.to_string();
+    let binary = [0xff, 0x00, 0xfe, b'\n'];
+    let (partition, offset) = bed.send(Some(5), Some(b"mended"), Some(text.as_bytes())).await;
+    let with_text = format!("{}:{partition}:{offset}", bed.orders_topic());
+    let (partition, offset) = bed.send(Some(5), Some(b"\xff"), Some(&binary)).await;
+    let with_binary = format!("{}:{partition}:{offset}", bed.orders_topic());
+    bed.drained().await;
+
+    let list =
+        rejected(&service, &["list", "--reason", "invalid_json", "--limit", "0", "--json"]).await;
+    let listed: Vec<Value> =
+        list.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
+    assert!(listed.iter().all(|one| one["reason"] == "invalid_json"));
+    let ids: std::collections::BTreeSet<&str> =
+        listed.iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!((listed.len(), ids.len()), (MANY, MANY), "each once, over two pages");
+    assert_eq!(rejected(&service, &["list"]).await.lines().count(), 50);
+    let one = rejected(&service, &["list", "--reason", "unknown_currency", "--limit", "3"]).await;
+    assert_eq!(one.lines().count(), 1);
+    for words in [&*with_text, "unknown_currency", "/payment/currency"] {
+        assert!(one.contains(words), "{words:?} is not in {one}");
+    }
+
+    // Letter for letter what came, so that a mended copy differs by what was mended.
+    let shown = rejected(&service, &["show", &with_text, "--json"]).await;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["value"], &shown["value_encoding"]), (&json!(text), &json!("utf-8")));
+    let shown = rejected(&service, &["show", &with_text]).await;
+    assert!(shown.contains("/payment/currency unknown_currency:"), "{shown}");
+    assert!(shown.ends_with(&format!("key (utf-8): mended\nvalue (utf-8):\n{text}\n")), "{shown}");
+    let shown = rejected(&service, &["show", &with_binary, "--json"]).await;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["value"], &shown["value_encoding"]), (&json!("/wD+Cg=="), &json!("base64")));
+    assert_eq!((&shown["key"], &shown["key_encoding"]), (&json!("/w=="), &json!("base64")));
+    let shown = rejected(&service, &["show", &with_binary]).await;
+    assert!(shown.ends_with("key (base64): /w==\nvalue (base64):\n/wD+Cg==\n"), "{shown}");
+
+    // As it is: the same bytes come again, and are rejected again.
+    let said = rejected(&service, &["replay", &with_text]).await;
+    assert_eq!(said, format!("{with_text} is on its way again\n"));
+    let again = "orders.rejected_records WHERE reason = 'unknown_currency'";
+    wait_until("the same to be rejected again", async || bed.count(again).await == 2).await;
+
+    // With the bytes of a file, and with those of a pipe.
+    let folder = Scratch::new();
+    let (file, mut mended) = (folder.0.join("mended.json"), bad.clone());
+    mended["payment"]["currency"] = json!("USD");
+    std::fs::write(&file, mended.to_string()).unwrap();
+    rejected(&service, &["replay", &with_text, "--file", file.to_str().unwrap()]).await;
+    assert_eq!(service.json("/order/mended?wait=30s").await, mended);
+    mended["order_uid"] = json!("piped");
+    let piped = flags(&service, &["replay", &with_binary, "--file", "-", "--json"]);
+    let piped = data(waybill_in(&folder, &piped, &[], mended.to_string().as_bytes()).await);
+    assert_eq!(serde_json::from_str::<Value>(&piped).unwrap(), json!({ "replay_of": with_binary }));
+    assert_eq!(service.json("/order/piped?wait=30s").await, mended);
+    bed.drained().await;
+
+    let shown = rejected(&service, &["show", &with_text]).await;
+    let replays: Vec<bool> = shown
+        .lines()
+        .filter(|line| line.starts_with("  replayed "))
+        .map(|line| line.ends_with(", with another body"))
+        .collect();
+    assert_eq!(replays, [false, true]);
+
+    // What goes wrong is told on standard error alone.
+    for (flags, words) in [
+        (flags(&service, &["show", "orders:0:999999"]), "no rejected record is kept"),
+        (flags(&service, &["replay", &with_text, "--file", "/nowhere"]), "reading /nowhere"),
+    ] {
+        let output = waybill_in(&folder, &flags, &[], b"").await;
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{told}");
+        assert!(told.contains(words), "{words:?} is not in {told}");
+    }
+    assert_eq!(bed.count(again).await, 2, "nothing was sent");
+    service.stop().await.unwrap();
+}

@@ -1,0 +1,61 @@
+//! How the order service ends when it is told to and cannot finish what it has begun.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use testkit::{Bed, OwnServers, shared, wait_until};
+
+use crate::support::{Program, order, record};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once_and_what_was_unfinished_comes_again() {
+    let bed = Bed::new(shared()).await;
+    let program = Program::start(&bed, None);
+    program.ready().await;
+    // Nobody can write while this lock is held: the batch is begun and cannot end.
+    let mut lock = bed.pool.begin().await.unwrap();
+    let table = "LOCK TABLE orders.orders IN SHARE MODE";
+    sqlx::query(table).execute(&mut *lock).await.unwrap();
+    bed.send_all([record(&order("held-up", 7))]).await;
+    let waiting = "pg_stat_activity WHERE datname = current_database() \
+        AND wait_event_type = 'Lock' AND query LIKE '-- insert_orders%'";
+    wait_until("the batch to be held up", async || bed.count(waiting).await == 1).await;
+
+    program.signal(Signal::TERM);
+    wait_until("it to take no more requests", async || !program.answers().await).await;
+    let asked = Instant::now();
+    let status = program.terminate().await;
+    let took = asked.elapsed();
+    assert_eq!(status.code(), Some(1), "{status}");
+    assert!(took < Duration::from_secs(3), "the second signal took {took:?}");
+    lock.rollback().await.unwrap();
+
+    let again = Program::start(&bed, None);
+    bed.drained().await;
+    assert_eq!(bed.count("orders.orders").await, 1);
+    assert!(again.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_kafka_away_it_ends_in_time_all_the_same() {
+    let mut own = OwnServers::start().await;
+    let bed = Bed::new(&own.servers()).await;
+    let program = Program::start(&bed, None);
+    bed.send_all((0..500).map(|number| record(&order(&format!("uid-{number}"), 1)))).await;
+    wait_until("the flow to be on", async || bed.count("orders.orders").await > 0).await;
+    own.stand.kafka.as_mut().unwrap().kill().await.unwrap();
+
+    let asked = Instant::now();
+    let status = program.terminate().await;
+    let took = asked.elapsed();
+    // In good order, or with what is unfinished after its ten seconds; never by a hang.
+    assert!(matches!(status.code(), Some(0 | 1)), "{status}");
+    assert!(took < Duration::from_secs(12), "it took {took:?}");
+
+    own.stand.kafka.as_mut().unwrap().restart().await.unwrap();
+    let again = Program::start(&bed, None);
+    bed.drained().await;
+    assert_eq!(bed.count("orders.orders").await, 500);
+    assert!(again.terminate().await.success());
+    own.stop().await;
+}
