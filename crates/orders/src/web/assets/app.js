@@ -193,6 +193,7 @@ function seen(uid, { from }, took) {
 function enhance() {
   for (const element of document.querySelectorAll('#copy-link, .keys, #correct, #courier')) element.hidden = false;
   refreshTimes();
+  renewUntilTold();
 }
 
 addEventListener('click', async (event) => {
@@ -298,6 +299,17 @@ async function renew(done) {
   }
   askCourier();
   return false;
+}
+
+/** A page that was sent while the database was slow knows no status: asks until it is told. */
+async function renewUntilTold() {
+  const { uid } = $('main').dataset;
+  while ($('main').dataset.uid === uid && $('#status')?.hidden) {
+    try {
+      await renew(() => !$('#status').hidden);
+    } catch { /* The stream will be found cut as well, and says so. */ }
+    await new Promise((resolve) => { setTimeout(resolve, 2000); });
+  }
 }
 
 function onStatus(told) {

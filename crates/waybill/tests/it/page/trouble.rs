@@ -56,6 +56,8 @@ async fn a_silent_database_is_told_and_cached_orders_are_shown() {
     let english = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
     arrives(&english, UID).await;
     english.shows("from memory").await;
+    let cached = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
+    assert!(cached.value::<bool>("document.querySelector('#status').hidden").await);
     let russian = Page::open(russian(), &service.at("/order/nobody")).await;
     russian.shows("Сейчас этот заказ не показать").await;
     russian.go(&service.at("/rejected")).await;
@@ -70,6 +72,7 @@ async fn a_silent_database_is_told_and_cached_orders_are_shown() {
         service.get("/order/nobody").await.status() == 404
     })
     .await;
+    cached.until("its status", "document.querySelector('#status').textContent === 'created'").await;
     english.click_on("Try again").await;
     english.shows("No such order here now").await;
     assert_eq!(english.complaints(), [""; 0]);
