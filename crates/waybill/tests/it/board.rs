@@ -111,7 +111,7 @@ async fn couriers_by_state_and_the_queue_with_reasons_are_shown_and_move_by_them
     tell(&bed, "second", "cancelled").await;
     lane_shows(english, "idle", "free").await;
     lane_shows(russian, "idle", "1 доставка").await;
-    english.shows("completed, mean").await;
+    english.shows("completed in all; mean").await;
     english.shows("Nobody is on the road.").await;
     for page in &pages {
         assert_eq!(page.complaints(), [""; 0]);
@@ -228,12 +228,12 @@ async fn after_a_gap_the_board_says_so_and_shows_the_newest_state() {
         page.until("the board to be live", &live(word)).await;
     }
     enlist(&service, 1, "Anna", "car", "available").await;
+    let (page, ..) = &pages[0];
+    lane_shows(page, "idle", "Anna").await;
     service.stop().await.unwrap();
     for (page, cut, _) in &pages {
         page.shows(cut).await;
     }
-    let (page, ..) = &pages[0];
-    lane_shows(page, "idle", "Anna").await;
     page.click_on("Pause: Anna").await;
     page.shows("The courier service does not answer.").await;
     bed.send_status(None, br#"{"order_id":"meanwhile","status":"created"}"#).await;
