@@ -194,8 +194,8 @@ fn psql(url: &str, text: &str) -> String {
 
 /// Everything that the schema `orders` has, whose it is, and what the service may do with it.
 const MADE: &str = "
-SELECT relkind, relname, relowner::regrole, pg_get_viewdef(oid) FROM pg_class
-WHERE relnamespace = 'orders'::regnamespace AND relkind IN ('r', 'v') ORDER BY relname;
+SELECT relkind, relname, relowner::regrole, relacl, pg_get_viewdef(oid) FROM pg_class
+WHERE relnamespace = 'orders'::regnamespace AND relkind IN ('r', 'v', 'S') ORDER BY relname;
 SELECT indexdef FROM pg_indexes WHERE schemaname = 'orders' ORDER BY 1;
 SELECT table_name, column_name, data_type, is_nullable, column_default
 FROM information_schema.columns WHERE table_schema = 'orders' ORDER BY 1, ordinal_position;
@@ -218,28 +218,36 @@ async fn by_hand_or_by_tool_once_or_twice_the_same_database_is_made() {
     let administrator = stand.postgres.as_ref().unwrap().url();
     let server = administrator.rsplit_once('/').unwrap().0;
     let host = server.rsplit_once('@').unwrap().1;
-    let url =
-        |user: &str, database: &str| format!("postgres://{user}:choose-one@{host}/{database}");
+    let orders = |database: &str| format!("postgres://waybill_orders:choose-one@{host}/{database}");
+    let couriers =
+        |database: &str| format!("postgres://waybill_couriers:choose-another@{host}/{database}");
 
     psql(&administrator, &blocks("By hand").concat());
-    let by_hand = url("waybill_orders", "waybill_orders");
-    // The service's own user finds nothing to do, and nothing else.
-    migrates(&[("ORDERS_DATABASE_URL", &by_hand)]).await;
+    let (by_hand, couriers_by_hand) = (orders("waybill_orders"), couriers("waybill_couriers"));
+    // The services' own users find nothing to do, and nothing else.
+    migrates(&[
+        ("ORDERS_DATABASE_URL", &by_hand),
+        ("COURIERS_DATABASE_URL", &couriers_by_hand),
+    ])
+    .await;
 
-    let by_tool = url("waybill_orders", "by_tool");
-    let couriers = url("waybill_couriers", "waybill_couriers");
     let variables = [
         ("ADMIN_DATABASE_URL", &*administrator),
-        ("ORDERS_DATABASE_URL", &by_tool),
-        ("COURIERS_DATABASE_URL", &couriers),
+        ("ORDERS_DATABASE_URL", &orders("by_tool")),
+        ("COURIERS_DATABASE_URL", &couriers("couriers_by_tool")),
     ];
     migrates(&variables).await;
-    let made = |database: &str| psql(&format!("{server}/{database}"), MADE);
-    let once = made("by_tool");
+    let made = |databases: [&str; 2]| {
+        let of_couriers = MADE.replace("orders", "couriers");
+        [(databases[0], MADE), (databases[1], &of_couriers)]
+            .map(|(database, question)| psql(&format!("{server}/{database}"), question))
+    };
+    let once = made(["by_tool", "couriers_by_tool"]);
     migrates(&variables).await;
-    assert_eq!(made("by_tool"), once, "the second time there is nothing to do");
+    let twice = made(["by_tool", "couriers_by_tool"]);
+    assert_eq!(twice, once, "the second time there is nothing to do");
     // The log of migrations is sqlx's own; all else is alike.
-    assert_eq!(made("waybill_orders"), once);
+    assert_eq!(made(["waybill_orders", "waybill_couriers"]), once);
 
     // What the page asks is answered, to the service's own users.
     let questions = blocks("Questions");
@@ -248,7 +256,7 @@ async fn by_hand_or_by_tool_once_or_twice_the_same_database_is_made() {
         psql(&by_hand, question);
     }
     for question in blocks("The courier service's tables") {
-        psql(&couriers, question);
+        psql(&couriers_by_hand, question);
     }
     stand.stop().await.unwrap();
 }
