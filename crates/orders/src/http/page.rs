@@ -31,7 +31,7 @@ const NEWEST: i64 = 12;
 /// How many events of an order a page shows.
 const EVENTS: i64 = 50;
 /// A page goes without its side list rather than wait longer for it.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What stands around every page, owned.
 struct Surroundings {

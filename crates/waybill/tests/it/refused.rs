@@ -98,7 +98,7 @@ async fn a_record_too_large_for_the_dead_letters_is_told_of_there_and_kept_whole
     let headers = [
         ("waybill.truncated", "true"),
         ("waybill.error.reason", "invalid_utf8"),
-        ("waybill.error.detail", " invalid_utf8: not UTF-8 from byte 1 on"),
+        ("waybill.error.detail", " invalid_utf8: not UTF-8 from byte 0 on"),
         ("__connect.errors.topic", &bed.orders_topic()),
         ("__connect.errors.partition", &partition.to_string()),
         ("__connect.errors.offset", &offset.to_string()),
