@@ -225,11 +225,8 @@ async fn by_hand_or_by_tool_once_or_twice_the_same_database_is_made() {
     psql(&administrator, &blocks("By hand").concat());
     let (by_hand, couriers_by_hand) = (orders("waybill_orders"), couriers("waybill_couriers"));
     // The services' own users find nothing to do, and nothing else.
-    migrates(&[
-        ("ORDERS_DATABASE_URL", &by_hand),
-        ("COURIERS_DATABASE_URL", &couriers_by_hand),
-    ])
-    .await;
+    migrates(&[("ORDERS_DATABASE_URL", &by_hand), ("COURIERS_DATABASE_URL", &couriers_by_hand)])
+        .await;
 
     let variables = [
         ("ADMIN_DATABASE_URL", &*administrator),
