@@ -7,7 +7,8 @@ use crate::producer::{Deliveries, OutgoingRecord, ProduceError, Producer};
 const TOLD_VIOLATIONS: usize = 10;
 
 /// Sends the records of topic `from` that were rejected to topic `to`, and waits until Kafka has
-/// acknowledged all of them.
+/// acknowledged all of them. One that is too large for the topic goes without its bytes, which are
+/// in the database: the topic at least tells where.
 pub async fn send(
     producer: &Producer,
     from: &str,
@@ -21,14 +22,20 @@ pub async fn send(
         let outcome = enqueue(producer, from, to, original, rejection, value, &[], &delivery).await;
         sent.push((outcome, delivery));
     }
+    let mut too_large = Vec::new();
+    for (&(original, rejection), (outcome, delivery)) in rejected.iter().zip(sent) {
+        match settled(outcome, &delivery).await {
+            Err(ProduceError::TooLarge) => too_large.push((original, rejection)),
+            other => other?,
+        }
+    }
+    // The broker refuses a request's records together: each has another chance alone.
     let truncated = Deliveries::new();
-    for ((original, rejection), (outcome, delivery)) in rejected.iter().zip(sent) {
-        let outcome = match outcome {
-            Ok(()) => delivery.settled().await,
-            failed => failed,
-        };
-        match outcome {
-            // The bytes are in the database; the topic at least tells where.
+    for (original, rejection) in too_large {
+        let delivery = Deliveries::new();
+        let value = original.value.as_deref();
+        let outcome = enqueue(producer, from, to, original, rejection, value, &[], &delivery).await;
+        match settled(outcome, &delivery).await {
             Err(ProduceError::TooLarge) => {
                 let mark: [(&str, &[u8]); 1] = [("waybill.truncated", b"true")];
                 let (value, to_all) = (Some(b"".as_slice()), &truncated);
@@ -38,6 +45,14 @@ pub async fn send(
         }
     }
     truncated.settled().await
+}
+
+async fn settled(
+    enqueued: Result<(), ProduceError>,
+    delivery: &Deliveries,
+) -> Result<(), ProduceError> {
+    enqueued?;
+    delivery.settled().await
 }
 
 #[expect(clippy::too_many_arguments, reason = "a letter's parts, each named once")]
