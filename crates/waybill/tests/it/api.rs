@@ -119,7 +119,7 @@ async fn a_page_counts_rejected_records_only_so_far() {
     service.stop().await.unwrap();
 }
 
-/// A page's own questions and those for its side list are waited for together, half a second.
+/// A page's own questions and those for its side list are waited for together, two seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_waits_once() {
     let bed = Bed::new(shared()).await;
@@ -131,14 +131,14 @@ async fn a_page_waits_once() {
     let tables = "LOCK TABLE orders.orders, orders.order_status IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(tables).execute(&mut *lock).await.unwrap();
     let mut shortest = Duration::MAX;
-    for _ in 0..4 {
+    for _ in 0..2 {
         let since = Instant::now();
         let page = service.http.get(service.at("/order/b563feb7b2b84b6test"));
         let page = page.header("accept", "text/html").send().await.unwrap();
         assert_eq!(page.status(), 200);
         shortest = shortest.min(since.elapsed());
     }
-    assert!(shortest < Duration::from_millis(990), "{shortest:?}");
+    assert!(shortest < Duration::from_millis(3_900), "{shortest:?}");
     lock.rollback().await.unwrap();
     service.stop().await.unwrap();
 }
