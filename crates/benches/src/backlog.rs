@@ -14,12 +14,12 @@ use testkit::{Bed, order_json::SAMPLE};
 /// Records handed to the producer at a time; its queue holds more.
 const CHUNK: u64 = 20_000;
 
-/// Fills the bed's topic with `orders` different orders, keyed by their ids. All are valid, or
-/// one of `bad_one_in` is not.
-pub async fn fill(bed: &Bed, orders: u64, bad_one_in: Option<u64>) -> anyhow::Result<()> {
+/// Adds the orders of these numbers to the bed's topic, keyed by their ids. All are valid, or one
+/// of `bad_one_in` is not.
+pub async fn fill(bed: &Bed, orders: Range<u64>, bad_one_in: Option<u64>) -> anyhow::Result<()> {
     keep_everything(bed).await?;
-    for first in (0..orders).step_by(CHUNK as usize) {
-        let numbers = first..orders.min(first + CHUNK);
+    for first in orders.clone().step_by(CHUNK as usize) {
+        let numbers = first..orders.end.min(first + CHUNK);
         let mut chunk = records(numbers.clone())?;
         for (number, (_, value)) in numbers.zip(&mut chunk) {
             if bad_one_in.is_some_and(|bad_one_in| number % bad_one_in == 0) {

@@ -84,6 +84,11 @@ impl Figure {
         }
     }
 
+    /// What stands beside the target: the ratio, or what was measured if nothing ran beside it.
+    fn value(&self) -> f64 {
+        self.ratio.unwrap_or(self.waybill)
+    }
+
     /// A value against its target.
     pub fn of_value(
         name: &'static str,
@@ -113,10 +118,10 @@ fn median(values: &mut [f64]) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-/// The table that ends a run.
-pub fn table(figures: &[Figure]) -> String {
+/// The table that ends a run; `earlier` tells by a figure's name what another run gave for it.
+pub fn table(figures: &[Figure], earlier: impl Fn(&str) -> Option<f64>) -> String {
     let mut lines = vec![
-        ["bench", "Waybill", "baseline", "ratio (lowest–highest)", "must / aim", ""]
+        ["bench", "Waybill", "baseline", "ratio (lowest–highest)", "must / aim", "", "earlier"]
             .map(str::to_owned),
     ];
     for figure in figures {
@@ -138,9 +143,15 @@ pub fn table(figures: &[Figure]) -> String {
                 Verdict::Missed => "missed",
             }
             .to_owned(),
+            earlier(figure.name).map_or_else(String::new, |earlier| {
+                format!("{earlier:.2}, {:+.1} %", (figure.value() / earlier - 1.0) * 100.0)
+            }),
         ]);
     }
-    let widths: Vec<usize> = (0..6)
+    if lines[1..].iter().all(|line| line[6].is_empty()) {
+        lines[0][6].clear();
+    }
+    let widths: Vec<usize> = (0..7)
         .map(|column| {
             lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
         })

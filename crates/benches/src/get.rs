@@ -26,7 +26,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     );
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let bed = Bed::new(servers).await;
-    backlog::fill(&bed, 1, None).await?;
+    backlog::fill(&bed, 0..1, None).await?;
     let waybill = child::waybill(&binary, &bed, &[], Some(SERVER_CORE)).await?;
     bed.drained().await;
     let uid: String =

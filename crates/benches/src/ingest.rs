@@ -15,7 +15,7 @@ use crate::{
     Cli, backlog, baseline,
     child::{self, Server},
     figure::{Figure, Round, Target, thousands},
-    process, say,
+    process, say, stock,
 };
 
 /// One in so many records of the backlog with bad ones is bad.
@@ -42,7 +42,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
     for number in 1..=cli.rounds {
         say(&format!("ingest, round {number} of {}: filling Kafka", cli.rounds));
         let bed = Bed::new(servers).await;
-        backlog::fill(&bed, orders, None).await?;
+        backlog::fill(&bed, 0..orders, None).await?;
         let mut administrator = administrator(&bed).await?;
         // Neither is always the first on a warm machine.
         let loop_first = number % 2 == 1;
@@ -64,7 +64,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
         remove(&bed).await?;
 
         let bed = Bed::new(servers).await;
-        backlog::fill(&bed, orders, Some(BAD_ONE_IN)).await?;
+        backlog::fill(&bed, 0..orders, Some(BAD_ONE_IN)).await?;
         let with_bad = take(&binary, &bed, orders, &[]).await?;
         remove(&bed).await?;
         say(&format!(
@@ -124,6 +124,72 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
             &replays,
         ),
     ])
+}
+
+/// Into a table that holds millions of orders, against an empty one.
+pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+    let binary = child::binary(cli.waybill.as_ref()).await?;
+    let (old, orders) = (cli.table_orders, cli.orders.unwrap_or(500_000));
+    let full = Bed::new(servers).await;
+    say("ingest-large:");
+    stock::fill(&full, old, stock::Uids::Hashes).await?;
+    let mut administrator = administrator(&full).await?;
+    let (mut fewest_checkpoints, mut rounds) = (i64::MAX, Vec::new());
+    for number in 0..u64::from(cli.rounds) {
+        let records = number * orders..(number + 1) * orders;
+        let empty = Bed::new(servers).await;
+        backlog::fill(&empty, records.clone(), None).await?;
+        let baseline = take(&binary, &empty, orders, &[]).await?.rate;
+        remove(&empty).await?;
+
+        backlog::fill(&full, records, None).await?;
+        checkpoint(&mut administrator).await?;
+        let before = count_checkpoints(&mut administrator).await?;
+        let waybill = take(&binary, &full, orders, &[]).await?.rate;
+        let checkpoints = count_checkpoints(&mut administrator).await? - before;
+        fewest_checkpoints = fewest_checkpoints.min(checkpoints);
+        say(&format!(
+            "ingest-large, round {} of {}: {}/s over {checkpoints} checkpoints, {}/s into an empty table",
+            number + 1,
+            cli.rounds,
+            thousands(waybill),
+            thousands(baseline),
+        ));
+        rounds.push(Round { waybill, baseline });
+    }
+    let settings: String = sqlx::query_scalar(
+        "SELECT string_agg(name || ' ' || current_setting(name), ', ' ORDER BY name) \
+         FROM pg_settings \
+         WHERE name IN ('max_wal_size', 'checkpoint_timeout', 'full_page_writes', \
+             'wal_compression', 'wal_level', 'shared_buffers')",
+    )
+    .fetch_one(&mut administrator)
+    .await?;
+    administrator.close().await?;
+    remove(&full).await?;
+    Ok(Figure::of_ratios(
+        "ingest-large",
+        format!(
+            "{orders} orders into a table of {old}, over at least {fewest_checkpoints} checkpoints \
+             ({settings}); baseline: into an empty table"
+        ),
+        "orders/s",
+        Target::AtLeast { must: 0.4, aim: 0.6 },
+        &rounds,
+    ))
+}
+
+/// Checkpoints that the server has finished since its statistics began.
+async fn count_checkpoints(administrator: &mut PgConnection) -> anyhow::Result<i64> {
+    let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::integer")
+        .fetch_one(&mut *administrator)
+        .await?;
+    let statement = if version >= 170_000 {
+        "SELECT num_timed + num_requested FROM pg_stat_checkpointer"
+    } else {
+        "SELECT checkpoints_timed + checkpoints_req FROM pg_stat_bgwriter"
+    };
+    Ok(sqlx::query_scalar(statement).fetch_one(administrator).await?)
 }
 
 /// From the service's start until every order is stored, published and its offset committed.

@@ -12,6 +12,8 @@ mod get;
 mod ingest;
 mod memory;
 mod process;
+mod read_latency;
+mod report;
 mod start;
 mod stock;
 mod uncached;
@@ -22,6 +24,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use figure::Figure;
+use report::{Earlier, Report};
 use testkit::{OwnServers, Servers};
 
 // The same as the binary's: ingest is measured in this process.
@@ -33,7 +36,8 @@ Examples:
   make bench                                        all, about five minutes
   make bench ARGS=\"get --rounds 5\"                  one, with more rounds
   make bench ARGS=\"ingest memory --orders 20000\"    a quick look
-  make bench ARGS=\"--json\" > figures.json           for a program
+  make bench ARGS=\"--json\" > figures.json           for a program, and for a later comparison
+  make bench ARGS=\"get --compare figures.json\"     beside what an earlier commit gave
 
 A figure is worth what the machine was: leave it alone meanwhile, and quote ratios.";
 
@@ -49,6 +53,9 @@ struct Cli {
     /// Orders of a backlog or a table; without it as many as the target names.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     orders: Option<u64>,
+    /// Orders that are in the table already, for ingest-large.
+    #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    table_orders: u64,
     /// Orders, or events, of the backlog that a baseline takes.
     #[arg(long, value_name = "N", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
     baseline_orders: u64,
@@ -67,15 +74,22 @@ struct Cli {
     /// The binary that get and memory run; without it the release binary, built if need be.
     #[arg(long, value_name = "FILE")]
     waybill: Option<PathBuf>,
-    /// Print the figures as JSON.
+    /// Print the figures as JSON, with the commit and the machine.
     #[arg(long)]
     json: bool,
+    /// Print how each figure stands to that of an earlier run, kept with --json.
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    compare: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Bench {
     /// Orders a second from Kafka into PostgreSQL, against one transaction a message and COPY.
     Ingest,
+    /// The same into a table of 5,000,000 orders, against an empty one.
+    IngestLarge,
+    /// From a record's sending to its answer over HTTP at 1,000 orders a second, 99th percentile.
+    ReadLatency,
     /// Cached GETs a second on one core, against nginx `return 200`.
     Get,
     /// Uncached GETs a second, against pgbench reading the same by key.
@@ -111,8 +125,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         bail!("a debug build measures nothing: make bench");
     }
+    // Before the minutes, not after them.
+    let earlier = cli.compare.as_deref().map(Earlier::read).transpose()?;
     let own = OwnServers::start().await;
     let servers = own.servers();
+    let postgres = report::postgres(&servers).await?;
     let outcome = tokio::select! {
         outcome = measure(&cli, &servers) => outcome,
         signal = tokio::signal::ctrl_c() => {
@@ -120,7 +137,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
     };
     own.stop().await;
-    print(&cli, &outcome?)
+    print(&cli, &Report::new(outcome?, postgres), earlier.as_ref())
 }
 
 async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
@@ -128,6 +145,12 @@ async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     if wanted(Bench::Ingest) {
         figures.extend(ingest::measure(cli, servers).await.context("ingest")?);
+    }
+    if wanted(Bench::IngestLarge) {
+        figures.push(ingest::measure_large(cli, servers).await.context("ingest-large")?);
+    }
+    if wanted(Bench::ReadLatency) {
+        figures.push(read_latency::measure(cli, servers).await.context("read-latency")?);
     }
     if wanted(Bench::Get) {
         figures.push(get::measure(cli, servers).await.context("get")?);
@@ -160,11 +183,11 @@ async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what the program is for")]
-fn print(cli: &Cli, figures: &[Figure]) -> anyhow::Result<()> {
+fn print(cli: &Cli, report: &Report, earlier: Option<&Earlier>) -> anyhow::Result<()> {
     if cli.json {
-        println!("{}", serde_json::to_string_pretty(figures)?);
+        println!("{}", serde_json::to_string_pretty(report)?);
     } else {
-        print!("\n{}", figure::table(figures));
+        print!("\n{}", report.text(earlier));
     }
     Ok(())
 }

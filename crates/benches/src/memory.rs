@@ -13,7 +13,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     say(&format!("memory: filling Kafka with {} orders", thousands(orders as f64)));
     let bed = Bed::new(servers).await;
-    backlog::fill(&bed, orders, None).await?;
+    backlog::fill(&bed, 0..orders, None).await?;
     let more = ["--cache-bytes".to_owned(), cli.cache_bytes.to_string()];
     let taken = ingest::take(&binary, &bed, orders, &more).await?;
     ingest::remove(&bed).await?;

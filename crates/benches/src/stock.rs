@@ -5,7 +5,7 @@ use anyhow::Context;
 use sqlx::{Connection as _, PgConnection};
 use testkit::Bed;
 
-use crate::{backlog, say};
+use crate::{backlog, figure::thousands, say};
 
 /// What the service reads of an order, for baselines that read the same.
 pub const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delivery_phone, \
@@ -15,16 +15,25 @@ pub const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delive
     items, locale, internal_signature, customer_id, delivery_service, shardkey, sm_id, \
     date_created, oof_shard, version, ingested_at";
 
-/// The ids are whole numbers of 19 digits from here on, so that any program can make them up.
+/// What the ids of a stock are.
+#[derive(Clone, Copy)]
+pub enum Uids {
+    /// Whole numbers of 19 digits from [`FIRST_UID`] on, so that any program can make them up.
+    Numbers,
+    /// Spread over all that a backlog's ids may be, so that new orders come between old ones.
+    Hashes,
+}
+
+/// The first of the ids that are numbers.
 pub const FIRST_UID: u64 = 1_000_000_000_000_000_000;
 
 /// How many different orders are copied. Their sizes are those of a backlog.
 pub const ORIGINALS: u64 = 16;
 
 /// Fills the bed's table with `orders` orders.
-pub async fn fill(bed: &Bed, orders: u64) -> anyhow::Result<()> {
-    say(&format!("  storing {orders} orders"));
-    backlog::fill(bed, ORIGINALS, None).await?;
+pub async fn fill(bed: &Bed, orders: u64, uids: Uids) -> anyhow::Result<()> {
+    say(&format!("  storing {} orders", thousands(orders as f64)));
+    backlog::fill(bed, 0..ORIGINALS, None).await?;
     let service = bed.start(&[]).await;
     bed.drained().await;
     bed.drained().await;
@@ -37,8 +46,11 @@ pub async fn fill(bed: &Bed, orders: u64) -> anyhow::Result<()> {
     )
     .fetch_all(&mut administrator)
     .await?;
-    // 7919 is prime: neighbours in time are no neighbours by key, as with real ids.
-    let uid = format!("({FIRST_UID} + n * 7919 % {orders})::text");
+    let uid = match uids {
+        // 7919 is prime: neighbours in time are no neighbours by key, as with real ids.
+        Uids::Numbers => format!("({FIRST_UID} + n * 7919 % {orders})::text"),
+        Uids::Hashes => "left(md5(n::text), 16) || 'test'".to_owned(),
+    };
     let values = names.iter().map(|name| match name.as_str() {
         "order_uid" | "payment_transaction" => uid.clone(),
         "track_number" => "'WBILM' || n".to_owned(),

@@ -23,7 +23,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let bed = Bed::new(servers).await;
     say("uncached:");
-    stock::fill(&bed, orders).await?;
+    stock::fill(&bed, orders, stock::Uids::Numbers).await?;
     let folder = get::Folder::new()?;
     let (questions, statements) = (folder.0.join("questions.lua"), folder.0.join("read.sql"));
     // The ids differ in their last digits only, and a step that is prime comes to every one of them.

@@ -25,7 +25,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let bed = Bed::new(servers).await;
     say("warm-up:");
-    stock::fill(&bed, orders).await?;
+    stock::fill(&bed, orders, stock::Uids::Numbers).await?;
     let empty = child::waybill(&binary, &bed, &["--cache-bytes".into(), "0".into()], None).await?;
     tokio::time::sleep(REST).await;
     let program = process::resident(empty.id()?)?;

@@ -194,11 +194,19 @@ impl Bed {
         self.send_to(&self.status_topic(), None, key.map(str::as_bytes), Some(value)).await
     }
 
+    /// Hands an order over with its key, without waiting for Kafka.
+    pub fn enqueue(&self, key: &[u8], value: &[u8]) {
+        self.enqueue_to(&self.orders_topic(), Some(key), value);
+    }
+
     /// Hands a status event over, with a key or without; [`flush`](Self::flush) waits for all of
     /// them.
     pub fn enqueue_status(&self, key: Option<&[u8]>, value: &[u8]) {
-        let topic = self.status_topic();
-        let mut record = FutureRecord::<[u8], [u8]>::to(&topic).payload(value);
+        self.enqueue_to(&self.status_topic(), key, value);
+    }
+
+    fn enqueue_to(&self, topic: &str, key: Option<&[u8]>, value: &[u8]) {
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic).payload(value);
         if let Some(key) = key {
             record = record.key(key);
         }
