@@ -14,7 +14,11 @@ use rdkafka::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{consumer::Record, exit::Ending, kafka::KafkaConfig};
+use crate::{
+    consumer::{GATHERED_BYTES, GATHERED_MS, Record},
+    exit::Ending,
+    kafka::KafkaConfig,
+};
 
 /// How long the broker may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,7 +39,8 @@ pub async fn follow(
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "latest")
         .set("queued.max.messages.kbytes", "4096")
-        .set("fetch.wait.max.ms", "50")
+        .set("fetch.min.bytes", GATHERED_BYTES)
+        .set("fetch.wait.max.ms", GATHERED_MS)
         .set("topic.metadata.refresh.interval.ms", "10000")
         .create()
         .context("configuring the Kafka follower")

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::anyhow;
 use chassis::{
-    consumer::{self, Subscription},
+    consumer::{self, Pace, Subscription},
     http::{Metrics, health::Health, readable_from},
     limits::Limits,
     postgres,
@@ -114,6 +114,7 @@ pub async fn run(
                 group: config.kafka.group("couriers"),
                 lanes: usize::from(config.lanes),
                 policy: config.batch,
+                pace: Pace::Prompt,
             };
             intake.run(&config.kafka, subscription, consumed, shutdown).await
         }

@@ -5,9 +5,8 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{InvalidOrderUid, OrderUid, StatusWord};
@@ -93,10 +92,10 @@ impl StatusEvent {
             Err(_) => return Err(whole(INVALID_JSON)),
         };
         let mut violations = fields.repeated;
-        let order_id = order_id(fields.order_id, &mut violations);
-        let status = status(fields.status, &mut violations);
-        let created_at = created_at(fields.created_at, &mut violations);
-        let version = version(fields.version, &mut violations);
+        let order_id = order_id(fields.order_id.unwrap_or_default(), &mut violations);
+        let status = status(fields.status.unwrap_or_default(), &mut violations);
+        let created_at = created_at(fields.created_at.unwrap_or_default(), &mut violations);
+        let version = version(fields.version.unwrap_or_default(), &mut violations);
         match (order_id, status) {
             (Some(order_id), Some(status)) if violations.is_empty() => {
                 let word = StatusWord::read(&status);
@@ -114,7 +113,7 @@ fn violation(
     EventViolation { pointer, code, message }
 }
 
-fn order_id(value: Value, violations: &mut Violations) -> Option<OrderUid> {
+fn order_id(value: Given<'_>, violations: &mut Violations) -> Option<OrderUid> {
     let pointer = "/order_id";
     let text = required_text(value, pointer, violations)?;
     let rule = match text.parse() {
@@ -127,7 +126,7 @@ fn order_id(value: Value, violations: &mut Violations) -> Option<OrderUid> {
     None
 }
 
-fn status(value: Value, violations: &mut Violations) -> Option<String> {
+fn status(value: Given<'_>, violations: &mut Violations) -> Option<String> {
     let pointer = "/status";
     let text = required_text(value, pointer, violations)?;
     let word = text.trim();
@@ -144,59 +143,124 @@ fn status(value: Value, violations: &mut Violations) -> Option<String> {
     None
 }
 
-fn created_at(value: Value, violations: &mut Violations) -> Option<String> {
+fn created_at(value: Given<'_>, violations: &mut Violations) -> Option<String> {
     let rule = match value {
-        Value::Null => return None,
-        Value::String(text) if OffsetDateTime::parse(&text, &Rfc3339).is_ok() => return Some(text),
-        Value::String(_) => INVALID_DATE,
-        _ => WRONG_TYPE,
+        Given::Null => return None,
+        Given::Text(text) if OffsetDateTime::parse(&text, &Rfc3339).is_ok() => {
+            return Some(text.into_owned());
+        }
+        Given::Text(_) => INVALID_DATE,
+        Given::Whole(_) | Given::Fraction | Given::Other => WRONG_TYPE,
     };
     violations.push(violation("/created_at", rule));
     None
 }
 
-fn version(value: Value, violations: &mut Violations) -> Option<i32> {
+fn version(value: Given<'_>, violations: &mut Violations) -> Option<i32> {
     let rule = match value {
-        Value::Null => return None,
-        Value::Number(number) if number.is_f64() => NOT_AN_INTEGER,
-        Value::Number(number) => {
-            let version = number.as_i64().and_then(|number| i32::try_from(number).ok());
-            match version.filter(|version| *version >= 1) {
-                Some(version) => return Some(version),
-                None => OUT_OF_RANGE,
-            }
-        }
-        _ => WRONG_TYPE,
+        Given::Null => return None,
+        Given::Fraction => NOT_AN_INTEGER,
+        Given::Whole(number) => match i32::try_from(number) {
+            Ok(version @ 1..) => return Some(version),
+            _ => OUT_OF_RANGE,
+        },
+        Given::Text(_) | Given::Other => WRONG_TYPE,
     };
     violations.push(violation("/version", rule));
     None
 }
 
-fn required_text(
-    value: Value,
+fn required_text<'a>(
+    value: Given<'a>,
     pointer: &'static str,
     violations: &mut Violations,
-) -> Option<String> {
+) -> Option<Cow<'a, str>> {
     let rule = match value {
-        Value::String(text) => return Some(text),
-        Value::Null => MISSING,
-        _ => WRONG_TYPE,
+        Given::Text(text) => return Some(text),
+        Given::Null => MISSING,
+        Given::Whole(_) | Given::Fraction | Given::Other => WRONG_TYPE,
     };
     violations.push(violation(pointer, rule));
     None
 }
 
+/// A field's value, as far as a rule asks for it.
+#[derive(Default)]
+enum Given<'a> {
+    /// `null`, or no such field.
+    #[default]
+    Null,
+    Text(Cow<'a, str>),
+    /// A whole number; the greatest `i64` stands for what is greater still.
+    Whole(i64),
+    /// A number with a fraction or an exponent.
+    Fraction,
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Given<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(GivenVisitor)
+    }
+}
+
+struct GivenVisitor;
+
+impl<'de> Visitor<'de> for GivenVisitor {
+    type Value = Given<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Given<'de>, E> {
+        Ok(Given::Null)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Given<'de>, E> {
+        Ok(Given::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Given<'de>, E> {
+        Ok(Given::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Given<'de>, E> {
+        Ok(Given::Whole(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Given<'de>, E> {
+        Ok(Given::Whole(i64::try_from(number).unwrap_or(i64::MAX)))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Given<'de>, E> {
+        Ok(Given::Fraction)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Given<'de>, E> {
+        Ok(Given::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<Given<'de>, A::Error> {
+        IgnoredAny.visit_seq(array).map(|_| Given::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Given<'de>, A::Error> {
+        IgnoredAny.visit_map(object).map(|_| Given::Other)
+    }
+}
+
 /// An event's object, each field at its first mention.
 #[derive(Default)]
-struct Fields {
-    order_id: Value,
-    status: Value,
-    created_at: Value,
-    version: Value,
+struct Fields<'a> {
+    order_id: Option<Given<'a>>,
+    status: Option<Given<'a>>,
+    created_at: Option<Given<'a>>,
+    version: Option<Given<'a>>,
     repeated: Violations,
 }
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(FieldsVisitor)
     }
@@ -205,40 +269,44 @@ impl<'de> Deserialize<'de> for Fields {
 struct FieldsVisitor;
 
 impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields;
+    type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an event")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        let mut seen = HashSet::new();
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let (field, pointer) = match &*key {
+        let mut unknown = HashSet::new();
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            let (field, pointer) = match &*key.0 {
                 "order_id" => (Some(&mut fields.order_id), "/order_id"),
                 "status" => (Some(&mut fields.status), "/status"),
                 "created_at" => (Some(&mut fields.created_at), "/created_at"),
                 "version" => (Some(&mut fields.version), "/version"),
                 _ => (None, ""),
             };
-            if !seen.insert(key) {
-                let repeated = violation(pointer, DUPLICATE_KEY);
-                // Of keys that nobody knows one is enough; so the list stays short.
-                if !fields.repeated.contains(&repeated) {
-                    fields.repeated.push(repeated);
-                }
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
+            let first = match &field {
+                Some(field) => field.is_none(),
+                None => unknown.insert(key.0),
+            };
             match field {
-                Some(field) => *field = map.next_value()?,
-                None => drop(map.next_value::<IgnoredAny>()?),
+                Some(field) if first => *field = Some(map.next_value()?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+            let repeated = violation(pointer, DUPLICATE_KEY);
+            // Of keys that nobody knows one is enough; so the list stays short.
+            if !first && !fields.repeated.contains(&repeated) {
+                fields.repeated.push(repeated);
             }
         }
         Ok(fields)
     }
 }
+
+/// A key, borrowed unless it holds escapes: serde's own `Cow` always copies.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

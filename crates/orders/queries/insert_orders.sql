@@ -1,6 +1,7 @@
 -- insert_orders
 -- Orders that are not known yet, each with version 1; those that are known stay as they are.
--- Sorted by key, so that two writers never wait for each other in a circle.
+-- The arrays are sorted by key, so that two writers never wait for each other in a circle. They are
+-- unrolled in step, row by row as they are inserted: as a function in FROM they would be kept first.
 INSERT INTO orders.orders (
     order_uid, track_number, entry, delivery_name, delivery_phone, delivery_zip, delivery_city,
     delivery_address, delivery_region, delivery_email, payment_transaction, payment_request_id,
@@ -10,29 +11,13 @@ INSERT INTO orders.orders (
     warnings, content_hash, source_timestamp, source_partition, source_offset
 )
 SELECT
-    order_uid, track_number, entry, delivery_name, delivery_phone, delivery_zip, delivery_city,
-    delivery_address, delivery_region, delivery_email, payment_transaction, payment_request_id,
-    payment_currency, payment_provider, payment_amount, payment_dt, payment_bank,
-    payment_delivery_cost, payment_goods_total, payment_custom_fee, items::jsonb, locale,
-    internal_signature, customer_id, delivery_service, shardkey, sm_id, date_created, oof_shard,
-    string_to_array(warnings, ' '), content_hash, source_timestamp, source_partition,
-    source_offset
-FROM UNNEST (
-        $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::bigint[], $16::bigint[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[],
-        $21::text[], $22::text[], $23::text[], $24::text[], $25::text[], $26::text[],
-        $27::bigint[], $28::timestamptz[], $29::text[], $30::text[], $31::bytea[],
-        $32::timestamptz[], $33::integer[], $34::bigint[]
-    ) AS incoming (
-        order_uid, track_number, entry, delivery_name, delivery_phone, delivery_zip,
-        delivery_city, delivery_address, delivery_region, delivery_email, payment_transaction,
-        payment_request_id, payment_currency, payment_provider, payment_amount, payment_dt,
-        payment_bank, payment_delivery_cost, payment_goods_total, payment_custom_fee, items,
-        locale, internal_signature, customer_id, delivery_service, shardkey, sm_id,
-        date_created, oof_shard, warnings, content_hash, source_timestamp, source_partition,
-        source_offset
-    )
-ORDER BY order_uid
+    unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
+    unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::text[]),
+    unnest($9::text[]), unnest($10::text[]), unnest($11::text[]), unnest($12::text[]),
+    unnest($13::text[]), unnest($14::text[]), unnest($15::bigint[]), unnest($16::bigint[]),
+    unnest($17::text[]), unnest($18::bigint[]), unnest($19::bigint[]), unnest($20::bigint[]),
+    unnest($21::text[])::jsonb, unnest($22::text[]), unnest($23::text[]), unnest($24::text[]),
+    unnest($25::text[]), unnest($26::text[]), unnest($27::bigint[]), unnest($28::timestamptz[]),
+    unnest($29::text[]), string_to_array(unnest($30::text[]), ' '), unnest($31::bytea[]),
+    unnest($32::timestamptz[]), unnest($33::integer[]), unnest($34::bigint[])
 ON CONFLICT (order_uid) DO NOTHING
-RETURNING order_uid

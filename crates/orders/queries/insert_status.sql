@@ -1,10 +1,9 @@
 -- insert_status
 -- The statuses of orders of which nothing was told before; those that are known stay as they are.
--- Sorted by key, so that two writers never wait for each other in a circle.
+-- The arrays are sorted by key, so that two writers never wait for each other in a circle.
 INSERT INTO orders.order_status (order_uid, rank, since, "partition", "offset", topic)
-SELECT incoming.*, $6
-FROM UNNEST ($1::text[], $2::smallint[], $3::timestamptz[], $4::integer[], $5::bigint[])
-    AS incoming (order_uid, rank, since, "partition", "offset")
-ORDER BY order_uid
+SELECT
+    unnest($1::text[]), unnest($2::smallint[]), unnest($3::timestamptz[]), unnest($4::integer[]),
+    unnest($5::bigint[]), $6
 ON CONFLICT (order_uid) DO NOTHING
 RETURNING order_uid

@@ -22,7 +22,7 @@ use crate::{
     publish::{Published, Topics, publish},
     record::{ValidOrder, parse},
     rejection::Rejection,
-    store,
+    store::Store,
 };
 
 /// A record and what it turned out to be. Only a rejection, and an order that the database may yet
@@ -121,11 +121,12 @@ pub(crate) async fn run(
     lookup: Arc<Lookup>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let store = Arc::new(Store::new(pool, topics.orders.clone(), metrics.commit.clone()));
     let write = move |batch: Vec<Incoming>| {
-        let (metrics, topics, pool, producer, lookup) =
-            (metrics.clone(), topics.clone(), pool.clone(), producer.clone(), lookup.clone());
+        let (metrics, topics, store, producer, lookup) =
+            (metrics.clone(), topics.clone(), store.clone(), producer.clone(), lookup.clone());
         async move {
-            let committed = store::commit(&pool, &topics.orders, &metrics.commit, batch).await;
+            let committed = store.commit(batch).await;
             lookup.admit(&committed);
             let published: Published = publish(&producer, &topics, &committed).await?;
             metrics.count(committed.incoming());

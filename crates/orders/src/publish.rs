@@ -65,7 +65,7 @@ async fn send_events(
         let Content::Order(order) = &incoming.content else { continue };
         let uid = &order.order.order_uid;
         let trace = incoming.original.trace.unwrap_or_else(Trace::begin);
-        let version = committed.version(uid).unwrap_or(1);
+        let version = committed.version(uid);
         let mut event = OrderEvent {
             order_id: uid.clone(),
             status: EventType::Created,

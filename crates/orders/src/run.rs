@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use chassis::{
     consumer,
-    consumer::Subscription,
+    consumer::{Pace, Subscription},
     crash,
     exit::Ending,
     http::{Metrics, health::Health},
@@ -152,12 +152,14 @@ pub async fn run(
                 group: config.kafka.group("orders"),
                 lanes: usize::from(config.lanes),
                 policy: config.batch,
+                pace: Pace::Prompt,
             };
             let status = Subscription {
                 topic: topics.status.clone(),
                 group: config.kafka.group("status"),
                 lanes: STATUS_LANES,
                 policy: config.batch,
+                pace: Pace::Gathered,
             };
             let follow = follow(
                 &config.kafka,

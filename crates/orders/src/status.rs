@@ -78,7 +78,10 @@ impl Writer for EventsOf<'_> {
         }
         let before = advance(transaction, self.0, &highest(&events)).await?;
         let verdicts = judge(&events, before);
-        insert_events(transaction, self.0, &events, &verdicts).await?;
+        let mut judged: Vec<_> = events.into_iter().zip(verdicts.iter().copied()).collect();
+        // By key, so that two writers never wait for each other in a circle.
+        judged.sort_unstable_by_key(|((position, event), _)| (&event.order_id, *position));
+        insert_events(transaction, self.0, &judged).await?;
         Ok(verdicts)
     }
 
@@ -219,29 +222,27 @@ async fn advance_status(
 async fn insert_events(
     connection: &mut PgConnection,
     topic: &str,
-    events: &[Event<'_>],
-    verdicts: &[Verdict],
+    judged: &[(Event<'_>, Verdict)],
 ) -> Result<(), sqlx::Error> {
-    let uids: Vec<&str> = events.iter().map(|(_, event)| event.order_id.as_str()).collect();
+    let events = || judged.iter().map(|((position, event), _)| (position, *event));
+    let uids: Vec<&str> = events().map(|(_, event)| event.order_id.as_str()).collect();
     let timestamps: Vec<OffsetDateTime> =
-        events.iter().map(|(position, _)| instant(position.timestamp_ms)).collect();
-    let partitions: Vec<i32> = events.iter().map(|(position, _)| position.partition).collect();
-    let offsets: Vec<i64> = events.iter().map(|(position, _)| position.offset).collect();
-    let words: Vec<&str> = events.iter().map(|(_, event)| event.status.as_str()).collect();
-    let ranks: Vec<Option<i16>> = events
-        .iter()
+        events().map(|(position, _)| instant(position.timestamp_ms)).collect();
+    let partitions: Vec<i32> = events().map(|(position, _)| position.partition).collect();
+    let offsets: Vec<i64> = events().map(|(position, _)| position.offset).collect();
+    let words: Vec<&str> = events().map(|(_, event)| event.status.as_str()).collect();
+    let ranks: Vec<Option<i16>> = events()
         .map(|(_, event)| match event.word {
             StatusWord::Status(status) => Some(status.rank()),
             StatusWord::Updated | StatusWord::Unknown => None,
         })
         .collect();
-    let told_at: Vec<Option<OffsetDateTime>> = events
-        .iter()
+    let told_at: Vec<Option<OffsetDateTime>> = events()
         .map(|(_, event)| OffsetDateTime::parse(event.created_at.as_deref()?, &Rfc3339).ok())
         .collect();
-    let versions: Vec<Option<i32>> = events.iter().map(|(_, event)| event.version).collect();
+    let versions: Vec<Option<i32>> = events().map(|(_, event)| event.version).collect();
     let ignored: Vec<Option<&str>> =
-        verdicts.iter().map(|verdict| verdict.map(Ignored::as_str)).collect();
+        judged.iter().map(|(_, verdict)| verdict.map(Ignored::as_str)).collect();
     sqlx::query_file!(
         "queries/insert_events.sql",
         &uids as &[&str],

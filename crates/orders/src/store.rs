@@ -3,7 +3,10 @@
 //!
 //! Only this module can make a [`Committed`]: cache, publisher and offsets take nothing else.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 use chassis::{
@@ -24,10 +27,14 @@ use crate::{
     views::{View, bad_column, parse_uid},
 };
 
+/// The version of an order that was not known.
+const FIRST_VERSION: i32 = 1;
+
 /// A batch whose records are in the database, each with what it became.
 #[derive(Debug)]
 pub(crate) struct Committed {
     incoming: Vec<Incoming>,
+    /// Of orders that were known.
     versions: HashMap<OrderUid, i32>,
     views: Vec<View>,
 }
@@ -38,9 +45,9 @@ impl Committed {
         &self.incoming
     }
 
-    /// The version of an order that the batch holds.
-    pub(crate) fn version(&self, uid: &OrderUid) -> Option<i32> {
-        self.versions.get(uid).copied()
+    /// The version of an order that the batch holds: the first, unless the order was known.
+    pub(crate) fn version(&self, uid: &OrderUid) -> i32 {
+        self.versions.get(uid).copied().unwrap_or(FIRST_VERSION)
     }
 
     /// Orders whose rows now hold what the batch brought.
@@ -49,28 +56,37 @@ impl Committed {
     }
 }
 
-/// Commits a batch. A record that the database refuses becomes a rejection.
-pub(crate) async fn commit(
-    pool: &PgPool,
-    topic: &str,
-    metrics: &commit::Metrics,
-    batch: Vec<Incoming>,
-) -> Committed {
-    let mut committed =
-        Committed { incoming: Vec::new(), versions: HashMap::new(), views: Vec::new() };
-    for part in commit::commit(pool, &RecordsOf(topic), metrics, batch).await {
-        let (versions, views) = part.outcome;
-        committed.incoming.extend(part.items);
-        committed.versions.extend(versions);
-        committed.views.extend(views);
-    }
-    committed
+/// Writes batches of records of one topic.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pool: PgPool,
+    topic: String,
+    metrics: commit::Metrics,
+    /// Most orders of the last batch were stored before, as they are when records are read again.
+    /// Then it pays to look before inserting.
+    mostly_known: AtomicBool,
 }
 
-/// Writes records of this topic.
-struct RecordsOf<'a>(&'a str);
+impl Store {
+    pub(crate) fn new(pool: PgPool, topic: String, metrics: commit::Metrics) -> Self {
+        Self { pool, topic, metrics, mostly_known: AtomicBool::new(false) }
+    }
 
-impl Writer for RecordsOf<'_> {
+    /// Commits a batch. A record that the database refuses becomes a rejection.
+    pub(crate) async fn commit(&self, batch: Vec<Incoming>) -> Committed {
+        let mut committed =
+            Committed { incoming: Vec::new(), versions: HashMap::new(), views: Vec::new() };
+        for part in commit::commit(&self.pool, self, &self.metrics, batch).await {
+            let (versions, views) = part.outcome;
+            committed.incoming.extend(part.items);
+            committed.versions.extend(versions);
+            committed.views.extend(views);
+        }
+        committed
+    }
+}
+
+impl Writer for Store {
     type Item = Incoming;
     type Outcome = (HashMap<OrderUid, i32>, Vec<View>);
 
@@ -80,58 +96,80 @@ impl Writer for RecordsOf<'_> {
         part: &[Incoming],
     ) -> Result<Self::Outcome, sqlx::Error> {
         let latest = fold(part);
-        let mut versions = HashMap::with_capacity(latest.len());
-        if !latest.is_empty() {
-            for uid in insert_orders(transaction, &latest).await? {
-                versions.insert(uid, 1);
-            }
-            if versions.len() < latest.len() {
-                let known: Vec<_> = latest
-                    .iter()
-                    .copied()
-                    .filter(|(_, order)| !versions.contains_key(&order.order.order_uid))
-                    .collect();
-                update_orders(transaction, &known).await?;
-            }
-        }
-        // Rows that are not new: whatever the batch did to them, the database tells how they stand.
-        let known: Vec<&str> = latest
-            .iter()
-            .map(|(_, order)| &order.order.order_uid)
-            .filter(|uid| !versions.contains_key(*uid))
-            .map(OrderUid::as_str)
-            .collect();
-        let mut current = HashMap::new();
-        if !known.is_empty() {
-            for (uid, version, hash) in versions_of(transaction, &known).await? {
-                versions.insert(uid.clone(), version);
-                current.insert(uid, hash);
-            }
-        }
+        let standing = self.write_orders(transaction, &latest).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
-        rejected::insert(transaction, self.0, refused).await?;
+        rejected::insert(transaction, &self.topic, refused).await?;
         rejected::note_replays(transaction, part.iter().map(|one| &one.original)).await?;
 
         let views = latest
             .iter()
-            .filter(|(_, order)| {
-                current.get(&order.order.order_uid).is_none_or(|hash| *hash == order.hash)
-            })
             .filter_map(|(_, order)| {
+                let version = match standing.get(&order.order.order_uid) {
+                    None => FIRST_VERSION,
+                    Some(stands) if stands.hash == order.hash => stands.version,
+                    Some(_) => return None,
+                };
                 Some(View {
                     order_uid: order.order.order_uid.clone(),
-                    version: *versions.get(&order.order.order_uid)?,
+                    version,
                     hash: order.hash,
                     json: Bytes::copy_from_slice(&order.json),
                 })
             })
             .collect();
+        let versions = standing.into_iter().map(|(uid, stands)| (uid, stands.version)).collect();
         Ok((versions, views))
     }
 
     fn refuse(&self, incoming: &mut Incoming, sqlstate: &str) {
         incoming.content = Content::Rejection(refused_by_database(sqlstate));
     }
+}
+
+impl Store {
+    /// Inserts orders that are new and replaces those that an earlier record made. Tells how those
+    /// stand then that were known, at least.
+    async fn write_orders(
+        &self,
+        transaction: &mut PgConnection,
+        latest: &[Latest<'_>],
+    ) -> Result<HashMap<OrderUid, Standing>, sqlx::Error> {
+        let mut standing = HashMap::new();
+        if self.mostly_known.load(Ordering::Relaxed) {
+            standing = find(transaction, latest).await?;
+        }
+        let fresh = pick(latest, |(_, order)| !standing.contains_key(&order.order.order_uid));
+        let inserted = insert_orders(transaction, &fresh).await?;
+        if inserted < fresh.len() {
+            standing.extend(find(transaction, &fresh).await?);
+        }
+        self.mostly_known.store(inserted * 2 < latest.len(), Ordering::Relaxed);
+
+        let newer = pick(latest, |(position, order)| {
+            let stands = standing.get(&order.order.order_uid);
+            stands.is_some_and(|stands| stands.source < source(*position))
+        });
+        if !newer.is_empty() {
+            update_orders(transaction, &newer).await?;
+            standing.extend(find(transaction, &newer).await?);
+        }
+        Ok(standing)
+    }
+}
+
+/// How a stored order stands: its version, its content and the greatest of its records.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    version: i32,
+    hash: ContentHash,
+    source: Source,
+}
+
+/// Records of an order in their order: by Kafka's time, partition and offset.
+type Source = (OffsetDateTime, i32, i64);
+
+fn source(position: Position) -> Source {
+    (instant(position.timestamp_ms), position.partition, position.offset)
 }
 
 type Latest<'a> = (Position, &'a ValidOrder);
@@ -153,12 +191,20 @@ fn fold(part: &[Incoming]) -> Vec<Latest<'_>> {
     latest
 }
 
+fn pick<'a>(orders: &[Latest<'a>], which: impl Fn(&Latest<'a>) -> bool) -> Vec<Latest<'a>> {
+    orders.iter().filter(|order| which(order)).copied().collect()
+}
+
+/// Tells how many were new.
 async fn insert_orders(
     connection: &mut PgConnection,
     orders: &[Latest<'_>],
-) -> Result<Vec<OrderUid>, sqlx::Error> {
+) -> Result<usize, sqlx::Error> {
+    if orders.is_empty() {
+        return Ok(0);
+    }
     let columns = Columns::of(orders);
-    let uids = sqlx::query_file_scalar!(
+    let inserted = sqlx::query_file!(
         "queries/insert_orders.sql",
         &columns.order_uid as &[&str],
         &columns.track_number as &[&str],
@@ -180,7 +226,7 @@ async fn insert_orders(
         &columns.payment_delivery_cost,
         &columns.payment_goods_total,
         &columns.payment_custom_fee,
-        &columns.items,
+        &columns.items as &[&str],
         &columns.locale as &[&str],
         &columns.internal_signature as &[&str],
         &columns.customer_id as &[&str],
@@ -195,9 +241,9 @@ async fn insert_orders(
         &columns.source_partition,
         &columns.source_offset,
     )
-    .fetch_all(connection)
+    .execute(connection)
     .await?;
-    uids.iter().map(|uid| parse_uid(uid)).collect()
+    Ok(usize::try_from(inserted.rows_affected()).expect("a batch is small"))
 }
 
 async fn update_orders(
@@ -227,7 +273,7 @@ async fn update_orders(
         &columns.payment_delivery_cost,
         &columns.payment_goods_total,
         &columns.payment_custom_fee,
-        &columns.items,
+        &columns.items as &[&str],
         &columns.locale as &[&str],
         &columns.internal_signature as &[&str],
         &columns.customer_id as &[&str],
@@ -247,14 +293,17 @@ async fn update_orders(
     Ok(())
 }
 
-async fn versions_of(
+/// How those of the orders stand that are stored.
+async fn find(
     connection: &mut PgConnection,
-    uids: &[&str],
-) -> Result<Vec<(OrderUid, i32, ContentHash)>, sqlx::Error> {
+    orders: &[Latest<'_>],
+) -> Result<HashMap<OrderUid, Standing>, sqlx::Error> {
+    let uids: Vec<&str> = orders.iter().map(|(_, order)| order.order.order_uid.as_str()).collect();
     let rows = sqlx::query!(
-        "-- versions_of\n\
-         SELECT order_uid, version, content_hash FROM orders.orders WHERE order_uid = ANY ($1)",
-        uids as &[&str],
+        "-- find_orders\n\
+         SELECT order_uid, version, content_hash, source_timestamp, source_partition, source_offset \
+         FROM orders.orders WHERE order_uid = ANY ($1)",
+        &uids as &[&str],
     )
     .fetch_all(connection)
     .await?;
@@ -262,7 +311,8 @@ async fn versions_of(
         .map(|row| {
             let hash = ContentHash::try_from(row.content_hash.as_slice())
                 .map_err(|error| bad_column("content_hash", error))?;
-            Ok((parse_uid(&row.order_uid)?, row.version, hash))
+            let source = (row.source_timestamp, row.source_partition, row.source_offset);
+            Ok((parse_uid(&row.order_uid)?, Standing { version: row.version, hash, source }))
         })
         .collect()
 }
@@ -289,7 +339,7 @@ struct Columns<'a> {
     payment_delivery_cost: Vec<i64>,
     payment_goods_total: Vec<i64>,
     payment_custom_fee: Vec<i64>,
-    items: Vec<String>,
+    items: Vec<&'a str>,
     locale: Vec<&'a str>,
     internal_signature: Vec<&'a str>,
     customer_id: Vec<&'a str>,
@@ -330,10 +380,7 @@ impl<'a> Columns<'a> {
             payment_delivery_cost: number(|order| order.payment.delivery_cost),
             payment_goods_total: number(|order| order.payment.goods_total),
             payment_custom_fee: number(|order| order.payment.custom_fee),
-            items: column(orders, |_, valid| {
-                serde_json::to_string(&valid.order.items)
-                    .expect("items have string keys and finite numbers")
-            }),
+            items: column(orders, |_, valid| valid.items_json()),
             locale: text(|order| &order.locale),
             internal_signature: text(|order| &order.internal_signature),
             customer_id: text(|order| &order.customer_id),

@@ -1,7 +1,11 @@
 //! The servers under test: one PostgreSQL and one Kafka for all tests of a process, and further
 //! ones for tests that stop them.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
 
 use local::{Stand, StandOptions};
 
@@ -33,6 +37,8 @@ pub fn shared() -> &'static Servers {
             let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
             runtime.block_on(async {
                 let folder = folder();
+                // Nothing of this process runs at its end.
+                let _removed_by = remove_at_the_end(&folder);
                 let mut own = OwnServers::start_in(folder).await;
                 let _ = sender.send(own.servers());
                 // Until the process ends; a server that dies before is told by the tests it fails.
@@ -78,6 +84,18 @@ impl OwnServers {
         self.stand.stop().await.expect("the servers stop");
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Has a folder removed when this process ends, however it does: the shell's input ends then.
+fn remove_at_the_end(folder: &Path) -> Child {
+    Command::new("sh")
+        .args(["-c", "trap '' INT; read _; until rm -rf \"$1\"; do sleep 1; done", "remove"])
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell starts")
 }
 
 /// A new folder that servers may use as whatever user they run.

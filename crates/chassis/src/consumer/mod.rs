@@ -21,7 +21,7 @@ use anyhow::{Context, anyhow};
 use rdkafka::{
     Message as _,
     consumer::{BaseConsumer, Consumer as _},
-    message::{BorrowedHeaders, BorrowedMessage, Headers as _},
+    message::{BorrowedMessage, Headers as _},
 };
 use tokio::{
     sync::mpsc,
@@ -56,7 +56,7 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// Its value; `None` is a null value.
     pub value: Option<&'a [u8]>,
-    headers: Option<&'a BorrowedHeaders>,
+    message: &'a BorrowedMessage<'a>,
 }
 
 impl<'a> Record<'a> {
@@ -66,14 +66,15 @@ impl<'a> Record<'a> {
             partition: message.partition(),
             offset: message.offset(),
         };
-        let (key, value, headers) = (message.key(), message.payload(), message.headers());
-        Self { position, key, value, headers }
+        Self { position, key: message.key(), value: message.payload(), message }
     }
 
     /// The last header of this name, if it is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        let header = self.headers?.iter().filter(|header| header.key == name).last()?;
+        // Only now: the client takes headers apart when they are first asked for.
+        let headers = self.message.headers()?;
+        let header = headers.iter().filter(|header| header.key == name).last()?;
         std::str::from_utf8(header.value?).ok()
     }
 }
@@ -93,7 +94,24 @@ pub struct Subscription {
     pub lanes: usize,
     /// When a batch ends.
     pub policy: BatchPolicy,
+    /// How soon Kafka hands records out.
+    pub pace: Pace,
 }
+
+/// How soon Kafka hands records out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// At once.
+    Prompt,
+    /// When 64 KiB have come together, or after 20 ms: each answer costs
+    /// Kafka and its reader more than a record in it.
+    Gathered,
+}
+
+/// As much is gathered, in bytes.
+pub(crate) const GATHERED_BYTES: &str = "65536";
+/// So long is gathered, in milliseconds.
+pub(crate) const GATHERED_MS: &str = "20";
 
 /// Consumes until `shutdown`, then writes what was taken, stores its offsets and leaves the group.
 ///
@@ -135,9 +153,14 @@ where
         .set("queued.min.messages", "5000")
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.message.max.bytes", "1048576")
-        .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "100")
         .set("receive.message.max.bytes", "100000000");
+    match subscription.pace {
+        Pace::Prompt => config.set("fetch.wait.max.ms", "100"),
+        Pace::Gathered => {
+            config.set("fetch.min.bytes", GATHERED_BYTES).set("fetch.wait.max.ms", GATHERED_MS)
+        }
+    };
     let topic = &subscription.topic;
     let assigned = metrics.partitions.clone();
     let consumer = Group::join(&mut config, topic, senders, assigned, shutdown.clone())
