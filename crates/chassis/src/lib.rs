@@ -1,6 +1,7 @@
 //! What every service stands on: configuration groups, telemetry, shutdown, PostgreSQL, Kafka,
 //! HTTP, and what pages share. No business word is in it.
 
+pub mod all_new;
 pub mod batch;
 pub mod commit;
 pub mod consumer;

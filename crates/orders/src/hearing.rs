@@ -4,6 +4,8 @@
 //! cannot be read is counted and passed over: keeping and dead-lettering it is the courier
 //! service's task.
 
+use std::sync::Arc;
+
 use chassis::{
     commit,
     consumer::{self, Record, Subscription},
@@ -20,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ignored::Ignored,
-    status::{self, Content, Heard, Recorded},
+    status::{Content, Heard, Recorded, Recorder},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,10 +94,11 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let topic = subscription.topic.clone();
+    let recorder = Arc::new(Recorder::new(pool, topic, metrics.commit.clone()));
     let write = move |batch: Vec<Heard>| {
-        let (metrics, topic, pool) = (metrics.clone(), topic.clone(), pool.clone());
+        let (metrics, recorder) = (metrics.clone(), recorder.clone());
         async move {
-            let recorded: Recorded = status::record(&pool, &topic, &metrics.commit, batch).await;
+            let recorded: Recorded = recorder.record(batch).await;
             metrics.count(&recorded);
             Ok(recorded)
         }

@@ -6,12 +6,13 @@
 use std::collections::{HashMap, HashSet};
 
 use chassis::{
+    all_new::AllNew,
     commit::{self, Writer},
     consumer::{Position, Receipt},
     postgres::instant,
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::ignored::Ignored;
@@ -42,28 +43,34 @@ pub(crate) struct Recorded {
 
 impl Receipt for Recorded {}
 
-/// Records a batch.
-pub(crate) async fn record(
-    pool: &PgPool,
-    topic: &str,
-    metrics: &commit::Metrics,
-    batch: Vec<Heard>,
-) -> Recorded {
-    let mut recorded = Recorded { verdicts: Vec::new(), unreadable: Vec::new() };
-    for part in commit::commit(pool, &EventsOf(topic), metrics, batch).await {
-        recorded.verdicts.extend(part.outcome);
-        recorded.unreadable.extend(part.items.iter().filter_map(|heard| match heard.content {
-            Content::Event(_) => None,
-            Content::Unreadable(code) => Some(code),
-        }));
-    }
-    recorded
+/// Records events of one topic.
+pub(crate) struct Recorder {
+    pool: PgPool,
+    topic: String,
+    metrics: commit::Metrics,
+    all_new: AllNew,
 }
 
-/// Writes events of this topic.
-struct EventsOf<'a>(&'a str);
+impl Recorder {
+    pub(crate) fn new(pool: PgPool, topic: String, metrics: commit::Metrics) -> Self {
+        Self { pool, topic, metrics, all_new: AllNew::default() }
+    }
 
-impl Writer for EventsOf<'_> {
+    /// Records a batch.
+    pub(crate) async fn record(&self, batch: Vec<Heard>) -> Recorded {
+        let mut recorded = Recorded { verdicts: Vec::new(), unreadable: Vec::new() };
+        for part in commit::commit(&self.pool, self, &self.metrics, batch).await {
+            recorded.verdicts.extend(part.outcome);
+            recorded.unreadable.extend(part.items.iter().filter_map(|heard| match heard.content {
+                Content::Event(_) => None,
+                Content::Unreadable(code) => Some(code),
+            }));
+        }
+        recorded
+    }
+}
+
+impl Writer for Recorder {
     type Item = Heard;
     type Outcome = Vec<Verdict>;
 
@@ -76,12 +83,12 @@ impl Writer for EventsOf<'_> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let before = advance(transaction, self.0, &highest(&events)).await?;
+        let before = advance(transaction, &self.topic, &highest(&events)).await?;
         let verdicts = judge(&events, before);
         let mut judged: Vec<_> = events.into_iter().zip(verdicts.iter().copied()).collect();
         // By key, so that two writers never wait for each other in a circle.
         judged.sort_unstable_by_key(|((position, event), _)| (&event.order_id, *position));
-        insert_events(transaction, self.0, &judged).await?;
+        self.insert_events(transaction, &judged).await?;
         Ok(verdicts)
     }
 
@@ -219,46 +226,58 @@ async fn advance_status(
     known.into_iter().map(|row| Ok((uid_of(&row.order_uid)?, status_of(row.rank)?))).collect()
 }
 
-async fn insert_events(
-    connection: &mut PgConnection,
-    topic: &str,
-    judged: &[(Event<'_>, Verdict)],
-) -> Result<(), sqlx::Error> {
-    let events = || judged.iter().map(|((position, event), _)| (position, *event));
-    let uids: Vec<&str> = events().map(|(_, event)| event.order_id.as_str()).collect();
-    let timestamps: Vec<OffsetDateTime> =
-        events().map(|(position, _)| instant(position.timestamp_ms)).collect();
-    let partitions: Vec<i32> = events().map(|(position, _)| position.partition).collect();
-    let offsets: Vec<i64> = events().map(|(position, _)| position.offset).collect();
-    let words: Vec<&str> = events().map(|(_, event)| event.status.as_str()).collect();
-    let ranks: Vec<Option<i16>> = events()
-        .map(|(_, event)| match event.word {
-            StatusWord::Status(status) => Some(status.rank()),
-            StatusWord::Updated | StatusWord::Unknown => None,
-        })
-        .collect();
-    let told_at: Vec<Option<OffsetDateTime>> = events()
-        .map(|(_, event)| OffsetDateTime::parse(event.created_at.as_deref()?, &Rfc3339).ok())
-        .collect();
-    let versions: Vec<Option<i32>> = events().map(|(_, event)| event.version).collect();
-    let ignored: Vec<Option<&str>> =
-        judged.iter().map(|(_, verdict)| verdict.map(Ignored::as_str)).collect();
-    sqlx::query_file!(
-        "queries/insert_events.sql",
-        &uids as &[&str],
-        &timestamps,
-        &partitions,
-        &offsets,
-        &words as &[&str],
-        &ranks as &[Option<i16>],
-        &told_at as &[Option<OffsetDateTime>],
-        &versions as &[Option<i32>],
-        &ignored as &[Option<&str>],
-        topic,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+impl Recorder {
+    async fn insert_events(
+        &self,
+        transaction: &mut PgConnection,
+        judged: &[(Event<'_>, Verdict)],
+    ) -> Result<(), sqlx::Error> {
+        let events = || judged.iter().map(|((position, event), _)| (position, *event));
+        let uids: Vec<&str> = events().map(|(_, event)| event.order_id.as_str()).collect();
+        let timestamps: Vec<OffsetDateTime> =
+            events().map(|(position, _)| instant(position.timestamp_ms)).collect();
+        let partitions: Vec<i32> = events().map(|(position, _)| position.partition).collect();
+        let offsets: Vec<i64> = events().map(|(position, _)| position.offset).collect();
+        let words: Vec<&str> = events().map(|(_, event)| event.status.as_str()).collect();
+        let ranks: Vec<Option<i16>> = events()
+            .map(|(_, event)| match event.word {
+                StatusWord::Status(status) => Some(status.rank()),
+                StatusWord::Updated | StatusWord::Unknown => None,
+            })
+            .collect();
+        let told_at: Vec<Option<OffsetDateTime>> = events()
+            .map(|(_, event)| OffsetDateTime::parse(event.created_at.as_deref()?, &Rfc3339).ok())
+            .collect();
+        let versions: Vec<Option<i32>> = events().map(|(_, event)| event.version).collect();
+        let ignored: Vec<Option<&str>> =
+            judged.iter().map(|(_, verdict)| verdict.map(Ignored::as_str)).collect();
+        macro_rules! insert {
+            ($file:tt) => {
+                sqlx::query_file!(
+                    $file,
+                    &uids as &[&str],
+                    &timestamps,
+                    &partitions,
+                    &offsets,
+                    &words as &[&str],
+                    &ranks as &[Option<i16>],
+                    &told_at as &[Option<OffsetDateTime>],
+                    &versions as &[Option<i32>],
+                    &ignored as &[Option<&str>],
+                    self.topic,
+                )
+            };
+        }
+        if self.all_new.expected(judged.len()) {
+            let mut savepoint = transaction.begin().await?;
+            let outcome = insert!("queries/insert_new_events.sql").execute(&mut *savepoint).await;
+            if self.all_new.settle(savepoint, outcome).await?.is_some() {
+                return Ok(());
+            }
+        }
+        insert!("queries/insert_events.sql").execute(transaction).await?;
+        Ok(())
+    }
 }
 
 /// How an order stands.

@@ -10,13 +10,14 @@ use std::{
 
 use bytes::Bytes;
 use chassis::{
+    all_new::AllNew,
     commit::{self, Writer},
     consumer::Position,
     postgres::instant,
     rejected,
 };
 use events::OrderUid;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::{
@@ -29,6 +30,49 @@ use crate::{
 
 /// The version of an order that was not known.
 const FIRST_VERSION: i32 = 1;
+
+/// A query of a file with one array a column.
+macro_rules! query_of_columns {
+    ($file:tt, $columns:expr) => {
+        sqlx::query_file!(
+            $file,
+            &$columns.order_uid as &[&str],
+            &$columns.track_number as &[&str],
+            &$columns.entry as &[&str],
+            &$columns.delivery_name as &[&str],
+            &$columns.delivery_phone as &[&str],
+            &$columns.delivery_zip as &[&str],
+            &$columns.delivery_city as &[&str],
+            &$columns.delivery_address as &[&str],
+            &$columns.delivery_region as &[&str],
+            &$columns.delivery_email as &[&str],
+            &$columns.payment_transaction as &[&str],
+            &$columns.payment_request_id as &[&str],
+            &$columns.payment_currency as &[&str],
+            &$columns.payment_provider as &[&str],
+            &$columns.payment_amount,
+            &$columns.payment_dt,
+            &$columns.payment_bank as &[&str],
+            &$columns.payment_delivery_cost,
+            &$columns.payment_goods_total,
+            &$columns.payment_custom_fee,
+            &$columns.items as &[&str],
+            &$columns.locale as &[&str],
+            &$columns.internal_signature as &[&str],
+            &$columns.customer_id as &[&str],
+            &$columns.delivery_service as &[&str],
+            &$columns.shardkey as &[&str],
+            &$columns.sm_id,
+            &$columns.date_created,
+            &$columns.oof_shard as &[&str],
+            &$columns.warnings,
+            &$columns.content_hash as &[&[u8]],
+            &$columns.source_timestamp,
+            &$columns.source_partition,
+            &$columns.source_offset,
+        )
+    };
+}
 
 /// A batch whose records are in the database, each with what it became.
 #[derive(Debug)]
@@ -65,11 +109,18 @@ pub(crate) struct Store {
     /// Most orders of the last batch were stored before, as they are when records are read again.
     /// Then it pays to look before inserting.
     mostly_known: AtomicBool,
+    all_new: AllNew,
 }
 
 impl Store {
     pub(crate) fn new(pool: PgPool, topic: String, metrics: commit::Metrics) -> Self {
-        Self { pool, topic, metrics, mostly_known: AtomicBool::new(false) }
+        Self {
+            pool,
+            topic,
+            metrics,
+            mostly_known: AtomicBool::new(false),
+            all_new: AllNew::default(),
+        }
     }
 
     /// Commits a batch. A record that the database refuses becomes a rejection.
@@ -127,6 +178,26 @@ impl Writer for Store {
 }
 
 impl Store {
+    /// Inserts those of the orders that are new, and tells how many were.
+    async fn insert_orders(
+        &self,
+        transaction: &mut PgConnection,
+        orders: &[Latest<'_>],
+    ) -> Result<usize, sqlx::Error> {
+        let columns = Columns::of(orders);
+        if self.all_new.expected(orders.len()) {
+            let mut savepoint = transaction.begin().await?;
+            let query = query_of_columns!("queries/insert_new_orders.sql", columns);
+            let outcome = query.execute(&mut *savepoint).await;
+            if self.all_new.settle(savepoint, outcome).await?.is_some() {
+                return Ok(orders.len());
+            }
+        }
+        let query = query_of_columns!("queries/insert_orders.sql", columns);
+        let inserted = query.execute(transaction).await?.rows_affected();
+        Ok(usize::try_from(inserted).expect("a batch is small"))
+    }
+
     /// Inserts orders that are new and replaces those that an earlier record made. Tells how those
     /// stand then that were known, at least.
     async fn write_orders(
@@ -139,7 +210,8 @@ impl Store {
             standing = find(transaction, latest).await?;
         }
         let fresh = pick(latest, |(_, order)| !standing.contains_key(&order.order.order_uid));
-        let inserted = insert_orders(transaction, &fresh).await?;
+        let inserted =
+            if fresh.is_empty() { 0 } else { self.insert_orders(transaction, &fresh).await? };
         if inserted < fresh.len() {
             standing.extend(find(transaction, &fresh).await?);
         }
@@ -195,101 +267,12 @@ fn pick<'a>(orders: &[Latest<'a>], which: impl Fn(&Latest<'a>) -> bool) -> Vec<L
     orders.iter().filter(|order| which(order)).copied().collect()
 }
 
-/// Tells how many were new.
-async fn insert_orders(
-    connection: &mut PgConnection,
-    orders: &[Latest<'_>],
-) -> Result<usize, sqlx::Error> {
-    if orders.is_empty() {
-        return Ok(0);
-    }
-    let columns = Columns::of(orders);
-    let inserted = sqlx::query_file!(
-        "queries/insert_orders.sql",
-        &columns.order_uid as &[&str],
-        &columns.track_number as &[&str],
-        &columns.entry as &[&str],
-        &columns.delivery_name as &[&str],
-        &columns.delivery_phone as &[&str],
-        &columns.delivery_zip as &[&str],
-        &columns.delivery_city as &[&str],
-        &columns.delivery_address as &[&str],
-        &columns.delivery_region as &[&str],
-        &columns.delivery_email as &[&str],
-        &columns.payment_transaction as &[&str],
-        &columns.payment_request_id as &[&str],
-        &columns.payment_currency as &[&str],
-        &columns.payment_provider as &[&str],
-        &columns.payment_amount,
-        &columns.payment_dt,
-        &columns.payment_bank as &[&str],
-        &columns.payment_delivery_cost,
-        &columns.payment_goods_total,
-        &columns.payment_custom_fee,
-        &columns.items as &[&str],
-        &columns.locale as &[&str],
-        &columns.internal_signature as &[&str],
-        &columns.customer_id as &[&str],
-        &columns.delivery_service as &[&str],
-        &columns.shardkey as &[&str],
-        &columns.sm_id,
-        &columns.date_created,
-        &columns.oof_shard as &[&str],
-        &columns.warnings,
-        &columns.content_hash as &[&[u8]],
-        &columns.source_timestamp,
-        &columns.source_partition,
-        &columns.source_offset,
-    )
-    .execute(connection)
-    .await?;
-    Ok(usize::try_from(inserted.rows_affected()).expect("a batch is small"))
-}
-
 async fn update_orders(
     connection: &mut PgConnection,
     orders: &[Latest<'_>],
 ) -> Result<(), sqlx::Error> {
     let columns = Columns::of(orders);
-    sqlx::query_file!(
-        "queries/update_orders.sql",
-        &columns.order_uid as &[&str],
-        &columns.track_number as &[&str],
-        &columns.entry as &[&str],
-        &columns.delivery_name as &[&str],
-        &columns.delivery_phone as &[&str],
-        &columns.delivery_zip as &[&str],
-        &columns.delivery_city as &[&str],
-        &columns.delivery_address as &[&str],
-        &columns.delivery_region as &[&str],
-        &columns.delivery_email as &[&str],
-        &columns.payment_transaction as &[&str],
-        &columns.payment_request_id as &[&str],
-        &columns.payment_currency as &[&str],
-        &columns.payment_provider as &[&str],
-        &columns.payment_amount,
-        &columns.payment_dt,
-        &columns.payment_bank as &[&str],
-        &columns.payment_delivery_cost,
-        &columns.payment_goods_total,
-        &columns.payment_custom_fee,
-        &columns.items as &[&str],
-        &columns.locale as &[&str],
-        &columns.internal_signature as &[&str],
-        &columns.customer_id as &[&str],
-        &columns.delivery_service as &[&str],
-        &columns.shardkey as &[&str],
-        &columns.sm_id,
-        &columns.date_created,
-        &columns.oof_shard as &[&str],
-        &columns.warnings,
-        &columns.content_hash as &[&[u8]],
-        &columns.source_timestamp,
-        &columns.source_partition,
-        &columns.source_offset,
-    )
-    .execute(connection)
-    .await?;
+    query_of_columns!("queries/update_orders.sql", columns).execute(connection).await?;
     Ok(())
 }
 
