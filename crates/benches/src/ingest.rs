@@ -58,6 +58,8 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
             baseline = baseline::take(&bed, &mut administrator, compared).await?;
         }
         let again = bed.in_another_group();
+        // Only orders are read again.
+        again.skip_status().await;
         checkpoint(&mut administrator).await?;
         let replayed = take(&binary, &again, orders, &[]).await?;
         let copied = copy(&mut administrator, orders).await?;

@@ -39,6 +39,7 @@ pub async fn follow(
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "latest")
         .set("queued.max.messages.kbytes", "4096")
+        .set("fetch.queue.backoff.ms", "10")
         .set("fetch.min.bytes", GATHERED_BYTES)
         .set("fetch.wait.max.ms", GATHERED_MS)
         .set("topic.metadata.refresh.interval.ms", "10000")

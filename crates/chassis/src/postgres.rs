@@ -140,8 +140,11 @@ impl PostgresConfig {
 }
 
 /// A pool that connects when first asked: PostgreSQL need not be there yet. Names without a schema
-/// are those of `schema`. A statement that runs
-/// longer than 30 s and a transaction that idles for 10 s are ended by the server.
+/// are those of `schema`. A statement that runs longer than 30 s and a transaction that idles for
+/// 10 s are ended by the server.
+///
+/// Every question of the services has its index. A planner that knows nothing yet of a table that
+/// grows would read all of it instead, and keep to that plan; nor is any of them worth compiling.
 #[must_use]
 pub fn pool(
     options: PgConnectOptions,
@@ -153,6 +156,8 @@ pub fn pool(
         ("search_path", schema),
         ("statement_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "10s"),
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
     ]);
     PgPoolOptions::new()
         .max_connections(connections)

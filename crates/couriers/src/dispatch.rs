@@ -272,14 +272,9 @@ async fn transact<T>(
 /// Waits until nobody else matches, until the end of this transaction. A statement of its own: the
 /// one that matches must see all that was committed until then.
 pub(crate) async fn take_turn(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // The planner must reckon with 2,000 pairs though there may be one, and would read a table of
-    // 100,000 orders as a whole for them. What it cannot but read as a whole, it takes for so dear
-    // that it would compile the statement.
     sqlx::query!(
-        r#"-- take_turn
-        SELECT set_config('enable_seqscan', 'off', true) AS enable_seqscan,
-            set_config('jit', 'off', true) AS jit,
-            pg_advisory_xact_lock(hashtextextended('couriers.dispatch', 0)) AS turn"#
+        "-- take_turn\n\
+         SELECT pg_advisory_xact_lock(hashtextextended('couriers.dispatch', 0)) AS turn"
     )
     .fetch_one(transaction)
     .await?;

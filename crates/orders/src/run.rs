@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use chassis::{
+    batch::BatchPolicy,
     consumer,
     consumer::{Pace, Subscription},
     crash,
@@ -41,9 +42,11 @@ use crate::{
     views,
 };
 
-/// How many batches of status events may be written at once. They are small beside those of orders,
-/// and shall leave them their connections.
+/// How many batches of status events may be written at once: they shall leave those of orders their
+/// connections.
 const STATUS_LANES: usize = 2;
+/// So many times the records of a batch of orders are in one of status events, which are small.
+const STATUS_BATCH: u32 = 4;
 /// How many pages the warm-up reads at once.
 const WARM_UP_READERS: usize = 3;
 
@@ -158,7 +161,10 @@ pub async fn run(
                 topic: topics.status.clone(),
                 group: config.kafka.group("status"),
                 lanes: STATUS_LANES,
-                policy: config.batch,
+                policy: BatchPolicy {
+                    rows: config.batch.rows.saturating_mul(STATUS_BATCH),
+                    ..config.batch
+                },
                 pace: Pace::Gathered,
             };
             let follow = follow(

@@ -320,6 +320,21 @@ impl Bed {
         self.commit_with(partition, offset, &format!("topic-id={id}")).await;
     }
 
+    /// Has the order service's other group, that of the status topic, begin at the topic's end.
+    pub async fn skip_status(&self) {
+        let (topic, group) = (self.status_topic(), format!("{}.status", self.group));
+        let consumer = reader(&self.servers.kafka, &group);
+        let skipped = tokio::task::spawn_blocking(move || {
+            let mut list = TopicPartitionList::new();
+            for (partition, _, end) in ends(&consumer, &topic) {
+                list.add_partition_offset(&topic, partition, Offset::Offset(end))
+                    .expect("the offset is one");
+            }
+            insist(|| consumer.commit(&list, CommitMode::Sync));
+        });
+        skipped.await.expect("committing does not panic");
+    }
+
     async fn commit_with(&self, partition: i32, offset: i64, metadata: &str) {
         let consumer = reader(&self.servers.kafka, &format!("{}.orders", self.group));
         let mut list = TopicPartitionList::new();

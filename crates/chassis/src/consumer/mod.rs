@@ -153,6 +153,8 @@ where
         .set("queued.min.messages", "5000")
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.message.max.bytes", "1048576")
+        // When a partition's queue is full the client looks again after a second, unless told.
+        .set("fetch.queue.backoff.ms", "10")
         .set("fetch.error.backoff.ms", "100")
         .set("receive.message.max.bytes", "100000000");
     match subscription.pace {

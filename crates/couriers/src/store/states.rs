@@ -45,14 +45,12 @@ pub async fn tell(
     Ok(front)
 }
 
-/// Has the planner look up each row by its key, until the end of this transaction. It would read a
-/// table of some 10,000 rows as a whole for one batch, and lock rows in the order of the table; in
-/// the order of the keys nobody waits in a circle.
+/// Has the planner look up each row by its key, one after the other, until the end of this
+/// transaction: rows that are locked in the order of the keys have nobody wait in a circle.
 async fn look_up_by_key(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(
         "-- look_up_by_key\n\
-         SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
-         SET LOCAL enable_mergejoin = off; SET LOCAL jit = off",
+         SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
     )
     .execute(transaction)
     .await?;
