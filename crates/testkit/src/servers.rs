@@ -29,6 +29,7 @@ impl Servers {
 /// The servers that all tests of this process share. They end with the process.
 ///
 /// They live on a thread of their own: each test has a runtime that ends with it.
+#[expect(clippy::zombie_processes, reason = "the shell that removes the folder outlives us")]
 pub fn shared() -> &'static Servers {
     static SERVERS: OnceLock<Servers> = OnceLock::new();
     SERVERS.get_or_init(|| {
