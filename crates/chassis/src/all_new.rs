@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{Postgres, Transaction, postgres::PgQueryResult};
+use sqlx::{Connection as _, PgConnection, Postgres, postgres::PgArguments, query::Query};
 
 /// Smaller batches are not worth a savepoint.
 const WORTHWHILE: usize = 64;
@@ -22,33 +22,43 @@ pub struct AllNew {
 }
 
 impl AllNew {
+    /// Inserts so many rows within a transaction: by the query `new`, which fails if one of them is
+    /// there, or by `careful`, which passes over those that are. Tells how many were inserted.
+    pub async fn insert<'q>(
+        &self,
+        transaction: &mut PgConnection,
+        rows: usize,
+        new: impl FnOnce() -> Query<'q, Postgres, PgArguments>,
+        careful: impl FnOnce() -> Query<'q, Postgres, PgArguments>,
+    ) -> Result<u64, sqlx::Error> {
+        if self.expected(rows) {
+            let mut savepoint = transaction.begin().await?;
+            match new().execute(&mut *savepoint).await {
+                Err(error) if is_conflict(&error) => {
+                    savepoint.rollback().await?;
+                    self.careful.store(CAREFUL_BATCHES, Ordering::Relaxed);
+                }
+                outcome => {
+                    let inserted = outcome?;
+                    savepoint.commit().await?;
+                    return Ok(inserted.rows_affected());
+                }
+            }
+        }
+        careful().execute(transaction).await.map(|inserted| inserted.rows_affected())
+    }
+
     /// Shall so many rows be inserted as if none of them was there?
-    pub fn expected(&self, rows: usize) -> bool {
+    fn expected(&self, rows: usize) -> bool {
         let careful = |left: u32| left.checked_sub(1);
         let trusting =
             self.careful.fetch_update(Ordering::Relaxed, Ordering::Relaxed, careful).is_err();
         trusting && rows >= WORTHWHILE
     }
+}
 
-    /// Ends the savepoint in which they were. `None` if one was there, and so nothing is inserted.
-    pub async fn settle(
-        &self,
-        savepoint: Transaction<'_, Postgres>,
-        outcome: Result<PgQueryResult, sqlx::Error>,
-    ) -> Result<Option<PgQueryResult>, sqlx::Error> {
-        match outcome {
-            Ok(inserted) => {
-                savepoint.commit().await?;
-                Ok(Some(inserted))
-            }
-            Err(error) if error.as_database_error().is_some_and(|it| it.is_unique_violation()) => {
-                savepoint.rollback().await?;
-                self.careful.store(CAREFUL_BATCHES, Ordering::Relaxed);
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
+fn is_conflict(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use rdkafka::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    consumer::{GATHERED_BYTES, GATHERED_MS, Record},
+    consumer::{Pace, Record},
     exit::Ending,
     kafka::KafkaConfig,
 };
@@ -33,15 +33,13 @@ pub async fn follow(
     heard: impl Fn(&str, Record<'_>) + Send + 'static,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let consumer: BaseConsumer = kafka
-        .client()?
+    let mut config = kafka.client()?;
+    Pace::Gathered.set(&mut config);
+    let consumer: BaseConsumer = config
         .set("group.id", "unused")
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "latest")
         .set("queued.max.messages.kbytes", "4096")
-        .set("fetch.queue.backoff.ms", "10")
-        .set("fetch.min.bytes", GATHERED_BYTES)
-        .set("fetch.wait.max.ms", GATHERED_MS)
         .set("topic.metadata.refresh.interval.ms", "10000")
         .create()
         .context("configuring the Kafka follower")

@@ -12,7 +12,7 @@ use chassis::{
     postgres::instant,
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::ignored::Ignored;
@@ -268,14 +268,9 @@ impl Recorder {
                 )
             };
         }
-        if self.all_new.expected(judged.len()) {
-            let mut savepoint = transaction.begin().await?;
-            let outcome = insert!("queries/insert_new_events.sql").execute(&mut *savepoint).await;
-            if self.all_new.settle(savepoint, outcome).await?.is_some() {
-                return Ok(());
-            }
-        }
-        insert!("queries/insert_events.sql").execute(transaction).await?;
+        let new = || insert!("queries/insert_new_events.sql");
+        let careful = || insert!("queries/insert_events.sql");
+        self.all_new.insert(transaction, judged.len(), new, careful).await?;
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use chassis::{
     rejected,
 };
 use events::OrderUid;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::{
@@ -185,16 +185,9 @@ impl Store {
         orders: &[Latest<'_>],
     ) -> Result<usize, sqlx::Error> {
         let columns = Columns::of(orders);
-        if self.all_new.expected(orders.len()) {
-            let mut savepoint = transaction.begin().await?;
-            let query = query_of_columns!("queries/insert_new_orders.sql", columns);
-            let outcome = query.execute(&mut *savepoint).await;
-            if self.all_new.settle(savepoint, outcome).await?.is_some() {
-                return Ok(orders.len());
-            }
-        }
-        let query = query_of_columns!("queries/insert_orders.sql", columns);
-        let inserted = query.execute(transaction).await?.rows_affected();
+        let new = || query_of_columns!("queries/insert_new_orders.sql", columns);
+        let careful = || query_of_columns!("queries/insert_orders.sql", columns);
+        let inserted = self.all_new.insert(transaction, orders.len(), new, careful).await?;
         Ok(usize::try_from(inserted).expect("a batch is small"))
     }
 

@@ -19,7 +19,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use rdkafka::{
-    Message as _,
+    ClientConfig, Message as _,
     consumer::{BaseConsumer, Consumer as _},
     message::{BorrowedMessage, Headers as _},
 };
@@ -103,15 +103,22 @@ pub struct Subscription {
 pub enum Pace {
     /// At once.
     Prompt,
-    /// When 64 KiB have come together, or after 20 ms: each answer costs
-    /// Kafka and its reader more than a record in it.
+    /// When 64 KiB have come together, or after 20 ms: each answer costs Kafka and its reader more
+    /// than a record in it.
     Gathered,
 }
 
-/// As much is gathered, in bytes.
-pub(crate) const GATHERED_BYTES: &str = "65536";
-/// So long is gathered, in milliseconds.
-pub(crate) const GATHERED_MS: &str = "20";
+impl Pace {
+    /// Has a consumer fetch at this pace.
+    pub(crate) fn set(self, config: &mut ClientConfig) {
+        // When a partition's queue is full the client looks again after a second, unless told.
+        config.set("fetch.queue.backoff.ms", "10");
+        match self {
+            Self::Prompt => config.set("fetch.wait.max.ms", "100"),
+            Self::Gathered => config.set("fetch.min.bytes", "65536").set("fetch.wait.max.ms", "20"),
+        };
+    }
+}
 
 /// Consumes until `shutdown`, then writes what was taken, stores its offsets and leaves the group.
 ///
@@ -153,16 +160,9 @@ where
         .set("queued.min.messages", "5000")
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.message.max.bytes", "1048576")
-        // When a partition's queue is full the client looks again after a second, unless told.
-        .set("fetch.queue.backoff.ms", "10")
         .set("fetch.error.backoff.ms", "100")
         .set("receive.message.max.bytes", "100000000");
-    match subscription.pace {
-        Pace::Prompt => config.set("fetch.wait.max.ms", "100"),
-        Pace::Gathered => {
-            config.set("fetch.min.bytes", GATHERED_BYTES).set("fetch.wait.max.ms", GATHERED_MS)
-        }
-    };
+    subscription.pace.set(&mut config);
     let topic = &subscription.topic;
     let assigned = metrics.partitions.clone();
     let consumer = Group::join(&mut config, topic, senders, assigned, shutdown.clone())
