@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::say;
+
 /// Rates of one round.
 pub struct Round {
     pub waybill: f64,
@@ -112,10 +114,20 @@ impl Figure {
 }
 
 /// Sorts, too.
-pub fn median(values: &mut [f64]) -> f64 {
+fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+/// Says how latencies in milliseconds are spread, and gives their 99th percentile. There is one at
+/// least. Sorts them, too.
+pub fn p99(name: &str, latencies: &mut [f64]) -> f64 {
+    latencies.sort_by(f64::total_cmp);
+    let of = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+    let (median, p99, most) = (of(0.5), of(0.99), of(1.0));
+    say(&format!("{name}: median {median:.1} ms, p99 {p99:.1} ms, most {most:.1} ms"));
+    p99
 }
 
 /// The table that ends a run; `earlier` tells by a figure's name what another run gave for it.

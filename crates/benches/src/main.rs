@@ -28,13 +28,13 @@ use report::{Earlier, Report};
 use sqlx::{Connection as _, PgConnection};
 use testkit::{OwnServers, Servers};
 
-// The same as the binary's: ingest is measured in this process.
+// The same as the binary's: dispatch is measured in this process.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const EXAMPLES: &str = "\
 Examples:
-  make bench                                        all, about five minutes
+  make bench                                        all; ingest-large alone stores 5,000,000 orders
   make bench ARGS=\"get --rounds 5\"                  one, with more rounds
   make bench ARGS=\"ingest memory --orders 20000\"    a quick look
   make bench ARGS=\"--json\" > figures.json           for a program, and for a later comparison

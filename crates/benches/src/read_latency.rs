@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 
 use crate::{
     Cli, backlog, child,
-    figure::{Figure, Target},
-    ingest, say,
+    figure::{self, Figure, Target},
+    ingest,
 };
 
 /// Orders a second.
@@ -56,10 +56,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ensure!(!latencies.is_empty(), "no order was read");
     service.stop().await?;
     ingest::remove(&bed).await?;
-    latencies.sort_by(f64::total_cmp);
-    let of = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-    let (median, p99, most) = (of(0.5), of(0.99), of(1.0));
-    say(&format!("read-latency: median {median:.1} ms, p99 {p99:.1} ms, most {most:.1} ms"));
+    let p99 = figure::p99("read-latency", &mut latencies);
     Ok(Figure::of_value(
         "read-latency",
         format!(

@@ -13,8 +13,7 @@ use testkit::Servers;
 use super::{Place, SMALL, town::Town};
 use crate::{
     Cli,
-    figure::{Figure, Target},
-    say,
+    figure::{self, Figure, Target},
 };
 
 /// Events a second, half of them `created`.
@@ -58,10 +57,7 @@ pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     watch.close().await?;
     service.stop().await?;
     place.leave().await?;
-    seen.sort_by(f64::total_cmp);
-    let of = |share: f64| seen[((seen.len() - 1) as f64 * share) as usize];
-    let (median, p99, most) = (of(0.5), of(0.99), of(1.0));
-    say(&format!("assign-latency: median {median:.1} ms, p99 {p99:.1} ms, most {most:.1} ms"));
+    let p99 = figure::p99("assign-latency", &mut seen);
     Ok(Figure::of_value(
         "assign-latency",
         format!(
