@@ -39,7 +39,8 @@ Exit codes:
 /// Waybill: orders from Kafka to PostgreSQL to a page, and nothing lost on the way.
 ///
 /// Every option can also be given by the environment variable that its help names, or by a line of
-/// the file .env in the current folder; a flag beats the environment, which beats .env.
+/// the file .env of the current folder or of the nearest above it; a flag beats the environment,
+/// which beats .env.
 #[derive(Parser)]
 #[command(version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {

@@ -7,6 +7,7 @@ use anyhow::Context;
 use chassis::exit::Ending;
 use clap::{Args, Subcommand, error::ErrorKind};
 use serde_json::Value;
+use url::Url;
 
 use crate::{fail, say};
 
@@ -35,7 +36,7 @@ pub(crate) struct RejectedArgs {
         value_name = "URL",
         global = true
     )]
-    orders_url: String,
+    orders_url: Url,
     /// Give JSON: one object a line.
     #[arg(long, global = true)]
     json: bool,
@@ -78,7 +79,7 @@ pub(crate) async fn run(args: RejectedArgs) -> ExitCode {
                 .is_some_and(|e| e.is_connect() || e.is_timeout()) =>
         {
             fail(&error.context(Ending::Silence(format!(
-                "the order service does not answer at {}; start it, or give --orders-url",
+                "nobody answers at {}; start that service, or give another --orders-url",
                 args.orders_url
             ))))
         }
@@ -91,13 +92,13 @@ pub(crate) async fn run(args: RejectedArgs) -> ExitCode {
 
 async fn answer(args: &RejectedArgs) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
-    let base = url::Url::parse(&args.orders_url).context("--orders-url is not an address")?;
+    let base = &args.orders_url;
     match &args.what {
         What::List { reason, limit } => {
-            list(&client, &base, reason.as_deref(), *limit, args.json).await
+            list(&client, base, reason.as_deref(), *limit, args.json).await
         }
         What::Show { id } => {
-            let record = call(client.get(of(&base, id, None)?)).await?;
+            let record = call(client.get(of(base, id, None)?)).await?;
             say(&if args.json { record.to_string() } else { describe(&record) });
             Ok(())
         }
@@ -118,7 +119,7 @@ async fn answer(args: &RejectedArgs) -> anyhow::Result<()> {
                 let told = "--file is empty: without it the record is sent as it came\n";
                 return Err(clap::Error::raw(ErrorKind::ValueValidation, told).into());
             }
-            let answer = call(client.post(of(&base, id, Some("replay"))?).body(body)).await?;
+            let answer = call(client.post(of(base, id, Some("replay"))?).body(body)).await?;
             say(&if args.json { answer.to_string() } else { format!("{id} is on its way again") });
             Ok(())
         }
@@ -127,7 +128,7 @@ async fn answer(args: &RejectedArgs) -> anyhow::Result<()> {
 
 async fn list(
     client: &reqwest::Client,
-    base: &url::Url,
+    base: &Url,
     reason: Option<&str>,
     limit: usize,
     json: bool,
@@ -160,7 +161,7 @@ async fn list(
     Ok(())
 }
 
-fn of(base: &url::Url, id: &str, action: Option<&str>) -> anyhow::Result<url::Url> {
+fn of(base: &Url, id: &str, action: Option<&str>) -> anyhow::Result<Url> {
     let mut url = base.join("rejected")?;
     url.path_segments_mut()
         .map_err(|()| anyhow::anyhow!("--orders-url is not an address of HTTP"))?

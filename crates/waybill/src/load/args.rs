@@ -37,7 +37,7 @@ cooking and delivering to completed; the run ends when all have, and nothing is 
 Invalid records are JSON that breaks one rule of docs/validation.md; unparsable ones are no JSON.
 
 Exit codes: 0 all sent and acknowledged (or stopped by Ctrl-C with nothing failed), 1 something was
-not, 2 usage, 69 Kafka was silent for 10 seconds.";
+not, 2 usage, 69 Kafka was silent for 10 seconds, 78 bad configuration or credentials.";
 
 /// From one status to the next in `waybill up`: an order is carried for some twenty seconds.
 pub const CALM_STEP: Duration = Duration::from_secs(4);

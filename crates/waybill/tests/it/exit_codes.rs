@@ -26,6 +26,8 @@ async fn a_flag_that_cannot_be_read_is_usage_and_a_variable_is_configuration() {
     ends(&waybill(&["orders", "--lanes=many"], &[]).await, 2, &["--lanes"]);
     ends(&waybill(&["orders", "--nonsense"], &[]).await, 2, &["--nonsense"]);
     ends(&waybill(&["orders"], &[("LANES", "many")]).await, 78, &["many", "LANES"]);
+    let list = ["rejected", "list"];
+    ends(&waybill(&list, &[("ORDERS_URL", "nonsense")]).await, 78, &["nonsense", "ORDERS_URL"]);
     ends(&waybill(&["orders"], &[]).await, 78, &["ORDERS_DATABASE_URL"]);
     for (orders, status) in [("same", "same"), ("orders", "orders.dlq"), ("status.dlq", "status")] {
         let topics = [
@@ -52,7 +54,7 @@ async fn tools_give_up_after_ten_seconds_of_silence() {
     let (migrate, load, rejected) = tokio::join!(migrate, load, rejected);
     ends(&migrate, 69, &["PostgreSQL at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
     ends(&load, 69, &["Kafka at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
-    ends(&rejected, 69, &["the order service does not answer", "start it"]);
+    ends(&rejected, 69, &["nobody answers at http://127.0.0.1:1/", "start that service"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
