@@ -33,7 +33,7 @@ pub async fn take(bed: &Bed, database: &CourierDatabase, events: u64) -> anyhow:
         .set("group.id", format!("{}.baseline", bed.name))
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "true")
-        .set("auto.commit.interval.ms", "1000")
+        .set("auto.commit.interval.ms", "250")
         .set("enable.auto.offset.store", "false")
         .create()?;
     consumer.subscribe(&[&bed.status_topic()])?;
