@@ -1,13 +1,15 @@
 //! Inserting rows that are expected to be new, without asking of each whether it is there.
 //!
 //! `ON CONFLICT` has PostgreSQL look every row up in the index before it descends the same index
-//! again to insert it; for a row with few columns that is a third of the work. So large batches are
-//! inserted without it, within a savepoint. When a row is there after all, the savepoint is rolled
-//! back, the batch is inserted with care, and so are the next ones.
+//! again to insert it, and rows that may be known cannot be copied by the page. So large batches are
+//! copied, within a savepoint. When a row is there after all, the savepoint is rolled back, and this
+//! batch and the next ones are for their owner to insert with care.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{Connection as _, PgConnection, Postgres, postgres::PgArguments, query::Query};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::copy_in::Rows;
 
 /// Smaller batches are not worth a savepoint.
 const WORTHWHILE: usize = 64;
@@ -22,30 +24,30 @@ pub struct AllNew {
 }
 
 impl AllNew {
-    /// Inserts so many rows within a transaction: by the query `new`, which fails if one of them is
-    /// there, or by `careful`, which passes over those that are. Tells how many were inserted.
-    pub async fn insert<'q>(
+    /// Copies so many rows within a transaction if none of them is expected to be there; false if
+    /// they are left to be inserted with care.
+    pub async fn copy(
         &self,
         transaction: &mut PgConnection,
-        rows: usize,
-        new: impl FnOnce() -> Query<'q, Postgres, PgArguments>,
-        careful: impl FnOnce() -> Query<'q, Postgres, PgArguments>,
-    ) -> Result<u64, sqlx::Error> {
-        if self.expected(rows) {
-            let mut savepoint = transaction.begin().await?;
-            match new().execute(&mut *savepoint).await {
-                Err(error) if is_conflict(&error) => {
-                    savepoint.rollback().await?;
-                    self.careful.store(CAREFUL_BATCHES, Ordering::Relaxed);
-                }
-                outcome => {
-                    let inserted = outcome?;
-                    savepoint.commit().await?;
-                    return Ok(inserted.rows_affected());
-                }
+        count: usize,
+        rows: impl FnOnce() -> Rows,
+    ) -> Result<bool, sqlx::Error> {
+        if !self.expected(count) {
+            return Ok(false);
+        }
+        let mut savepoint = transaction.begin().await?;
+        match rows().copy(&mut savepoint).await {
+            Err(error) if is_conflict(&error) => {
+                savepoint.rollback().await?;
+                self.careful.store(CAREFUL_BATCHES, Ordering::Relaxed);
+                Ok(false)
+            }
+            outcome => {
+                outcome?;
+                savepoint.commit().await?;
+                Ok(true)
             }
         }
-        careful().execute(transaction).await.map(|inserted| inserted.rows_affected())
     }
 
     /// Shall so many rows be inserted as if none of them was there?

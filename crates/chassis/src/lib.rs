@@ -5,6 +5,7 @@ pub mod all_new;
 pub mod batch;
 pub mod commit;
 pub mod consumer;
+pub mod copy_in;
 pub mod crash;
 pub mod exit;
 pub mod follower;

@@ -88,6 +88,9 @@ impl Metrics {
     }
 }
 
+/// A batch that is committed.
+struct Committed(Vec<Incoming>);
+
 /// The proof that a batch is committed and that its dead letters are sent.
 struct Settled(());
 
@@ -112,18 +115,26 @@ impl Intake {
         consumed: consumer::Metrics,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
+        let intake = self.clone();
         let write = move |batch| {
-            let intake = self.clone();
-            async move { intake.settle(batch).await }
+            let intake = intake.clone();
+            async move { intake.commit(batch).await }
         };
-        consumer::consume(kafka, subscription, consumed, decode, write, shutdown).await
+        let settle = move |committed| {
+            let intake = self.clone();
+            async move { intake.settle(committed).await }
+        };
+        consumer::consume(kafka, subscription, consumed, decode, write, settle, shutdown).await
     }
 
-    async fn settle(&self, batch: Vec<Incoming>) -> anyhow::Result<Settled> {
+    async fn commit(&self, batch: Vec<Incoming>) -> Committed {
         let events = EventsOf(&self.topics.status);
         let parts = commit::commit(&self.pool, &events, &self.metrics.commit, batch).await;
         self.wake.wake(parts.iter().map(|part| part.outcome).fold(Front::END, Front::and));
-        let incoming: Vec<Incoming> = parts.into_iter().flat_map(|part| part.items).collect();
+        Committed(parts.into_iter().flat_map(|part| part.items).collect())
+    }
+
+    async fn settle(&self, Committed(incoming): Committed) -> anyhow::Result<Settled> {
         self.send_dead_letters(&incoming).await?;
         self.metrics.count(&incoming);
         Ok(Settled(()))

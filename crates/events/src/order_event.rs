@@ -1,3 +1,4 @@
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::OrderUid;
@@ -37,7 +38,7 @@ pub struct OrderEvent {
     /// What happened.
     pub status: EventType,
     /// When, as RFC 3339 in UTC.
-    pub created_at: String,
+    pub created_at: CompactString,
     /// The order's version that it tells of, from 1; none for an order that is known only by what
     /// others tell of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +63,7 @@ mod tests {
         let event = OrderEvent {
             order_id: "b563feb7b2b84b6test".parse().unwrap(),
             status: EventType::Created,
-            created_at: "2021-11-26T06:22:19Z".to_owned(),
+            created_at: "2021-11-26T06:22:19Z".into(),
             version: Some(1),
         };
         assert_eq!(
@@ -77,7 +78,7 @@ mod tests {
         let event = OrderEvent {
             order_id: "123".parse().unwrap(),
             status: EventType::Cancelled,
-            created_at: "2021-11-26T06:22:19Z".to_owned(),
+            created_at: "2021-11-26T06:22:19Z".into(),
             version: None,
         };
         assert_eq!(

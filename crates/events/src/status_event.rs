@@ -3,6 +3,7 @@
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
+use compact_str::CompactString;
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -20,11 +21,11 @@ pub struct StatusEvent {
     /// The order it is about.
     pub order_id: OrderUid,
     /// The status as it was written, without the blanks around it.
-    pub status: String,
+    pub status: CompactString,
     /// What that means.
     pub word: StatusWord,
-    /// When it happened, in the words of whoever sent it: RFC 3339.
-    pub created_at: Option<String>,
+    /// When it happened, as whoever sent it tells.
+    pub created_at: Option<OffsetDateTime>,
     /// The version of the order that it tells of, from 1.
     pub version: Option<i32>,
 }
@@ -126,7 +127,7 @@ fn order_id(value: Given<'_>, violations: &mut Violations) -> Option<OrderUid> {
     None
 }
 
-fn status(value: Given<'_>, violations: &mut Violations) -> Option<String> {
+fn status(value: Given<'_>, violations: &mut Violations) -> Option<CompactString> {
     let pointer = "/status";
     let text = required_text(value, pointer, violations)?;
     let word = text.trim();
@@ -137,19 +138,19 @@ fn status(value: Given<'_>, violations: &mut Violations) -> Option<String> {
     } else if word.chars().any(char::is_control) {
         CONTROL_CHARACTER
     } else {
-        return Some(word.to_owned());
+        return Some(word.into());
     };
     violations.push(violation(pointer, rule));
     None
 }
 
-fn created_at(value: Given<'_>, violations: &mut Violations) -> Option<String> {
+fn created_at(value: Given<'_>, violations: &mut Violations) -> Option<OffsetDateTime> {
     let rule = match value {
         Given::Null => return None,
-        Given::Text(text) if OffsetDateTime::parse(&text, &Rfc3339).is_ok() => {
-            return Some(text.into_owned());
-        }
-        Given::Text(_) => INVALID_DATE,
+        Given::Text(text) => match OffsetDateTime::parse(&text, &Rfc3339) {
+            Ok(instant) => return Some(instant),
+            Err(_) => INVALID_DATE,
+        },
         Given::Whole(_) | Given::Fraction | Given::Other => WRONG_TYPE,
     };
     violations.push(violation("/created_at", rule));
@@ -311,6 +312,7 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use time::macros::datetime;
 
     use super::*;
     use crate::{EventType, OrderEvent, OrderStatus};
@@ -341,9 +343,9 @@ mod tests {
             StatusEvent::read(Some(text.as_bytes())),
             Ok(StatusEvent {
                 order_id: "123".parse().unwrap(),
-                status: "created".to_owned(),
+                status: "created".into(),
                 word: StatusWord::Status(OrderStatus::Created),
-                created_at: Some("2025-08-06T12:00:00Z".to_owned()),
+                created_at: Some(datetime!(2025-08-06 12:00 UTC)),
                 version: None,
             })
         );
@@ -354,13 +356,18 @@ mod tests {
         let sent = OrderEvent {
             order_id: "b563feb7b2b84b6test".parse().unwrap(),
             status: EventType::Updated,
-            created_at: "2021-11-26T06:22:19.123456789Z".to_owned(),
+            created_at: "2021-11-26T06:22:19.123456789Z".into(),
             version: Some(7),
         };
         let read = StatusEvent::read(Some(&serde_json::to_vec(&sent).unwrap())).unwrap();
         assert_eq!(
             (read.order_id, read.word, read.created_at, read.version),
-            (sent.order_id, StatusWord::Updated, Some(sent.created_at), sent.version)
+            (
+                sent.order_id,
+                StatusWord::Updated,
+                Some(datetime!(2021-11-26 06:22:19.123456789 UTC)),
+                sent.version
+            )
         );
     }
 

@@ -1,12 +1,14 @@
 //! The memory level of the cache: orders as ready responses, weighed by the bytes they take.
 //!
-//! A load never overwrites something newer. An entry is a value with its version; a floor, below
-//! which nothing may enter (left by an eviction through an event); or the knowledge that there is no
-//! such order, for a second at most and never over a value.
+//! A load never overwrites something newer. An entry is a value with its version, or a floor, below
+//! which nothing may enter (left by an eviction through an event). That there is no such order is
+//! known elsewhere, for a second at most and never over a value: whoever asks for thousands of ids
+//! that mean nothing drives no order out.
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
+    iter,
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -20,17 +22,21 @@ use prometheus_client::{
     metrics::{counter::Counter, gauge::ConstGauge},
     registry::Registry,
 };
-use quick_cache::{Weighter, sync};
+use quick_cache::{DefaultHashBuilder, Weighter, sync};
 
-use crate::{record::ContentHash, views::View};
+use crate::{record::ContentHash, store::FIRST_VERSION, views::View};
 
 /// How long the absence of an order is believed.
 const ABSENCE: Duration = Duration::from_secs(1);
+/// How many absences are known at once: not more than the database can tell of in that time.
+const ABSENCES: usize = 20_000;
 /// Two counters stand before what an `Arc` holds.
 const ARC_BYTES: usize = 16;
 /// An entry's place in the table, its share of the index, and of the places that remember what has
 /// lately been evicted.
-const PLACE_BYTES: u64 = 96;
+const PLACE_BYTES: usize = 104;
+/// Longer ids have memory of their own.
+const ID_IN_PLACE: usize = 24;
 /// What an order mostly weighs.
 const USUAL_BYTES: u64 = 1_200;
 
@@ -38,7 +44,6 @@ const USUAL_BYTES: u64 = 1_200;
 enum Entry {
     Value(Cached),
     Floor(i32),
-    AbsentUntil(Instant),
 }
 
 /// A cached order: when the database last confirmed it, its version, its hash, and its JSON.
@@ -56,12 +61,14 @@ const JSON: usize = 28;
 impl Cached {
     /// Confirmed so many microseconds after the cache's epoch.
     fn new(view: &View, confirmed: u64) -> Self {
-        let mut piece = Vec::with_capacity(JSON + view.json.len());
-        piece.extend(confirmed.to_le_bytes());
-        piece.extend(view.version.to_le_bytes());
-        piece.extend(view.hash.as_bytes());
-        piece.extend_from_slice(&view.json);
-        Self(piece.into())
+        // Made in its place: from a vector it would be copied once more.
+        let mut piece: Arc<[u8]> = iter::repeat_n(0, JSON + view.json.len()).collect();
+        let bytes = Arc::get_mut(&mut piece).expect("nobody else has it yet");
+        bytes[CONFIRMED].copy_from_slice(&confirmed.to_le_bytes());
+        bytes[VERSION].copy_from_slice(&view.version.to_le_bytes());
+        bytes[HASH].copy_from_slice(view.hash.as_bytes());
+        bytes[JSON..].copy_from_slice(&view.json);
+        Self(piece)
     }
 
     fn confirmed(&self) -> u64 {
@@ -111,9 +118,13 @@ impl Weighter<OrderUid, Entry> for ByBytes {
     fn weight(&self, uid: &OrderUid, entry: &Entry) -> u64 {
         let value = match entry {
             Entry::Value(Cached(piece)) => allocated(ARC_BYTES + piece.len()),
-            Entry::Floor(_) | Entry::AbsentUntil(_) => 0,
+            Entry::Floor(_) => 0,
         };
-        (allocated(ARC_BYTES + uid.as_str().len()) + value) as u64 + PLACE_BYTES
+        let id = match uid.as_str().len() {
+            ..=ID_IN_PLACE => 0,
+            longer => allocated(longer),
+        };
+        (id + value + PLACE_BYTES) as u64
     }
 }
 
@@ -128,9 +139,11 @@ type Entries = sync::Cache<OrderUid, Entry, ByBytes>;
 /// The memory level.
 pub(crate) struct Cache {
     entries: Arc<Entries>,
+    /// Until when there is no such order.
+    absences: sync::Cache<OrderUid, Instant>,
     /// Writers of one order take turns, so that each sees what the one before it left.
     turns: Vec<Mutex<()>>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     capacity: u64,
     max_age: Duration,
     /// Moments are counted from here: what was confirmed before it is stale already.
@@ -147,8 +160,9 @@ impl Cache {
             Entries::with_weighter((bytes / USUAL_BYTES).max(16) as usize, bytes, ByBytes);
         let cache = Self {
             entries: Arc::new(entries),
+            absences: sync::Cache::new(ABSENCES),
             turns: (0..64).map(|_| Mutex::new(())).collect(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             capacity: bytes,
             max_age,
             epoch: now.checked_sub(max_age).unwrap_or(now),
@@ -176,8 +190,8 @@ impl Cache {
                     Known::Stale(cached)
                 }
             }
-            Some(Entry::AbsentUntil(until)) if now < until => Known::Absent,
-            _ => {
+            None if self.absences.get(uid).is_some_and(|until| now < until) => Known::Absent,
+            Some(Entry::Floor(_)) | None => {
                 self.misses.inc();
                 Known::Nothing
             }
@@ -217,13 +231,14 @@ impl Cache {
                 0
             }
             Some(Entry::Floor(version)) => version,
-            Some(Entry::AbsentUntil(_)) | None => 0,
+            None => 0,
         };
         if view.version < lowest {
             return None;
         }
         let cached = Cached::new(view, confirmed);
         self.entries.insert(uid.clone(), Entry::Value(cached.clone()));
+        self.absences.remove(uid);
         Some(cached)
     }
 
@@ -235,25 +250,26 @@ impl Cache {
     /// Notes that there is no such order, unless there is.
     pub(crate) fn put_absent(&self, uid: &OrderUid) {
         let _turn = self.turn(uid);
-        if !matches!(self.entries.peek(uid), Some(Entry::Value(_) | Entry::Floor(_))) {
-            self.entries.insert(uid.clone(), Entry::AbsentUntil(Instant::now() + ABSENCE));
+        if self.entries.peek(uid).is_none() {
+            self.absences.insert(uid.clone(), Instant::now() + ABSENCE);
         }
     }
 
     /// An event told of `version`: what is older leaves, and nothing older enters any more.
     pub(crate) fn evict_below(&self, uid: &OrderUid, version: i32) {
+        self.absences.remove(uid);
+        // Nothing is older than the first version, and most events tell of that.
+        if version == FIRST_VERSION {
+            return;
+        }
         let _turn = self.turn(uid);
-        match self.entries.peek(uid) {
-            Some(Entry::Value(cached)) if cached.version() < version => {
-                self.entries.insert(uid.clone(), Entry::Floor(version));
-            }
-            Some(Entry::Floor(floor)) if floor < version => {
-                self.entries.insert(uid.clone(), Entry::Floor(version));
-            }
-            Some(Entry::AbsentUntil(_)) => {
-                self.entries.remove(uid);
-            }
-            _ => {}
+        let known = match self.entries.peek(uid) {
+            Some(Entry::Value(cached)) => cached.version(),
+            Some(Entry::Floor(floor)) => floor,
+            None => return,
+        };
+        if known < version {
+            self.entries.insert(uid.clone(), Entry::Floor(version));
         }
     }
 
@@ -366,6 +382,25 @@ mod tests {
         put(&cache, "a", 1);
         cache.put_absent(&uid);
         assert_eq!(version(&cache, "a"), Some(1));
+
+        for version in [1, 2] {
+            let uid = "b".parse().unwrap();
+            cache.put_absent(&uid);
+            assert!(matches!(cache.get(&uid), Known::Absent));
+            cache.evict_below(&uid, version);
+            assert!(matches!(cache.get(&uid), Known::Nothing), "an event told of it");
+        }
+    }
+
+    #[test]
+    fn absences_drive_no_order_out() {
+        let cache = cache(100_000);
+        put(&cache, "a", 1);
+        for n in 0..3 * ABSENCES {
+            cache.put_absent(&format!("nobody-{n}").parse().unwrap());
+        }
+        assert_eq!(version(&cache, "a"), Some(1));
+        assert!(cache.absences.len() <= ABSENCES);
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Feed {
                 let data = json!({
                     "order_uid": event.order_id,
                     "version": version,
-                    "at": event.created_at,
+                    "at": event.created_at.and_then(|at| at.format(&Rfc3339).ok()),
                 });
                 self.tell(&mut state, "order", data.to_string());
             }

@@ -100,10 +100,12 @@ pub(crate) async fn run(
         async move {
             let recorded: Recorded = recorder.record(batch).await;
             metrics.count(&recorded);
-            Ok(recorded)
+            recorded
         }
     };
-    consumer::consume(kafka, subscription, consumed, decode, write, shutdown).await
+    // Nothing follows from it.
+    let settle = |recorded: Recorded| std::future::ready(Ok(recorded));
+    consumer::consume(kafka, subscription, consumed, decode, write, settle, shutdown).await
 }
 
 fn decode(record: Record<'_>) -> (Heard, usize) {

@@ -22,7 +22,7 @@ use crate::{
     publish::{Published, Topics, publish},
     record::{ValidOrder, parse},
     rejection::Rejection,
-    store::Store,
+    store::{Committed, Store},
 };
 
 /// A record and what it turned out to be. Only a rejection, and an order that the database may yet
@@ -123,17 +123,22 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let store = Arc::new(Store::new(pool, topics.orders.clone(), metrics.commit.clone()));
     let write = move |batch: Vec<Incoming>| {
-        let (metrics, topics, store, producer, lookup) =
-            (metrics.clone(), topics.clone(), store.clone(), producer.clone(), lookup.clone());
+        let (store, lookup) = (store.clone(), lookup.clone());
         async move {
             let committed = store.commit(batch).await;
             lookup.admit(&committed);
+            committed
+        }
+    };
+    let settle = move |committed: Committed| {
+        let (metrics, topics, producer) = (metrics.clone(), topics.clone(), producer.clone());
+        async move {
             let published: Published = publish(&producer, &topics, &committed).await?;
             metrics.count(committed.incoming());
             Ok(published)
         }
     };
-    consumer::consume(kafka, subscription, consumed, decode, write, shutdown).await
+    consumer::consume(kafka, subscription, consumed, decode, write, settle, shutdown).await
 }
 
 /// Turns a record into what it is.

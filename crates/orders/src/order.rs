@@ -4,6 +4,7 @@
 //! made from it by `TryFrom`, which stands in [`rules`](crate::rules). Nothing downstream checks
 //! again.
 
+use compact_str::CompactString;
 use events::OrderUid;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -20,47 +21,47 @@ pub(crate) const AMOUNT_MISMATCH: &str = "amount_mismatch";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     pub(crate) order_uid: OrderUid,
-    pub(crate) track_number: String,
-    pub(crate) entry: String,
+    pub(crate) track_number: CompactString,
+    pub(crate) entry: CompactString,
     pub(crate) delivery: Delivery,
     pub(crate) payment: Payment,
     pub(crate) items: Vec<Item>,
-    pub(crate) locale: String,
-    pub(crate) internal_signature: String,
-    pub(crate) customer_id: String,
-    pub(crate) delivery_service: String,
-    pub(crate) shardkey: String,
+    pub(crate) locale: CompactString,
+    pub(crate) internal_signature: CompactString,
+    pub(crate) customer_id: CompactString,
+    pub(crate) delivery_service: CompactString,
+    pub(crate) shardkey: CompactString,
     pub(crate) sm_id: i64,
     /// In UTC, whole microseconds, years 0 to 9999.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) date_created: OffsetDateTime,
-    pub(crate) oof_shard: String,
+    pub(crate) oof_shard: CompactString,
 }
 
 /// To whom and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    pub(crate) name: String,
-    pub(crate) phone: String,
-    pub(crate) zip: String,
-    pub(crate) city: String,
-    pub(crate) address: String,
-    pub(crate) region: String,
-    pub(crate) email: String,
+    pub(crate) name: CompactString,
+    pub(crate) phone: CompactString,
+    pub(crate) zip: CompactString,
+    pub(crate) city: CompactString,
+    pub(crate) address: CompactString,
+    pub(crate) region: CompactString,
+    pub(crate) email: CompactString,
 }
 
 /// What was paid, and how. Amounts are whole numbers >= 0 in a unit that the model does not name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
-    pub(crate) transaction: String,
-    pub(crate) request_id: String,
+    pub(crate) transaction: CompactString,
+    pub(crate) request_id: CompactString,
     /// ISO 4217.
-    pub(crate) currency: String,
-    pub(crate) provider: String,
+    pub(crate) currency: CompactString,
+    pub(crate) provider: CompactString,
     pub(crate) amount: i64,
     /// Unix time in seconds.
     pub(crate) payment_dt: i64,
-    pub(crate) bank: String,
+    pub(crate) bank: CompactString,
     pub(crate) delivery_cost: i64,
     pub(crate) goods_total: i64,
     pub(crate) custom_fee: i64,
@@ -70,16 +71,16 @@ pub struct Payment {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     pub(crate) chrt_id: i64,
-    pub(crate) track_number: String,
+    pub(crate) track_number: CompactString,
     pub(crate) price: i64,
-    pub(crate) rid: String,
-    pub(crate) name: String,
+    pub(crate) rid: CompactString,
+    pub(crate) name: CompactString,
     /// Per cent.
     pub(crate) sale: i64,
-    pub(crate) size: String,
+    pub(crate) size: CompactString,
     pub(crate) total_price: i64,
     pub(crate) nm_id: i64,
-    pub(crate) brand: String,
+    pub(crate) brand: CompactString,
     pub(crate) status: i64,
 }
 

@@ -8,6 +8,7 @@ use chassis::{
     rejected::dead_letter,
     trace::{self, Trace},
 };
+use compact_str::CompactString;
 use events::{EventType, OrderEvent};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -66,12 +67,9 @@ async fn send_events(
         let uid = &order.order.order_uid;
         let trace = incoming.original.trace.unwrap_or_else(Trace::begin);
         let version = committed.version(uid);
-        let mut event = OrderEvent {
-            order_id: uid.clone(),
-            status: EventType::Created,
-            created_at: now.clone(),
-            version: Some(version),
-        };
+        let (order_id, created_at) = (uid.clone(), now.clone());
+        let status = EventType::Created;
+        let mut event = OrderEvent { order_id, status, created_at, version: Some(version) };
         send_event(producer, topics, &event, trace.child(), &deliveries).await?;
         if version > 1 {
             event.status = EventType::Updated;
@@ -108,7 +106,8 @@ pub(crate) async fn send_event(
     producer.enqueue(record, deliveries).await
 }
 
-/// The present as RFC 3339 in UTC.
-pub(crate) fn now() -> String {
-    OffsetDateTime::now_utc().format(&Rfc3339).expect("the present has four digits of year")
+/// The present as RFC 3339 in UTC, in whole milliseconds, as Kafka tells time.
+pub(crate) fn now() -> CompactString {
+    let now = OffsetDateTime::now_utc().truncate_to_millisecond();
+    now.format(&Rfc3339).expect("the present has four digits of year").into()
 }

@@ -3,6 +3,7 @@
 //! Pure: `message → order`. All rules of `docs/validation.md` about fields stand here, once, for
 //! both ways to read a record. They find every violation, not only the first.
 
+use compact_str::CompactString;
 use events::{InvalidOrderUid, MAX_UID_BYTES, OrderUid};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
@@ -117,19 +118,29 @@ impl Rules<'_> {
         None
     }
 
-    fn required(&mut self, key: &'static str, field: Field<Text<'_>>, limit: usize) -> String {
-        let Some(Text(text)) = self.given(key, field) else { return String::new() };
+    fn required(
+        &mut self,
+        key: &'static str,
+        field: Field<Text<'_>>,
+        limit: usize,
+    ) -> CompactString {
+        let Some(Text(text)) = self.given(key, field) else { return CompactString::default() };
         if text.trim().is_empty() {
             self.push(Code::Blank, key);
         }
         self.no_nul_and_no_longer(key, &text, limit);
-        text.into_owned()
+        text.into()
     }
 
-    fn optional(&mut self, key: &'static str, field: Field<Text<'_>>, limit: usize) -> String {
-        let Field::Given(Text(text)) = field else { return String::new() };
+    fn optional(
+        &mut self,
+        key: &'static str,
+        field: Field<Text<'_>>,
+        limit: usize,
+    ) -> CompactString {
+        let Field::Given(Text(text)) = field else { return CompactString::default() };
         self.no_nul_and_no_longer(key, &text, limit);
-        text.into_owned()
+        text.into()
     }
 
     fn no_nul_and_no_longer(&mut self, key: &'static str, text: &str, limit: usize) {
@@ -145,7 +156,7 @@ impl Rules<'_> {
         }
     }
 
-    fn phone(&mut self, field: Field<Text<'_>>) -> String {
+    fn phone(&mut self, field: Field<Text<'_>>) -> CompactString {
         let phone = self.required("phone", field, ANY);
         if !phone.trim().is_empty() && !is_plausible_phone(&phone) {
             self.push(Code::ImplausiblePhone, "phone");
@@ -153,7 +164,7 @@ impl Rules<'_> {
         phone
     }
 
-    fn email(&mut self, field: Field<Text<'_>>) -> String {
+    fn email(&mut self, field: Field<Text<'_>>) -> CompactString {
         let email = self.optional("email", field, EMAIL);
         if !email.is_empty() && !is_plausible_email(&email) {
             self.push(Code::ImplausibleEmail, "email");
@@ -161,7 +172,7 @@ impl Rules<'_> {
         email
     }
 
-    fn currency(&mut self, field: Field<Text<'_>>) -> String {
+    fn currency(&mut self, field: Field<Text<'_>>) -> CompactString {
         let currency = self.required("currency", field, ANY);
         if !currency.trim().is_empty() && !is_currency(&currency) {
             self.push(Code::UnknownCurrency, "currency");

@@ -3,17 +3,21 @@
 //!
 //! Only this module can make [`Recorded`]: offsets are stored for nothing else.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use chassis::{
     all_new::AllNew,
     commit::{self, Writer},
     consumer::{Position, Receipt},
+    copy_in::Rows,
     postgres::instant,
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
 use sqlx::{PgConnection, PgPool};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
 use crate::ignored::Ignored;
 
@@ -48,12 +52,14 @@ pub(crate) struct Recorder {
     pool: PgPool,
     topic: String,
     metrics: commit::Metrics,
-    all_new: AllNew,
+    new_events: AllNew,
+    new_statuses: AllNew,
 }
 
 impl Recorder {
     pub(crate) fn new(pool: PgPool, topic: String, metrics: commit::Metrics) -> Self {
-        Self { pool, topic, metrics, all_new: AllNew::default() }
+        let (new_events, new_statuses) = (AllNew::default(), AllNew::default());
+        Self { pool, topic, metrics, new_events, new_statuses }
     }
 
     /// Records a batch.
@@ -83,11 +89,9 @@ impl Writer for Recorder {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let before = advance(transaction, &self.topic, &highest(&events)).await?;
-        let verdicts = judge(&events, before);
-        let mut judged: Vec<_> = events.into_iter().zip(verdicts.iter().copied()).collect();
-        // By key, so that two writers never wait for each other in a circle.
-        judged.sort_unstable_by_key(|((position, event), _)| (&event.order_id, *position));
+        let before = self.advance(transaction, &highest(&events)).await?;
+        let verdicts = judge(&events, &before);
+        let judged: Vec<_> = events.into_iter().zip(verdicts.iter().copied()).collect();
         self.insert_events(transaction, &judged).await?;
         Ok(verdicts)
     }
@@ -98,8 +102,10 @@ impl Writer for Recorder {
 }
 
 type Event<'a> = (Position, &'a StatusEvent);
+type Judged<'a> = (Event<'a>, Verdict);
 
-/// The events of a batch as Kafka took them: by timestamp, partition and offset.
+/// The events of a batch by their order, and for each order as Kafka took them: by timestamp,
+/// partition and offset. Rows that are written by key never have two writers wait in a circle.
 fn in_order(part: &[Heard]) -> Vec<Event<'_>> {
     let mut events: Vec<_> = part
         .iter()
@@ -108,8 +114,13 @@ fn in_order(part: &[Heard]) -> Vec<Event<'_>> {
             Content::Unreadable(_) => None,
         })
         .collect();
-    events.sort_unstable_by_key(|(position, _)| *position);
+    events.sort_unstable_by_key(|(position, event)| (&event.order_id, *position));
     events
+}
+
+/// The events of each order.
+fn by_order<'e, 'a>(events: &'e [Event<'a>]) -> impl Iterator<Item = &'e [Event<'a>]> {
+    events.chunk_by(|(_, event), (_, next)| event.order_id == next.order_id)
 }
 
 /// The highest status that is told of an order, and the earliest record that tells it.
@@ -117,53 +128,29 @@ type Told<'a> = (&'a OrderUid, OrderStatus, Position);
 
 /// Of each order the highest status, sorted by order id.
 fn highest<'a>(events: &[Event<'a>]) -> Vec<Told<'a>> {
-    let mut highest: HashMap<&OrderUid, Told<'_>> = HashMap::with_capacity(events.len());
-    for (position, event) in events {
-        if let StatusWord::Status(status) = event.word {
-            let told = (&event.order_id, status, *position);
-            let kept = highest.entry(&event.order_id).or_insert(told);
-            if kept.1 < status {
-                *kept = told;
-            }
-        }
-    }
-    let mut highest: Vec<_> = highest.into_values().collect();
-    highest.sort_unstable_by_key(|(uid, ..)| *uid);
-    highest
-}
-
-/// What each event did to its order, which stood as `status` tells before all of them.
-fn judge(events: &[Event<'_>], mut status: HashMap<OrderUid, OrderStatus>) -> Vec<Verdict> {
-    events
-        .iter()
-        .map(|(_, event)| {
-            let before = status.get(&event.order_id).copied();
-            if let Some(after) = event.word.advance(before)
-                && before != Some(after)
-            {
-                status.insert(event.order_id.clone(), after);
-            }
-            Ignored::judge(before, event.word)
+    let told = |(position, event): &Event<'a>| match event.word {
+        StatusWord::Status(status) => Some((&event.order_id, status, *position)),
+        StatusWord::Updated | StatusWord::Unknown => None,
+    };
+    by_order(events)
+        .filter_map(|events| {
+            let told = events.iter().filter_map(told);
+            told.max_by_key(|(_, status, position)| (*status, Reverse(*position)))
         })
         .collect()
 }
 
-/// Brings the statuses up to what was told, and gives those that orders had before.
-async fn advance(
-    connection: &mut PgConnection,
-    topic: &str,
-    told: &[Told<'_>],
-) -> Result<HashMap<OrderUid, OrderStatus>, sqlx::Error> {
-    if told.is_empty() {
-        return Ok(HashMap::new());
+/// What each event did to its order, which stood as `before` tells before all of them.
+fn judge(events: &[Event<'_>], before: &HashMap<OrderUid, OrderStatus>) -> Vec<Verdict> {
+    let mut verdicts = Vec::with_capacity(events.len());
+    for events in by_order(events) {
+        let mut status = events.first().and_then(|(_, event)| before.get(&event.order_id)).copied();
+        for (_, event) in events {
+            verdicts.push(Ignored::judge(status, event.word));
+            status = event.word.advance(status);
+        }
     }
-    let fresh = insert_status(connection, topic, told).await?;
-    if fresh.len() == told.len() {
-        return Ok(HashMap::new());
-    }
-    let known: Vec<_> =
-        told.iter().copied().filter(|(uid, ..)| !fresh.contains(uid.as_str())).collect();
-    advance_status(connection, topic, &known).await
+    verdicts
 }
 
 /// One array a column, as `UNNEST` takes them.
@@ -187,25 +174,6 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Gives the orders of which nothing was told before.
-async fn insert_status(
-    connection: &mut PgConnection,
-    topic: &str,
-    told: &[Told<'_>],
-) -> Result<HashSet<String>, sqlx::Error> {
-    let columns = Columns::of(told);
-    let uids = sqlx::query_file_scalar!(
-        "queries/insert_status.sql",
-        &columns.uids as &[&str],
-        &columns.ranks,
-        &columns.since,
-        &columns.partitions,
-        &columns.offsets,
-        topic,
-    );
-    Ok(uids.fetch_all(connection).await?.into_iter().collect())
-}
-
 /// Gives the status that each order had before.
 async fn advance_status(
     connection: &mut PgConnection,
@@ -226,12 +194,74 @@ async fn advance_status(
     known.into_iter().map(|row| Ok((uid_of(&row.order_uid)?, status_of(row.rank)?))).collect()
 }
 
+/// As `queries/insert_status.sql`, for orders of which nothing was told before.
+const COPY_STATUSES: &str = "\
+    COPY orders.order_status (order_uid, rank, since, \"partition\", \"offset\", topic) \
+    FROM STDIN (FORMAT binary)";
+/// As `queries/insert_events.sql`, for events that are all new.
+const COPY_EVENTS: &str = "\
+    COPY orders.order_events (order_uid, record_timestamp, \"partition\", \"offset\", word, rank, \
+    told_at, version, ignored, topic) FROM STDIN (FORMAT binary)";
+/// What a row takes beside its topic, about: an id, a word, and fields of known size.
+const ROW_BYTES: usize = 150;
+
 impl Recorder {
+    /// Brings the statuses up to what was told, and gives those that orders had before.
+    async fn advance(
+        &self,
+        transaction: &mut PgConnection,
+        told: &[Told<'_>],
+    ) -> Result<HashMap<OrderUid, OrderStatus>, sqlx::Error> {
+        if told.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = || self.status_rows(told);
+        if self.new_statuses.copy(transaction, told.len(), rows).await? {
+            return Ok(HashMap::new());
+        }
+        let columns = Columns::of(told);
+        let fresh = sqlx::query_file_scalar!(
+            "queries/insert_status.sql",
+            &columns.uids as &[&str],
+            &columns.ranks,
+            &columns.since,
+            &columns.partitions,
+            &columns.offsets,
+            self.topic,
+        );
+        let fresh: HashSet<_> = fresh.fetch_all(&mut *transaction).await?.into_iter().collect();
+        if fresh.len() == told.len() {
+            return Ok(HashMap::new());
+        }
+        let known: Vec<_> =
+            told.iter().copied().filter(|(uid, ..)| !fresh.contains(uid.as_str())).collect();
+        advance_status(transaction, &self.topic, &known).await
+    }
+
+    fn status_rows(&self, told: &[Told<'_>]) -> Rows {
+        let mut rows = Rows::new(COPY_STATUSES, told.len() * (ROW_BYTES + self.topic.len()));
+        for (uid, status, position) in told {
+            rows.row(|row| {
+                row.field(uid.as_str())
+                    .field(status.rank())
+                    .field(instant(position.timestamp_ms))
+                    .field(position.partition)
+                    .field(position.offset)
+                    .field(self.topic.as_str());
+            });
+        }
+        rows
+    }
+
     async fn insert_events(
         &self,
         transaction: &mut PgConnection,
-        judged: &[(Event<'_>, Verdict)],
+        judged: &[Judged<'_>],
     ) -> Result<(), sqlx::Error> {
+        let rows = || self.event_rows(judged);
+        if self.new_events.copy(transaction, judged.len(), rows).await? {
+            return Ok(());
+        }
         let events = || judged.iter().map(|((position, event), _)| (position, *event));
         let uids: Vec<&str> = events().map(|(_, event)| event.order_id.as_str()).collect();
         let timestamps: Vec<OffsetDateTime> =
@@ -239,39 +269,53 @@ impl Recorder {
         let partitions: Vec<i32> = events().map(|(position, _)| position.partition).collect();
         let offsets: Vec<i64> = events().map(|(position, _)| position.offset).collect();
         let words: Vec<&str> = events().map(|(_, event)| event.status.as_str()).collect();
-        let ranks: Vec<Option<i16>> = events()
-            .map(|(_, event)| match event.word {
-                StatusWord::Status(status) => Some(status.rank()),
-                StatusWord::Updated | StatusWord::Unknown => None,
-            })
-            .collect();
-        let told_at: Vec<Option<OffsetDateTime>> = events()
-            .map(|(_, event)| OffsetDateTime::parse(event.created_at.as_deref()?, &Rfc3339).ok())
-            .collect();
+        let ranks: Vec<Option<i16>> = events().map(|(_, event)| rank(event.word)).collect();
+        let told_at: Vec<Option<OffsetDateTime>> =
+            events().map(|(_, event)| event.created_at).collect();
         let versions: Vec<Option<i32>> = events().map(|(_, event)| event.version).collect();
         let ignored: Vec<Option<&str>> =
             judged.iter().map(|(_, verdict)| verdict.map(Ignored::as_str)).collect();
-        macro_rules! insert {
-            ($file:tt) => {
-                sqlx::query_file!(
-                    $file,
-                    &uids as &[&str],
-                    &timestamps,
-                    &partitions,
-                    &offsets,
-                    &words as &[&str],
-                    &ranks as &[Option<i16>],
-                    &told_at as &[Option<OffsetDateTime>],
-                    &versions as &[Option<i32>],
-                    &ignored as &[Option<&str>],
-                    self.topic,
-                )
-            };
-        }
-        let new = || insert!("queries/insert_new_events.sql");
-        let careful = || insert!("queries/insert_events.sql");
-        self.all_new.insert(transaction, judged.len(), new, careful).await?;
+        let inserted = sqlx::query_file!(
+            "queries/insert_events.sql",
+            &uids as &[&str],
+            &timestamps,
+            &partitions,
+            &offsets,
+            &words as &[&str],
+            &ranks as &[Option<i16>],
+            &told_at as &[Option<OffsetDateTime>],
+            &versions as &[Option<i32>],
+            &ignored as &[Option<&str>],
+            self.topic,
+        );
+        inserted.execute(transaction).await?;
         Ok(())
+    }
+
+    fn event_rows(&self, judged: &[Judged<'_>]) -> Rows {
+        let mut rows = Rows::new(COPY_EVENTS, judged.len() * (ROW_BYTES + self.topic.len()));
+        for ((position, event), verdict) in judged {
+            rows.row(|row| {
+                row.field(event.order_id.as_str())
+                    .field(instant(position.timestamp_ms))
+                    .field(position.partition)
+                    .field(position.offset)
+                    .field(event.status.as_str())
+                    .field(rank(event.word))
+                    .field(event.created_at)
+                    .field(event.version)
+                    .field(verdict.map(Ignored::as_str))
+                    .field(self.topic.as_str());
+            });
+        }
+        rows
+    }
+}
+
+fn rank(word: StatusWord) -> Option<i16> {
+    match word {
+        StatusWord::Status(status) => Some(status.rank()),
+        StatusWord::Updated | StatusWord::Unknown => None,
     }
 }
 
@@ -463,7 +507,7 @@ mod tests {
             position: Position { timestamp_ms: *timestamp_ms, partition: 0, offset: offset as i64 },
             content: Content::Event(StatusEvent {
                 order_id: order.to_string().parse().unwrap(),
-                status: (*word).to_owned(),
+                status: (*word).into(),
                 word: StatusWord::read(word),
                 created_at: None,
                 version: None,
@@ -479,10 +523,10 @@ mod tests {
         ) {
             let part = heard(&events);
             let events = in_order(&part);
-            prop_assert!(events.is_sorted_by_key(|(position, _)| *position));
+            prop_assert!(events.is_sorted_by_key(|(position, event)| (&event.order_id, *position)));
             let told = highest(&events);
             prop_assert!(told.is_sorted_by_key(|(uid, ..)| *uid));
-            let verdicts = judge(&events, HashMap::new());
+            let verdicts = judge(&events, &HashMap::new());
             let mut ends = HashMap::new();
             for ((position, event), verdict) in events.iter().zip(&verdicts) {
                 if let (StatusWord::Status(status), None) = (event.word, verdict) {
@@ -499,9 +543,9 @@ mod tests {
     fn events_are_judged_as_kafka_took_them_and_against_what_was_before() {
         let part = heard(&[(1, "delivered", 30), (1, "created", 10), (1, "created", 20)]);
         let events = in_order(&part);
-        assert_eq!(judge(&events, HashMap::new()), [None, Some(Ignored::Repeated), None]);
+        assert_eq!(judge(&events, &HashMap::new()), [None, Some(Ignored::Repeated), None]);
         let before = HashMap::from([("1".parse().unwrap(), OrderStatus::Completed)]);
         let lower = Some(Ignored::Lower);
-        assert_eq!(judge(&events, before), [lower, lower, Some(Ignored::Repeated)]);
+        assert_eq!(judge(&events, &before), [lower, lower, Some(Ignored::Repeated)]);
     }
 }

@@ -4,15 +4,16 @@
 //! Only this module can make a [`Committed`]: cache, publisher and offsets take nothing else.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use bytes::Bytes;
 use chassis::{
     all_new::AllNew,
     commit::{self, Writer},
     consumer::Position,
+    copy_in::{JsonText, Rows},
     postgres::instant,
     rejected,
 };
@@ -29,7 +30,19 @@ use crate::{
 };
 
 /// The version of an order that was not known.
-const FIRST_VERSION: i32 = 1;
+pub(crate) const FIRST_VERSION: i32 = 1;
+
+/// As `queries/insert_orders.sql`, for orders that are all new.
+const COPY_ORDERS: &str = "\
+    COPY orders.orders (order_uid, track_number, entry, delivery_name, delivery_phone, delivery_zip, \
+    delivery_city, delivery_address, delivery_region, delivery_email, payment_transaction, \
+    payment_request_id, payment_currency, payment_provider, payment_amount, payment_dt, \
+    payment_bank, payment_delivery_cost, payment_goods_total, payment_custom_fee, items, locale, \
+    internal_signature, customer_id, delivery_service, shardkey, sm_id, date_created, oof_shard, \
+    warnings, content_hash, source_timestamp, source_partition, source_offset) \
+    FROM STDIN (FORMAT binary)";
+/// What a row of an order takes beside the texts and numbers of its JSON: lengths, hash, source.
+const BYTES_BESIDE_JSON: usize = 300;
 
 /// A query of a file with one array a column.
 macro_rules! query_of_columns {
@@ -164,7 +177,7 @@ impl Writer for Store {
                     order_uid: order.order.order_uid.clone(),
                     version,
                     hash: order.hash,
-                    json: Bytes::copy_from_slice(&order.json),
+                    json: order.json.clone(),
                 })
             })
             .collect();
@@ -184,10 +197,12 @@ impl Store {
         transaction: &mut PgConnection,
         orders: &[Latest<'_>],
     ) -> Result<usize, sqlx::Error> {
+        if self.all_new.copy(transaction, orders.len(), || rows(orders)).await? {
+            return Ok(orders.len());
+        }
         let columns = Columns::of(orders);
-        let new = || query_of_columns!("queries/insert_new_orders.sql", columns);
-        let careful = || query_of_columns!("queries/insert_orders.sql", columns);
-        let inserted = self.all_new.insert(transaction, orders.len(), new, careful).await?;
+        let inserted = query_of_columns!("queries/insert_orders.sql", columns);
+        let inserted = inserted.execute(transaction).await?.rows_affected();
         Ok(usize::try_from(inserted).expect("a batch is small"))
     }
 
@@ -241,19 +256,17 @@ type Latest<'a> = (Position, &'a ValidOrder);
 
 /// Of each order the latest record, sorted by order id.
 fn fold(part: &[Incoming]) -> Vec<Latest<'_>> {
-    let mut latest: HashMap<&OrderUid, Latest<'_>> = HashMap::with_capacity(part.len());
-    for incoming in part {
-        if let Content::Order(order) = &incoming.content {
-            let kept =
-                latest.entry(&order.order.order_uid).or_insert((incoming.original.position, order));
-            if kept.0 < incoming.original.position {
-                *kept = (incoming.original.position, order);
-            }
-        }
-    }
-    let mut latest: Vec<_> = latest.into_values().collect();
-    latest.sort_unstable_by(|a, b| a.1.order.order_uid.cmp(&b.1.order.order_uid));
-    latest
+    let mut orders: Vec<Latest<'_>> = part
+        .iter()
+        .filter_map(|incoming| match &incoming.content {
+            Content::Order(order) => Some((incoming.original.position, &**order)),
+            Content::Rejection(_) => None,
+        })
+        .collect();
+    // The latest of each comes first, and the others are left out.
+    orders.sort_unstable_by_key(|(position, valid)| (&valid.order.order_uid, Reverse(*position)));
+    orders.dedup_by_key(|(_, valid)| &valid.order.order_uid);
+    orders
 }
 
 fn pick<'a>(orders: &[Latest<'a>], which: impl Fn(&Latest<'a>) -> bool) -> Vec<Latest<'a>> {
@@ -291,6 +304,53 @@ async fn find(
             Ok((parse_uid(&row.order_uid)?, Standing { version: row.version, hash, source }))
         })
         .collect()
+}
+
+/// One row an order, as `COPY` takes them.
+fn rows(orders: &[Latest<'_>]) -> Rows {
+    let bytes = orders.iter().map(|(_, valid)| BYTES_BESIDE_JSON + valid.json.len()).sum();
+    let mut rows = Rows::new(COPY_ORDERS, bytes);
+    for (position, valid) in orders {
+        let (order, delivery, payment) =
+            (&valid.order, &valid.order.delivery, &valid.order.payment);
+        rows.row(|row| {
+            row.field(order.order_uid.as_str())
+                .field(order.track_number.as_str())
+                .field(order.entry.as_str())
+                .field(delivery.name.as_str())
+                .field(delivery.phone.as_str())
+                .field(delivery.zip.as_str())
+                .field(delivery.city.as_str())
+                .field(delivery.address.as_str())
+                .field(delivery.region.as_str())
+                .field(delivery.email.as_str())
+                .field(payment.transaction.as_str())
+                .field(payment.request_id.as_str())
+                .field(payment.currency.as_str())
+                .field(payment.provider.as_str())
+                .field(payment.amount)
+                .field(payment.payment_dt)
+                .field(payment.bank.as_str())
+                .field(payment.delivery_cost)
+                .field(payment.goods_total)
+                .field(payment.custom_fee)
+                .field(JsonText(valid.items_json()))
+                .field(order.locale.as_str())
+                .field(order.internal_signature.as_str())
+                .field(order.customer_id.as_str())
+                .field(order.delivery_service.as_str())
+                .field(order.shardkey.as_str())
+                .field(order.sm_id)
+                .field(order.date_created)
+                .field(order.oof_shard.as_str())
+                .field(valid.warnings.as_slice())
+                .field(valid.hash.as_bytes().as_slice())
+                .field(instant(position.timestamp_ms))
+                .field(position.partition)
+                .field(position.offset);
+        });
+    }
+    rows
 }
 
 /// One array a column, as `UNNEST` takes them.

@@ -1,5 +1,5 @@
-//! A lane: fills batches from its partitions and has them written, one at a time. While batch N is
-//! written, batch N+1 fills.
+//! A lane: fills batches from its partitions and has them written and settled, in their order and
+//! one at a time each. While batch N is settled, N+1 is written and N+2 fills.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ use crate::{
 /// After so many records a lane lets others run.
 const RECORDS_A_TURN: usize = 128;
 
-/// Fills batches from its partitions and has them written, one at a time.
+/// Fills batches from its partitions and has them written and settled.
 pub(super) struct Lane<T> {
     number: usize,
     consumer: Arc<BaseConsumer<Group>>,
@@ -37,9 +37,8 @@ pub(super) struct Lane<T> {
     metrics: Metrics,
     queues: BTreeMap<i32, PartitionQueue<Group>>,
     batch: Batch<T>,
-    /// The oldest timestamp in the batch that fills, and in the one that is written.
-    filling_ms: Option<i64>,
-    written_ms: Option<i64>,
+    /// The oldest timestamp in the batch that fills.
+    oldest_ms: Option<i64>,
     /// Revocations that wait until nothing is in flight.
     waiting: Vec<blocking::Sender<()>>,
 }
@@ -58,27 +57,28 @@ impl<T: Send + 'static> Lane<T> {
             metrics,
             queues: BTreeMap::new(),
             batch: Batch::default(),
-            filling_ms: None,
-            written_ms: None,
+            oldest_ms: None,
             waiting: Vec::new(),
         }
     }
 
-    pub(super) async fn run<R, P, W, F>(
+    pub(super) async fn run<C, R, W, S>(
         mut self,
         mut commands: mpsc::UnboundedReceiver<Command>,
-        parse: P,
-        write: W,
+        parse: impl Fn(Record<'_>) -> (T, usize),
+        write: impl Fn(Vec<T>) -> W,
+        settle: impl Fn(C) -> S,
         stop: CancellationToken,
     ) -> anyhow::Result<()>
     where
+        C: Send + 'static,
         R: Receipt,
-        P: Fn(Record<'_>) -> (T, usize),
-        W: Fn(Vec<T>) -> F,
-        F: Future<Output = anyhow::Result<R>> + Send + 'static,
+        W: Future<Output = C> + Send + 'static,
+        S: Future<Output = anyhow::Result<R>> + Send + 'static,
     {
         let wake = Arc::new(Notify::new());
-        let mut in_flight: Option<InFlight<R>> = None;
+        let mut writing: Option<InFlight<C>> = None;
+        let mut settling: Option<InFlight<anyhow::Result<R>>> = None;
         loop {
             let stopping = stop.is_cancelled();
             if stopping {
@@ -86,21 +86,24 @@ impl<T: Send + 'static> Lane<T> {
             }
             let more = self.fill(&parse)?;
             let hurry = stopping || !self.waiting.is_empty();
-            if in_flight.is_none()
+            if writing.is_none()
                 && !self.batch.is_empty()
                 && (hurry || self.batch.is_due(&self.policy, Instant::now()))
             {
                 let batch = std::mem::take(&mut self.batch);
                 self.metrics.batch_records.observe(batch.items.len() as f64);
-                self.written_ms = self.filling_ms.take();
-                in_flight = Some(InFlight {
+                writing = Some(InFlight {
                     offsets: batch.offsets,
+                    oldest_ms: self.oldest_ms.take(),
                     started: Instant::now(),
                     task: tokio::spawn(write(batch.items)),
                 });
             }
-            self.tell_lag();
-            if in_flight.is_none() && self.batch.is_empty() {
+            let of_batches = [InFlight::oldest_ms(&writing), InFlight::oldest_ms(&settling)];
+            let oldest_ms = of_batches.into_iter().flatten().chain(self.oldest_ms).min();
+            self.metrics.lag.set(self.number, oldest_ms);
+            let nothing_in_flight = writing.is_none() && settling.is_none();
+            if nothing_in_flight && self.batch.is_empty() {
                 self.waiting.clear();
                 if stopping {
                     return Ok(());
@@ -110,16 +113,20 @@ impl<T: Send + 'static> Lane<T> {
                 tokio::task::yield_now().await;
             }
             let idle = if more { Duration::ZERO } else { Duration::from_millis(100) };
-            let due = self.batch.due_at(&self.policy).filter(|_| in_flight.is_none());
+            let due = self.batch.due_at(&self.policy).filter(|_| writing.is_none());
             let wait =
                 due.map_or(idle, |due| due.saturating_duration_since(Instant::now()).min(idle));
             tokio::select! {
                 biased;
-                settled = settled(&mut in_flight), if in_flight.is_some() => {
-                    let _receipt: R = settled?;
-                    if let Some(done) = in_flight.take() {
+                receipt = InFlight::outcome(&mut settling), if settling.is_some() => {
+                    let _receipt: R = receipt?.context("settling a batch")?;
+                    if let Some(done) = settling.take() {
                         self.store(&done);
                     }
+                }
+                outcome = InFlight::outcome(&mut writing), if writing.is_some() && settling.is_none() => {
+                    let outcome = outcome?;
+                    settling = writing.take().map(|batch| batch.then(settle(outcome)));
                 }
                 Some(command) = commands.recv() => self.obey(command, &wake),
                 () = wake.notified(), if !self.batch.is_full(&self.policy) => {}
@@ -131,6 +138,7 @@ impl<T: Send + 'static> Lane<T> {
 
     /// Takes what is there until the batch is full; true if it stopped with records left.
     fn fill(&mut self, parse: &impl Fn(Record<'_>) -> (T, usize)) -> anyhow::Result<bool> {
+        let now = Instant::now();
         let mut taken = 0;
         let mut empty_in_a_row = 0;
         if self.queues.is_empty() {
@@ -154,17 +162,11 @@ impl<T: Send + 'static> Lane<T> {
                         self.metrics.bytes.inc_by(record.value.map_or(0, <[u8]>::len) as u64);
                         // A record without a timestamp is as old as time, and tells nothing.
                         let since = position.timestamp_ms;
-                        if since > 0 && self.filling_ms.is_none_or(|oldest| since < oldest) {
-                            self.filling_ms = Some(since);
+                        if since > 0 && self.oldest_ms.is_none_or(|oldest| since < oldest) {
+                            self.oldest_ms = Some(since);
                         }
                         let (item, bytes) = parse(record);
-                        self.batch.push(
-                            item,
-                            bytes,
-                            position.partition,
-                            position.offset,
-                            Instant::now(),
-                        );
+                        self.batch.push(item, bytes, position.partition, position.offset, now);
                     }
                 }
                 if empty_in_a_row >= self.queues.len() {
@@ -197,9 +199,8 @@ impl<T: Send + 'static> Lane<T> {
         }
     }
 
-    fn store(&mut self, done: &InFlight<impl Receipt>) {
+    fn store<R>(&self, done: &InFlight<R>) {
         self.metrics.write_seconds.observe(done.started.elapsed().as_secs_f64());
-        self.written_ms = None;
         for (partition, next) in done.offsets.iter() {
             // A partition that was taken away meanwhile keeps its old offset: its records come
             // again elsewhere, harmlessly.
@@ -208,23 +209,37 @@ impl<T: Send + 'static> Lane<T> {
             }
         }
     }
-
-    fn tell_lag(&self) {
-        let oldest_ms = self.filling_ms.into_iter().chain(self.written_ms).min();
-        self.metrics.lag.set(self.number, oldest_ms);
-    }
 }
 
+/// A batch that something is done with.
 struct InFlight<R> {
     offsets: Offsets,
+    /// The oldest timestamp in it.
+    oldest_ms: Option<i64>,
+    /// When its writing began.
     started: Instant,
-    task: JoinHandle<anyhow::Result<R>>,
+    task: JoinHandle<R>,
 }
 
-/// Waits for the batch in flight.
-async fn settled<R>(in_flight: &mut Option<InFlight<R>>) -> anyhow::Result<R> {
-    match in_flight {
-        Some(batch) => (&mut batch.task).await.context("writing a batch ended")?,
-        None => std::future::pending().await,
+impl<R> InFlight<R> {
+    /// The same batch, with which the next thing is done.
+    fn then<N: Send + 'static>(
+        self,
+        next: impl Future<Output = N> + Send + 'static,
+    ) -> InFlight<N> {
+        let Self { offsets, oldest_ms, started, .. } = self;
+        InFlight { offsets, oldest_ms, started, task: tokio::spawn(next) }
+    }
+
+    fn oldest_ms(batch: &Option<Self>) -> Option<i64> {
+        batch.as_ref()?.oldest_ms
+    }
+
+    /// What came of it; never, without a batch.
+    async fn outcome(batch: &mut Option<Self>) -> anyhow::Result<R> {
+        match batch {
+            Some(batch) => (&mut batch.task).await.context("a batch's task ended"),
+            None => std::future::pending().await,
+        }
     }
 }

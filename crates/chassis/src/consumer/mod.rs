@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! poll thread: heartbeats, rebalances ─▶ partition queues ─▶ lane (partition modulo lanes)
-//! lane: record ─parse─▶ batch N+1 fills │ batch N: write ─▶ receipt ─▶ store its offsets
+//! lane: record ─parse─▶ N+2 fills │ N+1: write │ N: settle ─▶ receipt ─▶ store its offsets
 //! ```
 //!
 //! Each partition has a queue of its own, so a lane that waits for the database holds up only its
-//! own partitions and never the heartbeats. Offsets are stored once `write` has given its
+//! own partitions and never the heartbeats. Offsets are stored once `settle` has given its
 //! [`Receipt`], and committed in the background. `group` hands partitions to lanes and takes them
-//! back, `lane` fills and writes batches. Only these files and their neighbours `follower`, `kafka`
-//! and `producer` know rdkafka.
+//! back, `lane` fills batches and has them written and settled. Only these files and their neighbours
+//! `follower`, `kafka`, `producer` and `scan` know rdkafka.
 
 mod group;
 mod lane;
@@ -21,7 +21,7 @@ use anyhow::{Context, anyhow};
 use rdkafka::{
     ClientConfig, Message as _,
     consumer::{BaseConsumer, Consumer as _},
-    message::{BorrowedMessage, Headers as _},
+    message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 use tokio::{
     sync::mpsc,
@@ -69,12 +69,28 @@ impl<'a> Record<'a> {
         Self { position, key: message.key(), value: message.payload(), message }
     }
 
-    /// The last header of this name, if it is text.
+    /// Its headers. Only now does the client take them apart.
+    #[must_use]
+    pub fn headers(&self) -> Headers<'a> {
+        Headers(self.message.headers())
+    }
+
+    /// As [`Headers::get`], for whoever asks for one only.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        // Only now: the client takes headers apart when they are first asked for.
-        let headers = self.message.headers()?;
-        let header = headers.iter().filter(|header| header.key == name).last()?;
+        self.headers().get(name)
+    }
+}
+
+/// The headers of a record.
+#[derive(Clone, Copy)]
+pub struct Headers<'a>(Option<&'a BorrowedHeaders>);
+
+impl<'a> Headers<'a> {
+    /// The last header of this name, if it is text.
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<&'a str> {
+        let header = self.0?.iter().filter(|header| header.key == name).last()?;
         std::str::from_utf8(header.value?).ok()
     }
 }
@@ -123,22 +139,25 @@ impl Pace {
 /// Consumes until `shutdown`, then writes what was taken, stores its offsets and leaves the group.
 ///
 /// `parse` turns a record into an item and its size in bytes; it may not fail, for bad data is a
-/// value. `write` settles a batch; it retries by itself whatever can be retried, and its error ends
-/// the consumer, as does an offset that Kafka no longer has.
-pub async fn consume<T, R, P, W, F>(
+/// value. `write` writes a batch, and retries until it is written. `settle` does what follows from
+/// it; it retries by itself whatever can be retried, and its error ends the consumer, as does an
+/// offset that Kafka no longer has. The next batch is written while one is settled; a lane's batches
+/// are settled in the order in which they were written.
+pub async fn consume<T, C, R, W, S>(
     kafka: &KafkaConfig,
     subscription: Subscription,
     metrics: Metrics,
-    parse: P,
-    write: W,
+    parse: impl Fn(Record<'_>) -> (T, usize) + Clone + Send + Sync + 'static,
+    write: impl Fn(Vec<T>) -> W + Clone + Send + Sync + 'static,
+    settle: impl Fn(C) -> S + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()>
 where
     T: Send + 'static,
+    C: Send + 'static,
     R: Receipt,
-    P: Fn(Record<'_>) -> (T, usize) + Clone + Send + Sync + 'static,
-    W: Fn(Vec<T>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = anyhow::Result<R>> + Send + 'static,
+    W: Future<Output = C> + Send + 'static,
+    S: Future<Output = anyhow::Result<R>> + Send + 'static,
 {
     let mut senders = Vec::new();
     let mut receivers = Vec::new();
@@ -153,7 +172,7 @@ where
         // After a kill nobody reads until the broker gives the dead member up: 45 s by default.
         .set("session.timeout.ms", "10000")
         .set("enable.auto.commit", "true")
-        .set("auto.commit.interval.ms", "1000")
+        .set("auto.commit.interval.ms", "250")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("heartbeat.interval.ms", "2000")
@@ -178,7 +197,8 @@ where
     let mut lanes = JoinSet::new();
     for (number, commands) in receivers.into_iter().enumerate() {
         let lane = Lane::new(number, consumer.clone(), subscription.policy, metrics.clone());
-        lanes.spawn(lane.run(commands, parse.clone(), write.clone(), lanes_stop.clone()));
+        let (parse, write, settle) = (parse.clone(), write.clone(), settle.clone());
+        lanes.spawn(lane.run(commands, parse, write, settle, lanes_stop.clone()));
     }
     let mut outcome = Ok(());
     let mut polling = true;

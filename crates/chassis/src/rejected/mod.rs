@@ -76,17 +76,18 @@ impl Original {
     /// A copy of a record.
     #[must_use]
     pub fn of(record: &Record<'_>) -> Self {
-        let replay = record.header(REPLAY_OF).and_then(|id| id.parse().ok()).map(|id| ReplayOf {
+        let headers = record.headers();
+        let replay = headers.get(REPLAY_OF).and_then(|id| id.parse().ok()).map(|id| ReplayOf {
             id,
-            timestamp_ms: record.header(REPLAY_OF_TIMESTAMP).and_then(|text| text.parse().ok()),
-            edited: record.header(REPLAY_EDITED).is_some(),
+            timestamp_ms: headers.get(REPLAY_OF_TIMESTAMP).and_then(|text| text.parse().ok()),
+            edited: headers.get(REPLAY_EDITED).is_some(),
         });
         Self {
             position: record.position,
             key: record.key.map(<[u8]>::to_vec),
             value: record.value.map(<[u8]>::to_vec),
             replay,
-            trace: record.header(trace::HEADER).and_then(Trace::read),
+            trace: headers.get(trace::HEADER).and_then(Trace::read),
         }
     }
 

@@ -44,8 +44,8 @@ async fn get_head_and_304_tell_the_same_of_an_order() {
     let body = whole.bytes().await.unwrap();
     let tag = told["etag"].clone();
     // Of the very bytes, and of nothing else: replicas agree on it.
-    let hash = blake3::hash(&body).to_hex();
-    assert_eq!(tag, format!("\"{}\"", &hash.as_str()[..32]));
+    let hash = twox_hash::XxHash3_128::oneshot(&body);
+    assert_eq!(tag, format!("\"{hash:032x}\""));
     let length = body.len().to_string();
     let mut wanted: BTreeMap<String, String> = [
         ("cache-control", "private, no-cache"),

@@ -72,6 +72,40 @@ async fn equal_content_moves_the_position_on_and_other_content_makes_a_version()
     service.stop().await.unwrap();
 }
 
+/// New orders are copied as one; the known one among them must not cost them anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_order_in_a_full_batch_of_new_ones_is_replaced_and_the_others_are_stored() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&["--batch-age-ms", "1000"]).await;
+    send(&bed, 0, UID, 1).await;
+    bed.drained().await;
+    let new = |number: usize| format!("new-{number:03}");
+    for number in 0..100 {
+        send(&bed, 0, &new(number), number as i64).await;
+    }
+    send(&bed, 0, UID, 2).await;
+    for number in 100..200 {
+        send(&bed, 0, &new(number), number as i64).await;
+    }
+    bed.drained().await;
+
+    let known = row(&bed, UID).await;
+    assert_eq!((known.payment_amount, known.version), (2, 2));
+    assert_eq!(bed.count("orders.orders").await, 201);
+    for number in [0, 99, 100, 199] {
+        let stored = row(&bed, &new(number)).await;
+        assert_eq!((stored.payment_amount, stored.version), (number as i64, 1));
+    }
+    // Each event is recorded once, though the known order's status was told before.
+    let events = bed.read_all(&bed.status_topic()).await;
+    assert_eq!(events.len(), 203, "201 created, one of them again, and one updated");
+    wait_until("all events are recorded", async || bed.count("orders.order_events").await == 203)
+        .await;
+    assert_eq!(bed.count("orders.order_status").await, 201);
+    assert_eq!(bed.count("orders.order_events WHERE ignored = 'repeated'").await, 1);
+    service.stop().await.unwrap();
+}
+
 /// Three contents for each of the six orders of arrival, and the greatest record of each.
 async fn six_permutations(bed: &Bed, several_partitions: bool) -> Vec<(String, i64)> {
     let permutations = [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]];
