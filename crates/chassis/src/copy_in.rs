@@ -31,12 +31,12 @@ pub struct Row<'a> {
 
 /// JSON that is text already, for a column of type `jsonb`.
 #[derive(Debug, Clone, Copy)]
-pub struct JsonText<'a>(pub &'a str);
+pub struct JsonText<'a>(pub &'a [u8]);
 
 impl Encode<'_, Postgres> for JsonText<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         buffer.push(JSONB);
-        buffer.extend_from_slice(self.0.as_bytes());
+        buffer.extend_from_slice(self.0);
         Ok(IsNull::No)
     }
 }
@@ -104,7 +104,7 @@ mod tests {
     fn rows_stand_as_the_manual_of_postgresql_says() {
         let mut rows = Rows::new("", 0);
         rows.row(|row| {
-            row.field("ab").field(7_i32).field(None::<i64>).field(JsonText("[]"));
+            row.field("ab").field(7_i32).field(None::<i64>).field(JsonText(b"[]"));
         });
         rows.row(|row| {
             row.field("");

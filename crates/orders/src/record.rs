@@ -7,6 +7,7 @@
 use std::{fmt, ops::Range, str::FromStr};
 
 use bytes::Bytes;
+use memchr::memmem;
 use twox_hash::XxHash3_128;
 
 use crate::{
@@ -148,17 +149,16 @@ fn valid(order: Order, unknown_fields: u32) -> ValidOrder {
 /// Where the items stand in the canonical order. Within a text quotes have backslashes before them,
 /// so what is looked for stands there once only.
 fn items_within(json: &[u8]) -> Range<usize> {
-    const BEFORE: &str = r#""items":"#;
-    let json = str::from_utf8(json).expect("JSON is UTF-8");
-    let begin = json.find(BEFORE).expect("an order has items") + BEFORE.len();
-    let end = json.rfind(r#","locale":"#).expect("an order has a locale");
+    const BEFORE: &[u8] = br#""items":"#;
+    let begin = memmem::find(json, BEFORE).expect("an order has items") + BEFORE.len();
+    let end = memmem::rfind(json, br#","locale":"#).expect("an order has a locale");
     begin..end
 }
 
 impl ValidOrder {
     /// The items as they stand in `json`.
-    pub(crate) fn items_json(&self) -> &str {
-        str::from_utf8(&self.json[self.items.clone()]).expect("JSON is UTF-8")
+    pub(crate) fn items_json(&self) -> &[u8] {
+        &self.json[self.items.clone()]
     }
 }
 
@@ -274,7 +274,7 @@ mod tests {
             for pointer in ["/entry", "/items/0/name", "/oof_shard", "/delivery/email", "/locale"] {
                 let trick = if pointer == "/delivery/email" { "a@b.c" } else { trick };
                 let order = parse_str(&sample_with(pointer, json!(trick))).unwrap();
-                let items: Value = serde_json::from_str(order.items_json()).unwrap();
+                let items: Value = serde_json::from_slice(order.items_json()).unwrap();
                 assert_eq!(items, serde_json::to_value(&order.order.items).unwrap());
             }
         }

@@ -416,7 +416,9 @@ impl<'a> Columns<'a> {
             payment_delivery_cost: number(|order| order.payment.delivery_cost),
             payment_goods_total: number(|order| order.payment.goods_total),
             payment_custom_fee: number(|order| order.payment.custom_fee),
-            items: column(orders, |_, valid| valid.items_json()),
+            items: column(orders, |_, valid| {
+                str::from_utf8(valid.items_json()).expect("JSON is UTF-8")
+            }),
             locale: text(|order| &order.locale),
             internal_signature: text(|order| &order.internal_signature),
             customer_id: text(|order| &order.customer_id),

@@ -18,7 +18,7 @@ pub async fn send(
     let mut sent = Vec::with_capacity(rejected.len());
     for (original, rejection) in rejected {
         let delivery = Deliveries::new();
-        let value = original.value.as_deref();
+        let value = original.value();
         let outcome = enqueue(producer, from, to, original, rejection, value, &[], &delivery).await;
         sent.push((outcome, delivery));
     }
@@ -33,7 +33,7 @@ pub async fn send(
     let truncated = Deliveries::new();
     for (original, rejection) in too_large {
         let delivery = Deliveries::new();
-        let value = original.value.as_deref();
+        let value = original.value();
         let outcome = enqueue(producer, from, to, original, rejection, value, &[], &delivery).await;
         match settled(outcome, &delivery).await {
             Err(ProduceError::TooLarge) => {
@@ -81,7 +81,6 @@ async fn enqueue(
         ("__connect.errors.exception.message", rejection.reason.as_bytes()),
     ];
     headers.extend_from_slice(marks);
-    let record =
-        OutgoingRecord { topic: to, key: original.key.as_deref(), value, headers: &headers };
+    let record = OutgoingRecord { topic: to, key: original.key(), value, headers: &headers };
     producer.enqueue(record, deliveries).await
 }

@@ -51,10 +51,11 @@ pub struct Rejection {
 pub struct Original {
     /// Where it stands.
     pub position: Position,
-    /// Its key.
-    pub key: Option<Vec<u8>>,
-    /// Its value, as it came.
-    pub value: Option<Vec<u8>>,
+    /// Key and value, one behind the other: nearly every record turns out to be valid, and then
+    /// nobody asks for them.
+    bytes: Box<[u8]>,
+    key_bytes: Option<usize>,
+    value_bytes: Option<usize>,
     /// The rejected record that this one replays.
     pub replay: Option<ReplayOf>,
     /// The step of a trace that it belongs to, if it tells one.
@@ -84,17 +85,32 @@ impl Original {
         });
         Self {
             position: record.position,
-            key: record.key.map(<[u8]>::to_vec),
-            value: record.value.map(<[u8]>::to_vec),
+            bytes: [record.key.unwrap_or_default(), record.value.unwrap_or_default()]
+                .concat()
+                .into_boxed_slice(),
+            key_bytes: record.key.map(<[u8]>::len),
+            value_bytes: record.value.map(<[u8]>::len),
             replay,
             trace: headers.get(trace::HEADER).and_then(Trace::read),
         }
     }
 
+    /// Its key, as it came.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key_bytes.map(|length| &self.bytes[..length])
+    }
+
+    /// Its value, as it came.
+    #[must_use]
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value_bytes.map(|length| &self.bytes[self.bytes.len() - length..])
+    }
+
     /// Bytes of key and value.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len)
+        self.bytes.len()
     }
 }
 

@@ -103,8 +103,8 @@ pub async fn insert(
         partitions.push(original.position.partition);
         offsets.push(original.position.offset);
         timestamps.push(instant(original.position.timestamp_ms));
-        keys.push(original.key.as_deref());
-        values.push(original.value.as_deref());
+        keys.push(original.key());
+        values.push(original.value());
         reasons.push(rejection.reason);
         violations.push(Json(rejection.violations.as_slice()));
     }
