@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{Connection as _, PgConnection};
 
-use crate::copy_in::Rows;
+use crate::copy_in::{self, Row};
 
 /// Smaller batches are not worth a savepoint.
 const WORTHWHILE: usize = 64;
@@ -24,19 +24,20 @@ pub struct AllNew {
 }
 
 impl AllNew {
-    /// Copies so many rows within a transaction if none of them is expected to be there; false if
-    /// they are left to be inserted with care.
-    pub async fn copy(
+    /// Copies items within a transaction as [`copy_in::copy`] does if none of them is expected to be
+    /// there; false if they are left to be inserted with care.
+    pub async fn copy<T>(
         &self,
         transaction: &mut PgConnection,
-        count: usize,
-        rows: impl FnOnce() -> Rows,
+        statement: &str,
+        items: &[T],
+        write: impl Fn(&mut Row<'_>, &T),
     ) -> Result<bool, sqlx::Error> {
-        if !self.expected(count) {
+        if !self.expected(items.len()) {
             return Ok(false);
         }
         let mut savepoint = transaction.begin().await?;
-        match rows().copy(&mut savepoint).await {
+        match copy_in::copy(&mut savepoint, statement, items, write).await {
             Err(error) if is_conflict(&error) => {
                 savepoint.rollback().await?;
                 self.careful.store(CAREFUL_BATCHES, Ordering::Relaxed);

@@ -15,18 +15,75 @@ const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 /// The version of `jsonb` on the wire.
 const JSONB: u8 = 1;
+/// So many bytes are sent at once: few enough to stay near the processor, and PostgreSQL takes them
+/// while the next ones are written.
+const PIECE: usize = 64 << 10;
 
-/// Rows for one table.
-pub struct Rows {
-    statement: &'static str,
-    buffer: PgArgumentBuffer,
-    failure: Option<BoxDynError>,
+/// Copies rows into a table, all or none; tells how many they were. `statement` is a `COPY` in the
+/// binary format, from `STDIN`; `write` makes a row of an item.
+pub async fn copy<T>(
+    connection: &mut PgConnection,
+    statement: &str,
+    items: &[T],
+    write: impl Fn(&mut Row<'_>, &T),
+) -> Result<u64, sqlx::Error> {
+    let mut copy = connection.copy_in_raw(statement).await?;
+    let mut buffer = PgArgumentBuffer::default();
+    buffer.reserve(PIECE + PIECE / 4);
+    buffer.extend_from_slice(HEADER);
+    for item in items {
+        if let Err(error) = row(&mut buffer, |row| write(row, item)) {
+            copy.abort("a row cannot be written").await?;
+            return Err(sqlx::Error::Encode(error));
+        }
+        if buffer.len() >= PIECE {
+            copy.send(buffer.as_slice()).await?;
+            buffer.clear();
+        }
+    }
+    buffer.extend_from_slice(&TRAILER);
+    copy.send(buffer.as_slice()).await?;
+    copy.finish().await
+}
+
+/// Adds a row: the number of its fields, then each with its length before it.
+fn row(buffer: &mut PgArgumentBuffer, write: impl FnOnce(&mut Row<'_>)) -> Result<(), BoxDynError> {
+    let count = buffer.len();
+    buffer.extend_from_slice(&[0; 2]);
+    let mut row = Row { buffer, fields: 0, outcome: Ok(()) };
+    write(&mut row);
+    let Row { fields, outcome, .. } = row;
+    buffer[count..count + 2].copy_from_slice(&fields.to_be_bytes());
+    outcome
 }
 
 /// The row that is being written.
 pub struct Row<'a> {
-    rows: &'a mut Rows,
+    buffer: &'a mut PgArgumentBuffer,
     fields: i16,
+    outcome: Result<(), BoxDynError>,
+}
+
+impl Row<'_> {
+    /// Adds the value of the next of the statement's columns, which must be of just that type: what
+    /// PostgreSQL takes is not converted.
+    pub fn field<'q>(&mut self, value: impl Encode<'q, Postgres>) -> &mut Self {
+        if let Err(error) = self.write(value) {
+            self.outcome = Err(error);
+        }
+        self.fields += 1;
+        self
+    }
+
+    fn write<'q>(&mut self, value: impl Encode<'q, Postgres>) -> Result<(), BoxDynError> {
+        let place = self.buffer.len();
+        self.buffer.extend_from_slice(&NULL);
+        if let IsNull::No = value.encode_by_ref(self.buffer)? {
+            let length = i32::try_from(self.buffer.len() - place - NULL.len())?;
+            self.buffer[place..place + NULL.len()].copy_from_slice(&length.to_be_bytes());
+        }
+        Ok(())
+    }
 }
 
 /// JSON that is text already, for a column of type `jsonb`.
@@ -41,77 +98,24 @@ impl Encode<'_, Postgres> for JsonText<'_> {
     }
 }
 
-impl Rows {
-    /// No row yet, and room for about so many bytes. `statement` is a `COPY` in the binary format,
-    /// from `STDIN`.
-    #[must_use]
-    pub fn new(statement: &'static str, bytes: usize) -> Self {
-        let mut buffer = PgArgumentBuffer::default();
-        buffer.reserve(HEADER.len() + bytes + TRAILER.len());
-        buffer.extend_from_slice(HEADER);
-        Self { statement, buffer, failure: None }
-    }
-
-    /// Adds a row.
-    pub fn row(&mut self, write: impl FnOnce(&mut Row<'_>)) {
-        let count = self.buffer.len();
-        self.buffer.extend_from_slice(&[0; 2]);
-        let mut row = Row { rows: self, fields: 0 };
-        write(&mut row);
-        let fields = row.fields.to_be_bytes();
-        self.buffer[count..count + fields.len()].copy_from_slice(&fields);
-    }
-
-    /// Copies the rows into their table, all or none; tells how many they were.
-    pub async fn copy(mut self, connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
-        if let Some(failure) = self.failure {
-            return Err(sqlx::Error::Encode(failure));
-        }
-        self.buffer.extend_from_slice(&TRAILER);
-        let mut copy = connection.copy_in_raw(self.statement).await?;
-        copy.send(self.buffer.as_slice()).await?;
-        copy.finish().await
-    }
-}
-
-impl Row<'_> {
-    /// Adds the value of the next of the statement's columns, which must be of just that type: what
-    /// PostgreSQL takes is not converted.
-    pub fn field<'q>(&mut self, value: impl Encode<'q, Postgres>) -> &mut Self {
-        let buffer = &mut self.rows.buffer;
-        let place = buffer.len();
-        buffer.extend_from_slice(&NULL);
-        match value.encode_by_ref(buffer) {
-            Ok(IsNull::Yes) => {}
-            Ok(IsNull::No) => match i32::try_from(buffer.len() - place - NULL.len()) {
-                Ok(length) => {
-                    buffer[place..place + NULL.len()].copy_from_slice(&length.to_be_bytes());
-                }
-                Err(error) => drop(self.rows.failure.get_or_insert(error.into())),
-            },
-            Err(error) => drop(self.rows.failure.get_or_insert(error)),
-        }
-        self.fields += 1;
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn rows_stand_as_the_manual_of_postgresql_says() {
-        let mut rows = Rows::new("", 0);
-        rows.row(|row| {
+        let mut buffer = PgArgumentBuffer::default();
+        row(&mut buffer, |row| {
             row.field("ab").field(7_i32).field(None::<i64>).field(JsonText(b"[]"));
-        });
-        rows.row(|row| {
+        })
+        .unwrap();
+        row(&mut buffer, |row| {
             row.field("");
-        });
-        let mut expected = HEADER.to_vec();
+        })
+        .unwrap();
+        let mut expected: Vec<u8> = Vec::new();
         expected.extend(b"\0\x04\0\0\0\x02ab\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff\0\0\0\x03\x01[]");
         expected.extend(b"\0\x01\0\0\0\0");
-        assert_eq!(rows.buffer.as_slice(), expected);
+        assert_eq!(buffer.as_slice(), expected);
     }
 }

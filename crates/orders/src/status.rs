@@ -12,7 +12,7 @@ use chassis::{
     all_new::AllNew,
     commit::{self, Writer},
     consumer::{Position, Receipt},
-    copy_in::Rows,
+    copy_in::Row,
     postgres::instant,
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
@@ -202,8 +202,6 @@ const COPY_STATUSES: &str = "\
 const COPY_EVENTS: &str = "\
     COPY orders.order_events (order_uid, record_timestamp, \"partition\", \"offset\", word, rank, \
     told_at, version, ignored, topic) FROM STDIN (FORMAT binary)";
-/// What a row takes beside its topic, about: an id, a word, and fields of known size.
-const ROW_BYTES: usize = 150;
 
 impl Recorder {
     /// Brings the statuses up to what was told, and gives those that orders had before.
@@ -215,8 +213,16 @@ impl Recorder {
         if told.is_empty() {
             return Ok(HashMap::new());
         }
-        let rows = || self.status_rows(told);
-        if self.new_statuses.copy(transaction, told.len(), rows).await? {
+        let topic = self.topic.as_str();
+        let write = |row: &mut Row<'_>, (uid, status, position): &Told<'_>| {
+            row.field(uid.as_str())
+                .field(status.rank())
+                .field(instant(position.timestamp_ms))
+                .field(position.partition)
+                .field(position.offset)
+                .field(topic);
+        };
+        if self.new_statuses.copy(transaction, COPY_STATUSES, told, write).await? {
             return Ok(HashMap::new());
         }
         let columns = Columns::of(told);
@@ -238,28 +244,25 @@ impl Recorder {
         advance_status(transaction, &self.topic, &known).await
     }
 
-    fn status_rows(&self, told: &[Told<'_>]) -> Rows {
-        let mut rows = Rows::new(COPY_STATUSES, told.len() * (ROW_BYTES + self.topic.len()));
-        for (uid, status, position) in told {
-            rows.row(|row| {
-                row.field(uid.as_str())
-                    .field(status.rank())
-                    .field(instant(position.timestamp_ms))
-                    .field(position.partition)
-                    .field(position.offset)
-                    .field(self.topic.as_str());
-            });
-        }
-        rows
-    }
-
     async fn insert_events(
         &self,
         transaction: &mut PgConnection,
         judged: &[Judged<'_>],
     ) -> Result<(), sqlx::Error> {
-        let rows = || self.event_rows(judged);
-        if self.new_events.copy(transaction, judged.len(), rows).await? {
+        let topic = self.topic.as_str();
+        let write = |row: &mut Row<'_>, ((position, event), verdict): &Judged<'_>| {
+            row.field(event.order_id.as_str())
+                .field(instant(position.timestamp_ms))
+                .field(position.partition)
+                .field(position.offset)
+                .field(event.status.as_str())
+                .field(rank(event.word))
+                .field(event.created_at)
+                .field(event.version)
+                .field(verdict.map(Ignored::as_str))
+                .field(topic);
+        };
+        if self.new_events.copy(transaction, COPY_EVENTS, judged, write).await? {
             return Ok(());
         }
         let events = || judged.iter().map(|((position, event), _)| (position, *event));
@@ -290,25 +293,6 @@ impl Recorder {
         );
         inserted.execute(transaction).await?;
         Ok(())
-    }
-
-    fn event_rows(&self, judged: &[Judged<'_>]) -> Rows {
-        let mut rows = Rows::new(COPY_EVENTS, judged.len() * (ROW_BYTES + self.topic.len()));
-        for ((position, event), verdict) in judged {
-            rows.row(|row| {
-                row.field(event.order_id.as_str())
-                    .field(instant(position.timestamp_ms))
-                    .field(position.partition)
-                    .field(position.offset)
-                    .field(event.status.as_str())
-                    .field(rank(event.word))
-                    .field(event.created_at)
-                    .field(event.version)
-                    .field(verdict.map(Ignored::as_str))
-                    .field(self.topic.as_str());
-            });
-        }
-        rows
     }
 }
 

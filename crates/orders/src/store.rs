@@ -13,7 +13,7 @@ use chassis::{
     all_new::AllNew,
     commit::{self, Writer},
     consumer::Position,
-    copy_in::{JsonText, Rows},
+    copy_in::{JsonText, Row},
     postgres::instant,
     rejected,
 };
@@ -41,9 +41,6 @@ const COPY_ORDERS: &str = "\
     internal_signature, customer_id, delivery_service, shardkey, sm_id, date_created, oof_shard, \
     warnings, content_hash, source_timestamp, source_partition, source_offset) \
     FROM STDIN (FORMAT binary)";
-/// What a row of an order takes beside the texts and numbers of its JSON: lengths, hash, source.
-const BYTES_BESIDE_JSON: usize = 300;
-
 /// A query of a file with one array a column.
 macro_rules! query_of_columns {
     ($file:tt, $columns:expr) => {
@@ -197,7 +194,7 @@ impl Store {
         transaction: &mut PgConnection,
         orders: &[Latest<'_>],
     ) -> Result<usize, sqlx::Error> {
-        if self.all_new.copy(transaction, orders.len(), || rows(orders)).await? {
+        if self.all_new.copy(transaction, COPY_ORDERS, orders, write_row).await? {
             return Ok(orders.len());
         }
         let columns = Columns::of(orders);
@@ -306,51 +303,43 @@ async fn find(
         .collect()
 }
 
-/// One row an order, as `COPY` takes them.
-fn rows(orders: &[Latest<'_>]) -> Rows {
-    let bytes = orders.iter().map(|(_, valid)| BYTES_BESIDE_JSON + valid.json.len()).sum();
-    let mut rows = Rows::new(COPY_ORDERS, bytes);
-    for (position, valid) in orders {
-        let (order, delivery, payment) =
-            (&valid.order, &valid.order.delivery, &valid.order.payment);
-        rows.row(|row| {
-            row.field(order.order_uid.as_str())
-                .field(order.track_number.as_str())
-                .field(order.entry.as_str())
-                .field(delivery.name.as_str())
-                .field(delivery.phone.as_str())
-                .field(delivery.zip.as_str())
-                .field(delivery.city.as_str())
-                .field(delivery.address.as_str())
-                .field(delivery.region.as_str())
-                .field(delivery.email.as_str())
-                .field(payment.transaction.as_str())
-                .field(payment.request_id.as_str())
-                .field(payment.currency.as_str())
-                .field(payment.provider.as_str())
-                .field(payment.amount)
-                .field(payment.payment_dt)
-                .field(payment.bank.as_str())
-                .field(payment.delivery_cost)
-                .field(payment.goods_total)
-                .field(payment.custom_fee)
-                .field(JsonText(valid.items_json()))
-                .field(order.locale.as_str())
-                .field(order.internal_signature.as_str())
-                .field(order.customer_id.as_str())
-                .field(order.delivery_service.as_str())
-                .field(order.shardkey.as_str())
-                .field(order.sm_id)
-                .field(order.date_created)
-                .field(order.oof_shard.as_str())
-                .field(valid.warnings.as_slice())
-                .field(valid.hash.as_bytes().as_slice())
-                .field(instant(position.timestamp_ms))
-                .field(position.partition)
-                .field(position.offset);
-        });
-    }
-    rows
+/// An order's row, field by field as `COPY_ORDERS` names them.
+fn write_row(row: &mut Row<'_>, (position, valid): &Latest<'_>) {
+    let (order, delivery, payment) = (&valid.order, &valid.order.delivery, &valid.order.payment);
+    row.field(order.order_uid.as_str())
+        .field(order.track_number.as_str())
+        .field(order.entry.as_str())
+        .field(delivery.name.as_str())
+        .field(delivery.phone.as_str())
+        .field(delivery.zip.as_str())
+        .field(delivery.city.as_str())
+        .field(delivery.address.as_str())
+        .field(delivery.region.as_str())
+        .field(delivery.email.as_str())
+        .field(payment.transaction.as_str())
+        .field(payment.request_id.as_str())
+        .field(payment.currency.as_str())
+        .field(payment.provider.as_str())
+        .field(payment.amount)
+        .field(payment.payment_dt)
+        .field(payment.bank.as_str())
+        .field(payment.delivery_cost)
+        .field(payment.goods_total)
+        .field(payment.custom_fee)
+        .field(JsonText(valid.items_json()))
+        .field(order.locale.as_str())
+        .field(order.internal_signature.as_str())
+        .field(order.customer_id.as_str())
+        .field(order.delivery_service.as_str())
+        .field(order.shardkey.as_str())
+        .field(order.sm_id)
+        .field(order.date_created)
+        .field(order.oof_shard.as_str())
+        .field(valid.warnings.as_slice())
+        .field(valid.hash.as_bytes().as_slice())
+        .field(instant(position.timestamp_ms))
+        .field(position.partition)
+        .field(position.offset);
 }
 
 /// One array a column, as `UNNEST` takes them.
