@@ -41,6 +41,7 @@ const COPY_ORDERS: &str = "\
     internal_signature, customer_id, delivery_service, shardkey, sm_id, date_created, oof_shard, \
     warnings, content_hash, source_timestamp, source_partition, source_offset) \
     FROM STDIN (FORMAT binary)";
+
 /// A query of a file with one array a column.
 macro_rules! query_of_columns {
     ($file:tt, $columns:expr) => {
