@@ -2,7 +2,8 @@
 //! message, row by row into four tables with foreign keys, offsets committed in the background.
 //!
 //! It is given every advantage that its shape allows: typed parsing, prepared statements, one
-//! connection without a pool, and auto-commit, which costs four requests a second and not one a message.
+//! connection without a pool, and auto-commit, which costs four requests a second and not one a
+//! message.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Inserting rows that are expected to be new, without asking of each whether it is there.
+//! Copying rows that are expected to be new, without asking of each whether it is there.
 //!
 //! `ON CONFLICT` has PostgreSQL look every row up in the index before it descends the same index
 //! again to insert it, and rows that may be known cannot be copied by the page. So large batches are

@@ -8,7 +8,8 @@ pub const MAX_UID_BYTES: usize = 100;
 
 /// The id of an order: 1 to [`MAX_UID_BYTES`] bytes, not blank, without control characters.
 ///
-/// Ids of up to 24 bytes, which most are, are cheap to make and to clone. Compares and hashes as its text, so a map keyed by it can be asked with a `&str`.
+/// Ids of up to 24 bytes, which most are, are cheap to make and to clone. Compares and hashes as its
+/// text, so a map keyed by it can be asked with a `&str`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "CompactString")]
 pub struct OrderUid(CompactString);

@@ -233,7 +233,8 @@ pub(crate) async fn follow(
                 feed.event(&event, record.position);
             }
         } else {
-            let header = |name: &str| record.header(name).unwrap_or("?");
+            let headers = record.headers();
+            let header = |name: &str| headers.get(name).unwrap_or("?");
             let id = format!(
                 "{}:{}:{}",
                 header("__connect.errors.topic"),
