@@ -1,10 +1,11 @@
 //! How soon an order can be read: from Kafka's timestamp of its record to the answer with it, at a
-//! steady pace. Each order is asked for at once with `?wait`, on a
-//! connection of its own, so the answer comes when the service has the order and not a moment before.
+//! steady pace. Each order is asked for at once with `?wait`, on a connection of its own, so the
+//! answer comes when the service has the order and not a moment before.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use sqlx::types::time::OffsetDateTime;
 use testkit::{Bed, Servers};
 use tokio::task::JoinSet;
 
@@ -41,7 +42,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
             let request = client.get(order);
             reads.spawn(async move {
                 request.send().await?.error_for_status()?.bytes().await?;
-                anyhow::Ok(counts.then_some((uid, SystemTime::now())))
+                anyhow::Ok(counts.then_some((uid, OffsetDateTime::now_utc())))
             });
         }
         sent = due.min(records.len());
@@ -69,16 +70,15 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
 }
 
 /// From Kafka's timestamp of each order's record to the moment at which it was read, in milliseconds.
-async fn since_their_records(bed: &Bed, read: &[(String, SystemTime)]) -> anyhow::Result<Vec<f64>> {
-    let (uids, moments): (Vec<&str>, Vec<f64>) = read
-        .iter()
-        .map(|(uid, at)| {
-            (uid.as_str(), at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
-        })
-        .unzip();
+async fn since_their_records(
+    bed: &Bed,
+    read: &[(String, OffsetDateTime)],
+) -> anyhow::Result<Vec<f64>> {
+    let (uids, moments): (Vec<&str>, Vec<OffsetDateTime>) =
+        read.iter().map(|(uid, at)| (uid.as_str(), *at)).unzip();
     let latencies: Vec<f64> = sqlx::query_scalar(
-        "SELECT (read.at - extract(epoch FROM source_timestamp)::double precision) * 1000 \
-         FROM UNNEST ($1::text[], $2::double precision[]) AS read (order_uid, at) \
+        "SELECT (extract(epoch FROM read.at - source_timestamp) * 1000)::double precision \
+         FROM UNNEST ($1::text[], $2::timestamptz[]) AS read (order_uid, at) \
          JOIN orders.orders USING (order_uid)",
     )
     .bind(&uids)
