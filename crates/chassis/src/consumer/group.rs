@@ -143,7 +143,10 @@ impl Group {
         consumer: &BaseConsumer<Self>,
         partitions: &mut TopicPartitionList,
     ) -> KafkaResult<()> {
-        let Some(itself) = self.itself.get().and_then(Weak::upgrade) else { return Ok(()) };
+        let Some(itself) = self.itself.get().and_then(Weak::upgrade) else {
+            // The consumer is being dropped: unanswered, the group would never let it go.
+            return consumer.incremental_assign(&TopicPartitionList::new());
+        };
         // A partition without a committed offset starts at the beginning; `auto.offset.reset=error`
         // is for offsets that were committed and are gone.
         let ask = || consumer.committed_offsets(partitions.clone(), PATIENCE);
