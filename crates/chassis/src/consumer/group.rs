@@ -144,7 +144,7 @@ impl Group {
         partitions: &mut TopicPartitionList,
     ) -> KafkaResult<()> {
         let Some(itself) = self.itself.get().and_then(Weak::upgrade) else {
-            // The consumer is being dropped: unanswered, the group would never let it go.
+            // The consumer is dropped, and takes nothing; its client waits for the answer.
             return consumer.incremental_assign(&TopicPartitionList::new());
         };
         // A partition without a committed offset starts at the beginning; `auto.offset.reset=error`
