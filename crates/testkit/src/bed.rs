@@ -19,10 +19,10 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
 use sqlx::PgPool;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{Servers, eventually};
+use crate::{Servers, eventually, wait::PATIENCE};
 
 /// A database and topics that no other test uses.
 #[derive(Clone)]
@@ -410,7 +410,7 @@ fn reader(brokers: &str, group: &str) -> BaseConsumer {
 
 /// Asks until Kafka answers: a topic that is new has no leader yet, a new group no coordinator.
 fn insist<T>(ask: impl Fn() -> KafkaResult<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match ask() {
             Ok(answer) => return answer,
@@ -492,7 +492,7 @@ fn lag(brokers: &str, topic: &str, group: &str) -> i64 {
 pub struct Service {
     /// Where it answers.
     pub url: String,
-    /// A client to ask it with.
+    /// A client to ask it with, which gives up on one that is silent for a minute.
     pub http: reqwest::Client,
     address: SocketAddr,
     shutdown: CancellationToken,
@@ -511,10 +511,12 @@ impl Service {
         let address = listener.local_addr().expect("it listens");
         let url = format!("http://{address}");
         let shutdown = CancellationToken::new();
+        let http = reqwest::Client::builder().read_timeout(PATIENCE).build();
+        let http = http.expect("a plain client is made");
         let service = Self {
             url,
             address,
-            http: reqwest::Client::new(),
+            http,
             _shut_down_when_dropped: shutdown.clone().drop_guard(),
             task: run(listener, shutdown.clone()),
             shutdown,
@@ -552,11 +554,12 @@ impl Service {
     /// Stops it in good order and gives its outcome.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.cancel();
-        self.task.await.expect("the service does not panic")
+        self.ended().await
     }
 
-    /// Waits until it ends by itself and gives its outcome.
+    /// Waits until it ends by itself and gives its outcome; panics after a minute.
     pub async fn ended(self) -> anyhow::Result<()> {
-        self.task.await.expect("the service does not panic")
+        let outcome = timeout(PATIENCE, self.task).await.expect("the service ends in a minute");
+        outcome.expect("the service does not panic")
     }
 }

@@ -16,11 +16,12 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
-    time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
+
+use crate::wait::PATIENCE;
 
 /// The result of a call, or what Chromium says against it.
 pub(super) type Answer = Result<Value, String>;
@@ -30,8 +31,6 @@ type Waiting = Box<dyn FnOnce(Answer) + Send>;
 
 /// What a page complains of: dialogs, exceptions, blocked content.
 pub(super) type Complaints = Arc<Mutex<Vec<String>>>;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Descriptors 3 and 4 are where Chromium looks for the pipe.
 const START: &str = r#"profile=$1; shift; "$@" 3<&0 4>&1 </dev/null >/dev/null; rm -rf "$profile""#;
