@@ -2,16 +2,19 @@
 //!
 //! `ON CONFLICT` has PostgreSQL look every row up in the index before it descends the same index
 //! again to insert it, and rows that may be known cannot be copied by the page. So large batches are
-//! copied, within a savepoint. When a row is there after all, the savepoint is rolled back, and this
+//! copied. When a row is there after all, the transaction fails and is attempted again, and this
 //! batch and the next ones are for their owner to insert with care.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 
-use crate::copy_in::{self, Row};
+use crate::{
+    commit::WriteError,
+    copy_in::{self, Row},
+};
 
-/// Smaller batches are not worth a savepoint.
+/// Smaller batches are not worth the further round trip to PostgreSQL.
 const WORTHWHILE: usize = 64;
 /// After a row that was there, so many batches are inserted with care: whoever repeats one, repeats
 /// more, and PostgreSQL logs each failure.
@@ -24,30 +27,25 @@ pub struct AllNew {
 }
 
 impl AllNew {
-    /// Copies items within a transaction as [`copy_in::copy`] does if none of them is expected to be
-    /// there; false if they are left to be inserted with care.
+    /// Copies items as [`copy_in::copy`] does if none of them is expected to be there; false if they
+    /// are left to be inserted with care. If one is there all the same, that is
+    /// [`WriteError::NotNew`], and the next attempt is careful.
     pub async fn copy<T>(
         &self,
         transaction: &mut PgConnection,
         statement: &str,
         items: &[T],
         write: impl Fn(&mut Row<'_>, &T),
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<bool, WriteError> {
         if !self.expected(items.len()) {
             return Ok(false);
         }
-        let mut savepoint = transaction.begin().await?;
-        match copy_in::copy(&mut savepoint, statement, items, write).await {
+        match copy_in::copy(transaction, statement, items, write).await {
             Err(error) if is_conflict(&error) => {
-                savepoint.rollback().await?;
                 self.careful.store(CAREFUL_BATCHES, Ordering::Relaxed);
-                Ok(false)
+                Err(WriteError::NotNew)
             }
-            outcome => {
-                outcome?;
-                savepoint.commit().await?;
-                Ok(true)
-            }
+            outcome => Ok(outcome.map(|_| true)?),
         }
     }
 

@@ -61,6 +61,17 @@ impl Metrics {
     }
 }
 
+/// Why records were not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A row that was copied as new is there already; the next attempt inserts with care.
+    #[error("a row is there already")]
+    NotNew,
+    /// What the database says, or what keeps it from answering.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
 /// How a service writes its records.
 pub trait Writer: Sync {
     /// What a record turned out to be.
@@ -73,7 +84,7 @@ pub trait Writer: Sync {
         &self,
         transaction: &mut PgConnection,
         part: &[Self::Item],
-    ) -> impl Future<Output = Result<Self::Outcome, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Self::Outcome, WriteError>> + Send;
 
     /// Turns a record into its rejection, given the SQLSTATE.
     fn refuse(&self, item: &mut Self::Item, sqlstate: &str);
@@ -142,7 +153,8 @@ async fn commit_part<W: Writer>(
                 }
                 return Ok(outcome);
             }
-            Err(error) => error,
+            Err(WriteError::NotNew) => continue,
+            Err(WriteError::Database(error)) => error,
         };
         if fault(&error) == Fault::Data && refusals == Refusals::Possible {
             let code = error.as_database_error().and_then(|error| error.code());
@@ -163,13 +175,13 @@ async fn attempt<W: Writer>(
     writer: &W,
     metrics: &Metrics,
     part: &[W::Item],
-) -> Result<W::Outcome, sqlx::Error> {
+) -> Result<W::Outcome, WriteError> {
     let mut connection = pool.acquire().await?;
     let started = Instant::now();
     let outcome = tokio::time::timeout(SILENCE, transact(&mut connection, writer, part)).await;
     metrics.seconds.observe(started.elapsed().as_secs_f64());
-    let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    if outcome.as_ref().is_err_and(|error| fault(error) == Fault::Weather) {
+    let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()));
+    if matches!(&outcome, Err(WriteError::Database(error)) if fault(error) == Fault::Weather) {
         // A connection to a server that failed over, or that is silent, is of no more use.
         connection.close_on_drop();
     }
@@ -180,7 +192,7 @@ async fn transact<W: Writer>(
     connection: &mut PgConnection,
     writer: &W,
     part: &[W::Item],
-) -> Result<W::Outcome, sqlx::Error> {
+) -> Result<W::Outcome, WriteError> {
     let mut transaction = connection.begin().await?;
     let outcome = writer.write(&mut transaction, part).await?;
     crash::point("before-commit");

@@ -4,7 +4,7 @@
 //! written in [`store`](crate::store).
 
 use chassis::{
-    commit::{self, Writer},
+    commit::{self, WriteError, Writer},
     consumer::{self, Receipt, Record, Subscription},
     crash,
     kafka::KafkaConfig,
@@ -170,7 +170,7 @@ impl Writer for EventsOf<'_> {
         &self,
         transaction: &mut PgConnection,
         part: &[Incoming],
-    ) -> Result<Front, sqlx::Error> {
+    ) -> Result<Front, WriteError> {
         let statuses = part.iter().filter_map(|incoming| {
             let event = incoming.content.as_ref().ok()?;
             let StatusWord::Status(status) = event.word else { return None };

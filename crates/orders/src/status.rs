@@ -10,7 +10,7 @@ use std::{
 
 use chassis::{
     all_new::AllNew,
-    commit::{self, Writer},
+    commit::{self, WriteError, Writer},
     consumer::{Position, Receipt},
     copy_in::Row,
     postgres::instant,
@@ -84,7 +84,7 @@ impl Writer for Recorder {
         &self,
         transaction: &mut PgConnection,
         part: &[Heard],
-    ) -> Result<Vec<Verdict>, sqlx::Error> {
+    ) -> Result<Vec<Verdict>, WriteError> {
         let events = in_order(part);
         if events.is_empty() {
             return Ok(Vec::new());
@@ -209,7 +209,7 @@ impl Recorder {
         &self,
         transaction: &mut PgConnection,
         told: &[Told<'_>],
-    ) -> Result<HashMap<OrderUid, OrderStatus>, sqlx::Error> {
+    ) -> Result<HashMap<OrderUid, OrderStatus>, WriteError> {
         if told.is_empty() {
             return Ok(HashMap::new());
         }
@@ -241,14 +241,14 @@ impl Recorder {
         }
         let known: Vec<_> =
             told.iter().copied().filter(|(uid, ..)| !fresh.contains(uid.as_str())).collect();
-        advance_status(transaction, &self.topic, &known).await
+        Ok(advance_status(transaction, &self.topic, &known).await?)
     }
 
     async fn insert_events(
         &self,
         transaction: &mut PgConnection,
         judged: &[Judged<'_>],
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), WriteError> {
         let topic = self.topic.as_str();
         let write = |row: &mut Row<'_>, ((position, event), verdict): &Judged<'_>| {
             row.field(event.order_id.as_str())

@@ -11,7 +11,7 @@ use std::{
 
 use chassis::{
     all_new::AllNew,
-    commit::{self, Writer},
+    commit::{self, WriteError, Writer},
     consumer::Position,
     copy_in::{JsonText, Row},
     postgres::instant,
@@ -156,7 +156,7 @@ impl Writer for Store {
         &self,
         transaction: &mut PgConnection,
         part: &[Incoming],
-    ) -> Result<Self::Outcome, sqlx::Error> {
+    ) -> Result<Self::Outcome, WriteError> {
         let latest = fold(part);
         let standing = self.write_orders(transaction, &latest).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
@@ -194,7 +194,7 @@ impl Store {
         &self,
         transaction: &mut PgConnection,
         orders: &[Latest<'_>],
-    ) -> Result<usize, sqlx::Error> {
+    ) -> Result<usize, WriteError> {
         if self.all_new.copy(transaction, COPY_ORDERS, orders, write_row).await? {
             return Ok(orders.len());
         }
@@ -210,7 +210,7 @@ impl Store {
         &self,
         transaction: &mut PgConnection,
         latest: &[Latest<'_>],
-    ) -> Result<HashMap<OrderUid, Standing>, sqlx::Error> {
+    ) -> Result<HashMap<OrderUid, Standing>, WriteError> {
         let mut standing = HashMap::new();
         if self.mostly_known.load(Ordering::Relaxed) {
             standing = find(transaction, latest).await?;
