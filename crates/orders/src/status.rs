@@ -16,7 +16,7 @@ use chassis::{
     postgres::instant,
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
 
 use crate::ignored::Ignored;
@@ -342,8 +342,27 @@ impl Standing {
     }
 }
 
+/// How an order stands, and a page of its [`history`], as of one instant: an event and the status
+/// that follows from it are seen together.
+pub(crate) async fn life(
+    pool: &PgPool,
+    uid: &OrderUid,
+    after: Option<&Place>,
+    limit: i64,
+) -> Result<(Option<Standing>, Vec<EventRow>), sqlx::Error> {
+    let mut snapshot =
+        pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let standing = find(&mut *snapshot, uid).await?;
+    let events = history(&mut *snapshot, uid, after, limit).await?;
+    snapshot.commit().await?;
+    Ok((standing, events))
+}
+
 /// How an order stands; `None` if neither it nor an event of it is known.
-pub(crate) async fn find(pool: &PgPool, uid: &OrderUid) -> Result<Option<Standing>, sqlx::Error> {
+pub(crate) async fn find(
+    database: impl PgExecutor<'_>,
+    uid: &OrderUid,
+) -> Result<Option<Standing>, sqlx::Error> {
     let row = sqlx::query!(
         r#"-- find_status
         SELECT stored.version AS "version?", stored.ingested_at AS "ingested_at?",
@@ -359,7 +378,7 @@ pub(crate) async fn find(pool: &PgPool, uid: &OrderUid) -> Result<Option<Standin
         LEFT JOIN orders.order_status AS status USING (order_uid)"#,
         uid.as_str(),
     )
-    .fetch_one(pool)
+    .fetch_one(database)
     .await?;
     let told = match (row.rank, row.since, row.topic, row.partition, row.offset) {
         (Some(rank), Some(at), Some(topic), Some(partition), Some(offset)) => {
@@ -414,8 +433,8 @@ pub(crate) struct Place {
 }
 
 /// The events of an order, as Kafka took them: one page, after `after`.
-pub(crate) async fn history(
-    pool: &PgPool,
+async fn history(
+    database: impl PgExecutor<'_>,
     uid: &OrderUid,
     after: Option<&Place>,
     limit: i64,
@@ -436,7 +455,7 @@ pub(crate) async fn history(
         after.map(|place| place.topic.as_str()),
         limit,
     )
-    .fetch_all(pool)
+    .fetch_all(database)
     .await?;
     rows.into_iter()
         .map(|row| {

@@ -61,10 +61,10 @@ pub(super) async fn history(
     let uid = parse_uid(&asked)?;
     let limit = paging::parse_limit(wanted.limit)?;
     let after = wanted.after.as_deref().map(parse_place).transpose()?;
-    let standing = find(&state, &uid).await?;
-    let mut rows = status::history(&state.pool, &uid, after.as_ref(), limit + 1)
+    let (standing, mut rows) = status::life(&state.pool, &uid, after.as_ref(), limit + 1)
         .await
         .map_err(|error| silent(&error))?;
+    let standing = standing.ok_or_else(problems::nothing_known)?;
     let next = paging::cut(&mut rows, limit, |row| {
         paging::cursor(row.at, &record_id(&row.topic, row.partition, row.offset))
     });

@@ -142,6 +142,28 @@ async fn every_order_of_arrival_ends_in_the_same_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_status_is_never_told_without_the_event_it_follows_from_nor_that_without_it() {
+    let bed = Bed::new(shared()).await;
+    let service = bed.start(&[]).await;
+    let words = ["created", "pending", "confirmed", "cooking", "delivering", "completed"];
+    for uid in (0..20).map(|number| format!("order-{number}")) {
+        bed.send_status(Some(&uid), &event(&uid, words[0])).await;
+        bed.status_drained().await;
+        for word in &words[1..] {
+            bed.send_status(Some(&uid), &event(&uid, word)).await;
+            wait_until("the event to be recorded", async || {
+                let history = history(&service, &uid).await;
+                let last = history["events"].as_array().unwrap().last().unwrap();
+                assert_eq!(last["record"], history["record"], "{history}");
+                last["word"] == *word
+            })
+            .await;
+        }
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_event_is_counted_and_harms_nobody() {
     let bed = Bed::new(shared()).await;
     let service = bed.start(&[]).await;

@@ -266,6 +266,7 @@ async function tell(form) {
   for (const button of buttons) button.disabled = false;
 }
 
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const PAUSES = [0, 50, 100, 200, 400, 800, 1600];
 let renewals = 0;
 let renewed = 0;
@@ -278,8 +279,8 @@ async function renew(done) {
   const mine = renewals += 1;
   renewed = Date.now();
   const { uid } = $('main').dataset;
-  for (const pause of PAUSES) {
-    await new Promise((resolve) => { setTimeout(resolve, pause); });
+  for (const ms of PAUSES) {
+    await pause(ms);
     const answer = await fetch(orderPath(uid), { headers: { accept: 'text/html' } });
     const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
     if ($('main').dataset.uid !== uid || mine !== renewals || !answer.ok) return;
@@ -308,14 +309,17 @@ async function renewUntilTold() {
     try {
       await renew(() => !$('#status').hidden);
     } catch { /* The stream will be found cut as well, and says so. */ }
-    await new Promise((resolve) => { setTimeout(resolve, 2000); });
+    await pause(2_000);
   }
 }
 
-function onStatus(told) {
+/** What is told is recorded soon; later if the database is slow, and further down than is shown if much was told. */
+async function onStatus(told) {
   if ($('main').dataset.uid !== told.order_uid) return;
-  const record = `[data-record="${told.partition}/${told.offset}"]`;
-  renew(() => $(record)).catch(() => { /* The stream will be found cut as well, and says so. */ });
+  const recorded = `[data-record="${told.partition}/${told.offset}"], #more-events`;
+  try {
+    for (let tries = 1; await renew(() => $(recorded)) === false && tries < 10; tries += 1) await pause(2_000);
+  } catch { /* The stream will be found cut as well, and says so. */ }
 }
 
 // Who delivers it: asked of the courier service, whose silence is no failure of this page.
