@@ -1,4 +1,4 @@
-use compact_str::CompactString;
+use compact_str::{CompactString, ToCompactString as _};
 use serde::{Deserialize, Serialize};
 
 use crate::OrderUid;
@@ -50,7 +50,8 @@ impl OrderEvent {
     /// header `ce_id`. Version 0 is that of an order that is not stored.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{}:{}:{}", self.order_id, self.version.unwrap_or(0), self.status.as_str())
+        let version = self.version.unwrap_or(0).to_compact_string();
+        [self.order_id.as_str(), &version, self.status.as_str()].join(":")
     }
 }
 

@@ -419,7 +419,8 @@ mod tests {
         let cache = cache(1 << 20);
         let view = view("a", 7, 1_000);
         let cached = cache.put(&view).unwrap();
-        assert_eq!((cached.version(), cached.hash(), cached.json()), (7, view.hash, view.json));
+        assert_eq!((cached.version(), cached.hash()), (7, view.hash));
+        assert_eq!(cached.json(), view.json);
     }
 
     #[test]

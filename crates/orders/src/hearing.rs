@@ -72,11 +72,10 @@ impl Metrics {
     }
 
     fn count(&self, recorded: &Recorded) {
-        for verdict in &recorded.verdicts {
-            match verdict {
-                None => self.advanced.inc(),
-                Some(reason) => self.ignored.get_or_create(&Why { reason: *reason }).inc(),
-            };
+        let ignored = recorded.verdicts.iter().flatten();
+        self.advanced.inc_by((recorded.verdicts.len() - ignored.clone().count()) as u64);
+        for reason in ignored {
+            self.ignored.get_or_create(&Why { reason: *reason }).inc();
         }
         for reason in &recorded.unreadable {
             self.unreadable.get_or_create(&Rule { reason }).inc();

@@ -92,18 +92,16 @@ impl Metrics {
         metrics
     }
 
-    fn count(&self, incoming: &[Incoming]) {
-        for incoming in incoming {
-            match &incoming.content {
-                Content::Order(order) => {
-                    self.orders.inc();
-                    self.unknown_fields.inc_by(u64::from(order.unknown_fields));
-                    for warning in &order.warnings {
-                        self.warnings.get_or_create(&Warning { warning }).inc();
-                    }
-                }
-                Content::Rejection(rejection) => self.rejections.count(rejection),
-            }
+    fn count(&self, committed: &Committed) {
+        let orders = committed.orders();
+        self.orders.inc_by(orders.len() as u64);
+        self.unknown_fields
+            .inc_by(orders.iter().map(|order| u64::from(order.unknown_fields)).sum());
+        for warning in orders.iter().flat_map(|order| &order.warnings) {
+            self.warnings.get_or_create(&Warning { warning }).inc();
+        }
+        for (_, rejection) in committed.rejected() {
+            self.rejections.count(rejection);
         }
     }
 }
@@ -125,8 +123,8 @@ pub(crate) async fn run(
     let write = move |batch: Vec<Incoming>| {
         let (store, lookup) = (store.clone(), lookup.clone());
         async move {
-            let committed = store.commit(batch).await;
-            lookup.admit(&committed);
+            let mut committed = store.commit(batch).await;
+            lookup.admit(&mut committed);
             committed
         }
     };
@@ -134,7 +132,7 @@ pub(crate) async fn run(
         let (metrics, topics, producer) = (metrics.clone(), topics.clone(), producer.clone());
         async move {
             let published: Published = publish(&producer, &topics, &committed).await?;
-            metrics.count(committed.incoming());
+            metrics.count(&committed);
             Ok(published)
         }
     };

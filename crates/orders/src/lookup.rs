@@ -165,14 +165,15 @@ impl Lookup {
         }
     }
 
-    /// Takes in what was committed, and wakes those who wait for it.
-    pub(crate) fn admit(self: &Arc<Self>, committed: &Committed) {
-        for view in committed.views() {
-            self.cache.put(view);
+    /// Takes in what was committed just now, and wakes those who wait for it.
+    pub(crate) fn admit(&self, committed: &mut Committed) {
+        let (views, now) = (committed.take_views(), Instant::now());
+        for view in &views {
+            self.cache.put_confirmed(view, now);
             self.arrived(&view.order_uid);
         }
         if let Some(redis) = &self.redis {
-            redis.put(committed.views().to_vec(), Instant::now());
+            redis.put(views, now);
         }
     }
 

@@ -12,10 +12,7 @@ use compact_str::CompactString;
 use events::{EventType, OrderEvent};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{
-    ingest::{Content, Incoming},
-    store::Committed,
-};
+use crate::store::Committed;
 
 /// Who tells: the header `ce_source` of all events of this service.
 pub(crate) const SOURCE: &str = "waybill/orders";
@@ -50,7 +47,7 @@ async fn attempt(
     topics: &Topics,
     committed: &Committed,
 ) -> Result<(), ProduceError> {
-    let rejected: Vec<_> = committed.incoming().iter().filter_map(Incoming::rejected).collect();
+    let rejected: Vec<_> = committed.rejected().iter().map(|(one, why)| (one, why)).collect();
     let letters = dead_letter::send(producer, &topics.orders, &topics.dead_letters, &rejected);
     tokio::try_join!(send_events(producer, topics, committed), letters).map(|_| ())
 }
@@ -62,12 +59,10 @@ async fn send_events(
 ) -> Result<(), ProduceError> {
     let deliveries = Deliveries::new();
     let now = now();
-    for incoming in committed.incoming() {
-        let Content::Order(order) = &incoming.content else { continue };
-        let uid = &order.order.order_uid;
-        let trace = incoming.original.trace.unwrap_or_else(Trace::begin);
-        let version = committed.version(uid);
-        let (order_id, created_at) = (uid.clone(), now.clone());
+    for order in committed.orders() {
+        let trace = order.trace.unwrap_or_else(Trace::begin);
+        let version = order.version;
+        let (order_id, created_at) = (order.uid.clone(), now.clone());
         let status = EventType::Created;
         let mut event = OrderEvent { order_id, status, created_at, version: Some(version) };
         send_event(producer, topics, &event, trace.child(), &deliveries).await?;

@@ -6,7 +6,6 @@
 
 use std::{fmt, ops::Range, str::FromStr};
 
-use bytes::Bytes;
 use memchr::memmem;
 use twox_hash::XxHash3_128;
 
@@ -31,7 +30,7 @@ const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
 pub(crate) struct ValidOrder {
     pub(crate) order: Order,
     /// The canonical order.
-    pub(crate) json: Bytes,
+    pub(crate) json: Vec<u8>,
     /// Where its items stand in `json`.
     items: Range<usize>,
     /// Of `json`: two records with the same hash are the same order.
@@ -143,7 +142,7 @@ fn valid(order: Order, unknown_fields: u32) -> ValidOrder {
     let items = items_within(&json);
     let hash = ContentHash::of(&json);
     let warnings = order.warnings();
-    ValidOrder { order, json: json.into(), items, hash, warnings, unknown_fields }
+    ValidOrder { order, json, items, hash, warnings, unknown_fields }
 }
 
 /// Where the items stand in the canonical order. Within a text quotes have backslashes before them,

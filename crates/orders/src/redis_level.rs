@@ -190,7 +190,7 @@ fn decode(uid: &OrderUid, value: &[u8]) -> Option<View> {
         order_uid: uid.clone(),
         version: std::str::from_utf8(digits).ok()?.parse().ok()?,
         hash: ContentHash::of(json),
-        json: bytes::Bytes::copy_from_slice(json),
+        json: json.into(),
     })
 }
 

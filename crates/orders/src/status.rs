@@ -350,8 +350,7 @@ pub(crate) async fn life(
     after: Option<&Place>,
     limit: i64,
 ) -> Result<(Option<Standing>, Vec<EventRow>), sqlx::Error> {
-    let mut snapshot =
-        pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let standing = find(&mut *snapshot, uid).await?;
     let events = history(&mut *snapshot, uid, after, limit).await?;
     snapshot.commit().await?;

@@ -11,11 +11,12 @@ use std::{
 
 use chassis::{
     all_new::AllNew,
-    commit::{self, WriteError, Writer},
+    commit::{self, Part, WriteError, Writer},
     consumer::Position,
     copy_in::{JsonText, Row},
     postgres::instant,
-    rejected,
+    rejected::{self, Original},
+    trace::Trace,
 };
 use events::OrderUid;
 use sqlx::{PgConnection, PgPool};
@@ -25,7 +26,7 @@ use crate::{
     ingest::{Content, Incoming},
     order::Order,
     record::{ContentHash, ValidOrder},
-    rejection::refused_by_database,
+    rejection::{Rejection, refused_by_database},
     views::{View, bad_column, parse_uid},
 };
 
@@ -85,29 +86,57 @@ macro_rules! query_of_columns {
     };
 }
 
-/// A batch whose records are in the database, each with what it became.
-#[derive(Debug)]
+/// A batch whose records are in the database: what remains to be done about them.
+#[derive(Debug, Default)]
 pub(crate) struct Committed {
-    incoming: Vec<Incoming>,
-    /// Of orders that were known.
-    versions: HashMap<OrderUid, i32>,
+    orders: Vec<CommittedOrder>,
+    rejected: Vec<(Original, Rejection)>,
     views: Vec<View>,
 }
 
+/// What is to be told of a record that is an order.
+#[derive(Debug)]
+pub(crate) struct CommittedOrder {
+    pub(crate) uid: OrderUid,
+    /// As the order stands now, whether this record made it so or a later one.
+    pub(crate) version: i32,
+    pub(crate) trace: Option<Trace>,
+    pub(crate) warnings: Vec<&'static str>,
+    pub(crate) unknown_fields: u32,
+}
+
 impl Committed {
-    /// Every record of the batch; a record that only the database refused is a rejection by now.
-    pub(crate) fn incoming(&self) -> &[Incoming] {
-        &self.incoming
+    /// Every record that is an order, as they came.
+    pub(crate) fn orders(&self) -> &[CommittedOrder] {
+        &self.orders
     }
 
-    /// The version of an order that the batch holds: the first, unless the order was known.
-    pub(crate) fn version(&self, uid: &OrderUid) -> i32 {
-        self.versions.get(uid).copied().unwrap_or(FIRST_VERSION)
+    /// Every other record; one that only the database refused is a rejection by now.
+    pub(crate) fn rejected(&self) -> &[(Original, Rejection)] {
+        &self.rejected
     }
 
-    /// Orders whose rows now hold what the batch brought.
-    pub(crate) fn views(&self) -> &[View] {
-        &self.views
+    /// Takes out the orders whose rows now hold what the batch brought.
+    pub(crate) fn take_views(&mut self) -> Vec<View> {
+        std::mem::take(&mut self.views)
+    }
+
+    fn add(&mut self, Part { items, outcome }: Part<Store>) {
+        for (Incoming { original, content }, stands) in items.into_iter().zip(outcome.stands) {
+            match content {
+                Content::Rejection(rejection) => self.rejected.push((original, rejection)),
+                Content::Order(valid) => {
+                    let ValidOrder { order, json, hash, warnings, unknown_fields, .. } = *valid;
+                    let (uid, trace) = (order.order_uid, original.trace);
+                    let version = outcome.versions.get(&uid).copied().unwrap_or(FIRST_VERSION);
+                    if stands {
+                        self.views.push(View { order_uid: uid.clone(), version, hash, json });
+                    }
+                    let told = CommittedOrder { uid, version, trace, warnings, unknown_fields };
+                    self.orders.push(told);
+                }
+            }
+        }
     }
 }
 
@@ -136,51 +165,46 @@ impl Store {
 
     /// Commits a batch. A record that the database refuses becomes a rejection.
     pub(crate) async fn commit(&self, batch: Vec<Incoming>) -> Committed {
-        let mut committed =
-            Committed { incoming: Vec::new(), versions: HashMap::new(), views: Vec::new() };
+        let mut committed = Committed::default();
         for part in commit::commit(&self.pool, self, &self.metrics, batch).await {
-            let (versions, views) = part.outcome;
-            committed.incoming.extend(part.items);
-            committed.versions.extend(versions);
-            committed.views.extend(views);
+            committed.add(part);
         }
         committed
     }
 }
 
+/// How the orders of some records stand.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Of those that were known; the others have their first.
+    versions: HashMap<OrderUid, i32>,
+    /// Of each record, whether its order's row holds now what it brought.
+    stands: Vec<bool>,
+}
+
 impl Writer for Store {
     type Item = Incoming;
-    type Outcome = (HashMap<OrderUid, i32>, Vec<View>);
+    type Outcome = Outcome;
 
     async fn write(
         &self,
         transaction: &mut PgConnection,
         part: &[Incoming],
-    ) -> Result<Self::Outcome, WriteError> {
-        let latest = fold(part);
+    ) -> Result<Outcome, WriteError> {
+        let (places, latest) = fold(part);
         let standing = self.write_orders(transaction, &latest).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
         rejected::insert(transaction, &self.topic, refused).await?;
         rejected::note_replays(transaction, part.iter().map(|one| &one.original)).await?;
 
-        let views = latest
-            .iter()
-            .filter_map(|(_, order)| {
-                let version = match standing.get(&order.order.order_uid) {
-                    None => FIRST_VERSION,
-                    Some(stands) if stands.hash == order.hash => stands.version,
-                    Some(_) => return None,
-                };
-                Some(View {
-                    order_uid: order.order.order_uid.clone(),
-                    version,
-                    hash: order.hash,
-                    json: order.json.clone(),
-                })
-            })
-            .collect();
-        let versions = standing.into_iter().map(|(uid, stands)| (uid, stands.version)).collect();
-        Ok((versions, views))
+        let mut stands = vec![false; part.len()];
+        for (place, (_, order)) in places.into_iter().zip(&latest) {
+            let standing = standing.get(&order.order.order_uid);
+            stands[place] = standing.is_none_or(|standing| standing.hash == order.hash);
+        }
+        let versions =
+            standing.into_iter().map(|(uid, standing)| (uid, standing.version)).collect();
+        Ok(Outcome { versions, stands })
     }
 
     fn refuse(&self, incoming: &mut Incoming, sqlstate: &str) {
@@ -252,19 +276,22 @@ fn source(position: Position) -> Source {
 
 type Latest<'a> = (Position, &'a ValidOrder);
 
-/// Of each order the latest record, sorted by order id.
-fn fold(part: &[Incoming]) -> Vec<Latest<'_>> {
-    let mut orders: Vec<Latest<'_>> = part
+/// Of each order the latest record and its place in the part, sorted by order id.
+fn fold(part: &[Incoming]) -> (Vec<usize>, Vec<Latest<'_>>) {
+    let mut orders: Vec<(usize, Latest<'_>)> = part
         .iter()
-        .filter_map(|incoming| match &incoming.content {
-            Content::Order(order) => Some((incoming.original.position, &**order)),
+        .enumerate()
+        .filter_map(|(place, incoming)| match &incoming.content {
+            Content::Order(order) => Some((place, (incoming.original.position, &**order))),
             Content::Rejection(_) => None,
         })
         .collect();
     // The latest of each comes first, and the others are left out.
-    orders.sort_unstable_by_key(|(position, valid)| (&valid.order.order_uid, Reverse(*position)));
-    orders.dedup_by_key(|(_, valid)| &valid.order.order_uid);
-    orders
+    orders.sort_unstable_by_key(|(_, (position, valid))| {
+        (&valid.order.order_uid, Reverse(*position))
+    });
+    orders.dedup_by_key(|(_, (_, valid))| &valid.order.order_uid);
+    orders.into_iter().unzip()
 }
 
 fn pick<'a>(orders: &[Latest<'a>], which: impl Fn(&Latest<'a>) -> bool) -> Vec<Latest<'a>> {

@@ -1,7 +1,6 @@
 //! Orders as they are read from PostgreSQL: one, a page, or all of them. Nothing is written here;
 //! that is [`store`](crate::store).
 
-use bytes::Bytes;
 use events::OrderUid;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use sqlx::{PgConnection, PgPool, types::Json};
@@ -41,7 +40,7 @@ pub(crate) struct View {
     /// Of `json`.
     pub(crate) hash: ContentHash,
     /// The canonical order.
-    pub(crate) json: Bytes,
+    pub(crate) json: Vec<u8>,
 }
 
 /// Those of these orders that there are, as they stand.
@@ -249,7 +248,7 @@ impl OrderRow {
             order_uid: order.order_uid,
             version: self.version,
             hash: ContentHash::of(&json),
-            json: json.into(),
+            json,
         })
     }
 }

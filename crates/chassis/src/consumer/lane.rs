@@ -39,6 +39,8 @@ pub(super) struct Lane<T> {
     batch: Batch<T>,
     /// The oldest timestamp in the batch that fills.
     oldest_ms: Option<i64>,
+    /// Bytes of the values in it.
+    value_bytes: u64,
     /// Revocations that wait until nothing is in flight.
     waiting: Vec<blocking::Sender<()>>,
 }
@@ -58,6 +60,7 @@ impl<T: Send + 'static> Lane<T> {
             queues: BTreeMap::new(),
             batch: Batch::default(),
             oldest_ms: None,
+            value_bytes: 0,
             waiting: Vec::new(),
         }
     }
@@ -91,6 +94,8 @@ impl<T: Send + 'static> Lane<T> {
                 && (hurry || self.batch.is_due(&self.policy, Instant::now()))
             {
                 let batch = std::mem::take(&mut self.batch);
+                self.metrics.records.inc_by(batch.items.len() as u64);
+                self.metrics.bytes.inc_by(std::mem::take(&mut self.value_bytes));
                 self.metrics.batch_records.observe(batch.items.len() as f64);
                 writing = Some(InFlight {
                     offsets: batch.offsets,
@@ -158,8 +163,7 @@ impl<T: Send + 'static> Lane<T> {
                         taken += 1;
                         let record = Record::of(&message);
                         let position = record.position;
-                        self.metrics.records.inc();
-                        self.metrics.bytes.inc_by(record.value.map_or(0, <[u8]>::len) as u64);
+                        self.value_bytes += record.value.map_or(0, <[u8]>::len) as u64;
                         // A record without a timestamp is as old as time, and tells nothing.
                         let since = position.timestamp_ms;
                         if since > 0 && self.oldest_ms.is_none_or(|oldest| since < oldest) {
