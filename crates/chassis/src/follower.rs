@@ -2,7 +2,7 @@
 //! [`consumer`](crate::consumer) it commits nothing and may miss records after an outage.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -78,12 +78,16 @@ fn follow_new(
 ) -> KafkaResult<()> {
     let since = since.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let since = Offset::Offset(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    let mut ends = HashMap::new();
     let mut fresh = TopicPartitionList::new();
     for topic in topics {
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
         for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            if !followed.contains(&(topic.clone(), partition.id())) {
-                fresh.add_partition_offset(topic, partition.id(), since)?;
+            let (name, partition) = (topic.clone(), partition.id());
+            if !followed.contains(&(name.clone(), partition)) {
+                let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
+                ends.insert((name, partition), end);
+                fresh.add_partition_offset(topic, partition, since)?;
             }
         }
     }
@@ -91,7 +95,16 @@ fn follow_new(
         return Ok(());
     }
     let fresh = consumer.offsets_for_times(fresh, PATIENCE)?;
+    for ((topic, partition), end) in &ends {
+        let mut element = fresh.find_partition(topic, *partition).expect("it was asked for");
+        element.error()?;
+        // Nothing is as late yet. The client would look the end up once it fetches, and what came
+        // meanwhile would be missed: so it was asked before.
+        if element.offset() == Offset::End {
+            element.set_offset(Offset::Offset(*end))?;
+        }
+    }
     consumer.incremental_assign(&fresh)?;
-    followed.extend(fresh.elements().iter().map(|e| (e.topic().to_owned(), e.partition())));
+    followed.extend(ends.into_keys());
     Ok(())
 }

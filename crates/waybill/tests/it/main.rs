@@ -18,6 +18,7 @@ mod dispatch;
 mod exit_codes;
 mod faults;
 mod flow;
+mod follower;
 mod freshness;
 mod generated;
 mod headers;
