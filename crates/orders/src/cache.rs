@@ -322,12 +322,7 @@ mod tests {
 
     fn view(uid: &str, version: i32, size: usize) -> View {
         let json = vec![b'x'; size];
-        View {
-            order_uid: uid.parse().unwrap(),
-            version,
-            hash: ContentHash::of(&json),
-            json: json.into(),
-        }
+        View { order_uid: uid.parse().unwrap(), version, hash: ContentHash::of(&json), json }
     }
 
     fn put(cache: &Cache, uid: &str, version: i32) -> Option<i32> {

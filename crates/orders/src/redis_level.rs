@@ -206,7 +206,7 @@ mod tests {
     fn view(uid: &str) -> View {
         let json = b"{}".to_vec();
         let hash = ContentHash::of(&json);
-        View { order_uid: uid.parse().unwrap(), version: 7, hash, json: json.into() }
+        View { order_uid: uid.parse().unwrap(), version: 7, hash, json }
     }
 
     #[tokio::test]
