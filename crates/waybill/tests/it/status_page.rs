@@ -90,6 +90,30 @@ async fn what_is_told_of_an_order_shows_by_itself_and_a_click_cancels_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_shows_even_if_it_is_recorded_late() {
+    let bed = Bed::new(shared()).await;
+    let service = with_sample(&bed, &[]).await;
+    let page = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
+    page.shows("Published as created").await;
+
+    let mut lock = bed.pool.begin().await.unwrap();
+    let table = "LOCK TABLE orders.order_status IN EXCLUSIVE MODE";
+    sqlx::query(table).execute(&mut *lock).await.unwrap();
+    let asked = format!(
+        "performance.getEntriesByType('resource').filter(({{ name }}) => name.endsWith('/order/{UID}')).length"
+    );
+    let before: usize = page.value(&asked).await;
+    tell(&bed, "delivering").await;
+    // Once more than it asks before it pauses.
+    page.until("the page to have asked in vain", &format!("{asked} >= {}", before + 8)).await;
+    is(&page, "created").await;
+    lock.rollback().await.unwrap();
+    is(&page, "delivering").await;
+    assert_eq!(page.complaints(), [""; 0]);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_completed_and_cancelled_without_javascript() {
     let bed = Bed::new(shared()).await;
     let service = with_sample(&bed, &[]).await;

@@ -315,10 +315,13 @@ async function renewUntilTold() {
 
 /** What is told is recorded soon; later if the database is slow, and further down than is shown if much was told. */
 async function onStatus(told) {
-  if ($('main').dataset.uid !== told.order_uid) return;
+  const isHere = () => $('main').dataset.uid === told.order_uid;
   const recorded = `[data-record="${told.partition}/${told.offset}"], #more-events`;
   try {
-    for (let tries = 1; await renew(() => $(recorded)) === false && tries < 10; tries += 1) await pause(2_000);
+    for (let tries = 0; tries < 10 && isHere(); tries += 1) {
+      if (await renew(() => $(recorded)) !== false) return;
+      await pause(2_000);
+    }
   } catch { /* The stream will be found cut as well, and says so. */ }
 }
 
