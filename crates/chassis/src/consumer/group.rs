@@ -83,9 +83,9 @@ impl Group {
         let Some((first, other)) = self.ids.two() else { return Ok(()) };
         Err(anyhow!(
             "the topic {} was made anew (seen with the ids {first} and {other}): offsets of the \
-             old one mean nothing in the new one. None of its records was taken or skipped. Have the new one read from \
-             its beginning with Kafka's own tool: kafka-consumer-groups --reset-offsets \
-             --to-earliest, then start again",
+             old one mean nothing in the new one. None of its records was taken or skipped. Have \
+             the new one read from its beginning with Kafka's own tool: kafka-consumer-groups \
+             --reset-offsets --to-earliest, then start again",
             self.topic
         ))
     }
