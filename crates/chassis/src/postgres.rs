@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use sqlx::{
-    ConnectOptions, Connection, PgPool,
+    ConnectOptions, Connection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use time::OffsetDateTime;
@@ -166,6 +166,11 @@ pub fn pool(
         .max_lifetime(Duration::from_secs(1_800))
         .test_before_acquire(false)
         .connect_lazy_with(options)
+}
+
+/// A transaction that changes nothing and sees one moment: several questions, one truth.
+pub async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
 }
 
 /// Has `registry` tell how many connections the pool has, whenever that is asked for.

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use chassis::postgres::snapshot;
 use events::{OrderStatus, OrderUid};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::{
@@ -15,11 +16,6 @@ use crate::{
 
 /// Durations are told of deliveries completed within so long.
 pub const WINDOW: Duration = Duration::from_secs(24 * 3_600);
-
-/// A transaction that changes nothing and sees one moment: several questions, one truth.
-pub async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
-}
 
 /// Figures of one courier, or of all. Cancelled orders, and those taken away by hand, never count.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -13,7 +13,7 @@ use chassis::{
     commit::{self, WriteError, Writer},
     consumer::{Position, Receipt},
     copy_in::Row,
-    postgres::instant,
+    postgres::{instant, snapshot},
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
 use sqlx::{PgConnection, PgExecutor, PgPool};
@@ -350,7 +350,7 @@ pub(crate) async fn life(
     after: Option<&Place>,
     limit: i64,
 ) -> Result<(Option<Standing>, Vec<EventRow>), sqlx::Error> {
-    let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut snapshot = snapshot(pool).await?;
     let standing = find(&mut *snapshot, uid).await?;
     let events = history(&mut *snapshot, uid, after, limit).await?;
     snapshot.commit().await?;

@@ -7,6 +7,7 @@ use axum::{
 };
 use chassis::{
     http::{Id, Parameters, paging, problems::malformed_id},
+    postgres::snapshot,
     problem::Problem,
 };
 use http::{HeaderValue, StatusCode, header};
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     courier::CourierId,
     dispatch::Front,
-    statistics::{courier_statistics, snapshot},
+    statistics::courier_statistics,
     store::{create_courier, find_courier, list_couriers, update_courier},
 };
 

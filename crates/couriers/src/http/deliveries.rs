@@ -7,6 +7,7 @@ use axum::{
 };
 use chassis::{
     http::{Id, Parameters, paging, problems::malformed_id},
+    postgres::snapshot,
     problem::Problem,
 };
 use events::OrderUid;
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     delivery::Standing,
     dispatch::Front,
-    statistics::{self, count_couriers, find_delivery, snapshot},
+    statistics::{self, count_couriers, find_delivery},
     store::{assign as assign_by_hand, find_courier, unassign as unassign_by_hand},
 };
 

@@ -1,10 +1,11 @@
 //! Events out of order, and a queue that is longer than there are couriers.
 
+use chassis::postgres::snapshot;
 use couriers::{
     courier::{AskedStatus, CourierChange, CourierStatus},
     delivery::{Reason, Standing},
     dispatch::Front,
-    statistics::{Delivery, find_delivery, snapshot, statistics},
+    statistics::{Delivery, find_delivery, statistics},
     store::{self, NotAssigned, NotStored, NotUnassigned},
 };
 use events::OrderStatus::{Cancelled, Completed, Created, Delivering, Pending};
