@@ -45,7 +45,10 @@ impl AllNew {
                 self.careful.store(CAREFUL_BATCHES, Ordering::Relaxed);
                 Err(WriteError::NotNew)
             }
-            outcome => Ok(outcome.map(|_| true)?),
+            outcome => {
+                outcome?;
+                Ok(true)
+            }
         }
     }
 

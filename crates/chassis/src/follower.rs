@@ -83,11 +83,11 @@ fn follow_new(
     for topic in topics {
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
         for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            let (name, partition) = (topic.clone(), partition.id());
-            if !followed.contains(&(name.clone(), partition)) {
-                let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
-                ends.insert((name, partition), end);
-                fresh.add_partition_offset(topic, partition, since)?;
+            let place = (topic.clone(), partition.id());
+            if !followed.contains(&place) {
+                let (_, end) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE)?;
+                fresh.add_partition_offset(topic, partition.id(), since)?;
+                ends.insert(place, end);
             }
         }
     }

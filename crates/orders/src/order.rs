@@ -14,8 +14,8 @@ pub(crate) const GOODS_TOTAL_MISMATCH: &str = "goods_total_mismatch";
 /// The warning for an order whose `amount` is not goods, delivery and fee together.
 pub(crate) const AMOUNT_MISMATCH: &str = "amount_mismatch";
 
-/// Room for the JSON of most orders.
-const USUAL_BYTES: usize = 1_536;
+/// So many bytes have room for the JSON of most orders.
+const JSON_ROOM: usize = 1_536;
 
 /// A valid order. Serialised, it is the *canonical order*: all keys of the model in the model's
 /// order, absent optional ones as `""` or 0, instants in UTC.
@@ -90,7 +90,7 @@ pub struct Item {
 impl Order {
     /// The canonical order: what is hashed, stored, served and compared.
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(USUAL_BYTES);
+        let mut json = Vec::with_capacity(JSON_ROOM);
         serde_json::to_writer(&mut json, self).expect(
             "an order holds only text, whole numbers and an instant of the years 0 to 9999",
         );

@@ -128,7 +128,8 @@ impl Committed {
                 Content::Order(valid) => {
                     let ValidOrder { order, json, hash, warnings, unknown_fields, .. } = *valid;
                     let (uid, trace) = (order.order_uid, original.trace);
-                    let version = outcome.versions.get(&uid).copied().unwrap_or(FIRST_VERSION);
+                    let standing = outcome.standing.get(&uid);
+                    let version = standing.map_or(FIRST_VERSION, |standing| standing.version);
                     if stands {
                         self.views.push(View { order_uid: uid.clone(), version, hash, json });
                     }
@@ -176,8 +177,8 @@ impl Store {
 /// How the orders of some records stand.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Of those that were known; the others have their first.
-    versions: HashMap<OrderUid, i32>,
+    /// Of those that were known, at least; the others have their first version.
+    standing: HashMap<OrderUid, Standing>,
     /// Of each record, whether its order's row holds now what it brought.
     stands: Vec<bool>,
 }
@@ -202,9 +203,7 @@ impl Writer for Store {
             let standing = standing.get(&order.order.order_uid);
             stands[place] = standing.is_none_or(|standing| standing.hash == order.hash);
         }
-        let versions =
-            standing.into_iter().map(|(uid, standing)| (uid, standing.version)).collect();
-        Ok(Outcome { versions, stands })
+        Ok(Outcome { standing, stands })
     }
 
     fn refuse(&self, incoming: &mut Incoming, sqlstate: &str) {
