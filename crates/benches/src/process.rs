@@ -1,18 +1,24 @@
 //! What the system tells of a process. Linux only.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 
 /// How long all threads of a process have computed, in user and kernel mode.
 pub fn computed(id: u32) -> anyhow::Result<Duration> {
-    let mut nanoseconds = 0;
-    for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
-        let times = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-        let own = times.split(' ').next().context("schedstat starts with the time computed")?;
-        nanoseconds += own.parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanoseconds))
+    let threads = std::fs::read_dir(format!("/proc/{id}/task"))?;
+    threads.map(|thread| computed_by(&thread?.path())).sum()
+}
+
+/// The same of the thread that asks.
+pub fn computed_by_this_thread() -> anyhow::Result<Duration> {
+    computed_by(Path::new("/proc/thread-self"))
+}
+
+fn computed_by(thread: &Path) -> anyhow::Result<Duration> {
+    let times = std::fs::read_to_string(thread.join("schedstat"))?;
+    let nanoseconds = times.split(' ').next().context("schedstat starts with the time computed")?;
+    Ok(Duration::from_nanos(nanoseconds.parse()?))
 }
 
 /// The most bytes that a process has had in memory at once.

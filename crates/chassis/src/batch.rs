@@ -37,6 +37,12 @@ impl<T> Default for Batch<T> {
 }
 
 impl<T> Batch<T> {
+    /// An empty one with room for as many items as `other` has.
+    #[must_use]
+    pub fn as_large_as(other: &Self) -> Self {
+        Self { items: Vec::with_capacity(other.items.len()), ..Self::default() }
+    }
+
     /// Adds an item of `bytes` that came at `now` from `offset` of `partition`.
     pub fn push(&mut self, item: T, bytes: usize, partition: i32, offset: i64, now: Instant) {
         self.items.push(item);

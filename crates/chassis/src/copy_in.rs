@@ -64,7 +64,34 @@ pub struct Row<'a> {
     outcome: Result<(), BoxDynError>,
 }
 
+/// Some fields of a row, written before the row is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    count: i16,
+}
+
+impl Fields {
+    /// Writes fields; `room` is about how many bytes they take. An error names what PostgreSQL could
+    /// not be told.
+    pub fn write(room: usize, write: impl FnOnce(&mut Row<'_>)) -> Result<Self, BoxDynError> {
+        let mut buffer = PgArgumentBuffer::default();
+        buffer.reserve(room);
+        let mut row = Row { buffer: &mut buffer, fields: 0, outcome: Ok(()) };
+        write(&mut row);
+        let Row { fields: count, outcome, .. } = row;
+        outcome.map(|()| Self { bytes: std::mem::take(&mut *buffer), count })
+    }
+}
+
 impl Row<'_> {
+    /// Adds fields that were written before.
+    pub fn fields(&mut self, fields: &Fields) -> &mut Self {
+        self.buffer.extend_from_slice(&fields.bytes);
+        self.fields += fields.count;
+        self
+    }
+
     /// Adds the value of the next of the statement's columns, which must be of just that type: what
     /// PostgreSQL takes is not converted.
     pub fn field<'q>(&mut self, value: impl Encode<'q, Postgres>) -> &mut Self {
@@ -109,13 +136,16 @@ mod tests {
             row.field("ab").field(7_i32).field(None::<i64>).field(JsonText(b"[]"));
         })
         .unwrap();
+        let before = Fields::write(8, |row| {
+            row.field("").field(1_i16);
+        });
         row(&mut buffer, |row| {
-            row.field("");
+            row.fields(&before.unwrap()).field(false);
         })
         .unwrap();
         let mut expected: Vec<u8> = Vec::new();
         expected.extend(b"\0\x04\0\0\0\x02ab\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff\0\0\0\x03\x01[]");
-        expected.extend(b"\0\x01\0\0\0\0");
+        expected.extend(b"\0\x03\0\0\0\0\0\0\0\x02\0\x01\0\0\0\x01\0");
         assert_eq!(buffer.as_slice(), expected);
     }
 }

@@ -23,8 +23,9 @@ use sqlx::{Connection, PgConnection};
 
 use crate::{
     config::{DatabaseConfig, TopicConfig},
+    content_hash::ContentHash,
     publish::SOURCE,
-    record::{ContentHash, parse},
+    record::parse,
     views::bad_column,
 };
 
@@ -133,7 +134,7 @@ fn recount_orders(
             // Only the database had something against it.
             Ok(_) if is_kept => invalid.look(true, place),
             Ok(order) => {
-                let row = stored.orders.get_mut(&order.order.order_uid);
+                let row = stored.orders.get_mut(&order.order_uid);
                 valid.look(row.as_ref().is_some_and(|row| row.position >= record.position), place);
                 if let Some(row) = row.filter(|row| row.position == record.position) {
                     row.seen = true;

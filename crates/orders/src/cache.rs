@@ -24,7 +24,7 @@ use prometheus_client::{
 };
 use quick_cache::{DefaultHashBuilder, Weighter, sync};
 
-use crate::{record::ContentHash, store::FIRST_VERSION, views::View};
+use crate::{content_hash::ContentHash, store::FIRST_VERSION, views::View};
 
 /// How long the absence of an order is believed.
 const ABSENCE: Duration = Duration::from_secs(1);
@@ -314,7 +314,7 @@ impl Collector for Weight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::ContentHash;
+    use crate::content_hash::ContentHash;
 
     fn cache(bytes: u64) -> Cache {
         Cache::new(bytes, Duration::from_secs(300), &mut Registry::default())

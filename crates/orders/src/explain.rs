@@ -23,13 +23,13 @@ use crate::{
 
 /// An order that was no plain one, and yet is valid.
 #[derive(Debug)]
-pub(crate) struct Explained {
-    pub(crate) order: Order,
+pub(crate) struct Explained<'a> {
+    pub(crate) order: Order<'a>,
     pub(crate) unknown_fields: u32,
 }
 
 /// Names every violation of the record, or finds none.
-pub(crate) fn explain(text: &str) -> Result<Explained, Violations> {
+pub(crate) fn explain(text: &str) -> Result<Explained<'_>, Violations> {
     let json = json::read(text)?;
     let Json::Object(entries) = &json else {
         return Err(Violations::whole(Code::NotAnObject));

@@ -4,6 +4,7 @@
 mod audit;
 mod cache;
 mod config;
+mod content_hash;
 mod currency;
 mod explain;
 mod feed;
@@ -12,6 +13,7 @@ mod http;
 mod ignored;
 mod ingest;
 mod json;
+mod life;
 mod lookup;
 mod message;
 mod migrate;
@@ -20,10 +22,12 @@ mod publish;
 mod record;
 mod redis_level;
 mod rejection;
+mod row;
 mod rules;
 mod run;
 mod status;
 mod store;
+mod upsert;
 mod views;
 mod web;
 

@@ -5,16 +5,19 @@
 //! (a wrong type, a repeated key, an unknown one, broken syntax) with a bare [`NotPlain`]; what
 //! exactly is the matter is then told by [`explain`](crate::explain). It checks no rule.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// The most items of an order. It is kept here, too, so that a record of half a million `{}` is
 /// given up early instead of becoming a hundred megabytes of empty items.
 pub(crate) const MAX_ITEMS: usize = 1_000;
+
+/// Most orders have no more items.
+const USUAL_ITEMS: usize = 2;
 
 /// A value of the wire.
 #[derive(Debug, Default, PartialEq)]
@@ -28,8 +31,28 @@ pub(crate) enum Field<T> {
 }
 
 /// Text, borrowed from the record unless it holds escapes.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self)
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
+    }
+}
 
 /// The record is not a plain order: worth a second look.
 #[derive(Debug)]
@@ -168,7 +191,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
                 f.write_str("at most 1000 items")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Items<'de>, A::Error> {
-                let mut items = Vec::new();
+                let mut items = Vec::with_capacity(USUAL_ITEMS);
                 while let Some(item) = array.next_element()? {
                     if items.len() == MAX_ITEMS {
                         return Err(de::Error::invalid_length(MAX_ITEMS + 1, &self));

@@ -4,17 +4,18 @@
 //! that parse does not take is read a second time, by [`explain`](crate::explain), which either
 //! names every violation or finds that only unknown fields were in the way.
 
-use std::{fmt, ops::Range, str::FromStr};
-
+use chassis::copy_in::Fields;
+use events::OrderUid;
 use memchr::memmem;
-use twox_hash::XxHash3_128;
 
 use crate::{
+    content_hash::ContentHash,
     explain::explain,
     json,
     message::{NotPlain, decode},
     order::Order,
     rejection::{Code, Rejection, Violation, Violations},
+    row,
 };
 
 /// The largest order, in bytes.
@@ -28,37 +29,17 @@ const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
 /// An order as the rest of the service takes it: checked, and in its canonical form.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ValidOrder {
-    pub(crate) order: Order,
+    pub(crate) order_uid: OrderUid,
     /// The canonical order.
     pub(crate) json: Vec<u8>,
-    /// Where its items stand in `json`.
-    items: Range<usize>,
+    /// What it has its row hold.
+    pub(crate) fields: Fields,
     /// Of `json`: two records with the same hash are the same order.
     pub(crate) hash: ContentHash,
     /// What is odd without being invalid: codes of `docs/validation.md`.
     pub(crate) warnings: Vec<&'static str>,
     /// How many unknown fields were dropped.
     pub(crate) unknown_fields: u32,
-}
-
-/// The 128 bits of the canonical order's XXH3. As text: 32 hexadecimal digits.
-///
-/// It tells contents apart, and keeps nobody out: two contents with one hash can be made on purpose,
-/// by whoever may send that order anyway, and the later of them would not replace the earlier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ContentHash([u8; 16]);
-
-/// A text that is no [`ContentHash`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a content hash is 32 hexadecimal digits")]
-pub(crate) struct InvalidContentHash;
-
-impl TryFrom<&[u8]> for ContentHash {
-    type Error = InvalidContentHash;
-
-    fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
-        bytes.try_into().map(Self).map_err(|_| InvalidContentHash)
-    }
 }
 
 /// Parses a record's value.
@@ -120,10 +101,10 @@ fn parse_bytes(bytes: &[u8]) -> Result<ValidOrder, Violations> {
     }
     let text = decode_utf8(bytes)?;
     match decode(text) {
-        Ok(message) => Ok(valid(Order::try_from(message)?, 0)),
+        Ok(message) => Ok(valid(Order::try_from(message)?, bytes.len(), 0)),
         Err(NotPlain) => {
             let explained = explain(text)?;
-            Ok(valid(explained.order, explained.unknown_fields))
+            Ok(valid(explained.order, bytes.len(), explained.unknown_fields))
         }
     }
 }
@@ -137,63 +118,33 @@ fn decode_utf8(bytes: &[u8]) -> Result<&str, Violations> {
     })
 }
 
-fn valid(order: Order, unknown_fields: u32) -> ValidOrder {
-    let json = order.to_json();
-    let items = items_within(&json);
+/// `room` is about how many bytes its canonical form takes.
+fn valid(order: Order<'_>, room: usize, unknown_fields: u32) -> ValidOrder {
+    let json = order.to_json(room);
     let hash = ContentHash::of(&json);
     let warnings = order.warnings();
-    ValidOrder { order, json, items, hash, warnings, unknown_fields }
+    let fields = row::fields(&order, items_within(&json), &warnings, hash, json.len());
+    ValidOrder { order_uid: order.order_uid, json, fields, hash, warnings, unknown_fields }
 }
 
-/// Where the items stand in the canonical order. Within a text quotes have backslashes before them,
-/// so what is looked for stands there once only.
-fn items_within(json: &[u8]) -> Range<usize> {
+/// The items as they stand in the canonical order. Within a text quotes have backslashes before
+/// them, so what is looked for stands there once only.
+fn items_within(json: &[u8]) -> &[u8] {
     const BEFORE: &[u8] = br#""items":"#;
     let begin = memmem::find(json, BEFORE).expect("an order has items") + BEFORE.len();
     let end = memmem::rfind(json, br#","locale":"#).expect("an order has a locale");
-    begin..end
+    &json[begin..end]
 }
 
 impl ValidOrder {
+    /// The order itself, read back from its canonical form.
+    pub(crate) fn order(&self) -> Order<'_> {
+        serde_json::from_slice(&self.json).expect("the canonical form is that of an order")
+    }
+
     /// The items as they stand in `json`.
-    pub(crate) fn items_json(&self) -> &[u8] {
-        &self.json[self.items.clone()]
-    }
-}
-
-impl ContentHash {
-    /// Of the canonical order's bytes.
-    pub(crate) fn of(json: &[u8]) -> Self {
-        Self(XxHash3_128::oneshot(json).to_be_bytes())
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl From<[u8; 16]> for ContentHash {
-    fn from(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-impl FromStr for ContentHash {
-    type Err = InvalidContentHash;
-
-    fn from_str(text: &str) -> Result<Self, InvalidContentHash> {
-        // `from_str_radix` alone would take a sign.
-        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(InvalidContentHash);
-        }
-        let number = u128::from_str_radix(text, 16).map_err(|_| InvalidContentHash)?;
-        Ok(Self(number.to_be_bytes()))
+    pub(crate) fn items_json(&self) -> &str {
+        str::from_utf8(items_within(&self.json)).expect("JSON is UTF-8")
     }
 }
 
@@ -260,10 +211,9 @@ mod tests {
         let compact = one_line.replace("\": ", "\":");
         assert_eq!(str::from_utf8(&order.json).unwrap(), compact);
         assert_eq!(order.hash.to_string(), "33a43527313619a5dd487b7fe99e16b3");
-        assert_eq!(order.order.order_uid.as_str(), "b563feb7b2b84b6test");
+        assert_eq!(order.order_uid.as_str(), "b563feb7b2b84b6test");
         assert!(order.warnings.is_empty());
         assert_eq!(order.unknown_fields, 0);
-        assert_eq!(serde_json::from_slice::<Order>(&order.json).unwrap(), order.order);
     }
 
     #[test]
@@ -273,8 +223,8 @@ mod tests {
             for pointer in ["/entry", "/items/0/name", "/oof_shard", "/delivery/email", "/locale"] {
                 let trick = if pointer == "/delivery/email" { "a@b.c" } else { trick };
                 let order = parse_str(&sample_with(pointer, json!(trick))).unwrap();
-                let items: Value = serde_json::from_slice(order.items_json()).unwrap();
-                assert_eq!(items, serde_json::to_value(&order.order.items).unwrap());
+                let items: Value = serde_json::from_str(order.items_json()).unwrap();
+                assert_eq!(items, serde_json::to_value(&order.order().items).unwrap());
             }
         }
     }
@@ -377,7 +327,7 @@ mod tests {
         }
         let item = serde_json::from_str::<Value>(SAMPLE).unwrap()["items"][0].clone();
         let order = parse_str(&sample_with("/items", vec![item; 1_000].into())).unwrap();
-        assert_eq!(order.order.items.len(), 1_000);
+        assert_eq!(order.order().items.len(), 1_000);
         let padding = " ".repeat(MAX_RECORD_BYTES - SAMPLE.len());
         assert!(parse_str(&format!("{SAMPLE}{padding}")).is_ok());
     }
@@ -491,18 +441,6 @@ mod tests {
         assert_eq!((found[0].pointer.as_str(), found[0].code.as_str()), ("/0", "too_large"));
     }
 
-    #[test]
-    fn a_content_hash_reads_what_it_writes() {
-        let hash = ContentHash::from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
-        assert_eq!(hash.to_string(), "000102030405060708090a0b0c0d0eff");
-        assert_eq!(hash.to_string().parse(), Ok(hash));
-        assert_eq!(hash.as_bytes()[15], 255);
-        for text in ["", "0", "+00102030405060708090a0b0c0d0eff", &"0".repeat(33), &"ы".repeat(16)]
-        {
-            assert_eq!(text.parse::<ContentHash>(), Err(InvalidContentHash), "{text}");
-        }
-    }
-
     /// Raw JSON, and nearly JSON, to put in the place of a value or behind it.
     const RAW: &[&str] = &[
         "null",
@@ -585,7 +523,7 @@ mod tests {
             prop_assert_eq!(&json, &expected);
 
             let given = order["date_created"].as_str().unwrap();
-            let lost = OffsetDateTime::parse(given, &Rfc3339).unwrap() - parsed.order.date_created;
+            let lost = OffsetDateTime::parse(given, &Rfc3339).unwrap() - parsed.order().date_created;
             prop_assert!(!lost.is_negative() && lost < Duration::MICROSECOND);
         }
 
@@ -594,7 +532,7 @@ mod tests {
             let once = parse_str(&order.to_string()).unwrap();
             let again = parse(Some(&once.json)).unwrap();
             prop_assert_eq!(&again, &once);
-            prop_assert_eq!(serde_json::from_slice::<Order>(&once.json).unwrap(), once.order);
+            prop_assert_eq!(once.order().to_json(0), once.json.as_slice());
         }
 
         #[test]

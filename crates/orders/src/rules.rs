@@ -3,7 +3,6 @@
 //! Pure: `message → order`. All rules of `docs/validation.md` about fields stand here, once, for
 //! both ways to read a record. They find every violation, not only the first.
 
-use compact_str::CompactString;
 use events::{InvalidOrderUid, MAX_UID_BYTES, OrderUid};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
@@ -24,18 +23,18 @@ const ANY: usize = 10_000;
 /// An e-mail address, by RFC 5321.
 const EMAIL: usize = 254;
 
-impl TryFrom<Message<'_>> for Order {
+impl<'a> TryFrom<Message<'a>> for Order<'a> {
     type Error = Violations;
 
-    fn try_from(message: Message<'_>) -> Result<Self, Violations> {
+    fn try_from(message: Message<'a>) -> Result<Self, Violations> {
         let mut violations = Violations::default();
         Self::check(message, &mut violations).ok_or(violations)
     }
 }
 
-impl Order {
+impl<'a> Order<'a> {
     /// Checks every rule. Gives an order if, and only if, `violations` is empty afterwards.
-    pub(crate) fn check(message: Message<'_>, violations: &mut Violations) -> Option<Self> {
+    pub(crate) fn check(message: Message<'a>, violations: &mut Violations) -> Option<Self> {
         let mut rules = Rules { part: Part::Order, violations: &mut *violations };
         let order_uid = rules.order_uid(message.order_uid);
         let track_number = rules.required("track_number", message.track_number, INDEXED);
@@ -118,29 +117,29 @@ impl Rules<'_> {
         None
     }
 
-    fn required(
+    fn required<'a>(
         &mut self,
         key: &'static str,
-        field: Field<Text<'_>>,
+        field: Field<Text<'a>>,
         limit: usize,
-    ) -> CompactString {
-        let Some(Text(text)) = self.given(key, field) else { return CompactString::default() };
+    ) -> Text<'a> {
+        let Some(text) = self.given(key, field) else { return Text::default() };
         if text.trim().is_empty() {
             self.push(Code::Blank, key);
         }
         self.no_nul_and_no_longer(key, &text, limit);
-        text.into()
+        text
     }
 
-    fn optional(
+    fn optional<'a>(
         &mut self,
         key: &'static str,
-        field: Field<Text<'_>>,
+        field: Field<Text<'a>>,
         limit: usize,
-    ) -> CompactString {
-        let Field::Given(Text(text)) = field else { return CompactString::default() };
+    ) -> Text<'a> {
+        let Field::Given(text) = field else { return Text::default() };
         self.no_nul_and_no_longer(key, &text, limit);
-        text.into()
+        text
     }
 
     fn no_nul_and_no_longer(&mut self, key: &'static str, text: &str, limit: usize) {
@@ -156,7 +155,7 @@ impl Rules<'_> {
         }
     }
 
-    fn phone(&mut self, field: Field<Text<'_>>) -> CompactString {
+    fn phone<'a>(&mut self, field: Field<Text<'a>>) -> Text<'a> {
         let phone = self.required("phone", field, ANY);
         if !phone.trim().is_empty() && !is_plausible_phone(&phone) {
             self.push(Code::ImplausiblePhone, "phone");
@@ -164,7 +163,7 @@ impl Rules<'_> {
         phone
     }
 
-    fn email(&mut self, field: Field<Text<'_>>) -> CompactString {
+    fn email<'a>(&mut self, field: Field<Text<'a>>) -> Text<'a> {
         let email = self.optional("email", field, EMAIL);
         if !email.is_empty() && !is_plausible_email(&email) {
             self.push(Code::ImplausibleEmail, "email");
@@ -172,7 +171,7 @@ impl Rules<'_> {
         email
     }
 
-    fn currency(&mut self, field: Field<Text<'_>>) -> CompactString {
+    fn currency<'a>(&mut self, field: Field<Text<'a>>) -> Text<'a> {
         let currency = self.required("currency", field, ANY);
         if !currency.trim().is_empty() && !is_currency(&currency) {
             self.push(Code::UnknownCurrency, "currency");
@@ -215,7 +214,7 @@ impl Rules<'_> {
         self.amount(key, Field::Given(amount))
     }
 
-    fn delivery(&mut self, field: Field<Object<DeliveryMessage<'_>>>) -> Option<Delivery> {
+    fn delivery<'a>(&mut self, field: Field<Object<DeliveryMessage<'a>>>) -> Option<Delivery<'a>> {
         let Object(delivery) = self.given("delivery", field)?;
         let mut rules = self.within(Part::Delivery);
         Some(Delivery {
@@ -229,7 +228,7 @@ impl Rules<'_> {
         })
     }
 
-    fn payment(&mut self, field: Field<Object<PaymentMessage<'_>>>) -> Option<Payment> {
+    fn payment<'a>(&mut self, field: Field<Object<PaymentMessage<'a>>>) -> Option<Payment<'a>> {
         let Object(payment) = self.given("payment", field)?;
         let mut rules = self.within(Part::Payment);
         let payment = Payment {
@@ -251,7 +250,7 @@ impl Rules<'_> {
         Some(payment)
     }
 
-    fn items(&mut self, field: Field<Items<'_>>) -> Vec<Item> {
+    fn items<'a>(&mut self, field: Field<Items<'a>>) -> Vec<Item<'a>> {
         let Some(Items(fields)) = self.given("items", field) else { return Vec::new() };
         if fields.is_empty() {
             self.push(Code::NoItems, "items");
@@ -273,7 +272,7 @@ impl Rules<'_> {
         items
     }
 
-    fn item(&mut self, item: ItemMessage<'_>) -> Item {
+    fn item<'a>(&mut self, item: ItemMessage<'a>) -> Item<'a> {
         Item {
             chrt_id: self.required_number("chrt_id", item.chrt_id),
             track_number: self.optional("track_number", item.track_number, ANY),

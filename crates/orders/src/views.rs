@@ -3,12 +3,12 @@
 
 use events::OrderUid;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use sqlx::{PgConnection, PgPool, types::Json};
+use sqlx::{PgConnection, PgPool, error::BoxDynError};
 use time::OffsetDateTime;
 
 use crate::{
+    content_hash::ContentHash,
     order::{Delivery, Item, Order, Payment},
-    record::ContentHash,
 };
 
 /// Selects whole orders. A checked macro takes literals only, so what these statements have in
@@ -22,14 +22,17 @@ macro_rules! select_orders {
                    delivery_zip, delivery_city, delivery_address, delivery_region, delivery_email, \
                    payment_transaction, payment_request_id, payment_currency, payment_provider, \
                    payment_amount, payment_dt, payment_bank, payment_delivery_cost, \
-                   payment_goods_total, payment_custom_fee, items AS \"items: Json<Vec<Item>>\", \
-                   locale, internal_signature, customer_id, delivery_service, shardkey, sm_id, \
+                   payment_goods_total, payment_custom_fee, items::text AS \"items!\", locale, \
+                   internal_signature, customer_id, delivery_service, shardkey, sm_id, \
                    date_created, oof_shard, version, ingested_at FROM orders.orders "
                 + $first $(+ $rest)*
             $(, $argument)*
         )
     };
 }
+
+/// So many bytes have room for the JSON of most orders.
+const JSON_ROOM: usize = 1_536;
 
 /// An order as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,7 +196,8 @@ struct OrderRow {
     payment_delivery_cost: i64,
     payment_goods_total: i64,
     payment_custom_fee: i64,
-    items: Json<Vec<Item>>,
+    /// A JSON array.
+    items: String,
     locale: String,
     internal_signature: String,
     customer_id: String,
@@ -208,6 +212,8 @@ struct OrderRow {
 
 impl OrderRow {
     fn into_view(self) -> Result<View, sqlx::Error> {
+        let items = serde_json::from_str::<Vec<Item<'_>>>(&self.items)
+            .map_err(|error| bad_column("items", error))?;
         let order = Order {
             order_uid: parse_uid(&self.order_uid)?,
             track_number: self.track_number.into(),
@@ -233,7 +239,7 @@ impl OrderRow {
                 goods_total: self.payment_goods_total,
                 custom_fee: self.payment_custom_fee,
             },
-            items: self.items.0,
+            items,
             locale: self.locale.into(),
             internal_signature: self.internal_signature.into(),
             customer_id: self.customer_id.into(),
@@ -243,7 +249,7 @@ impl OrderRow {
             date_created: self.date_created,
             oof_shard: self.oof_shard.into(),
         };
-        let json = order.to_json();
+        let json = order.to_json(JSON_ROOM);
         Ok(View {
             order_uid: order.order_uid,
             version: self.version,
@@ -259,9 +265,6 @@ pub(crate) fn parse_uid(uid: &str) -> Result<OrderUid, sqlx::Error> {
 }
 
 /// A row that the database should never hold.
-pub(crate) fn bad_column(
-    column: &str,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: format!("orders.orders.{column}"), source: Box::new(error) }
+pub(crate) fn bad_column(column: &str, why: impl Into<BoxDynError>) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: why.into() }
 }

@@ -93,7 +93,8 @@ impl<T: Send + 'static> Lane<T> {
                 && !self.batch.is_empty()
                 && (hurry || self.batch.is_due(&self.policy, Instant::now()))
             {
-                let batch = std::mem::take(&mut self.batch);
+                let next = Batch::as_large_as(&self.batch);
+                let batch = std::mem::replace(&mut self.batch, next);
                 self.metrics.records.inc_by(batch.items.len() as u64);
                 self.metrics.bytes.inc_by(std::mem::take(&mut self.value_bytes));
                 self.metrics.batch_records.observe(batch.items.len() as f64);

@@ -21,8 +21,9 @@ use serde_json::json;
 
 use super::{State, page, problems};
 use crate::{
+    content_hash::ContentHash,
     lookup::Found,
-    record::{ContentHash, ValidOrder, parse_many},
+    record::{ValidOrder, parse_many},
     web::order_href,
 };
 
@@ -163,7 +164,7 @@ pub(super) async fn post(
         }
         Err(_) => return Err(shared::kafka_silent()),
     }
-    let uids: Vec<&OrderUid> = orders.iter().map(|order| &order.order.order_uid).collect();
+    let uids: Vec<&OrderUid> = orders.iter().map(|order| &order.order_uid).collect();
     let mut response =
         (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": uids }))).into_response();
     if let [uid] = uids.as_slice() {
@@ -183,7 +184,7 @@ async fn send(
         let step = trace.child().header();
         let record = OutgoingRecord {
             topic: &state.topics.orders,
-            key: Some(order.order.order_uid.as_str().as_bytes()),
+            key: Some(order.order_uid.as_str().as_bytes()),
             value: Some(&order.json),
             headers: &[(trace::HEADER, &step)],
         };

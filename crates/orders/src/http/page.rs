@@ -18,10 +18,10 @@ use serde::Deserialize;
 
 use super::{State, couriers::Couriers, problems::all as all_problems};
 use crate::{
+    life::{self, EventRow},
     lookup::{Found, Source},
     order::Order,
     rejection::Code,
-    status::{self, EventRow},
     views::{self, Listed, Listing},
     web::{self, ASSETS, Frame, NewestOrder, Silent},
 };
@@ -115,7 +115,7 @@ pub(super) async fn order(
         tracing::error!(order.uid = %uid, "a cached order is not the canonical order");
         return problems::internal().into_response();
     };
-    let found_out = status::life(&state.pool, uid, None, EVENTS + 1);
+    let found_out = life::whole(&state.pool, uid, None, EVENTS + 1);
     let (around, known) =
         tokio::join!(Surroundings::find(state), tokio::time::timeout(PATIENCE, found_out));
     let known = known.ok().and_then(Result::ok);

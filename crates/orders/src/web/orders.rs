@@ -43,7 +43,7 @@ pub(crate) enum Silent {
 #[derive(Debug)]
 pub(crate) struct OrderPage<'a> {
     pub(crate) frame: Frame<'a>,
-    pub(crate) order: &'a Order,
+    pub(crate) order: &'a Order<'a>,
     pub(crate) version: i64,
     pub(crate) source: Source,
     pub(crate) took: Duration,
@@ -97,9 +97,9 @@ pub(crate) fn order(page: &OrderPage<'_>) -> String {
         lang,
         order,
         placed: fill(w.placed, lang.date_time(order.date_created)),
-        delivered_by: fill(w.delivered_by, &order.delivery_service),
+        delivered_by: fill(w.delivered_by, &*order.delivery_service),
         bars_width: bars.as_ref().map_or(0, drawn_width),
-        bars_label: fill(w.bar_code_of, &order.track_number),
+        bars_label: fill(w.bar_code_of, &*order.track_number),
         bars,
         place: joined(&[&joined(&[&delivery.city, &delivery.region], ", "), &delivery.zip], " "),
         paid_at,
@@ -225,7 +225,7 @@ struct OrderTemplate<'a> {
     w: &'static Words,
     tab: &'static str,
     lang: Lang,
-    order: &'a Order,
+    order: &'a Order<'a>,
     placed: String,
     delivered_by: String,
     bars: Option<Bars>,
@@ -299,7 +299,7 @@ struct Sum {
 
 /// Goods, delivery, fee and total; real producers send sums that do not add up, so each that can
 /// be recounted is.
-fn sums(lang: Lang, order: &Order) -> Vec<Sum> {
+fn sums(lang: Lang, order: &Order<'_>) -> Vec<Sum> {
     let (w, payment) = (Words::of(lang), &order.payment);
     let line =
         |label, amount: i64| Sum { label, amount: lang.number(amount), note: None, last: false };
@@ -342,6 +342,7 @@ fn joined(parts: &[&str], by: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize as _;
     use serde_json::{Value, json};
     use time::macros::datetime;
 
@@ -382,8 +383,8 @@ mod tests {
         })
     }
 
-    fn order_of(model: Value) -> Order {
-        serde_json::from_value(model).unwrap()
+    fn order_of(model: &Value) -> Order<'_> {
+        Order::deserialize(model).unwrap()
     }
 
     fn frame<'a>(lang: Lang, newest: &'a [NewestOrder]) -> Frame<'a> {
@@ -393,7 +394,7 @@ mod tests {
         Frame { shared, board, newest, rejected: Some(1_417), live: "7-41" }
     }
 
-    fn page_of(lang: Lang, order_: &Order, newest: &[NewestOrder]) -> String {
+    fn page_of(lang: Lang, order_: &Order<'_>, newest: &[NewestOrder]) -> String {
         order(&OrderPage {
             frame: frame(lang, newest),
             order: order_,
@@ -446,7 +447,7 @@ mod tests {
     fn evil_pages(lang: Lang) -> Vec<String> {
         let mut evil = model();
         bedevil(&mut evil);
-        let evil = order_of(evil);
+        let evil = order_of(&evil);
         let at = datetime!(2021-11-26 06:22 UTC);
         let newest = [NewestOrder { uid: EVIL.parse().unwrap(), ingested_at: at }];
         let frame = frame(lang, &newest);
@@ -535,7 +536,7 @@ mod tests {
 
     #[test]
     fn an_order_is_shown_with_everything_it_holds() {
-        let html = page_of(Lang::En, &order_of(model()), &[]);
+        let html = page_of(Lang::En, &order_of(&model()), &[]);
         for text in [
             "<html lang=\"en\">",
             "<h1>b563feb7b2b84b6test</h1>",
@@ -570,7 +571,7 @@ mod tests {
 
     #[test]
     fn the_life_of_an_order_tells_what_was_ignored_and_why() {
-        let html = page_of(Lang::En, &order_of(model()), &[]);
+        let html = page_of(Lang::En, &order_of(&model()), &[]);
         for text in [
             "id=\"status\">delivering<",
             "Received and stored",
@@ -586,13 +587,13 @@ mod tests {
         ] {
             assert!(html.contains(text), "{text}\n{html}");
         }
-        let russian = page_of(Lang::Ru, &order_of(model()), &[]);
+        let russian = page_of(Lang::Ru, &order_of(&model()), &[]);
         assert!(russian.contains("Снова «создан» — пропущено, ничего нового"), "{russian}");
     }
 
     #[test]
     fn russian_is_written_in_russian() {
-        let html = page_of(Lang::Ru, &order_of(model()), &[]);
+        let html = page_of(Lang::Ru, &order_of(&model()), &[]);
         for text in [
             "<html lang=\"ru\">",
             "1\u{a0}817 USD",
@@ -611,7 +612,7 @@ mod tests {
         let mut model = model();
         model["payment"]["goods_total"] = json!(300);
         model["payment"]["amount"] = json!(i64::MAX);
-        let order = order_of(model);
+        let order = order_of(&model);
         let notes: Vec<_> = sums(Lang::En, &order).into_iter().map(|sum| sum.note).collect();
         assert_eq!(notes[0].as_deref(), Some("17 less than the items add up to"));
         assert_eq!((&notes[1], &notes[2]), (&None, &None));
@@ -623,7 +624,7 @@ mod tests {
     fn a_track_number_without_bars_is_still_shown() {
         let mut model = model();
         model["track_number"] = json!("Накладная №7");
-        let html = page_of(Lang::En, &order_of(model), &[]);
+        let html = page_of(Lang::En, &order_of(&model), &[]);
         assert!(html.contains("Накладная №7</figcaption>"));
         assert!(!html.contains("class=\"bars\""));
     }
@@ -653,7 +654,7 @@ mod tests {
     fn the_sample_in_the_api_document_is_an_order_with_the_keys_of_the_schema() {
         let document: Value = serde_json::from_str(crate::web::OPENAPI).unwrap();
         let sample = &document["components"]["examples"]["order"]["value"];
-        assert_eq!(&serde_json::to_value(order_of(sample.clone())).unwrap(), sample);
+        assert_eq!(&serde_json::to_value(order_of(sample)).unwrap(), sample);
         let keys =
             |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
         let schema = |name: &str| keys(&document["components"]["schemas"][name]["properties"]);
