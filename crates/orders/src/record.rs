@@ -429,6 +429,19 @@ mod tests {
     }
 
     #[test]
+    fn an_order_of_any_age_is_read_back() {
+        for date in [
+            "0000-01-01T00:00:00Z",
+            "2016-12-31T23:59:60Z",
+            "2021-11-26T06:22:19.000001Z",
+            "9999-12-31T23:59:59.999999999Z",
+        ] {
+            let order = parse_str(&sample_with("/date_created", json!(date))).unwrap();
+            assert_eq!(order.order().to_json(0), order.json, "{date}");
+        }
+    }
+
+    #[test]
     fn an_order_too_large_in_its_canonical_form_is_not_sent() {
         let item = r#"{"chrt_id":1,"rid":"r","name":"n","price":1,"total_price":1}"#;
         let items = vec![item; 1_000].join(",");

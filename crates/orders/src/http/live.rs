@@ -1,5 +1,6 @@
-//! `GET /live`, or `GET /live?order_uid=…` to miss no status of one order: the feed as server-sent events. A page that was cut off sends the last id it has
-//! seen and gets what it missed, or `reset` when that is no longer kept.
+//! `GET /live`, or `GET /live?order_uid=…` to miss no status of one order: the feed as server-sent
+//! events. A page that was cut off sends the last id it has seen and gets what it missed, or `reset`
+//! when that is no longer kept.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

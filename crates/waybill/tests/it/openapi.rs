@@ -63,6 +63,60 @@ fn every_route_is_documented_and_the_other_way_round() {
     }
 }
 
+/// Methods and paths of a cell like `GET /live`, `/metrics`: a method stands for those after it, too.
+fn calls(cell: &str) -> Vec<(String, &str)> {
+    let mut method = String::new();
+    let mut calls = Vec::new();
+    for call in cell.split('`').skip(1).step_by(2) {
+        let (named, path) = call.split_once(' ').unwrap_or((&method, call));
+        method = named.to_lowercase();
+        calls.push((method.clone(), path));
+    }
+    calls
+}
+
+/// The numbers of three digits that can be a status.
+fn codes(text: &str) -> BTreeSet<&str> {
+    let numbers = text.split(|c: char| !c.is_ascii_digit());
+    numbers.filter(|number| number.len() == 3 && ("2".."6").contains(&&number[..1])).collect()
+}
+
+#[test]
+fn the_manual_names_every_call_with_its_answers() {
+    let manual = include_str!("../../../../docs/http.md");
+    let sections = ["## The order service", "## The courier service"];
+    for ((document, _), section) in SERVICES.into_iter().zip(sections) {
+        let document: Value = serde_json::from_str(document).unwrap();
+        let (_, section) = manual.split_once(section).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let mut named = BTreeSet::new();
+        for row in section.lines().filter(|line| line.starts_with("| `")) {
+            let (cell, answer) = row[2..].split_once(" | ").unwrap();
+            let mut documented = BTreeSet::new();
+            for (method, path) in calls(cell).into_iter().filter(|(_, path)| !PAGES.contains(path))
+            {
+                let responses = document["paths"][path][&method]["responses"].as_object();
+                let responses = responses.unwrap_or_else(|| panic!("{method} {path}"));
+                documented.extend(responses.keys().map(String::as_str));
+                named.insert(format!("{method} {path}"));
+            }
+            if !answer.starts_with("as in the order service") {
+                // That all is well goes without saying.
+                documented.remove("200");
+                let told = codes(answer).into_iter().filter(|code| *code != "200");
+                assert_eq!(told.collect::<BTreeSet<_>>(), documented, "{row}");
+            }
+        }
+        let all = document["paths"].as_object().unwrap().iter().flat_map(|(path, calls)| {
+            let methods = calls.as_object().unwrap().keys();
+            methods.filter(|key| *key != "parameters").map(move |method| format!("{method} {path}"))
+        });
+        // `HEAD` may be sent where `GET` may.
+        let all = all.filter(|call| *call != "head /order/{order_uid}");
+        assert_eq!(named, all.collect());
+    }
+}
+
 /// Every value within a document.
 fn within(document: &Value) -> Vec<&Value> {
     let (mut all, mut rest) = (Vec::new(), vec![document]);
