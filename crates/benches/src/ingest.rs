@@ -41,6 +41,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
     let compared = cli.baseline_orders.min(orders);
     let (mut loops, mut copies, mut cpus, mut bads, mut replays) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let parsed_records = backlog::records(0..PARSED)?;
     for number in 1..=cli.rounds {
         say(&format!("ingest, round {number} of {}: filling Kafka", cli.rounds));
         let bed = Bed::new(servers).await;
@@ -53,9 +54,9 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
             baseline = baseline::take(&bed, &mut administrator, compared).await?;
         }
         checkpoint(&mut administrator).await?;
-        let parsed_before = parse()?;
+        let parsed_before = parse(&parsed_records)?;
         let taken = take(&binary, &bed, orders, &[]).await?;
-        let parsed = f64::midpoint(parsed_before, parse()?);
+        let parsed = f64::midpoint(parsed_before, parse(&parsed_records)?);
         if !loop_first {
             baseline = baseline::take(&bed, &mut administrator, compared).await?;
         }
@@ -269,11 +270,10 @@ async fn copy(administrator: &mut PgConnection, orders: u64) -> anyhow::Result<f
 
 /// Microseconds of CPU of one typed parse of a record of the backlog: the mean of many, at which
 /// every core is, as it is while Waybill computes.
-fn parse() -> anyhow::Result<f64> {
-    let records = backlog::records(0..PARSED)?;
+fn parse(records: &[(Vec<u8>, Vec<u8>)]) -> anyhow::Result<f64> {
     let pass = || -> anyhow::Result<Duration> {
         for _ in 0..PASSES {
-            for (_, value) in &records {
+            for (_, value) in records {
                 std::hint::black_box(serde_json::from_slice::<baseline::Order>(value)?);
             }
         }
@@ -287,7 +287,7 @@ fn parse() -> anyhow::Result<f64> {
             .map(|thread| thread.join().expect("parsing panics"))
             .sum::<Result<Duration, _>>()
     })?;
-    Ok(computed.as_secs_f64() * 1e6 / (cores as u64 * PASSES * PARSED) as f64)
+    Ok(computed.as_secs_f64() * 1e6 / (cores as u64 * PASSES * records.len() as u64) as f64)
 }
 
 async fn checkpoint(administrator: &mut PgConnection) -> anyhow::Result<()> {

@@ -50,11 +50,19 @@ pub async fn copy<T>(
 fn row(buffer: &mut PgArgumentBuffer, write: impl FnOnce(&mut Row<'_>)) -> Result<(), BoxDynError> {
     let count = buffer.len();
     buffer.extend_from_slice(&[0; 2]);
+    let fields = fields(buffer, write)?;
+    buffer[count..count + 2].copy_from_slice(&fields.to_be_bytes());
+    Ok(())
+}
+
+/// Adds fields, each with its length before it; tells how many.
+fn fields(
+    buffer: &mut PgArgumentBuffer,
+    write: impl FnOnce(&mut Row<'_>),
+) -> Result<i16, BoxDynError> {
     let mut row = Row { buffer, fields: 0, outcome: Ok(()) };
     write(&mut row);
-    let Row { fields, outcome, .. } = row;
-    buffer[count..count + 2].copy_from_slice(&fields.to_be_bytes());
-    outcome
+    row.outcome.map(|()| row.fields)
 }
 
 /// The row that is being written.
@@ -77,10 +85,8 @@ impl Fields {
     pub fn write(room: usize, write: impl FnOnce(&mut Row<'_>)) -> Result<Self, BoxDynError> {
         let mut buffer = PgArgumentBuffer::default();
         buffer.reserve(room);
-        let mut row = Row { buffer: &mut buffer, fields: 0, outcome: Ok(()) };
-        write(&mut row);
-        let Row { fields: count, outcome, .. } = row;
-        outcome.map(|()| Self { bytes: std::mem::take(&mut *buffer), count })
+        let count = fields(&mut buffer, write)?;
+        Ok(Self { bytes: std::mem::take(&mut *buffer), count })
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     content_hash::ContentHash,
     publish::SOURCE,
     record::parse,
-    views::bad_column,
+    views::{parse_hash, parse_uid},
 };
 
 /// What the tables hold.
@@ -97,9 +97,8 @@ async fn read_tables(
             partition: row.source_partition,
             offset: row.source_offset,
         };
-        let hash = ContentHash::try_from(row.content_hash.as_slice());
-        let hash = hash.map_err(|error| bad_column("content_hash", error))?;
-        let uid = row.order_uid.parse().map_err(|error| bad_column("order_uid", error))?;
+        let uid = parse_uid("orders.order_uid", &row.order_uid)?;
+        let hash = parse_hash(&row.content_hash)?;
         orders.insert(uid, StoredOrder { position, hash, seen: false, told: false });
     }
     drop(rows);

@@ -314,7 +314,6 @@ impl Collector for Weight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content_hash::ContentHash;
 
     fn cache(bytes: u64) -> Cache {
         Cache::new(bytes, Duration::from_secs(300), &mut Registry::default())

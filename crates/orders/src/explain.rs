@@ -15,10 +15,10 @@ use crate::{
     json::{self, Json},
     message::{
         DeliveryMessage, Field, ItemMessage, Items, MAX_ITEMS, Message, Object, PaymentMessage,
-        Text,
     },
     order::Order,
     rejection::{Code, Part, Place, Violations},
+    text::Text,
 };
 
 /// An order that was no plain one, and yet is valid.

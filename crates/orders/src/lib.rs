@@ -27,6 +27,7 @@ mod rules;
 mod run;
 mod status;
 mod store;
+mod text;
 mod upsert;
 mod views;
 mod web;

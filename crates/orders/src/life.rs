@@ -180,12 +180,13 @@ async fn history(
 
 /// The status of a rank in a row.
 pub(crate) fn status_of(rank: i16) -> Result<OrderStatus, sqlx::Error> {
-    OrderStatus::of_rank(rank).ok_or_else(|| bad_column("rank", format!("{rank} is none")))
+    OrderStatus::of_rank(rank)
+        .ok_or_else(|| bad_column("order_status.rank", format!("{rank} is none")))
 }
 
 fn ignored_of(code: &str) -> Result<Ignored, sqlx::Error> {
     Ignored::ALL
         .into_iter()
         .find(|ignored| ignored.as_str() == code)
-        .ok_or_else(|| bad_column("ignored", format!("{code:?} is no reason")))
+        .ok_or_else(|| bad_column("order_events.ignored", format!("{code:?} is no reason")))
 }

@@ -8,7 +8,7 @@ use events::OrderUid;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::message::Text;
+use crate::text::Text;
 
 /// The warning for an order whose `goods_total` is not the sum of its items' `total_price`.
 pub(crate) const GOODS_TOTAL_MISMATCH: &str = "goods_total_mismatch";

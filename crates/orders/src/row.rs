@@ -4,6 +4,7 @@
 //! Pure: `order → fields of a row`.
 
 use chassis::copy_in::{Fields, JsonText};
+use memchr::memmem;
 
 use crate::{content_hash::ContentHash, order::Order};
 
@@ -18,16 +19,15 @@ pub(crate) const COPY_ORDERS: &str = "\
     FROM STDIN (FORMAT binary)";
 
 /// What an order has its row hold, field by field as `COPY_ORDERS` names them; only where the record
-/// stands is not among it.
+/// stands is not among it. `json` is its canonical form, and about as long as its row.
 pub(crate) fn fields(
     order: &Order<'_>,
-    items: &[u8],
+    json: &[u8],
     warnings: &[&str],
     hash: ContentHash,
-    room: usize,
 ) -> Fields {
     let (delivery, payment) = (&order.delivery, &order.payment);
-    let written = Fields::write(room, |row| {
+    let written = Fields::write(json.len(), |row| {
         row.field(order.order_uid.as_str())
             .field(&*order.track_number)
             .field(&*order.entry)
@@ -48,7 +48,7 @@ pub(crate) fn fields(
             .field(payment.delivery_cost)
             .field(payment.goods_total)
             .field(payment.custom_fee)
-            .field(JsonText(items))
+            .field(JsonText(items_within(json)))
             .field(&*order.locale)
             .field(&*order.internal_signature)
             .field(&*order.customer_id)
@@ -61,4 +61,13 @@ pub(crate) fn fields(
             .field(hash.as_bytes().as_slice());
     });
     written.expect("an order of a megabyte at most has fields that PostgreSQL takes")
+}
+
+/// The items as they stand in the canonical order. Within a text quotes have backslashes before
+/// them, so what is looked for stands there once only.
+pub(crate) fn items_within(json: &[u8]) -> &[u8] {
+    const BEFORE: &[u8] = br#""items":"#;
+    let begin = memmem::find(json, BEFORE).expect("an order has items") + BEFORE.len();
+    let end = memmem::rfind(json, br#","locale":"#).expect("an order has a locale");
+    &json[begin..end]
 }

@@ -10,10 +10,10 @@ use crate::{
     currency::is_currency,
     message::{
         DeliveryMessage, Field, ItemMessage, Items, MAX_ITEMS, Message, Object, PaymentMessage,
-        Text,
     },
     order::{Delivery, Item, Order, Payment},
     rejection::{Code, Part, Place, Violations},
+    text::Text,
 };
 
 /// Text that is indexed: longer values do not fit PostgreSQL's index pages.

@@ -192,7 +192,8 @@ async fn advance_status(
         topic,
     );
     let known = known.fetch_all(connection).await?;
-    known.into_iter().map(|row| Ok((parse_uid(&row.order_uid)?, status_of(row.rank)?))).collect()
+    let uid = |uid: &str| parse_uid("order_status.order_uid", uid);
+    known.into_iter().map(|row| Ok((uid(&row.order_uid)?, status_of(row.rank)?))).collect()
 }
 
 /// As `queries/insert_status.sql`, for orders of which nothing was told before.

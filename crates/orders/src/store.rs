@@ -29,7 +29,7 @@ use crate::{
     rejection::{Rejection, refused_by_database},
     row::COPY_ORDERS,
     upsert::{self, Latest},
-    views::{View, bad_column, parse_uid},
+    views::{View, parse_hash, parse_uid},
 };
 
 /// The version of an order that was not known.
@@ -266,10 +266,10 @@ async fn find(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let hash = ContentHash::try_from(row.content_hash.as_slice())
-                .map_err(|error| bad_column("content_hash", error))?;
+            let uid = parse_uid("orders.order_uid", &row.order_uid)?;
+            let hash = parse_hash(&row.content_hash)?;
             let source = (row.source_timestamp, row.source_partition, row.source_offset);
-            Ok((parse_uid(&row.order_uid)?, Standing { version: row.version, hash, source }))
+            Ok((uid, Standing { version: row.version, hash, source }))
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool, error::BoxDynError};
 use time::OffsetDateTime;
 
 use crate::{
-    content_hash::ContentHash,
+    content_hash::{ContentHash, InvalidContentHash},
     order::{Delivery, Item, Order, Payment},
 };
 
@@ -213,9 +213,9 @@ struct OrderRow {
 impl OrderRow {
     fn into_view(self) -> Result<View, sqlx::Error> {
         let items = serde_json::from_str::<Vec<Item<'_>>>(&self.items)
-            .map_err(|error| bad_column("items", error))?;
+            .map_err(|error| bad_column("orders.items", error))?;
         let order = Order {
-            order_uid: parse_uid(&self.order_uid)?,
+            order_uid: parse_uid("orders.order_uid", &self.order_uid)?,
             track_number: self.track_number.into(),
             entry: self.entry.into(),
             delivery: Delivery {
@@ -259,12 +259,17 @@ impl OrderRow {
     }
 }
 
-/// The id of an order in a row.
-pub(crate) fn parse_uid(uid: &str) -> Result<OrderUid, sqlx::Error> {
-    uid.parse().map_err(|error| bad_column("order_uid", error))
+/// The id of an order in a row, where `column` is `table.column`.
+pub(crate) fn parse_uid(column: &str, uid: &str) -> Result<OrderUid, sqlx::Error> {
+    uid.parse().map_err(|error| bad_column(column, error))
 }
 
-/// A row that the database should never hold.
+/// The hash of an order in a row.
+pub(crate) fn parse_hash(hash: &[u8]) -> Result<ContentHash, sqlx::Error> {
+    hash.try_into().map_err(|error: InvalidContentHash| bad_column("orders.content_hash", error))
+}
+
+/// A row that the database should never hold; `column` is `table.column`.
 pub(crate) fn bad_column(column: &str, why: impl Into<BoxDynError>) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: column.to_owned(), source: why.into() }
+    sqlx::Error::ColumnDecode { index: format!("orders.{column}"), source: why.into() }
 }
