@@ -1,30 +1,18 @@
-//! What every service stands on: configuration groups, telemetry, shutdown, PostgreSQL, Kafka,
-//! HTTP, and what pages share. No business word is in it.
+//! What every service is built on. It contains no business terms.
+//!
+//! - `kafka/`: topics to batches with offsets, and records to topics; the only code that refers to
+//!   rdkafka
+//! - `postgres/`: the pool, errors, a batch's transaction, `COPY`, migrations
+//! - `rejected/`: records that a service cannot take: kept, dead-lettered, listed, replayed
+//! - `http/`: serving, limits, problem documents, paging, health
+//! - `web/`: what the pages of all services share
+//! - `audit/`: checks that recount what is stored
+//! - `process/`: exit codes, shutdown, logs, secrets, retries, warm-up
 
-pub mod all_new;
-pub mod batch;
-pub mod commit;
-pub mod consumer;
-pub mod copy_in;
-pub mod crash;
-pub mod exit;
-pub mod follower;
+pub mod audit;
 pub mod http;
 pub mod kafka;
-pub mod limits;
-pub mod migrate;
-pub mod offsets;
 pub mod postgres;
-pub mod problem;
-pub mod producer;
-pub mod recount;
+pub mod process;
 pub mod rejected;
-pub mod retry;
-pub mod scan;
-pub mod secret;
-pub mod serve;
-pub mod shutdown;
-pub mod telemetry;
-pub mod trace;
-pub mod warm_up;
 pub mod web;

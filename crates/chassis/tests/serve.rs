@@ -10,12 +10,7 @@ use axum::{
     extract::rejection::BytesRejection,
     routing::{get, post},
 };
-use chassis::{
-    http::{Metrics, finish, problems},
-    limits::Limits,
-    problem::Problem,
-    serve::serve,
-};
+use chassis::http::{Metrics, finish, limits::Limits, problem::Problem, problems, serve::serve};
 use prometheus_client::registry::Registry;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

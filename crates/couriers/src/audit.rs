@@ -13,12 +13,12 @@ use std::{
 
 use anyhow::Context;
 use chassis::{
-    consumer::Position,
-    kafka::KafkaConfig,
-    postgres::milliseconds,
-    recount::Check,
-    rejected::recount,
-    scan::{Ends, Scanner},
+    audit::{check::Check, rejected},
+    kafka::{
+        config::KafkaConfig,
+        record::{Position, milliseconds},
+        topic_scan::{Ends, Scanner},
+    },
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letters};
 use futures_util::TryStreamExt as _;
@@ -41,12 +41,12 @@ pub async fn audit(
         .await
         .context("connecting to the courier service's database")?;
     let states = read_states(&mut connection).await?;
-    let kept = recount::kept(&mut connection, status_topic).await?;
+    let kept = rejected::kept(&mut connection, status_topic).await?;
     let (told, rejected) = read_topic(&scanner, status_topic, &committed, &kept)?;
     let mut checks = vec![
         recount_states(&states, &told),
         rejected,
-        recount::dead_letters(
+        rejected::dead_letters(
             Check::new(1, "every kept status record is on the dead-letter topic"),
             &scanner,
             status_topic,

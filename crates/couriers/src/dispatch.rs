@@ -15,8 +15,8 @@ use std::{
 };
 
 use chassis::{
-    postgres::{Fault, fault},
-    retry::Backoff,
+    postgres::errors::{Fault, fault},
+    process::retry::Backoff,
 };
 use prometheus_client::{
     metrics::{

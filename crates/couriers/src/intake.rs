@@ -4,12 +4,14 @@
 //! written in [`store`](crate::store).
 
 use chassis::{
-    commit::{self, WriteError, Writer},
-    consumer::{self, Receipt, Record, Subscription},
-    crash,
-    kafka::KafkaConfig,
-    postgres::instant,
-    producer::{Producer, insist},
+    kafka::{
+        config::KafkaConfig,
+        consumer::{self, Receipt, Subscription},
+        producer::{Producer, insist},
+        record::{Record, instant},
+    },
+    postgres::transaction::{self, WriteError, Writer},
+    process::crash,
     rejected::{self, Original, Rejection, dead_letter},
 };
 use events::{StatusEvent, StatusWord};
@@ -55,7 +57,7 @@ struct Status {
 /// What intake counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    commit: commit::Metrics,
+    commit: transaction::Metrics,
     events: Family<Status, Counter>,
     rejections: rejected::Metrics,
 }
@@ -63,7 +65,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
-            commit: commit::Metrics::register(registry),
+            commit: transaction::Metrics::register(registry),
             events: Family::default(),
             rejections: rejected::Metrics::register(registry),
         };
@@ -129,7 +131,7 @@ impl Intake {
 
     async fn commit(&self, batch: Vec<Incoming>) -> Committed {
         let events = EventsOf(&self.topics.status);
-        let parts = commit::commit(&self.pool, &events, &self.metrics.commit, batch).await;
+        let parts = transaction::commit(&self.pool, &events, &self.metrics.commit, batch).await;
         self.wake.wake(parts.iter().map(|part| part.outcome).fold(Front::END, Front::and));
         Committed(parts.into_iter().flat_map(|part| part.items).collect())
     }

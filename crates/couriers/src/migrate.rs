@@ -1,6 +1,6 @@
 //! What the courier service needs of its database.
 
-use chassis::{migrate::Schema, postgres::PostgresConfig};
+use chassis::postgres::{migrate::Schema, pool::PostgresConfig};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::config::DatabaseConfig;
@@ -21,5 +21,5 @@ pub async fn migrate(
         ],
     };
     let (service, login) = (config.options(postgres)?, config.login(postgres)?);
-    chassis::migrate::migrate(&schema, &service, &login, administrator).await
+    chassis::postgres::migrate::migrate(&schema, &service, &login, administrator).await
 }

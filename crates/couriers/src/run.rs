@@ -4,13 +4,13 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::anyhow;
 use chassis::{
-    consumer::{self, Pace, Subscription},
-    http::{Metrics, health::Health, readable_from},
-    limits::Limits,
-    postgres,
-    producer::Producer,
-    serve,
-    warm_up::warm_up,
+    http::{Metrics, health::Health, limits::Limits, readable_from, serve},
+    kafka::{
+        consumer::{self, Pace, Subscription},
+        producer::Producer,
+    },
+    postgres::{errors::mark_refusal, pool},
+    process::warm_up::warm_up,
 };
 use events::topics::dead_letters;
 use prometheus_client::registry::Registry;
@@ -34,13 +34,13 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut registry = Registry::default();
-    let pool = postgres::pool(
+    let pool = pool::pool(
         config.own.database.options(&config.postgres)?,
         config.postgres.postgres_connections,
         "waybill couriers",
         "couriers",
     );
-    postgres::tell_connections(pool.clone(), &mut registry);
+    pool::tell_connections(pool.clone(), &mut registry);
     let topics = Topics {
         status: config.topics.status().to_owned(),
         dead_letters: dead_letters(config.topics.status()),
@@ -96,7 +96,11 @@ pub async fn run(
             sweep: config.own.dispatch_sweep,
         };
         async move {
-            let let_in = warm_up(async || Ok(store::reach(&pool).await?), ready, shutdown.clone());
+            let let_in = warm_up(
+                async || store::reach(&pool).await.map_err(|error| mark_refusal(error.into())),
+                ready,
+                shutdown.clone(),
+            );
             let_in.await?;
             dispatch::run(&pool, policy, &wake, &dispatched, || board.changed(), shutdown).await;
             Ok(())

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chassis::postgres::snapshot;
+use chassis::postgres::pool::snapshot;
 use events::{OrderStatus, OrderUid};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;

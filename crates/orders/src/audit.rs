@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Context;
 use chassis::{
-    consumer::Position,
-    kafka::KafkaConfig,
-    postgres::milliseconds,
-    recount::Check,
-    rejected::recount,
-    scan::{Ends, Scanner},
+    audit::{check::Check, rejected},
+    kafka::{
+        config::KafkaConfig,
+        record::{Position, milliseconds},
+        topic_scan::{Ends, Scanner},
+    },
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letters};
 use futures_util::TryStreamExt;
@@ -63,7 +63,7 @@ pub async fn audit(
     let mut stored = read_tables(&mut connection, &orders_topic, status_topic).await?;
 
     let mut checks = recount_orders(&scanner, &orders_topic, &committed, &mut stored)?;
-    checks.push(recount::dead_letters(
+    checks.push(rejected::dead_letters(
         Check::new(1, "every kept record is on the dead-letter topic"),
         &scanner,
         &orders_topic,
@@ -102,7 +102,7 @@ async fn read_tables(
         orders.insert(uid, StoredOrder { position, hash, seen: false, told: false });
     }
     drop(rows);
-    let rejected = recount::kept(connection, topic).await?;
+    let rejected = rejected::kept(connection, topic).await?;
     let first_heard = sqlx::query_scalar!(
         "-- audit_first_heard\n\
          SELECT min(record_timestamp) FROM orders.order_events WHERE topic = $1",

@@ -3,11 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
-    batch::BatchPolicy,
     http::web_address,
-    kafka::KafkaConfig,
-    postgres::{Login, PostgresConfig},
-    secret,
+    kafka::{batch::BatchPolicy, config::KafkaConfig},
+    postgres::pool::{Login, PostgresConfig},
+    process::secret,
 };
 use clap::Args;
 use events::topics::dead_letters;

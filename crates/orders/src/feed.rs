@@ -12,11 +12,11 @@ use serde_json::json;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use chassis::{
-    consumer::{self, Position},
-    follower,
-    kafka::KafkaConfig,
-    postgres::instant,
+use chassis::kafka::{
+    config::KafkaConfig,
+    consumer,
+    record::{Position, Record, instant},
+    tail,
 };
 use time::format_description::well_known::Rfc3339;
 
@@ -223,7 +223,7 @@ pub(crate) async fn follow(
 ) -> anyhow::Result<()> {
     let topics = [status_topic.to_owned(), dead_letters(orders_topic)];
     let status_topic = status_topic.to_owned();
-    let heard = move |topic: &str, record: consumer::Record<'_>| {
+    let heard = move |topic: &str, record: Record<'_>| {
         if topic == status_topic {
             // What is no event says nothing of an order.
             if let Ok(event) = StatusEvent::read(record.value) {
@@ -244,5 +244,5 @@ pub(crate) async fn follow(
             feed.rejection(&id, header("waybill.error.reason"));
         }
     };
-    follower::follow(kafka, &topics, SystemTime::now(), heard, shutdown).await
+    tail::follow(kafka, &topics, SystemTime::now(), heard, shutdown).await
 }

@@ -7,9 +7,12 @@
 use std::sync::Arc;
 
 use chassis::{
-    commit,
-    consumer::{self, Record, Subscription},
-    kafka::KafkaConfig,
+    kafka::{
+        config::KafkaConfig,
+        consumer::{self, Subscription},
+        record::Record,
+    },
+    postgres::transaction,
 };
 use events::StatusEvent;
 use prometheus_client::{
@@ -38,7 +41,7 @@ struct Rule {
 /// What hearing counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    commit: commit::Metrics,
+    commit: transaction::Metrics,
     advanced: Counter,
     ignored: Family<Why, Counter>,
     unreadable: Family<Rule, Counter>,
@@ -48,7 +51,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             // As the consumer's of this topic are named.
-            commit: commit::Metrics::register(registry.sub_registry_with_prefix("status")),
+            commit: transaction::Metrics::register(registry.sub_registry_with_prefix("status")),
             advanced: Counter::default(),
             ignored: Family::default(),
             unreadable: Family::default(),

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use chassis::{
-    commit,
-    consumer::{self, Record, Subscription},
-    kafka::KafkaConfig,
-    producer::Producer,
+    kafka::{
+        config::KafkaConfig,
+        consumer::{self, Subscription},
+        producer::Producer,
+        record::Record,
+    },
+    postgres::transaction,
     rejected::{self, Original},
 };
 use prometheus_client::{
@@ -58,7 +61,7 @@ struct Warning {
 /// What ingest counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    commit: commit::Metrics,
+    commit: transaction::Metrics,
     orders: Counter,
     rejections: rejected::Metrics,
     warnings: Family<Warning, Counter>,
@@ -68,7 +71,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
-            commit: commit::Metrics::register(registry),
+            commit: transaction::Metrics::register(registry),
             orders: Counter::default(),
             rejections: rejected::Metrics::register(registry),
             warnings: Family::default(),

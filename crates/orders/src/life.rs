@@ -1,7 +1,7 @@
 //! What became of an order, as it is read from PostgreSQL: how it stands, and its history. Nothing is
 //! written here; that is [`status`](crate::status).
 
-use chassis::postgres::snapshot;
+use chassis::postgres::pool::snapshot;
 use events::{OrderStatus, OrderUid};
 use sqlx::{PgExecutor, PgPool};
 use time::OffsetDateTime;

@@ -1,6 +1,6 @@
 //! What the order service needs of its database.
 
-use chassis::migrate::Schema;
+use chassis::postgres::migrate::Schema;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::config::DatabaseConfig;
@@ -19,5 +19,11 @@ pub async fn migrate(
             "SELECT ON orders.order_items",
         ],
     };
-    chassis::migrate::migrate(&schema, &config.options()?, &config.login()?, administrator).await
+    chassis::postgres::migrate::migrate(
+        &schema,
+        &config.options()?,
+        &config.login()?,
+        administrator,
+    )
+    .await
 }

@@ -2,11 +2,15 @@
 //! records, not of the rows that changed, so a redelivered batch repeats them.
 
 use chassis::{
-    consumer::Receipt,
-    crash,
-    producer::{Deliveries, OutgoingRecord, ProduceError, Producer, insist},
+    kafka::{
+        consumer::Receipt,
+        producer::{Deliveries, OutgoingRecord, ProduceError, Producer, insist},
+    },
+    process::{
+        crash,
+        trace::{self, Trace},
+    },
     rejected::dead_letter,
-    trace::{self, Trace},
 };
 use compact_str::CompactString;
 use events::{EventType, OrderEvent};

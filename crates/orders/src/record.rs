@@ -4,7 +4,7 @@
 //! that parse does not take is read a second time, by [`explain`](crate::explain), which either
 //! names every violation or finds that only unknown fields were in the way.
 
-use chassis::copy_in::Fields;
+use chassis::postgres::copy::Fields;
 use events::OrderUid;
 
 use crate::{

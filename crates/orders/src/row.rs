@@ -3,7 +3,7 @@
 //!
 //! Pure: `order → fields of a row`.
 
-use chassis::copy_in::{Fields, JsonText};
+use chassis::postgres::copy::{Fields, JsonText};
 use memchr::memmem;
 
 use crate::{content_hash::ContentHash, order::Order};

@@ -10,17 +10,14 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use chassis::{
-    batch::BatchPolicy,
-    consumer,
-    consumer::{Pace, Subscription},
-    crash,
-    exit::Ending,
-    http::{Metrics, health::Health},
-    limits::Limits,
-    postgres,
-    producer::Producer,
-    serve,
-    warm_up::warm_up,
+    http::{Metrics, health::Health, limits::Limits, serve},
+    kafka::{
+        batch::BatchPolicy,
+        consumer::{self, Pace, Subscription},
+        producer::Producer,
+    },
+    postgres::{errors::mark_refusal, pool},
+    process::{crash, exit::Ending, warm_up::warm_up},
 };
 use events::topics::dead_letters;
 use futures_util::{FutureExt as _, TryStreamExt as _};
@@ -59,13 +56,13 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     config.topics.check()?;
     let mut registry = Registry::default();
-    let pool = postgres::pool(
+    let pool = pool::pool(
         config.database.options()?,
         config.database.postgres.postgres_connections,
         "waybill orders",
         "orders",
     );
-    postgres::tell_connections(pool.clone(), &mut registry);
+    pool::tell_connections(pool.clone(), &mut registry);
     let (redis, to_write) = match config.cache.redis_url().context(Ending::Configuration)? {
         Some(url) => {
             let (redis, to_write) =
@@ -130,7 +127,10 @@ pub async fn run(
     tasks.spawn({
         let (pool, lookup) = (pool.clone(), lookup.clone());
         warm_up(
-            move || fill(pool.clone(), lookup.clone(), warm_up_seconds.clone()),
+            move || {
+                let filling = fill(pool.clone(), lookup.clone(), warm_up_seconds.clone());
+                async move { filling.await.map_err(mark_refusal) }
+            },
             ready,
             shutdown.clone(),
         )

@@ -10,11 +10,15 @@ use std::{
 };
 
 use chassis::{
-    all_new::AllNew,
-    commit::{self, WriteError, Writer},
-    consumer::{Position, Receipt},
-    copy_in::Row,
-    postgres::instant,
+    kafka::{
+        consumer::Receipt,
+        record::{Position, instant},
+    },
+    postgres::{
+        all_new::AllNew,
+        copy::Row,
+        transaction::{self, WriteError, Writer},
+    },
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
 use sqlx::{PgConnection, PgPool};
@@ -52,13 +56,13 @@ impl Receipt for Recorded {}
 pub(crate) struct Recorder {
     pool: PgPool,
     topic: String,
-    metrics: commit::Metrics,
+    metrics: transaction::Metrics,
     new_events: AllNew,
     new_statuses: AllNew,
 }
 
 impl Recorder {
-    pub(crate) fn new(pool: PgPool, topic: String, metrics: commit::Metrics) -> Self {
+    pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::Metrics) -> Self {
         let (new_events, new_statuses) = (AllNew::default(), AllNew::default());
         Self { pool, topic, metrics, new_events, new_statuses }
     }
@@ -66,7 +70,7 @@ impl Recorder {
     /// Records a batch.
     pub(crate) async fn record(&self, batch: Vec<Heard>) -> Recorded {
         let mut recorded = Recorded { verdicts: Vec::new(), unreadable: Vec::new() };
-        for part in commit::commit(&self.pool, self, &self.metrics, batch).await {
+        for part in transaction::commit(&self.pool, self, &self.metrics, batch).await {
             recorded.verdicts.extend(part.outcome);
             recorded.unreadable.extend(part.items.iter().filter_map(|heard| match heard.content {
                 Content::Event(_) => None,

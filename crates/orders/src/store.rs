@@ -10,13 +10,14 @@ use std::{
 };
 
 use chassis::{
-    all_new::AllNew,
-    commit::{self, Part, WriteError, Writer},
-    consumer::Position,
-    copy_in::Row,
-    postgres::instant,
+    kafka::record::{Position, instant},
+    postgres::{
+        all_new::AllNew,
+        copy::Row,
+        transaction::{self, Part, WriteError, Writer},
+    },
+    process::trace::Trace,
     rejected::{self, Original},
-    trace::Trace,
 };
 use events::OrderUid;
 use sqlx::{PgConnection, PgPool};
@@ -96,7 +97,7 @@ impl Committed {
 pub(crate) struct Store {
     pool: PgPool,
     topic: String,
-    metrics: commit::Metrics,
+    metrics: transaction::Metrics,
     /// Most orders of the last batch were stored before, as they are when records are read again.
     /// Then it pays to look before inserting.
     mostly_known: AtomicBool,
@@ -104,7 +105,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(pool: PgPool, topic: String, metrics: commit::Metrics) -> Self {
+    pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::Metrics) -> Self {
         Self {
             pool,
             topic,
@@ -117,7 +118,7 @@ impl Store {
     /// Commits a batch. A record that the database refuses becomes a rejection.
     pub(crate) async fn commit(&self, batch: Vec<Incoming>) -> Committed {
         let mut committed = Committed::default();
-        for part in commit::commit(&self.pool, self, &self.metrics, batch).await {
+        for part in transaction::commit(&self.pool, self, &self.metrics, batch).await {
             committed.add(part);
         }
         committed

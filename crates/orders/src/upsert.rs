@@ -3,7 +3,7 @@
 //! Statements take one array a column. Which orders to insert and which to replace, the
 //! [`store`](crate::store) knows.
 
-use chassis::{consumer::Position, postgres::instant};
+use chassis::kafka::record::{Position, instant};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 

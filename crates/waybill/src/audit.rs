@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use chassis::{exit::Ending, recount::Check};
+use chassis::{audit::check::Check, process::exit::Ending};
 use clap::Args;
 
 use crate::{fail, say};
@@ -34,7 +34,7 @@ pub(crate) struct AuditArgs {
     #[command(flatten)]
     couriers: couriers::Options,
     #[command(flatten)]
-    kafka: chassis::kafka::KafkaConfig,
+    kafka: chassis::kafka::config::KafkaConfig,
     #[command(flatten)]
     topics: orders::TopicConfig,
 }
@@ -63,12 +63,12 @@ pub(crate) async fn run(args: AuditArgs) -> ExitCode {
 }
 
 async fn recount(args: &AuditArgs) -> anyhow::Result<Vec<Check>> {
-    chassis::postgres::reach(&args.orders_database.options().context(Ending::Configuration)?)
+    chassis::postgres::pool::reach(&args.orders_database.options().context(Ending::Configuration)?)
         .await?;
     let mut checks = orders::audit(&args.kafka, &args.topics, &args.orders_database).await?;
     let database = args.couriers.database.options(&args.orders_database.postgres);
     let database = database.context(Ending::Configuration)?;
-    chassis::postgres::reach(&database).await?;
+    chassis::postgres::pool::reach(&database).await?;
     let status_topic = &args.topics.kafka_status_topic;
     let sweep = args.couriers.dispatch_sweep;
     checks.extend(couriers::audit(&args.kafka, status_topic, &database, sweep).await?);

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use chassis::exit::Ending;
+use chassis::process::exit::Ending;
 use clap::Args;
 use events::OrderUid;
 use reqwest::{Client, StatusCode};

@@ -14,8 +14,11 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, tim
 
 use anyhow::Context;
 use chassis::{
-    exit::{self, Ending},
-    secret,
+    postgres::errors,
+    process::{
+        exit::{self, Ending},
+        secret,
+    },
 };
 use clap::{Args, Parser, Subcommand};
 use sqlx::postgres::PgConnectOptions;
@@ -75,7 +78,7 @@ struct LoadRole {
     #[command(flatten)]
     load: load::LoadArgs,
     #[command(flatten)]
-    kafka: chassis::kafka::KafkaConfig,
+    kafka: chassis::kafka::config::KafkaConfig,
     #[command(flatten)]
     topics: orders::TopicConfig,
 }
@@ -125,7 +128,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return ExitCode::from(code),
     };
-    chassis::telemetry::start();
+    chassis::process::telemetry::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -154,7 +157,7 @@ async fn run(role: Role) -> ExitCode {
 async fn serve_orders(config: orders::Config) -> anyhow::Result<()> {
     config.topics.check().context(Ending::Configuration)?;
     config.database.options().context(Ending::Configuration)?;
-    let shutdown = chassis::shutdown::on_signals(FAREWELL)?;
+    let shutdown = chassis::process::shutdown::on_signals(FAREWELL)?;
     let listener = listen(config.orders_http_addr, "--orders-http-addr").await?;
     tracing::info!("the order service listens on http://{}", listener.local_addr()?);
     orders::run(config, listener, shutdown).await
@@ -170,7 +173,7 @@ async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> 
 
 async fn serve_couriers(config: couriers::Config) -> anyhow::Result<()> {
     config.own.database.options(&config.postgres).context(Ending::Configuration)?;
-    let shutdown = chassis::shutdown::on_signals(FAREWELL)?;
+    let shutdown = chassis::process::shutdown::on_signals(FAREWELL)?;
     let listener = listen(config.own.couriers_http_addr, "--couriers-http-addr").await?;
     tracing::info!("the courier service listens on http://{}", listener.local_addr()?);
     couriers::run(config, listener, shutdown).await
@@ -183,13 +186,13 @@ async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     let with_couriers = couriers.is_given(&orders.postgres);
     if orders.is_given() || !with_couriers {
         let service = orders.options().context(Ending::Configuration)?;
-        chassis::postgres::reach(administrator.as_ref().unwrap_or(&service)).await?;
+        chassis::postgres::pool::reach(administrator.as_ref().unwrap_or(&service)).await?;
         orders::migrate(&orders, administrator.as_ref()).await?;
         tracing::info!("the order service's database is ready");
     }
     if with_couriers {
         let service = couriers.options(&orders.postgres).context(Ending::Configuration)?;
-        chassis::postgres::reach(administrator.as_ref().unwrap_or(&service)).await?;
+        chassis::postgres::pool::reach(administrator.as_ref().unwrap_or(&service)).await?;
         couriers::migrate(&couriers, &orders.postgres, administrator.as_ref()).await?;
         tracing::info!("the courier service's database is ready");
     }
@@ -197,7 +200,7 @@ async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
 }
 
 async fn load_role(role: LoadRole) -> ExitCode {
-    let shutdown = match chassis::shutdown::on_signals(FAREWELL) {
+    let shutdown = match chassis::process::shutdown::on_signals(FAREWELL) {
         Ok(shutdown) => shutdown,
         Err(error) => return fail(&error.into()),
     };
@@ -228,7 +231,17 @@ fn say(text: &str) {
 #[expect(clippy::print_stderr, reason = "the last word of a process, for a person")]
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("waybill: {error:#}");
-    ExitCode::from(exit::code(error))
+    ExitCode::from(exit_code(error))
+}
+
+/// The exit code of a process that ends with `error`: a refusal by PostgreSQL is bad configuration,
+/// wherever it was met.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let refused = error.chain().filter_map(|cause| cause.downcast_ref()).any(errors::is_refusal);
+    match exit::code(error) {
+        1 if refused => 78,
+        code => code,
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::{io::Read, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use chassis::exit::Ending;
+use chassis::process::exit::Ending;
 use clap::{Args, Subcommand, error::ErrorKind};
 use serde_json::Value;
 use url::Url;

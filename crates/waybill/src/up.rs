@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use chassis::{exit::Ending, http::web_address};
+use chassis::{http::web_address, process::exit::Ending};
 use clap::Args;
 use local::{Folder, Obstacle, Stand, StandOptions};
 use sqlx::postgres::PgConnectOptions;
@@ -109,7 +109,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
 async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     args.orders.topics.check().context(Ending::Configuration)?;
     let given = Given::check(&args).context(Ending::Configuration)?;
-    let shutdown = chassis::shutdown::on_signals(FAREWELL)?;
+    let shutdown = chassis::process::shutdown::on_signals(FAREWELL)?;
     let wants_folder = !given.orders || !given.couriers || !args.orders.kafka.is_given();
     // Before any port: a second `up` has all of them in common with the first, and is to be told of
     // the folder.
@@ -170,11 +170,11 @@ async fn run_on(
     };
     let couriers = couriers_config(&args, from);
     let service = args.orders.database.options().context(Ending::Configuration)?;
-    chassis::postgres::reach(of_orders.as_ref().unwrap_or(&service)).await?;
+    chassis::postgres::pool::reach(of_orders.as_ref().unwrap_or(&service)).await?;
     orders::migrate(&args.orders.database, of_orders.as_ref()).await?;
     let database = &couriers.own.database;
     let service = database.options(&couriers.postgres).context(Ending::Configuration)?;
-    chassis::postgres::reach(of_couriers.as_ref().unwrap_or(&service)).await?;
+    chassis::postgres::pool::reach(of_couriers.as_ref().unwrap_or(&service)).await?;
     couriers::migrate(database, &couriers.postgres, of_couriers.as_ref()).await?;
 
     say(&banner(stand, &args, given, &orders_url, &couriers_url));

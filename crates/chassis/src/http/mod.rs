@@ -2,11 +2,14 @@
 //! call may meet. The calls themselves are the services'.
 
 pub mod health;
+pub mod limits;
 mod observe;
 mod origin;
 pub mod paging;
 mod parameters;
+pub mod problem;
 pub mod problems;
+pub mod serve;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
 use http::{Extensions, HeaderMap, StatusCode, Version, header};

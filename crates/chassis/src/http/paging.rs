@@ -5,7 +5,7 @@ use http::{HeaderValue, header};
 use time::OffsetDateTime;
 
 use super::{path_segment, problems};
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 500;

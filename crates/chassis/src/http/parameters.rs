@@ -5,7 +5,7 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::problems;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// The one part of a path that its route leaves open: an id, which may be any text.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use sqlx::error::ErrorKind;
 
 use super::MAX_BODY_MIB;
 use crate::{
-    postgres::{Fault, fault},
-    problem::Problem,
+    http::problem::Problem,
+    postgres::errors::{Fault, fault},
 };
 
 /// One of each kind.

@@ -12,9 +12,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRow, list, table};
 use crate::{
-    http::{paging, problems},
-    problem::Problem,
-    producer::{Deliveries, OutgoingRecord, Producer},
+    http::{paging, problem::Problem, problems},
+    kafka::producer::{Deliveries, OutgoingRecord, Producer},
 };
 
 /// How long Kafka may take to confirm a replay.

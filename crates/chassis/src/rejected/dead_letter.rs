@@ -1,7 +1,7 @@
 //! Dead letters: rejected records on a topic of their own, key and value as they came.
 
 use super::{Original, Rejection};
-use crate::producer::{Deliveries, OutgoingRecord, ProduceError, Producer};
+use crate::kafka::producer::{Deliveries, OutgoingRecord, ProduceError, Producer};
 
 /// As many of a record's violations are told in a header.
 const TOLD_VIOLATIONS: usize = 10;

@@ -11,7 +11,6 @@
 
 pub mod calls;
 pub mod dead_letter;
-pub mod recount;
 mod table;
 
 use std::{fmt, str::FromStr};
@@ -23,10 +22,10 @@ use prometheus_client::{
 };
 
 pub use self::table::{COUNTED, RejectedRow, Replay, count, insert, list, note_replays};
-pub use crate::problem::Violation;
+pub use crate::http::problem::Violation;
 use crate::{
-    consumer::{Position, Record},
-    trace::{self, Trace},
+    kafka::record::{Position, Record},
+    process::trace::{self, Trace},
 };
 
 /// The header of a replay: which rejected record it is of.

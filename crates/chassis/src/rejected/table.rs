@@ -5,7 +5,7 @@ use sqlx::{PgConnection, PgPool, types::Json};
 use time::OffsetDateTime;
 
 use super::{Original, RejectedId, Rejection, Violation};
-use crate::postgres::instant;
+use crate::kafka::record::instant;
 
 /// So many rejected records are counted, and no more.
 pub const COUNTED: i64 = 10_000;

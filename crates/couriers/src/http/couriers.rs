@@ -6,9 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Id, Parameters, paging, problems::malformed_id},
-    postgres::snapshot,
-    problem::Problem,
+    http::{Id, Parameters, paging, problem::Problem, problems::malformed_id},
+    postgres::pool::snapshot,
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;

@@ -4,9 +4,9 @@
 use std::str::FromStr;
 
 use axum::{body::Bytes, extract::rejection::BytesRejection};
-use chassis::{
-    http::problems::body_unreadable,
+use chassis::http::{
     problem::{Problem, Violation},
+    problems::body_unreadable,
 };
 use events::OrderUid;
 use serde_json::{Map, Value};

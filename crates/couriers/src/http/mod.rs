@@ -20,7 +20,7 @@ use axum::{
 };
 use chassis::{
     http::{Metrics, health::Health},
-    producer::Producer,
+    kafka::producer::Producer,
 };
 use http::StatusCode;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The problems that only the courier service's calls meet. `/docs` shows one of each
 //! kind.
 
-use chassis::problem::{Problem, Violation};
+use chassis::http::problem::{Problem, Violation};
 use events::OrderStatus;
 use http::StatusCode;
 

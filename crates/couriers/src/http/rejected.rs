@@ -7,8 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Id, Parameters, problems},
-    problem::Problem,
+    http::{Id, Parameters, problem::Problem, problems},
     rejected::calls::{self, Wanted},
 };
 use events::StatusEvent;

@@ -11,7 +11,7 @@ use std::{ops::Deref, sync::LazyLock};
 
 use askama::Template;
 use chassis::{
-    problem::Problem,
+    http::problem::Problem,
     web::{
         Assets, Embedded,
         docs::{Call, calls},

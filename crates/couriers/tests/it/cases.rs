@@ -1,6 +1,6 @@
 //! Events out of order, and a queue that is longer than there are couriers.
 
-use chassis::postgres::snapshot;
+use chassis::postgres::pool::snapshot;
 use couriers::{
     courier::{AskedStatus, CourierChange, CourierStatus},
     delivery::{Reason, Standing},

@@ -18,7 +18,7 @@ use axum::{
 };
 use chassis::{
     http::{Metrics, health::Health},
-    producer::Producer,
+    kafka::producer::Producer,
 };
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;

@@ -8,10 +8,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Id, Parameters, problems as shared},
-    problem::Problem,
-    producer::{Deliveries, OutgoingRecord},
-    trace::{self, Trace},
+    http::{Id, Parameters, problem::Problem, problems as shared},
+    kafka::producer::{Deliveries, OutgoingRecord},
+    process::trace::{self, Trace},
     web::Reader,
 };
 use events::OrderUid;
@@ -178,7 +177,7 @@ async fn send(
     state: &State,
     orders: &[ValidOrder],
     trace: Trace,
-) -> Result<(), chassis::producer::ProduceError> {
+) -> Result<(), chassis::kafka::producer::ProduceError> {
     let deliveries = Deliveries::new();
     for order in orders {
         let step = trace.child().header();

@@ -4,10 +4,7 @@ use axum::{
     extract::State as Extract,
     response::{IntoResponse, Response},
 };
-use chassis::{
-    http::{Parameters, paging, problems},
-    problem::Problem,
-};
+use chassis::http::{Parameters, paging, problem::Problem, problems};
 use http::header;
 use serde::Deserialize;
 

@@ -7,8 +7,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
-    http::{Id, Parameters, problems},
-    problem::Problem,
+    http::{Id, Parameters, problem::Problem, problems},
     rejected::{self, RejectedRow, calls::Page},
     web::Reader,
 };

@@ -1,7 +1,7 @@
 //! The problems that only a client of the order service can meet, in words. `/docs` shows one of
 //! each kind.
 
-use chassis::problem::{Problem, Violation};
+use chassis::http::problem::{Problem, Violation};
 use events::OrderStatus;
 use http::StatusCode;
 

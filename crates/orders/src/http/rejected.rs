@@ -6,8 +6,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
-    http::{Id, Parameters, problems},
-    problem::Problem,
+    http::{Id, Parameters, problem::Problem, problems},
     rejected::calls::{self, Wanted},
     web::Reader,
 };

@@ -10,11 +10,11 @@ use axum::{
 use chassis::{
     http::{
         Id, Parameters, paging,
+        problem::Problem,
         problems::{kafka_silent, malformed_id, of_database},
     },
-    problem::Problem,
-    producer::Deliveries,
-    trace::Trace,
+    kafka::producer::Deliveries,
+    process::trace::Trace,
     web::Reader,
 };
 use events::{EventType, OrderEvent, OrderStatus, OrderUid};

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use askama::Template;
 use chassis::{
-    problem::Problem,
+    http::problem::Problem,
     web::docs::{Call, calls},
 };
 

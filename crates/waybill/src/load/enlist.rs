@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use chassis::{exit::Ending, retry::Backoff};
+use chassis::process::{exit::Ending, retry::Backoff};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use url::Url;

@@ -34,7 +34,7 @@ mod world;
 
 use std::time::{Duration, SystemTime};
 
-use chassis::kafka::KafkaConfig;
+use chassis::kafka::config::KafkaConfig;
 use orders::TopicConfig;
 use time::OffsetDateTime;
 use tokio::time::Instant;

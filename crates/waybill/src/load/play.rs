@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chassis::{follower::follow, kafka::KafkaConfig};
+use chassis::kafka::{config::KafkaConfig, tail::follow};
 use events::{OrderUid, StatusEvent};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
@@ -51,7 +51,7 @@ pub(super) async fn play(
 ) -> anyhow::Result<()> {
     let (hear, mut heard) = mpsc::channel::<StatusEvent>(HEARD);
     let topics = [stage.status_topic.to_owned()];
-    let listen = move |_: &str, record: chassis::consumer::Record<'_>| {
+    let listen = move |_: &str, record: chassis::kafka::record::Record<'_>| {
         // What is no event says nothing of an order; the services reject it. A send fails once the
         // play is over.
         if let Ok(event) = StatusEvent::read(record.value) {

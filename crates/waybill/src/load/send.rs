@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use chassis::{
-    kafka::KafkaConfig,
+use chassis::kafka::{
+    config::KafkaConfig,
     producer::{Deliveries, OutgoingRecord, ProduceError, Producer},
 };
 

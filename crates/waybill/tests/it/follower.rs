@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use chassis::follower::follow;
+use chassis::kafka::tail::follow;
 use testkit::{Bed, shared, wait_until};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ async fn what_comes_while_a_follower_starts_is_heard() {
         let heard = Arc::new(Mutex::new(HashSet::new()));
         let listen = {
             let heard = heard.clone();
-            move |_: &str, record: chassis::consumer::Record<'_>| {
+            move |_: &str, record: chassis::kafka::record::Record<'_>| {
                 let value = record.value.map(<[u8]>::to_vec);
                 heard.lock().unwrap().insert(value.unwrap());
             }

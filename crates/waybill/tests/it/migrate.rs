@@ -18,7 +18,7 @@ async fn who_may_not_migrate_is_told_who_may() {
         PgConnection::connect(&format!("{server}/{}_orders", bed.name)).await.unwrap();
     sqlx::raw_sql("DELETE FROM orders._sqlx_migrations").execute(&mut administrator).await.unwrap();
     let error = orders::migrate(&bed.config(&[]).database, None).await.unwrap_err();
-    assert!(error.is::<chassis::migrate::MissingRights>(), "{error:#}");
+    assert!(error.is::<chassis::postgres::migrate::MissingRights>(), "{error:#}");
     let sentence = error.to_string();
     assert!(sentence.contains(&format!("{}_user", bed.name)), "{sentence}");
     assert!(sentence.contains("ADMIN_DATABASE_URL"), "{sentence}");

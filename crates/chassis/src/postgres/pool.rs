@@ -15,9 +15,9 @@ use sqlx::{
     ConnectOptions, Connection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use time::OffsetDateTime;
 
-use crate::{exit::Ending, retry::Backoff, secret};
+use super::errors::is_refusal;
+use crate::process::{exit::Ending, retry::Backoff, secret};
 
 /// How long a tool waits for PostgreSQL.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -196,44 +196,6 @@ impl Collector for Connections {
     }
 }
 
-/// Kafka's milliseconds as an instant.
-#[must_use]
-pub fn instant(milliseconds: i64) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
-/// An instant as Kafka's milliseconds.
-#[must_use]
-pub fn milliseconds(instant: OffsetDateTime) -> i64 {
-    i64::try_from(instant.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX)
-}
-
-/// Whose fault a failure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// A value that PostgreSQL refuses (SQLSTATE classes 22, 23, 54): the same again would fail
-    /// again.
-    Data,
-    /// Connection, deadlock, disk full, read-only, time-out, unknown: to be tried again, for ever.
-    Weather,
-}
-
-/// Tells data from weather by SQLSTATE.
-#[must_use]
-pub fn fault(error: &sqlx::Error) -> Fault {
-    match error {
-        sqlx::Error::Database(database)
-            if database
-                .code()
-                .is_some_and(|code| ["22", "23", "54"].contains(&&code[..2.min(code.len())])) =>
-        {
-            Fault::Data
-        }
-        _ => Fault::Weather,
-    }
-}
-
 /// For tools: waits until PostgreSQL lets us in, but for 10 seconds only. What it refuses for good
 /// is not tried again.
 pub async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
@@ -259,11 +221,4 @@ pub async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
             ))))
         }
     }
-}
-
-/// Wrong credentials, no such database, missing rights: nothing that waiting would mend.
-#[must_use]
-pub fn is_refusal(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(database) = error else { return false };
-    database.code().is_some_and(|code| code.starts_with("28") || code == "3D000" || code == "42501")
 }

@@ -19,9 +19,8 @@ use rdkafka::{
 use tokio::sync::Notify;
 
 use crate::{
-    exit::Ending,
-    kafka::{KafkaConfig, MAX_RECORD_BYTES},
-    retry::Backoff,
+    kafka::config::{KafkaConfig, MAX_RECORD_BYTES},
+    process::{exit::Ending, retry::Backoff},
 };
 
 /// A record to send.

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::PgConnection;
 
-use crate::{
-    commit::WriteError,
-    copy_in::{self, Row},
+use crate::postgres::{
+    copy::{self, Row},
+    transaction::WriteError,
 };
 
 /// Smaller batches are not worth the further round trip to PostgreSQL.
@@ -27,7 +27,7 @@ pub struct AllNew {
 }
 
 impl AllNew {
-    /// Copies items as [`copy_in::copy`] does if none of them is expected to be there; false if they
+    /// Copies items as [`copy::copy`] does if none of them is expected to be there; false if they
     /// are left to be inserted with care. If one is there all the same, that is
     /// [`WriteError::NotNew`], and the next attempt is careful.
     pub async fn copy<T>(
@@ -40,7 +40,7 @@ impl AllNew {
         if !self.expected(items.len()) {
             return Ok(false);
         }
-        match copy_in::copy(transaction, statement, items, write).await {
+        match copy::copy(transaction, statement, items, write).await {
             Err(error) if is_conflict(&error) => {
                 self.careful.store(CAREFUL_BATCHES, Ordering::Relaxed);
                 Err(WriteError::NotNew)

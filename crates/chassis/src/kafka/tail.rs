@@ -1,5 +1,5 @@
 //! Following topics: what each replica must hear, outside any group. Unlike the
-//! [`consumer`](crate::consumer) it commits nothing and may miss records after an outage.
+//! [`consumer`](crate::kafka::consumer) it commits nothing and may miss records after an outage.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,9 +15,8 @@ use rdkafka::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    consumer::{Pace, Record},
-    exit::Ending,
-    kafka::KafkaConfig,
+    kafka::{config::KafkaConfig, consumer::Pace, record::Record},
+    process::exit::Ending,
 };
 
 /// How long the broker may take to answer a question.

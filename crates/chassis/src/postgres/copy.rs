@@ -1,7 +1,7 @@
 //! Rows as PostgreSQL's `COPY … FROM STDIN (FORMAT binary)` takes them.
 //!
 //! `COPY` puts rows into their table and its log by the page; `INSERT` does so row by row, after it
-//! has taken arrays apart. It knows no `ON CONFLICT`: see [`all_new`](crate::all_new).
+//! has taken arrays apart. It knows no `ON CONFLICT`: see [`all_new`](crate::postgres::all_new).
 
 use sqlx::{
     Encode, PgConnection, Postgres, encode::IsNull, error::BoxDynError, postgres::PgArgumentBuffer,

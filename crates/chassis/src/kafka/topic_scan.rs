@@ -13,7 +13,10 @@ use rdkafka::{
     error::KafkaError,
 };
 
-use crate::{consumer::Record, exit::Ending, kafka::KafkaConfig};
+use crate::{
+    kafka::{config::KafkaConfig, record::Record},
+    process::exit::Ending,
+};
 
 /// How long Kafka may be silent.
 const SILENCE: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{exit::Ending, postgres};
+use crate::process::exit::Ending;
 
 /// A service that is not warm by then is ready all the same.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,14 +51,7 @@ where
     loop {
         match load().await {
             Ok(()) => return Ok(()),
-            Err(error) if error.downcast_ref().is_some_and(postgres::is_refusal) => {
-                return Err(error
-                    .context(
-                        "PostgreSQL refuses the service: check its user, password and database; \
-                         `waybill migrate` gives it its rights",
-                    )
-                    .context(Ending::Configuration));
-            }
+            Err(error) if error.is::<Ending>() => return Err(error),
             Err(error) if !told => {
                 tracing::warn!("waiting for PostgreSQL to warm up: {error}");
                 told = true;

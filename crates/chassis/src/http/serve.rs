@@ -18,7 +18,7 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{BodyInTime, Limits, ReadInTime};
+use crate::http::limits::{BodyInTime, Limits, ReadInTime};
 
 /// Serves on `listener` until `shutdown`, then finishes what is in flight. What `quick` does not
 /// answer goes to the router.

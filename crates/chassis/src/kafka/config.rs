@@ -14,7 +14,7 @@ use rdkafka::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{exit::Ending, retry::Backoff, secret};
+use crate::process::{exit::Ending, retry::Backoff, secret};
 
 /// How long a tool waits for Kafka.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use sqlx::PgConnection;
 
 use crate::{
-    consumer::{Position, Record},
-    postgres::milliseconds,
-    recount::Check,
-    scan::{Ends, Scanner},
+    audit::check::Check,
+    kafka::{
+        record::{Position, Record, milliseconds},
+        topic_scan::{Ends, Scanner},
+    },
 };
 
 /// Where the kept records of `topic` stood. Names without a schema are those of the service's.

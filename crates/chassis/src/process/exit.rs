@@ -1,7 +1,5 @@
 //! How a process ends: the exit codes that tell more than "it failed".
 
-use crate::postgres;
-
 /// Why it ends, as the context of an error; an error without one is unexpected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Ending {
@@ -19,7 +17,6 @@ pub fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Ending>() {
         Some(Ending::Configuration) => 78,
         Some(Ending::Silence(_)) => 69,
-        None if error.chain().filter_map(|e| e.downcast_ref()).any(postgres::is_refusal) => 78,
         None => 1,
     }
 }

@@ -17,9 +17,8 @@ use prometheus_client::{
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::{
-    crash,
-    postgres::{Fault, fault},
-    retry::Backoff,
+    postgres::errors::{Fault, fault},
+    process::{crash, retry::Backoff},
 };
 
 /// A transaction that has been silent for so long is given up and tried again: its outcome is

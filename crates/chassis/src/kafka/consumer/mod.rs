@@ -21,7 +21,6 @@ use anyhow::{Context, anyhow};
 use rdkafka::{
     ClientConfig, Message as _,
     consumer::{BaseConsumer, Consumer as _},
-    message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 use tokio::{
     sync::mpsc,
@@ -34,66 +33,11 @@ use self::{
     group::{Group, commit_stored},
     lane::Lane,
 };
-use crate::{batch::BatchPolicy, exit::Ending, kafka::KafkaConfig};
-
-/// Where a record stands, and when Kafka took it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// Milliseconds since 1970.
-    pub timestamp_ms: i64,
-    /// The partition.
-    pub partition: i32,
-    /// The offset in it.
-    pub offset: i64,
-}
-
-/// A record as it came.
-#[derive(Clone, Copy)]
-pub struct Record<'a> {
-    /// Where it stands.
-    pub position: Position,
-    /// Its key.
-    pub key: Option<&'a [u8]>,
-    /// Its value; `None` is a null value.
-    pub value: Option<&'a [u8]>,
-    message: &'a BorrowedMessage<'a>,
-}
-
-impl<'a> Record<'a> {
-    pub(crate) fn of(message: &'a BorrowedMessage<'_>) -> Self {
-        let position = Position {
-            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
-            partition: message.partition(),
-            offset: message.offset(),
-        };
-        Self { position, key: message.key(), value: message.payload(), message }
-    }
-
-    /// Its headers. Only now does the client take them apart.
-    #[must_use]
-    pub fn headers(&self) -> Headers<'a> {
-        Headers(self.message.headers())
-    }
-
-    /// As [`Headers::get`], for whoever asks for one only.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers().get(name)
-    }
-}
-
-/// The headers of a record.
-#[derive(Clone, Copy)]
-pub struct Headers<'a>(Option<&'a BorrowedHeaders>);
-
-impl<'a> Headers<'a> {
-    /// The last header of this name, if it is text.
-    #[must_use]
-    pub fn get(self, name: &str) -> Option<&'a str> {
-        let header = self.0?.iter().filter(|header| header.key == name).last()?;
-        std::str::from_utf8(header.value?).ok()
-    }
-}
+use crate::{
+    kafka::record::Record,
+    kafka::{batch::BatchPolicy, config::KafkaConfig},
+    process::exit::Ending,
+};
 
 /// The proof that a batch is settled, so that its offsets may be stored. Each service implements it
 /// for the one type that only the last step of its flow can make.

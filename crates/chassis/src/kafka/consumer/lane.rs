@@ -17,11 +17,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Receipt, Record,
+    Receipt,
     group::{Command, Group},
     metrics::Metrics,
 };
-use crate::{
+use crate::kafka::record::Record;
+use crate::kafka::{
     batch::{Batch, BatchPolicy},
     offsets::Offsets,
 };

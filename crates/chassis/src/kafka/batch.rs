@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::offsets::Offsets;
+use crate::kafka::offsets::Offsets;
 
 /// When a batch ends: by rows, by bytes, or by the age of its first item, whichever comes first.
 /// So it is small when there is little to do and large when there is much.

@@ -26,7 +26,10 @@ use rdkafka::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{exit::Ending, kafka, offsets::NextOffset};
+use crate::{
+    kafka::{config, offsets::NextOffset},
+    process::exit::Ending,
+};
 
 /// How long Kafka may take to tell the committed offsets; then it is asked again.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -224,7 +227,7 @@ impl ClientContext for Group {
         if let Some(id) = new_id(line, &self.topic) {
             self.ids.see(id);
         }
-        kafka::log(level, facility, line);
+        config::log(level, facility, line);
     }
 }
 

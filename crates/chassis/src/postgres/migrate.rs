@@ -9,7 +9,7 @@ use sqlx::{
     postgres::PgConnectOptions,
 };
 
-use crate::postgres::Login;
+use crate::postgres::pool::Login;
 
 /// The role that owns the tables; nobody logs in as it.
 const OWNER: &str = "waybill_owner";

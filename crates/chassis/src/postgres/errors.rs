@@ -1,0 +1,50 @@
+//! Whether an error of PostgreSQL is the data's, passes by itself, or needs an operator.
+
+use crate::process::exit::Ending;
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A value that PostgreSQL refuses (SQLSTATE classes 22, 23, 54): the same again would fail
+    /// again.
+    Data,
+    /// Connection, deadlock, disk full, read-only, time-out, unknown: to be tried again, for ever.
+    Weather,
+}
+
+/// Tells data from weather by SQLSTATE.
+#[must_use]
+pub fn fault(error: &sqlx::Error) -> Fault {
+    match error {
+        sqlx::Error::Database(database)
+            if database
+                .code()
+                .is_some_and(|code| ["22", "23", "54"].contains(&&code[..2.min(code.len())])) =>
+        {
+            Fault::Data
+        }
+        _ => Fault::Weather,
+    }
+}
+
+/// Wrong credentials, no such database, missing rights: nothing that waiting would mend.
+#[must_use]
+pub fn is_refusal(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    database.code().is_some_and(|code| code.starts_with("28") || code == "3D000" || code == "42501")
+}
+
+/// Marks a [refusal](is_refusal) as bad configuration, so that the process ends with 78 instead of
+/// waiting.
+#[must_use]
+pub fn mark_refusal(error: anyhow::Error) -> anyhow::Error {
+    if !error.downcast_ref().is_some_and(is_refusal) {
+        return error;
+    }
+    error
+        .context(
+            "PostgreSQL refuses the service: check its user, password and database; `waybill \
+             migrate` gives it its rights",
+        )
+        .context(Ending::Configuration)
+}
