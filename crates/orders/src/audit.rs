@@ -23,10 +23,9 @@ use sqlx::{Connection, PgConnection};
 
 use crate::{
     config::{DatabaseConfig, TopicConfig},
-    content_hash::ContentHash,
-    publish::SOURCE,
-    record::parse,
-    views::{parse_hash, parse_uid},
+    ingest::publish::SOURCE,
+    lookup::queries::{parse_hash, parse_uid},
+    order::{content_hash::ContentHash, parse::parse},
 };
 
 /// What the tables hold.

@@ -1,36 +1,24 @@
 //! The order service: a record on Kafka becomes an order in PostgreSQL, in the cache, over HTTP and
-//! on the page. `ARCHITECTURE.md` at the root of the repository tells the whole way.
+//! on the page. `ARCHITECTURE.md` at the root of the repository follows one order all the way.
+//!
+//! - `order/`: text to a valid order, or to every rule that it breaks; pure
+//! - `ingest/`: the orders topic to PostgreSQL, and from there to the status topic
+//! - `status/`: the status topic to PostgreSQL, and the history of an order back out of it
+//! - `lookup/`: an order from memory, Redis or PostgreSQL, and the live feed
+//! - `http/`: the JSON API
+//! - `pages/`: the same calls as HTML
+//! - `run`: starts all of these; `audit` recounts what they promise
 
 mod audit;
-mod cache;
 mod config;
-mod content_hash;
-mod currency;
-mod explain;
-mod feed;
-mod hearing;
 mod http;
-mod ignored;
 mod ingest;
-mod json;
-mod life;
 mod lookup;
-mod message;
 mod migrate;
 mod order;
-mod publish;
-mod record;
-mod redis_level;
-mod rejection;
-mod row;
-mod rules;
+mod pages;
 mod run;
 mod status;
-mod store;
-mod text;
-mod upsert;
-mod views;
-mod web;
 
 pub use audit::audit;
 pub use config::{CacheConfig, Config, DatabaseConfig, TopicConfig};

@@ -27,16 +27,17 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    cache::Cache,
     config::Config,
-    feed::{Feed, follow},
-    hearing,
     http::{self, Quick, State},
-    ingest,
-    lookup::Lookup,
-    publish::Topics,
-    redis_level::RedisLevel,
-    views,
+    ingest::{self, publish::Topics},
+    lookup::{
+        Lookup,
+        live_feed::{Feed, follow},
+        memory::Cache,
+        queries,
+        redis::RedisLevel,
+    },
+    status,
 };
 
 /// How many batches of status events may be written at once: they shall leave those of orders their
@@ -85,7 +86,7 @@ pub async fn run(
     let consumed = consumer::Metrics::register(&mut registry);
     let ingested = ingest::Metrics::register(&mut registry);
     let consumed_status = consumer::Metrics::register(registry.sub_registry_with_prefix("status"));
-    let heard = hearing::Metrics::register(&mut registry);
+    let heard = status::consumer::Metrics::register(&mut registry);
     let feed = Feed::new();
     let ready = Arc::new(AtomicBool::new(false));
     let warm_up_seconds = Gauge::<f64, AtomicU64>::default();
@@ -186,8 +187,14 @@ pub async fn run(
                 lookup.clone(),
                 shutdown.clone(),
             );
-            let hearing =
-                hearing::run(&config.kafka, status, consumed_status, heard, pool, shutdown.clone());
+            let hearing = status::consumer::run(
+                &config.kafka,
+                status,
+                consumed_status,
+                heard,
+                pool,
+                shutdown.clone(),
+            );
             tokio::try_join!(follow, ingest, hearing).map(|_| ())
         }
     });
@@ -212,9 +219,9 @@ async fn fill(
     seconds: Gauge<f64, AtomicU64>,
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let pages = views::pages(&pool).map_ok(|begin| {
+    let pages = queries::pages(&pool).map_ok(|begin| {
         let pool = pool.clone();
-        let reading = tokio::spawn(async move { views::page(&pool, begin.as_ref()).await });
+        let reading = tokio::spawn(async move { queries::page(&pool, begin.as_ref()).await });
         AbortOnDropHandle::new(reading).map(|page| Ok(page??))
     });
     let mut pages = std::pin::pin!(pages.map_err(anyhow::Error::new).try_buffered(WARM_UP_READERS));

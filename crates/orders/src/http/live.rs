@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::State;
-use crate::feed::FeedEvent;
+use crate::lookup::live_feed::FeedEvent;
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {

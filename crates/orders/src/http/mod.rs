@@ -1,12 +1,12 @@
 //! The order service over HTTP. It reads from the cache and the database, and writes only to Kafka.
 
 mod couriers;
+mod fast_path;
 mod live;
 mod order;
 mod orders;
 mod page;
 mod problems;
-mod quick;
 mod rejected;
 mod status;
 
@@ -23,8 +23,11 @@ use chassis::{
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::{couriers::Couriers, quick::Quick};
-use crate::{feed::Feed, lookup::Lookup, publish::Topics};
+pub(crate) use self::{couriers::Couriers, fast_path::Quick};
+use crate::{
+    ingest::publish::Topics,
+    lookup::{Lookup, live_feed::Feed},
+};
 
 /// What the handlers need.
 #[derive(Clone)]

@@ -20,10 +20,12 @@ use serde_json::json;
 
 use super::{State, page, problems};
 use crate::{
-    content_hash::ContentHash,
     lookup::Found,
-    record::{ValidOrder, parse_many},
-    web::order_href,
+    order::{
+        content_hash::ContentHash,
+        parse::{ValidOrder, parse_many},
+    },
+    pages::order_href,
 };
 
 /// The longest `?wait`.

@@ -9,7 +9,7 @@ use http::header;
 use serde::Deserialize;
 
 use super::State;
-use crate::views::{self, Listing};
+use crate::lookup::queries::{self, Listing};
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {
@@ -32,7 +32,7 @@ pub(super) async fn list(
         after,
         limit: limit + 1,
     };
-    let mut orders = views::list(&state.pool, &listing)
+    let mut orders = queries::list(&state.pool, &listing)
         .await
         .map_err(|error| problems::of_database("listing orders", &error))?;
     let next = paging::cut(&mut orders, limit, |last| {

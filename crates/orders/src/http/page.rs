@@ -1,4 +1,4 @@
-//! The pages: gathers what each needs, and sends what [`web`](crate::web) makes of it.
+//! The pages: gathers what each needs, and sends what [`web`](crate::pages) makes of it.
 
 use std::time::Duration;
 
@@ -17,12 +17,13 @@ use serde::Deserialize;
 
 use super::{State, couriers::Couriers, problems::all as all_problems};
 use crate::{
-    life::{self, EventRow},
-    lookup::{Found, Source},
-    order::Order,
-    rejection::Code,
-    views::{self, Listed, Listing},
-    web::{self, ASSETS, Frame, NewestOrder, Silent},
+    lookup::{
+        Found, Source,
+        queries::{self, Listed, Listing},
+    },
+    order::{Order, violation::Code},
+    pages::{self, ASSETS, Frame, NewestOrder, Silent},
+    status::history::{self, EventRow},
 };
 
 /// How many of the newest orders a page shows.
@@ -52,7 +53,7 @@ impl Surroundings {
         // Before the list is read: what is stored while it is comes by the feed once more.
         let live = state.feed.last();
         let both = async {
-            tokio::join!(views::list(&state.pool, &listing), rejected::count(&state.pool))
+            tokio::join!(queries::list(&state.pool, &listing), rejected::count(&state.pool))
         };
         match tokio::time::timeout(PATIENCE, both).await {
             Ok((newest, rejected)) => Self {
@@ -95,10 +96,10 @@ pub(super) async fn home(
     reader: Reader,
 ) -> Response {
     if let Some(uid) = search.uid.as_deref().map(str::trim).filter(|uid| !uid.is_empty()) {
-        return Redirect::to(&web::order_href(uid)).into_response();
+        return Redirect::to(&pages::order_href(uid)).into_response();
     }
     let around = Surroundings::find(&state).await;
-    reader.send(StatusCode::OK, web::home(around.frame(&reader)))
+    reader.send(StatusCode::OK, pages::home(around.frame(&reader)))
 }
 
 /// The page of an order that was found.
@@ -114,7 +115,7 @@ pub(super) async fn order(
         tracing::error!(order.uid = %uid, "a cached order is not the canonical order");
         return problems::internal().into_response();
     };
-    let found_out = life::whole(&state.pool, uid, None, EVENTS + 1);
+    let found_out = history::whole(&state.pool, uid, None, EVENTS + 1);
     let (around, known) =
         tokio::join!(Surroundings::find(state), tokio::time::timeout(PATIENCE, found_out));
     let known = known.ok().and_then(Result::ok);
@@ -124,13 +125,13 @@ pub(super) async fn order(
     let standing = known.as_ref().and_then(|(standing, _)| standing.as_ref());
     let life = standing.and_then(|standing| {
         let stored = standing.stored.as_ref()?;
-        Some(web::Life {
+        Some(pages::Life {
             status: standing.status()?,
-            stored: web::Stored {
+            stored: pages::Stored {
                 at: stored.ingested_at,
                 version: i64::from(stored.version),
                 record_timestamp: stored.record_timestamp,
-                position: web::Position {
+                position: pages::Position {
                     topic: &state.topics.orders,
                     partition: stored.partition,
                     offset: stored.offset,
@@ -141,26 +142,26 @@ pub(super) async fn order(
         })
     });
     let delivery_url = state.couriers.as_ref().map(|couriers| couriers.delivery(uid));
-    let page = web::OrderPage {
+    let page = pages::OrderPage {
         frame: around.frame(reader),
         order: &order,
         version: i64::from(cached.version()),
         source: match source {
-            Source::Memory => web::Source::Memory,
-            Source::Redis => web::Source::Redis,
-            Source::Database => web::Source::Database,
+            Source::Memory => pages::Source::Memory,
+            Source::Redis => pages::Source::Redis,
+            Source::Database => pages::Source::Database,
         },
         took,
         life,
         delivery_url: delivery_url.as_deref(),
     };
-    reader.send(StatusCode::OK, web::order(&page))
+    reader.send(StatusCode::OK, pages::order(&page))
 }
 
-fn told(event: &EventRow) -> web::Told<'_> {
-    web::Told {
+fn told(event: &EventRow) -> pages::Told<'_> {
+    pages::Told {
         at: event.at,
-        position: web::Position {
+        position: pages::Position {
             topic: &event.topic,
             partition: event.partition,
             offset: event.offset,
@@ -184,16 +185,16 @@ pub(super) async fn missing(
         limit: NEWEST,
         ..Listing::default()
     };
-    let by_track = tokio::time::timeout(PATIENCE, views::list(&state.pool, &listing));
+    let by_track = tokio::time::timeout(PATIENCE, queries::list(&state.pool, &listing));
     let (around, by_track) = tokio::join!(Surroundings::find(state), by_track);
     let by_track = by_track.ok().and_then(Result::ok).map_or_else(Vec::new, newest_orders);
-    let page = web::Missing {
+    let page = pages::Missing {
         frame: around.frame(reader),
         uid: uid.as_str(),
         by_track: &by_track,
         waited,
     };
-    reader.send(StatusCode::NOT_FOUND, web::missing(&page))
+    reader.send(StatusCode::NOT_FOUND, pages::missing(&page))
 }
 
 pub(super) async fn malformed(
@@ -203,21 +204,21 @@ pub(super) async fn malformed(
     why: InvalidOrderUid,
 ) -> Response {
     let around = Surroundings::find(state).await;
-    reader.send(StatusCode::BAD_REQUEST, web::malformed(around.frame(reader), asked, why))
+    reader.send(StatusCode::BAD_REQUEST, pages::malformed(around.frame(reader), asked, why))
 }
 
 pub(super) async fn order_trouble(state: &State, reader: &Reader, uid: &OrderUid) -> Response {
     let around = Surroundings::find(state).await;
     reader.send(
         StatusCode::SERVICE_UNAVAILABLE,
-        web::order_trouble(around.frame(reader), uid.as_str()),
+        pages::order_trouble(around.frame(reader), uid.as_str()),
     )
 }
 
 /// Rejected records that cannot be shown or sent again; `again` is where to try.
 pub(super) fn trouble(state: &State, reader: &Reader, silent: Silent, again: &str) -> Response {
     let around = Surroundings::bare(state);
-    let html = web::trouble(around.frame(reader), silent, again.to_owned());
+    let html = pages::trouble(around.frame(reader), silent, again.to_owned());
     reader.send(StatusCode::SERVICE_UNAVAILABLE, html)
 }
 
@@ -229,11 +230,11 @@ pub(super) async fn no_rejection(
     problem: &Problem,
 ) -> Response {
     if problem.is_passing() {
-        return trouble(state, reader, Silent::Database, &web::rejection_href(id));
+        return trouble(state, reader, Silent::Database, &pages::rejection_href(id));
     }
     let around = Surroundings::find(state).await;
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::NOT_FOUND);
-    reader.send(status, web::no_rejection(around.frame(reader), id))
+    reader.send(status, pages::no_rejection(around.frame(reader), id))
 }
 
 /// The page of rejected records.
@@ -244,7 +245,7 @@ pub(super) async fn rejected_list(state: &State, reader: &Reader, found: &Page) 
         .rows
         .iter()
         .zip(&ids)
-        .map(|(row, id)| web::RejectedRow {
+        .map(|(row, id)| pages::RejectedRow {
             id,
             at: row.rejected_at,
             position: position(row),
@@ -253,7 +254,7 @@ pub(super) async fn rejected_list(state: &State, reader: &Reader, found: &Page) 
         })
         .collect();
     let reasons: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
-    let page = web::RejectedPage {
+    let page = pages::RejectedPage {
         frame: around.frame(reader),
         reason: found.reason.as_deref(),
         key: found.key.as_deref(),
@@ -261,7 +262,7 @@ pub(super) async fn rejected_list(state: &State, reader: &Reader, found: &Page) 
         rows: &shown,
         next: found.next.as_deref(),
     };
-    reader.send(StatusCode::OK, web::rejected(&page))
+    reader.send(StatusCode::OK, pages::rejected(&page))
 }
 
 /// The page of one rejected record.
@@ -270,17 +271,17 @@ pub(super) async fn rejection(state: &State, reader: &Reader, row: &RejectedRow)
     let replays: Vec<_> = row
         .replays_in_order()
         .into_iter()
-        .map(|replay| web::Replay {
+        .map(|replay| pages::Replay {
             at: replay.at,
             corrected: replay.edited,
-            position: Some(web::Position {
+            position: Some(pages::Position {
                 topic: &state.topics.orders,
                 partition: replay.partition,
                 offset: replay.offset,
             }),
         })
         .collect();
-    let page = web::RejectionPage {
+    let page = pages::RejectionPage {
         frame: around.frame(reader),
         id: &row.id().to_string(),
         at: row.rejected_at,
@@ -291,22 +292,22 @@ pub(super) async fn rejection(state: &State, reader: &Reader, row: &RejectedRow)
         value: row.value.as_deref(),
         replays: &replays,
     };
-    reader.send(StatusCode::OK, web::rejection(&page))
+    reader.send(StatusCode::OK, pages::rejection(&page))
 }
 
-fn position(row: &RejectedRow) -> web::Position<'_> {
-    web::Position { topic: &row.topic, partition: row.partition, offset: row.offset }
+fn position(row: &RejectedRow) -> pages::Position<'_> {
+    pages::Position { topic: &row.topic, partition: row.partition, offset: row.offset }
 }
 
 /// `GET /docs`
 pub(super) async fn docs(Extract(state): Extract<State>, reader: Reader) -> Response {
     let around = Surroundings::find(&state).await;
-    reader.send(StatusCode::OK, web::docs(around.frame(&reader), &all_problems()))
+    reader.send(StatusCode::OK, pages::docs(around.frame(&reader), &all_problems()))
 }
 
 /// `GET /openapi.json`
 pub(super) async fn openapi() -> Response {
-    chassis::web::docs::openapi(web::OPENAPI)
+    chassis::web::docs::openapi(pages::OPENAPI)
 }
 
 /// `GET /assets/…`
@@ -320,5 +321,5 @@ pub(super) async fn nowhere(Extract(state): Extract<State>, reader: Reader) -> R
         return problems::no_such_page().into_response();
     }
     let around = Surroundings::find(&state).await;
-    reader.send(StatusCode::NOT_FOUND, web::no_page(around.frame(&reader)))
+    reader.send(StatusCode::NOT_FOUND, pages::no_page(around.frame(&reader)))
 }

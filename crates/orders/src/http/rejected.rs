@@ -13,8 +13,8 @@ use chassis::{
 
 use super::{State, order::How, page};
 use crate::{
-    record::parse,
-    web::{Silent, rejection_href},
+    order::parse::parse,
+    pages::{Silent, rejection_href},
 };
 
 /// `GET /rejected`

@@ -26,9 +26,9 @@ use tokio::time::Instant;
 
 use super::{State, problems};
 use crate::{
-    life::{self, EventRow, Place, Standing},
-    publish::{now, send_event},
-    web::order_href,
+    ingest::publish::{now, send_event},
+    pages::order_href,
+    status::history::{self, EventRow, Place, Standing},
 };
 
 /// How long Kafka may take to confirm.
@@ -61,7 +61,7 @@ pub(super) async fn history(
     let uid = parse_uid(&asked)?;
     let limit = paging::parse_limit(wanted.limit)?;
     let after = wanted.after.as_deref().map(parse_place).transpose()?;
-    let (standing, mut rows) = life::whole(&state.pool, &uid, after.as_ref(), limit + 1)
+    let (standing, mut rows) = history::whole(&state.pool, &uid, after.as_ref(), limit + 1)
         .await
         .map_err(|error| silent(&error))?;
     let standing = standing.ok_or_else(problems::nothing_known)?;
@@ -156,7 +156,7 @@ async fn has_come(state: &State, uid: &OrderUid, status: OrderStatus) {
     let mut look = tokio::time::interval_at(Instant::now(), Duration::from_millis(25));
     loop {
         look.tick().await;
-        match life::standing(&state.pool, uid).await {
+        match history::standing(&state.pool, uid).await {
             Ok(Some(standing)) if standing.status() < Some(status) => {}
             _ => return,
         }
@@ -168,7 +168,7 @@ fn back_to(uid: &OrderUid) -> Response {
 }
 
 async fn find(state: &State, uid: &OrderUid) -> Result<Standing, Problem> {
-    life::standing(&state.pool, uid)
+    history::standing(&state.pool, uid)
         .await
         .map_err(|error| silent(&error))?
         .ok_or_else(problems::nothing_known)

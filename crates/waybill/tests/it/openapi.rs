@@ -11,7 +11,7 @@ use crate::couriers_api::{add, delivery, tell};
 /// Each service's document and the source of its routes, for axum does not tell them.
 const SERVICES: [(&str, &str); 2] = [
     (
-        include_str!("../../../orders/src/web/openapi.json"),
+        include_str!("../../../orders/src/http/openapi.json"),
         include_str!("../../../orders/src/http/mod.rs"),
     ),
     (

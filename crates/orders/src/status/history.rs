@@ -1,12 +1,12 @@
 //! What became of an order, as it is read from PostgreSQL: how it stands, and its history. Nothing is
-//! written here; that is [`status`](crate::status).
+//! written here; that is [`status`](crate::status::store).
 
 use chassis::postgres::pool::snapshot;
 use events::{OrderStatus, OrderUid};
 use sqlx::{PgExecutor, PgPool};
 use time::OffsetDateTime;
 
-use crate::{ignored::Ignored, views::bad_column};
+use crate::{lookup::queries::bad_column, status::verdict::Ignored};
 
 /// How an order stands.
 #[derive(Debug, Clone)]

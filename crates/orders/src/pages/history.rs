@@ -4,8 +4,8 @@ use chassis::web::{Lang, machine_time, words::fill};
 use events::OrderStatus;
 use time::{Duration, OffsetDateTime};
 
-use super::{Position, life_words::StatusWords, order_href, words::Words};
-use crate::ignored::Ignored;
+use super::{Position, history_words::StatusWords, order_href, words::Words};
+use crate::status::verdict::Ignored;
 
 /// How an order came to be as it is.
 #[derive(Debug)]

@@ -24,7 +24,9 @@ use prometheus_client::{
 };
 use quick_cache::{DefaultHashBuilder, Weighter, sync};
 
-use crate::{content_hash::ContentHash, store::FIRST_VERSION, views::View};
+use crate::{
+    ingest::store::FIRST_VERSION, lookup::queries::View, order::content_hash::ContentHash,
+};
 
 /// How long the absence of an order is believed.
 const ABSENCE: Duration = Duration::from_secs(1);

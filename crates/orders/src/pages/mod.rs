@@ -12,8 +12,8 @@
 
 mod barcode;
 mod docs;
-mod life;
-mod life_words;
+mod history;
+mod history_words;
 mod orders;
 mod rejected;
 mod words;
@@ -32,7 +32,7 @@ use time::OffsetDateTime;
 use self::words::Words;
 pub(crate) use self::{
     docs::{OPENAPI, docs},
-    life::{Life, Stored, Told},
+    history::{Life, Stored, Told},
     orders::{
         Missing, OrderPage, Silent, Source, home, malformed, missing, no_page, no_rejection, order,
         order_trouble, trouble,

@@ -1,14 +1,24 @@
 //! The order: a value that cannot be wrong.
 //!
-//! Pure: `message → order`. What arrives is a [`Message`](crate::message::Message); an [`Order`] is
-//! made from it by `TryFrom`, which stands in [`rules`](crate::rules). Nothing downstream checks
+//! Pure: `message → order`. What arrives is a [`Message`](crate::order::message::Message); an [`Order`] is
+//! made from it by `TryFrom`, which stands in [`rules`](crate::order::rules). Nothing downstream checks
 //! again.
+
+pub(crate) mod content_hash;
+mod currency;
+pub(crate) mod diagnose;
+pub(crate) mod json;
+pub(crate) mod message;
+pub(crate) mod parse;
+pub(crate) mod rules;
+pub(crate) mod text;
+pub(crate) mod violation;
 
 use events::OrderUid;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::text::Text;
+use crate::order::text::Text;
 
 /// The warning for an order whose `goods_total` is not the sum of its items' `total_price`.
 pub(crate) const GOODS_TOTAL_MISMATCH: &str = "goods_total_mismatch";

@@ -1,12 +1,12 @@
 //! An order's row, as it is copied into the table. How rows that may be there already are written is
-//! in [`upsert`](crate::upsert).
+//! in [`upsert`](crate::ingest::upsert).
 //!
 //! Pure: `order → fields of a row`.
 
 use chassis::postgres::copy::{Fields, JsonText};
 use memchr::memmem;
 
-use crate::{content_hash::ContentHash, order::Order};
+use crate::order::{Order, content_hash::ContentHash};
 
 /// As `queries/insert_orders.sql`, for orders that are all new.
 pub(crate) const COPY_ORDERS: &str = "\

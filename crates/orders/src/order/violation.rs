@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::order::{AMOUNT_MISMATCH, GOODS_TOTAL_MISMATCH};
 
-    const DOCUMENT: &str = include_str!("../../../docs/validation.md");
+    const DOCUMENT: &str = include_str!("../../../../docs/validation.md");
 
     /// The rows of the table under a heading, as cells.
     fn table(heading: &str) -> Vec<Vec<&'static str>> {

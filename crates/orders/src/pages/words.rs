@@ -12,7 +12,7 @@ use chassis::web::{
 use events::InvalidOrderUid;
 use serde::Serialize;
 
-use crate::rejection::Violation;
+use crate::order::violation::Violation;
 
 /// The words that the server writes. `{}` stands for a value, see [`fill`].
 pub(super) struct Words {

@@ -3,7 +3,7 @@
 //! Pure: `record → message`. The structs mirror the model's JSON and borrow from the record. This
 //! is the fast path: it takes only what a well-behaved producer sends, and answers anything else
 //! (a wrong type, a repeated key, an unknown one, broken syntax) with a bare [`NotPlain`]; what
-//! exactly is the matter is then told by [`explain`](crate::explain). It checks no rule.
+//! exactly is the matter is then told by [`explain`](crate::order::diagnose). It checks no rule.
 
 use std::{fmt, marker::PhantomData};
 
@@ -12,7 +12,7 @@ use serde::{
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use crate::text::Text;
+use crate::order::text::Text;
 
 /// The most items of an order. It is kept here, too, so that a record of half a million `{}` is
 /// given up early instead of becoming a hundred megabytes of empty items.

@@ -16,7 +16,7 @@ use super::{
     Frame, Position, rejection_href, render,
     words::{Words, violation},
 };
-use crate::rejection::Violation;
+use crate::order::violation::Violation;
 
 /// As many of a record's violations are told in the list.
 const FIRST_VIOLATIONS: usize = 3;

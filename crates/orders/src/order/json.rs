@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::rejection::{Code, Violations};
+use crate::order::violation::{Code, Violations};
 
 /// How deep arrays and objects may be nested.
 const MAX_DEPTH: usize = 128;

@@ -2,7 +2,7 @@
 //!
 //! Pure: `record → message`, the slow way. It reads any JSON at all, names what cannot be
 //! understood (repeated keys, wrong types, numbers that are not whole), and makes a message of the
-//! rest, so that the order's rules, which stand in [`rules`](crate::rules) only, find everything
+//! rest, so that the order's rules, which stand in [`rules`](crate::order::rules) only, find everything
 //! else. A record that merely has unknown fields comes out of it as a valid order.
 
 use std::{
@@ -11,14 +11,14 @@ use std::{
     fmt::{self, Write},
 };
 
-use crate::{
+use crate::order::{
+    Order,
     json::{self, Json},
     message::{
         DeliveryMessage, Field, ItemMessage, Items, MAX_ITEMS, Message, Object, PaymentMessage,
     },
-    order::Order,
-    rejection::{Code, Part, Place, Violations},
     text::Text,
+    violation::{Code, Part, Place, Violations},
 };
 
 /// An order that was no plain one, and yet is valid.

@@ -20,7 +20,7 @@ use chassis::kafka::{
 };
 use time::format_description::well_known::Rfc3339;
 
-use crate::{lookup::Lookup, publish::now};
+use crate::{ingest::publish::now, lookup::Lookup};
 
 /// How many events a page that was cut off can catch up with.
 const KEPT: usize = 500;

@@ -6,14 +6,14 @@
 use events::{InvalidOrderUid, MAX_UID_BYTES, OrderUid};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use crate::{
+use crate::order::{
+    Delivery, Item, Order, Payment,
     currency::is_currency,
     message::{
         DeliveryMessage, Field, ItemMessage, Items, MAX_ITEMS, Message, Object, PaymentMessage,
     },
-    order::{Delivery, Item, Order, Payment},
-    rejection::{Code, Part, Place, Violations},
     text::Text,
+    violation::{Code, Part, Place, Violations},
 };
 
 /// Text that is indexed: longer values do not fit PostgreSQL's index pages.

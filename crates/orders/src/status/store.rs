@@ -1,6 +1,6 @@
 //! Writing what became of orders to PostgreSQL: every event of the status topic once, with why it was
 //! ignored if it was, and of each order the status that follows. How that is read is in
-//! [`life`](crate::life).
+//! [`life`](crate::status::history).
 //!
 //! Only this module can make [`Recorded`]: offsets are stored for nothing else.
 
@@ -24,7 +24,10 @@ use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use crate::{ignored::Ignored, life::status_of, views::parse_uid};
+use crate::{
+    lookup::queries::parse_uid,
+    status::{history::status_of, verdict::Ignored},
+};
 
 /// A record of the status topic and what it turned out to be.
 #[derive(Debug)]

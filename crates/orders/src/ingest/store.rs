@@ -1,4 +1,4 @@
-//! Writing batches of orders to PostgreSQL. How orders are read is in [`views`](crate::views); the
+//! Writing batches of orders to PostgreSQL. How orders are read is in [`views`](crate::lookup::queries); the
 //! SQL about rejected records is in [`chassis::rejected`].
 //!
 //! Only this module can make a [`Committed`]: cache, publisher and offsets take nothing else.
@@ -24,13 +24,17 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::{
-    content_hash::ContentHash,
-    ingest::{Content, Incoming},
-    record::ValidOrder,
-    rejection::{Rejection, refused_by_database},
-    row::COPY_ORDERS,
-    upsert::{self, Latest},
-    views::{View, parse_hash, parse_uid},
+    ingest::{
+        Content, Incoming,
+        copied_row::COPY_ORDERS,
+        upsert::{self, Latest},
+    },
+    lookup::queries::{View, parse_hash, parse_uid},
+    order::{
+        content_hash::ContentHash,
+        parse::ValidOrder,
+        violation::{Rejection, refused_by_database},
+    },
 };
 
 /// The version of an order that was not known.

@@ -23,9 +23,9 @@ use prometheus_client::{
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    ignored::Ignored,
-    status::{Content, Heard, Recorded, Recorder},
+use crate::status::{
+    store::{Content, Heard, Recorded, Recorder},
+    verdict::Ignored,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

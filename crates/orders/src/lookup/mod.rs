@@ -10,6 +10,11 @@
 //! While no crew is free, misses gather; so a statement asks for one order when little is missed,
 //! and for many when much is.
 
+pub(crate) mod live_feed;
+pub(crate) mod memory;
+pub(crate) mod queries;
+pub(crate) mod redis;
+
 use std::{
     collections::HashMap,
     panic::AssertUnwindSafe,
@@ -28,10 +33,12 @@ use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    cache::{Cache, Cached, Known},
-    redis_level::RedisLevel,
-    store::Committed,
-    views::{self, View},
+    ingest::store::Committed,
+    lookup::{
+        memory::{Cache, Cached, Known},
+        queries::View,
+        redis::RedisLevel,
+    },
 };
 
 /// So long the database may take to confirm what is cached; then it counts as silent.
@@ -362,7 +369,7 @@ impl Lookup {
             None => self.pool.acquire().await?,
         };
         // After a failure it is left to the pool, which looks whether it is still good.
-        let views = views::find(&mut asked, uids).await?;
+        let views = queries::find(&mut asked, uids).await?;
         *connection = Some(asked);
         Ok(views)
     }

@@ -1,13 +1,13 @@
 //! Orders that may be known already: inserted if they are not, replaced if their record is later.
 //!
 //! Statements take one array a column. Which orders to insert and which to replace, the
-//! [`store`](crate::store) knows.
+//! [`store`](crate::ingest::store) knows.
 
 use chassis::kafka::record::{Position, instant};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::{order::Order, record::ValidOrder};
+use crate::order::{Order, parse::ValidOrder};
 
 /// A query of a file with one array a column.
 macro_rules! query_of_columns {

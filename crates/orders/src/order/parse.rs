@@ -1,20 +1,22 @@
 //! What a record's value turns into: a valid order or a rejection.
 //!
 //! Pure: `record → message → order`, in one call. A plain order costs one typed parse; only what
-//! that parse does not take is read a second time, by [`explain`](crate::explain), which either
+//! that parse does not take is read a second time, by [`explain`](crate::order::diagnose), which either
 //! names every violation or finds that only unknown fields were in the way.
 
 use chassis::postgres::copy::Fields;
 use events::OrderUid;
 
 use crate::{
-    content_hash::ContentHash,
-    explain::explain,
-    json,
-    message::{NotPlain, decode},
-    order::Order,
-    rejection::{Code, Rejection, Violation, Violations},
-    row,
+    ingest::copied_row,
+    order::{
+        Order,
+        content_hash::ContentHash,
+        diagnose::explain,
+        json,
+        message::{NotPlain, decode},
+        violation::{Code, Rejection, Violation, Violations},
+    },
 };
 
 /// The largest order, in bytes.
@@ -122,7 +124,7 @@ fn valid(order: Order<'_>, room: usize, unknown_fields: u32) -> ValidOrder {
     let json = order.to_json(room);
     let hash = ContentHash::of(&json);
     let warnings = order.warnings();
-    let fields = row::fields(&order, &json, &warnings, hash);
+    let fields = copied_row::fields(&order, &json, &warnings, hash);
     ValidOrder { order_uid: order.order_uid, json, fields, hash, warnings, unknown_fields }
 }
 
@@ -134,7 +136,7 @@ impl ValidOrder {
 
     /// The items as they stand in `json`.
     pub(crate) fn items_json(&self) -> &str {
-        str::from_utf8(row::items_within(&self.json)).expect("JSON is UTF-8")
+        str::from_utf8(copied_row::items_within(&self.json)).expect("JSON is UTF-8")
     }
 }
 
@@ -155,7 +157,7 @@ mod tests {
     use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
     use super::*;
-    use crate::{message::Message, rejection::MAX_VIOLATIONS};
+    use crate::order::{message::Message, violation::MAX_VIOLATIONS};
 
     fn parse_str(text: &str) -> Result<ValidOrder, Rejection> {
         parse(Some(text.as_bytes()))

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use super::{
     Frame, NewestOrder,
     barcode::Bars,
-    life::{Life, LifeView},
+    history::{Life, LifeView},
     order_href, render,
     words::{Words, uid_problem},
 };
@@ -348,12 +348,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        ignored::Ignored,
-        rejection::Violation,
-        web::{
+        order::violation::Violation,
+        pages::{
             Position, RejectedPage, RejectedRow, RejectionPage, Stored, Told, docs, rejected,
             rejection,
         },
+        status::verdict::Ignored,
     };
     use events::OrderStatus;
 
@@ -389,7 +389,7 @@ mod tests {
 
     fn frame<'a>(lang: Lang, newest: &'a [NewestOrder]) -> Frame<'a> {
         let now = datetime!(2021-11-26 06:30 UTC);
-        let shared = chassis::web::Frame { lang, here: "/", now, assets: &crate::web::ASSETS };
+        let shared = chassis::web::Frame { lang, here: "/", now, assets: &crate::pages::ASSETS };
         let board = Some("http://couriers.example");
         Frame { shared, board, newest, rejected: Some(1_417), live: "7-41" }
     }
@@ -652,7 +652,7 @@ mod tests {
 
     #[test]
     fn the_sample_in_the_api_document_is_an_order_with_the_keys_of_the_schema() {
-        let document: Value = serde_json::from_str(crate::web::OPENAPI).unwrap();
+        let document: Value = serde_json::from_str(crate::pages::OPENAPI).unwrap();
         let sample = &document["components"]["examples"]["order"]["value"];
         assert_eq!(&serde_json::to_value(order_of(sample)).unwrap(), sample);
         let keys =

@@ -13,7 +13,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{content_hash::ContentHash, views::View};
+use crate::{lookup::queries::View, order::content_hash::ContentHash};
 
 /// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_millis(100);

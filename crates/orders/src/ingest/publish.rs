@@ -16,7 +16,7 @@ use compact_str::CompactString;
 use events::{EventType, OrderEvent};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::store::Committed;
+use crate::ingest::store::Committed;
 
 /// Who tells: the header `ce_source` of all events of this service.
 pub(crate) const SOURCE: &str = "waybill/orders";

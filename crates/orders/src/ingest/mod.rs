@@ -1,5 +1,10 @@
 //! Ingest: record → message → order → batch → committed → cache → published → offsets.
 
+pub(crate) mod copied_row;
+pub(crate) mod publish;
+pub(crate) mod store;
+pub(crate) mod upsert;
+
 use std::sync::Arc;
 
 use chassis::{
@@ -21,11 +26,15 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    ingest::{
+        publish::{Published, Topics, publish},
+        store::{Committed, Store},
+    },
     lookup::Lookup,
-    publish::{Published, Topics, publish},
-    record::{ValidOrder, parse},
-    rejection::Rejection,
-    store::{Committed, Store},
+    order::{
+        parse::{ValidOrder, parse},
+        violation::Rejection,
+    },
 };
 
 /// A record and what it turned out to be. Only a rejection, and an order that the database may yet

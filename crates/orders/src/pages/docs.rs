@@ -11,7 +11,7 @@ use chassis::{
 use super::{Frame, render, words::Words};
 
 /// `/openapi.json`, as it is sent.
-pub(crate) const OPENAPI: &str = include_str!("openapi.json");
+pub(crate) const OPENAPI: &str = include_str!("../http/openapi.json");
 
 static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| calls(OPENAPI));
 

@@ -1,14 +1,14 @@
 //! Orders as they are read from PostgreSQL: one, a page, or all of them. Nothing is written here;
-//! that is [`store`](crate::store).
+//! that is [`store`](crate::ingest::store).
 
 use events::OrderUid;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use sqlx::{PgConnection, PgPool, error::BoxDynError};
 use time::OffsetDateTime;
 
-use crate::{
+use crate::order::{
+    Delivery, Item, Order, Payment,
     content_hash::{ContentHash, InvalidContentHash},
-    order::{Delivery, Item, Order, Payment},
 };
 
 /// Selects whole orders. A checked macro takes literals only, so what these statements have in
