@@ -1,21 +1,27 @@
 //! The courier service: status events on Kafka become deliveries in PostgreSQL, and couriers are
-//! matched with the orders that wait. `ARCHITECTURE.md` at the root of the repository tells the
-//! whole way.
+//! matched with the orders that wait. `ARCHITECTURE.md` at the root of the repository explains both
+//! services.
+//!
+//! - `delivery/`: what a status does to a delivery, and what a courier is; pure
+//! - `intake/`: the status topic to PostgreSQL
+//! - `dispatch/`: waiting orders are matched with available couriers, and late deliveries released
+//! - `store/`: changes of deliveries and couriers
+//! - `read/`: figures, the queue, one delivery, the board
+//! - `http/`: the JSON API and the live board
+//! - `pages/`: the board as HTML
+//! - `run`: starts all of these; `audit` recounts what they promise
 
 mod audit;
-mod board;
 mod config;
-pub mod courier;
 pub mod delivery;
 pub mod dispatch;
 mod http;
 mod intake;
 mod migrate;
-mod rejection;
+mod pages;
+pub mod read;
 mod run;
-pub mod statistics;
 pub mod store;
-mod web;
 
 pub use audit::audit;
 pub use config::{Config, DatabaseConfig, Options, TopicConfig};

@@ -18,10 +18,9 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    board::LiveBoard,
     config::Config,
     dispatch::{self, Policy, Wake},
-    http::{self, State},
+    http::{self, State, live_board::LiveBoard},
     intake::{self, Intake, Topics},
     store,
 };

@@ -20,9 +20,9 @@ use super::{
     view::{CourierView, StatisticsView},
 };
 use crate::{
-    courier::CourierId,
+    delivery::courier::CourierId,
     dispatch::Front,
-    statistics::courier_statistics,
+    read::courier_statistics,
     store::{create_courier, find_courier, list_couriers, update_courier},
 };
 

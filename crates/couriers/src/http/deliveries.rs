@@ -22,7 +22,7 @@ use super::{
 use crate::{
     delivery::Standing,
     dispatch::Front,
-    statistics::{self, count_couriers, find_delivery},
+    read::{self, count_couriers, find_delivery},
     store::{assign as assign_by_hand, find_courier, unassign as unassign_by_hand},
 };
 
@@ -89,13 +89,13 @@ pub(super) async fn queue(
 ) -> Result<Response, Problem> {
     let limit = paging::parse_limit(wanted.limit)?;
     let mut snapshot = snapshot(&state.pool).await.map_err(silent)?;
-    let queue = statistics::queue(&mut snapshot, limit).await.map_err(silent)?;
+    let queue = read::queue(&mut snapshot, limit).await.map_err(silent)?;
     Ok(Json(QueueView::of(&queue)).into_response())
 }
 
 /// `GET /statistics`
 pub(super) async fn statistics(Extract(state): Extract<State>) -> Result<Response, Problem> {
     let mut snapshot = snapshot(&state.pool).await.map_err(silent)?;
-    let all = statistics::statistics(&mut snapshot).await.map_err(silent)?;
+    let all = read::statistics(&mut snapshot).await.map_err(silent)?;
     Ok(Json(StatisticsView::of(&all)).into_response())
 }

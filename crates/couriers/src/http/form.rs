@@ -12,7 +12,7 @@ use events::OrderUid;
 use serde_json::{Map, Value};
 
 use super::problems;
-use crate::courier::{AskedStatus, CourierChange, CourierId, NewCourier};
+use crate::delivery::courier::{AskedStatus, CourierChange, CourierId, NewCourier};
 
 /// A body as the framework hands it over.
 pub(super) type Body = Result<Bytes, BytesRejection>;

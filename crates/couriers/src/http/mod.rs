@@ -7,6 +7,7 @@ mod couriers;
 mod deliveries;
 mod form;
 mod live;
+pub(crate) mod live_board;
 mod page;
 mod problems;
 mod rejected;
@@ -28,7 +29,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::view::FiguresView;
-use crate::{board::LiveBoard, delivery::DeliveryTimes, dispatch::Wake};
+use crate::{delivery::DeliveryTimes, dispatch::Wake, http::live_board::LiveBoard};
 
 /// What the handlers need.
 #[derive(Clone)]

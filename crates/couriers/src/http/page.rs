@@ -15,7 +15,7 @@ use serde::Deserialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
 use super::{State, problems::all as all_problems};
-use crate::web::{self, ASSETS, Frame};
+use crate::pages::{self, ASSETS, Frame};
 
 /// Rather than wait longer for the database, the page says that it is silent.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,23 +40,23 @@ pub(super) async fn home(
 ) -> Response {
     let frame = frame(&state, &reader);
     match tokio::time::timeout(PATIENCE, state.board.show(&state.pool, wanted.at)).await {
-        Ok(Ok(board)) => reader.send(StatusCode::OK, web::board(frame, &board)),
+        Ok(Ok(board)) => reader.send(StatusCode::OK, pages::board(frame, &board)),
         Ok(Err(error)) => {
             tracing::warn!("showing the board: {error}");
-            reader.send(StatusCode::SERVICE_UNAVAILABLE, web::trouble(frame))
+            reader.send(StatusCode::SERVICE_UNAVAILABLE, pages::trouble(frame))
         }
-        Err(_) => reader.send(StatusCode::SERVICE_UNAVAILABLE, web::trouble(frame)),
+        Err(_) => reader.send(StatusCode::SERVICE_UNAVAILABLE, pages::trouble(frame)),
     }
 }
 
 /// `GET /docs`
 pub(super) async fn docs(Extract(state): Extract<State>, reader: Reader) -> Response {
-    reader.send(StatusCode::OK, web::docs(frame(&state, &reader), &all_problems()))
+    reader.send(StatusCode::OK, pages::docs(frame(&state, &reader), &all_problems()))
 }
 
 /// `GET /openapi.json`
 pub(super) async fn openapi() -> Response {
-    chassis::web::docs::openapi(web::OPENAPI)
+    chassis::web::docs::openapi(pages::OPENAPI)
 }
 
 /// `GET /assets/…`
@@ -69,5 +69,5 @@ pub(super) async fn nowhere(Extract(state): Extract<State>, reader: Reader) -> R
     if !reader.wants_page() {
         return problems::no_such_page().into_response();
     }
-    reader.send(StatusCode::NOT_FOUND, web::no_page(frame(&state, &reader)))
+    reader.send(StatusCode::NOT_FOUND, pages::no_page(frame(&state, &reader)))
 }

@@ -6,7 +6,7 @@ use events::OrderStatus;
 use http::StatusCode;
 
 use crate::{
-    courier::CourierId,
+    delivery::courier::CourierId,
     store::{NotAssigned, NotStored, NotUnassigned},
 };
 

@@ -5,9 +5,8 @@ use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
 use crate::{
-    courier::Courier,
-    delivery::{Assignment, Reason},
-    statistics::{Board, CourierCounts, Delivery, Queue, Queued, Statistics, WINDOW},
+    delivery::{Assignment, Reason, courier::Courier},
+    read::{Board, CourierCounts, Delivery, Queue, Queued, Statistics, WINDOW},
     store::Assigned,
 };
 

@@ -4,7 +4,7 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use super::{bad_column, transact};
-use crate::courier::{Courier, CourierChange, CourierId, NewCourier};
+use crate::delivery::courier::{Courier, CourierChange, CourierId, NewCourier};
 
 /// Why a courier was not stored.
 #[derive(Debug, thiserror::Error)]

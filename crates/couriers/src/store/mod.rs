@@ -5,12 +5,12 @@
 //! `courier_orders`, then `couriers`, each by ascending key. A row of `courier_orders` is touched
 //! only by who holds its order's row in `order_states`.
 
-mod by_hand;
 mod couriers;
+mod manual;
 mod states;
 
-pub use by_hand::{Assigned, NotAssigned, NotUnassigned, assign, unassign};
 pub use couriers::{NotStored, create_courier, find_courier, list_couriers, update_courier};
+pub use manual::{Assigned, NotAssigned, NotUnassigned, assign, unassign};
 pub use states::tell;
 
 pub(crate) use couriers::CourierRow;

@@ -2,10 +2,12 @@
 
 use chassis::postgres::pool::snapshot;
 use couriers::{
-    courier::{AskedStatus, CourierChange, CourierStatus},
-    delivery::{Reason, Standing},
+    delivery::{
+        Reason, Standing,
+        courier::{AskedStatus, CourierChange, CourierStatus},
+    },
     dispatch::Front,
-    statistics::{Delivery, find_delivery, statistics},
+    read::{Delivery, find_delivery, statistics},
     store::{self, NotAssigned, NotStored, NotUnassigned},
 };
 use events::OrderStatus::{Cancelled, Completed, Created, Delivering, Pending};

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use couriers::{
-    courier::{AskedStatus, CourierChange, CourierId},
+    delivery::courier::{AskedStatus, CourierChange, CourierId},
     dispatch::{Front, release_overdue},
     store::{self, NotAssigned, NotUnassigned},
 };

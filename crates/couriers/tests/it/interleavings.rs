@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use couriers::{
-    courier::{AskedStatus, CourierChange, CourierId},
+    delivery::courier::{AskedStatus, CourierChange, CourierId},
     dispatch::{self, Front},
     store,
 };

@@ -3,8 +3,11 @@
 use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use couriers::{
-    courier::{AskedStatus, CourierId, NewCourier, Transport},
-    delivery::{DeliveryTimes, fold},
+    delivery::{
+        DeliveryTimes,
+        courier::{AskedStatus, CourierId, NewCourier, Transport},
+        fold,
+    },
     dispatch::{self, Front, match_orders},
     store,
 };

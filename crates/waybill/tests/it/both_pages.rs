@@ -1,7 +1,7 @@
 //! Both services and their pages in a real browser: what is done on the order's page shows on the
 //! courier's board.
 
-use couriers::{courier::Transport, delivery::Reason};
+use couriers::delivery::{Reason, courier::Transport};
 use serde_json::{Value, json};
 use testkit::{
     Bed,

@@ -15,7 +15,7 @@ const SERVICES: [(&str, &str); 2] = [
         include_str!("../../../orders/src/http/mod.rs"),
     ),
     (
-        include_str!("../../../couriers/src/web/openapi.json"),
+        include_str!("../../../couriers/src/http/openapi.json"),
         include_str!("../../../couriers/src/http/mod.rs"),
     ),
 ];

@@ -9,9 +9,11 @@ use time::{Duration, OffsetDateTime};
 
 use super::{Frame, render, words::Words};
 use crate::{
-    courier::{CourierStatus, Transport},
-    delivery::Reason,
-    statistics::{Board, CourierCounts, CourierOnBoard, Queued, Statistics},
+    delivery::{
+        Reason,
+        courier::{CourierStatus, Transport},
+    },
+    read::{Board, CourierCounts, CourierOnBoard, Queued, Statistics},
 };
 
 /// `/`

@@ -3,6 +3,8 @@
 //! The transport alone: what a status does stands in [`delivery`](crate::delivery), how that is
 //! written in [`store`](crate::store).
 
+mod rejection;
+
 use chassis::{
     kafka::{
         config::KafkaConfig,
@@ -26,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     delivery,
     dispatch::{Front, Wake},
-    rejection, store,
+    store,
 };
 
 /// A record and what it turned out to be.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chassis::web::{Lang, words::Forms};
 use serde::Serialize;
 
-use crate::courier::Transport;
+use crate::delivery::courier::Transport;
 
 /// The words that the server writes. `{}` stands for a value.
 pub(super) struct Words {

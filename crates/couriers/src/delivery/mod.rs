@@ -1,12 +1,14 @@
 //! The life of a delivery: what each status of its order does to it, and the words for how it
 //! stands. Pure.
 
+pub mod courier;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use events::{OrderStatus, OrderUid};
 use time::OffsetDateTime;
 
-use crate::courier::{CourierId, Transport};
+use crate::delivery::courier::{CourierId, Transport};
 
 /// What a status does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,10 @@ use time::OffsetDateTime;
 
 use super::{bad_column, status_of, transact};
 use crate::{
-    courier::{CourierId, Transport},
-    delivery::DeliveryTimes,
+    delivery::{
+        DeliveryTimes,
+        courier::{CourierId, Transport},
+    },
     dispatch::take_turn,
 };
 

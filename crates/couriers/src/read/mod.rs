@@ -9,8 +9,10 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::{
-    courier::{Courier, CourierId},
-    delivery::{Assignment, Reason, Standing},
+    delivery::{
+        Assignment, Reason, Standing,
+        courier::{Courier, CourierId},
+    },
     store::{CourierRow, bad_column, status_of},
 };
 

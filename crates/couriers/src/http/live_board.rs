@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::FiguresView,
-    statistics::{self, Board},
+    read::{self, Board},
 };
 
 /// How often the database is asked though nothing is known to have changed.
@@ -78,7 +78,7 @@ impl LiveBoard {
             return Ok(board);
         }
         let now = Instant::now();
-        let board = Arc::new(statistics::board(pool, ROWS).await?);
+        let board = Arc::new(read::board(pool, ROWS).await?);
         *asked_at = Some(now);
         let figures = serde_json::to_string(&FiguresView::of(&board))
             .expect("a board has string keys and finite numbers");

@@ -30,7 +30,7 @@ pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
 });
 
 /// `/openapi.json`, as it is sent.
-pub(crate) const OPENAPI: &str = include_str!("openapi.json");
+pub(crate) const OPENAPI: &str = include_str!("../http/openapi.json");
 
 static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| calls(OPENAPI));
 
