@@ -9,15 +9,19 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 use serde_json::{Value, json};
-use testkit::{Bed, order_json::SAMPLE};
+use testkit::{TestEnvironment, order_json::SAMPLE};
 
 /// Records handed to the producer at a time; its queue holds more.
 const CHUNK: u64 = 20_000;
 
-/// Adds the orders of these numbers to the bed's topic, keyed by their ids. All are valid, or one
+/// Adds the orders of these numbers to the env's topic, keyed by their ids. All are valid, or one
 /// of `bad_one_in` is not.
-pub async fn fill(bed: &Bed, orders: Range<u64>, bad_one_in: Option<u64>) -> anyhow::Result<()> {
-    keep_everything(bed).await?;
+pub async fn fill(
+    env: &TestEnvironment,
+    orders: Range<u64>,
+    bad_one_in: Option<u64>,
+) -> anyhow::Result<()> {
+    keep_everything(env).await?;
     for first in orders.clone().step_by(CHUNK as usize) {
         let numbers = first..orders.end.min(first + CHUNK);
         let mut chunk = records(numbers.clone())?;
@@ -26,7 +30,7 @@ pub async fn fill(bed: &Bed, orders: Range<u64>, bad_one_in: Option<u64>) -> any
                 spoil(value, number);
             }
         }
-        bed.send_all(chunk).await;
+        env.send_all(chunk).await;
     }
     Ok(())
 }
@@ -49,10 +53,10 @@ fn spoil(value: &mut Vec<u8>, number: u64) {
 }
 
 /// The local stand's Kafka keeps little of a topic; a backlog must stay whole.
-async fn keep_everything(bed: &Bed) -> anyhow::Result<()> {
+async fn keep_everything(env: &TestEnvironment) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &bed.servers.kafka).create()?;
-    let topic = bed.orders_topic();
+        ClientConfig::new().set("bootstrap.servers", &env.servers.kafka).create()?;
+    let topic = env.orders_topic();
     // What is not named falls back to the broker's default, so the timestamps are named as well.
     let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
         .set("retention.bytes", "-1")

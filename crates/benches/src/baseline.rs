@@ -14,7 +14,7 @@ use rdkafka::{
 };
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
-use testkit::Bed;
+use testkit::TestEnvironment;
 use tokio::time::timeout;
 
 const TABLES: &str = "
@@ -100,20 +100,24 @@ struct Item {
     status: i64,
 }
 
-/// Takes the first `orders` records of the bed's backlog and gives the orders a second, from the
+/// Takes the first `orders` records of the env's backlog and gives the orders a second, from the
 /// consumer's start to the last commit.
-pub async fn take(bed: &Bed, database: &mut PgConnection, orders: u64) -> anyhow::Result<f64> {
+pub async fn take(
+    env: &TestEnvironment,
+    database: &mut PgConnection,
+    orders: u64,
+) -> anyhow::Result<f64> {
     sqlx::raw_sql(TABLES).execute(&mut *database).await.context("making the baseline's tables")?;
     let begun = Instant::now();
     let consumer: StreamConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &bed.servers.kafka)
-        .set("group.id", format!("{}.baseline", bed.name))
+        .set("bootstrap.servers", &env.servers.kafka)
+        .set("group.id", format!("{}.baseline", env.name))
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "250")
         .set("enable.auto.offset.store", "false")
         .create()?;
-    consumer.subscribe(&[&bed.orders_topic()])?;
+    consumer.subscribe(&[&env.orders_topic()])?;
     for _ in 0..orders {
         let message = timeout(Duration::from_secs(30), consumer.recv())
             .await

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::Bed;
+use testkit::TestEnvironment;
 use tokio::process::{Child, Command};
 
 /// A child that listens for HTTP.
@@ -56,18 +56,18 @@ impl Server {
     }
 }
 
-/// `waybill orders` on a bed, as a user would run it: nothing of this environment but the flags.
+/// `waybill orders` on a env, as a user would run it: nothing of this environment but the flags.
 pub async fn waybill(
     binary: &Path,
-    bed: &Bed,
+    env: &TestEnvironment,
     more: &[String],
     core: Option<u32>,
 ) -> anyhow::Result<Server> {
     let address = format!("127.0.0.1:{}", free_port()?);
     let mut command = on_core(core, binary);
-    let mut flags = bed.flags();
+    let mut flags = env.flags();
     let place = flags.iter().position(|flag| flag == "--orders-http-addr");
-    flags[place.context("a bed says where to listen")? + 1] = address.clone();
+    flags[place.context("a env says where to listen")? + 1] = address.clone();
     command.arg("orders").args(flags).args(more);
     command.env_clear().env("RUST_LOG", "warn").current_dir(std::env::temp_dir());
     if let Some(path) = std::env::var_os("PATH") {

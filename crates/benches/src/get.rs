@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use testkit::{Bed, Servers};
+use testkit::{Servers, TestEnvironment};
 use tokio::process::Command;
 
 use crate::{
@@ -25,12 +25,12 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         "the bench `get` needs two cores: one for the server, one for wrk"
     );
     let binary = child::binary(cli.waybill.as_ref()).await?;
-    let bed = Bed::new(servers).await;
-    backlog::fill(&bed, 0..1, None).await?;
-    let waybill = child::waybill(&binary, &bed, &[], Some(SERVER_CORE)).await?;
-    bed.drained().await;
+    let env = TestEnvironment::new(servers).await;
+    backlog::fill(&env, 0..1, None).await?;
+    let waybill = child::waybill(&binary, &env, &[], Some(SERVER_CORE)).await?;
+    env.drained().await;
     let uid: String =
-        sqlx::query_scalar("SELECT order_uid FROM orders.orders").fetch_one(&bed.pool).await?;
+        sqlx::query_scalar("SELECT order_uid FROM orders.orders").fetch_one(&env.pool).await?;
     let order = format!("{}/order/{uid}", waybill.url);
     reqwest::get(&order).await?.error_for_status()?;
     let answer = reqwest::get(&order).await?.error_for_status()?;
@@ -65,7 +65,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     }
     constant.stop().await?;
     waybill.stop().await?;
-    ingest::remove(&bed).await?;
+    ingest::remove(&env).await?;
     Ok(Figure::of_ratios(
         "get",
         format!("a cached order of {size} bytes on one core; baseline: nginx `return 200`"),

@@ -9,13 +9,13 @@ use std::{
 
 use anyhow::{Context, ensure};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use testkit::{Bed, Servers};
+use testkit::{Servers, TestEnvironment};
 
 use crate::{
     Cli, backlog, baseline,
     child::{self, Server},
     figure::{Figure, Round, Target, thousands},
-    process, say, stock,
+    process, say, seeded_orders,
 };
 
 /// One in so many records of the backlog with bad ones is bad.
@@ -44,35 +44,35 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
     let parsed_records = backlog::records(0..PARSED)?;
     for number in 1..=cli.rounds {
         say(&format!("ingest, round {number} of {}: filling Kafka", cli.rounds));
-        let bed = Bed::new(servers).await;
-        backlog::fill(&bed, 0..orders, None).await?;
-        let mut administrator = administrator(&bed).await?;
+        let env = TestEnvironment::new(servers).await;
+        backlog::fill(&env, 0..orders, None).await?;
+        let mut administrator = administrator(&env).await?;
         // Neither is always the first on a warm machine.
         let loop_first = number % 2 == 1;
         let mut baseline = 0.0;
         if loop_first {
-            baseline = baseline::take(&bed, &mut administrator, compared).await?;
+            baseline = baseline::take(&env, &mut administrator, compared).await?;
         }
         checkpoint(&mut administrator).await?;
         let parsed_before = parse(&parsed_records)?;
-        let taken = take(&binary, &bed, orders, &[]).await?;
+        let taken = take(&binary, &env, orders, &[]).await?;
         let parsed = f64::midpoint(parsed_before, parse(&parsed_records)?);
         if !loop_first {
-            baseline = baseline::take(&bed, &mut administrator, compared).await?;
+            baseline = baseline::take(&env, &mut administrator, compared).await?;
         }
-        let again = bed.in_another_group();
+        let again = env.in_another_group();
         // Only orders are read again.
         again.skip_status().await;
         checkpoint(&mut administrator).await?;
         let replayed = take(&binary, &again, orders, &[]).await?;
         let copied = copy(&mut administrator, orders).await?;
         administrator.close().await?;
-        remove(&bed).await?;
+        remove(&env).await?;
 
-        let bed = Bed::new(servers).await;
-        backlog::fill(&bed, 0..orders, Some(BAD_ONE_IN)).await?;
-        let with_bad = take(&binary, &bed, orders, &[]).await?;
-        remove(&bed).await?;
+        let env = TestEnvironment::new(servers).await;
+        backlog::fill(&env, 0..orders, Some(BAD_ONE_IN)).await?;
+        let with_bad = take(&binary, &env, orders, &[]).await?;
+        remove(&env).await?;
         say(&format!(
             "ingest, round {number}: Waybill {}/s ({:.1} µs of CPU an order), loop {}/s, COPY {}/s, \
              parse {parsed:.2} µs; replayed {}/s; with bad records {}/s",
@@ -136,14 +136,14 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
 pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let (old, orders) = (cli.table_orders, cli.orders.unwrap_or(500_000));
-    let full = Bed::new(servers).await;
+    let full = TestEnvironment::new(servers).await;
     say("ingest-large:");
-    stock::fill(&full, old, stock::Uids::Hashes).await?;
+    seeded_orders::fill(&full, old, seeded_orders::Uids::Hashes).await?;
     let mut administrator = administrator(&full).await?;
     let (mut fewest_checkpoints, mut rounds) = (i64::MAX, Vec::new());
     for number in 0..u64::from(cli.rounds) {
         let records = number * orders..(number + 1) * orders;
-        let empty = Bed::new(servers).await;
+        let empty = TestEnvironment::new(servers).await;
         backlog::fill(&empty, records.clone(), None).await?;
         let baseline = take(&binary, &empty, orders, &[]).await?.rate;
         remove(&empty).await?;
@@ -201,17 +201,17 @@ async fn count_checkpoints(administrator: &mut PgConnection) -> anyhow::Result<i
 /// From the service's start until every order is stored, published and its offset committed.
 pub async fn take(
     binary: &Path,
-    bed: &Bed,
+    env: &TestEnvironment,
     records: u64,
     more: &[String],
 ) -> anyhow::Result<Taken> {
     let begun = Instant::now();
-    let service = child::waybill(binary, bed, more, None).await?;
+    let service = child::waybill(binary, env, more, None).await?;
     settled(&service, records).await?;
     let stored = begun.elapsed();
-    bed.drained().await;
+    env.drained().await;
     let seconds = begun.elapsed().as_secs_f64();
-    bed.status_drained().await;
+    env.status_drained().await;
     let all = begun.elapsed();
     let cpu = process::computed(service.id()?)?.as_secs_f64() * 1e6 / records as f64;
     let peak = process::peak_resident(service.id()?)?;
@@ -295,18 +295,18 @@ async fn checkpoint(administrator: &mut PgConnection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The superuser, in the bed's database.
-pub async fn administrator(bed: &Bed) -> anyhow::Result<PgConnection> {
+/// The superuser, in the env's database.
+pub async fn administrator(env: &TestEnvironment) -> anyhow::Result<PgConnection> {
     let (server, _) =
-        bed.servers.postgres.rsplit_once('/').context("the address names a database")?;
-    Ok(PgConnection::connect(&format!("{server}/{}_orders", bed.name)).await?)
+        env.servers.postgres.rsplit_once('/').context("the address names a database")?;
+    Ok(PgConnection::connect(&format!("{server}/{}_orders", env.name)).await?)
 }
 
 /// Frees the disk, and rids the next round of this one's vacuum.
-pub async fn remove(bed: &Bed) -> anyhow::Result<()> {
-    bed.pool.close().await;
-    let mut server = PgConnection::connect(&bed.servers.postgres).await?;
-    let statement = format!("DROP DATABASE {}_orders WITH (FORCE)", bed.name);
+pub async fn remove(env: &TestEnvironment) -> anyhow::Result<()> {
+    env.pool.close().await;
+    let mut server = PgConnection::connect(&env.servers.postgres).await?;
+    let statement = format!("DROP DATABASE {}_orders WITH (FORCE)", env.name);
     sqlx::query(AssertSqlSafe(statement)).execute(&mut server).await?;
     Ok(())
 }

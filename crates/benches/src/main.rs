@@ -14,8 +14,8 @@ mod memory;
 mod process;
 mod read_latency;
 mod report;
+mod seeded_orders;
 mod start;
-mod stock;
 mod uncached;
 mod warm_up;
 

@@ -1,6 +1,6 @@
 //! Memory: the release binary takes a backlog; its peak resident set less `CACHE_BYTES`.
 
-use testkit::{Bed, Servers};
+use testkit::{Servers, TestEnvironment};
 
 use crate::{
     Cli, backlog, child,
@@ -12,11 +12,11 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let orders = cli.orders.unwrap_or(1_000_000);
     let binary = child::binary(cli.waybill.as_ref()).await?;
     say(&format!("memory: filling Kafka with {} orders", thousands(orders as f64)));
-    let bed = Bed::new(servers).await;
-    backlog::fill(&bed, 0..orders, None).await?;
+    let env = TestEnvironment::new(servers).await;
+    backlog::fill(&env, 0..orders, None).await?;
     let more = ["--cache-bytes".to_owned(), cli.cache_bytes.to_string()];
-    let taken = ingest::take(&binary, &bed, orders, &more).await?;
-    ingest::remove(&bed).await?;
+    let taken = ingest::take(&binary, &env, orders, &more).await?;
+    ingest::remove(&env).await?;
     Ok(Figure::of_value(
         "memory",
         format!(

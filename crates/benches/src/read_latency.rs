@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use sqlx::types::time::OffsetDateTime;
-use testkit::{Bed, Servers};
+use testkit::{Servers, TestEnvironment};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -25,9 +25,9 @@ const BATCH_AGE: f64 = 5.0;
 
 pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
-    let bed = Bed::new(servers).await;
+    let env = TestEnvironment::new(servers).await;
     let records = backlog::records(0..PACE * SECONDS)?;
-    let service = child::waybill(&binary, &bed, &[], None).await?;
+    let service = child::waybill(&binary, &env, &[], None).await?;
     let client = reqwest::Client::new();
 
     let begun = Instant::now();
@@ -38,7 +38,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
             let uid = str::from_utf8(key)?.to_owned();
             let order = format!("{}/order/{uid}?wait=10s", service.url);
             let counts = begun.elapsed() > Duration::from_secs(WARMING);
-            bed.enqueue(key, value);
+            env.enqueue(key, value);
             let request = client.get(order);
             reads.spawn(async move {
                 request.send().await?.error_for_status()?.bytes().await?;
@@ -53,9 +53,9 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         read.extend(one?.context("an order was not to be read within 10 s")?);
     }
     ensure!(!read.is_empty(), "no order was read");
-    let mut latencies = since_their_records(&bed, &read).await?;
+    let mut latencies = since_their_records(&env, &read).await?;
     service.stop().await?;
-    ingest::remove(&bed).await?;
+    ingest::remove(&env).await?;
     let p99 = figure::p99("read-latency", &mut latencies);
     Ok(Figure::of_value(
         "read-latency",
@@ -71,7 +71,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
 
 /// From Kafka's timestamp of each order's record to the moment at which it was read, in milliseconds.
 async fn since_their_records(
-    bed: &Bed,
+    env: &TestEnvironment,
     read: &[(String, OffsetDateTime)],
 ) -> anyhow::Result<Vec<f64>> {
     let (uids, moments): (Vec<&str>, Vec<OffsetDateTime>) =
@@ -83,7 +83,7 @@ async fn since_their_records(
     )
     .bind(&uids)
     .bind(&moments)
-    .fetch_all(&mut ingest::administrator(bed).await?)
+    .fetch_all(&mut ingest::administrator(env).await?)
     .await?;
     ensure!(latencies.len() == read.len(), "an order that was read is not stored");
     Ok(latencies)

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use testkit::{Bed, Servers};
+use testkit::{Servers, TestEnvironment};
 
 use crate::{
     Cli, child,
@@ -15,15 +15,15 @@ const STARTS: u32 = 5;
 
 pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
-    let bed = Bed::new(servers).await;
+    let env = TestEnvironment::new(servers).await;
     let mut times = Vec::new();
     for _ in 0..cli.rounds * STARTS {
         let begun = Instant::now();
-        let waybill = child::waybill(&binary, &bed, &[], None).await?;
+        let waybill = child::waybill(&binary, &env, &[], None).await?;
         times.push(begun.elapsed().as_secs_f64() * 1e3);
         waybill.stop().await?;
     }
-    ingest::remove(&bed).await?;
+    ingest::remove(&env).await?;
     times.sort_by(f64::total_cmp);
     let (fastest, slowest) = (times[0], times[times.len() - 1]);
     say(&format!("start: {fastest:.0} to {slowest:.0} ms"));

@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use testkit::{Bed, Servers};
+use testkit::{Servers, TestEnvironment};
 use tokio::process::Command;
 
 use crate::{
     Cli, child,
     figure::{Figure, Round, Target, thousands},
-    get, ingest, say, stock,
+    get, ingest, say, seeded_orders,
 };
 
 const CONNECTIONS: &str = "32";
@@ -21,14 +21,14 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let (wrk, pgbench) = (child::find("wrk")?, child::find("pgbench")?);
     let orders = cli.orders.unwrap_or(200_000);
     let binary = child::binary(cli.waybill.as_ref()).await?;
-    let bed = Bed::new(servers).await;
+    let env = TestEnvironment::new(servers).await;
     say("uncached:");
-    stock::fill(&bed, orders, stock::Uids::Numbers).await?;
+    seeded_orders::fill(&env, orders, seeded_orders::Uids::Numbers).await?;
     let folder = get::Folder::new()?;
     let (questions, statements) = (folder.0.join("questions.lua"), folder.0.join("read.sql"));
     // The ids differ in their last digits only, and a step that is prime comes to every one of them.
     // wrk's numbers are not exact beyond 2^53.
-    let (head, digits) = (stock::FIRST_UID / 1_000_000_000, 9);
+    let (head, digits) = (seeded_orders::FIRST_UID / 1_000_000_000, 9);
     std::fs::write(
         &questions,
         format!(
@@ -44,13 +44,13 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         format!(
             "\\set uid {} + random(0, {orders} - 1)\n\
              SELECT {} FROM orders.orders WHERE order_uid = :uid;\n",
-            stock::FIRST_UID,
-            stock::COLUMNS
+            seeded_orders::FIRST_UID,
+            seeded_orders::COLUMNS
         ),
     )?;
     let budget = ["--cache-bytes".to_owned(), CACHE_BYTES.to_string()];
-    let waybill = child::waybill(&binary, &bed, &budget, None).await?;
-    let database = stock::address(&bed)?;
+    let waybill = child::waybill(&binary, &env, &budget, None).await?;
+    let database = seeded_orders::address(&env)?;
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
         let baseline = read(&pgbench, &database, &statements, cli.seconds).await?;
@@ -76,7 +76,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         rounds.push(Round { baseline, waybill: rate });
     }
     waybill.stop().await?;
-    ingest::remove(&bed).await?;
+    ingest::remove(&env).await?;
     Ok(Figure::of_ratios(
         "uncached",
         format!(

@@ -5,13 +5,13 @@
 use std::{path::Path, time::Instant};
 
 use anyhow::ensure;
-use testkit::{Bed, Servers};
+use testkit::{Servers, TestEnvironment};
 use tokio::process::Command;
 
 use crate::{
     Cli, child,
     figure::{Figure, Round, Target, thousands},
-    ingest, process, say, stock,
+    ingest, process, say, seeded_orders,
 };
 
 /// More than a million orders take.
@@ -23,18 +23,18 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]
     let psql = child::find("psql")?;
     let orders = cli.orders.unwrap_or(1_000_000);
     let binary = child::binary(cli.waybill.as_ref()).await?;
-    let bed = Bed::new(servers).await;
+    let env = TestEnvironment::new(servers).await;
     say("warm-up:");
-    stock::fill(&bed, orders, stock::Uids::Numbers).await?;
-    let empty = child::waybill(&binary, &bed, &["--cache-bytes".into(), "0".into()], None).await?;
+    seeded_orders::fill(&env, orders, seeded_orders::Uids::Numbers).await?;
+    let empty = child::waybill(&binary, &env, &["--cache-bytes".into(), "0".into()], None).await?;
     tokio::time::sleep(REST).await;
     let program = process::resident(empty.id()?)?;
     empty.stop().await?;
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
     for number in 1..=cli.rounds {
-        let baseline = copy(&psql, &stock::address(&bed)?).await?;
+        let baseline = copy(&psql, &seeded_orders::address(&env)?).await?;
         let budget = ["--cache-bytes".to_owned(), CACHE_BYTES.to_string()];
-        let waybill = child::waybill(&binary, &bed, &budget, None).await?;
+        let waybill = child::waybill(&binary, &env, &budget, None).await?;
         let seconds = loop {
             let seconds = child::told(&waybill, "waybill_warm_up_seconds").await?;
             if seconds > 0.0 {
@@ -57,7 +57,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]
         times.push(Round { baseline: baseline * 1e3, waybill: seconds * 1e3 });
         sizes.push(Round { baseline: size, waybill: resident });
     }
-    ingest::remove(&bed).await?;
+    ingest::remove(&env).await?;
     Ok([
         Figure::of_ratios(
             "warm-up",
@@ -81,7 +81,7 @@ async fn copy(psql: &Path, database: &str) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let output = Command::new(psql)
         .args(["--quiet", "--output=/dev/null", "--dbname", database, "--command"])
-        .arg(format!("COPY (SELECT {} FROM orders.orders) TO STDOUT", stock::COLUMNS))
+        .arg(format!("COPY (SELECT {} FROM orders.orders) TO STDOUT", seeded_orders::COLUMNS))
         .output()
         .await?;
     ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
@@ -90,7 +90,7 @@ async fn copy(psql: &Path, database: &str) -> anyhow::Result<f64> {
 
 /// The mean size of an order's answer: one copy of each original tells it.
 async fn size(url: &str) -> anyhow::Result<f64> {
-    let list = format!("{url}/orders?limit={}", stock::ORIGINALS);
+    let list = format!("{url}/orders?limit={}", seeded_orders::ORIGINALS);
     let page: serde_json::Value = reqwest::get(list).await?.json().await?;
     let mut bytes = 0;
     for order in page["items"].as_array().into_iter().flatten() {
@@ -100,5 +100,5 @@ async fn size(url: &str) -> anyhow::Result<f64> {
         ensure!(source.as_deref() == Some(b"memory"), "{uid} does not come from memory");
         bytes += answer.bytes().await?.len();
     }
-    Ok(bytes as f64 / stock::ORIGINALS as f64)
+    Ok(bytes as f64 / seeded_orders::ORIGINALS as f64)
 }

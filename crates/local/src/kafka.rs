@@ -39,7 +39,7 @@ const JVM: [&str; 5] = [
     "-Xmx256m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
-    // Half dead of a full heap is worse than dead: the stand notices the latter.
+    // Half dead of a full heap is worse than dead: the parent notices the latter.
     "-XX:+ExitOnOutOfMemoryError",
     // An archive of another Java is passed over in silence.
     "-Xlog:disable",

@@ -1,7 +1,7 @@
 //! The real PostgreSQL and the real Apache Kafka behind `waybill up` and behind the tests.
 //!
 //! ```text
-//! Stand ─┬─ Postgres ─┐           ┌─ folder    lock, log, room on the disk
+//! LocalServers ─┬─ Postgres ─┐           ┌─ folder    lock, log, room on the disk
 //!        └─ Kafka ────┴─ Process ─┴─ watch.sh  ends the program when its parent is gone
 //!
 //! Postgres needs programs (where they are), cluster (initdb), user (not root);
@@ -23,13 +23,13 @@ mod port;
 mod postgres;
 mod process;
 mod programs;
-mod stand;
+mod servers;
 mod user;
 
 pub use folder::Folder;
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
-pub use stand::{Stand, StandOptions};
+pub use servers::{LocalServers, LocalServersOptions};
 
 /// What keeps a program from running and a person can mend, in words: a folder in use, a port taken,
 /// a program missing, a full disk. Any other error is unexpected.

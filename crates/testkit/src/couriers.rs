@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Parser;
 use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 
-use crate::{Bed, Servers, Service};
+use crate::{Servers, Service, TestEnvironment};
 
 /// A migrated database of the courier service that no other test uses.
 #[derive(Debug, Clone)]
@@ -30,9 +30,9 @@ impl CourierDatabase {
         Self::named(servers, &format!("t{:08x}", rand::random::<u32>())).await
     }
 
-    async fn named(servers: &Servers, bed: &str) -> Self {
-        let name = format!("{bed}_couriers");
-        let url = format!("postgres://{bed}_user:secret@{}/{name}", servers.postgres_host());
+    async fn named(servers: &Servers, env: &str) -> Self {
+        let name = format!("{env}_couriers");
+        let url = format!("postgres://{env}_user:secret@{}/{name}", servers.postgres_host());
         let administrator: PgConnectOptions = servers.postgres.parse().expect("the address is one");
         let config = parse(["--couriers-database-url".to_owned(), url.clone()]);
         couriers::migrate(&config.own.database, &config.postgres, Some(&administrator))
@@ -50,8 +50,8 @@ impl CourierDatabase {
     }
 }
 
-impl Bed {
-    /// The courier service's database of this bed; to be made once.
+impl TestEnvironment {
+    /// The courier service's database of this env; to be made once.
     pub async fn courier_database(&self) -> CourierDatabase {
         CourierDatabase::named(&self.servers, &self.name).await
     }
@@ -67,7 +67,7 @@ impl Bed {
         (orders, couriers)
     }
 
-    /// The flags of `waybill couriers` for this bed.
+    /// The flags of `waybill couriers` for this env.
     #[must_use]
     pub fn courier_flags(&self, database: &CourierDatabase) -> Vec<String> {
         [

@@ -2,14 +2,14 @@
 //! browser, and records to send.
 
 pub mod bad_records;
-mod bed;
 pub mod browser;
 mod couriers;
+mod environment;
 pub mod order_json;
 mod servers;
 mod wait;
 
-pub use bed::{Bed, Received, Service};
 pub use couriers::CourierDatabase;
+pub use environment::{Received, Service, TestEnvironment};
 pub use servers::{OwnServers, Servers, shared};
 pub use wait::{eventually, wait_until};

@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-use local::{Stand, StandOptions};
+use local::{LocalServers, LocalServersOptions};
 
 /// Where the servers are.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub fn shared() -> &'static Servers {
                 let mut own = OwnServers::start_in(folder).await;
                 let _ = sender.send(own.servers());
                 // Until the process ends; a server that dies before is told by the tests it fails.
-                let _ = own.stand.died().await;
+                let _ = own.local.died().await;
             });
         });
         receiver.recv().expect("the shared servers start")
@@ -54,7 +54,7 @@ pub fn shared() -> &'static Servers {
 #[derive(Debug)]
 pub struct OwnServers {
     /// The programs.
-    pub stand: Stand,
+    pub local: LocalServers,
     folder: PathBuf,
 }
 
@@ -65,24 +65,28 @@ impl OwnServers {
     }
 
     async fn start_in(folder: PathBuf) -> Self {
-        let options =
-            StandOptions { data_dir: folder.clone(), postgres_port: Some(0), kafka_port: Some(0) };
-        let stand = Stand::start(&options, &|_| {}).await.expect("PostgreSQL and Kafka start");
-        Self { stand, folder }
+        let options = LocalServersOptions {
+            data_dir: folder.clone(),
+            postgres_port: Some(0),
+            kafka_port: Some(0),
+        };
+        let local =
+            LocalServers::start(&options, &|_| {}).await.expect("PostgreSQL and Kafka start");
+        Self { local, folder }
     }
 
     /// Where they are.
     #[must_use]
     pub fn servers(&self) -> Servers {
         Servers {
-            postgres: self.stand.postgres.as_ref().expect("PostgreSQL was started").url(),
-            kafka: self.stand.kafka.as_ref().expect("Kafka was started").brokers(),
+            postgres: self.local.postgres.as_ref().expect("PostgreSQL was started").url(),
+            kafka: self.local.kafka.as_ref().expect("Kafka was started").brokers(),
         }
     }
 
     /// Stops both and removes their data.
     pub async fn stop(mut self) {
-        self.stand.stop().await.expect("the servers stop");
+        self.local.stop().await.expect("the servers stop");
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

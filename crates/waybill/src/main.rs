@@ -1,12 +1,9 @@
 //! The binary: parses the command line, starts telemetry, awaits a role, returns an exit code.
 
-mod audit;
-mod explain;
 pub mod load;
-mod probe;
-mod rejected;
 #[cfg(test)]
 mod settings;
+mod tools;
 mod up;
 mod usage;
 
@@ -64,13 +61,13 @@ enum Role {
     /// Make the databases, users and tables; may be run again at any time.
     Migrate(Box<MigrateArgs>),
     /// List, show and replay rejected records.
-    Rejected(rejected::RejectedArgs),
+    Rejected(tools::rejected::RejectedArgs),
     /// Tell one order's whole life, from both services.
-    Explain(explain::ExplainArgs),
+    Explain(tools::explain::ExplainArgs),
     /// Recount the promises from the databases and the topics.
-    Audit(Box<audit::AuditArgs>),
+    Audit(Box<tools::audit::AuditArgs>),
     /// Ask a service whether it is well, as a container's health check.
-    Probe(probe::ProbeArgs),
+    Probe(tools::probe::ProbeArgs),
 }
 
 #[derive(Args)]
@@ -143,10 +140,10 @@ async fn run(role: Role) -> ExitCode {
         Role::Couriers(config) => serve_couriers(*config).await,
         Role::Load(role) => return load_role(*role).await,
         Role::Migrate(args) => migrate(*args).await,
-        Role::Rejected(args) => return rejected::run(args).await,
-        Role::Explain(args) => return explain::run(args).await,
-        Role::Audit(args) => return audit::run(*args).await,
-        Role::Probe(args) => return probe::run(args).await,
+        Role::Rejected(args) => return tools::rejected::run(args).await,
+        Role::Explain(args) => return tools::explain::run(args).await,
+        Role::Audit(args) => return tools::audit::run(*args).await,
+        Role::Probe(args) => return tools::probe::run(args).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

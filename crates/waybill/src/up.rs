@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use chassis::{http::web_address, process::exit::Ending};
 use clap::Args;
-use local::{Folder, Obstacle, Stand, StandOptions};
+use local::{Folder, LocalServers, LocalServersOptions, Obstacle};
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -118,22 +118,22 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
         orders: listen(args.orders.orders_http_addr, "--orders-http-addr").await?,
         couriers: listen(args.deliveries.couriers_http_addr, "--couriers-http-addr").await?,
     };
-    let options = StandOptions {
+    let options = LocalServersOptions {
         data_dir: args.data_dir.clone(),
         postgres_port: (!given.orders || !given.couriers).then_some(args.postgres_port),
         kafka_port: (!args.orders.kafka.is_given()).then_some(args.kafka_port),
     };
     let progress = |line: &str| tracing::info!("{line}");
-    let starting = Stand::start(&options, &progress);
-    let Some(stand) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
-    let mut stand = stand?;
-    let outcome = run_on(&mut stand, args, given, listeners, &shutdown).await;
-    let stopped = stand.stop().await;
+    let starting = LocalServers::start(&options, &progress);
+    let Some(servers) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
+    let mut servers = servers?;
+    let outcome = run_on(&mut servers, args, given, listeners, &shutdown).await;
+    let stopped = servers.stop().await;
     outcome.and(stopped)
 }
 
 async fn run_on(
-    stand: &mut Stand,
+    servers: &mut LocalServers,
     mut args: UpArgs,
     given: Given,
     listeners: Listeners,
@@ -141,7 +141,7 @@ async fn run_on(
 ) -> anyhow::Result<()> {
     let administrator = args.administrator.options().context(Ending::Configuration)?;
     let (mut of_orders, mut of_couriers) = (administrator.clone(), administrator);
-    if let Some(postgres) = &stand.postgres {
+    if let Some(postgres) = &servers.postgres {
         let local: PgConnectOptions =
             postgres.url().parse().context("the local PostgreSQL's address")?;
         // The server listens on loopback and trusts it: the password keeps nobody out.
@@ -155,7 +155,7 @@ async fn run_on(
             of_couriers = Some(local);
         }
     }
-    if let Some(kafka) = &stand.kafka {
+    if let Some(kafka) = &servers.kafka {
         args.orders.kafka = args.orders.kafka.clone().with_brokers(kafka.brokers());
     }
     let orders_url = format!("http://{}", from_here(listeners.orders.local_addr()?));
@@ -177,7 +177,7 @@ async fn run_on(
     chassis::postgres::pool::reach(of_couriers.as_ref().unwrap_or(&service)).await?;
     couriers::migrate(database, &couriers.postgres, of_couriers.as_ref()).await?;
 
-    say(&banner(stand, &args, given, &orders_url, &couriers_url));
+    say(&banner(servers, &args, given, &orders_url, &couriers_url));
     let topics = args.orders.topics.clone();
     let kafka = args.orders.kafka.clone();
     let services = shutdown.child_token();
@@ -205,7 +205,7 @@ async fn run_on(
     };
     tokio::select! {
         ended = &mut serving => return ended,
-        died = stand.died() => {
+        died = servers.died() => {
             services.cancel();
             if let Err(error) = serving.await {
                 tracing::warn!("stopping the services: {error:#}");
@@ -263,7 +263,7 @@ async fn both(
 }
 
 fn banner(
-    stand: &Stand,
+    servers: &LocalServers,
     args: &UpArgs,
     given: Given,
     orders_url: &str,
@@ -278,14 +278,14 @@ fn banner(
         format!("  API         {orders_url}/docs  {couriers_url}/docs"),
         format!("  metrics     {orders_url}/metrics  {couriers_url}/metrics"),
     ];
-    if let Some(postgres) = &stand.postgres {
+    if let Some(postgres) = &servers.postgres {
         let databases = [(given.orders, "waybill_orders"), (given.couriers, "waybill_couriers")];
         for (_, database) in databases.into_iter().filter(|(given, _)| !given) {
             let url = postgres.url().replace("/postgres", &format!("/{database}"));
             lines.push(format!("  PostgreSQL  psql {url}"));
         }
     }
-    let brokers = stand
+    let brokers = servers
         .kafka
         .as_ref()
         .map_or_else(|| args.orders.kafka.brokers().to_owned(), local::Kafka::brokers);

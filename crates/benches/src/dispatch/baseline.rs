@@ -14,7 +14,7 @@ use rdkafka::{
 };
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
-use testkit::{Bed, CourierDatabase};
+use testkit::{CourierDatabase, TestEnvironment};
 use tokio::time::timeout;
 
 #[derive(Deserialize)]
@@ -23,20 +23,24 @@ struct Event {
     status: String,
 }
 
-/// Takes some events of the bed's backlog and gives the events a second, from the consumer's start
+/// Takes some events of the env's backlog and gives the events a second, from the consumer's start
 /// to the last commit.
-pub async fn take(bed: &Bed, database: &CourierDatabase, events: u64) -> anyhow::Result<f64> {
+pub async fn take(
+    env: &TestEnvironment,
+    database: &CourierDatabase,
+    events: u64,
+) -> anyhow::Result<f64> {
     let mut connection = PgConnection::connect(&database.url).await?;
     let begun = Instant::now();
     let consumer: StreamConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &bed.servers.kafka)
-        .set("group.id", format!("{}.baseline", bed.name))
+        .set("bootstrap.servers", &env.servers.kafka)
+        .set("group.id", format!("{}.baseline", env.name))
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "250")
         .set("enable.auto.offset.store", "false")
         .create()?;
-    consumer.subscribe(&[&bed.status_topic()])?;
+    consumer.subscribe(&[&env.status_topic()])?;
     for _ in 0..events {
         let message = timeout(Duration::from_secs(30), consumer.recv())
             .await

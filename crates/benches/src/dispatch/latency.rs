@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use sqlx::{Connection as _, PgConnection};
 use testkit::Servers;
 
-use super::{Place, SMALL, town::Town};
+use super::{Place, SMALL, courier_fixture::CourierFixture};
 use crate::{
     Cli,
     figure::{self, Figure, Target},
@@ -23,10 +23,10 @@ const SECONDS: u64 = 20;
 const WARMING: u64 = 2;
 
 pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
-    let town = Town { couriers: SMALL };
-    let mut place = Place::new(servers, town, 0).await?;
-    town.settle(&mut place.administrator).await?;
-    let service = place.bed.start_couriers(&place.database, &[]).await;
+    let fixture = CourierFixture { couriers: SMALL };
+    let mut place = Place::new(servers, fixture, 0).await?;
+    fixture.settle(&mut place.administrator).await?;
+    let service = place.env.start_couriers(&place.database, &[]).await;
     let mut watch = PgConnection::connect(&place.database.url).await?;
 
     let begun = Instant::now();
@@ -34,8 +34,8 @@ pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     while sent < PACE * SECONDS || !unseen.is_empty() {
         let due = (begun.elapsed().as_micros() as u64 * PACE / 1_000_000).min(PACE * SECONDS);
         for number in sent..due {
-            let (key, value) = town.event(number);
-            place.bed.enqueue_status(Some(&key), &value);
+            let (key, value) = fixture.event(number);
+            place.env.enqueue_status(Some(&key), &value);
             if number % 2 == 0 {
                 unseen.insert(String::from_utf8(key).context("an order's id is text")?);
             }

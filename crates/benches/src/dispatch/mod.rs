@@ -3,17 +3,17 @@
 //! an event, into the same tables as they were before. Rates are compared.
 
 mod baseline;
+mod courier_fixture;
 mod latency;
-mod town;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use sqlx::{Connection as _, PgConnection};
-use testkit::{Bed, CourierDatabase, Servers, Service, wait_until};
+use testkit::{CourierDatabase, Servers, Service, TestEnvironment, wait_until};
 
+use self::courier_fixture::CourierFixture;
 pub use self::latency::measure as measure_latency;
-use self::town::Town;
 use crate::{
     Cli,
     figure::{Figure, Round, Target, thousands},
@@ -22,7 +22,7 @@ use crate::{
 
 /// Events of a backlog.
 const EVENTS: u64 = 100_000;
-/// Couriers of a small town, and of a large one.
+/// Couriers of a small fixture, and of a large one.
 const SMALL: u64 = 10_000;
 const LARGE: u64 = 1_000_000;
 
@@ -32,7 +32,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let compared = cli.baseline_orders.min(events);
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
-        let mut place = Place::new(servers, Town { couriers: SMALL }, events).await?;
+        let mut place = Place::new(servers, CourierFixture { couriers: SMALL }, events).await?;
         // Neither is always the first on a warm machine.
         let round = if number % 2 == 1 {
             let baseline = place.take_one_by_one(compared).await?;
@@ -56,7 +56,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// A large town against a small one.
+/// A large fixture against a small one.
 pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let events = cli.events.unwrap_or(EVENTS);
     let mut rounds = Vec::new();
@@ -107,7 +107,7 @@ async fn take_in(
     events: u64,
     elsewhere: Elsewhere,
 ) -> anyhow::Result<f64> {
-    let mut place = Place::new(servers, Town { couriers }, events).await?;
+    let mut place = Place::new(servers, CourierFixture { couriers }, events).await?;
     let rate = place.take(elsewhere).await?;
     place.leave().await?;
     Ok(rate)
@@ -122,27 +122,27 @@ enum Elsewhere {
 
 /// A backlog on Kafka, and the database that it is for.
 struct Place {
-    bed: Bed,
+    env: TestEnvironment,
     database: CourierDatabase,
     administrator: PgConnection,
-    town: Town,
+    fixture: CourierFixture,
     events: u64,
 }
 
 impl Place {
-    async fn new(servers: &Servers, town: Town, events: u64) -> anyhow::Result<Self> {
+    async fn new(servers: &Servers, fixture: CourierFixture, events: u64) -> anyhow::Result<Self> {
         ensure!(events.is_multiple_of(2), "half of the events are created, half are completed");
-        let bed = Bed::new(servers).await;
-        town.fill(&bed, events).await;
-        let database = bed.courier_database().await;
+        let env = TestEnvironment::new(servers).await;
+        fixture.fill(&env, events).await;
+        let database = env.courier_database().await;
         let administrator = database.administrator().await;
-        Ok(Self { bed, database, administrator, town, events })
+        Ok(Self { env, database, administrator, fixture, events })
     }
 
     /// Events of delivered orders a second by the service, from its start until all are settled, their
     /// offsets committed and no match is left.
     async fn take(&mut self, elsewhere: Elsewhere) -> anyhow::Result<f64> {
-        self.town.settle(&mut self.administrator).await?;
+        self.fixture.settle(&mut self.administrator).await?;
         let mut other = self.database.administrator().await;
         if elsewhere == Elsewhere::OpenSnapshot {
             sqlx::raw_sql(
@@ -152,15 +152,15 @@ impl Place {
             .await?;
         }
         let begun = Instant::now();
-        let service = self.bed.start_couriers(&self.database, &[]).await;
+        let service = self.env.start_couriers(&self.database, &[]).await;
         self.all_taken(&service).await?;
         let taken = begun.elapsed();
-        self.bed.events_drained().await;
+        self.env.events_drained().await;
         wait_until("no match to be left", async || self.nothing_waits().await).await;
         let settled = begun.elapsed();
         service.stop().await?;
         other.close().await?;
-        let delivered = self.town.count_delivered(&mut self.administrator, self.events).await?;
+        let delivered = self.fixture.count_delivered(&mut self.administrator, self.events).await?;
         say(&format!(
             "  taken after {taken:.2?}, settled after {settled:.2?}, {delivered} orders delivered"
         ));
@@ -170,8 +170,8 @@ impl Place {
 
     /// Events a second by the baseline.
     async fn take_one_by_one(&mut self, events: u64) -> anyhow::Result<f64> {
-        self.town.settle(&mut self.administrator).await?;
-        baseline::take(&self.bed, &self.database, events).await
+        self.fixture.settle(&mut self.administrator).await?;
+        baseline::take(&self.env, &self.database, events).await
     }
 
     /// Waits until the service has settled every event; asks it and not the database, which has
@@ -207,13 +207,13 @@ impl Place {
     /// Frees the disk, and rids the next round of this one's vacuum.
     async fn leave(mut self) -> anyhow::Result<()> {
         self.database.pool.close().await;
-        self.bed.pool.close().await;
+        self.env.pool.close().await;
         let name: String = sqlx::query_scalar("SELECT current_database()::text")
             .fetch_one(&mut self.administrator)
             .await?;
         self.administrator.close().await?;
-        let mut server = PgConnection::connect(&self.bed.servers.postgres).await?;
-        for database in [name, format!("{}_orders", self.bed.name)] {
+        let mut server = PgConnection::connect(&self.env.servers.postgres).await?;
+        for database in [name, format!("{}_orders", self.env.name)] {
             let statement = format!("DROP DATABASE {database} WITH (FORCE)");
             sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut server).await?;
         }

@@ -28,7 +28,7 @@ enum Told {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Stand {
+enum LocalServers {
     Running,
     AtGate,
     Done,
@@ -71,7 +71,7 @@ impl Stepper {
     /// Runs what the replicas do in one interleaving: at each step at which several could go on,
     /// `path` says which, and the first of them once it has ended. Gives what was chosen, of how many.
     pub async fn run(&mut self, works: Vec<Work>, path: &[usize]) -> Vec<(usize, usize)> {
-        let mut stands = vec![Stand::Running; works.len()];
+        let mut stands = vec![LocalServers::Running; works.len()];
         let tasks: Vec<_> = (0..)
             .zip(works)
             .map(|(number, work): (usize, _)| {
@@ -88,13 +88,13 @@ impl Stepper {
         loop {
             self.settle(&mut stands, &tasks).await;
             let ready: Vec<usize> =
-                (0..stands.len()).filter(|n| stands[*n] == Stand::AtGate).collect();
+                (0..stands.len()).filter(|n| stands[*n] == LocalServers::AtGate).collect();
             if ready.is_empty() {
                 break;
             }
             let choice = path.get(chosen.len()).copied().unwrap_or(0);
             chosen.push((choice, ready.len()));
-            stands[ready[choice]] = Stand::Running;
+            stands[ready[choice]] = LocalServers::Running;
             self.permits[ready[choice]].send(()).unwrap();
         }
         for task in tasks {
@@ -105,23 +105,24 @@ impl Stepper {
 
     /// Waits until every replica is at its gate, done, or waiting for a lock; if all that are not
     /// done wait for locks, until PostgreSQL has broken the circle.
-    async fn settle(&mut self, stands: &mut [Stand], tasks: &[tokio::task::JoinHandle<()>]) {
+    async fn settle(&mut self, stands: &mut [LocalServers], tasks: &[tokio::task::JoinHandle<()>]) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while stands.contains(&Stand::Running) {
+        while stands.contains(&LocalServers::Running) {
             match tokio::time::timeout(Duration::from_millis(1), self.told.recv()).await {
-                Ok(Some(Told::Asks(number))) => stands[number] = Stand::AtGate,
-                Ok(Some(Told::Done(number))) => stands[number] = Stand::Done,
+                Ok(Some(Told::Asks(number))) => stands[number] = LocalServers::AtGate,
+                Ok(Some(Told::Done(number))) => stands[number] = LocalServers::Done,
                 Ok(None) => unreachable!("the stepper has a sender itself"),
                 Err(_) => {
                     let waiting = self.waiting().await;
-                    let is_left = |n: usize| stands[n] != Stand::Running || waiting.contains(&n);
-                    if stands.contains(&Stand::AtGate) && (0..stands.len()).all(is_left) {
+                    let is_left =
+                        |n: usize| stands[n] != LocalServers::Running || waiting.contains(&n);
+                    if stands.contains(&LocalServers::AtGate) && (0..stands.len()).all(is_left) {
                         return;
                     }
                 }
             }
             for (number, task) in tasks.iter().enumerate() {
-                let is_lost = task.is_finished() && stands[number] == Stand::Running;
+                let is_lost = task.is_finished() && stands[number] == LocalServers::Running;
                 assert!(!(is_lost && self.told.is_empty()), "replica {number} has failed");
             }
             assert!(tokio::time::Instant::now() < deadline, "nobody goes on: {stands:?}");

@@ -1,4 +1,4 @@
-//! The stand from outside: real programs, real folders, real deaths.
+//! The local servers from outside: real programs, real folders, real deaths.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end there")]
 
@@ -14,7 +14,7 @@ use std::{
 };
 
 use kafka_wire::Wire;
-use local::{Kafka, KafkaOptions, Postgres, PostgresOptions, Stand, StandOptions};
+use local::{Kafka, KafkaOptions, LocalServers, LocalServersOptions, Postgres, PostgresOptions};
 use tokio::time::timeout;
 
 use crate::processes::{Parent, kill_9, processes_with};
@@ -29,8 +29,12 @@ impl Scratch {
         Self(path.canonicalize().unwrap())
     }
 
-    fn both(&self) -> StandOptions {
-        StandOptions { data_dir: self.0.clone(), postgres_port: Some(0), kafka_port: Some(0) }
+    fn both(&self) -> LocalServersOptions {
+        LocalServersOptions {
+            data_dir: self.0.clone(),
+            postgres_port: Some(0),
+            kafka_port: Some(0),
+        }
     }
 
     fn postgres(&self) -> PostgresOptions {
@@ -77,23 +81,23 @@ fn stderr(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn a_stopped_stand_finds_its_data_again() {
+async fn stopped_servers_find_its_data_again() {
     let scratch = Scratch::new("again");
-    let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
-    let (postgres, kafka) = (stand.postgres.as_ref().unwrap(), stand.kafka.as_ref().unwrap());
+    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
+    let (postgres, kafka) = (servers.postgres.as_ref().unwrap(), servers.kafka.as_ref().unwrap());
     sql(&postgres.url(), "CREATE TABLE kept AS SELECT 'the first run' AS said");
     let mut wire = Wire::connect(&kafka.brokers());
     wire.create_topic("kept");
     wire.produce("kept", b"the first run");
-    stand.stop().await.unwrap();
+    servers.stop().await.unwrap();
     processes::wait_until_none_with(&scratch.0);
-    drop(stand);
+    drop(servers);
 
-    let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
-    let (postgres, kafka) = (stand.postgres.as_ref().unwrap(), stand.kafka.as_ref().unwrap());
+    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
+    let (postgres, kafka) = (servers.postgres.as_ref().unwrap(), servers.kafka.as_ref().unwrap());
     assert_eq!(sql(&postgres.url(), "SELECT said FROM kept"), "the first run");
     assert_eq!(Wire::connect(&kafka.brokers()).end_offset("kept"), 1);
-    stand.stop().await.unwrap();
+    servers.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -113,8 +117,8 @@ async fn postgres_is_honest_about_durability_and_roomy_enough() {
 #[tokio::test]
 async fn a_crash_of_each_is_recovered_on_the_same_port() {
     let scratch = Scratch::new("crash");
-    let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
-    let (postgres, kafka) = (stand.postgres.as_mut().unwrap(), stand.kafka.as_mut().unwrap());
+    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
+    let (postgres, kafka) = (servers.postgres.as_mut().unwrap(), servers.kafka.as_mut().unwrap());
     let (url, brokers) = (postgres.url(), kafka.brokers());
     sql(&url, "CREATE TABLE kept AS SELECT 'before' AS said");
     let mut wire = Wire::connect(&brokers);
@@ -133,31 +137,31 @@ async fn a_crash_of_each_is_recovered_on_the_same_port() {
     assert_eq!(wire.end_offset("kept"), 1);
     wire.produce("kept", b"after");
     assert_eq!(wire.end_offset("kept"), 2);
-    stand.stop().await.unwrap();
+    servers.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_killed_parent_leaves_nothing_behind_and_the_next_start_recovers() {
     let scratch = Scratch::new("orphans");
-    let parent = Parent::start(example("stand").arg(&scratch.0));
+    let parent = Parent::start(example("servers").arg(&scratch.0));
     sql(&parent.url, "CREATE TABLE kept AS SELECT 'before' AS said");
     parent.kill_9();
 
     // At once, while the children of the killed one are still leaving.
-    let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
-    let url = stand.postgres.as_ref().unwrap().url();
+    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
+    let url = servers.postgres.as_ref().unwrap().url();
     assert_eq!(sql(&url, "SELECT said FROM kept"), "before");
-    stand.stop().await.unwrap();
-    drop(stand);
+    servers.stop().await.unwrap();
+    drop(servers);
 
-    Parent::start(example("stand").arg(&scratch.0)).kill_9();
+    Parent::start(example("servers").arg(&scratch.0)).kill_9();
     processes::wait_until_none_with(&scratch.0);
 }
 
 #[tokio::test]
 async fn what_survived_its_watcher_is_ended_at_the_next_start() {
     let scratch = Scratch::new("survivors");
-    let parent = Parent::start(example("stand").arg(&scratch.0));
+    let parent = Parent::start(example("servers").arg(&scratch.0));
     let all = processes_with(&scratch.0);
     let programs: Vec<u32> = ["postgres", "kafka"]
         .map(|name| fs::read_to_string(scratch.0.join(name).join("pid")).unwrap())
@@ -168,10 +172,10 @@ async fn what_survived_its_watcher_is_ended_at_the_next_start() {
     parent.kill_9();
     assert_eq!(processes_with(&scratch.0).len(), 2, "the two programs should live on");
 
-    let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
+    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
     let now = processes_with(&scratch.0);
     assert!(programs.iter().all(|id| !now.contains(id)), "{programs:?} still among {now:?}");
-    stand.stop().await.unwrap();
+    servers.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -185,12 +189,12 @@ async fn dropping_it_stops_it() {
 #[tokio::test]
 async fn an_uninvited_end_is_noticed_and_told() {
     let scratch = Scratch::new("died");
-    let mut stand = Stand::start(&scratch.both(), &silent).await.unwrap();
+    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
     let id = fs::read_to_string(scratch.0.join("kafka/pid")).unwrap();
     kill_9(id.trim().parse().unwrap());
-    let told = timeout(Duration::from_secs(5), stand.died()).await.unwrap().to_string();
+    let told = timeout(Duration::from_secs(5), servers.died()).await.unwrap().to_string();
     assert!(told.starts_with("Apache Kafka has ended (signal: 9 (SIGKILL)); its log "), "{told}");
-    stand.stop().await.unwrap();
+    servers.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -230,9 +234,9 @@ async fn a_port_in_use_is_told_with_the_flag_that_changes_it() {
 fn a_missing_program_is_told_with_the_way_to_get_it() {
     let scratch = Scratch::new("missing");
     let start = || {
-        let mut stand = example("stand");
-        stand.arg(&scratch.0);
-        stand
+        let mut servers = example("servers");
+        servers.arg(&scratch.0);
+        servers
     };
 
     let told = stderr(&start().env("PG_BIN_DIR", "/nowhere").output().unwrap());

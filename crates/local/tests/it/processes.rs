@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The example `stand` as a parent that can be killed.
+/// The example `servers` as a parent that can be killed.
 pub struct Parent {
     child: Child,
     pub url: String,
@@ -21,7 +21,8 @@ impl Parent {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let url = line.split_whitespace().next().expect("the stand says its addresses").to_owned();
+        let url =
+            line.split_whitespace().next().expect("the servers print their addresses").to_owned();
         Self { child, url }
     }
 

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{
     shares::{Share, Shares},
-    world::Walk,
+    simulation::Walk,
 };
 
 const EXAMPLES: &str = "\

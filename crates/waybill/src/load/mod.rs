@@ -15,22 +15,22 @@
 mod args;
 mod customers;
 mod draft;
-mod enlist;
 mod generator;
 mod goods;
 mod lines;
 mod pace;
-mod play;
 #[rustfmt::skip] // Tables, a row each.
 mod places;
 mod progress;
+mod register;
 mod rng;
+mod scenario;
 mod send;
 mod shares;
+mod simulation;
 mod spoil;
 mod summary;
 mod watch;
-mod world;
 
 use std::time::{Duration, SystemTime};
 
@@ -42,18 +42,18 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     args::{CALM_STEP, LoadArgs, Start, Walked, WhenSilent},
-    enlist::enlist,
     generator::{ByKind, Generator, Kind, Made},
-    play::ByStatus,
+    register::enlist,
+    scenario::ByStatus,
     shares::{Share, Shares},
+    simulation::Walk,
     summary::{Ended, Summary},
-    world::Walk,
 };
 use self::{
     lines::{Line, Lines},
     pace::Pace,
-    play::{Stage, play},
     progress::Progress,
+    scenario::{Stage, play},
     send::{Refusal, Sender},
     watch::Watch,
 };

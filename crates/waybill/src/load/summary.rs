@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
     generator::{ByKind, Kind},
-    play::ByStatus,
+    scenario::ByStatus,
 };
 
 /// Why a run came to its end.

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use testkit::{Bed, order_json::SAMPLE, shared, wait_until};
+use testkit::{TestEnvironment, order_json::SAMPLE, shared, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_are_sent_by_http_all_or_none_and_listed_in_pages() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
     let orders: Vec<Value> = (0..7)
         .map(|number| {
@@ -37,8 +37,8 @@ async fn orders_are_sent_by_http_all_or_none_and_listed_in_pages() {
     assert_eq!(accepted.json::<Value>().await.unwrap()["accepted"].as_array().unwrap().len(), 7);
     let one = post(orders[0].clone()).await.unwrap();
     assert_eq!(one.headers()["location"], "/order/uid-0");
-    bed.drained().await;
-    assert_eq!(bed.count("orders.orders").await, 7, "nothing of the refused request was sent");
+    env.drained().await;
+    assert_eq!(env.count("orders.orders").await, 7, "nothing of the refused request was sent");
 
     let mut listed = Vec::new();
     let mut path = "/orders?limit=2".to_owned();
@@ -62,8 +62,8 @@ async fn orders_are_sent_by_http_all_or_none_and_listed_in_pages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn problems_name_what_is_wrong() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     for (path, status, words) in [
         ("/order/nobody", 404, "no order with this id"),
         ("/order/%20", 400, "must not be blank"),
@@ -99,8 +99,8 @@ async fn problems_name_what_is_wrong() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_counts_rejected_records_only_so_far() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let page = async || {
         let page = service.http.get(service.at("/")).header("accept", "text/html").send().await;
         page.unwrap().text().await.unwrap()
@@ -111,7 +111,7 @@ async fn a_page_counts_rejected_records_only_so_far() {
              (topic, \"partition\", \"offset\", record_timestamp, reason, violations) \
              SELECT 'some', 0, $1 + number, now(), 'missing', '[]' \
              FROM generate_series(1, $2) AS number";
-        sqlx::query(rows).bind(offset).bind(more).execute(&bed.pool).await.unwrap();
+        sqlx::query(rows).bind(offset).bind(more).execute(&env.pool).await.unwrap();
         offset += more;
         let page = page().await;
         assert!(page.contains(counted), "{counted} is not in {page}");
@@ -122,12 +122,12 @@ async fn a_page_counts_rejected_records_only_so_far() {
 /// A page's own questions and those for its side list are waited for together, two seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_waits_once() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
-    bed.drained().await;
-    bed.status_drained().await;
-    let mut lock = bed.pool.begin().await.unwrap();
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    env.send(None, None, Some(SAMPLE.as_bytes())).await;
+    env.drained().await;
+    env.status_drained().await;
+    let mut lock = env.pool.begin().await.unwrap();
     let tables = "LOCK TABLE orders.orders, orders.order_status IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(tables).execute(&mut *lock).await.unwrap();
     let mut shortest = Duration::MAX;
@@ -145,8 +145,8 @@ async fn a_page_waits_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_of_the_contract_is_documented_and_answers() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let api = service.json("/openapi.json").await;
     for (path, method) in [
         ("/order/{order_uid}", "get"),
@@ -177,8 +177,8 @@ async fn every_call_of_the_contract_is_documented_and_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_live_feed_tells_orders_and_rejections_and_resumes() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     // The feed follows its topics from their ends on: wait until it does.
     let mut uids = 0;
     let feed = service.http.get(service.at("/live")).send().await.unwrap();
@@ -188,8 +188,8 @@ async fn the_live_feed_tells_orders_and_rejections_and_resumes() {
     wait_until("an order in the feed", async || {
         uids += 1;
         order["order_uid"] = json!(format!("live-{uids}"));
-        bed.send(None, None, Some(order.to_string().as_bytes())).await;
-        bed.send(None, None, Some(b"no order")).await;
+        env.send(None, None, Some(order.to_string().as_bytes())).await;
+        env.send(None, None, Some(b"no order")).await;
         let more = tokio::time::timeout(Duration::from_millis(300), feed.next()).await;
         if let Ok(Some(Ok(bytes))) = more {
             text.push_str(std::str::from_utf8(&bytes).unwrap());
@@ -200,7 +200,7 @@ async fn the_live_feed_tells_orders_and_rejections_and_resumes() {
     })
     .await;
     assert!(text.contains("\"order_uid\":\"live-"));
-    assert!(text.contains(&format!("\"id\":\"{}:", bed.orders_topic())), "{text}");
+    assert!(text.contains(&format!("\"id\":\"{}:", env.orders_topic())), "{text}");
 
     let first = text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
     let again =

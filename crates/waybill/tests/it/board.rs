@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use testkit::{
-    Bed, CourierDatabase, Service,
+    CourierDatabase, Service, TestEnvironment,
     browser::{Page, Reader},
     shared,
 };
@@ -15,11 +15,11 @@ fn russian() -> Reader {
     Reader { lang: "ru", ..Reader::default() }
 }
 
-async fn with_service(more: &[&str]) -> (Bed, CourierDatabase, Service) {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
-    let service = bed.start_couriers(&database, more).await;
-    (bed, database, service)
+async fn with_service(more: &[&str]) -> (TestEnvironment, CourierDatabase, Service) {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let service = env.start_couriers(&database, more).await;
+    (env, database, service)
 }
 
 /// Registers a courier and gives his id.
@@ -33,10 +33,10 @@ async fn enlist(service: &Service, number: u32, name: &str, transport: &str, sta
 }
 
 /// Tells a status of an order and waits until the courier service has taken it in.
-async fn tell(bed: &Bed, order_id: &str, status: &str) {
+async fn tell(env: &TestEnvironment, order_id: &str, status: &str) {
     let event = json!({ "order_id": order_id, "status": status });
-    bed.send_status(Some(order_id), event.to_string().as_bytes()).await;
-    bed.events_drained().await;
+    env.send_status(Some(order_id), event.to_string().as_bytes()).await;
+    env.events_drained().await;
 }
 
 /// Waits until the lane shows this text; lanes are `waiting`, `road` and `idle`.
@@ -68,7 +68,7 @@ async fn tab_to(page: &Page, selector: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn couriers_by_state_and_the_queue_with_reasons_are_shown_and_move_by_themselves() {
-    let (bed, _database, service) = with_service(&[]).await;
+    let (env, _database, service) = with_service(&[]).await;
     let pages = [
         Page::open(Reader::default(), &service.at("/")).await,
         Page::open(russian(), &service.at("/")).await,
@@ -76,7 +76,7 @@ async fn couriers_by_state_and_the_queue_with_reasons_are_shown_and_move_by_them
     let [english, russian] = &pages;
     english.shows("No order waits.").await;
     russian.shows("Очереди нет.").await;
-    tell(&bed, "first", "created").await;
+    tell(&env, "first", "created").await;
     lane_shows(english, "waiting", "No courier is registered yet").await;
     lane_shows(russian, "waiting", "Курьеров пока нет").await;
 
@@ -90,7 +90,7 @@ async fn couriers_by_state_and_the_queue_with_reasons_are_shown_and_move_by_them
     lane_shows(english, "road", "until").await;
     lane_shows(russian, "road", "самокат").await;
     for order_id in ["second", "third"] {
-        tell(&bed, order_id, "created").await;
+        tell(&env, order_id, "created").await;
     }
     lane_shows(english, "waiting", "No courier is free: 1 carries, 1 is paused").await;
     lane_shows(english, "waiting", "Number 2 in the queue").await;
@@ -102,13 +102,13 @@ async fn couriers_by_state_and_the_queue_with_reasons_are_shown_and_move_by_them
     english.until("the age to grow", &format!("{age} !== {}", json!(before))).await;
 
     // He is free, and the one who has waited longest is his.
-    tell(&bed, "first", "completed").await;
+    tell(&env, "first", "completed").await;
     lane_shows(english, "road", "second").await;
     has_cards(english, "waiting", 1).await;
     lane_shows(english, "waiting", "third").await;
-    tell(&bed, "third", "cancelled").await;
+    tell(&env, "third", "cancelled").await;
     has_cards(english, "waiting", 0).await;
-    tell(&bed, "second", "cancelled").await;
+    tell(&env, "second", "cancelled").await;
     lane_shows(english, "idle", "free").await;
     lane_shows(russian, "idle", "1 доставка").await;
     english.shows("completed in all; mean").await;
@@ -121,7 +121,7 @@ async fn couriers_by_state_and_the_queue_with_reasons_are_shown_and_move_by_them
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dispatcher_adds_pauses_and_resumes_couriers_assigns_and_unassigns() {
-    let (bed, _database, service) = with_service(&[]).await;
+    let (env, _database, service) = with_service(&[]).await;
     let page = Page::open(Reader::default(), &service.at("/")).await;
     page.click_on("Add a courier").await;
     page.click("#add input[name=name]").await;
@@ -134,7 +134,7 @@ async fn a_dispatcher_adds_pauses_and_resumes_couriers_assigns_and_unassigns() {
 
     page.click_on("Pause: Ada").await;
     lane_shows(&page, "idle", "paused").await;
-    tell(&bed, "order-1", "created").await;
+    tell(&env, "order-1", "created").await;
     page.click_on("Assign: order-1").await;
     page.shows("No courier is free. Nothing was changed.").await;
     page.click_on("Resume: Ada").await;
@@ -173,7 +173,7 @@ async fn a_dispatcher_adds_pauses_and_resumes_couriers_assigns_and_unassigns() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_of_it_is_done_by_the_keyboard_alone_on_a_narrow_window() {
-    let (bed, _database, service) = with_service(&[]).await;
+    let (env, _database, service) = with_service(&[]).await;
     let reader = Reader { window: NARROW, ..Reader::default() };
     let page = Page::open(reader, &service.at("/")).await;
     tab_to(&page, "#add summary").await;
@@ -184,7 +184,7 @@ async fn all_of_it_is_done_by_the_keyboard_alone_on_a_narrow_window() {
     page.type_text("+4917000000001").await;
     page.key("Enter").await;
     lane_shows(&page, "idle", "Ada").await;
-    tell(&bed, "order-1", "created").await;
+    tell(&env, "order-1", "created").await;
     lane_shows(&page, "road", "order-1").await;
     tab_to(&page, "[data-unassign]").await;
     page.key("Enter").await;
@@ -213,7 +213,7 @@ async fn all_of_it_is_done_by_the_keyboard_alone_on_a_narrow_window() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_gap_the_board_says_so_and_shows_the_newest_state() {
-    let (bed, database, service) = with_service(&[]).await;
+    let (env, database, service) = with_service(&[]).await;
     let address = service.address();
     let pages = [
         (Page::open(Reader::default(), &service.at("/")).await, "not live since", "live"),
@@ -236,9 +236,9 @@ async fn after_a_gap_the_board_says_so_and_shows_the_newest_state() {
     }
     page.click_on("Pause: Anna").await;
     page.shows("The courier service does not answer.").await;
-    bed.send_status(None, br#"{"order_id":"meanwhile","status":"created"}"#).await;
+    env.send_status(None, br#"{"order_id":"meanwhile","status":"created"}"#).await;
 
-    let service = bed.start_couriers_at(address, &database, &[]).await;
+    let service = env.start_couriers_at(address, &database, &[]).await;
     for (page, _, word) in &pages {
         page.until("the board to be live again", &live(word)).await;
         lane_shows(page, "road", "meanwhile").await;
@@ -249,14 +249,14 @@ async fn after_a_gap_the_board_says_so_and_shows_the_newest_state() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_board_is_sound_in_both_themes_and_languages_and_runs_nobodys_script() {
-    let (bed, database, service) = with_service(&["--delivery-time-car", "0s"]).await;
+    let (env, database, service) = with_service(&["--delivery-time-car", "0s"]).await;
     enlist(&service, 1, SCRIPT, "car", "available").await;
-    tell(&bed, SCRIPT, "created").await;
+    tell(&env, SCRIPT, "created").await;
     enlist(&service, 2, &"Wide".repeat(50), "on_foot", "available").await;
-    tell(&bed, &"9".repeat(100), "created").await;
+    tell(&env, &"9".repeat(100), "created").await;
     enlist(&service, 3, "Paused", "scooter", "paused").await;
     for order_id in ["held", "waits-0123456789-0123456789-0123456789-0123456789"] {
-        tell(&bed, order_id, "created").await;
+        tell(&env, order_id, "created").await;
     }
     testkit::wait_until("both to carry", async || service.json("/statistics").await["active"] == 2)
         .await;
@@ -307,10 +307,10 @@ async fn the_board_is_sound_in_both_themes_and_languages_and_runs_nobodys_script
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_javascript_the_board_shows_the_moment_and_says_so() {
-    let (bed, _database, service) = with_service(&[]).await;
+    let (env, _database, service) = with_service(&[]).await;
     enlist(&service, 1, "Anna", "car", "available").await;
     for order_id in ["first", "second"] {
-        tell(&bed, order_id, "created").await;
+        tell(&env, order_id, "created").await;
     }
     testkit::wait_until("Anna to carry", async || service.json("/statistics").await["active"] == 1)
         .await;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use testkit::{
-    Bed, CourierDatabase, Service,
+    CourierDatabase, Service, TestEnvironment,
     browser::{Page, Reader},
     order_json::SAMPLE,
     shared,
@@ -18,20 +18,20 @@ use crate::{
 const UID: &str = "b563feb7b2b84b6test";
 
 /// The order service and the courier service, which know each other's addresses.
-async fn both(bed: &Bed, database: &CourierDatabase) -> (Service, Service) {
+async fn both(env: &TestEnvironment, database: &CourierDatabase) -> (Service, Service) {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let couriers = bed.start_couriers(database, &["--orders-url", &format!("http://{free}")]).await;
-    let orders = bed.start_at(free, &["--couriers-url", &couriers.at("")]).await;
+    let couriers = env.start_couriers(database, &["--orders-url", &format!("http://{free}")]).await;
+    let orders = env.start_at(free, &["--couriers-url", &couriers.at("")]).await;
     (orders, couriers)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_page_shows_its_courier_by_whatever_name_this_machine_is_called() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
-    let (orders, couriers) = both(&bed, &database).await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let (orders, couriers) = both(&env, &database).await;
     add(&couriers, "Анна К.", "scooter", "available").await;
-    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
+    env.send(None, None, Some(SAMPLE.as_bytes())).await;
     delivery(&couriers, UID, "assigned").await;
     let SocketAddr::V4(address) = orders.address() else { panic!("loopback is IPv4") };
     for host in ["127.0.0.1", "localhost"] {
@@ -46,19 +46,19 @@ async fn an_order_page_shows_its_courier_by_whatever_name_this_machine_is_called
 
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_tells_all_that_both_services_know_and_what_one_knows_if_the_other_is_silent() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
-    let (orders, couriers) = both(&bed, &database).await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let (orders, couriers) = both(&env, &database).await;
     add(&couriers, "Anna", "car", "available").await;
-    bed.send(None, Some(UID.as_bytes()), Some(SAMPLE.as_bytes())).await;
+    env.send(None, Some(UID.as_bytes()), Some(SAMPLE.as_bytes())).await;
     delivery(&couriers, UID, "assigned").await;
-    tell(&bed, UID, "lost").await;
+    tell(&env, UID, "lost").await;
     // Of these nothing is known but their keys.
-    bed.send(None, Some(UID.as_bytes()), Some(b"{")).await;
-    bed.send_status(Some(UID), b"[]").await;
-    bed.drained().await;
-    bed.status_drained().await;
-    bed.events_drained().await;
+    env.send(None, Some(UID.as_bytes()), Some(b"{")).await;
+    env.send_status(Some(UID), b"[]").await;
+    env.drained().await;
+    env.status_drained().await;
+    env.events_drained().await;
 
     let (at_orders, at_couriers) = (orders.at(""), couriers.at(""));
     let flags = ["explain", UID, "--orders-url", &at_orders, "--couriers-url", &at_couriers];
@@ -75,7 +75,7 @@ async fn explain_tells_all_that_both_services_know_and_what_one_knows_if_the_oth
         assert!(text.contains(part), "{part}: {text}");
     }
     for (topic, reason) in
-        [(bed.orders_topic(), "invalid_json"), (bed.status_topic(), "not_an_object")]
+        [(env.orders_topic(), "invalid_json"), (env.status_topic(), "not_an_object")]
     {
         let is_told = text.lines().any(|line| {
             line.contains("rejected") && line.contains(&topic) && line.ends_with(reason)

@@ -4,7 +4,7 @@
 use couriers::delivery::{Reason, courier::Transport};
 use serde_json::{Value, json};
 use testkit::{
-    Bed,
+    TestEnvironment,
     browser::{Page, Reader},
     shared,
 };
@@ -45,9 +45,9 @@ const LANGUAGES: [Words; 2] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_is_looked_up_shows_its_courier_and_cancelling_it_frees_him_on_the_board() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
-    let (orders, couriers) = bed.start_both(&database).await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let (orders, couriers) = env.start_both(&database).await;
     let anna = json!({
         "name": "Анна К.", "phone": "+70000000001", "transport_type": "scooter", "status": "available",
     });
@@ -55,7 +55,7 @@ async fn an_order_that_is_looked_up_shows_its_courier_and_cancelling_it_frees_hi
     assert_eq!(added.status(), 201);
     for words in LANGUAGES {
         let uid = format!("order-{}", words.lang);
-        bed.send(None, Some(uid.as_bytes()), Some(order(&uid, 1).to_string().as_bytes())).await;
+        env.send(None, Some(uid.as_bytes()), Some(order(&uid, 1).to_string().as_bytes())).await;
         let reader = Reader { lang: words.lang, ..Reader::default() };
         let board = Page::open(reader, &couriers.url).await;
         board.until("the order on the road", &on_the_road(&uid)).await;

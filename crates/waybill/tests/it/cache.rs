@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use testkit::{Bed, Service, eventually, shared, wait_until};
+use testkit::{Service, TestEnvironment, eventually, shared, wait_until};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -13,8 +13,8 @@ use tokio::{
 
 use crate::support::{metric, order, record};
 
-async fn send(bed: &Bed, order: &Value) {
-    bed.send_all([record(order)]).await;
+async fn send(env: &TestEnvironment, order: &Value) {
+    env.send_all([record(order)]).await;
 }
 
 /// Where the answer came from; the order must be right whatever that is.
@@ -28,29 +28,29 @@ pub async fn source(service: &Service, order: &Value) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_restores_the_cache() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let kept = order("kept", 7);
-    let service = bed.start(&[]).await;
-    send(&bed, &kept).await;
-    bed.drained().await;
+    let service = env.start(&[]).await;
+    send(&env, &kept).await;
+    env.drained().await;
     service.stop().await.unwrap();
-    let service = bed.start(&[]).await;
+    let service = env.start(&[]).await;
     assert_eq!(source(&service, &kept).await, "memory");
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_misses_at_once_are_one_query() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let wanted = order("wanted", 7);
-    let service = bed.start(&[]).await;
-    send(&bed, &wanted).await;
-    bed.drained().await;
+    let service = env.start(&[]).await;
+    send(&env, &wanted).await;
+    env.drained().await;
     service.stop().await.unwrap();
     // No room for it: every question is a miss.
-    let service = bed.start(&["--cache-bytes", "100"]).await;
+    let service = env.start(&["--cache-bytes", "100"]).await;
     // The lock holds the one query up until all the others have joined it.
-    let mut lock = bed.pool.begin().await.unwrap();
+    let mut lock = env.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE orders.orders IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *lock)
         .await
@@ -83,16 +83,16 @@ async fn a_thousand_misses_at_once_are_one_query() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_order_harms_none_that_is_missed_together_with_it() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&["--cache-bytes", "100"]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--cache-bytes", "100"]).await;
     let uids = ["first", "second", "good", "damaged", "better"];
-    bed.send_all(uids.iter().map(|uid| record(&order(uid, 7)))).await;
-    bed.drained().await;
+    env.send_all(uids.iter().map(|uid| record(&order(uid, 7)))).await;
+    env.drained().await;
     sqlx::query("UPDATE orders.orders SET items = '[{}]' WHERE order_uid = 'damaged'")
-        .execute(&bed.pool)
+        .execute(&env.pool)
         .await
         .unwrap();
-    let mut lock = bed.pool.begin().await.unwrap();
+    let mut lock = env.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE orders.orders IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *lock)
         .await
@@ -123,13 +123,13 @@ async fn a_damaged_order_harms_none_that_is_missed_together_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn absence_is_remembered_and_ends_with_the_order() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     assert_eq!(service.get("/order/soon").await.status(), 404);
     let soon = order("soon", 7);
-    send(&bed, &soon).await;
+    send(&env, &soon).await;
     let events = eventually("the order to be published", async || {
-        let events = bed.read_all(&bed.status_topic()).await;
+        let events = env.read_all(&env.status_topic()).await;
         (!events.is_empty()).then_some(events)
     });
     assert_eq!(events.await[0].headers["ce_id"], "soon:1:created");
@@ -148,11 +148,11 @@ async fn absence_is_remembered_and_ends_with_the_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_byte_budget_evicts_and_what_is_evicted_is_still_served() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let orders: Vec<_> = (0..200).map(|number| order(&format!("order-{number}"), number)).collect();
-    let service = bed.start(&["--cache-bytes", "50000"]).await;
-    bed.send_all(orders.iter().map(record)).await;
-    bed.drained().await;
+    let service = env.start(&["--cache-bytes", "50000"]).await;
+    env.send_all(orders.iter().map(record)).await;
+    env.drained().await;
     let (mut memory, mut database) = (0, 0);
     for order in &orders {
         match source(&service, order).await.as_str() {
@@ -169,10 +169,10 @@ async fn the_byte_budget_evicts_and_what_is_evicted_is_still_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_orders_are_warm_when_the_budget_is_small() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    send(&bed, &order("original", 7)).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    send(&env, &order("original", 7)).await;
+    env.drained().await;
     service.stop().await.unwrap();
     // Several pages of the warm-up: copies, each a second older than the one before.
     sqlx::query(
@@ -182,11 +182,11 @@ async fn the_newest_orders_are_warm_when_the_budget_is_small() {
                   'order_uid', 'copy-' || number, \
                   'ingested_at', original.ingested_at - number * interval '1 s')) AS copy",
     )
-    .execute(&bed.pool)
+    .execute(&env.pool)
     .await
     .unwrap();
     // Room for a little more than 2,000 of them.
-    let service = bed.start(&["--cache-bytes", "2500000"]).await;
+    let service = env.start(&["--cache-bytes", "2500000"]).await;
     let mut warm = Vec::new();
     for number in (1..7_000).step_by(25) {
         let answer = service.get(&format!("/order/copy-{number}")).await;
@@ -276,16 +276,16 @@ impl Redis {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let mut redis = Redis::start().await;
     let url = redis.url();
     let flags = ["--redis-url", &url];
-    let first = bed.start(&flags).await;
+    let first = env.start(&flags).await;
     // Ready with an empty database: the second replica has nothing in memory.
-    let second = bed.start(&flags).await;
+    let second = env.start(&flags).await;
     let orders: Vec<_> = (0..40).map(|number| order(&format!("order-{number}"), number)).collect();
-    bed.send_all(orders.iter().map(record)).await;
-    bed.drained().await;
+    env.send_all(orders.iter().map(record)).await;
+    env.drained().await;
     let mut from_redis = 0;
     for order in &orders {
         redis.value(order["order_uid"].as_str().unwrap()).await;
@@ -314,8 +314,8 @@ async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
         assert_eq!(source(&first, order).await, "memory");
     }
     let late = order("late", 1);
-    send(&bed, &late).await;
-    bed.drained().await;
+    send(&env, &late).await;
+    env.drained().await;
     let sources = [source(&first, &late).await, source(&second, &late).await];
     assert!(sources.iter().all(|source| source != "redis"), "{sources:?}");
     assert_eq!(first.get("/order/nobody").await.status(), 404);
@@ -327,14 +327,14 @@ async fn redis_is_shared_by_replicas_and_its_death_is_not_seen() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_detour_by_redis_makes_no_order_younger() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let redis = Redis::start().await;
     let url = redis.url();
     let flags = ["--redis-url", &url, "--cache-max-age", "6"];
-    let services = [bed.start(&flags).await, bed.start(&flags).await];
+    let services = [env.start(&flags).await, env.start(&flags).await];
     let old = order("old", 7);
-    send(&bed, &old).await;
-    bed.drained().await;
+    send(&env, &old).await;
+    env.drained().await;
     redis.value("old").await;
     wait_until("half of its time to pass", async || redis.milliseconds_left("old").await < 3_000)
         .await;
@@ -351,15 +351,15 @@ async fn a_detour_by_redis_makes_no_order_younger() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_value_in_redis_is_not_served() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let redis = Redis::start().await;
     let url = redis.url();
     // No room in memory: every read goes to Redis.
     let flags = ["--redis-url", &url, "--cache-bytes", "100"];
-    let service = bed.start(&flags).await;
+    let service = env.start(&flags).await;
     let whole = order("whole", 7);
-    send(&bed, &whole).await;
-    bed.drained().await;
+    send(&env, &whole).await;
+    env.drained().await;
     let value = redis.value("whole").await;
     assert_eq!(source(&service, &whole).await, "redis");
     let last = value.len() - 1;

@@ -1,17 +1,17 @@
 //! What is compressed on its way to a browser, and what never is.
 
 use reqwest::{Response, header};
-use testkit::{Bed, Service, order_json::SAMPLE, shared};
+use testkit::{Service, TestEnvironment, order_json::SAMPLE, shared};
 
 /// Page, style, scripts and icon together, as they travel.
 const MAX_PAGE_BYTES: usize = 60_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_compressed_and_light_orders_and_the_live_feed_are_as_they_are() {
-    let bed = Bed::new(shared()).await;
-    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
-    let service = bed.start(&[]).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    env.send(None, None, Some(SAMPLE.as_bytes())).await;
+    let service = env.start(&[]).await;
+    env.drained().await;
 
     let page = ask(&service, "/order/b563feb7b2b84b6test", "text/html").await;
     assert!(is_compressed(&page));

@@ -2,7 +2,7 @@
 //! which beats the default; and the other names that a variable may have.
 
 use serde_json::Value;
-use testkit::{Bed, shared};
+use testkit::{TestEnvironment, shared};
 
 use crate::support::{Program, Scratch, order, record, waybill, waybill_in};
 
@@ -48,16 +48,16 @@ async fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_defau
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_names_and_the_parts_of_an_address_are_enough_to_run() {
-    let bed = Bed::new(shared()).await;
-    let (user, database) = (format!("{}_user", bed.name), format!("{}_orders", bed.name));
-    let server = bed.servers.postgres.rsplit_once('/').unwrap().0;
+    let env = TestEnvironment::new(shared()).await;
+    let (user, database) = (format!("{}_user", env.name), format!("{}_orders", env.name));
+    let server = env.servers.postgres.rsplit_once('/').unwrap().0;
     let (host, port) = server.rsplit_once('@').unwrap().1.split_once(':').unwrap();
-    let (orders, status) = (bed.orders_topic(), bed.status_topic());
+    let (orders, status) = (env.orders_topic(), env.status_topic());
     let variables = [
-        ("KAFKA_BROKER", &*bed.servers.kafka),
+        ("KAFKA_BROKER", &*env.servers.kafka),
         ("KAFKA_TOPIC", &orders),
         ("KAFKA_STATUS_TOPIC", &status),
-        ("KAFKA_CONSUMER_GROUP", &bed.name),
+        ("KAFKA_CONSUMER_GROUP", &env.name),
         ("POSTGRES_HOST", host),
         ("POSTGRES_PORT", port),
         ("POSTGRES_USER", &user),
@@ -67,15 +67,15 @@ async fn the_other_names_and_the_parts_of_an_address_are_enough_to_run() {
     let folder = Scratch::new();
     let program = Program::start_in(&folder, &variables);
     program.ready().await;
-    bed.send_all([record(&order("parts", 7))]).await;
+    env.send_all([record(&order("parts", 7))]).await;
     // By the group that was named, or these offsets would not be committed.
-    bed.drained().await;
-    assert_eq!(bed.count("orders.orders").await, 1);
+    env.drained().await;
+    assert_eq!(env.count("orders.orders").await, 1);
     assert_eq!(program.status("/order/parts").await, 200);
     assert!(program.terminate().await.success());
 
     // The names that the help tells of beat the others.
-    let nobody = [("KAFKA_BROKER", "127.0.0.1:1"), ("KAFKA_BROKERS", &*bed.servers.kafka)];
+    let nobody = [("KAFKA_BROKER", "127.0.0.1:1"), ("KAFKA_BROKERS", &*env.servers.kafka)];
     let flags = ["load", "--count", "1", "--json", "--kafka-topic", &orders];
     let output = waybill(&flags, &nobody).await;
     let told = String::from_utf8_lossy(&output.stderr);

@@ -1,7 +1,7 @@
 //! Black-box tests of the courier service: events in by Kafka, deliveries in PostgreSQL.
 
 use sqlx::Connection as _;
-use testkit::{Bed, CourierDatabase, shared, wait_until};
+use testkit::{CourierDatabase, TestEnvironment, shared, wait_until};
 
 /// The event as the task that this service was made for prints it.
 const EXAMPLE: &str = "{
@@ -36,18 +36,18 @@ async fn count(database: &CourierDatabase, from: &str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_event_as_it_is_printed_gets_a_courier_and_its_end_frees_him() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
     add_couriers(&database, 1).await;
-    let service = bed.start_couriers(&database, &[]).await;
-    bed.send_all_to(&bed.status_topic(), [(Vec::new(), EXAMPLE.as_bytes().to_vec())]).await;
+    let service = env.start_couriers(&database, &[]).await;
+    env.send_all_to(&env.status_topic(), [(Vec::new(), EXAMPLE.as_bytes().to_vec())]).await;
     wait_until("the order to have a courier", async || {
         count(&database, "courier_orders WHERE order_id = '123'").await == 1
     })
     .await;
     assert_eq!(count(&database, "couriers WHERE status = 'busy'").await, 1);
 
-    bed.send_all_to(&bed.status_topic(), [event("123", "deleted")]).await;
+    env.send_all_to(&env.status_topic(), [event("123", "deleted")]).await;
     wait_until("the courier to be free", async || {
         count(&database, "couriers WHERE status = 'available' AND deliveries = 0").await == 1
     })
@@ -61,8 +61,8 @@ async fn the_example_event_as_it_is_printed_gets_a_courier_and_its_end_frees_him
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_event_is_kept_and_dead_lettered_and_what_the_database_refuses_stands_alone() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
     // A rule that reading an event does not know.
     let mut administrator = database.administrator().await;
     sqlx::raw_sql("ALTER TABLE couriers.order_states ADD CHECK (order_id <> 'guilty')")
@@ -76,14 +76,14 @@ async fn what_is_no_event_is_kept_and_dead_lettered_and_what_the_database_refuse
     for bad in ["", "{", "[]", "{}", r#"{"order_id":7,"status":"created"}"#] {
         records.insert(17, (Vec::new(), bad.as_bytes().to_vec()));
     }
-    bed.send_all_to(&bed.status_topic(), records).await;
-    let service = bed.start_couriers(&database, &["--batch-age-ms", "500"]).await;
-    bed.events_drained().await;
+    env.send_all_to(&env.status_topic(), records).await;
+    let service = env.start_couriers(&database, &["--batch-age-ms", "500"]).await;
+    env.events_drained().await;
 
     assert_eq!(count(&database, "order_states WHERE waiting_since IS NOT NULL").await, 100);
     assert_eq!(count(&database, "rejected_records").await, 6);
     assert_eq!(count(&database, "rejected_records WHERE reason = 'refused_by_database'").await, 1);
-    let letters = bed.read_all(&format!("{}.dlq", bed.status_topic())).await;
+    let letters = env.read_all(&format!("{}.dlq", env.status_topic())).await;
     let mut reasons: Vec<_> =
         letters.iter().map(|letter| letter.headers["waybill.error.reason"].as_str()).collect();
     reasons.sort_unstable();
@@ -103,13 +103,13 @@ async fn what_is_no_event_is_kept_and_dead_lettered_and_what_the_database_refuse
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_hour_of_events_it_catches_up_to_the_same_states() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
     add_couriers(&database, 50).await;
     let mut records = Vec::new();
-    bed.send_all_to(&bed.status_topic(), [event("order-0", "created")]).await;
-    let service = bed.start_couriers(&database, &[]).await;
-    bed.events_drained().await;
+    env.send_all_to(&env.status_topic(), [event("order-0", "created")]).await;
+    let service = env.start_couriers(&database, &[]).await;
+    env.events_drained().await;
     service.stop().await.unwrap();
     for number in 0..8_000 {
         let order_id = format!("order-{number}");
@@ -119,9 +119,9 @@ async fn after_an_hour_of_events_it_catches_up_to_the_same_states() {
         }
         records.push(event(&order_id, "updated"));
     }
-    bed.send_all_to(&bed.status_topic(), records).await;
-    let service = bed.start_couriers(&database, &[]).await;
-    bed.events_drained().await;
+    env.send_all_to(&env.status_topic(), records).await;
+    let service = env.start_couriers(&database, &[]).await;
+    env.events_drained().await;
 
     assert_eq!(count(&database, "order_states").await, 8_000);
     assert_eq!(count(&database, "order_states WHERE rank = 0").await, 4_000);
@@ -138,8 +138,8 @@ async fn after_an_hour_of_events_it_catches_up_to_the_same_states() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_board_lists_who_is_free_however_many_carry() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
     add_couriers(&database, 455).await;
     sqlx::raw_sql(
         "INSERT INTO couriers.courier_orders \
@@ -152,7 +152,7 @@ async fn the_board_lists_who_is_free_however_many_carry() {
     .execute(&database.pool)
     .await
     .unwrap();
-    let service = bed.start_couriers(&database, &[]).await;
+    let service = env.start_couriers(&database, &[]).await;
     let page = async || {
         let request = service.http.get(service.at("/")).header("accept", "text/html");
         request.send().await.unwrap().text().await.unwrap()
@@ -172,10 +172,10 @@ async fn the_board_lists_who_is_free_however_many_carry() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn however_many_look_at_the_board_the_database_is_asked_once() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
     add_couriers(&database, 3).await;
-    let service = bed.start_couriers(&database, &[]).await;
+    let service = env.start_couriers(&database, &[]).await;
     let look = |query: &str| {
         let request = service.http.get(service.at(&format!("/{query}")));
         request.header("accept", "text/html").send()
@@ -219,12 +219,12 @@ async fn however_many_look_at_the_board_the_database_is_asked_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_nobody_completed_is_counted_and_shown() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
     add_couriers(&database, 1).await;
     let flags = ["--delivery-time-car", "0s", "--overdue-grace", "0s", "--dispatch-sweep", "100ms"];
-    let service = bed.start_couriers(&database, &flags).await;
-    bed.send_all_to(&bed.status_topic(), [event("lost", "created")]).await;
+    let service = env.start_couriers(&database, &flags).await;
+    env.send_all_to(&env.status_topic(), [event("lost", "created")]).await;
     wait_until("the courier to be free again", async || {
         service.json("/statistics").await["released"] == 1
     })
@@ -233,7 +233,7 @@ async fn a_delivery_that_nobody_completed_is_counted_and_shown() {
     let request = service.http.get(service.at("/")).header("accept", "text/html");
     let board = request.send().await.unwrap().text().await.unwrap();
     assert!(board.contains("data-key=\"figure-released\"><b>1</b>"), "{board}");
-    bed.send_all_to(&bed.status_topic(), [event("lost", "completed")]).await;
+    env.send_all_to(&env.status_topic(), [event("lost", "completed")]).await;
     wait_until("it to be completed after all", async || {
         let statistics = service.json("/statistics").await;
         statistics["released"] == 0 && statistics["completed"] == 1

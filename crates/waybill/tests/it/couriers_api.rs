@@ -1,7 +1,7 @@
 //! The courier service's calls, each with its answers and its refusals.
 
 use serde_json::{Value, json};
-use testkit::{Bed, Service, shared, wait_until};
+use testkit::{Service, TestEnvironment, shared, wait_until};
 
 /// One call, and its status and answer.
 pub async fn call(service: &Service, method: &str, path: &str, body: &str) -> (u16, Value) {
@@ -44,11 +44,11 @@ pub async fn put_status(service: &Service, id: i64, status: &str) -> String {
 }
 
 /// Sends a status event without a key, as many do.
-pub async fn tell(bed: &Bed, order_id: &str, status: &str) {
+pub async fn tell(env: &TestEnvironment, order_id: &str, status: &str) {
     let event = json!({
         "order_id": order_id, "status": status, "created_at": "2025-08-06T12:00:00Z",
     });
-    bed.send_status(None, event.to_string().as_bytes()).await;
+    env.send_status(None, event.to_string().as_bytes()).await;
 }
 
 /// Waits until an order's delivery is in a state, and gives it.
@@ -67,8 +67,8 @@ fn kind(problem: &Value) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn couriers_are_added_listed_shown_and_changed() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start_couriers(&bed.courier_database().await, &[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start_couriers(&env.courier_database().await, &[]).await;
     let anna =
         r#"{"name":"Anna","phone":"+70000000001","status":"available","transport_type":"scooter"}"#;
     let answer = service.http.post(service.at("/courier")).body(anna).send().await.unwrap();
@@ -151,8 +151,8 @@ async fn couriers_are_added_listed_shown_and_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_told_in_the_words_of_the_first_task() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start_couriers(&bed.courier_database().await, &[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start_couriers(&env.courier_database().await, &[]).await;
     let pong = service.get("/ping").await;
     assert_eq!(
         (pong.status().as_u16(), pong.text().await.unwrap()),
@@ -167,9 +167,9 @@ async fn health_is_told_in_the_words_of_the_first_task() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_assigned_by_hand_or_nothing_is_stored() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
-    let service = bed.start_couriers(&database, &[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let service = env.start_couriers(&database, &[]).await;
     let (status, problem) = assign(&service, "unknown").await;
     assert_eq!((status, kind(&problem)), (409, "/docs#no-courier"));
     assert_eq!(service.get("/delivery/unknown").await.status(), 404);
@@ -200,14 +200,14 @@ async fn an_order_is_assigned_by_hand_or_nothing_is_stored() {
     let (status, problem) = unassign(&service, "nobody").await;
     assert_eq!((status, kind(&problem)), (404, "/docs#no-such-order"));
     // What is held is not taken up by itself, though a courier is free: the next order has him.
-    tell(&bed, "next", "created").await;
+    tell(&env, "next", "created").await;
     delivery(&service, "next", "assigned").await;
     assert_eq!(service.json("/delivery/unknown").await["state"], "held");
-    tell(&bed, "next", "completed").await;
+    tell(&env, "next", "completed").await;
     delivery(&service, "next", "completed").await;
     assert_eq!(assign(&service, "unknown").await.0, 200);
 
-    tell(&bed, "unknown", "cancelled").await;
+    tell(&env, "unknown", "cancelled").await;
     delivery(&service, "unknown", "cancelled").await;
     for order_id in ["unknown", "next"] {
         let (status, problem) = assign(&service, order_id).await;
@@ -227,19 +227,19 @@ async fn an_order_is_assigned_by_hand_or_nothing_is_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_courier_keeps_what_he_carries_and_gets_no_other() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start_couriers(&bed.courier_database().await, &[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start_couriers(&env.courier_database().await, &[]).await;
     let anna = add(&service, "Anna", "car", "available").await;
-    tell(&bed, "first", "created").await;
+    tell(&env, "first", "created").await;
     delivery(&service, "first", "assigned").await;
     assert_eq!(put_status(&service, anna, "paused").await, "paused");
     assert_eq!(service.json("/delivery/first").await["assignment"]["courier_id"], anna);
     assert_eq!(put_status(&service, anna, "available").await, "busy");
     assert_eq!(put_status(&service, anna, "paused").await, "paused");
 
-    tell(&bed, "first", "completed").await;
+    tell(&env, "first", "completed").await;
     delivery(&service, "first", "completed").await;
-    tell(&bed, "second", "created").await;
+    tell(&env, "second", "created").await;
     let waiting = delivery(&service, "second", "waiting").await;
     assert_eq!(waiting["why_not_assigned"]["code"], "all_couriers_paused");
     assert_eq!(assign(&service, "second").await.0, 409);
@@ -251,13 +251,13 @@ async fn a_paused_courier_keeps_what_he_carries_and_gets_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_is_told_why_and_where_in_the_queue() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start_couriers(&bed.courier_database().await, &[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start_couriers(&env.courier_database().await, &[]).await;
     assert_eq!(service.json("/queue").await, json!({ "waiting": 0, "held": 0, "items": [] }));
-    tell(&bed, "early", "cooking").await;
+    tell(&env, "early", "cooking").await;
     let expected = delivery(&service, "early", "expected").await;
     assert_eq!(expected["why_not_assigned"]["code"], "not_created");
-    tell(&bed, "a", "created").await;
+    tell(&env, "a", "created").await;
     let a = delivery(&service, "a", "waiting").await;
     assert_eq!(
         (&a["why_not_assigned"]["code"], &a["position"]),
@@ -265,9 +265,9 @@ async fn who_waits_is_told_why_and_where_in_the_queue() {
     );
     let anna = add(&service, "Anna", "car", "available").await;
     delivery(&service, "a", "assigned").await;
-    tell(&bed, "b", "created").await;
+    tell(&env, "b", "created").await;
     delivery(&service, "b", "waiting").await;
-    tell(&bed, "c", "created").await;
+    tell(&env, "c", "created").await;
     let c = delivery(&service, "c", "waiting").await;
     assert_eq!(c["position"], 2);
     assert_eq!(c["why_not_assigned"]["code"], "all_couriers_busy");
@@ -290,32 +290,32 @@ async fn who_waits_is_told_why_and_where_in_the_queue() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statistics_count_what_was_delivered_and_nothing_that_was_cancelled() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let late = ["--delivery-time-on-foot", "0s", "--overdue-grace", "0s"];
-    let service = bed.start_couriers(&bed.courier_database().await, &late).await;
+    let service = env.start_couriers(&env.courier_database().await, &late).await;
     let nothing = service.json("/statistics").await;
     assert_eq!((&nothing["deliveries"], &nothing["on_time_share"]), (&json!(0), &Value::Null));
     let anna = add(&service, "Anna", "car", "available").await;
     for (order_id, end) in [("in-time", "delivered"), ("gone", "deleted"), ("undone", "completed")]
     {
-        tell(&bed, order_id, "created").await;
+        tell(&env, order_id, "created").await;
         delivery(&service, order_id, "assigned").await;
-        tell(&bed, order_id, end).await;
+        tell(&env, order_id, end).await;
         delivery(&service, order_id, if end == "deleted" { "cancelled" } else { "completed" })
             .await;
     }
-    tell(&bed, "undone", "canceled").await;
+    tell(&env, "undone", "canceled").await;
     delivery(&service, "undone", "cancelled").await;
     put_status(&service, anna, "paused").await;
     let lea = add(&service, "Lea", "on_foot", "available").await;
-    tell(&bed, "late", "created").await;
+    tell(&env, "late", "created").await;
     delivery(&service, "late", "overdue").await;
     // After the grace she is free for another, though she has not told of the first.
     wait_until("Lea to be free", async || {
         service.json(&format!("/courier/{lea}")).await["status"] == "available"
     })
     .await;
-    tell(&bed, "late", "completed").await;
+    tell(&env, "late", "completed").await;
     delivery(&service, "late", "completed").await;
 
     let all = service.json("/statistics").await;
@@ -333,11 +333,11 @@ async fn statistics_count_what_was_delivered_and_nothing_that_was_cancelled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_event_is_listed_shown_and_replayed_as_it_came_or_mended() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start_couriers(&bed.courier_database().await, &[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start_couriers(&env.courier_database().await, &[]).await;
     let bad = r#"{"order_id":"mend me","status":7}"#;
-    let (partition, offset) = bed.send_status(None, bad.as_bytes()).await;
-    let id = format!("{}:{partition}:{offset}", bed.status_topic());
+    let (partition, offset) = env.send_status(None, bad.as_bytes()).await;
+    let id = format!("{}:{partition}:{offset}", env.status_topic());
     wait_until("the rejection", async || {
         service.json("/rejected").await["items"].as_array().unwrap().len() == 1
     })
@@ -375,7 +375,7 @@ async fn a_rejected_event_is_listed_shown_and_replayed_as_it_came_or_mended() {
         assert_eq!(answer.status(), 400, "{refused}");
     }
     assert_eq!(
-        call(&service, "POST", &format!("/rejected/{}:0:9/replay", bed.status_topic()), "").await.0,
+        call(&service, "POST", &format!("/rejected/{}:0:9/replay", env.status_topic()), "").await.0,
         404
     );
     service.stop().await.unwrap();
@@ -383,9 +383,9 @@ async fn a_rejected_event_is_listed_shown_and_replayed_as_it_came_or_mended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_the_order_service_and_no_others_may_read_what_get_answers() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let flags = ["--orders-url", "https://orders.example:8443/"];
-    let service = bed.start_couriers(&bed.courier_database().await, &flags).await;
+    let service = env.start_couriers(&env.courier_database().await, &flags).await;
     let ask = async |method: &str, path: &str, origin: &str| {
         let method = method.parse().unwrap();
         let request = service.http.request(method, service.at(path)).header("origin", origin);

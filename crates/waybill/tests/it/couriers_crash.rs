@@ -2,7 +2,7 @@
 //! come and go and servers that go away: in the end every order stands as if nothing had happened.
 
 use testkit::{
-    Bed, CourierDatabase, OwnServers, Servers,
+    CourierDatabase, OwnServers, Servers, TestEnvironment,
     browser::{Page, Reader},
     shared, wait_until,
 };
@@ -75,15 +75,15 @@ async fn states(database: &CourierDatabase) -> Vec<(String, i16, bool, bool)> {
 /// All is settled: offsets at the end, every order as in a run that never stopped, every invariant
 /// whole, every rejected record kept once and dead-lettered at least once, nobody idle while orders
 /// wait.
-async fn is_settled(bed: &Bed, database: &CourierDatabase) {
-    bed.events_drained().await;
-    let (undisturbed, again) = (with_couriers(&bed.servers).await, bed.in_another_group());
+async fn is_settled(env: &TestEnvironment, database: &CourierDatabase) {
+    env.events_drained().await;
+    let (undisturbed, again) = (with_couriers(&env.servers).await, env.in_another_group());
     let service = again.start_couriers(&undisturbed, &[]).await;
     again.events_drained().await;
     service.stop().await.unwrap();
     assert_eq!(states(database).await, states(&undisturbed).await);
 
-    let service = bed.start_couriers(database, &[]).await;
+    let service = env.start_couriers(database, &[]).await;
     wait_until("everybody to carry", async || {
         count(database, "couriers WHERE status = 'busy'").await == COURIERS
     })
@@ -103,8 +103,8 @@ async fn is_settled(bed: &Bed, database: &CourierDatabase) {
     .await
     .unwrap();
     assert_eq!(rejected.len() as i64, count(&undisturbed, "rejected_records").await);
-    let mut letters: Vec<(i32, i64)> = bed
-        .read_all(&format!("{}.dlq", bed.status_topic()))
+    let mut letters: Vec<(i32, i64)> = env
+        .read_all(&format!("{}.dlq", env.status_topic()))
         .await
         .iter()
         .map(|letter| {
@@ -119,18 +119,18 @@ async fn is_settled(bed: &Bed, database: &CourierDatabase) {
 
 /// A backlog, a program that dies in it at `point`, and one that goes on.
 async fn dies_at(point: &str) {
-    let bed = Bed::new(shared()).await;
-    let database = with_couriers(&bed.servers).await;
-    bed.send_all_to(&bed.status_topic(), lives(0, 400)).await;
-    Program::start_couriers(&bed, &database, &[], Some(point)).was_killed().await;
-    assert_ne!(bed.events_lag().await, 0, "it died before the offsets were committed");
+    let env = TestEnvironment::new(shared()).await;
+    let database = with_couriers(&env.servers).await;
+    env.send_all_to(&env.status_topic(), lives(0, 400)).await;
+    Program::start_couriers(&env, &database, &[], Some(point)).was_killed().await;
+    assert_ne!(env.events_lag().await, 0, "it died before the offsets were committed");
     let stored = count(&database, "order_states").await;
     assert_eq!(stored == 0, point == "before-commit", "{stored} orders");
 
-    let again = Program::start_couriers(&bed, &database, &[], None);
-    bed.events_drained().await;
+    let again = Program::start_couriers(&env, &database, &[], None);
+    env.events_drained().await;
     assert!(again.terminate().await.success());
-    is_settled(&bed, &database).await;
+    is_settled(&env, &database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,45 +141,45 @@ async fn killed_around_the_commit_and_the_offsets_every_order_stands_as_if_it_ha
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asked_to_end_in_full_flow_it_drains_and_the_next_goes_on() {
-    let bed = Bed::new(shared()).await;
-    let database = with_couriers(&bed.servers).await;
-    bed.send_all_to(&bed.status_topic(), lives(0, 6_000)).await;
-    let first = Program::start_couriers(&bed, &database, &SMALL, None);
+    let env = TestEnvironment::new(shared()).await;
+    let database = with_couriers(&env.servers).await;
+    env.send_all_to(&env.status_topic(), lives(0, 6_000)).await;
+    let first = Program::start_couriers(&env, &database, &SMALL, None);
     wait_until("the flow to be on", async || count(&database, "order_states").await > 0).await;
     let status = first.terminate().await;
     assert_eq!(status.code(), Some(0), "{status}");
-    let lag = bed.events_lag().await;
+    let lag = env.events_lag().await;
     assert!(lag > 0, "it was to end in the midst of the flow");
 
-    let again = Program::start_couriers(&bed, &database, &[], None);
-    bed.events_drained().await;
+    let again = Program::start_couriers(&env, &database, &[], None);
+    env.events_drained().await;
     assert!(again.terminate().await.success());
-    let letters = bed.read_all(&format!("{}.dlq", bed.status_topic())).await.len();
+    let letters = env.read_all(&format!("{}.dlq", env.status_topic())).await.len();
     assert_eq!(letters, 120, "an orderly end repeats no dead letter");
-    is_settled(&bed, &database).await;
+    is_settled(&env, &database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_come_and_go_and_servers_that_go_away_change_no_order() {
     let mut own = OwnServers::start().await;
-    let bed = Bed::new(&own.servers()).await;
-    let database = with_couriers(&bed.servers).await;
-    let first = bed.start_couriers(&database, &SMALL).await;
-    let mut second = Some(bed.start_couriers(&database, &SMALL).await);
+    let env = TestEnvironment::new(&own.servers()).await;
+    let database = with_couriers(&env.servers).await;
+    let first = env.start_couriers(&database, &SMALL).await;
+    let mut second = Some(env.start_couriers(&database, &SMALL).await);
     for round in 0..3 {
         let before = count(&database, "order_states").await;
         for (_, value) in lives(round * 1_500, 1_500) {
             // Without a key, so that both replicas hear of each order.
-            bed.enqueue_status(None, &value);
+            env.enqueue_status(None, &value);
         }
         wait_until("the flow to be on", async || count(&database, "order_states").await > before)
             .await;
         match round {
             0 => {
-                own.stand.postgres.as_mut().unwrap().kill().await.unwrap();
+                own.local.postgres.as_mut().unwrap().kill().await.unwrap();
                 let page = Page::open(Reader::default(), &first.url).await;
                 page.shows("The board cannot be shown").await;
-                own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
+                own.local.postgres.as_mut().unwrap().restart().await.unwrap();
                 wait_until("the board to be back", async || {
                     page.go(&first.url).await;
                     page.value("!!document.querySelector('.board-page')").await
@@ -187,17 +187,17 @@ async fn replicas_that_come_and_go_and_servers_that_go_away_change_no_order() {
                 .await;
             }
             1 => {
-                own.stand.kafka.as_mut().unwrap().stop().await.unwrap();
+                own.local.kafka.as_mut().unwrap().stop().await.unwrap();
                 // What needs no Kafka goes on.
                 assert_eq!(first.get("/queue").await.status(), 200);
-                own.stand.kafka.as_mut().unwrap().restart().await.unwrap();
+                own.local.kafka.as_mut().unwrap().restart().await.unwrap();
             }
             _ => second.take().unwrap().stop().await.unwrap(),
         }
-        bed.flush();
-        bed.events_drained().await;
+        env.flush();
+        env.events_drained().await;
     }
     first.stop().await.unwrap();
-    is_settled(&bed, &database).await;
+    is_settled(&env, &database).await;
     own.stop().await;
 }

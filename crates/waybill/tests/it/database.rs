@@ -3,10 +3,10 @@
 
 use std::{path::Path, process::Command};
 
-use local::{Stand, StandOptions};
+use local::{LocalServers, LocalServersOptions};
 use serde_json::{Value, json};
 use sqlx::Row as _;
-use testkit::{Bed, shared};
+use testkit::{TestEnvironment, shared};
 
 use crate::support::{Scratch, alter, order, record, waybill};
 
@@ -15,21 +15,21 @@ const DENIED: &str = "42501";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_view_shows_an_orders_items_and_the_services_user_may_do_no_more_than_it_must() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let mut order = order("viewed", 1);
     let mut item = order["items"][0].clone();
     item["name"] = json!("Other, \"quoted\" & ünlike");
     item["price"] = json!(i64::MAX);
     item["sale"] = json!(-3);
     order["items"].as_array_mut().unwrap().push(item);
-    bed.send_all([record(&order)]).await;
-    bed.drained().await;
+    env.send_all([record(&order)]).await;
+    env.drained().await;
     let shown: Value = sqlx::query_scalar(
         "SELECT jsonb_agg(to_jsonb(i) - 'order_uid' - 'position' ORDER BY position) \
          FROM orders.order_items AS i WHERE order_uid = 'viewed'",
     )
-    .fetch_one(&bed.pool)
+    .fetch_one(&env.pool)
     .await
     .unwrap();
     assert_eq!(shown, order["items"]);
@@ -43,7 +43,7 @@ async fn the_view_shows_an_orders_items_and_the_services_user_may_do_no_more_tha
             format!("ALTER TABLE orders.{table} ADD more text"),
             format!("CREATE INDEX more ON orders.{table} (topic)"),
         ] {
-            is_denied(&bed, &statement).await;
+            is_denied(&env, &statement).await;
         }
     }
     for statement in [
@@ -57,13 +57,13 @@ async fn the_view_shows_an_orders_items_and_the_services_user_may_do_no_more_tha
         "CREATE ROLE more",
         "COPY orders.orders TO '/tmp/orders'",
     ] {
-        is_denied(&bed, statement).await;
+        is_denied(&env, statement).await;
     }
 }
 
-async fn is_denied(bed: &Bed, statement: &str) {
+async fn is_denied(env: &TestEnvironment, statement: &str) {
     let text = sqlx::AssertSqlSafe(statement.to_owned());
-    let error = sqlx::raw_sql(text).execute(&bed.pool).await.expect_err(statement);
+    let error = sqlx::raw_sql(text).execute(&env.pool).await.expect_err(statement);
     let code = error.as_database_error().and_then(|error| error.code());
     assert_eq!(code.as_deref(), Some(DENIED), "{statement}: {error}");
 }
@@ -86,13 +86,13 @@ ANALYZE";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_list_is_read_by_its_index() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    bed.send_all([record(&order("first", 1))]).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    env.send_all([record(&order("first", 1))]).await;
+    env.drained().await;
     service.stop().await.unwrap();
-    alter(&bed, MANY).await;
-    let mut connection = bed.pool.acquire().await.unwrap();
+    alter(&env, MANY).await;
+    let mut connection = env.pool.acquire().await.unwrap();
     let mut ask = async |statement: String| -> Vec<String> {
         let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).fetch_all(&mut *connection);
         rows.await.unwrap().iter().map(|row| row.get(0)).collect()
@@ -212,10 +212,13 @@ ORDER BY version;";
 #[tokio::test(flavor = "multi_thread")]
 async fn by_hand_or_by_tool_once_or_twice_the_same_database_is_made() {
     let folder = Scratch::new();
-    let options =
-        StandOptions { data_dir: folder.0.join("data"), postgres_port: Some(0), kafka_port: None };
-    let mut stand = Stand::start(&options, &|_| {}).await.unwrap();
-    let administrator = stand.postgres.as_ref().unwrap().url();
+    let options = LocalServersOptions {
+        data_dir: folder.0.join("data"),
+        postgres_port: Some(0),
+        kafka_port: None,
+    };
+    let mut servers = LocalServers::start(&options, &|_| {}).await.unwrap();
+    let administrator = servers.postgres.as_ref().unwrap().url();
     let server = administrator.rsplit_once('/').unwrap().0;
     let host = server.rsplit_once('@').unwrap().1;
     let orders = |database: &str| format!("postgres://waybill_orders:choose-one@{host}/{database}");
@@ -255,7 +258,7 @@ async fn by_hand_or_by_tool_once_or_twice_the_same_database_is_made() {
     for question in blocks("The courier service's tables") {
         psql(&couriers_by_hand, question);
     }
-    stand.stop().await.unwrap();
+    servers.stop().await.unwrap();
 }
 
 async fn migrates(variables: &[(&str, &str)]) {

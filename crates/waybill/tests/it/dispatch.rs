@@ -7,7 +7,7 @@ use std::{
 
 use rand::seq::IteratorRandom as _;
 use sqlx::PgPool;
-use testkit::{Bed, CourierDatabase, shared};
+use testkit::{CourierDatabase, TestEnvironment, shared};
 use time::OffsetDateTime;
 
 use crate::support::Program;
@@ -35,8 +35,8 @@ async fn eight_replicas_killed_in_full_flow_serve_100_000_orders() {
 }
 
 async fn killed_in_full_flow(orders: usize) {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
     sqlx::query(
         "INSERT INTO couriers.couriers (name, phone, transport_type, status) \
          SELECT 'c', '+7' || lpad(n::text, 10, '0'), 'car', 'available' FROM generate_series(1, $1) AS n",
@@ -47,23 +47,23 @@ async fn killed_in_full_flow(orders: usize) {
     .unwrap();
     let created: Vec<_> = (0..orders).map(|number| event(number, "created")).collect();
     for chunk in created.chunks(20_000) {
-        bed.send_all_to(&bed.status_topic(), chunk.to_vec()).await;
+        env.send_all_to(&env.status_topic(), chunk.to_vec()).await;
     }
 
     let mut replicas: Vec<_> =
-        (0..REPLICAS).map(|_| Program::start_couriers(&bed, &database, &[], None)).collect();
-    let mut world = World::new(&bed, &database, orders);
+        (0..REPLICAS).map(|_| Program::start_couriers(&env, &database, &[], None)).collect();
+    let mut world = World::new(&env, &database, orders);
     for time in 1..=TIMES {
         world.goes_on_until(orders * time / (TIMES + 1)).await;
         for _ in 0..KILLED {
             world.goes_on_for(Duration::from_millis(rand::random_range(0..200))).await;
             let place = (0..REPLICAS).choose(&mut rand::rng()).unwrap();
             replicas.swap_remove(place).kill().await;
-            replicas.push(Program::start_couriers(&bed, &database, &[], None));
+            replicas.push(Program::start_couriers(&env, &database, &[], None));
         }
     }
     world.goes_on_until(orders).await;
-    bed.events_drained().await;
+    env.events_drained().await;
     for replica in replicas {
         assert!(replica.terminate().await.success());
     }
@@ -91,7 +91,7 @@ fn event(order: usize, status: &str) -> (Vec<u8>, Vec<u8>) {
 
 /// Customers who tell of each order that has reached them, and somebody who watches.
 struct World<'a> {
-    bed: &'a Bed,
+    env: &'a TestEnvironment,
     pool: &'a PgPool,
     orders: usize,
     /// Orders that have reached their customers, and when that was last told.
@@ -108,8 +108,8 @@ struct Left {
 }
 
 impl<'a> World<'a> {
-    fn new(bed: &'a Bed, database: &'a CourierDatabase, orders: usize) -> Self {
-        Self { bed, pool: &database.pool, orders, told: HashMap::new(), left: None }
+    fn new(env: &'a TestEnvironment, database: &'a CourierDatabase, orders: usize) -> Self {
+        Self { env, pool: &database.pool, orders, told: HashMap::new(), left: None }
     }
 
     /// Goes on until so many orders are completed.
@@ -159,7 +159,7 @@ impl<'a> World<'a> {
         for order_id in carried {
             if self.told.get(&order_id).is_none_or(|told| told.elapsed() > REPEAT) {
                 let number = order_id.strip_prefix("order-").unwrap().parse().unwrap();
-                self.bed.enqueue_status(None, &event(number, "completed").1);
+                self.env.enqueue_status(None, &event(number, "completed").1);
                 self.told.insert(order_id, Instant::now());
             }
         }

@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use sqlx::{Connection as _, PgConnection};
-use testkit::{Bed, shared, wait_until};
+use testkit::{TestEnvironment, shared, wait_until};
 
 use crate::support::{Program, Scratch, waybill};
 
@@ -59,26 +59,26 @@ async fn tools_give_up_after_ten_seconds_of_silence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_courier_service_is_a_silent_dependency_of_the_generator() {
-    let bed = Bed::new(shared()).await;
-    let topic = bed.orders_topic();
-    let mut flags = vec!["load", "--kafka-brokers", &bed.servers.kafka, "--kafka-topic", &topic];
+    let env = TestEnvironment::new(shared()).await;
+    let topic = env.orders_topic();
+    let mut flags = vec!["load", "--kafka-brokers", &env.servers.kafka, "--kafka-topic", &topic];
     flags.extend(["--couriers", "3", "--couriers-url", "http://127.0.0.1:1"]);
     ends(&waybill(&flags, &[]).await, 69, &["the courier service was silent for 10 seconds"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_not_let_in_is_told_so_and_not_kept_waiting() {
-    let bed = Bed::new(shared()).await;
-    let server = bed.servers.postgres.rsplit_once('/').unwrap().0;
+    let env = TestEnvironment::new(shared()).await;
+    let server = env.servers.postgres.rsplit_once('/').unwrap().0;
     let host = server.rsplit_once('@').unwrap().1;
     // A user of the server without any right in this database.
-    let stranger = format!("{}_stranger", bed.name);
-    let mut administrator = PgConnection::connect(&bed.servers.postgres).await.unwrap();
+    let stranger = format!("{}_stranger", env.name);
+    let mut administrator = PgConnection::connect(&env.servers.postgres).await.unwrap();
     let make = format!("CREATE ROLE {stranger} LOGIN");
     sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&mut administrator).await.unwrap();
-    bed.courier_database().await;
+    env.courier_database().await;
     for service in ["orders", "couriers"] {
-        let own = format!("{}_{service}", bed.name);
+        let own = format!("{}_{service}", env.name);
         for (user, database, role) in [
             ("nobody", own.as_str(), service),
             (&stranger, "no_such_database", service),
@@ -90,7 +90,7 @@ async fn who_is_not_let_in_is_told_so_and_not_kept_waiting() {
             let (database, address) =
                 (format!("--{service}-database-url"), format!("--{service}-http-addr"));
             let mut flags = vec![role, &database, &url];
-            let brokers = bed.servers.kafka.as_str();
+            let brokers = env.servers.kafka.as_str();
             if role == service {
                 flags.extend([address.as_str(), "127.0.0.1:0", "--kafka-brokers", brokers]);
                 flags.extend(["--kafka-create-topics", "false"]);

@@ -2,7 +2,7 @@
 //! that it refuses becomes a rejection, alone.
 
 use serde_json::json;
-use testkit::{Bed, shared, wait_until};
+use testkit::{TestEnvironment, shared, wait_until};
 
 use crate::support::{Sent, alter, order, record};
 
@@ -28,28 +28,28 @@ GRANT SELECT ON orders.failures TO PUBLIC;";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn weather_is_waited_out_and_refused_values_are_rejected_alone() {
-    let bed = Bed::new(shared()).await;
-    alter(&bed, TRAP).await;
-    let service = bed.start(&["--batch-age-ms", "100"]).await;
+    let env = TestEnvironment::new(shared()).await;
+    alter(&env, TRAP).await;
+    let service = env.start(&["--batch-age-ms", "100"]).await;
     let mut sent = Sent::default();
     let failures = async || {
         sqlx::query_scalar::<_, i64>("SELECT last_value FROM orders.failures")
-            .fetch_one(&bed.pool)
+            .fetch_one(&env.pool)
             .await
             .unwrap()
     };
     // A deadlock, read-only after a failover, a full disk, a shutdown, a time-out.
     for code in ["40P01", "25006", "53100", "57P01", "57014"] {
-        alter(&bed, "UPDATE orders.weather SET is_bad = true").await;
+        alter(&env, "UPDATE orders.weather SET is_bad = true").await;
         let before = failures().await;
         let mut order = order(&format!("weather-{code}"), 1);
         order["entry"] = json!(code);
-        bed.send_all([record(&order)]).await;
+        env.send_all([record(&order)]).await;
         sent.orders.insert(format!("weather-{code}"), order);
         wait_until("it to be tried again", async || failures().await >= before + 2).await;
-        assert_eq!(bed.count("orders.rejected_records").await, 0, "{code} is nobody's fault");
-        alter(&bed, "UPDATE orders.weather SET is_bad = false").await;
-        bed.drained().await;
+        assert_eq!(env.count("orders.rejected_records").await, 0, "{code} is nobody's fault");
+        alter(&env, "UPDATE orders.weather SET is_bad = false").await;
+        env.drained().await;
     }
 
     // Values too long, out of range, of no encoding; constraints; limits of the program.
@@ -63,53 +63,53 @@ async fn weather_is_waited_out_and_refused_values_are_rejected_alone() {
     }
     // On one partition, so that they are in batches together.
     for (key, value) in &records {
-        bed.send(Some(0), Some(key), Some(value)).await;
+        env.send(Some(0), Some(key), Some(value)).await;
     }
-    bed.drained().await;
+    env.drained().await;
     let rejected: Vec<Vec<u8>> = sqlx::query_scalar(
         "SELECT key FROM orders.rejected_records WHERE reason = 'refused_by_database' ORDER BY key",
     )
-    .fetch_all(&bed.pool)
+    .fetch_all(&env.pool)
     .await
     .unwrap();
     let wanted = refused.map(|code| format!("refused-{code}").into_bytes());
     assert_eq!(rejected, wanted);
-    sent.is_served(&bed, &service).await;
+    sent.is_served(&env, &service).await;
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_only_reads_for_a_while_in_full_flow_loses_nothing() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&["--batch-rows", "50"]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--batch-rows", "50"]).await;
     let mut sent = Sent::default();
-    bed.send_all(sent.mixed(0, 3_000)).await;
-    wait_until("the flow to be on", async || bed.count("orders.orders").await > 0).await;
+    env.send_all(sent.mixed(0, 3_000)).await;
+    wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
     // As after a failover: the old connections are gone, new ones may only read.
-    let database = format!("{}_orders", bed.name);
+    let database = format!("{}_orders", env.name);
     let read_only = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
-    alter(&bed, &read_only).await;
+    alter(&env, &read_only).await;
     let cut_off = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
         WHERE datname = current_database() AND application_name = 'waybill orders'";
-    alter(&bed, cut_off).await;
-    let stored = bed.count("orders.orders").await;
+    alter(&env, cut_off).await;
+    let stored = env.count("orders.orders").await;
     assert!(stored < 3_000, "it was to happen in full flow");
-    bed.send_all(sent.mixed(3_000, 200)).await;
+    env.send_all(sent.mixed(3_000, 200)).await;
     assert_eq!(service.get("/order/order-000000").await.status(), 200);
     let refused = async || {
         let refused = "SELECT xact_rollback FROM pg_stat_database WHERE datname = $1";
-        sqlx::query_scalar::<_, i64>(refused).bind(&database).fetch_one(&bed.pool).await.unwrap()
+        sqlx::query_scalar::<_, i64>(refused).bind(&database).fetch_one(&env.pool).await.unwrap()
     };
     let before = refused().await;
     wait_until("batches to be refused again and again", async || refused().await >= before + 3)
         .await;
-    assert!(bed.lag().await > 0, "offsets wait for the database");
-    assert_eq!(bed.count("orders.orders").await, stored, "nothing is written meanwhile");
+    assert!(env.lag().await > 0, "offsets wait for the database");
+    assert_eq!(env.count("orders.orders").await, stored, "nothing is written meanwhile");
 
     // The connections that were made meanwhile stay: a refused batch gives its own up.
     let reset = "SET TRANSACTION READ WRITE; ALTER DATABASE";
-    alter(&bed, &format!("{reset} {database} RESET default_transaction_read_only")).await;
-    bed.drained().await;
-    sent.is_served(&bed, &service).await;
+    alter(&env, &format!("{reset} {database} RESET default_transaction_read_only")).await;
+    env.drained().await;
+    sent.is_served(&env, &service).await;
     service.stop().await.unwrap();
 }

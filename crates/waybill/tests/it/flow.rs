@@ -1,13 +1,15 @@
 //! What comes in by Kafka comes out by HTTP, and what cannot is kept and explained.
 
 use serde_json::{Value, json};
-use testkit::{Bed, Received, bad_records::bad_records, eventually, order_json::SAMPLE, shared};
+use testkit::{
+    Received, TestEnvironment, bad_records::bad_records, eventually, order_json::SAMPLE, shared,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    env.send(None, None, Some(SAMPLE.as_bytes())).await;
 
     let answer = service.get("/order/b563feb7b2b84b6test?wait=30s").await;
     assert_eq!(answer.status(), 200);
@@ -23,8 +25,8 @@ async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
     assert_eq!(again.headers()["x-cache"], "memory");
 
     // The order is served as soon as it is committed, its event follows.
-    bed.drained().await;
-    let events = bed.read_all(&bed.status_topic()).await;
+    env.drained().await;
+    let events = env.read_all(&env.status_topic()).await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].key.as_deref(), Some(b"b563feb7b2b84b6test".as_slice()));
     assert_eq!(events[0].headers["ce_id"], "b563feb7b2b84b6test:1:created");
@@ -38,34 +40,34 @@ async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighbours() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let mut sample: Value = serde_json::from_str(SAMPLE).unwrap();
     let mut wanted = Vec::new();
     for (number, bad) in bad_records().into_iter().enumerate() {
         let key = format!("key-{number}").into_bytes();
-        let place = bed.send(Some(0), Some(&key), bad.bytes.as_deref()).await;
+        let place = env.send(Some(0), Some(&key), bad.bytes.as_deref()).await;
         wanted.push((place, key, bad));
         sample["order_uid"] = json!(format!("good-{number}"));
-        bed.send(Some(0), None, Some(sample.to_string().as_bytes())).await;
+        env.send(Some(0), None, Some(sample.to_string().as_bytes())).await;
     }
     assert!(wanted.len() >= 60, "{} classes", wanted.len());
-    let service = bed.start(&[]).await;
-    bed.drained().await;
+    let service = env.start(&[]).await;
+    env.drained().await;
 
     assert_eq!(
-        bed.count("orders.orders").await,
+        env.count("orders.orders").await,
         wanted.len() as i64,
         "every good neighbour is stored"
     );
-    assert_eq!(bed.count("orders.rejected_records").await, wanted.len() as i64);
-    let letters = bed.read_all(&bed.dead_letters()).await;
+    assert_eq!(env.count("orders.rejected_records").await, wanted.len() as i64);
+    let letters = env.read_all(&env.dead_letters()).await;
     for ((partition, offset), key, bad) in &wanted {
         let row: (String, Value, Option<Vec<u8>>) = sqlx::query_as(
             "SELECT reason, violations, value FROM orders.rejected_records WHERE \"partition\" = $1 AND \"offset\" = $2",
         )
         .bind(partition)
         .bind(offset)
-        .fetch_one(&bed.pool)
+        .fetch_one(&env.pool)
         .await
         .unwrap();
         assert_eq!(row.0, bad.reason, "{}", bad.name);
@@ -83,7 +85,7 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighb
         let headers = [
             ("waybill.error.reason", bad.reason.to_owned()),
             ("waybill.error.detail", told.collect::<Vec<_>>().join("\n")),
-            ("__connect.errors.topic", bed.orders_topic()),
+            ("__connect.errors.topic", env.orders_topic()),
             ("__connect.errors.partition", partition.to_string()),
             ("__connect.errors.offset", offset.to_string()),
             ("__connect.errors.exception.message", bad.reason.to_owned()),
@@ -100,12 +102,12 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighb
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_record_is_replayed_as_it_is_and_corrected() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
     order["payment"]["currency"] = json!("XXY");
-    let (partition, offset) = bed.send(Some(3), None, Some(order.to_string().as_bytes())).await;
-    let id = format!("{}:{partition}:{offset}", bed.orders_topic());
+    let (partition, offset) = env.send(Some(3), None, Some(order.to_string().as_bytes())).await;
+    let id = format!("{}:{partition}:{offset}", env.orders_topic());
     let shown = eventually("the rejection", async || {
         let answer = service.get(&format!("/rejected/{id}")).await;
         if answer.status() == 200 { Some(answer.json::<Value>().await.unwrap()) } else { None }
@@ -122,17 +124,17 @@ async fn a_rejected_record_is_replayed_as_it_is_and_corrected() {
     assert_eq!(replay(order.to_string()).await.unwrap().status(), 202);
     let stored = service.json("/order/b563feb7b2b84b6test?wait=30s").await;
     assert_eq!(stored, order);
-    bed.drained().await;
+    env.drained().await;
     let shown = service.json(&format!("/rejected/{id}")).await;
     let edited: Vec<_> =
         shown["replays"].as_array().unwrap().iter().map(|replay| &replay["edited"]).collect();
     assert_eq!(edited, [false, true]);
     assert_eq!(
-        bed.count("orders.rejected_records").await,
+        env.count("orders.rejected_records").await,
         2,
         "the replay as it was is rejected again"
     );
-    let records = bed.read_all(&bed.orders_topic()).await;
+    let records = env.read_all(&env.orders_topic()).await;
     let marked = |edited: bool| {
         let is_one = |record: &&Received| {
             record.headers.get("waybill.replay.of") == Some(&id)
@@ -148,28 +150,28 @@ async fn a_rejected_record_is_replayed_as_it_is_and_corrected() {
 /// Two records stand at one place when the topic was made anew: a replay is of one of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_is_noted_with_the_record_that_it_is_of() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    let (partition, offset) = bed.send(None, None, Some(b"{")).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    let (partition, offset) = env.send(None, None, Some(b"{")).await;
+    env.drained().await;
     let older = "INSERT INTO orders.rejected_records \
          (topic, \"partition\", \"offset\", record_timestamp, reason, violations) \
          SELECT topic, \"partition\", \"offset\", record_timestamp - interval '1 day', reason, \
              violations FROM orders.rejected_records";
-    sqlx::query(older).execute(&bed.pool).await.unwrap();
-    let id = format!("{}:{partition}:{offset}", bed.orders_topic());
+    sqlx::query(older).execute(&env.pool).await.unwrap();
+    let id = format!("{}:{partition}:{offset}", env.orders_topic());
     let answer = service.http.post(service.at(&format!("/rejected/{id}/replay"))).send().await;
     assert_eq!(answer.unwrap().status(), 202);
     // One that does not tell the time, as another's tool may send it.
     let headers = [("waybill.replay.of", id.as_str())];
-    bed.send_with_headers(Some(b"{"), &headers).await;
-    bed.drained().await;
+    env.send_with_headers(Some(b"{"), &headers).await;
+    env.drained().await;
     let noted = "SELECT jsonb_array_length(replays) FROM orders.rejected_records \
          WHERE \"partition\" = $1 AND \"offset\" = $2 ORDER BY record_timestamp";
     let noted: Vec<i32> =
-        sqlx::query_scalar(noted).bind(partition).bind(offset).fetch_all(&bed.pool).await.unwrap();
+        sqlx::query_scalar(noted).bind(partition).bind(offset).fetch_all(&env.pool).await.unwrap();
     assert_eq!(noted, [0, 2]);
-    let replay = &bed.read_all(&bed.orders_topic()).await;
+    let replay = &env.read_all(&env.orders_topic()).await;
     let timed = replay.iter().filter(|one| one.headers.contains_key("waybill.replay.of.timestamp"));
     assert_eq!(timed.count(), 1);
     service.stop().await.unwrap();

@@ -7,12 +7,12 @@ use std::{
 };
 
 use chassis::kafka::tail::follow;
-use testkit::{Bed, shared, wait_until};
+use testkit::{TestEnvironment, shared, wait_until};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_while_a_follower_starts_is_heard() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     for round in 0..5 {
         let heard = Arc::new(Mutex::new(HashSet::new()));
         let listen = {
@@ -22,8 +22,8 @@ async fn what_comes_while_a_follower_starts_is_heard() {
                 heard.lock().unwrap().insert(value.unwrap());
             }
         };
-        let kafka = bed.config(&[]).kafka;
-        let topics = [bed.status_topic()];
+        let kafka = env.config(&[]).kafka;
+        let topics = [env.status_topic()];
         let over = CancellationToken::new();
         let since = SystemTime::now();
         let following = tokio::spawn({
@@ -33,7 +33,7 @@ async fn what_comes_while_a_follower_starts_is_heard() {
         let sent: HashSet<_> =
             (0..200).map(|number| format!("{round}-{number}").into_bytes()).collect();
         for value in &sent {
-            bed.send_status(Some(str::from_utf8(value).unwrap()), value).await;
+            env.send_status(Some(str::from_utf8(value).unwrap()), value).await;
         }
         wait_until("all of them to be heard", async || heard.lock().unwrap().is_superset(&sent))
             .await;

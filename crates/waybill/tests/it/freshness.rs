@@ -3,7 +3,7 @@
 
 use reqwest::StatusCode;
 use serde_json::Value;
-use testkit::{Bed, Service, shared, wait_until};
+use testkit::{Service, TestEnvironment, shared, wait_until};
 
 use crate::support::{alter, order, record};
 
@@ -17,13 +17,13 @@ async fn served(service: &Service, uid: &str) -> (String, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_updated_order_leaves_the_cache_of_the_other_replica_and_never_goes_back() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     // Far beyond this test: only the event can have it asked about again.
-    let first = bed.start(&["--cache-max-age", "3600"]).await;
-    let second = bed.start(&["--cache-max-age", "3600"]).await;
+    let first = env.start(&["--cache-max-age", "3600"]).await;
+    let second = env.start(&["--cache-max-age", "3600"]).await;
     let uids: Vec<String> = (0..16).map(|number| format!("uid-{number}")).collect();
-    bed.send_all(uids.iter().map(|uid| record(&order(uid, 1)))).await;
-    bed.drained().await;
+    env.send_all(uids.iter().map(|uid| record(&order(uid, 1)))).await;
+    env.drained().await;
     for replica in [&first, &second] {
         for uid in &uids {
             assert_eq!(served(replica, uid).await, ("1".to_owned(), 1.into()));
@@ -32,7 +32,7 @@ async fn an_updated_order_leaves_the_cache_of_the_other_replica_and_never_goes_b
         }
     }
 
-    bed.send_all(uids.iter().map(|uid| record(&order(uid, 2)))).await;
+    env.send_all(uids.iter().map(|uid| record(&order(uid, 2)))).await;
     for replica in [&first, &second] {
         for uid in &uids {
             let mut newest = "1".to_owned();
@@ -52,15 +52,15 @@ async fn an_updated_order_leaves_the_cache_of_the_other_replica_and_never_goes_b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_changed_behind_the_services_back_is_seen_within_the_greatest_age() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&["--cache-max-age", "1"]).await;
-    bed.send_all(["changed", "deleted"].map(|uid| record(&order(uid, 1)))).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--cache-max-age", "1"]).await;
+    env.send_all(["changed", "deleted"].map(|uid| record(&order(uid, 1)))).await;
+    env.drained().await;
     for uid in ["changed", "deleted"] {
         assert_eq!(served(&service, uid).await.1, 1);
     }
     alter(
-        &bed,
+        &env,
         "UPDATE orders.orders SET payment_amount = 2 WHERE order_uid = 'changed'; \
          DELETE FROM orders.orders WHERE order_uid = 'deleted'",
     )

@@ -8,7 +8,7 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use testkit::{
-    Bed,
+    TestEnvironment,
     order_json::{SAMPLE, valid_order},
     shared,
 };
@@ -45,7 +45,7 @@ fn instant(order: &Value) -> OffsetDateTime {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_generated_orders_come_out_equal() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let mut runner = TestRunner::default();
     let strategy = valid_order();
     let mut orders = BTreeMap::new();
@@ -57,10 +57,10 @@ async fn two_thousand_generated_orders_come_out_equal() {
             orders.insert(uid, order);
         }
     }
-    let service = bed.start(&["--cache-bytes", "100"]).await;
-    bed.send_all(orders.values().map(record)).await;
-    bed.drained().await;
-    assert_eq!(bed.count("orders.rejected_records").await, 0);
+    let service = env.start(&["--cache-bytes", "100"]).await;
+    env.send_all(orders.values().map(record)).await;
+    env.drained().await;
+    assert_eq!(env.count("orders.rejected_records").await, 0);
     for (uid, order) in &orders {
         let mut address = reqwest::Url::parse(&service.url).unwrap();
         address.path_segments_mut().unwrap().extend(["order", uid]);

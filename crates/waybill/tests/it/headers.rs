@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use reqwest::{Method, Response};
-use testkit::{Bed, order_json::SAMPLE, shared};
+use testkit::{TestEnvironment, order_json::SAMPLE, shared};
 
 const ORDER: &str = "/order/b563feb7b2b84b6test";
 
@@ -24,10 +24,10 @@ fn headers(answer: &Response) -> BTreeMap<String, String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn get_head_and_304_tell_the_same_of_an_order() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    env.send(None, None, Some(SAMPLE.as_bytes())).await;
+    env.drained().await;
     let ask = |method: Method, tag: Option<&str>| {
         let request = service.http.request(method, service.at(ORDER));
         let request = request.header("accept", "application/json");

@@ -2,7 +2,7 @@
 
 use reqwest::Response;
 use serde_json::{Value, json};
-use testkit::{Bed, Service, shared};
+use testkit::{Service, TestEnvironment, shared};
 
 use crate::support::{order, record};
 
@@ -33,8 +33,8 @@ async fn pages(service: &Service, path: &str, field: &str) -> Vec<Vec<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_are_listed_newest_first_by_customer_and_track_number() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     // One after the other, so that each is newer than the one before.
     for (number, customer, track) in [
         (1, "ada", "T1"),
@@ -47,8 +47,8 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
         let mut order = order(&format!("uid-{number}"), number);
         order["customer_id"] = json!(customer);
         order["track_number"] = json!(track);
-        bed.send_all([record(&order)]).await;
-        bed.drained().await;
+        env.send_all([record(&order)]).await;
+        env.drained().await;
     }
     let odd =
         reqwest::Url::parse_with_params("http://x/", [("customer_id", ODD), ("track_number", ODD)]);
@@ -69,8 +69,8 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
 
     // A page holds 500 orders at most, stored in one transaction or not.
     let more = (0..495).map(|number| record(&order(&format!("more-{number}"), number)));
-    bed.send_all(more.collect::<Vec<_>>()).await;
-    bed.drained().await;
+    env.send_all(more.collect::<Vec<_>>()).await;
+    env.drained().await;
     let sizes = async |path| {
         let pages = pages(&service, path, "order_uid").await;
         let distinct: std::collections::BTreeSet<&String> = pages.iter().flatten().collect();
@@ -90,13 +90,13 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_records_are_listed_newest_first_by_reason_and_key() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     for value in ["{", "[]", "{", "7", "{"] {
-        bed.send(Some(2), Some(b"a&b"), Some(value.as_bytes())).await;
-        bed.drained().await;
+        env.send(Some(2), Some(b"a&b"), Some(value.as_bytes())).await;
+        env.drained().await;
     }
-    let topic = bed.orders_topic();
+    let topic = env.orders_topic();
     let ids = |offsets: &[&[i64]]| -> Vec<Vec<String>> {
         let page =
             |page: &&[i64]| page.iter().map(|offset| format!("{topic}:2:{offset}")).collect();

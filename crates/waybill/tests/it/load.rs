@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use testkit::{Bed, Received, shared, wait_until};
+use testkit::{Received, TestEnvironment, shared, wait_until};
 use tokio::process::Command;
 
 use crate::support::Scratch;
 
 /// Runs it to its end and gives the summary.
-async fn load(bed: &Bed, topic: &str, more: &[&str]) -> Value {
+async fn load(env: &TestEnvironment, topic: &str, more: &[&str]) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
-    command.args(["load", "--json", "--kafka-brokers", &bed.servers.kafka]);
+    command.args(["load", "--json", "--kafka-brokers", &env.servers.kafka]);
     command.args(["--kafka-orders-topic", topic]).args(more).kill_on_drop(true);
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -20,16 +20,20 @@ async fn load(bed: &Bed, topic: &str, more: &[&str]) -> Value {
 
 /// Runs it with a walk, has it hear of an order, and then gives the status topic these options; its
 /// exit code and its summary.
-async fn walk_into(bed: &Bed, more: &[&str], options: &[(&str, &str)]) -> (Option<i32>, Value) {
+async fn walk_into(
+    env: &TestEnvironment,
+    more: &[&str],
+    options: &[(&str, &str)],
+) -> (Option<i32>, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
     command.args(["load", "--json", "--quiet", "--walk", "1", "--seed", "7"]).args(more);
-    command.args(["--kafka-brokers", &bed.servers.kafka]);
-    command.args(["--kafka-orders-topic", &bed.orders_topic()]);
-    command.args(["--kafka-status-topic", &bed.status_topic()]).kill_on_drop(true);
+    command.args(["--kafka-brokers", &env.servers.kafka]);
+    command.args(["--kafka-orders-topic", &env.orders_topic()]);
+    command.args(["--kafka-status-topic", &env.status_topic()]).kill_on_drop(true);
     let load = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    wait_until("it to send", async || !bed.read_all(&bed.orders_topic()).await.is_empty()).await;
-    bed.send_status(Some("1"), br#"{"order_id":"1","status":"created"}"#).await;
-    bed.alter_topic(&bed.status_topic(), options).await;
+    wait_until("it to send", async || !env.read_all(&env.orders_topic()).await.is_empty()).await;
+    env.send_status(Some("1"), br#"{"order_id":"1","status":"created"}"#).await;
+    env.alter_topic(&env.status_topic(), options).await;
     let patience = std::time::Duration::from_secs(60);
     let output = tokio::time::timeout(patience, load.wait_with_output()).await;
     let output = output.expect("it ends by itself").unwrap();
@@ -37,8 +41,8 @@ async fn walk_into(bed: &Bed, more: &[&str], options: &[(&str, &str)]) -> (Optio
 }
 
 /// What is on a topic, a partition after the other.
-async fn content(bed: &Bed, topic: &str) -> Vec<Received> {
-    let mut records = bed.read_all(topic).await;
+async fn content(env: &TestEnvironment, topic: &str) -> Vec<Received> {
+    let mut records = env.read_all(topic).await;
     records.sort_by_key(|record| (record.partition, record.offset));
     records
 }
@@ -62,20 +66,20 @@ const MISCHIEF: [&str; 14] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_summary_counts_by_kind_what_is_on_the_topic_and_the_service_agrees() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    let summary = load(&bed, &bed.orders_topic(), &MISCHIEF).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    let summary = load(&env, &env.orders_topic(), &MISCHIEF).await;
     assert_eq!((&summary["sent"], &summary["acknowledged"]), (&400.into(), &400.into()));
-    bed.drained().await;
+    env.drained().await;
 
     let rejected: Vec<(i32, i64)> =
         sqlx::query_as(r#"SELECT "partition", "offset" FROM orders.rejected_records"#)
-            .fetch_all(&bed.pool)
+            .fetch_all(&env.pool)
             .await
             .unwrap();
     let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
     let mut known: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    let records = content(&bed, &bed.orders_topic()).await;
+    let records = content(&env, &env.orders_topic()).await;
     for record in &records {
         let (key, value) = (record.key.clone().unwrap(), record.value.clone().unwrap());
         let kind = if serde_json::from_slice::<Value>(&value).is_err() {
@@ -97,7 +101,7 @@ async fn the_summary_counts_by_kind_what_is_on_the_topic_and_the_service_agrees(
     assert_eq!(serde_json::json!(counted), serde_json::json!(told));
     assert_eq!(counted.len(), 5, "every kind is there: {counted:?}");
     assert_eq!(rejected.len() as u64, counted["invalid"] + counted["unparsable"]);
-    assert_eq!(bed.count("orders.orders").await as u64, counted["new"]);
+    assert_eq!(env.count("orders.orders").await as u64, counted["new"]);
     let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
     let bytes: usize = records.iter().map(|r| bytes(&r.key) + bytes(&r.value)).sum();
     assert_eq!(summary["bytes"], bytes);
@@ -106,10 +110,10 @@ async fn the_summary_counts_by_kind_what_is_on_the_topic_and_the_service_agrees(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rest_of_the_world_is_played_until_every_order_has_come_to_its_end() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
-    let (orders, couriers) = bed.start_both(&database).await;
-    let status_topic = bed.status_topic();
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let (orders, couriers) = env.start_both(&database).await;
+    let status_topic = env.status_topic();
     let world = [
         "--count",
         "40",
@@ -134,18 +138,18 @@ async fn the_rest_of_the_world_is_played_until_every_order_has_come_to_its_end()
         "--kafka-status-topic",
         &status_topic,
     ];
-    let summary = load(&bed, &bed.orders_topic(), &world).await;
+    let summary = load(&env, &env.orders_topic(), &world).await;
     assert_eq!(summary["acknowledged"], 40);
-    bed.status_drained().await;
-    bed.events_drained().await;
+    env.status_drained().await;
+    env.events_drained().await;
 
     let ended = "orders.order_status WHERE rank >= 5";
-    let cancelled = bed.count("orders.order_status WHERE rank = 6").await;
-    assert_eq!((bed.count("orders.order_status").await, bed.count(ended).await), (40, 40));
+    let cancelled = env.count("orders.order_status WHERE rank = 6").await;
+    assert_eq!((env.count("orders.order_status").await, env.count(ended).await), (40, 40));
     assert!((1..30).contains(&cancelled), "{cancelled} cancelled");
     for reason in ["repeated", "lower", "unknown_status"] {
         let ignored = format!("orders.order_events WHERE ignored = '{reason}'");
-        assert_ne!(bed.count(&ignored).await, 0, "{reason}");
+        assert_ne!(env.count(&ignored).await, 0, "{reason}");
     }
     let statistics = couriers.json("/statistics").await;
     assert_eq!(statistics["active"], 0);
@@ -157,8 +161,8 @@ async fn the_rest_of_the_world_is_played_until_every_order_has_come_to_its_end()
 
     // The same couriers are not enlisted a second time.
     load(
-        &bed,
-        &bed.orders_topic(),
+        &env,
+        &env.orders_topic(),
         &["--count", "1", "--couriers", "13", "--couriers-url", &couriers.url],
     )
     .await;
@@ -170,28 +174,28 @@ async fn the_rest_of_the_world_is_played_until_every_order_has_come_to_its_end()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_seed_sends_the_same_bytes() {
-    let bed = Bed::new(shared()).await;
-    let again = format!("{}.again", bed.name);
-    bed.create_large_topic(&again).await;
-    load(&bed, &bed.orders_topic(), &MISCHIEF).await;
-    load(&bed, &again, &MISCHIEF).await;
+    let env = TestEnvironment::new(shared()).await;
+    let again = format!("{}.again", env.name);
+    env.create_large_topic(&again).await;
+    load(&env, &env.orders_topic(), &MISCHIEF).await;
+    load(&env, &again, &MISCHIEF).await;
     let bytes = |records: Vec<Received>| {
         records.into_iter().map(|record| (record.partition, record.key, record.value))
     };
-    let first: Vec<_> = bytes(content(&bed, &bed.orders_topic()).await).collect();
-    let second: Vec<_> = bytes(content(&bed, &again).await).collect();
+    let first: Vec<_> = bytes(content(&env, &env.orders_topic()).await).collect();
+    let second: Vec<_> = bytes(content(&env, &again).await).collect();
     assert!(first.len() == 400 && first == second);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_sent_line_by_line_as_it_is() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let folder = Scratch::new();
     let file = folder.0.join("records");
     std::fs::write(&file, "{\"order_uid\":\"a\"}\nno order \u{e9}\n{}\n").unwrap();
-    let summary = load(&bed, &bed.orders_topic(), &["--file", file.to_str().unwrap()]).await;
+    let summary = load(&env, &env.orders_topic(), &["--file", file.to_str().unwrap()]).await;
     assert_eq!((&summary["sent"], &summary["by_kind"]["given"]), (&3.into(), &3.into()));
-    let mut sent: Vec<_> = content(&bed, &bed.orders_topic())
+    let mut sent: Vec<_> = content(&env, &env.orders_topic())
         .await
         .into_iter()
         .map(|record| (record.key, String::from_utf8(record.value.unwrap()).unwrap()))
@@ -207,14 +211,14 @@ async fn a_file_is_sent_line_by_line_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_statuses_of_the_summary_are_those_on_the_topic() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    let status_topic = bed.status_topic();
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    let status_topic = env.status_topic();
     let mut flags = vec!["--count", "30", "--rate", "0", "--walk", "0.1", "--repeats", "0.5"];
     flags.extend(["--cancels", "0.2", "--kafka-status-topic", &status_topic]);
-    let summary = load(&bed, &bed.orders_topic(), &flags).await;
+    let summary = load(&env, &env.orders_topic(), &flags).await;
     let mut told: BTreeMap<String, u64> = BTreeMap::new();
-    for event in bed.read_all(&status_topic).await {
+    for event in env.read_all(&status_topic).await {
         // The order service's own events name their source.
         if !event.headers.contains_key("ce_source") {
             let event: Value = serde_json::from_slice(&event.value.unwrap()).unwrap();
@@ -229,8 +233,8 @@ async fn the_statuses_of_the_summary_are_those_on_the_topic() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statuses_that_the_topic_does_not_take_are_counted_as_failed() {
-    let bed = Bed::new(shared()).await;
-    let (code, summary) = walk_into(&bed, &["--count", "1"], &[("max.message.bytes", "50")]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let (code, summary) = walk_into(&env, &["--count", "1"], &[("max.message.bytes", "50")]).await;
     assert_eq!((code, &summary["ended"]["how"]), (Some(1), &"done".into()), "{summary}");
     assert_eq!(
         (&summary["statuses_acknowledged"], &summary["statuses_failed"]),
@@ -240,10 +244,10 @@ async fn statuses_that_the_topic_does_not_take_are_counted_as_failed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_world_that_can_tell_nothing_more_ends_the_run() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     // No record is as young as that.
     let options =
         [("message.timestamp.type", "CreateTime"), ("message.timestamp.before.max.ms", "0")];
-    let (code, summary) = walk_into(&bed, &["--count", "0", "--rate", "20"], &options).await;
+    let (code, summary) = walk_into(&env, &["--count", "0", "--rate", "20"], &options).await;
     assert_eq!((code, &summary["ended"]["how"]), (Some(1), &"world_ended".into()), "{summary}");
 }

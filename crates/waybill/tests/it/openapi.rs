@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use reqwest::Response;
 use serde_json::{Value, json};
-use testkit::{Bed, Service, order_json::SAMPLE, shared, wait_until};
+use testkit::{Service, TestEnvironment, order_json::SAMPLE, shared, wait_until};
 
 use crate::couriers_api::{add, delivery, tell};
 
@@ -165,14 +165,14 @@ fn examples_have_the_keys_of_what_they_are_examples_of() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_order_services_answers_have_the_keys_that_are_documented_and_no_other() {
-    let bed = Bed::new(shared()).await;
-    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
-    bed.send(Some(0), Some(b"\xff"), Some(b"no order")).await;
-    let service = bed.start(&[]).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    env.send(None, None, Some(SAMPLE.as_bytes())).await;
+    env.send(Some(0), Some(b"\xff"), Some(b"no order")).await;
+    let service = env.start(&[]).await;
+    env.drained().await;
     let api = Api(service.json("/openapi.json").await);
     let order = "/order/b563feb7b2b84b6test";
-    let rejected = format!("/rejected/{}:0:0", bed.orders_topic());
+    let rejected = format!("/rejected/{}:0:0", env.orders_topic());
 
     api.holds("get", "/order/{order_uid}", service.get(order).await).await;
     api.holds("get", "/order/{order_uid}", service.get("/order/nobody").await).await;
@@ -182,7 +182,7 @@ async fn the_order_services_answers_have_the_keys_that_are_documented_and_no_oth
     api.holds("get", "/rejected", service.get("/rejected?limit=0").await).await;
     api.holds("post", "/order", post(&service, "/order", SAMPLE).await).await;
     api.holds("post", "/order", post(&service, "/order", "{}").await).await;
-    bed.status_drained().await;
+    env.status_drained().await;
     for call in ["status", "history"] {
         let path = format!("/order/{{order_uid}}/{call}");
         api.holds("get", &path, service.get(&format!("{order}/{call}")).await).await;
@@ -193,7 +193,7 @@ async fn the_order_services_answers_have_the_keys_that_are_documented_and_no_oth
         let answer = post(&service, &format!("{order}/cancel"), "").await;
         assert_eq!(answer.status(), status);
         api.holds("post", "/order/{order_uid}/cancel", answer).await;
-        bed.status_drained().await;
+        env.status_drained().await;
     }
     let complete = "/order/{order_uid}/complete";
     api.holds("post", complete, post(&service, "/order/nobody/complete", "").await).await;
@@ -211,9 +211,9 @@ async fn the_order_services_answers_have_the_keys_that_are_documented_and_no_oth
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_courier_services_answers_have_the_keys_that_are_documented_and_no_other() {
-    let bed = Bed::new(shared()).await;
-    bed.send_status(None, b"no event").await;
-    let service = bed.start_couriers(&bed.courier_database().await, &[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    env.send_status(None, b"no event").await;
+    let service = env.start_couriers(&env.courier_database().await, &[]).await;
     let api = Api(service.json("/openapi.json").await);
     let send = async |method: &str, path: &str, body: Value| {
         let request = service.http.request(method.parse().unwrap(), service.at(path));
@@ -221,7 +221,7 @@ async fn the_courier_services_answers_have_the_keys_that_are_documented_and_no_o
     };
 
     // An order that waits, one that is carried, one that is held, one that is over.
-    tell(&bed, "waits", "created").await;
+    tell(&env, "waits", "created").await;
     delivery(&service, "waits", "waiting").await;
     api.holds("get", "/delivery/{order_id}", service.get("/delivery/waits").await).await;
     api.holds("get", "/queue", service.get("/queue").await).await;
@@ -249,7 +249,7 @@ async fn the_courier_services_answers_have_the_keys_that_are_documented_and_no_o
     let assigned = send("POST", "/delivery/assign", json!({ "order_id": "waits" })).await;
     assert_eq!(assigned.status(), 200);
     api.holds("post", "/delivery/assign", assigned).await;
-    tell(&bed, "waits", "completed").await;
+    tell(&env, "waits", "completed").await;
     delivery(&service, "waits", "completed").await;
     api.holds("get", "/delivery/{order_id}", service.get("/delivery/waits").await).await;
     for unknown in ["/delivery/nobody", "/delivery/%20"] {
@@ -276,7 +276,7 @@ async fn the_courier_services_answers_have_the_keys_that_are_documented_and_no_o
     api.holds("get", "/statistics", service.get("/statistics").await).await;
     api.holds("get", "/ping", service.get("/ping").await).await;
 
-    bed.events_drained().await;
+    env.events_drained().await;
     let rejected = service.json("/rejected").await["items"][0]["id"].as_str().unwrap().to_owned();
     let rejected = format!("/rejected/{rejected}");
     let replay = post(&service, &format!("{rejected}/replay"), "").await;
@@ -318,9 +318,9 @@ fn types_of_problems(crates: &[&str]) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_type_of_every_problem_leads_to_its_place_in_the_documentation() {
-    let bed = Bed::new(shared()).await;
-    let database = bed.courier_database().await;
-    let (orders, couriers) = bed.start_both(&database).await;
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let (orders, couriers) = env.start_both(&database).await;
     for (service, crates) in
         [(&orders, ["chassis", "orders"]), (&couriers, ["chassis", "couriers"])]
     {

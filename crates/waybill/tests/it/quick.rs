@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use testkit::{Bed, Service, shared, wait_until};
+use testkit::{Service, TestEnvironment, shared, wait_until};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -60,11 +60,11 @@ async fn ask(service: &Service, request: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quick_answer_is_the_routers_header_for_header() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let uids = ["plain", "semi;colon", "plus+sign", "at@home:8,'(1)*!", "under_~-.", "Zürich"];
-    let service = bed.start(&[]).await;
-    bed.send_all(uids.iter().map(|uid| record(&order(uid, 7)))).await;
-    bed.drained().await;
+    let service = env.start(&[]).await;
+    env.send_all(uids.iter().map(|uid| record(&order(uid, 7)))).await;
+    env.drained().await;
     let etag = service.get("/order/plain").await.headers()["etag"].to_str().unwrap().to_owned();
     let close = "connection: close\r\n".to_owned();
     let with = |header: String| format!("{header}\r\n{close}");
@@ -114,10 +114,10 @@ async fn a_quick_answer_is_the_routers_header_for_header() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quick_answers_are_counted_like_the_routers_and_come_in_the_order_of_their_questions() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    bed.send_all([record(&order("first", 1)), record(&order("second", 2))]).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    env.send_all([record(&order("first", 1)), record(&order("second", 2))]).await;
+    env.drained().await;
     let counted = "http_server_request_duration_seconds_count{http_request_method=\"GET\",\
                    http_route=\"/order/{order_uid}\",http_response_status_code=\"200\"}";
     let hits = "waybill_cache_hits_total";
@@ -147,10 +147,10 @@ async fn quick_answers_are_counted_like_the_routers_and_come_in_the_order_of_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_asked_while_the_service_drains_is_answered_alike() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    bed.send_all([record(&order("kept", 7))]).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    env.send_all([record(&order("kept", 7))]).await;
+    env.drained().await;
     assert_eq!(service.get("/order/kept").await.headers()["x-cache"], "memory");
     let mut asking = Vec::new();
     for how in ["plain", ROUTED] {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use testkit::{Bed, shared, wait_until};
+use testkit::{TestEnvironment, shared, wait_until};
 
 use crate::{
     cache::{Redis, source},
@@ -13,15 +13,15 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_keeps_the_newer_of_two_versions_and_neither_for_ever() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let redis = Redis::start().await;
     let url = redis.url();
     // No room in memory: every read goes to Redis. What is in it lives for twenty seconds.
     let flags = ["--redis-url", &url, "--cache-bytes", "100", "--cache-max-age", "20"];
-    let service = bed.start(&flags).await;
+    let service = env.start(&flags).await;
     for amount in [1, 2] {
-        bed.send_all([record(&order("uid", amount))]).await;
-        bed.drained().await;
+        env.send_all([record(&order("uid", amount))]).await;
+        env.drained().await;
     }
     wait_until("the second version", async || redis.value("uid").await.starts_with(b"0000000002"))
         .await;
@@ -30,7 +30,7 @@ async fn redis_keeps_the_newer_of_two_versions_and_neither_for_ever() {
 
     // One that is a version behind writes there too, and too late: here it is one with a database
     // of its own, which a real installation would not have.
-    let behind = Bed::new(shared()).await;
+    let behind = TestEnvironment::new(shared()).await;
     let late = behind.start(&flags).await;
     redis.set("uid", &newer).await;
     behind.send_all([record(&order("uid", 1)), record(&order("beside", 1))]).await;
@@ -50,17 +50,17 @@ async fn redis_keeps_the_newer_of_two_versions_and_neither_for_ever() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_hangs_in_full_flow_costs_nothing_but_a_moment() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let redis = Redis::start().await;
     let url = redis.url();
     let mut sent = Sent::default();
-    let service = bed.start(&["--redis-url", &url, "--batch-rows", "50"]).await;
-    bed.send_all(sent.mixed(0, 2_000)).await;
-    wait_until("the flow to be on", async || bed.count("orders.orders").await > 0).await;
+    let service = env.start(&["--redis-url", &url, "--batch-rows", "50"]).await;
+    env.send_all(sent.mixed(0, 2_000)).await;
+    wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
     redis.signal(Signal::STOP);
 
-    bed.send_all(sent.mixed(2_000, 500)).await;
-    bed.drained().await;
+    env.send_all(sent.mixed(2_000, 500)).await;
+    env.drained().await;
     for path in ["/order/order-000000", "/order/order-002499", "/order/nobody"] {
         // Memory does not ask it; who must ask waits a fifth of a second at most.
         let answer = tokio::time::timeout(Duration::from_secs(5), service.get(path)).await;
@@ -72,13 +72,13 @@ async fn a_redis_that_hangs_in_full_flow_costs_nothing_but_a_moment() {
     redis.signal(Signal::CONT);
     let mut number = 2_500;
     wait_until("Redis to be used again", async || {
-        bed.send_all(sent.mixed(number, 1)).await;
-        bed.drained().await;
+        env.send_all(sent.mixed(number, 1)).await;
+        env.drained().await;
         let key = format!("waybill:order:order-{number:06}");
         number += 1;
         redis.ask(&[b"EXISTS", key.as_bytes()]).await == b":1\r\n"
     })
     .await;
-    sent.is_served(&bed, &service).await;
+    sent.is_served(&env, &service).await;
     service.stop().await.unwrap();
 }

@@ -2,17 +2,17 @@
 
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
-use testkit::{Bed, shared};
+use testkit::{TestEnvironment, shared};
 
 use crate::support::{Sent, metric, order, record};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_the_database_refuses_is_rejected_alone() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     // A rule that validation does not know, as a later migration or an administrator may add it.
-    let server = bed.servers.postgres.rsplit_once('/').unwrap().0;
+    let server = env.servers.postgres.rsplit_once('/').unwrap().0;
     let mut administrator =
-        PgConnection::connect(&format!("{server}/{}_orders", bed.name)).await.unwrap();
+        PgConnection::connect(&format!("{server}/{}_orders", env.name)).await.unwrap();
     sqlx::raw_sql("ALTER TABLE orders.orders ADD CHECK (payment_amount <> 666666)")
         .execute(&mut administrator)
         .await
@@ -25,10 +25,10 @@ async fn what_only_the_database_refuses_is_rejected_alone() {
     }
     // All on one partition, so that one batch holds them all.
     for (key, value) in &records {
-        bed.send(Some(0), Some(key), Some(value)).await;
+        env.send(Some(0), Some(key), Some(value)).await;
     }
-    let service = bed.start(&["--batch-age-ms", "1000"]).await;
-    bed.drained().await;
+    let service = env.start(&["--batch-age-ms", "1000"]).await;
+    env.drained().await;
 
     assert!(metric(&service, "waybill_batch_splits_total").await >= 2.0);
     assert!(metric(&service, "db_client_operation_duration_seconds_count").await >= 3.0);
@@ -37,7 +37,7 @@ async fn what_only_the_database_refuses_is_rejected_alone() {
         let (reason, value): (String, Vec<u8>) =
             sqlx::query_as("SELECT reason, value FROM orders.rejected_records WHERE key = $1")
                 .bind(uid.as_bytes())
-                .fetch_one(&bed.pool)
+                .fetch_one(&env.pool)
                 .await
                 .unwrap();
         assert_eq!(reason, "refused_by_database");
@@ -45,30 +45,30 @@ async fn what_only_the_database_refuses_is_rejected_alone() {
         assert_eq!(service.get(&format!("/order/{uid}")).await.status(), 404);
     }
     sent.invalid += guilty.len();
-    sent.is_served(&bed, &service).await;
+    sent.is_served(&env, &service).await;
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_record_of_just_under_a_mebibyte_is_kept_whole() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let mut large = order("large", 1);
     large["payment"]["currency"] = "XXY".into();
     let mut bytes = large.to_string().into_bytes();
     bytes.resize((1 << 20) - 1, b' ');
-    bed.send(Some(0), Some(b"large"), Some(&bytes)).await;
-    bed.send_all([record(&order("neighbour", 2))]).await;
-    let service = bed.start(&[]).await;
-    bed.drained().await;
+    env.send(Some(0), Some(b"large"), Some(&bytes)).await;
+    env.send_all([record(&order("neighbour", 2))]).await;
+    let service = env.start(&[]).await;
+    env.drained().await;
 
     let (reason, value): (String, Vec<u8>) =
         sqlx::query_as("SELECT reason, value FROM orders.rejected_records")
-            .fetch_one(&bed.pool)
+            .fetch_one(&env.pool)
             .await
             .unwrap();
     assert_eq!(reason, "unknown_currency");
     assert!(value == bytes, "the bytes are kept");
-    let letters = bed.read_all(&bed.dead_letters()).await;
+    let letters = env.read_all(&env.dead_letters()).await;
     assert_eq!(letters.len(), 1);
     assert!(letters[0].value.as_deref() == Some(bytes.as_slice()), "the dead letter is whole");
     assert_eq!(service.json("/order/neighbour").await, order("neighbour", 2));
@@ -78,17 +78,17 @@ async fn an_invalid_record_of_just_under_a_mebibyte_is_kept_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_too_large_for_the_dead_letters_is_told_of_there_and_kept_whole() {
-    let bed = Bed::new(shared()).await;
-    bed.alter_topic(&bed.dead_letters(), &[("max.message.bytes", "20000")]).await;
+    let env = TestEnvironment::new(shared()).await;
+    env.alter_topic(&env.dead_letters(), &[("max.message.bytes", "20000")]).await;
     // Chance does not compress, so the broker sees all of it.
     let mut chance: Vec<u8> = (0..100_000).map(|_| rand::random()).collect();
     chance[0] = 0xff;
-    let (partition, offset) = bed.send(Some(6), Some(b"large"), Some(&chance)).await;
-    let small = bed.send(Some(6), Some(b"small"), Some(b"\xff")).await;
-    let service = bed.start(&[]).await;
-    bed.drained().await;
+    let (partition, offset) = env.send(Some(6), Some(b"large"), Some(&chance)).await;
+    let small = env.send(Some(6), Some(b"small"), Some(b"\xff")).await;
+    let service = env.start(&[]).await;
+    env.drained().await;
 
-    let mut letters = bed.read_all(&bed.dead_letters()).await;
+    let mut letters = env.read_all(&env.dead_letters()).await;
     letters.sort_by_key(|letter| letter.headers["__connect.errors.offset"].clone());
     let [large, beside] = &letters[..] else { panic!("two letters, not {}", letters.len()) };
     assert_eq!(
@@ -99,7 +99,7 @@ async fn a_record_too_large_for_the_dead_letters_is_told_of_there_and_kept_whole
         ("waybill.truncated", "true"),
         ("waybill.error.reason", "invalid_utf8"),
         ("waybill.error.detail", " invalid_utf8: not UTF-8 from byte 0 on"),
-        ("__connect.errors.topic", &bed.orders_topic()),
+        ("__connect.errors.topic", &env.orders_topic()),
         ("__connect.errors.partition", &partition.to_string()),
         ("__connect.errors.offset", &offset.to_string()),
         ("__connect.errors.exception.message", "invalid_utf8"),
@@ -110,7 +110,7 @@ async fn a_record_too_large_for_the_dead_letters_is_told_of_there_and_kept_whole
     assert_eq!(beside.value.as_deref(), Some(&b"\xff"[..]), "its neighbour is whole");
     assert!(!beside.headers.contains_key("waybill.truncated"));
     let kept = "SELECT value FROM orders.rejected_records WHERE \"offset\" = $1";
-    let kept: Vec<u8> = sqlx::query_scalar(kept).bind(offset).fetch_one(&bed.pool).await.unwrap();
+    let kept: Vec<u8> = sqlx::query_scalar(kept).bind(offset).fetch_one(&env.pool).await.unwrap();
     assert!(kept == chance, "the table has all of it");
     service.stop().await.unwrap();
 }

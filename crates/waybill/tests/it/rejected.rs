@@ -4,7 +4,7 @@
 use std::process::Output;
 
 use serde_json::{Value, json};
-use testkit::{Bed, Service, shared, wait_until};
+use testkit::{Service, TestEnvironment, shared, wait_until};
 
 use crate::support::{Scratch, order, waybill, waybill_in};
 
@@ -29,20 +29,20 @@ async fn rejected(service: &Service, more: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_are_listed_past_a_page_shown_whatever_their_bytes_and_sent_again() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let many = (0..MANY).map(|number| (Vec::new(), format!("{{\"cut\": {number}").into_bytes()));
-    bed.send_all(many).await;
+    env.send_all(many).await;
     let mut bad = order("mended", 1);
     bad["payment"]["currency"] = json!("XXY");
     bad["delivery"]["name"] = json!("Ünal 👩‍🚒");
     let text = bad.to_string();
     let binary = [0xff, 0x00, 0xfe, b'\n'];
-    let (partition, offset) = bed.send(Some(5), Some(b"mended"), Some(text.as_bytes())).await;
-    let with_text = format!("{}:{partition}:{offset}", bed.orders_topic());
-    let (partition, offset) = bed.send(Some(5), Some(b"\xff"), Some(&binary)).await;
-    let with_binary = format!("{}:{partition}:{offset}", bed.orders_topic());
-    bed.drained().await;
+    let (partition, offset) = env.send(Some(5), Some(b"mended"), Some(text.as_bytes())).await;
+    let with_text = format!("{}:{partition}:{offset}", env.orders_topic());
+    let (partition, offset) = env.send(Some(5), Some(b"\xff"), Some(&binary)).await;
+    let with_binary = format!("{}:{partition}:{offset}", env.orders_topic());
+    env.drained().await;
 
     let list =
         rejected(&service, &["list", "--reason", "invalid_json", "--limit", "0", "--json"]).await;
@@ -77,7 +77,7 @@ async fn records_are_listed_past_a_page_shown_whatever_their_bytes_and_sent_agai
     let said = rejected(&service, &["replay", &with_text]).await;
     assert_eq!(said, format!("{with_text} is on its way again\n"));
     let again = "orders.rejected_records WHERE reason = 'unknown_currency'";
-    wait_until("the same to be rejected again", async || bed.count(again).await == 2).await;
+    wait_until("the same to be rejected again", async || env.count(again).await == 2).await;
 
     // With the bytes of a file, and with those of a pipe.
     let folder = Scratch::new();
@@ -91,7 +91,7 @@ async fn records_are_listed_past_a_page_shown_whatever_their_bytes_and_sent_agai
     let piped = data(waybill_in(&folder, &piped, &[], mended.to_string().as_bytes()).await);
     assert_eq!(serde_json::from_str::<Value>(&piped).unwrap(), json!({ "replay_of": with_binary }));
     assert_eq!(service.json("/order/piped?wait=30s").await, mended);
-    bed.drained().await;
+    env.drained().await;
 
     let shown = rejected(&service, &["show", &with_text]).await;
     let replays: Vec<bool> = shown
@@ -111,6 +111,6 @@ async fn records_are_listed_past_a_page_shown_whatever_their_bytes_and_sent_agai
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{told}");
         assert!(told.contains(words), "{words:?} is not in {told}");
     }
-    assert_eq!(bed.count(again).await, 2, "nothing was sent");
+    assert_eq!(env.count(again).await, 2, "nothing was sent");
     service.stop().await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use testkit::{Bed, Service, shared, wait_until};
+use testkit::{Service, TestEnvironment, shared, wait_until};
 
 use crate::support::{Sent, metric};
 
@@ -24,25 +24,25 @@ async fn share(replicas: &[&Service]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_two_three_and_one_replica_lose_and_double_nothing() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let enough = AtomicBool::new(false);
     let flow = async {
         let mut sent = Sent::default();
         let mut number = 0;
         while number < 3_000 || !enough.load(Ordering::Acquire) {
-            bed.send_all(sent.mixed(number, 100)).await;
+            env.send_all(sent.mixed(number, 100)).await;
             number += 100;
             // Neither starves the replicas nor runs away from them.
-            wait_until("the replicas to follow", async || bed.lag().await < 2_000).await;
+            wait_until("the replicas to follow", async || env.lag().await < 2_000).await;
         }
         sent
     };
     let replicas = async {
-        let first = bed.start(&["--batch-rows", "20"]).await;
+        let first = env.start(&["--batch-rows", "20"]).await;
         share(&[&first]).await;
-        let second = bed.start(&["--batch-rows", "20"]).await;
+        let second = env.start(&["--batch-rows", "20"]).await;
         share(&[&first, &second]).await;
-        let third = bed.start(&["--batch-rows", "20"]).await;
+        let third = env.start(&["--batch-rows", "20"]).await;
         share(&[&first, &second, &third]).await;
         for replica in [&first, &second, &third] {
             wait_until("each replica to work", async || {
@@ -57,7 +57,7 @@ async fn one_two_three_and_one_replica_lose_and_double_nothing() {
         second
     };
     let (sent, second) = tokio::join!(flow, replicas);
-    bed.drained().await;
-    sent.is_served(&bed, &second).await;
+    env.drained().await;
+    sent.is_served(&env, &second).await;
     second.stop().await.unwrap();
 }

@@ -7,7 +7,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use testkit::{Bed, eventually, shared};
+use testkit::{TestEnvironment, eventually, shared};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -136,19 +136,19 @@ async fn the_next_one_after_a_kill_has_the_orders_and_sends_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn given_a_postgresql_and_a_kafka_it_starts_none() {
-    let bed = Bed::new(shared()).await;
-    let couriers = bed.courier_database().await;
+    let env = TestEnvironment::new(shared()).await;
+    let couriers = env.courier_database().await;
     let folder = Scratch::new();
-    let mut flags = bed.flags();
+    let mut flags = env.flags();
     flags.extend(["--couriers-database-url", &couriers.url].map(str::to_owned));
     flags.extend(["--rate", "0", "--couriers", "1"].map(str::to_owned));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let up = up(&folder, &flags).await;
     assert!(!up.banner.contains("psql"), "{}", up.banner);
-    assert!(up.says("Kafka").contains(&bed.servers.kafka), "{}", up.banner);
-    bed.send_all([record(&order("given", 7))]).await;
+    assert!(up.says("Kafka").contains(&env.servers.kafka), "{}", up.banner);
+    env.send_all([record(&order("given", 7))]).await;
     assert_eq!(up.get("/order/given?wait=30s", "application/json").await.0, 200);
-    assert_eq!(bed.count("orders.orders").await, 1, "it is in the database that was given");
+    assert_eq!(env.count("orders.orders").await, 1, "it is in the database that was given");
     assert!(!folder.0.join("data").join("postgres").exists());
     assert!(!folder.0.join("data").join("kafka").exists());
     stop(up).await;

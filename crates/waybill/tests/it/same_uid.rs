@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use sqlx::types::time::OffsetDateTime;
-use testkit::{Bed, Received, shared, wait_until};
+use testkit::{Received, TestEnvironment, shared, wait_until};
 
 use crate::support::{Program, order, record};
 
@@ -19,21 +19,21 @@ struct Row {
     ingested_at: OffsetDateTime,
 }
 
-async fn row(bed: &Bed, uid: &str) -> Row {
+async fn row(env: &TestEnvironment, uid: &str) -> Row {
     sqlx::query_as(
         "SELECT payment_amount, version, source_timestamp, source_partition, source_offset, ingested_at \
          FROM orders.orders WHERE order_uid = $1",
     )
     .bind(uid)
-    .fetch_one(&bed.pool)
+    .fetch_one(&env.pool)
     .await
     .unwrap()
 }
 
 /// Sends one content to one partition; gives the offset.
-async fn send(bed: &Bed, partition: i32, uid: &str, amount: i64) -> i64 {
+async fn send(env: &TestEnvironment, partition: i32, uid: &str, amount: i64) -> i64 {
     let (key, value) = record(&order(uid, amount));
-    bed.send(Some(partition), Some(&key), Some(&value)).await.1
+    env.send(Some(partition), Some(&key), Some(&value)).await.1
 }
 
 fn ids(events: &[Received]) -> Vec<&str> {
@@ -44,27 +44,27 @@ fn ids(events: &[Received]) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_content_moves_the_position_on_and_other_content_makes_a_version() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    send(&bed, 2, UID, 1).await;
-    bed.drained().await;
-    let first = row(&bed, UID).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    send(&env, 2, UID, 1).await;
+    env.drained().await;
+    let first = row(&env, UID).await;
     assert_eq!((first.payment_amount, first.version), (1, 1));
 
-    let offset = send(&bed, 2, UID, 1).await;
-    bed.drained().await;
-    let same = row(&bed, UID).await;
+    let offset = send(&env, 2, UID, 1).await;
+    env.drained().await;
+    let same = row(&env, UID).await;
     assert_eq!((same.version, same.source_offset), (1, offset));
     assert_eq!(same.ingested_at, first.ingested_at);
-    let events = bed.read_all(&bed.status_topic()).await;
+    let events = env.read_all(&env.status_topic()).await;
     assert_eq!(ids(&events), ["again:1:created", "again:1:created"], "no updated");
 
-    let offset = send(&bed, 2, UID, 3).await;
-    bed.drained().await;
-    let changed = row(&bed, UID).await;
+    let offset = send(&env, 2, UID, 3).await;
+    env.drained().await;
+    let changed = row(&env, UID).await;
     assert_eq!((changed.payment_amount, changed.version, changed.source_offset), (3, 2, offset));
     assert_eq!(changed.ingested_at, first.ingested_at);
-    let events = bed.read_all(&bed.status_topic()).await;
+    let events = env.read_all(&env.status_topic()).await;
     assert!(ids(&events).contains(&"again:2:updated"), "{:?}", ids(&events));
     let answer = service.get("/order/again").await;
     assert_eq!(answer.headers()["x-order-version"], "2");
@@ -75,46 +75,46 @@ async fn equal_content_moves_the_position_on_and_other_content_makes_a_version()
 /// New orders are copied as one; the known one among them must not cost them anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_known_order_in_a_full_batch_of_new_ones_is_replaced_and_the_others_are_stored() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&["--batch-age-ms", "1000"]).await;
-    send(&bed, 0, UID, 1).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--batch-age-ms", "1000"]).await;
+    send(&env, 0, UID, 1).await;
+    env.drained().await;
     let new = |number: usize| format!("new-{number:03}");
     for number in 0..100 {
-        send(&bed, 0, &new(number), number as i64).await;
+        send(&env, 0, &new(number), number as i64).await;
     }
-    send(&bed, 0, UID, 2).await;
+    send(&env, 0, UID, 2).await;
     for number in 100..200 {
-        send(&bed, 0, &new(number), number as i64).await;
+        send(&env, 0, &new(number), number as i64).await;
     }
-    bed.drained().await;
+    env.drained().await;
 
-    let known = row(&bed, UID).await;
+    let known = row(&env, UID).await;
     assert_eq!((known.payment_amount, known.version), (2, 2));
-    assert_eq!(bed.count("orders.orders").await, 201);
+    assert_eq!(env.count("orders.orders").await, 201);
     for number in [0, 99, 100, 199] {
-        let stored = row(&bed, &new(number)).await;
+        let stored = row(&env, &new(number)).await;
         assert_eq!((stored.payment_amount, stored.version), (number as i64, 1));
     }
     // Each event is recorded once, though the known order's status was told before.
-    let events = bed.read_all(&bed.status_topic()).await;
+    let events = env.read_all(&env.status_topic()).await;
     assert_eq!(events.len(), 203, "201 created, one of them again, and one updated");
-    wait_until("all events are recorded", async || bed.count("orders.order_events").await == 203)
+    wait_until("all events are recorded", async || env.count("orders.order_events").await == 203)
         .await;
-    assert_eq!(bed.count("orders.order_status").await, 201);
-    assert_eq!(bed.count("orders.order_events WHERE ignored = 'repeated'").await, 1);
+    assert_eq!(env.count("orders.order_status").await, 201);
+    assert_eq!(env.count("orders.order_events WHERE ignored = 'repeated'").await, 1);
     service.stop().await.unwrap();
 }
 
 /// Three contents for each of the six orders of arrival, and the greatest record of each.
-async fn six_permutations(bed: &Bed, several_partitions: bool) -> Vec<(String, i64)> {
+async fn six_permutations(env: &TestEnvironment, several_partitions: bool) -> Vec<(String, i64)> {
     let permutations = [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]];
     let mut wanted = Vec::new();
     for permutation in permutations {
         let uid = format!("uid-{permutation:?}");
         for amount in permutation {
             let partition = if several_partitions { amount as i32 } else { 5 };
-            send(bed, partition, &uid, amount).await;
+            send(env, partition, &uid, amount).await;
         }
         wanted.push((uid, permutation[2]));
     }
@@ -122,8 +122,8 @@ async fn six_permutations(bed: &Bed, several_partitions: bool) -> Vec<(String, i
 }
 
 /// What Kafka says is the latest of each order: it stamps records itself, as they are appended.
-async fn latest(bed: &Bed, uid: &str) -> (i64, (i64, i32, i64)) {
-    let records = bed.read_all(&bed.orders_topic()).await;
+async fn latest(env: &TestEnvironment, uid: &str) -> (i64, (i64, i32, i64)) {
+    let records = env.read_all(&env.orders_topic()).await;
     let latest = records
         .iter()
         .filter(|record| record.key.as_deref() == Some(uid.as_bytes()))
@@ -135,13 +135,13 @@ async fn latest(bed: &Bed, uid: &str) -> (i64, (i64, i32, i64)) {
 }
 
 async fn every_order_of_arrival_ends_the_same(several_partitions: bool, flags: &[&str]) {
-    let bed = Bed::new(shared()).await;
-    let sent = six_permutations(&bed, several_partitions).await;
-    let service = bed.start(flags).await;
-    bed.drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    let sent = six_permutations(&env, several_partitions).await;
+    let service = env.start(flags).await;
+    env.drained().await;
     for (uid, last_sent) in &sent {
-        let (amount, position) = latest(&bed, uid).await;
-        let row = row(&bed, uid).await;
+        let (amount, position) = latest(&env, uid).await;
+        let row = row(&env, uid).await;
         let milliseconds = (row.source_timestamp.unix_timestamp_nanos() / 1_000_000) as i64;
         assert_eq!(row.payment_amount, amount, "{uid}");
         assert_eq!((milliseconds, row.source_partition, row.source_offset), position, "{uid}");
@@ -150,7 +150,7 @@ async fn every_order_of_arrival_ends_the_same(several_partitions: bool, flags: &
         }
         assert_eq!(service.json(&format!("/order/{uid}")).await, order(uid, amount));
     }
-    let events = bed.read_all(&bed.status_topic()).await;
+    let events = env.read_all(&env.status_topic()).await;
     for (uid, _) in &sent {
         let created =
             events.iter().filter(|event| event.headers["ce_id"].starts_with(&format!("{uid}:")));
@@ -182,57 +182,57 @@ async fn three_contents_on_several_partitions_and_lanes_in_a_batch_each() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redelivery_changes_nothing() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     for amount in 1..=3 {
-        send(&bed, 0, UID, amount).await;
-        bed.drained().await;
+        send(&env, 0, UID, amount).await;
+        env.drained().await;
     }
-    bed.send(Some(0), Some(b"bad"), Some(b"{")).await;
-    bed.drained().await;
-    let before = row(&bed, UID).await;
-    let rejected: OffsetDateTime = rejected_at(&bed).await;
+    env.send(Some(0), Some(b"bad"), Some(b"{")).await;
+    env.drained().await;
+    let before = row(&env, UID).await;
+    let rejected: OffsetDateTime = rejected_at(&env).await;
     service.stop().await.unwrap();
 
-    let events = bed.read_all(&bed.status_topic()).await.len();
-    let letters = bed.read_all(&bed.dead_letters()).await.len();
+    let events = env.read_all(&env.status_topic()).await.len();
+    let letters = env.read_all(&env.dead_letters()).await.len();
     // Another group starts at the beginning: every record comes again.
-    let other = bed.in_another_group();
+    let other = env.in_another_group();
     let service = other.start(&["--batch-rows", "1"]).await;
     other.drained().await;
-    assert_eq!(bed.read_all(&bed.status_topic()).await.len(), events + 6, "events are repeated");
-    assert_eq!(bed.read_all(&bed.dead_letters()).await.len(), letters + 1);
-    assert_eq!(row(&bed, UID).await, before);
+    assert_eq!(env.read_all(&env.status_topic()).await.len(), events + 6, "events are repeated");
+    assert_eq!(env.read_all(&env.dead_letters()).await.len(), letters + 1);
+    assert_eq!(row(&env, UID).await, before);
     assert_eq!(before.version, 3);
-    assert_eq!(bed.count("orders.rejected_records").await, 1);
-    assert_eq!(rejected_at(&bed).await, rejected);
+    assert_eq!(env.count("orders.rejected_records").await, 1);
+    assert_eq!(rejected_at(&env).await, rejected);
     assert_eq!(service.json("/order/again").await, order(UID, 3));
     service.stop().await.unwrap();
 }
 
-async fn rejected_at(bed: &Bed) -> OffsetDateTime {
+async fn rejected_at(env: &TestEnvironment) -> OffsetDateTime {
     sqlx::query_scalar("SELECT rejected_at FROM orders.rejected_records")
-        .fetch_one(&bed.pool)
+        .fetch_one(&env.pool)
         .await
         .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_commit_and_publish_still_publishes_created() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     for amount in [2, 1, 3] {
-        send(&bed, 4, UID, amount).await;
+        send(&env, 4, UID, amount).await;
     }
-    Program::start(&bed, Some("after-commit")).was_killed().await;
-    wait_until("the order to be committed", async || bed.count("orders.orders").await == 1).await;
-    let before = row(&bed, UID).await;
-    assert!(bed.read_all(&bed.status_topic()).await.is_empty(), "nothing is published yet");
+    Program::start(&env, Some("after-commit")).was_killed().await;
+    wait_until("the order to be committed", async || env.count("orders.orders").await == 1).await;
+    let before = row(&env, UID).await;
+    assert!(env.read_all(&env.status_topic()).await.is_empty(), "nothing is published yet");
 
-    let service = bed.start(&[]).await;
-    bed.drained().await;
-    let events = bed.read_all(&bed.status_topic()).await;
+    let service = env.start(&[]).await;
+    env.drained().await;
+    let events = env.read_all(&env.status_topic()).await;
     assert!(events.iter().any(|event| event.headers["ce_type"] == "created"));
-    let after = row(&bed, UID).await;
+    let after = row(&env, UID).await;
     assert_eq!(after.payment_amount, 3);
     assert_eq!(after.ingested_at, before.ingested_at);
     service.stop().await.unwrap();

@@ -3,23 +3,23 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use testkit::{Bed, OwnServers, shared, wait_until};
+use testkit::{OwnServers, TestEnvironment, shared, wait_until};
 
 use crate::support::{Program, order, record};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_at_once_and_what_was_unfinished_comes_again() {
-    let bed = Bed::new(shared()).await;
-    let program = Program::start(&bed, None);
+    let env = TestEnvironment::new(shared()).await;
+    let program = Program::start(&env, None);
     program.ready().await;
     // Nobody can write while this lock is held: the batch is begun and cannot end.
-    let mut lock = bed.pool.begin().await.unwrap();
+    let mut lock = env.pool.begin().await.unwrap();
     let table = "LOCK TABLE orders.orders IN SHARE MODE";
     sqlx::query(table).execute(&mut *lock).await.unwrap();
-    bed.send_all([record(&order("held-up", 7))]).await;
+    env.send_all([record(&order("held-up", 7))]).await;
     let waiting = "pg_stat_activity WHERE datname = current_database() \
         AND wait_event_type = 'Lock' AND query LIKE '-- insert_orders%'";
-    wait_until("the batch to be held up", async || bed.count(waiting).await == 1).await;
+    wait_until("the batch to be held up", async || env.count(waiting).await == 1).await;
 
     program.signal(Signal::TERM);
     wait_until("it to take no more requests", async || !program.answers().await).await;
@@ -30,20 +30,20 @@ async fn a_second_signal_ends_at_once_and_what_was_unfinished_comes_again() {
     assert!(took < Duration::from_secs(3), "the second signal took {took:?}");
     lock.rollback().await.unwrap();
 
-    let again = Program::start(&bed, None);
-    bed.drained().await;
-    assert_eq!(bed.count("orders.orders").await, 1);
+    let again = Program::start(&env, None);
+    env.drained().await;
+    assert_eq!(env.count("orders.orders").await, 1);
     assert!(again.terminate().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_kafka_away_it_ends_in_time_all_the_same() {
     let mut own = OwnServers::start().await;
-    let bed = Bed::new(&own.servers()).await;
-    let program = Program::start(&bed, None);
-    bed.send_all((0..500).map(|number| record(&order(&format!("uid-{number}"), 1)))).await;
-    wait_until("the flow to be on", async || bed.count("orders.orders").await > 0).await;
-    own.stand.kafka.as_mut().unwrap().kill().await.unwrap();
+    let env = TestEnvironment::new(&own.servers()).await;
+    let program = Program::start(&env, None);
+    env.send_all((0..500).map(|number| record(&order(&format!("uid-{number}"), 1)))).await;
+    wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
+    own.local.kafka.as_mut().unwrap().kill().await.unwrap();
 
     let asked = Instant::now();
     let status = program.terminate().await;
@@ -52,10 +52,10 @@ async fn with_kafka_away_it_ends_in_time_all_the_same() {
     assert!(matches!(status.code(), Some(0 | 1)), "{status}");
     assert!(took < Duration::from_secs(12), "it took {took:?}");
 
-    own.stand.kafka.as_mut().unwrap().restart().await.unwrap();
-    let again = Program::start(&bed, None);
-    bed.drained().await;
-    assert_eq!(bed.count("orders.orders").await, 500);
+    own.local.kafka.as_mut().unwrap().restart().await.unwrap();
+    let again = Program::start(&env, None);
+    env.drained().await;
+    assert_eq!(env.count("orders.orders").await, 500);
     assert!(again.terminate().await.success());
     own.stop().await;
 }

@@ -5,33 +5,33 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
-use testkit::{Bed, Received, order_json::SAMPLE, shared};
+use testkit::{Received, TestEnvironment, order_json::SAMPLE, shared};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::support::{order, record};
 
-/// Instants of this run and names of this bed, each by a word that is always the same.
-fn redacted(bed: &Bed, text: &str) -> String {
+/// Instants of this run and names of this env, each by a word that is always the same.
+fn redacted(env: &TestEnvironment, text: &str) -> String {
     let begun = OffsetDateTime::now_utc() - time::Duration::hours(1);
     let word = |word: &str| match OffsetDateTime::parse(word, &Rfc3339) {
         Ok(instant) if instant > begun => "<now>".to_owned(),
         Err(_) if word.len() == 55 && word.starts_with("00-") => "<trace>".to_owned(),
         _ => word.to_owned(),
     };
-    let words: Vec<String> = text.replace(&bed.name, "<bed>").split('"').map(word).collect();
+    let words: Vec<String> = text.replace(&env.name, "<env>").split('"').map(word).collect();
     words.join("\"")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_as_they_were() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    bed.send(Some(0), None, Some(SAMPLE.as_bytes())).await;
-    bed.send(Some(1), Some(b"key"), Some(br#"{"order_uid":" "}"#)).await;
-    bed.drained().await;
-    bed.status_drained().await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    env.send(Some(0), None, Some(SAMPLE.as_bytes())).await;
+    env.send(Some(1), Some(b"key"), Some(br#"{"order_uid":" "}"#)).await;
+    env.drained().await;
+    env.status_drained().await;
     let mut wire = String::new();
-    let rejected = format!("/rejected/{}:1:0", bed.orders_topic());
+    let rejected = format!("/rejected/{}:1:0", env.orders_topic());
     for path in [
         "/order/b563feb7b2b84b6test",
         "/order/b563feb7b2b84b6test/status",
@@ -55,18 +55,18 @@ async fn answers_are_as_they_were() {
         writeln!(wire, "POST /order\n{status}\n{body}\n").unwrap();
     }
     service.stop().await.unwrap();
-    insta::assert_snapshot!(redacted(&bed, &wire), @r#"
+    insta::assert_snapshot!(redacted(&env, &wire), @r#"
 GET /order/b563feb7b2b84b6test
 200 application/json
 {"order_uid":"b563feb7b2b84b6test","track_number":"WBILMTESTTRACK","entry":"WBIL","delivery":{"name":"Test Testov","phone":"+9720000000","zip":"2639809","city":"Kiryat Mozkin","address":"Ploshad Mira 15","region":"Kraiot","email":"test@gmail.com"},"payment":{"transaction":"b563feb7b2b84b6test","request_id":"","currency":"USD","provider":"wbpay","amount":1817,"payment_dt":1637907727,"bank":"alpha","delivery_cost":1500,"goods_total":317,"custom_fee":0},"items":[{"chrt_id":9934930,"track_number":"WBILMTESTTRACK","price":453,"rid":"ab4219087a764ae0btest","name":"Mascaras","sale":30,"size":"0","total_price":317,"nm_id":2389212,"brand":"Vivienne Sabo","status":202}],"locale":"en","internal_signature":"","customer_id":"test","delivery_service":"meest","shardkey":"9","sm_id":99,"date_created":"2021-11-26T06:22:19Z","oof_shard":"1"}
 
 GET /order/b563feb7b2b84b6test/status
 200 application/json
-{"order_uid":"b563feb7b2b84b6test","record":"<bed>.status:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<bed>.orders:0:0","record_timestamp":"<now>"},"version":1}
+{"order_uid":"b563feb7b2b84b6test","record":"<env>.status:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
 
 GET /order/b563feb7b2b84b6test/history
 200 application/json
-{"events":[{"at":"<now>","created_at":"<now>","ignored":null,"record":"<bed>.status:0:0","status":"created","version":1,"word":"created"}],"next":null,"order_uid":"b563feb7b2b84b6test","record":"<bed>.status:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<bed>.orders:0:0","record_timestamp":"<now>"},"version":1}
+{"events":[{"at":"<now>","created_at":"<now>","ignored":null,"record":"<env>.status:0:0","status":"created","version":1,"word":"created"}],"next":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.status:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
 
 GET /orders
 200 application/json
@@ -74,11 +74,11 @@ GET /orders
 
 GET /rejected
 200 application/json
-{"items":[{"id":"<bed>.orders:1:0","offset":0,"partition":1,"reason":"blank","record_timestamp":"<now>","rejected_at":"<now>","replays":[],"topic":"<bed>.orders","violations":[{"code":"blank","message":"must not be blank","pointer":"/order_uid"},{"code":"missing","message":"this field is required","pointer":"/track_number"},{"code":"missing","message":"this field is required","pointer":"/delivery"},{"code":"missing","message":"this field is required","pointer":"/payment"},{"code":"missing","message":"this field is required","pointer":"/items"},{"code":"missing","message":"this field is required","pointer":"/customer_id"},{"code":"missing","message":"this field is required","pointer":"/delivery_service"},{"code":"missing","message":"this field is required","pointer":"/date_created"}]}],"next":null}
+{"items":[{"id":"<env>.orders:1:0","offset":0,"partition":1,"reason":"blank","record_timestamp":"<now>","rejected_at":"<now>","replays":[],"topic":"<env>.orders","violations":[{"code":"blank","message":"must not be blank","pointer":"/order_uid"},{"code":"missing","message":"this field is required","pointer":"/track_number"},{"code":"missing","message":"this field is required","pointer":"/delivery"},{"code":"missing","message":"this field is required","pointer":"/payment"},{"code":"missing","message":"this field is required","pointer":"/items"},{"code":"missing","message":"this field is required","pointer":"/customer_id"},{"code":"missing","message":"this field is required","pointer":"/delivery_service"},{"code":"missing","message":"this field is required","pointer":"/date_created"}]}],"next":null}
 
-GET /rejected/<bed>.orders:1:0
+GET /rejected/<env>.orders:1:0
 200 application/json
-{"id":"<bed>.orders:1:0","key":"key","key_encoding":"utf-8","offset":0,"partition":1,"reason":"blank","record_timestamp":"<now>","rejected_at":"<now>","replays":[],"topic":"<bed>.orders","value":"{\"order_uid\":\" \"}","value_encoding":"utf-8","violations":[{"code":"blank","message":"must not be blank","pointer":"/order_uid"},{"code":"missing","message":"this field is required","pointer":"/track_number"},{"code":"missing","message":"this field is required","pointer":"/delivery"},{"code":"missing","message":"this field is required","pointer":"/payment"},{"code":"missing","message":"this field is required","pointer":"/items"},{"code":"missing","message":"this field is required","pointer":"/customer_id"},{"code":"missing","message":"this field is required","pointer":"/delivery_service"},{"code":"missing","message":"this field is required","pointer":"/date_created"}]}
+{"id":"<env>.orders:1:0","key":"key","key_encoding":"utf-8","offset":0,"partition":1,"reason":"blank","record_timestamp":"<now>","rejected_at":"<now>","replays":[],"topic":"<env>.orders","value":"{\"order_uid\":\" \"}","value_encoding":"utf-8","violations":[{"code":"blank","message":"must not be blank","pointer":"/order_uid"},{"code":"missing","message":"this field is required","pointer":"/track_number"},{"code":"missing","message":"this field is required","pointer":"/delivery"},{"code":"missing","message":"this field is required","pointer":"/payment"},{"code":"missing","message":"this field is required","pointer":"/items"},{"code":"missing","message":"this field is required","pointer":"/customer_id"},{"code":"missing","message":"this field is required","pointer":"/delivery_service"},{"code":"missing","message":"this field is required","pointer":"/date_created"}]}
 
 GET /order/nobody
 404 application/problem+json
@@ -96,19 +96,19 @@ POST /order
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_and_dead_letters_are_as_they_were() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     for amount in [1, 2] {
-        bed.send_all([record(&order("uid", amount))]).await;
-        bed.drained().await;
+        env.send_all([record(&order("uid", amount))]).await;
+        env.drained().await;
     }
     let cancel = service.http.post(service.at("/order/uid/cancel")).send().await.unwrap();
     assert_eq!(cancel.status(), 202);
-    bed.send(Some(3), Some(b"key"), Some(br#"{"order_uid":" "}"#)).await;
-    bed.drained().await;
+    env.send(Some(3), Some(b"key"), Some(br#"{"order_uid":" "}"#)).await;
+    env.drained().await;
     let mut wire = String::new();
-    for topic in [bed.status_topic(), bed.dead_letters()] {
-        let mut records = bed.read_all(&topic).await;
+    for topic in [env.status_topic(), env.dead_letters()] {
+        let mut records = env.read_all(&topic).await;
         records.sort_by_key(|record| record.offset);
         for Received { partition, key, value, headers, .. } in records {
             let text = |bytes: Option<Vec<u8>>| String::from_utf8(bytes.unwrap()).unwrap();
@@ -121,8 +121,8 @@ async fn events_and_dead_letters_are_as_they_were() {
         }
     }
     service.stop().await.unwrap();
-    insta::assert_snapshot!(redacted(&bed, &wire), @r#"
-<bed>.status, partition 3
+    insta::assert_snapshot!(redacted(&env, &wire), @r#"
+<env>.status, partition 3
 uid
 {"order_id":"uid","status":"created","created_at":"<now>","version":1}
   ce_id: "uid:1:created"
@@ -131,7 +131,7 @@ uid
   ce_type: "created"
   traceparent: "<trace>"
 
-<bed>.status, partition 3
+<env>.status, partition 3
 uid
 {"order_id":"uid","status":"created","created_at":"<now>","version":2}
   ce_id: "uid:2:created"
@@ -140,7 +140,7 @@ uid
   ce_type: "created"
   traceparent: "<trace>"
 
-<bed>.status, partition 3
+<env>.status, partition 3
 uid
 {"order_id":"uid","status":"updated","created_at":"<now>","version":2}
   ce_id: "uid:2:updated"
@@ -149,7 +149,7 @@ uid
   ce_type: "updated"
   traceparent: "<trace>"
 
-<bed>.status, partition 3
+<env>.status, partition 3
 uid
 {"order_id":"uid","status":"cancelled","created_at":"<now>","version":2}
   ce_id: "uid:2:cancelled"
@@ -158,13 +158,13 @@ uid
   ce_type: "cancelled"
   traceparent: "<trace>"
 
-<bed>.orders.dlq, partition 1
+<env>.orders.dlq, partition 1
 key
 {"order_uid":" "}
   __connect.errors.exception.message: "blank"
   __connect.errors.offset: "0"
   __connect.errors.partition: "3"
-  __connect.errors.topic: "<bed>.orders"
+  __connect.errors.topic: "<env>.orders"
   waybill.error.detail: "/order_uid blank: must not be blank
 /track_number missing: this field is required
 /delivery missing: this field is required

@@ -2,7 +2,7 @@
 //! there that an order is cancelled or completed.
 
 use serde_json::{Value, json};
-use testkit::{Bed, OwnServers, Service, order_json::SAMPLE, shared, wait_until};
+use testkit::{OwnServers, Service, TestEnvironment, order_json::SAMPLE, shared, wait_until};
 
 use crate::support::{Program, metric, order, record};
 
@@ -27,14 +27,14 @@ fn told(history: &Value) -> Vec<(&str, Option<&str>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_producers_event_of_an_order_nobody_stored_is_recorded() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let text = "{\n    \"order_id\": \"123\",\n    \"status\": \"created\",\n    \"created_at\": \"2025-08-06T12:00:00Z\"\n  }";
-    let (partition, offset) = bed.send_status(None, text.as_bytes()).await;
-    bed.status_drained().await;
+    let (partition, offset) = env.send_status(None, text.as_bytes()).await;
+    env.status_drained().await;
 
     let status = service.json("/order/123/status").await;
-    let id = format!("{}:{partition}:{offset}", bed.status_topic());
+    let id = format!("{}:{partition}:{offset}", env.status_topic());
     assert_eq!(status["status"], "created");
     assert_eq!((&status["record"], &status["version"]), (&json!(id), &Value::Null));
     assert_eq!(service.get("/order/123").await.status(), 404, "an event is no order");
@@ -50,21 +50,21 @@ async fn a_plain_producers_event_of_an_order_nobody_stored_is_recorded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_goes_through_its_life_and_what_tells_nothing_new_says_so() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let uid = "b563feb7b2b84b6test";
-    bed.send_status(Some(uid), &event(uid, "pending")).await;
-    bed.status_drained().await;
-    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
-    bed.drained().await;
-    bed.status_drained().await;
+    env.send_status(Some(uid), &event(uid, "pending")).await;
+    env.status_drained().await;
+    env.send(None, None, Some(SAMPLE.as_bytes())).await;
+    env.drained().await;
+    env.status_drained().await;
     for word in ["confirmed", "cooking", "lost", "cooking", "delivering", "updated", "delivered"] {
-        bed.send_status(Some(uid), &event(uid, word)).await;
+        env.send_status(Some(uid), &event(uid, word)).await;
     }
     for word in ["completed", " deleted ", "canceled", "cancelled", "delivered"] {
-        bed.send_status(Some(uid), &event(uid, word)).await;
+        env.send_status(Some(uid), &event(uid, word)).await;
     }
-    bed.status_drained().await;
+    env.status_drained().await;
 
     let history = history(&service, uid).await;
     let (repeated, lower) = (Some("repeated"), Some("lower"));
@@ -93,7 +93,7 @@ async fn an_order_goes_through_its_life_and_what_tells_nothing_new_says_so() {
     assert_eq!(history["events"][10]["status"], "cancelled");
     assert_eq!((&history["version"], &history["next"]), (&json!(1), &Value::Null));
     let source = history["stored"]["record"].as_str().unwrap();
-    assert!(source.starts_with(&bed.orders_topic()), "{source}");
+    assert!(source.starts_with(&env.orders_topic()), "{source}");
 
     // Page by page it is the same.
     let mut paged = Vec::new();
@@ -114,20 +114,20 @@ async fn an_order_goes_through_its_life_and_what_tells_nothing_new_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_order_of_arrival_ends_in_the_same_status() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let words = ["created", "cancelled", "completed"];
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
         .map(|o| o.map(|i| words[i]));
     // One record a batch, and partitions that race each other.
-    let service = bed.start(&["--batch-rows", "1"]).await;
+    let service = env.start(&["--batch-rows", "1"]).await;
     for order in orders {
         let uid = order.join("-");
         for word in order {
-            bed.send_status(None, &event(&uid, word)).await;
-            bed.send_status(None, &event(&uid, word)).await;
+            env.send_status(None, &event(&uid, word)).await;
+            env.send_status(None, &event(&uid, word)).await;
         }
     }
-    bed.status_drained().await;
+    env.status_drained().await;
     for order in orders {
         let history = history(&service, &order.join("-")).await;
         assert_eq!(history["status"], "cancelled", "{history}");
@@ -143,14 +143,14 @@ async fn every_order_of_arrival_ends_in_the_same_status() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_is_never_told_without_the_event_it_follows_from_nor_that_without_it() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let words = ["created", "pending", "confirmed", "cooking", "delivering", "completed"];
     for uid in (0..20).map(|number| format!("order-{number}")) {
-        bed.send_status(Some(&uid), &event(&uid, words[0])).await;
-        bed.status_drained().await;
+        env.send_status(Some(&uid), &event(&uid, words[0])).await;
+        env.status_drained().await;
         for word in &words[1..] {
-            bed.send_status(Some(&uid), &event(&uid, word)).await;
+            env.send_status(Some(&uid), &event(&uid, word)).await;
             wait_until("the event to be recorded", async || {
                 let history = history(&service, &uid).await;
                 let last = history["events"].as_array().unwrap().last().unwrap();
@@ -165,17 +165,17 @@ async fn a_status_is_never_told_without_the_event_it_follows_from_nor_that_witho
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_event_is_counted_and_harms_nobody() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     for bad in ["", "{", "[]", "{}", r#"{"order_id":"1"}"#, r#"{"order_id":"","status":"created"}"#]
     {
-        bed.send_status(Some("1"), bad.as_bytes()).await;
-        bed.send_status(Some("1"), &event("good", "created")).await;
+        env.send_status(Some("1"), bad.as_bytes()).await;
+        env.send_status(Some("1"), &event("good", "created")).await;
     }
-    bed.status_drained().await;
+    env.status_drained().await;
     assert_eq!(history(&service, "good").await["events"].as_array().unwrap().len(), 6);
-    assert_eq!(bed.count("orders.order_events").await, 6);
-    assert_eq!(bed.count("orders.rejected_records").await, 0, "the courier service keeps them");
+    assert_eq!(env.count("orders.order_events").await, 6);
+    assert_eq!(env.count("orders.rejected_records").await, 0, "the courier service keeps them");
     for (rule, count) in
         [("empty_record", 1.0), ("invalid_json", 1.0), ("not_an_object", 1.0), ("missing", 2.0)]
     {
@@ -188,26 +188,26 @@ async fn what_is_no_event_is_counted_and_harms_nobody() {
 
 /// Events of 40 orders, with repeats, in a program that dies at `point`; another goes on.
 async fn dies_at(point: &str) {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let mut sent = 0;
     for word in ["created", "cooking", "cooking", "cancelled"] {
         for number in 0..40 {
             let uid = format!("order-{number}");
-            bed.send_status(Some(&uid), &event(&uid, word)).await;
+            env.send_status(Some(&uid), &event(&uid, word)).await;
             sent += 1;
         }
     }
-    Program::start(&bed, Some(point)).was_killed().await;
-    let stored = bed.count("orders.order_events").await;
+    Program::start(&env, Some(point)).was_killed().await;
+    let stored = env.count("orders.order_events").await;
     assert_eq!(stored > 0, point == "after-commit", "{stored} events");
 
-    let again = Program::start(&bed, None);
-    bed.status_drained().await;
+    let again = Program::start(&env, None);
+    env.status_drained().await;
     assert!(again.terminate().await.success());
-    assert_eq!(bed.count("orders.order_events").await, sent);
-    assert_eq!(bed.count("orders.order_events WHERE ignored IS NULL").await, 3 * 40);
-    assert_eq!(bed.count("orders.order_events WHERE ignored = 'repeated'").await, 40);
-    assert_eq!(bed.count("orders.order_status WHERE rank = 6").await, 40);
+    assert_eq!(env.count("orders.order_events").await, sent);
+    assert_eq!(env.count("orders.order_events WHERE ignored IS NULL").await, 3 * 40);
+    assert_eq!(env.count("orders.order_events WHERE ignored = 'repeated'").await, 40);
+    assert_eq!(env.count("orders.order_status WHERE rank = 6").await, 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,16 +217,16 @@ async fn killed_around_the_commit_it_records_each_event_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn read_again_by_another_group_nothing_changes() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     for word in ["cooking", "created", "lost", "delivered"] {
-        bed.send_status(Some("1"), &event("1", word)).await;
+        env.send_status(Some("1"), &event("1", word)).await;
     }
-    let service = bed.start(&[]).await;
-    bed.status_drained().await;
+    let service = env.start(&[]).await;
+    env.status_drained().await;
     let before = history(&service, "1").await;
     service.stop().await.unwrap();
 
-    let again = bed.in_another_group();
+    let again = env.in_another_group();
     let service = again.start(&[]).await;
     again.status_drained().await;
     assert_eq!(history(&service, "1").await, before);
@@ -236,35 +236,35 @@ async fn read_again_by_another_group_nothing_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_and_a_postgresql_that_is_killed_lose_and_double_nothing() {
     let mut own = OwnServers::start().await;
-    let bed = Bed::new(&own.servers()).await;
-    let first = bed.start(&["--batch-rows", "20"]).await;
-    let second = bed.start(&["--batch-rows", "20"]).await;
+    let env = TestEnvironment::new(&own.servers()).await;
+    let first = env.start(&["--batch-rows", "20"]).await;
+    let second = env.start(&["--batch-rows", "20"]).await;
     let mut sent = 0;
     for (round, words) in [["delivering", "created"], ["cancelled", "delivered"]].iter().enumerate()
     {
-        let before = bed.count("orders.order_events").await;
+        let before = env.count("orders.order_events").await;
         for word in words {
             for number in 0..600 {
                 // Without a key, so that both replicas hear of each order.
-                bed.enqueue_status(None, &event(&format!("order-{number}"), word));
+                env.enqueue_status(None, &event(&format!("order-{number}"), word));
                 sent += 1;
             }
         }
-        wait_until("the flow to be on", async || bed.count("orders.order_events").await > before)
+        wait_until("the flow to be on", async || env.count("orders.order_events").await > before)
             .await;
         if round == 0 {
-            own.stand.postgres.as_mut().unwrap().kill().await.unwrap();
-            own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
+            own.local.postgres.as_mut().unwrap().kill().await.unwrap();
+            own.local.postgres.as_mut().unwrap().restart().await.unwrap();
         }
-        bed.flush();
-        bed.status_drained().await;
+        env.flush();
+        env.status_drained().await;
     }
-    assert_eq!(bed.count("orders.order_events").await, sent);
-    assert_eq!(bed.count("orders.order_status WHERE rank = 6").await, 600);
+    assert_eq!(env.count("orders.order_events").await, sent);
+    assert_eq!(env.count("orders.order_status WHERE rank = 6").await, 600);
     // Of each order one event told each status that it had, whoever recorded it.
     let doubled = "(SELECT FROM orders.order_events WHERE ignored IS NULL \
                    GROUP BY order_uid, rank HAVING count(*) > 1) AS doubled";
-    assert_eq!(bed.count(doubled).await, 0);
+    assert_eq!(env.count(doubled).await, 0);
     first.stop().await.unwrap();
     second.stop().await.unwrap();
     own.stop().await;
@@ -283,10 +283,10 @@ async fn is_problem(answer: reqwest::Response, status: u16, detail: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_completed_and_cancelled_by_calls() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let (key, value) = record(&order("a/b", 1));
-    bed.send(None, Some(&key), Some(&value)).await;
+    env.send(None, Some(&key), Some(&value)).await;
     assert_eq!(service.get("/order/a%2Fb?wait=30s").await.status(), 200);
 
     is_problem(post(&service, "/order/nobody/cancel").await, 404, "known").await;
@@ -298,9 +298,9 @@ async fn an_order_is_completed_and_cancelled_by_calls() {
     assert_eq!(answer.headers()["location"], "/order/a%2Fb/status");
     let sent: Value = answer.json().await.unwrap();
     assert_eq!((&sent["order_id"], &sent["status"]), (&json!("a/b"), &json!("completed")));
-    bed.drained().await;
-    bed.status_drained().await;
-    let events = bed.read_all(&bed.status_topic()).await;
+    env.drained().await;
+    env.status_drained().await;
+    let events = env.read_all(&env.status_topic()).await;
     let told = events.iter().find(|event| event.headers["ce_type"] == "completed").unwrap();
     assert_eq!(told.key.as_deref(), Some(b"a/b".as_slice()));
     assert_eq!(told.headers["ce_id"], "a/b:1:completed");
@@ -310,14 +310,14 @@ async fn an_order_is_completed_and_cancelled_by_calls() {
 
     is_problem(post(&service, "/order/a%2Fb/complete").await, 409, "completed already").await;
     assert_eq!(post(&service, "/order/a%2Fb/cancel").await.status(), 202);
-    bed.status_drained().await;
+    env.status_drained().await;
     assert_eq!(service.json("/order/a%2Fb/status").await["status"], "cancelled");
     is_problem(post(&service, "/order/a%2Fb/cancel").await, 409, "cancelled already").await;
     is_problem(post(&service, "/order/a%2Fb/complete").await, 409, "cancelled already").await;
 
     // An order that others tell of has no version here.
-    bed.send_status(None, &event("123", "created")).await;
-    bed.status_drained().await;
+    env.send_status(None, &event("123", "created")).await;
+    env.status_drained().await;
     let sent: Value = post(&service, "/order/123/cancel").await.json().await.unwrap();
     assert_eq!(sent.get("version"), None);
     service.stop().await.unwrap();
@@ -333,8 +333,8 @@ fn trace(headers: &std::collections::BTreeMap<String, String>) -> (String, Strin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_go_on_with_the_trace_of_what_they_follow_from() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let posted = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let cancelled = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     let with = |path: &str, (trace, step): (&str, &str)| {
@@ -347,12 +347,12 @@ async fn events_go_on_with_the_trace_of_what_they_follow_from() {
     let answer = with("/order/traced/cancel", cancelled).send().await.unwrap();
     assert_eq!(answer.status(), 202);
     // Producers that tell no trace.
-    bed.send_all([record(&order("one", 1)), record(&order("other", 1))]).await;
-    bed.drained().await;
+    env.send_all([record(&order("one", 1)), record(&order("other", 1))]).await;
+    env.drained().await;
 
-    let records = bed.read_all(&bed.orders_topic()).await;
+    let records = env.read_all(&env.orders_topic()).await;
     let came = records.iter().find(|one| one.key.as_deref() == Some(b"traced")).unwrap();
-    let events = bed.read_all(&bed.status_topic()).await;
+    let events = env.read_all(&env.status_topic()).await;
     let event = |id: &str| {
         let event = events.iter().find(|event| event.headers["ce_id"] == id).unwrap();
         trace(&event.headers)
@@ -369,18 +369,18 @@ async fn events_go_on_with_the_trace_of_what_they_follow_from() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_kafka_nothing_is_cancelled_and_that_is_said() {
     let mut own = OwnServers::start().await;
-    let bed = Bed::new(&own.servers()).await;
-    let service = bed.start(&[]).await;
-    bed.send_status(None, &event("1", "created")).await;
-    bed.status_drained().await;
-    own.stand.kafka.as_mut().unwrap().stop().await.unwrap();
+    let env = TestEnvironment::new(&own.servers()).await;
+    let service = env.start(&[]).await;
+    env.send_status(None, &event("1", "created")).await;
+    env.status_drained().await;
+    own.local.kafka.as_mut().unwrap().stop().await.unwrap();
     is_problem(post(&service, "/order/1/cancel").await, 503, "Kafka").await;
     assert_eq!(service.json("/order/1/status").await["status"], "created");
 
-    own.stand.postgres.as_mut().unwrap().kill().await.unwrap();
+    own.local.postgres.as_mut().unwrap().kill().await.unwrap();
     is_problem(service.get("/order/1/status").await, 503, "database").await;
-    own.stand.kafka.as_mut().unwrap().restart().await.unwrap();
-    own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
+    own.local.kafka.as_mut().unwrap().restart().await.unwrap();
+    own.local.postgres.as_mut().unwrap().restart().await.unwrap();
     service.stop().await.unwrap();
     own.stop().await;
 }

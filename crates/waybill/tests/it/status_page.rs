@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use testkit::{
-    Bed, Service,
+    Service, TestEnvironment,
     browser::{Page, Reader},
     order_json::SAMPLE,
     shared,
@@ -15,16 +15,16 @@ use tokio::{
 
 const UID: &str = "b563feb7b2b84b6test";
 
-async fn with_sample(bed: &Bed, more: &[&str]) -> Service {
-    let service = bed.start(more).await;
-    bed.send(None, None, Some(SAMPLE.as_bytes())).await;
-    bed.drained().await;
-    bed.status_drained().await;
+async fn with_sample(env: &TestEnvironment, more: &[&str]) -> Service {
+    let service = env.start(more).await;
+    env.send(None, None, Some(SAMPLE.as_bytes())).await;
+    env.drained().await;
+    env.status_drained().await;
     service
 }
 
-async fn tell(bed: &Bed, word: &str) {
-    bed.send_status(Some(UID), json!({ "order_id": UID, "status": word }).to_string().as_bytes())
+async fn tell(env: &TestEnvironment, word: &str) {
+    env.send_status(Some(UID), json!({ "order_id": UID, "status": word }).to_string().as_bytes())
         .await;
 }
 
@@ -56,7 +56,7 @@ async fn is(page: &Page, status: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_of_an_order_shows_by_itself_and_a_click_cancels_it() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let couriers = couriers_who_say(json!({
         "order_id": UID, "state": "assigned", "position": null, "why_not_assigned": null,
         "assignment": {
@@ -65,13 +65,13 @@ async fn what_is_told_of_an_order_shows_by_itself_and_a_click_cancels_it() {
         },
     }))
     .await;
-    let service = with_sample(&bed, &["--couriers-url", &couriers]).await;
+    let service = with_sample(&env, &["--couriers-url", &couriers]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
     page.shows("Published as created").await;
     page.shows("Анна К., by scooter, until").await;
 
     for word in ["created", "delivering", "lost"] {
-        tell(&bed, word).await;
+        tell(&env, word).await;
     }
     page.shows("created again, ignored: nothing new").await;
     page.shows("nobody here knows this status").await;
@@ -84,26 +84,26 @@ async fn what_is_told_of_an_order_shows_by_itself_and_a_click_cancels_it() {
     page.until("no button to be left", "!document.querySelector('#tell button')").await;
     assert_eq!(page.path().await, format!("/order/{UID}"));
     assert!(page.complaints().is_empty(), "{:?}", page.complaints());
-    bed.status_drained().await;
+    env.status_drained().await;
     assert_eq!(service.json(&format!("/order/{UID}/status")).await["status"], "cancelled");
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_shows_even_if_it_is_recorded_late() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed, &[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env, &[]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
     page.shows("Published as created").await;
 
-    let mut lock = bed.pool.begin().await.unwrap();
+    let mut lock = env.pool.begin().await.unwrap();
     let table = "LOCK TABLE orders.order_status IN EXCLUSIVE MODE";
     sqlx::query(table).execute(&mut *lock).await.unwrap();
     let asked = format!(
         "performance.getEntriesByType('resource').filter(({{ name }}) => name.endsWith('/order/{UID}')).length"
     );
     let before: usize = page.value(&asked).await;
-    tell(&bed, "delivering").await;
+    tell(&env, "delivering").await;
     // Once more than it asks before it pauses.
     page.until("the page to have asked in vain", &format!("{asked} >= {}", before + 8)).await;
     is(&page, "created").await;
@@ -115,8 +115,8 @@ async fn what_is_told_shows_even_if_it_is_recorded_late() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_completed_and_cancelled_without_javascript() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed, &[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env, &[]).await;
     let reader = Reader { javascript: false, ..Reader::default() };
     let page = Page::open(reader, &service.at(&format!("/order/{UID}?lang=ru"))).await;
     page.click_on("Отметить выполненным").await;
@@ -130,16 +130,16 @@ async fn an_order_is_completed_and_cancelled_without_javascript() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn why_there_is_no_courier_yet_is_said_in_the_readers_language() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let couriers = couriers_who_say(json!({
         "order_id": UID, "state": "waiting", "position": 3, "assignment": null,
         "why_not_assigned": { "code": "all_couriers_busy", "message": "no courier is free" },
     }))
     .await;
-    let service = with_sample(&bed, &["--couriers-url", &couriers]).await;
-    tell(&bed, "cooking").await;
-    tell(&bed, "created").await;
-    bed.status_drained().await;
+    let service = with_sample(&env, &["--couriers-url", &couriers]).await;
+    tell(&env, "cooking").await;
+    tell(&env, "created").await;
+    env.status_drained().await;
     let reader = Reader { dark: true, window: (390, 844), ..Reader::default() };
     let page = Page::open(reader, &service.at(&format!("/order/{UID}?lang=ru"))).await;
     page.shows("Свободных курьеров нет: все везут заказы, 3-й в очереди").await;
@@ -151,9 +151,9 @@ async fn why_there_is_no_courier_yet_is_said_in_the_readers_language() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_courier_service_is_no_failure_of_the_page() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     // Nobody listens on the discard port.
-    let service = with_sample(&bed, &["--couriers-url", "http://127.0.0.1:9"]).await;
+    let service = with_sample(&env, &["--couriers-url", "http://127.0.0.1:9"]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
     page.shows("The courier service does not answer just now").await;
     page.shows("Published as created").await;

@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
-use testkit::{Bed, CourierDatabase, Service, order_json::SAMPLE, wait_until};
+use testkit::{CourierDatabase, Service, TestEnvironment, order_json::SAMPLE, wait_until};
 use tokio::{
     io::AsyncWriteExt as _,
     process::{Child, Command},
@@ -63,25 +63,25 @@ impl Sent {
 
     /// Everything is settled: each valid order exactly once and field for field, each rejection
     /// exactly once and at least once on the dead-letter topic, each `created` at least once.
-    pub async fn is_settled(&self, bed: &Bed) {
-        bed.drained().await;
-        let service = bed.start(&[]).await;
-        self.is_served(bed, &service).await;
+    pub async fn is_settled(&self, env: &TestEnvironment) {
+        env.drained().await;
+        let service = env.start(&[]).await;
+        self.is_served(env, &service).await;
         service.stop().await.unwrap();
     }
 
     /// As [`is_settled`](Self::is_settled), asked of a service that runs.
-    pub async fn is_served(&self, bed: &Bed, service: &Service) {
-        assert_eq!(bed.count("orders.orders").await as usize, self.orders.len());
-        assert_eq!(bed.count("orders.orders WHERE version > 1").await, 0, "a repeat is no version");
-        assert_eq!(bed.count("orders.rejected_records").await as usize, self.invalid);
+    pub async fn is_served(&self, env: &TestEnvironment, service: &Service) {
+        assert_eq!(env.count("orders.orders").await as usize, self.orders.len());
+        assert_eq!(env.count("orders.orders WHERE version > 1").await, 0, "a repeat is no version");
+        assert_eq!(env.count("orders.rejected_records").await as usize, self.invalid);
         for (uid, order) in &self.orders {
             let answer = service.get(&format!("/order/{uid}")).await;
             assert_eq!(answer.status(), 200, "{uid}");
             assert_eq!(&answer.json::<Value>().await.unwrap(), order);
         }
-        let created: BTreeSet<String> = bed
-            .read_all(&bed.status_topic())
+        let created: BTreeSet<String> = env
+            .read_all(&env.status_topic())
             .await
             .into_iter()
             .map(|event| event.headers["ce_id"].clone())
@@ -89,8 +89,8 @@ impl Sent {
         let wanted: BTreeSet<String> =
             self.orders.keys().map(|uid| format!("{uid}:1:created")).collect();
         assert_eq!(created, wanted);
-        let letters: BTreeSet<_> = bed
-            .read_all(&bed.dead_letters())
+        let letters: BTreeSet<_> = env
+            .read_all(&env.dead_letters())
             .await
             .into_iter()
             .map(|mut letter| {
@@ -104,9 +104,9 @@ impl Sent {
 }
 
 /// Has an administrator change the orders' database.
-pub async fn alter(bed: &Bed, statements: &str) {
-    let server = bed.servers.postgres.rsplit_once('/').unwrap().0;
-    let url = format!("{server}/{}_orders", bed.name);
+pub async fn alter(env: &TestEnvironment, statements: &str) {
+    let server = env.servers.postgres.rsplit_once('/').unwrap().0;
+    let url = format!("{server}/{}_orders", env.name);
     let mut administrator = PgConnection::connect(&url).await.unwrap();
     let statements = sqlx::AssertSqlSafe(statements.to_owned());
     sqlx::raw_sql(statements).execute(&mut administrator).await.unwrap();
@@ -148,18 +148,18 @@ pub struct Program {
 
 impl Program {
     /// Starts the order service; `crash_at` names the point at which it shall die.
-    pub fn start(bed: &Bed, crash_at: Option<&str>) -> Self {
-        Self::start_role("orders", bed.flags(), crash_at)
+    pub fn start(env: &TestEnvironment, crash_at: Option<&str>) -> Self {
+        Self::start_role("orders", env.flags(), crash_at)
     }
 
     /// The same of the courier service, with further flags.
     pub fn start_couriers(
-        bed: &Bed,
+        env: &TestEnvironment,
         database: &CourierDatabase,
         more: &[&str],
         crash_at: Option<&str>,
     ) -> Self {
-        let mut flags = bed.courier_flags(database);
+        let mut flags = env.courier_flags(database);
         flags.extend(more.iter().map(|flag| (*flag).to_owned()));
         Self::start_role("couriers", flags, crash_at)
     }

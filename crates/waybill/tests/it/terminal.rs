@@ -10,17 +10,17 @@ use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
 };
 use serde_json::Value;
-use testkit::{Bed, shared};
+use testkit::{TestEnvironment, shared};
 use tokio::process::Command;
 
 use crate::support::{Scratch, waybill_in};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipe_is_sent_and_progress_is_shown_on_a_terminal_only() {
-    let bed = Bed::new(shared()).await;
+    let env = TestEnvironment::new(shared()).await;
     let folder = Scratch::new();
-    let brokers = ["--kafka-brokers", &bed.servers.kafka, "--kafka-orders-topic"];
-    let (topic, other) = (bed.orders_topic(), bed.status_topic());
+    let brokers = ["--kafka-brokers", &env.servers.kafka, "--kafka-orders-topic"];
+    let (topic, other) = (env.orders_topic(), env.status_topic());
     let piped = [&["load", "--file", "-", "--json"], &brokers[..], &[&*topic]].concat();
     let output = waybill_in(&folder, &piped, &[], b"{\"order_uid\":\"a\"}\n\nlast").await;
     let told = String::from_utf8_lossy(&output.stderr);
@@ -28,7 +28,7 @@ async fn a_pipe_is_sent_and_progress_is_shown_on_a_terminal_only() {
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&summary["acknowledged"], &summary["seed"]), (&2.into(), &Value::Null));
     let mut sent: Vec<_> =
-        bed.read_all(&topic).await.into_iter().map(|record| (record.key, record.value)).collect();
+        env.read_all(&topic).await.into_iter().map(|record| (record.key, record.value)).collect();
     sent.sort();
     let bytes = |text: &str| Some(text.as_bytes().to_vec());
     assert_eq!(sent, [(None, bytes("last")), (bytes("a"), bytes("{\"order_uid\":\"a\"}"))]);

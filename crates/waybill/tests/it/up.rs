@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use testkit::{Bed, shared, wait_until};
+use testkit::{TestEnvironment, shared, wait_until};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -117,8 +117,8 @@ async fn the_address_by_which_browsers_know_the_order_service_may_be_given() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_yours_is_used_and_the_local_postgresql_has_the_other() {
-    let bed = Bed::new(shared()).await;
-    let flags = bed.flags();
+    let env = TestEnvironment::new(shared()).await;
+    let flags = env.flags();
     let flag = |name: &str| &flags[flags.iter().position(|flag| flag == name).unwrap() + 1];
     let variables = [
         ("ORDERS_DATABASE_URL", flag("--orders-database-url").as_str()),
@@ -131,7 +131,7 @@ async fn a_database_of_yours_is_used_and_the_local_postgresql_has_the_other() {
     let (mut child, banner) = up_with(&folder, &[], &variables).await;
     assert!(!banner.contains("/waybill_orders"), "{banner}");
     assert!(banner.contains("/waybill_couriers"), "{banner}");
-    wait_until("orders to come", async || bed.count("orders.orders").await > 0).await;
+    wait_until("orders to come", async || env.count("orders.orders").await > 0).await;
     signal(&child, Signal::INT);
     child.wait().await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! What comes by itself, and what is said when it does not.
 
 use testkit::{
-    Bed,
+    TestEnvironment,
     browser::{Page, Reader},
     shared, wait_until,
 };
@@ -13,10 +13,10 @@ const CUT: &str = "document.querySelector('#rates').classList.contains('cut')";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_and_versions_and_rejections_come_by_themselves() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
-    send(&bed, &service, &order("fresh", 1)).await;
+    send(&env, &service, &order("fresh", 1)).await;
     page.until(
         "the order in the list",
         "document.querySelector('#newest').innerText.includes('fresh')",
@@ -24,14 +24,14 @@ async fn orders_and_versions_and_rejections_come_by_themselves() {
     .await;
     assert_eq!(page.text("#newest li:first-child a").await, "fresh");
 
-    bed.send(None, None, Some(order(UID, 4_711).to_string().as_bytes())).await;
+    env.send(None, None, Some(order(UID, 4_711).to_string().as_bytes())).await;
     page.click_on("version 2 is here: show it").await;
     page.shows("4,711 USD").await;
     page.shows("version 2").await;
 
     page.click("nav a[href='/rejected']").await;
     page.shows("Nothing has been rejected.").await;
-    bed.send(None, None, Some(b"{")).await;
+    env.send(None, None, Some(b"{")).await;
     page.click_on("1 new: show it").await;
     page.shows("invalid_json").await;
     assert_eq!(page.complaints(), [""; 0]);
@@ -40,12 +40,12 @@ async fn orders_and_versions_and_rejections_come_by_themselves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_between_a_page_and_its_feed_is_not_missed() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     let page = service.http.get(service.at("/")).header("accept", "text/html").send().await;
     let page = page.unwrap().text().await.unwrap();
     let seen = page.split("name=\"live\" content=\"").nth(1).unwrap().split('"').next().unwrap();
-    send(&bed, &service, &order("between", 1)).await;
+    send(&env, &service, &order("between", 1)).await;
     let live = service.http.get(service.at("/live")).header("last-event-id", seen).send().await;
     let (mut live, mut told) = (live.unwrap(), String::new());
     wait_until("the feed to tell of it", async || {
@@ -60,13 +60,13 @@ async fn what_comes_between_a_page_and_its_feed_is_not_missed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_new_moves_only_for_readers_who_like_it() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     for (calm, animation) in [(false, "in"), (true, "none")] {
         let reader = Reader { calm, ..Reader::default() };
         let page = Page::open(reader, &service.at("/")).await;
         page.until("the feed", "!document.querySelector('#rates').hidden").await;
-        send(&bed, &service, &order(&format!("calm-{calm}"), 1)).await;
+        send(&env, &service, &order(&format!("calm-{calm}"), 1)).await;
         page.until("the new order", "document.querySelector('#newest .new')").await;
         let expression = "getComputedStyle(document.querySelector('#newest .new')).animationName";
         assert_eq!(page.value::<String>(expression).await, animation);
@@ -76,8 +76,8 @@ async fn what_is_new_moves_only_for_readers_who_like_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_feed_is_told_since_when_and_comes_back() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     let address = service.address();
     let pages = [
         (Page::open(Reader::default(), &service.at("/")).await, "No live data since"),
@@ -102,11 +102,11 @@ async fn a_cut_feed_is_told_since_when_and_comes_back() {
     page.key("Enter").await;
     page.shows("The service does not answer.").await;
 
-    let service = bed.start_at(address, &[]).await;
+    let service = env.start_at(address, &[]).await;
     for (page, _) in &pages {
         page.until("the feed to be back", &format!("!{CUT}")).await;
     }
-    send(&bed, &service, &order("after-all", 1)).await;
+    send(&env, &service, &order("after-all", 1)).await;
     for (page, _) in &pages {
         page.leave().await;
         page.shows("after-all").await;

@@ -10,7 +10,7 @@ mod trouble;
 
 use serde_json::{Value, json};
 use testkit::{
-    Bed, Service,
+    Service, TestEnvironment,
     browser::{Page, Reader},
     order_json::SAMPLE,
 };
@@ -23,15 +23,15 @@ const UID: &str = "b563feb7b2b84b6test";
 const SHOWN: &str = "document.querySelector('h1')?.textContent";
 
 /// A service that has the sample order.
-async fn with_sample(bed: &Bed) -> Service {
-    let service = bed.start(&[]).await;
-    send(bed, &service, &serde_json::from_str(SAMPLE).unwrap()).await;
+async fn with_sample(env: &TestEnvironment) -> Service {
+    let service = env.start(&[]).await;
+    send(env, &service, &serde_json::from_str(SAMPLE).unwrap()).await;
     service
 }
 
 /// Sends an order and waits until the service has it.
-async fn send(bed: &Bed, service: &Service, order: &Value) {
-    bed.send(None, None, Some(order.to_string().as_bytes())).await;
+async fn send(env: &TestEnvironment, service: &Service, order: &Value) {
+    env.send(None, None, Some(order.to_string().as_bytes())).await;
     let path = format!("/order/{}?wait=30s", order["order_uid"].as_str().unwrap());
     assert_eq!(service.get(&path).await.status(), 200);
 }

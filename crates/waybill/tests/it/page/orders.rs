@@ -1,7 +1,7 @@
 //! Finding an order and reading it.
 
 use testkit::{
-    Bed,
+    TestEnvironment,
     browser::{Page, Reader},
     shared,
 };
@@ -10,9 +10,9 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slash_typing_and_enter_show_an_order_and_escape_clears() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
-    send(&bed, &service, &order("another", 2)).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
+    send(&env, &service, &order("another", 2)).await;
     let page = Page::open(Reader::default(), &service.at("/")).await;
     const IN_SEARCH: &str = "document.activeElement.matches('.find input')";
     const SEARCHED: &str = "document.querySelector('.find input').value";
@@ -41,8 +41,8 @@ async fn slash_typing_and_enter_show_an_order_and_escape_clears() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newest_order_opens_by_a_click_without_loading_all_anew() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     let page = Page::open(Reader::default(), &service.at("/")).await;
     let _: u8 = page.value("window.remembered = 1").await;
     page.click_on(UID).await;
@@ -68,8 +68,8 @@ async fn all_parts_of_an_order_are_shown_with_and_without_javascript_in_both_lan
         ["Newest orders", "from memory", "1,817", "1 item", "Life of this order", "To"];
     const RUSSIAN: [&str; 6] =
         ["Последние заказы", "из памяти", "1 817", "1 товар", "Путь заказа", "Кому"];
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     for (lang, words) in [("en-GB", ENGLISH), ("ru-RU", RUSSIAN)] {
         for javascript in [true, false] {
             let reader = Reader { lang, javascript, ..Reader::default() };
@@ -106,8 +106,8 @@ async fn all_parts_of_an_order_are_shown_with_and_without_javascript_in_both_lan
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_javascript_the_search_and_the_links_work() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     let reader = Reader { javascript: false, ..Reader::default() };
     let page = Page::open(reader, &service.at("/")).await;
     assert!(!page.value::<bool>("document.querySelector('.keys').checkVisibility()").await);
@@ -130,8 +130,8 @@ async fn without_javascript_the_search_and_the_links_work() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_language_is_the_readers_and_can_be_switched() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     let page = Page::open(russian(), &service.at("/")).await;
     page.shows("Найти заказ").await;
     // The choice is kept from page to page, and not in the address.

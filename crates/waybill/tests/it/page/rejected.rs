@@ -1,7 +1,7 @@
 //! Rejected records: the list, one of them, and sending it again.
 
 use testkit::{
-    Bed,
+    TestEnvironment,
     browser::{Page, Reader},
     shared, wait_until,
 };
@@ -10,14 +10,14 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_record_is_found_corrected_and_sent_again_by_clicking() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     let mut bad = order("mended", 1);
     bad["payment"]["amount"] = json!(-5);
     bad["delivery"]["email"] = json!("nowhere");
-    bed.send(None, None, Some(bad.to_string().as_bytes())).await;
-    bed.send(None, None, Some(b"{")).await;
-    wait_until("the rejections", async || bed.count("orders.rejected_records").await == 2).await;
+    env.send(None, None, Some(bad.to_string().as_bytes())).await;
+    env.send(None, None, Some(b"{")).await;
+    wait_until("the rejections", async || env.count("orders.rejected_records").await == 2).await;
 
     let page = Page::open(Reader::default(), &service.at("/")).await;
     page.click("nav a[href='/rejected']").await;
@@ -43,7 +43,7 @@ async fn a_rejected_record_is_found_corrected_and_sent_again_by_clicking() {
 
     page.click_on("Replay as it is").await;
     page.shows("Sent again as it was").await;
-    wait_until("it to be rejected again", async || bed.count("orders.rejected_records").await == 3)
+    wait_until("it to be rejected again", async || env.count("orders.rejected_records").await == 3)
         .await;
 
     page.click_on("Correct it first").await;
@@ -61,17 +61,17 @@ async fn a_rejected_record_is_found_corrected_and_sent_again_by_clicking() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_javascript_a_record_is_sent_again_too() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
-    bed.send(None, None, Some(b"{")).await;
-    wait_until("the rejection", async || bed.count("orders.rejected_records").await == 1).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    env.send(None, None, Some(b"{")).await;
+    wait_until("the rejection", async || env.count("orders.rejected_records").await == 1).await;
     let reader = Reader { javascript: false, ..russian() };
     let page = Page::open(reader, &service.at("/rejected")).await;
     page.click("tbody a").await;
     page.shows("запись — не JSON").await;
     page.click_on("Отправить ещё раз").await;
     page.shows("Отправлена без изменений").await;
-    wait_until("it to be rejected again", async || bed.count("orders.rejected_records").await == 2)
+    wait_until("it to be rejected again", async || env.count("orders.rejected_records").await == 2)
         .await;
     service.stop().await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! Orders and records that would like to be code.
 
 use testkit::{
-    Bed,
+    TestEnvironment,
     browser::{Page, Reader},
     shared, wait_until,
 };
@@ -26,8 +26,8 @@ async fn is_harmless(page: &Page) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_whose_every_field_is_a_script_runs_none() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
     let texts = [
         "/track_number",
@@ -58,7 +58,7 @@ async fn an_order_whose_every_field_is_a_script_runs_none() {
     }
     order["delivery"]["email"] = json!(EMAIL);
     order["order_uid"] = json!(ID);
-    bed.send(None, None, Some(order.to_string().as_bytes())).await;
+    env.send(None, None, Some(order.to_string().as_bytes())).await;
     let page = Page::open(Reader::default(), &service.at("/")).await;
     // In the list, whether it came with the page or live; by a click; by its address.
     page.click_on(ID).await;
@@ -92,11 +92,11 @@ async fn an_order_whose_every_field_is_a_script_runs_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_record_that_is_a_script_runs_none() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let value = json!({ "order_uid": SCRIPT, SCRIPT: SCRIPT }).to_string();
-    bed.send(None, Some(SCRIPT.as_bytes()), Some(value.as_bytes())).await;
-    wait_until("the rejection", async || bed.count("orders.rejected_records").await == 1).await;
+    env.send(None, Some(SCRIPT.as_bytes()), Some(value.as_bytes())).await;
+    wait_until("the rejection", async || env.count("orders.rejected_records").await == 1).await;
     let page = Page::open(Reader::default(), &service.at("/rejected")).await;
     is_harmless(&page).await;
     page.click("tbody a").await;

@@ -1,7 +1,7 @@
 //! What holds for every page, whoever reads it: contrast, targets, names, width, keyboard.
 
 use testkit::{
-    Bed,
+    TestEnvironment,
     browser::{Page, Reader},
     shared, wait_until,
 };
@@ -12,18 +12,18 @@ const WIDE: (u32, u32) = (1280, 900);
 const NARROW: (u32, u32) = (320, 640);
 
 /// A service with every kind of page, and the paths of them.
-async fn with_everything(bed: &Bed) -> (Service, Vec<String>) {
-    let service = with_sample(bed).await;
+async fn with_everything(env: &TestEnvironment) -> (Service, Vec<String>) {
+    let service = with_sample(env).await;
     let mut long = order("a-rather-long-order-id-that-goes-on-0123456789-0123456789-0123456789", 1);
     let item = long["items"][0].clone();
     long["items"] = Value::Array(vec![item; 3]);
     long["delivery"]["address"] = json!("Wide".repeat(60));
-    send(bed, &service, &long).await;
+    send(env, &service, &long).await;
     let mut bad = order("bad", -1);
     bad["delivery"]["email"] = json!("nowhere");
-    bed.send(Some(0), None, Some(bad.to_string().as_bytes())).await;
-    bed.send(Some(1), None, Some(&[0xff; 300])).await;
-    wait_until("the rejections", async || bed.count("orders.rejected_records").await == 2).await;
+    env.send(Some(0), None, Some(bad.to_string().as_bytes())).await;
+    env.send(Some(1), None, Some(&[0xff; 300])).await;
+    wait_until("the rejections", async || env.count("orders.rejected_records").await == 2).await;
     let rejected = service.json("/rejected").await;
     let mut paths: Vec<String> =
         ["/", "/rejected", "/docs", "/nowhere", "/order/WBILMTESTTRACK"].map(str::to_owned).into();
@@ -46,8 +46,8 @@ async fn unfold(page: &Page) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_sound_in_both_themes_and_languages_wide_and_narrow() {
-    let bed = Bed::new(shared()).await;
-    let (service, paths) = with_everything(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let (service, paths) = with_everything(&env).await;
     let mut faults = Vec::new();
     for (lang, dark, window) in
         [("en", false, WIDE), ("ru", true, NARROW), ("ru", false, NARROW), ("en", true, WIDE)]
@@ -81,8 +81,8 @@ async fn every_page_is_sound_in_both_themes_and_languages_wide_and_narrow() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_javascript_every_page_is_sound() {
-    let bed = Bed::new(shared()).await;
-    let (service, paths) = with_everything(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let (service, paths) = with_everything(&env).await;
     let reader = Reader { javascript: false, window: NARROW, ..Reader::default() };
     let page = Page::open(reader, &service.at("/")).await;
     for path in &paths {
@@ -99,8 +99,8 @@ async fn the_two_themes_differ_and_the_bar_code_does_not() {
         const { backgroundColor, color, fill } = getComputedStyle(document.querySelector(selector));
         return [backgroundColor, color, fill].join(' ');
     })";
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     let mut colours = Vec::new();
     for dark in [false, true] {
         let reader = Reader { dark, ..Reader::default() };
@@ -117,8 +117,8 @@ async fn the_two_themes_differ_and_the_bar_code_does_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_page_lists_every_call_and_opens_each() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let page = Page::open(Reader::default(), &service.at("/docs")).await;
     page.until("the calls", "document.querySelector('.call')").await;
     let api: Value = service.json("/openapi.json").await;

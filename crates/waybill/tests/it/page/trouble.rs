@@ -1,7 +1,7 @@
 //! What is said when there is no order to show.
 
 use testkit::{
-    Bed, OwnServers,
+    OwnServers, TestEnvironment,
     browser::{Page, Reader},
     shared,
 };
@@ -10,8 +10,8 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_told_in_words() {
-    let bed = Bed::new(shared()).await;
-    let service = with_sample(&bed).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = with_sample(&env).await;
     let long = format!("/order/{}", "x".repeat(101));
     let told = [
         ("/order/nobody", ["No such order here now", "Такого заказа сейчас нет"]),
@@ -37,12 +37,12 @@ async fn what_is_not_there_is_told_in_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_on_its_way_can_be_waited_for() {
-    let bed = Bed::new(shared()).await;
-    let service = bed.start(&[]).await;
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
     let page = Page::open(Reader::default(), &service.at("/order/later")).await;
     page.click_on("Wait for it, up to 30 s").await;
     page.shows("Waiting…").await;
-    bed.send(None, None, Some(order("later", 1).to_string().as_bytes())).await;
+    env.send(None, None, Some(order("later", 1).to_string().as_bytes())).await;
     arrives(&page, "later").await;
     service.stop().await.unwrap();
 }
@@ -50,9 +50,9 @@ async fn an_order_on_its_way_can_be_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_database_is_told_and_cached_orders_are_shown() {
     let mut own = OwnServers::start().await;
-    let bed = Bed::new(&own.servers()).await;
-    let service = with_sample(&bed).await;
-    own.stand.postgres.as_mut().unwrap().kill().await.unwrap();
+    let env = TestEnvironment::new(&own.servers()).await;
+    let service = with_sample(&env).await;
+    own.local.postgres.as_mut().unwrap().kill().await.unwrap();
     let english = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
     arrives(&english, UID).await;
     english.shows("from memory").await;
@@ -67,7 +67,7 @@ async fn a_silent_database_is_told_and_cached_orders_are_shown() {
     english.go(&service.at("/order/nobody")).await;
     english.shows("This order cannot be shown just now").await;
 
-    own.stand.postgres.as_mut().unwrap().restart().await.unwrap();
+    own.local.postgres.as_mut().unwrap().restart().await.unwrap();
     testkit::wait_until("the database to answer", async || {
         service.get("/order/nobody").await.status() == 404
     })

@@ -1,23 +1,23 @@
-//! A town: couriers, nine of ten carrying an order, and the events that come next. Of these every
+//! A fixture: couriers, nine of ten carrying an order, and the events that come next. Of these every
 //! other is the `created` of a new order and every other the `completed` of the order that has been
-//! carried longest, so the town stays as busy as it is.
+//! carried longest, so the fixture stays as busy as it is.
 
 use anyhow::ensure;
 use sqlx::PgConnection;
-use testkit::Bed;
+use testkit::TestEnvironment;
 
 /// Records handed to the producer at a time; its queue holds more.
 const CHUNK: u64 = 20_000;
 /// A prime, so that steps of this length come to every courier.
 const SCATTER: i64 = 7_919;
 
-/// A town with so many couriers.
+/// A fixture with so many couriers.
 #[derive(Clone, Copy)]
-pub struct Town {
+pub struct CourierFixture {
     pub couriers: u64,
 }
 
-impl Town {
+impl CourierFixture {
     /// Orders that are carried in the beginning: numbers from 0 on. New ones go on from there.
     fn carried(self) -> u64 {
         self.couriers / 10 * 9
@@ -36,12 +36,12 @@ impl Town {
         (id.into_bytes(), value.into_bytes())
     }
 
-    /// Sends the first events of the flow to the bed's topic.
-    pub async fn fill(self, bed: &Bed, events: u64) {
+    /// Sends the first events of the flow to the env's topic.
+    pub async fn fill(self, env: &TestEnvironment, events: u64) {
         for first in (0..events).step_by(CHUNK as usize) {
             let chunk = first..events.min(first + CHUNK);
             let records = chunk.map(|place| self.event(place));
-            bed.send_all_to(&bed.status_topic(), records).await;
+            env.send_all_to(&env.status_topic(), records).await;
         }
     }
 
@@ -137,12 +137,12 @@ mod tests {
 
     #[test]
     fn half_of_the_events_complete_what_was_carried_or_created_before() {
-        let town = Town { couriers: 100 };
+        let fixture = CourierFixture { couriers: 100 };
         let mut carried: HashSet<Vec<u8>> =
             (0..90).map(|number| order_id(number).into_bytes()).collect();
         assert_eq!(carried.len(), 90);
         for place in 0..1_000 {
-            let (key, value) = town.event(place);
+            let (key, value) = fixture.event(place);
             let value: serde_json::Value = serde_json::from_slice(&value).unwrap();
             assert_eq!(value["order_id"].as_str().unwrap().as_bytes(), key);
             match value["status"].as_str().unwrap() {

@@ -6,26 +6,29 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use local::{Stand, StandOptions};
+use local::{LocalServers, LocalServersOptions};
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let folder = std::env::args().nth(1).context("the first argument is a folder")?;
-    let options =
-        StandOptions { data_dir: folder.into(), postgres_port: Some(0), kafka_port: Some(0) };
+    let options = LocalServersOptions {
+        data_dir: folder.into(),
+        postgres_port: Some(0),
+        kafka_port: Some(0),
+    };
     let tell = |line: &str| {
         // Nobody may be listening.
         let _ = writeln!(io::stderr(), "{line}");
     };
-    let mut stand = Stand::start(&options, &tell).await?;
-    if let (Some(postgres), Some(kafka)) = (&stand.postgres, &stand.kafka) {
+    let mut servers = LocalServers::start(&options, &tell).await?;
+    if let (Some(postgres), Some(kafka)) = (&servers.postgres, &servers.kafka) {
         writeln!(io::stdout(), "{} {}", postgres.url(), kafka.brokers())?;
     }
     tokio::select! {
-        told = stand.died() => Err(told),
+        told = servers.died() => Err(told),
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
-            stand.stop().await
+            servers.stop().await
         }
     }
 }

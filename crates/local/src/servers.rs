@@ -8,7 +8,7 @@ use crate::{Kafka, KafkaOptions, Postgres, PostgresOptions, Progress};
 
 /// What to start, and where.
 #[derive(Debug, Clone)]
-pub struct StandOptions {
+pub struct LocalServersOptions {
     /// The folder of all data; each program has its own folder in it.
     pub data_dir: PathBuf,
     /// PostgreSQL's port on 127.0.0.1, 0 for a free one; `None` does not start it.
@@ -19,16 +19,16 @@ pub struct StandOptions {
 
 /// What has been started.
 #[derive(Debug)]
-pub struct Stand {
+pub struct LocalServers {
     /// PostgreSQL, unless it was not wanted.
     pub postgres: Option<Postgres>,
     /// Apache Kafka, unless it was not wanted.
     pub kafka: Option<Kafka>,
 }
 
-impl Stand {
+impl LocalServers {
     /// Starts what is wanted, side by side. When one of them cannot start, neither stays.
-    pub async fn start(options: &StandOptions, progress: Progress<'_>) -> Result<Self> {
+    pub async fn start(options: &LocalServersOptions, progress: Progress<'_>) -> Result<Self> {
         let postgres = async {
             let Some(port) = options.postgres_port else {
                 return Ok(None);

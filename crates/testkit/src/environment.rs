@@ -26,7 +26,7 @@ use crate::{Servers, eventually, wait::PATIENCE};
 
 /// A database and topics that no other test uses.
 #[derive(Clone)]
-pub struct Bed {
+pub struct TestEnvironment {
     /// The servers it is on.
     pub servers: Servers,
     /// What the names of this test start with.
@@ -60,7 +60,7 @@ struct Flags {
     orders: orders::Config,
 }
 
-impl Bed {
+impl TestEnvironment {
     /// A migrated database and topics with 8 partitions.
     pub async fn new(servers: &Servers) -> Self {
         let name = format!("t{:08x}", rand::random::<u32>());
@@ -75,17 +75,17 @@ impl Bed {
             .create()
             .expect("a plain producer starts");
         let group = name.clone();
-        let bed = Self { servers: servers.clone(), name, pool, group, producer };
-        let config = bed.config(&[]);
+        let env = Self { servers: servers.clone(), name, pool, group, producer };
+        let config = env.config(&[]);
         let administrator = servers.postgres.parse().expect("the address is one");
         orders::migrate(&config.database, Some(&administrator))
             .await
             .expect("the database is made");
-        bed.create_large_topic(&bed.orders_topic()).await;
-        let topics = [bed.orders_topic(), bed.status_topic(), bed.dead_letters()];
+        env.create_large_topic(&env.orders_topic()).await;
+        let topics = [env.orders_topic(), env.status_topic(), env.dead_letters()];
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         config.kafka.create_topics(&topics).await.expect("the topics are made");
-        bed
+        env
     }
 
     /// The same database and topics, read by another group from their beginning.
@@ -126,7 +126,7 @@ impl Bed {
         format!("{}.orders.dlq", self.name)
     }
 
-    /// The flags of `waybill orders` for this bed.
+    /// The flags of `waybill orders` for this env.
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
         [

@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 use sqlx::{Connection as _, PgConnection};
-use testkit::Bed;
+use testkit::TestEnvironment;
 
 use crate::{backlog, figure::thousands, say};
 
@@ -15,7 +15,7 @@ pub const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delive
     items, locale, internal_signature, customer_id, delivery_service, shardkey, sm_id, \
     date_created, oof_shard, version, ingested_at";
 
-/// What the ids of a stock are.
+/// What the ids of seeded orders are.
 #[derive(Clone, Copy)]
 pub enum Uids {
     /// Whole numbers of 19 digits from [`FIRST_UID`] on, so that any program can make them up.
@@ -30,15 +30,15 @@ pub const FIRST_UID: u64 = 1_000_000_000_000_000_000;
 /// How many different orders are copied. Their sizes are those of a backlog.
 pub const ORIGINALS: u64 = 16;
 
-/// Fills the bed's table with `orders` orders.
-pub async fn fill(bed: &Bed, orders: u64, uids: Uids) -> anyhow::Result<()> {
+/// Fills the env's table with `orders` orders.
+pub async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Result<()> {
     say(&format!("  storing {} orders", thousands(orders as f64)));
-    backlog::fill(bed, 0..ORIGINALS, None).await?;
-    let service = bed.start(&[]).await;
-    bed.drained().await;
-    bed.drained().await;
+    backlog::fill(env, 0..ORIGINALS, None).await?;
+    let service = env.start(&[]).await;
+    env.drained().await;
+    env.drained().await;
     service.stop().await?;
-    let mut administrator = PgConnection::connect(&address(bed)?).await?;
+    let mut administrator = PgConnection::connect(&address(env)?).await?;
     let names: Vec<String> = sqlx::query_scalar(
         "SELECT attname::text FROM pg_attribute \
          WHERE attrelid = 'orders.orders'::regclass AND attnum > 0 AND NOT attisdropped \
@@ -81,9 +81,9 @@ pub async fn fill(bed: &Bed, orders: u64, uids: Uids) -> anyhow::Result<()> {
     Ok(administrator.close().await?)
 }
 
-/// The bed's database, as its superuser.
-pub fn address(bed: &Bed) -> anyhow::Result<String> {
+/// The env's database, as its superuser.
+pub fn address(env: &TestEnvironment) -> anyhow::Result<String> {
     let (server, _) =
-        bed.servers.postgres.rsplit_once('/').context("the address names a database")?;
-    Ok(format!("{server}/{}_orders", bed.name))
+        env.servers.postgres.rsplit_once('/').context("the address names a database")?;
+    Ok(format!("{server}/{}_orders", env.name))
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     send::{Refusal, Sender},
-    world::{Step, Walk, World},
+    simulation::{Step, Walk, World},
 };
 
 /// How many statuses are told.
