@@ -17,7 +17,7 @@ use chassis::{
         producer::Producer,
     },
     postgres::{errors::mark_refusal, pool},
-    process::{crash, exit::Ending, warm_up::warm_up},
+    process::{crash, exit::ExitReason, warm_up::warm_up},
 };
 use events::topics::dead_letters;
 use futures_util::{FutureExt as _, TryStreamExt as _};
@@ -64,12 +64,12 @@ pub async fn run(
         "orders",
     );
     pool::tell_connections(pool.clone(), &mut registry);
-    let (redis, to_write) = match config.cache.redis_url().context(Ending::Configuration)? {
+    let (redis, to_write) = match config.cache.redis_url().context(ExitReason::Configuration)? {
         Some(url) => {
             let (redis, to_write) =
                 RedisLevel::new(&url, config.cache.cache_max_age, &mut registry)
                     .context("REDIS_URL is not a Redis address")
-                    .context(Ending::Configuration)?;
+                    .context(ExitReason::Configuration)?;
             let redis = Arc::new(redis);
             (Some(redis.clone()), Some((redis, to_write)))
         }

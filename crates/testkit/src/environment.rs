@@ -330,7 +330,7 @@ impl TestEnvironment {
                 list.add_partition_offset(&topic, partition, Offset::Offset(end))
                     .expect("the offset is one");
             }
-            insist(|| consumer.commit(&list, CommitMode::Sync));
+            retry_forever(|| consumer.commit(&list, CommitMode::Sync));
         });
         skipped.await.expect("committing does not panic");
     }
@@ -341,9 +341,11 @@ impl TestEnvironment {
         let mut element = list.add_partition(&self.orders_topic(), partition);
         element.set_offset(Offset::Offset(offset)).expect("the offset is one");
         element.set_metadata(metadata);
-        tokio::task::spawn_blocking(move || insist(|| consumer.commit(&list, CommitMode::Sync)))
-            .await
-            .expect("committing does not panic");
+        tokio::task::spawn_blocking(move || {
+            retry_forever(|| consumer.commit(&list, CommitMode::Sync))
+        })
+        .await
+        .expect("committing does not panic");
     }
 
     /// Deletes the records of a partition of the orders' topic before `offset`, as retention does.
@@ -409,7 +411,7 @@ fn reader(brokers: &str, group: &str) -> BaseConsumer {
 }
 
 /// Asks until Kafka answers: a topic that is new has no leader yet, a new group no coordinator.
-fn insist<T>(ask: impl Fn() -> KafkaResult<T>) -> T {
+fn retry_forever<T>(ask: impl Fn() -> KafkaResult<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match ask() {
@@ -422,12 +424,13 @@ fn insist<T>(ask: impl Fn() -> KafkaResult<T>) -> T {
 
 fn ends(consumer: &BaseConsumer, topic: &str) -> Vec<(i32, i64, i64)> {
     let patience = Duration::from_secs(20);
-    let metadata = insist(|| consumer.fetch_metadata(Some(topic), patience));
+    let metadata = retry_forever(|| consumer.fetch_metadata(Some(topic), patience));
     metadata.topics()[0]
         .partitions()
         .iter()
         .map(|partition| {
-            let (low, high) = insist(|| consumer.fetch_watermarks(topic, partition.id(), patience));
+            let (low, high) =
+                retry_forever(|| consumer.fetch_watermarks(topic, partition.id(), patience));
             (partition.id(), low, high)
         })
         .collect()
@@ -478,7 +481,8 @@ fn lag(brokers: &str, topic: &str, group: &str) -> i64 {
     for (partition, ..) in &ends {
         list.add_partition(topic, *partition);
     }
-    let committed = insist(|| consumer.committed_offsets(list.clone(), Duration::from_secs(20)));
+    let committed =
+        retry_forever(|| consumer.committed_offsets(list.clone(), Duration::from_secs(20)));
     ends.iter()
         .map(|(partition, low, high)| {
             let committed =

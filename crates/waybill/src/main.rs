@@ -13,7 +13,7 @@ use anyhow::Context;
 use chassis::{
     postgres::errors,
     process::{
-        exit::{self, Ending},
+        exit::{self, ExitReason},
         secret,
     },
 };
@@ -26,7 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long a role may take to stop. An orderly end takes a second or two; one that waits for a
 /// dependency that is down would take for ever, and need not: what is unfinished comes again.
-const FAREWELL: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -118,7 +118,7 @@ fn main() -> ExitCode {
         Err(error) if error.not_found() => {}
         Err(error) => {
             let error = anyhow::Error::new(error).context("reading .env");
-            return fail(&error.context(Ending::Configuration));
+            return fail(&error.context(ExitReason::Configuration));
         }
     }
     let cli: Cli = match usage::parse() {
@@ -152,9 +152,9 @@ async fn run(role: Role) -> ExitCode {
 }
 
 async fn serve_orders(config: orders::Config) -> anyhow::Result<()> {
-    config.topics.check().context(Ending::Configuration)?;
-    config.database.options().context(Ending::Configuration)?;
-    let shutdown = chassis::process::shutdown::on_signals(FAREWELL)?;
+    config.topics.check().context(ExitReason::Configuration)?;
+    config.database.options().context(ExitReason::Configuration)?;
+    let shutdown = chassis::process::shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
     let listener = listen(config.orders_http_addr, "--orders-http-addr").await?;
     tracing::info!("the order service listens on http://{}", listener.local_addr()?);
     orders::run(config, listener, shutdown).await
@@ -165,12 +165,12 @@ async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> 
     TcpListener::bind(address)
         .await
         .with_context(|| format!("listening on {address}; {flag} chooses another address"))
-        .context(Ending::Configuration)
+        .context(ExitReason::Configuration)
 }
 
 async fn serve_couriers(config: couriers::Config) -> anyhow::Result<()> {
-    config.own.database.options(&config.postgres).context(Ending::Configuration)?;
-    let shutdown = chassis::process::shutdown::on_signals(FAREWELL)?;
+    config.own.database.options(&config.postgres).context(ExitReason::Configuration)?;
+    let shutdown = chassis::process::shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
     let listener = listen(config.own.couriers_http_addr, "--couriers-http-addr").await?;
     tracing::info!("the courier service listens on http://{}", listener.local_addr()?);
     couriers::run(config, listener, shutdown).await
@@ -179,16 +179,16 @@ async fn serve_couriers(config: couriers::Config) -> anyhow::Result<()> {
 /// Each service whose database is given; if none is, the order service's absence says so.
 async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
     let MigrateArgs { orders, couriers, administrator } = args;
-    let administrator = administrator.options().context(Ending::Configuration)?;
+    let administrator = administrator.options().context(ExitReason::Configuration)?;
     let with_couriers = couriers.is_given(&orders.postgres);
     if orders.is_given() || !with_couriers {
-        let service = orders.options().context(Ending::Configuration)?;
+        let service = orders.options().context(ExitReason::Configuration)?;
         chassis::postgres::pool::reach(administrator.as_ref().unwrap_or(&service)).await?;
         orders::migrate(&orders, administrator.as_ref()).await?;
         tracing::info!("the order service's database is ready");
     }
     if with_couriers {
-        let service = couriers.options(&orders.postgres).context(Ending::Configuration)?;
+        let service = couriers.options(&orders.postgres).context(ExitReason::Configuration)?;
         chassis::postgres::pool::reach(administrator.as_ref().unwrap_or(&service)).await?;
         couriers::migrate(&couriers, &orders.postgres, administrator.as_ref()).await?;
         tracing::info!("the courier service's database is ready");
@@ -197,7 +197,7 @@ async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
 }
 
 async fn load_role(role: LoadRole) -> ExitCode {
-    let shutdown = match chassis::process::shutdown::on_signals(FAREWELL) {
+    let shutdown = match chassis::process::shutdown::on_signals(SHUTDOWN_TIMEOUT) {
         Ok(shutdown) => shutdown,
         Err(error) => return fail(&error.into()),
     };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use chassis::{http::web_address, process::exit::Ending};
+use chassis::{http::web_address, process::exit::ExitReason};
 use clap::Args;
 use local::{Folder, LocalServers, LocalServersOptions, Obstacle};
 use sqlx::postgres::PgConnectOptions;
@@ -37,7 +37,7 @@ Examples:
                                                PostgreSQL has the other's";
 
 /// How long everything may take to stop; what was not finished is taken up again at the next start.
-const FAREWELL: Duration = Duration::from_millis(4_500);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4_500);
 
 /// What `up` starts, and where.
 #[derive(Args)]
@@ -102,14 +102,14 @@ impl Given {
 
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     run_all(args).await.map_err(|error| {
-        if error.is::<Obstacle>() { error.context(Ending::Configuration) } else { error }
+        if error.is::<Obstacle>() { error.context(ExitReason::Configuration) } else { error }
     })
 }
 
 async fn run_all(args: UpArgs) -> anyhow::Result<()> {
-    args.orders.topics.check().context(Ending::Configuration)?;
-    let given = Given::check(&args).context(Ending::Configuration)?;
-    let shutdown = chassis::process::shutdown::on_signals(FAREWELL)?;
+    args.orders.topics.check().context(ExitReason::Configuration)?;
+    let given = Given::check(&args).context(ExitReason::Configuration)?;
+    let shutdown = chassis::process::shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
     let wants_folder = !given.orders || !given.couriers || !args.orders.kafka.is_given();
     // Before any port: a second `up` has all of them in common with the first, and is to be told of
     // the folder.
@@ -139,7 +139,7 @@ async fn run_on(
     listeners: Listeners,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let administrator = args.administrator.options().context(Ending::Configuration)?;
+    let administrator = args.administrator.options().context(ExitReason::Configuration)?;
     let (mut of_orders, mut of_couriers) = (administrator.clone(), administrator);
     if let Some(postgres) = &servers.postgres {
         let local: PgConnectOptions =
@@ -169,11 +169,11 @@ async fn run_on(
         None => orders_url.parse().context("the order service's address")?,
     };
     let couriers = couriers_config(&args, from);
-    let service = args.orders.database.options().context(Ending::Configuration)?;
+    let service = args.orders.database.options().context(ExitReason::Configuration)?;
     chassis::postgres::pool::reach(of_orders.as_ref().unwrap_or(&service)).await?;
     orders::migrate(&args.orders.database, of_orders.as_ref()).await?;
     let database = &couriers.own.database;
-    let service = database.options(&couriers.postgres).context(Ending::Configuration)?;
+    let service = database.options(&couriers.postgres).context(ExitReason::Configuration)?;
     chassis::postgres::pool::reach(of_couriers.as_ref().unwrap_or(&service)).await?;
     couriers::migrate(database, &couriers.postgres, of_couriers.as_ref()).await?;
 

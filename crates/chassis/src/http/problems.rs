@@ -7,7 +7,7 @@ use sqlx::error::ErrorKind;
 use super::MAX_BODY_MIB;
 use crate::{
     http::problem::Problem,
-    postgres::errors::{Fault, fault},
+    postgres::errors::{ErrorClass, classify},
 };
 
 /// One of each kind.
@@ -54,7 +54,7 @@ pub fn malformed_id(rule: impl Into<String>) -> Problem {
 /// with a NUL, whatever its tables hold; else 503, and the cause is logged.
 #[must_use]
 pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
-    let refused = error.as_database_error().filter(|_| fault(error) == Fault::Data);
+    let refused = error.as_database_error().filter(|_| classify(error) == ErrorClass::Permanent);
     if refused.is_some_and(|error| error.kind() == ErrorKind::Other) {
         return bad_query("a parameter has a value that no stored one can have, such as a NUL");
     }

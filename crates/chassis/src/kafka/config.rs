@@ -14,7 +14,7 @@ use rdkafka::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::process::{exit::Ending, retry::Backoff, secret};
+use crate::process::{exit::ExitReason, retry::Backoff, secret};
 
 /// How long a tool waits for Kafka.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -118,7 +118,7 @@ impl KafkaConfig {
             self.kafka_sasl_password.as_deref(),
             self.kafka_sasl_password_file.as_deref(),
         )
-        .context(Ending::Configuration)?;
+        .context(ExitReason::Configuration)?;
         for (name, value) in [
             ("security.protocol", &self.kafka_security_protocol),
             ("sasl.mechanism", &self.kafka_sasl_mechanism),
@@ -143,7 +143,7 @@ impl KafkaConfig {
             .set("group.id", "unused")
             .create()
             .context("configuring the Kafka client")
-            .context(Ending::Configuration)?;
+            .context(ExitReason::Configuration)?;
         let (brokers, topic) = (self.brokers().to_owned(), topic.to_owned());
         let stop = CancellationToken::new();
         let _stop_when_dropped = stop.clone().drop_guard();
@@ -162,7 +162,7 @@ impl KafkaConfig {
                             "Kafka at {brokers} refuses the user or the password: check \
                              KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
                         )
-                        .context(Ending::Configuration));
+                        .context(ExitReason::Configuration));
                     }
                 }
                 if !told {
@@ -178,7 +178,7 @@ impl KafkaConfig {
     /// For tools: waits until Kafka answers, but for 10 seconds only, and has the topic.
     pub async fn reach_topic(&self, topic: &str) -> anyhow::Result<()> {
         let Ok(answer) = tokio::time::timeout(PATIENCE, self.reach(topic)).await else {
-            return Err(Ending::Silence(format!(
+            return Err(ExitReason::Unreachable(format!(
                 "Kafka at {} was silent for 10 seconds; start it, or give --kafka-brokers",
                 self.brokers()
             ))
@@ -188,7 +188,7 @@ impl KafkaConfig {
             return Ok(());
         }
         Err(anyhow!("Kafka at {} has no topic {topic}; `waybill orders` makes it", self.brokers())
-            .context(Ending::Configuration))
+            .context(ExitReason::Configuration))
     }
 
     /// Makes those of `topics` that are missing, with 8 partitions and the broker's replication,
@@ -202,7 +202,7 @@ impl KafkaConfig {
             .client()?
             .create()
             .context("configuring the Kafka client")
-            .context(Ending::Configuration)?;
+            .context(ExitReason::Configuration)?;
         let limit = MAX_RECORD_BYTES.to_string();
         let wanted: Vec<_> = topics
             .iter()
@@ -226,7 +226,7 @@ impl KafkaConfig {
                                     "making the topic {name}: {code}; make it by hand, and set \
                                      KAFKA_CREATE_TOPICS=false"
                                 )
-                                .context(Ending::Configuration));
+                                .context(ExitReason::Configuration));
                             }
                         }
                     }

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use crate::{
     kafka::config::{KafkaConfig, MAX_RECORD_BYTES},
-    process::{exit::Ending, retry::Backoff},
+    process::{exit::ExitReason, retry::Backoff},
 };
 
 /// A record to send.
@@ -154,7 +154,7 @@ impl Producer {
             .set("partitioner", "murmur2_random")
             .create_with_context(Reports)
             .context("configuring the Kafka producer")
-            .context(Ending::Configuration)?;
+            .context(ExitReason::Configuration)?;
         Ok(Self(Arc::new(producer)))
     }
 
@@ -200,7 +200,7 @@ impl Producer {
 
 /// Repeats `attempt` until Kafka has acknowledged all that it sends, however long that takes. Only a
 /// producer that failed for good is an error.
-pub async fn insist<F>(attempt: impl Fn() -> F) -> Result<(), ProduceError>
+pub async fn retry_forever<F>(attempt: impl Fn() -> F) -> Result<(), ProduceError>
 where
     F: Future<Output = Result<(), ProduceError>>,
 {

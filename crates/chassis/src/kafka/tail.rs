@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     kafka::{config::KafkaConfig, consumer::Pace, record::Record},
-    process::exit::Ending,
+    process::exit::ExitReason,
 };
 
 /// How long the broker may take to answer a question.
@@ -42,7 +42,7 @@ pub async fn follow(
         .set("topic.metadata.refresh.interval.ms", "10000")
         .create()
         .context("configuring the Kafka follower")
-        .context(Ending::Configuration)?;
+        .context(ExitReason::Configuration)?;
     let topics = topics.to_vec();
     let shutdown = shutdown.child_token();
     let _stop_when_dropped = shutdown.clone().drop_guard();

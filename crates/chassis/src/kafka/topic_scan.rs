@@ -15,7 +15,7 @@ use rdkafka::{
 
 use crate::{
     kafka::{config::KafkaConfig, record::Record},
-    process::exit::Ending,
+    process::exit::ExitReason,
 };
 
 /// How long Kafka may be silent.
@@ -134,6 +134,8 @@ impl Scanner {
     }
 }
 
-fn silent() -> Ending {
-    Ending::Silence("Kafka was silent for 10 seconds; start it, or give --kafka-brokers".to_owned())
+fn silent() -> ExitReason {
+    ExitReason::Unreachable(
+        "Kafka was silent for 10 seconds; start it, or give --kafka-brokers".to_owned(),
+    )
 }

@@ -1,29 +1,29 @@
 //! Whether an error of PostgreSQL is the data's, passes by itself, or needs an operator.
 
-use crate::process::exit::Ending;
+use crate::process::exit::ExitReason;
 
 /// Whose fault a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum ErrorClass {
     /// A value that PostgreSQL refuses (SQLSTATE classes 22, 23, 54): the same again would fail
     /// again.
-    Data,
+    Permanent,
     /// Connection, deadlock, disk full, read-only, time-out, unknown: to be tried again, for ever.
-    Weather,
+    Transient,
 }
 
 /// Tells data from weather by SQLSTATE.
 #[must_use]
-pub fn fault(error: &sqlx::Error) -> Fault {
+pub fn classify(error: &sqlx::Error) -> ErrorClass {
     match error {
         sqlx::Error::Database(database)
             if database
                 .code()
                 .is_some_and(|code| ["22", "23", "54"].contains(&&code[..2.min(code.len())])) =>
         {
-            Fault::Data
+            ErrorClass::Permanent
         }
-        _ => Fault::Weather,
+        _ => ErrorClass::Transient,
     }
 }
 
@@ -46,5 +46,5 @@ pub fn mark_refusal(error: anyhow::Error) -> anyhow::Error {
             "PostgreSQL refuses the service: check its user, password and database; `waybill \
              migrate` gives it its rights",
         )
-        .context(Ending::Configuration)
+        .context(ExitReason::Configuration)
 }

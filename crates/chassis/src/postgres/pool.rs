@@ -17,7 +17,7 @@ use sqlx::{
 };
 
 use super::errors::is_refusal;
-use crate::process::{exit::Ending, retry::Backoff, secret};
+use crate::process::{exit::ExitReason, retry::Backoff, secret};
 
 /// How long a tool waits for PostgreSQL.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -212,11 +212,13 @@ pub async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
         }
     };
     match tokio::time::timeout(PATIENCE, trying).await {
-        Ok(outcome) => outcome.context("connecting to PostgreSQL").context(Ending::Configuration),
+        Ok(outcome) => {
+            outcome.context("connecting to PostgreSQL").context(ExitReason::Configuration)
+        }
         Err(_) => {
             let address = format!("{}:{}", options.get_host(), options.get_port());
             let last = last.map_or_else(|| anyhow::anyhow!("no answer"), anyhow::Error::new);
-            Err(last.context(Ending::Silence(format!(
+            Err(last.context(ExitReason::Unreachable(format!(
                 "PostgreSQL at {address} was silent for 10 seconds; start it, or give another address"
             ))))
         }

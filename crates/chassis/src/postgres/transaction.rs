@@ -17,7 +17,7 @@ use prometheus_client::{
 use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::{
-    postgres::errors::{Fault, fault},
+    postgres::errors::{ErrorClass, classify},
     process::{crash, retry::Backoff},
 };
 
@@ -155,7 +155,7 @@ async fn commit_part<W: Writer>(
             Err(WriteError::NotNew) => continue,
             Err(WriteError::Database(error)) => error,
         };
-        if fault(&error) == Fault::Data && refusals == Refusals::Possible {
+        if classify(&error) == ErrorClass::Permanent && refusals == Refusals::Possible {
             let code = error.as_database_error().and_then(|error| error.code());
             return Err(Refused(
                 code.map_or_else(|| "unknown".to_owned(), |code| code.into_owned()),
@@ -180,7 +180,8 @@ async fn attempt<W: Writer>(
     let outcome = tokio::time::timeout(SILENCE, transact(&mut connection, writer, part)).await;
     metrics.seconds.observe(started.elapsed().as_secs_f64());
     let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()));
-    if matches!(&outcome, Err(WriteError::Database(error)) if fault(error) == Fault::Weather) {
+    if matches!(&outcome, Err(WriteError::Database(error)) if classify(error) == ErrorClass::Transient)
+    {
         // A connection to a server that failed over, or that is silent, is of no more use.
         connection.close_on_drop();
     }

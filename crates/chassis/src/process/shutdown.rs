@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Cancelled by the first SIGTERM or SIGINT. The second, or `farewell` after the first, ends the
+/// Cancelled by the first SIGTERM or SIGINT. The second, or `timeout` after the first, ends the
 /// process with exit code 1: whatever was not finished comes again.
-pub fn on_signals(farewell: Duration) -> std::io::Result<CancellationToken> {
+pub fn on_signals(timeout: Duration) -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shutdown = CancellationToken::new();
@@ -18,8 +18,8 @@ pub fn on_signals(farewell: Duration) -> std::io::Result<CancellationToken> {
         token.cancel();
         // A thread, for the runtime itself may be what does not end.
         std::thread::spawn(move || {
-            std::thread::sleep(farewell);
-            tracing::warn!("left unfinished work after {farewell:?}; it will come again");
+            std::thread::sleep(timeout);
+            tracing::warn!("left unfinished work after {timeout:?}; it will come again");
             std::process::exit(1);
         });
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }

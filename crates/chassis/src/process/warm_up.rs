@@ -11,7 +11,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::process::exit::Ending;
+use crate::process::exit::ExitReason;
 
 /// A service that is not warm by then is ready all the same.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ where
     L: Fn() -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    let mut loading = std::pin::pin!(insist(load));
+    let mut loading = std::pin::pin!(retry_forever(load));
     let in_time = shutdown.run_until_cancelled(tokio::time::timeout(PATIENCE, &mut loading)).await;
     if let Some(Ok(refused @ Err(_))) = in_time {
         return refused;
@@ -42,7 +42,7 @@ where
     }
 }
 
-async fn insist<L, F>(load: L) -> anyhow::Result<()>
+async fn retry_forever<L, F>(load: L) -> anyhow::Result<()>
 where
     L: Fn() -> F,
     F: Future<Output = anyhow::Result<()>>,
@@ -51,7 +51,7 @@ where
     loop {
         match load().await {
             Ok(()) => return Ok(()),
-            Err(error) if error.is::<Ending>() => return Err(error),
+            Err(error) if error.is::<ExitReason>() => return Err(error),
             Err(error) if !told => {
                 tracing::warn!("waiting for PostgreSQL to warm up: {error}");
                 told = true;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use chassis::{
-    postgres::errors::{Fault, fault},
+    postgres::errors::{ErrorClass, classify},
     process::retry::Backoff,
 };
 use prometheus_client::{
@@ -262,7 +262,7 @@ async fn transact<T>(
     };
     let outcome = tokio::time::timeout(SILENCE, attempt).await;
     let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    if outcome.as_ref().is_err_and(|error| fault(error) == Fault::Weather) {
+    if outcome.as_ref().is_err_and(|error| classify(error) == ErrorClass::Transient) {
         // A connection to a server that failed over, or that is silent, is of no more use.
         connection.close_on_drop();
     }

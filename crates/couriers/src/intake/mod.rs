@@ -9,7 +9,7 @@ use chassis::{
     kafka::{
         config::KafkaConfig,
         consumer::{self, Receipt, Subscription},
-        producer::{Producer, insist},
+        producer::{Producer, retry_forever},
         record::{Record, instant},
     },
     postgres::transaction::{self, WriteError, Writer},
@@ -149,7 +149,8 @@ impl Intake {
     async fn send_dead_letters(&self, incoming: &[Incoming]) -> anyhow::Result<()> {
         let Topics { status, dead_letters } = &self.topics;
         let rejected: Vec<_> = incoming.iter().filter_map(Incoming::rejected).collect();
-        insist(|| dead_letter::send(&self.producer, status, dead_letters, &rejected)).await?;
+        retry_forever(|| dead_letter::send(&self.producer, status, dead_letters, &rejected))
+            .await?;
         crash::point("after-publish");
         Ok(())
     }

@@ -4,7 +4,7 @@
 use chassis::{
     kafka::{
         consumer::Receipt,
-        producer::{Deliveries, OutgoingRecord, ProduceError, Producer, insist},
+        producer::{Deliveries, OutgoingRecord, ProduceError, Producer, retry_forever},
     },
     process::{
         crash,
@@ -41,7 +41,7 @@ pub(crate) async fn publish(
     topics: &Topics,
     committed: &Committed,
 ) -> anyhow::Result<Published> {
-    insist(|| attempt(producer, topics, committed)).await?;
+    retry_forever(|| attempt(producer, topics, committed)).await?;
     crash::point("after-publish");
     Ok(Published(()))
 }

@@ -59,7 +59,7 @@ use self::{
 };
 
 /// How long a stopped run waits for the records that are on their way.
-const FAREWELL: Duration = Duration::from_secs(3);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Sends what `args` ask for to the orders topic until it is done or `shutdown` is cancelled. Whatever comes
 /// after the first record is told in the summary; usage errors come as [`clap::Error`].
@@ -115,7 +115,7 @@ pub async fn run(
     let mut ended = outcome.err().unwrap_or(Ended::Done);
     if ended == Ended::Stopped
         && let Ok(Err(Refusal::Lasting(why))) =
-            tokio::time::timeout(FAREWELL, sender.settled()).await
+            tokio::time::timeout(SHUTDOWN_TIMEOUT, sender.settled()).await
     {
         ended = Ended::Refused(why);
     }

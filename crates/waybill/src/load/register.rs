@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use chassis::process::{exit::Ending, retry::Backoff};
+use chassis::process::{exit::ExitReason, retry::Backoff};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use url::Url;
@@ -72,7 +72,7 @@ async fn enlist_one(
     match when_silent {
         WhenSilent::Wait => insist.await,
         WhenSilent::GiveUp => tokio::time::timeout(PATIENCE, insist).await.unwrap_or_else(|_| {
-            Err(Ending::Silence(format!(
+            Err(ExitReason::Unreachable(format!(
                 "the courier service was silent for 10 seconds at {call}; start it, or give \
                  --couriers-url"
             ))

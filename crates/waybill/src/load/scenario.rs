@@ -102,7 +102,7 @@ pub(super) async fn play(
     // A channel without a reader lets the follower's thread end even while it has much to say.
     drop(heard);
     // On the way out a silent Kafka is not waited for: these events are nobody's truth.
-    match tokio::time::timeout(super::FAREWELL, teller.settled()).await {
+    match tokio::time::timeout(super::SHUTDOWN_TIMEOUT, teller.settled()).await {
         Ok(Err(Refusal::Lasting(why))) => anyhow::bail!(why),
         _ => Ok(()),
     }

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use chassis::{audit::check::Check, process::exit::Ending};
+use chassis::{audit::check::Check, process::exit::ExitReason};
 use clap::Args;
 
 use crate::{fail, say};
@@ -63,11 +63,13 @@ pub(crate) async fn run(args: AuditArgs) -> ExitCode {
 }
 
 async fn recount(args: &AuditArgs) -> anyhow::Result<Vec<Check>> {
-    chassis::postgres::pool::reach(&args.orders_database.options().context(Ending::Configuration)?)
-        .await?;
+    chassis::postgres::pool::reach(
+        &args.orders_database.options().context(ExitReason::Configuration)?,
+    )
+    .await?;
     let mut checks = orders::audit(&args.kafka, &args.topics, &args.orders_database).await?;
     let database = args.couriers.database.options(&args.orders_database.postgres);
-    let database = database.context(Ending::Configuration)?;
+    let database = database.context(ExitReason::Configuration)?;
     chassis::postgres::pool::reach(&database).await?;
     let status_topic = &args.topics.kafka_status_topic;
     let sweep = args.couriers.dispatch_sweep;

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use chassis::process::exit::Ending;
+use chassis::process::exit::ExitReason;
 use clap::Args;
 use events::OrderUid;
 use reqwest::{Client, StatusCode};
@@ -183,19 +183,19 @@ impl Service<'_> {
     fn url(&self, path: &[&str]) -> anyhow::Result<url::Url> {
         let wrong = || format!("{} is not an address of HTTP", self.flag);
         let mut url =
-            url::Url::parse(self.base).with_context(wrong).context(Ending::Configuration)?;
+            url::Url::parse(self.base).with_context(wrong).context(ExitReason::Configuration)?;
         match url.path_segments_mut() {
             Ok(mut segments) => {
                 segments.pop_if_empty().extend(path);
             }
-            Err(()) => return Err(anyhow::anyhow!(wrong()).context(Ending::Configuration)),
+            Err(()) => return Err(anyhow::anyhow!(wrong()).context(ExitReason::Configuration)),
         }
         Ok(url)
     }
 
     fn silent(&self, error: reqwest::Error) -> anyhow::Error {
         let Self { name, base, flag, .. } = self;
-        anyhow::Error::new(error).context(Ending::Silence(format!(
+        anyhow::Error::new(error).context(ExitReason::Unreachable(format!(
             "the {name} service does not answer at {base}; start it, or give {flag}"
         )))
     }

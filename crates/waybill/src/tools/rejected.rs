@@ -4,7 +4,7 @@
 use std::{io::Read, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use chassis::process::exit::Ending;
+use chassis::process::exit::ExitReason;
 use clap::{Args, Subcommand, error::ErrorKind};
 use serde_json::Value;
 use url::Url;
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: RejectedArgs) -> ExitCode {
                 .downcast_ref::<reqwest::Error>()
                 .is_some_and(|e| e.is_connect() || e.is_timeout()) =>
         {
-            fail(&error.context(Ending::Silence(format!(
+            fail(&error.context(ExitReason::Unreachable(format!(
                 "nobody answers at {}; start that service, or give another --orders-url",
                 args.orders_url
             ))))

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     kafka::{config, offsets::NextOffset},
-    process::exit::Ending,
+    process::exit::ExitReason,
 };
 
 /// How long Kafka may take to tell the committed offsets; then it is asked again.
@@ -114,7 +114,7 @@ impl Group {
                 "{error}: the user of KAFKA_SASL_USERNAME needs the rights to read and describe \
                  the topic and to read the group"
             )
-            .context(Ending::Configuration)),
+            .context(ExitReason::Configuration)),
             Some(RDKafkaErrorCode::Fatal) => {
                 Err(anyhow!("the Kafka consumer failed for good: {error}"))
             }

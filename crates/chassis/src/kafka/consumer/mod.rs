@@ -36,7 +36,7 @@ use self::{
 use crate::{
     kafka::record::Record,
     kafka::{batch::BatchPolicy, config::KafkaConfig},
-    process::exit::Ending,
+    process::exit::ExitReason,
 };
 
 /// The proof that a batch is settled, so that its offsets may be stored. Each service implements it
@@ -130,7 +130,7 @@ where
     let assigned = metrics.partitions.clone();
     let consumer = Group::join(&mut config, topic, senders, assigned, shutdown.clone())
         .with_context(|| format!("subscribing to the topic {topic}"))
-        .context(Ending::Configuration)?;
+        .context(ExitReason::Configuration)?;
 
     // Lanes end first, then the poll thread: until then heartbeats go on.
     let stop_polling = CancellationToken::new();
