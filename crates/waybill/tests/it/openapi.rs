@@ -6,7 +6,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use testkit::{Service, TestEnvironment, order_json::SAMPLE, shared, wait_until};
 
-use crate::couriers_api::{add, delivery, tell};
+use crate::couriers::api::{add, delivery, tell};
 
 /// Each service's document and the source of its routes, for axum does not tell them.
 const SERVICES: [(&str, &str); 2] = [

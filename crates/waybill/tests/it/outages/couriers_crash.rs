@@ -90,7 +90,7 @@ async fn is_settled(env: &TestEnvironment, database: &CourierDatabase) {
     .await;
     service.stop().await.unwrap();
     let broken: Vec<(String, i64)> =
-        sqlx::query_as(include_str!("../../../couriers/tests/it/invariants.sql"))
+        sqlx::query_as(include_str!("../../../../couriers/tests/it/invariants.sql"))
             .fetch_all(&database.pool)
             .await
             .unwrap();

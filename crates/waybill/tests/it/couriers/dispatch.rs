@@ -201,7 +201,7 @@ impl<'a> World<'a> {
 /// What holds at any moment, as the courier service's own tests have it.
 async fn nothing_is_broken(pool: &PgPool) {
     let rules: Vec<(String, i64)> =
-        sqlx::query_as(include_str!("../../../couriers/tests/it/invariants.sql"))
+        sqlx::query_as(include_str!("../../../../couriers/tests/it/invariants.sql"))
             .fetch_all(pool)
             .await
             .unwrap();

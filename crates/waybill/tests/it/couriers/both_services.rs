@@ -11,7 +11,7 @@ use testkit::{
 };
 
 use crate::{
-    couriers_api::{add, delivery, tell},
+    couriers::api::{add, delivery, tell},
     support::waybill,
 };
 

@@ -9,7 +9,7 @@ use testkit::{CourierDatabase, TestEnvironment, shared, wait_until};
 use tokio::process::Command;
 
 use crate::{
-    couriers_api::{add, tell},
+    couriers::api::{add, tell},
     support::{order, record, waybill},
 };
 

@@ -1,12 +1,15 @@
-//! The page in a real browser, as readers use it: by keyboard and mouse, in both languages and
+//! The pages of both services in a real browser: by keyboard and mouse, in both languages and
 //! themes, with scripts and without.
 
+mod accessibility;
+mod board;
+mod both_services;
+mod errors;
+mod escaping;
 mod live;
-mod orders;
 mod rejected;
-mod scripts;
-mod sound;
-mod trouble;
+mod search;
+mod status;
 
 use serde_json::{Value, json};
 use testkit::{

@@ -171,7 +171,7 @@ async fn every_list_is_read_by_its_index() {
 
 /// The SQL of a section of docs/database.md, block by block.
 fn blocks(section: &str) -> Vec<&'static str> {
-    const PAGE: &str = include_str!("../../../../docs/database.md");
+    const PAGE: &str = include_str!("../../../../../docs/database.md");
     let start = PAGE.find(&format!("## {section}\n")).expect("the page has this section");
     let text = &PAGE[start + 3..];
     let text = &text[..text.find("\n## ").unwrap_or(text.len())];

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use testkit::{TestEnvironment, shared, wait_until};
 
 use crate::{
-    cache::{Redis, source},
+    orders::cache::{Redis, source},
     support::{Sent, order, record},
 };
 

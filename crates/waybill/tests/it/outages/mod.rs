@@ -1,0 +1,8 @@
+//! Crashes, signals and unreachable servers: nothing is lost and nothing is done twice.
+
+mod couriers_crash;
+mod database_errors;
+mod dependencies_down;
+mod orders_crash;
+mod shutdown;
+mod up_restart;

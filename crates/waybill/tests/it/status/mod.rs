@@ -1,0 +1,4 @@
+//! Status events: the order service records every event, and publishes its own.
+
+mod events;
+mod tail_reader;
