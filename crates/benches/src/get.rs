@@ -28,7 +28,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let env = TestEnvironment::new(servers).await;
     backlog::fill(&env, 0..1, None).await?;
     let waybill = child::waybill(&binary, &env, &[], Some(SERVER_CORE)).await?;
-    env.drained().await;
+    env.wait_until_drained().await;
     let uid: String =
         sqlx::query_scalar("SELECT order_uid FROM orders.orders").fetch_one(&env.pool).await?;
     let order = format!("{}/order/{uid}", waybill.url);

@@ -62,7 +62,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
         }
         let again = env.in_another_group();
         // Only orders are read again.
-        again.skip_status().await;
+        again.skip_status_events().await;
         checkpoint(&mut administrator).await?;
         let replayed = take(&binary, &again, orders, &[]).await?;
         let copied = copy(&mut administrator, orders).await?;
@@ -209,9 +209,9 @@ pub async fn take(
     let service = child::waybill(binary, env, more, None).await?;
     settled(&service, records).await?;
     let stored = begun.elapsed();
-    env.drained().await;
+    env.wait_until_drained().await;
     let seconds = begun.elapsed().as_secs_f64();
-    env.status_drained().await;
+    env.wait_until_status_drained().await;
     let all = begun.elapsed();
     let cpu = process::computed(service.id()?)?.as_secs_f64() * 1e6 / records as f64;
     let peak = process::peak_resident(service.id()?)?;

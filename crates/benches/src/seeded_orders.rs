@@ -35,8 +35,8 @@ pub async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Res
     say(&format!("  storing {} orders", thousands(orders as f64)));
     backlog::fill(env, 0..ORIGINALS, None).await?;
     let service = env.start(&[]).await;
-    env.drained().await;
-    env.drained().await;
+    env.wait_until_drained().await;
+    env.wait_until_drained().await;
     service.stop().await?;
     let mut administrator = PgConnection::connect(&address(env)?).await?;
     let names: Vec<String> = sqlx::query_scalar(

@@ -1,14 +1,14 @@
-//! Records the pages at work, for the README: `scripts/record-demo` builds what this needs and
+//! Films the pages in use, for the README: `scripts/record-demo` builds what this needs and
 //! starts it.
 //!
 //! ```text
-//! waybill up ─▶ real Chromium ─▶ pictures, each with how long it stands ─▶ img2webp ─▶ docs/demo.webp
+//! waybill up ─▶ real Chromium ─▶ pictures, each with its duration ─▶ img2webp ─▶ docs/demo.webp
 //! ```
 //!
-//! Time in the film is not the machine's: typing and pointing have the pace that a reader can
-//! follow, however long a picture takes; only where the pages move by themselves both are the same.
+//! Typing and pointing have a pace that a viewer can follow, independent of the time that a picture
+//! takes; only updates of the pages are shown in real time.
 #![allow(missing_docs, reason = "an example")]
-#![allow(clippy::print_stderr, reason = "a word for a person")]
+#![allow(clippy::print_stderr, reason = "an example prints its result")]
 
 use std::{
     fs,
@@ -31,9 +31,9 @@ use tokio::{
 };
 
 const WINDOW: (u32, u32) = (1200, 820);
-/// From picture to picture where the pages move by themselves.
-const BEAT: Duration = Duration::from_millis(400);
-/// A circle where the mouse is, for a headless browser draws none.
+/// The time between two pictures while the pages update.
+const PICTURE_INTERVAL: Duration = Duration::from_millis(400);
+/// Draws a circle at the mouse position, because a headless browser draws no pointer.
 const POINTER: &str = "() => {
     const pointer = document.createElement('div');
     pointer.id = 'pointer';
@@ -45,16 +45,16 @@ const POINTER: &str = "() => {
     document.documentElement.append(pointer);
 }";
 
-/// Records the order page and the courier board at work.
+/// Films the order page and the courier board in use.
 #[derive(Parser)]
 struct Arguments {
     /// The program that is filmed.
     #[arg(long, value_name = "PATH", default_value = "target/debug/waybill")]
     waybill: PathBuf,
-    /// Where the film goes, an animated WebP.
+    /// The output file of the film, an animated WebP.
     #[arg(long, value_name = "PATH", default_value = "docs/demo.webp")]
     film: PathBuf,
-    /// Where a still picture of the order page goes, a PNG.
+    /// The output file of a still picture of the order page, a PNG.
     #[arg(long, value_name = "PATH", default_value = "docs/page.png")]
     still: PathBuf,
 }
@@ -73,10 +73,10 @@ async fn record(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
     let (orders, couriers) = (free_address()?, free_address()?);
     let mut system = start(&arguments.waybill, &folder.join("data"), orders, couriers)?;
     let (orders, couriers) = (format!("http://{orders}"), format!("http://{couriers}"));
-    // Until orders have been delivered: then there is something on every part of the board. Each
-    // step has a minute.
+    // Waits until orders have been delivered, so that no part of the board is empty. Each step may
+    // take a minute.
     for (what, number) in [("active", 1), ("completed", 1), ("completed", 8)] {
-        eventually("a system in full swing", async || {
+        eventually("deliveries", async || {
             let figures = ask(&format!("{couriers}/statistics")).await.ok()?;
             (figures[what].as_i64()? >= number).then_some(())
         })
@@ -87,12 +87,12 @@ async fn record(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
         let call = reqwest::Client::new().put(format!("{couriers}/courier")).json(&pause);
         call.send().await?.error_for_status()?;
     }
-    let film = play(&orders, &couriers, folder, &arguments.still).await;
+    let film = film(&orders, &couriers, folder, &arguments.still).await;
     stop(&mut system).await?;
     film?.write(&arguments.film).await
 }
 
-/// Both services in a world of their own, with hardly fewer couriers than it needs.
+/// Starts both services and a simulation with slightly fewer couriers than it needs.
 fn start(
     waybill: &Path,
     data: &Path,
@@ -129,34 +129,34 @@ async fn ask(url: &str) -> reqwest::Result<Value> {
     reqwest::get(url).await?.json().await
 }
 
-/// The story: the newest orders come in; one is looked up, and cancelled; a dispatcher takes another
-/// from its courier, and has a paused one go on.
-async fn play(orders: &str, couriers: &str, folder: &Path, still: &Path) -> anyhow::Result<Film> {
+/// Films the newest orders, a search, a cancellation, and a dispatcher who unassigns an order and
+/// resumes a paused courier.
+async fn film(orders: &str, couriers: &str, folder: &Path, still: &Path) -> anyhow::Result<Film> {
     let page = Page::open(Reader { window: WINDOW, ..Reader::default() }, orders).await;
     let mut film = Film { page, folder: folder.to_owned(), frames: Vec::new(), at: (560.0, 420.0) };
     film.show_pointer().await;
     film.watch(4).await?;
 
-    let uid = carried(orders, couriers).await;
+    let uid = newly_assigned(orders, couriers).await;
     film.click(".find input").await?;
     film.type_text(&uid).await?;
-    film.page.key("Enter").await;
-    let told = "document.querySelector('#courier p')?.textContent.length > 1";
-    film.page.until("the courier", told).await;
+    film.page.press_key("Enter").await;
+    let courier = "document.querySelector('#courier p')?.textContent.length > 1";
+    film.page.wait_for("the courier", courier).await;
     film.watch(6).await?;
     fs::write(still, film.picture_without_pointer().await)?;
     film.click(".btn.danger").await?;
     let cancelled = "document.querySelector('#status').textContent === 'cancelled'";
-    film.page.until("the order to be cancelled", cancelled).await;
+    film.page.wait_for("the order to be cancelled", cancelled).await;
     film.watch(6).await?;
 
     film.click(&format!("nav a[href^='{couriers}']")).await?;
-    film.page.until("the board to be live", "!document.querySelector('#feed').hidden").await;
+    film.page.wait_for("the board to be live", "!document.querySelector('#feed').hidden").await;
     film.show_pointer().await;
     film.watch(5).await?;
     film.click("#road [data-unassign]").await?;
     film.page
-        .until("a held order", "document.querySelector('#waiting').innerText.includes('held')")
+        .wait_for("a held order", "document.querySelector('#waiting').innerText.includes('held')")
         .await;
     film.watch(4).await?;
     film.click("#idle [data-status=available]").await?;
@@ -164,8 +164,8 @@ async fn play(orders: &str, couriers: &str, folder: &Path, still: &Path) -> anyh
     Ok(film)
 }
 
-/// One of the newest orders that has a courier, with most of its life before it.
-async fn carried(orders: &str, couriers: &str) -> String {
+/// Returns one of the newest orders that has just been given to a courier.
+async fn newly_assigned(orders: &str, couriers: &str) -> String {
     eventually("a new order to have a courier", async || {
         let newest = ask(&format!("{orders}/orders?limit=6")).await.ok()?;
         for order in newest["items"].as_array()? {
@@ -180,7 +180,7 @@ async fn carried(orders: &str, couriers: &str) -> String {
     .await
 }
 
-/// Pictures in order, each with how many milliseconds it stands.
+/// Pictures in order, each with its duration in milliseconds.
 struct Film {
     page: Page,
     folder: PathBuf,
@@ -189,27 +189,27 @@ struct Film {
 }
 
 impl Film {
-    /// A picture that stands so long; one that is like the one before it makes that one longer.
-    async fn take(&mut self, stands: Duration) -> anyhow::Result<()> {
-        let picture = self.page.frame().await;
-        let stands = stands.as_millis();
+    /// Takes a picture; one that equals the picture before it extends that picture's duration.
+    async fn take(&mut self, duration: Duration) -> anyhow::Result<()> {
+        let picture = self.page.screenshot().await;
+        let duration = duration.as_millis();
         match self.frames.last_mut() {
-            Some((_, last, stood)) if *last == picture => *stood += stands,
+            Some((_, last, total)) if *last == picture => *total += duration,
             _ => {
                 let path = self.folder.join(format!("{:04}.png", self.frames.len()));
                 fs::write(&path, &picture)?;
-                self.frames.push((path, picture, stands));
+                self.frames.push((path, picture, duration));
             }
         }
         Ok(())
     }
 
-    /// Lets the page move by itself for so many beats.
-    async fn watch(&mut self, beats: u32) -> anyhow::Result<()> {
+    /// Films the page for a number of pictures while it updates.
+    async fn watch(&mut self, pictures: u32) -> anyhow::Result<()> {
         let begin = Instant::now();
-        for beat in 1..=beats {
-            self.take(BEAT).await?;
-            sleep_until(begin + BEAT * beat).await;
+        for number in 1..=pictures {
+            self.take(PICTURE_INTERVAL).await?;
+            sleep_until(begin + PICTURE_INTERVAL * number).await;
         }
         Ok(())
     }
@@ -229,7 +229,7 @@ impl Film {
     async fn picture_without_pointer(&mut self) -> Vec<u8> {
         let here = std::mem::replace(&mut self.at, (-50.0, -50.0));
         self.place_pointer().await;
-        let picture = self.page.frame().await;
+        let picture = self.page.screenshot().await;
         self.at = here;
         self.place_pointer().await;
         picture
@@ -268,20 +268,20 @@ impl Film {
         self.take(Duration::from_millis(400)).await
     }
 
-    /// Has the pictures made one film.
+    /// Combines the pictures into one film.
     async fn write(&self, path: &Path) -> anyhow::Result<()> {
         let mut command = Command::new("img2webp");
         command.args(["-loop", "0", "-lossy", "-q", "70", "-m", "4"]);
-        for (picture, _, stands) in &self.frames {
-            command.args(["-d", &stands.to_string()]).arg(picture);
+        for (picture, _, duration) in &self.frames {
+            command.args(["-d", &duration.to_string()]).arg(picture);
         }
         let output = command.arg("-o").arg(path).output().await.context("starting img2webp")?;
         if !output.status.success() {
             bail!("img2webp failed: {}", String::from_utf8_lossy(&output.stderr));
         }
-        let lasts: u128 = self.frames.iter().map(|(_, _, stands)| stands).sum();
+        let total: u128 = self.frames.iter().map(|(_, _, duration)| duration).sum();
         let bytes = fs::metadata(path)?.len();
-        eprintln!("{}: {} s, {} KB", path.display(), lasts / 1_000, bytes / 1_000);
+        eprintln!("{}: {} s, {} KB", path.display(), total / 1_000, bytes / 1_000);
         Ok(())
     }
 }

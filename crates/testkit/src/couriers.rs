@@ -1,16 +1,16 @@
-//! The courier service's database of a test, and the courier service on it.
+//! A database for the courier service in a test, and the courier service that uses it.
 
 use std::net::SocketAddr;
 
 use clap::Parser;
 use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 
-use crate::{Servers, Service, TestEnvironment};
+use crate::{Servers, Service, TestEnvironment, environment::count};
 
 /// A migrated database of the courier service that no other test uses.
 #[derive(Debug, Clone)]
 pub struct CourierDatabase {
-    /// Its address, for the service's own user.
+    /// The URL for the service's own user.
     pub url: String,
     /// A pool of the service's own user.
     pub pool: PgPool,
@@ -25,7 +25,7 @@ struct Flags {
 }
 
 impl CourierDatabase {
-    /// Without topics: for what needs no Kafka.
+    /// Creates a database alone, for tests that need no Kafka.
     pub async fn new(servers: &Servers) -> Self {
         Self::named(servers, &format!("t{:08x}", rand::random::<u32>())).await
     }
@@ -42,7 +42,12 @@ impl CourierDatabase {
         Self { url, pool, administrator, name }
     }
 
-    /// A connection of an administrator, who may do what the service may not.
+    /// Returns how many rows `SELECT count(*) FROM` this gives.
+    pub async fn count(&self, from: &str) -> i64 {
+        count(&self.pool, from).await
+    }
+
+    /// Connects as an administrator, who may do what the service may not.
     pub async fn administrator(&self) -> PgConnection {
         use sqlx::ConnectOptions as _;
         let options = self.administrator.clone().database(&self.name);
@@ -51,15 +56,15 @@ impl CourierDatabase {
 }
 
 impl TestEnvironment {
-    /// The courier service's database of this env; to be made once.
+    /// Creates the courier service's database of this environment; to be called once.
     pub async fn courier_database(&self) -> CourierDatabase {
         CourierDatabase::named(&self.servers, &self.name).await
     }
 
-    /// Both services as they run beside each other, each knowing where browsers reach the other:
-    /// the order service, then the courier service.
+    /// Starts the order service and the courier service, each with the address at which browsers
+    /// reach the other.
     pub async fn start_both(&self, database: &CourierDatabase) -> (Service, Service) {
-        // Each is to be told of the other before it starts.
+        // Each needs the address of the other before it starts.
         let orders = free_address();
         let couriers =
             self.start_couriers(database, &["--orders-url", &format!("http://{orders}")]).await;
@@ -67,7 +72,7 @@ impl TestEnvironment {
         (orders, couriers)
     }
 
-    /// The flags of `waybill couriers` for this env.
+    /// Returns the flags of `waybill couriers` for this environment.
     #[must_use]
     pub fn courier_flags(&self, database: &CourierDatabase) -> Vec<String> {
         [
@@ -87,8 +92,7 @@ impl TestEnvironment {
         self.start_couriers_at(SocketAddr::from(([127, 0, 0, 1], 0)), database, more).await
     }
 
-    /// As [`start_couriers`](Self::start_couriers), at an address: one that was stopped comes back
-    /// there.
+    /// Starts the courier service at an address, for example that of one that was stopped.
     pub async fn start_couriers_at(
         &self,
         address: SocketAddr,
@@ -103,21 +107,21 @@ impl TestEnvironment {
         .await
     }
 
-    /// How many status events the courier service has not settled yet.
-    pub async fn events_lag(&self) -> i64 {
+    /// Returns how many status events the courier service has not committed yet.
+    pub async fn couriers_lag(&self) -> i64 {
         self.lag_of(self.status_topic(), "couriers").await
     }
 
-    /// Waits until every status event has been settled and its offset committed.
-    pub async fn events_drained(&self) {
+    /// Waits until the courier service has committed every status event.
+    pub async fn wait_until_couriers_drained(&self) {
         crate::wait_until("the offsets of all events to be committed", async || {
-            self.events_lag().await == 0
+            self.couriers_lag().await == 0
         })
         .await;
     }
 }
 
-/// An address on which nobody listens just now.
+/// Returns an address on which nothing listens at this moment.
 fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("it listens")

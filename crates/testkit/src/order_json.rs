@@ -1,12 +1,15 @@
 //! Orders as JSON: the model's sample, and arbitrary valid ones for property tests.
 //!
-//! Valid does not mean tame: texts hold quotes, markup, emoji, right-to-left marks, line separators
-//! and escapes; optional fields are there, `null` or not at all; instants have any offset.
+//! Texts contain quotes, markup, emoji, right-to-left marks, line separators and escapes; optional
+//! fields have a value, are `null` or are missing; instants have any offset.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
-/// The model's sample order, letter for letter.
+/// The id of the sample order.
+pub const SAMPLE_UID: &str = "b563feb7b2b84b6test";
+
+/// The model's sample order, byte for byte.
 pub const SAMPLE: &str = r#"{
   "order_uid": "b563feb7b2b84b6test",
   "track_number": "WBILMTESTTRACK",
@@ -57,7 +60,7 @@ pub const SAMPLE: &str = r#"{
   "oof_shard": "1"
 }"#;
 
-/// Text that has broken something somewhere.
+/// Texts that often cause errors in programs.
 const HOSTILE: &[&str] = &[
     "<script>alert(1)</script>",
     "\"><img src=x onerror=alert(1)>",
@@ -168,7 +171,7 @@ fn item() -> impl Strategy<Value = Value> {
     )
 }
 
-/// An object of those fields that are there.
+/// An object of the fields that are present.
 fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     let given = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Value::Object(given.collect::<Map<_, _>>())

@@ -9,26 +9,25 @@ use std::{
 
 use local::{LocalServers, LocalServersOptions};
 
-/// Where the servers are.
+/// The addresses of the servers.
 #[derive(Debug, Clone)]
 pub struct Servers {
-    /// The PostgreSQL superuser's address.
+    /// The URL of PostgreSQL's superuser.
     pub postgres: String,
-    /// Kafka's brokers.
     pub kafka: String,
 }
 
 impl Servers {
-    /// PostgreSQL's host and port.
+    /// Returns PostgreSQL's host and port.
     pub(crate) fn postgres_host(&self) -> &str {
         let address = self.postgres.split_once('@').expect("the address names a user").1;
         address.split_once('/').expect("the address names a database").0
     }
 }
 
-/// The servers that all tests of this process share. They end with the process.
+/// Returns the servers that all tests of this process share. They end with the process.
 ///
-/// They live on a thread of their own: each test has a runtime that ends with it.
+/// They run on a thread of their own, because the runtime of each test ends with the test.
 #[expect(clippy::zombie_processes, reason = "the shell that removes the folder outlives us")]
 pub fn shared() -> &'static Servers {
     static SERVERS: OnceLock<Servers> = OnceLock::new();
@@ -38,11 +37,11 @@ pub fn shared() -> &'static Servers {
             let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
             runtime.block_on(async {
                 let folder = folder();
-                // Nothing of this process runs at its end.
-                let _removed_by = remove_at_the_end(&folder);
+                // No code of this process runs when it ends, so a shell removes the folder.
+                let _remover = remove_at_exit(&folder);
                 let mut own = OwnServers::start_in(folder).await;
                 let _ = sender.send(own.servers());
-                // Until the process ends; a server that dies before is told by the tests it fails.
+                // Until the process ends; if a server dies before that, the tests fail.
                 let _ = own.local.died().await;
             });
         });
@@ -50,16 +49,15 @@ pub fn shared() -> &'static Servers {
     })
 }
 
-/// Servers of one test alone, to be stopped and started.
+/// Servers of one test alone, which the test may stop and start.
 #[derive(Debug)]
 pub struct OwnServers {
-    /// The programs.
     pub local: LocalServers,
     folder: PathBuf,
 }
 
 impl OwnServers {
-    /// Starts both on free ports.
+    /// Starts PostgreSQL and Kafka on free ports.
     pub async fn start() -> Self {
         Self::start_in(folder()).await
     }
@@ -75,7 +73,6 @@ impl OwnServers {
         Self { local, folder }
     }
 
-    /// Where they are.
     #[must_use]
     pub fn servers(&self) -> Servers {
         Servers {
@@ -91,8 +88,8 @@ impl OwnServers {
     }
 }
 
-/// Has a folder removed when this process ends, however it does: the shell's input ends then.
-fn remove_at_the_end(folder: &Path) -> Child {
+/// Removes a folder when this process ends in any way, because the shell's input ends then.
+fn remove_at_exit(folder: &Path) -> Child {
     Command::new("sh")
         .args(["-c", "trap '' INT; read _; until rm -rf \"$1\"; do sleep 1; done", "remove"])
         .arg(folder)
@@ -103,7 +100,7 @@ fn remove_at_the_end(folder: &Path) -> Child {
         .expect("a shell starts")
 }
 
-/// A new folder that servers may use as whatever user they run.
+/// Returns the path of a new folder, which any user may create.
 fn folder() -> PathBuf {
     std::env::temp_dir().join(format!(
         "waybill-test-{}-{:08x}",

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-/// How long a test waits for anything: what takes longer will not come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit for every wait of a test.
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Waits until `condition` holds, looking again every 20 ms; panics after a minute with `what`.
+/// Waits until `condition` holds, with a check every 20 ms; panics after a minute with `what`.
 pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     eventually(what, async || condition().await.then_some(())).await;
 }
 
-/// Waits until `probe` finds something, looking again every 20 ms; panics after a minute with
+/// Waits until `probe` finds something, with a check every 20 ms; panics after a minute with
 /// `what`, even if the probe itself does not end.
 pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let search = async {
@@ -23,6 +23,6 @@ pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>
             sleep(Duration::from_millis(20)).await;
         }
     };
-    let found = timeout(PATIENCE, search).await;
-    found.unwrap_or_else(|_| panic!("waited a minute in vain for {what}"))
+    let found = timeout(WAIT_TIMEOUT, search).await;
+    found.unwrap_or_else(|_| panic!("waited a minute for {what}"))
 }

@@ -155,7 +155,7 @@ impl Place {
         let service = self.env.start_couriers(&self.database, &[]).await;
         self.all_taken(&service).await?;
         let taken = begun.elapsed();
-        self.env.events_drained().await;
+        self.env.wait_until_couriers_drained().await;
         wait_until("no match to be left", async || self.nothing_waits().await).await;
         let settled = begun.elapsed();
         service.stop().await?;

@@ -21,23 +21,23 @@ use std::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::wait::PATIENCE;
+use crate::wait::WAIT_TIMEOUT;
 
 /// The result of a call, or what Chromium says against it.
 pub(super) type Answer = Result<Value, String>;
 
-/// What waits for the answer to one call.
+/// The callback for the answer to one call.
 type Waiting = Box<dyn FnOnce(Answer) + Send>;
 
-/// What a page complains of: dialogs, exceptions, blocked content.
-pub(super) type Complaints = Arc<Mutex<Vec<String>>>;
+/// The errors of a page: dialogs, exceptions, blocked content.
+pub(super) type PageErrors = Arc<Mutex<Vec<String>>>;
 
-/// Descriptors 3 and 4 are where Chromium looks for the pipe.
+/// Chromium reads and writes the pipe at descriptors 3 and 4.
 const START: &str = r#"profile=$1; shift; "$@" 3<&0 4>&1 </dev/null >/dev/null; rm -rf "$profile""#;
 
-/// No window, nothing from the network but what a page asks for, and no timers that slow down
-/// because nobody looks. There is no sandbox to be had as root or in most containers, and the only
-/// pages are ours.
+/// No window, no network requests except those of a page, and no timers that slow down in hidden
+/// pages. There is no sandbox, because root and most containers cannot have one, and all pages are
+/// our own.
 const FLAGS: [&str; 18] = [
     "--headless",
     "--remote-debugging-pipe",
@@ -65,11 +65,11 @@ pub(super) struct Chromium {
     calls: AtomicU64,
     /// `None` once it has ended.
     waiting: Mutex<Option<HashMap<u64, Waiting>>>,
-    complaints: Mutex<HashMap<String, Complaints>>,
+    errors: Mutex<HashMap<String, PageErrors>>,
     user_agent: OnceLock<String>,
 }
 
-/// The Chromium that all tests of this process share.
+/// Returns the Chromium that all tests of this process share.
 pub(super) fn shared() -> &'static Chromium {
     static CHROMIUM: OnceLock<Chromium> = OnceLock::new();
     let mut started = None;
@@ -84,7 +84,7 @@ pub(super) fn shared() -> &'static Chromium {
     chromium
 }
 
-/// Where pictures of failures and Chromium's own log are: `target/browser/`.
+/// Returns the folder for screenshots of failures and Chromium's own log: `target/browser/`.
 pub(super) fn folder() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own program");
     // target/debug/deps/it-0123456789abcdef
@@ -111,7 +111,7 @@ impl Chromium {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
-            // Ctrl-C goes to the tests; the pipe tells Chromium and the shell.
+            // Ctrl-C goes to the tests alone; Chromium and the shell end with the pipe.
             .process_group(0)
             .spawn()
             .expect("a shell starts");
@@ -120,7 +120,7 @@ impl Chromium {
             pipe: Mutex::new(pipe),
             calls: AtomicU64::new(1),
             waiting: Mutex::new(Some(HashMap::new())),
-            complaints: Mutex::default(),
+            errors: Mutex::default(),
             user_agent: OnceLock::new(),
         };
         (chromium, child)
@@ -131,21 +131,21 @@ impl Chromium {
         let (sender, receiver) = oneshot::channel();
         let answered = Box::new(move |answer| drop(sender.send(answer)));
         self.send(session, method, params, answered);
-        let answer = tokio::time::timeout(PATIENCE, receiver).await;
+        let answer = tokio::time::timeout(WAIT_TIMEOUT, receiver).await;
         let answer = answer.unwrap_or_else(|_| panic!("Chromium does not answer {method}"));
         answer.unwrap_or_else(|_| panic!("Chromium has ended; see {}", log().display()))
     }
 
-    /// As [`call`](Self::call), where nothing can be awaited.
+    /// Calls a method of a page and blocks until the answer arrives.
     pub(super) fn call_blocking(&self, session: &str, method: &str, params: Value) -> Answer {
         let (sender, receiver) = mpsc::channel();
         let answered = Box::new(move |answer| drop(sender.send(answer)));
         self.send(Some(session), method, params, answered);
-        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(format!("{method}: no answer")))
+        receiver.recv_timeout(WAIT_TIMEOUT).unwrap_or_else(|_| Err(format!("{method}: no answer")))
     }
 
-    /// Calls a method whose answer nobody needs.
-    pub(super) fn tell(&self, session: Option<&str>, method: &str, params: Value) {
+    /// Calls a method and ignores the answer.
+    pub(super) fn notify(&self, session: Option<&str>, method: &str, params: Value) {
         self.send(session, method, params, Box::new(drop));
     }
 
@@ -161,21 +161,21 @@ impl Chromium {
         };
         let mut bytes = message.to_string().into_bytes();
         bytes.push(0);
-        // Should it fail, the reader sees the end of the pipe too and tells all who wait.
+        // If it fails, the reader thread sees the end of the pipe too, and fails all waiting calls.
         let _ = lock(&self.pipe).write_all(&bytes);
     }
 
-    /// The list to which the complaints of a page go.
-    pub(super) fn complaints_of(&self, session: &str) -> Complaints {
-        lock(&self.complaints).entry(session.to_owned()).or_default().clone()
+    /// Returns the list of a page's errors.
+    pub(super) fn errors_of(&self, session: &str) -> PageErrors {
+        lock(&self.errors).entry(session.to_owned()).or_default().clone()
     }
 
     /// Forgets a page that has ended.
     pub(super) fn forget(&self, session: &str) {
-        lock(&self.complaints).remove(session);
+        lock(&self.errors).remove(session);
     }
 
-    /// What it calls itself; a page that sets its language has to repeat it.
+    /// Returns the user agent; a page that sets its language has to repeat it.
     pub(super) async fn user_agent(&self) -> &str {
         if self.user_agent.get().is_none() {
             let version = self.call(None, "Browser.getVersion", json!({})).await;
@@ -186,23 +186,23 @@ impl Chromium {
         self.user_agent.get().expect("it was set just now")
     }
 
-    /// Gives answers and events to whom they belong, until Chromium ends.
+    /// Passes answers to their calls and errors to their pages, until Chromium ends.
     fn read(&self, mut child: Child) {
         let mut messages = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut bytes = Vec::new();
         while messages.read_until(0, &mut bytes).is_ok_and(|read| read > 0) {
             if bytes.pop() == Some(0) {
                 let message = serde_json::from_slice(&bytes).expect("Chromium writes JSON");
-                self.take(message);
+                self.handle(message);
             }
             bytes.clear();
         }
-        // Dropping what waits tells it.
+        // A dropped callback ends the call that waits for it.
         *lock(&self.waiting) = None;
         let _ = child.wait();
     }
 
-    fn take(&self, mut message: Value) {
+    fn handle(&self, mut message: Value) {
         if let Some(id) = message["id"].as_u64() {
             let waiting = lock(&self.waiting).as_mut().and_then(|waiting| waiting.remove(&id));
             if let Some(answered) = waiting {
@@ -219,18 +219,18 @@ impl Chromium {
             return;
         };
         if method == "Page.javascriptDialogOpening" {
-            self.tell(Some(session), "Page.handleJavaScriptDialog", json!({ "accept": false }));
+            self.notify(Some(session), "Page.handleJavaScriptDialog", json!({ "accept": false }));
         }
-        if let Some(complaint) = complaint(method, &message["params"])
-            && let Some(complaints) = lock(&self.complaints).get(session)
+        if let Some(error) = page_error(method, &message["params"])
+            && let Some(errors) = lock(&self.errors).get(session)
         {
-            lock(complaints).push(complaint);
+            lock(errors).push(error);
         }
     }
 }
 
-/// What an event says against a page, if it does.
-fn complaint(method: &str, params: &Value) -> Option<String> {
+/// Returns the error that an event reports, if any.
+fn page_error(method: &str, params: &Value) -> Option<String> {
     match method {
         "Page.javascriptDialogOpening" => Some(format!("a dialog: {}", params["message"])),
         "Runtime.exceptionThrown" => {
@@ -241,11 +241,11 @@ fn complaint(method: &str, params: &Value) -> Option<String> {
         "Runtime.consoleAPICalled" if params["type"] == "error" => {
             Some(format!("console.error: {}", params["args"]))
         }
-        // An answer of 404 is an entry of the network; pages are asked for such on purpose.
+        // A 404 is a network entry; some tests request missing pages on purpose.
         "Log.entryAdded" => {
             let entry = &params["entry"];
-            let told = entry["level"] == "error" && entry["source"] != "network";
-            told.then(|| format!("{}: {}", entry["source"], entry["text"]))
+            let is_error = entry["level"] == "error" && entry["source"] != "network";
+            is_error.then(|| format!("{}: {}", entry["source"], entry["text"]))
         }
         _ => None,
     }
@@ -267,7 +267,7 @@ fn log() -> PathBuf {
     folder().join("chromium.log")
 }
 
-/// A test that failed elsewhere has not spoilt what is behind the lock.
+/// Locks a mutex even if a test panicked while it held the lock: the data is still complete.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

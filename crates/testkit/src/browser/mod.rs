@@ -2,15 +2,16 @@
 //!
 //! One Chromium serves all tests of a process; each [`Page`] has a context of its own in it, with
 //! its own cookies, storage and cache, that ends with the page. Clicks and keys are those of a
-//! mouse and a keyboard, so what a reader cannot reach a test cannot reach either. Nothing waits
-//! for a time: every step waits until its condition holds, a minute at most.
+//! mouse and a keyboard, so a test cannot reach what a person cannot reach. No step waits for a
+//! fixed time: every step waits until its condition holds, for at most a minute.
 //!
 //! ```text
 //! test ─▶ Page ─▶ Chromium (a pipe, one for all) ─▶ the service
-//!           └───▶ rules: what must hold for every page
+//!           └───▶ rules: accessibility checks for every page
 //! ```
 //!
-//! Of a page that a failing test drops, a picture and the document stay in `target/browser/`.
+//! When a test fails, a screenshot and the document of each of its pages stay in
+//! `target/browser/`.
 
 mod chromium;
 mod page;

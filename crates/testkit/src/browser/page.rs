@@ -1,4 +1,4 @@
-//! One page of the browser, as a reader of a test has it.
+//! One page of the browser, used as a person would use it.
 
 use std::{fmt::Write as _, fs};
 
@@ -6,10 +6,10 @@ use base64::Engine as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::chromium::{Answer, Chromium, Complaints, folder, lock, shared};
+use super::chromium::{Answer, Chromium, PageErrors, folder, lock, shared};
 use crate::{eventually, wait_until};
 
-/// Who looks at a page, and with what.
+/// The preferences of the person at the browser.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader {
     /// The language that the browser asks for.
@@ -19,14 +19,20 @@ pub struct Reader {
     /// Whether scripts run at all.
     pub javascript: bool,
     /// `prefers-reduced-motion`.
-    pub calm: bool,
+    pub reduced_motion: bool,
     /// Width and height of the window.
     pub window: (u32, u32),
 }
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { lang: "en", dark: false, javascript: true, calm: false, window: (1280, 900) }
+        Self {
+            lang: "en",
+            dark: false,
+            javascript: true,
+            reduced_motion: false,
+            window: (1280, 900),
+        }
     }
 }
 
@@ -36,7 +42,7 @@ pub struct Page {
     context: String,
     session: String,
     window: (u32, u32),
-    complaints: Complaints,
+    errors: PageErrors,
 }
 
 impl Page {
@@ -58,13 +64,13 @@ impl Page {
         let target = ask("Target.createTarget", target, "targetId").await;
         let attach = json!({ "targetId": target, "flatten": true });
         let session = ask("Target.attachToTarget", attach, "sessionId").await;
-        let complaints = chromium.complaints_of(&session);
-        let page = Self { chromium, context, session, window: reader.window, complaints };
-        page.become_of(reader).await;
+        let errors = chromium.errors_of(&session);
+        let page = Self { chromium, context, session, window: reader.window, errors };
+        page.emulate(reader).await;
         page
     }
 
-    async fn become_of(&self, reader: Reader) {
+    async fn emulate(&self, reader: Reader) {
         for domain in ["Page", "Runtime", "Log"] {
             self.call(&format!("{domain}.enable"), json!({})).await;
         }
@@ -74,7 +80,7 @@ impl Page {
             preference("prefers-color-scheme", if reader.dark { "dark" } else { "light" }),
             preference(
                 "prefers-reduced-motion",
-                if reader.calm { "reduce" } else { "no-preference" },
+                if reader.reduced_motion { "reduce" } else { "no-preference" },
             ),
         ];
         self.zoom(1).await;
@@ -89,7 +95,7 @@ impl Page {
         }
     }
 
-    /// Shows everything so many times as large, in the same window, as a reader's zoom does.
+    /// Sets the zoom factor; the window keeps its size.
     pub async fn zoom(&self, factor: u32) {
         let (width, height) = self.window;
         let metrics = json!({
@@ -105,7 +111,7 @@ impl Page {
     pub async fn go(&self, url: &str) {
         let answer = self.call("Page.navigate", json!({ "url": url })).await;
         assert!(answer["errorText"].is_null(), "{url}: {}", answer["errorText"]);
-        self.until("the page to be loaded", "document.readyState === 'complete'").await;
+        self.wait_for("the page to be loaded", "document.readyState === 'complete'").await;
     }
 
     /// Goes back to the page before, as the browser's button does.
@@ -113,14 +119,14 @@ impl Page {
         self.run::<()>("() => history.back()", json!([])).await;
     }
 
-    /// What a function of JavaScript gives for `arguments`, a list.
+    /// Calls a JavaScript function with `arguments`, a list, and returns its result.
     pub async fn run<T: DeserializeOwned>(&self, function: &str, arguments: Value) -> T {
         let value = self.try_run(function, &arguments).await;
         let value = value.unwrap_or_else(|error| panic!("{function}: {error}"));
         serde_json::from_value(value).unwrap_or_else(|error| panic!("{function}: {error}"))
     }
 
-    /// What an expression of JavaScript gives.
+    /// Evaluates a JavaScript expression.
     pub async fn value<T: DeserializeOwned>(&self, expression: &str) -> T {
         self.run(&format!("() => ({expression})"), json!([])).await
     }
@@ -138,16 +144,16 @@ impl Page {
         }
     }
 
-    /// Waits until an expression of JavaScript is true; `what` names it if it never is.
-    pub async fn until(&self, what: &str, expression: &str) {
+    /// Waits until a JavaScript expression is true; `what` names it in the panic after a minute.
+    pub async fn wait_for(&self, what: &str, expression: &str) {
         let function = format!("() => Boolean({expression})");
-        // While one document gives way to another there is nobody to ask.
+        // The call fails while one document replaces another.
         wait_until(what, async || self.try_run(&function, &json!([])).await == Ok(json!(true)))
             .await;
     }
 
-    /// Waits until a reader can see `text`, in whatever case styles write it.
-    pub async fn shows(&self, text: &str) {
+    /// Waits until `text` is visible; upper and lower case are equal, because styles change them.
+    pub async fn wait_for_text(&self, text: &str) {
         const SHOWN: &str = "text => {
             const plain = (text) => text.replace(/\\s+/g, ' ').toLowerCase();
             return plain(document.body?.innerText ?? '').includes(plain(text));
@@ -158,8 +164,7 @@ impl Page {
         .await;
     }
 
-    /// Waits for the first element that `selector` finds, and gives the text that a reader sees
-    /// of it.
+    /// Waits for the first element that `selector` finds, and returns its visible text.
     pub async fn text(&self, selector: &str) -> String {
         const TEXT: &str = "selector => document.querySelector(selector)?.innerText";
         eventually(&format!("{selector} to be there"), async || {
@@ -169,7 +174,7 @@ impl Page {
         .await
     }
 
-    /// Path and query of where the page is.
+    /// Returns the path and query of the page's address.
     pub async fn path(&self) -> String {
         self.value("location.pathname + location.search").await
     }
@@ -216,13 +221,13 @@ impl Page {
         }
     }
 
-    /// Takes the mouse away from whatever it is over.
-    pub async fn leave(&self) {
+    /// Moves the mouse to the corner of the window.
+    pub async fn move_mouse_away(&self) {
         let params = json!({ "type": "mouseMoved", "x": 0, "y": 0 });
         self.call("Input.dispatchMouseEvent", params).await;
     }
 
-    /// Types `text`, key by key, into whatever has the focus.
+    /// Types `text`, key by key, into the element that has the focus.
     pub async fn type_text(&self, text: &str) {
         for character in text.chars() {
             self.press(&character.to_string(), Some(&character.to_string()), 0, 0).await;
@@ -231,7 +236,7 @@ impl Page {
 
     /// Presses a key: `Enter`, `Escape`, `Tab`, `Shift+Tab`, or any other by its name in the
     /// DOM.
-    pub async fn key(&self, name: &str) {
+    pub async fn press_key(&self, name: &str) {
         let (shift, name) = match name.strip_prefix("Shift+") {
             Some(name) => (8, name),
             None => (0, name),
@@ -263,32 +268,32 @@ impl Page {
         }
     }
 
-    /// Roles and names of what a screen reader finds on the page.
-    pub async fn heard(&self) -> Vec<(String, String)> {
+    /// Returns the role and name of each element that a screen reader finds on the page.
+    pub async fn accessibility_tree(&self) -> Vec<(String, String)> {
         let tree = self.call("Accessibility.getFullAXTree", json!({})).await;
         let nodes = tree["nodes"].as_array().expect("a tree has nodes");
         let text = |node: &Value, field: &str| {
             node[field]["value"].as_str().unwrap_or("").trim().to_owned()
         };
-        let heard = nodes.iter().filter(|node| node["ignored"] != true);
-        heard.map(|node| (text(node, "role"), text(node, "name"))).collect()
+        let visible = nodes.iter().filter(|node| node["ignored"] != true);
+        visible.map(|node| (text(node, "role"), text(node, "name"))).collect()
     }
 
-    /// What the browser has had to complain of since the page was opened: dialogs that came up,
-    /// exceptions, content that the security policy has blocked.
+    /// Returns the errors since the page was opened: dialogs, exceptions, and content that the
+    /// security policy blocked.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        lock(&self.complaints).clone()
+    pub fn errors(&self) -> Vec<String> {
+        lock(&self.errors).clone()
     }
 
-    /// Writes a picture of the whole page to `target/browser/<name>.png`.
-    pub async fn picture(&self, name: &str) {
+    /// Writes a screenshot of the whole page to `target/browser/<name>.png`.
+    pub async fn save_screenshot(&self, name: &str) {
         let picture = self.call("Page.captureScreenshot", whole_page()).await;
         save(name, &picture);
     }
 
-    /// A picture of what is in the window, as PNG.
-    pub async fn frame(&self) -> Vec<u8> {
+    /// Takes a screenshot of the window, as PNG.
+    pub async fn screenshot(&self) -> Vec<u8> {
         let picture = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
         decode(&picture).expect("Chromium writes Base64")
     }
@@ -302,21 +307,21 @@ impl Page {
         self.chromium.call(Some(&self.session), method, params).await
     }
 
-    /// A picture, the document and the complaints of the page of a test that fails now.
-    fn testify(&self) {
+    /// Saves a screenshot, the document and the errors of the page when its test fails.
+    fn save_failure(&self) {
         let name = std::thread::current().name().unwrap_or("a-test").replace("::", "-");
         let name = format!("{name}-{}", &self.session[..6]);
-        let see = |method, params| self.chromium.call_blocking(&self.session, method, params);
-        if let Ok(picture) = see("Page.captureScreenshot", whole_page()) {
+        let call = |method, params| self.chromium.call_blocking(&self.session, method, params);
+        if let Ok(picture) = call("Page.captureScreenshot", whole_page()) {
             save(&name, &picture);
         }
         let expression = "`${location.href}\n${document.documentElement.outerHTML}`";
         let mut text = String::new();
-        if let Ok(answer) = see("Runtime.evaluate", json!({ "expression": expression })) {
+        if let Ok(answer) = call("Runtime.evaluate", json!({ "expression": expression })) {
             text.push_str(answer["result"]["value"].as_str().unwrap_or("no document"));
         }
-        for complaint in self.complaints() {
-            let _ = write!(text, "\n<!-- {complaint} -->");
+        for error in self.errors() {
+            let _ = write!(text, "\n<!-- {error} -->");
         }
         let _ = fs::write(folder().join(format!("{name}.html")), text);
     }
@@ -325,10 +330,10 @@ impl Page {
 impl Drop for Page {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.testify();
+            self.save_failure();
         }
         let context = json!({ "browserContextId": self.context });
-        self.chromium.tell(None, "Target.disposeBrowserContext", context);
+        self.chromium.notify(None, "Target.disposeBrowserContext", context);
         self.chromium.forget(&self.session);
     }
 }

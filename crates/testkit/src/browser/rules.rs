@@ -1,31 +1,31 @@
-//! What must hold for every page, whoever reads it. Each check gives what is wrong, in words.
+//! Accessibility checks for every page. Each check returns the faults that it finds, as text.
 
 use serde_json::json;
 
 use super::Page;
 
-/// Runs in the page and gives one list of complaints for each check.
+/// Runs in the page and returns the faults that it finds.
 const LOOK: &str = include_str!("rules.js");
 
 impl Page {
-    /// Panics unless everything holds that must for the page as it stands.
-    pub async fn is_sound(&self) {
-        let wrong = self.faults().await;
+    /// Asserts that the page has no accessibility faults.
+    pub async fn assert_accessible(&self) {
+        let wrong = self.accessibility_faults().await;
         assert!(wrong.is_empty(), "{}: {wrong:#?}", self.path().await);
     }
 
-    /// What does not hold of what must for the page as it stands: contrast, sizes of targets,
-    /// names and labels, width, the keyboard, and that the browser has nothing to complain of.
-    pub async fn faults(&self) -> Vec<String> {
+    /// Checks contrast, sizes of targets, names and labels, width and keyboard access, and that the
+    /// browser reports no error.
+    pub async fn accessibility_faults(&self) -> Vec<String> {
         let mut wrong: Vec<String> = self.run(LOOK, json!([])).await;
-        wrong.extend(self.nameless().await);
-        wrong.extend(self.out_of_reach().await);
-        wrong.extend(self.complaints());
+        wrong.extend(self.controls_without_name().await);
+        wrong.extend(self.controls_out_of_reach().await);
+        wrong.extend(self.errors());
         wrong
     }
 
-    /// Controls and pictures that a screen reader has no name for.
-    async fn nameless(&self) -> Vec<String> {
+    /// Finds controls and images without a name for screen readers.
+    async fn controls_without_name(&self) -> Vec<String> {
         const NAMED: [&str; 10] = [
             "button",
             "checkbox",
@@ -38,15 +38,14 @@ impl Page {
             "searchbox",
             "textbox",
         ];
-        let heard = self.heard().await.into_iter();
-        heard
-            .filter(|(role, name)| name.is_empty() && NAMED.contains(&role.as_str()))
+        let tree = self.accessibility_tree().await.into_iter();
+        tree.filter(|(role, name)| name.is_empty() && NAMED.contains(&role.as_str()))
             .map(|(role, _)| format!("a {role} without a name"))
             .collect()
     }
 
-    /// Controls that Tab does not reach, or whose focus cannot be seen.
-    async fn out_of_reach(&self) -> Vec<String> {
+    /// Finds controls that Tab does not reach, or whose focus is invisible.
+    async fn controls_out_of_reach(&self) -> Vec<String> {
         const BEGIN: &str = "() => {
             window.reached = new Set();
             window.controls = () => [...document.querySelectorAll(
@@ -54,7 +53,7 @@ impl Page {
                 .filter((one) => one.checkVisibility() && !one.disabled);
             return controls().length;
         }";
-        // Between the last control and the first lies the browser's own frame.
+        // The browser's own frame is between the last control and the first.
         const STEP: &str = "() => {
             const here = document.activeElement;
             if (!here || here === document.body) return '';
@@ -69,11 +68,11 @@ impl Page {
         let controls: usize = self.run(BEGIN, json!([])).await;
         let mut wrong = Vec::new();
         for _ in 0..controls + 8 {
-            self.key("Tab").await;
+            self.press_key("Tab").await;
             match self.run::<String>(STEP, json!([])).await.as_str() {
                 "" => {}
                 "end" => break,
-                complaint => wrong.push(complaint.to_owned()),
+                fault => wrong.push(fault.to_owned()),
             }
         }
         wrong.extend(self.run::<Vec<String>>(END, json!([])).await);

@@ -1,14 +1,14 @@
-//! What `/openapi.json` says is what a service answers.
+//! `/openapi.json` of both services agrees with their routes, their answers and the manual.
 
 use std::{collections::BTreeSet, path::Path};
 
 use reqwest::Response;
 use serde_json::{Value, json};
-use testkit::{Service, TestEnvironment, order_json::SAMPLE, shared, wait_until};
+use testkit::{TestEnvironment, order_json::SAMPLE, shared, wait_until};
 
-use crate::couriers::api::{add, delivery, tell};
+use crate::support::{add_courier, post, send_status, wait_for_delivery};
 
-/// Each service's document and the source of its routes, for axum does not tell them.
+/// Each service's document and the source of its routes, because axum cannot list routes.
 const SERVICES: [(&str, &str); 2] = [
     (
         include_str!("../../../orders/src/http/openapi.json"),
@@ -20,10 +20,10 @@ const SERVICES: [(&str, &str); 2] = [
     ),
 ];
 const HEALTH: &str = include_str!("../../../chassis/src/http/health.rs");
-/// For people, not for programs.
+/// Paths for people, which the document leaves out.
 const PAGES: [&str; 4] = ["/", "/docs", "/openapi.json", "/assets/{name}"];
 
-/// Methods and paths as the source gives them to the router.
+/// Returns the methods and paths that the source gives to the router.
 fn routes(source: &str) -> BTreeSet<String> {
     let mut routes = BTreeSet::new();
     for route in source.split(".route(").skip(1) {
@@ -44,7 +44,7 @@ fn routes(source: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_route_is_documented_and_the_other_way_round() {
+fn every_route_is_documented_and_every_document_has_a_route() {
     for (document, source) in SERVICES {
         let mut routed = routes(source);
         routed.extend(routes(HEALTH));
@@ -52,7 +52,7 @@ fn every_route_is_documented_and_the_other_way_round() {
     }
 }
 
-/// Methods and paths of a document.
+/// Returns the methods and paths of a document.
 fn documented(document: &Value) -> BTreeSet<String> {
     let mut documented = BTreeSet::new();
     for (path, calls) in document["paths"].as_object().unwrap() {
@@ -67,7 +67,8 @@ fn documented(document: &Value) -> BTreeSet<String> {
     documented
 }
 
-/// Methods and paths of a cell like `GET /live`, `/metrics`: a method stands for those after it, too.
+/// Returns the methods and paths of a cell like `GET /live`, `/metrics`: a method also applies to the
+/// paths after it.
 fn calls(cell: &str) -> Vec<(String, &str)> {
     let mut method = String::new();
     let mut calls = Vec::new();
@@ -79,7 +80,7 @@ fn calls(cell: &str) -> Vec<(String, &str)> {
     calls
 }
 
-/// The numbers of three digits that can be a status.
+/// Returns the numbers of three digits that can be a status.
 fn codes(text: &str) -> BTreeSet<&str> {
     let numbers = text.split(|c: char| !c.is_ascii_digit());
     numbers.filter(|number| number.len() == 3 && ("2".."6").contains(&&number[..1])).collect()
@@ -105,18 +106,18 @@ fn the_manual_names_every_call_with_its_answers() {
                 named.insert(format!("{method} {path}"));
             }
             if !answer.starts_with("as in the order service") {
-                // That all is well goes without saying.
+                // The manual does not list 200.
                 answers.remove("200");
-                let told = codes(answer).into_iter().filter(|code| *code != "200");
-                assert_eq!(told.collect::<BTreeSet<_>>(), answers, "{row}");
+                let listed = codes(answer).into_iter().filter(|code| *code != "200");
+                assert_eq!(listed.collect::<BTreeSet<_>>(), answers, "{row}");
             }
         }
         assert_eq!(named, documented(&document));
     }
 }
 
-/// Every value within a document.
-fn within(document: &Value) -> Vec<&Value> {
+/// Returns all values inside a document, at any depth.
+fn values_in(document: &Value) -> Vec<&Value> {
     let (mut all, mut rest) = (Vec::new(), vec![document]);
     while let Some(value) = rest.pop() {
         all.push(value);
@@ -127,11 +128,11 @@ fn within(document: &Value) -> Vec<&Value> {
 }
 
 #[test]
-fn every_reference_leads_somewhere_and_every_component_is_referred_to() {
+fn every_reference_and_every_component_is_used() {
     for (document, _) in SERVICES {
         let api = Api(serde_json::from_str(document).unwrap());
         let mut references = BTreeSet::new();
-        for value in within(&api.0) {
+        for value in values_in(&api.0) {
             if let Some(reference) = value["$ref"].as_str() {
                 api.resolve(value);
                 references.insert(reference.to_owned());
@@ -148,14 +149,14 @@ fn every_reference_leads_somewhere_and_every_component_is_referred_to() {
 }
 
 #[test]
-fn examples_have_the_keys_of_what_they_are_examples_of() {
+fn examples_have_the_keys_of_their_schemas() {
     for (document, _) in SERVICES {
         let api = Api(serde_json::from_str(document).unwrap());
         let with_schema = |value: &&Value| value["schema"].is_object();
         let mut examples = 0;
-        for value in within(&api.0).into_iter().filter(with_schema) {
+        for value in values_in(&api.0).into_iter().filter(with_schema) {
             if let Some(example) = value.get("example") {
-                api.fits(&value["schema"], example, &example.to_string());
+                api.assert_fits(&value["schema"], example, &example.to_string());
                 examples += 1;
             }
         }
@@ -164,53 +165,55 @@ fn examples_have_the_keys_of_what_they_are_examples_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_order_services_answers_have_the_keys_that_are_documented_and_no_other() {
+async fn answers_of_the_order_service_have_the_documented_keys() {
     let env = TestEnvironment::new(shared()).await;
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
     env.send(Some(0), Some(b"\xff"), Some(b"no order")).await;
     let service = env.start(&[]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let api = Api(service.json("/openapi.json").await);
     let order = "/order/b563feb7b2b84b6test";
     let rejected = format!("/rejected/{}:0:0", env.orders_topic());
 
-    api.holds("get", "/order/{order_uid}", service.get(order).await).await;
-    api.holds("get", "/order/{order_uid}", service.get("/order/nobody").await).await;
-    api.holds("get", "/order/{order_uid}", service.get("/order/%20").await).await;
-    api.holds("get", "/orders", service.get("/orders").await).await;
-    api.holds("get", "/orders", service.get("/orders?limit=many").await).await;
-    api.holds("get", "/rejected", service.get("/rejected?limit=0").await).await;
-    api.holds("post", "/order", post(&service, "/order", SAMPLE).await).await;
-    api.holds("post", "/order", post(&service, "/order", "{}").await).await;
-    env.status_drained().await;
+    api.assert_documented("get", "/order/{order_uid}", service.get(order).await).await;
+    api.assert_documented("get", "/order/{order_uid}", service.get("/order/nobody").await).await;
+    api.assert_documented("get", "/order/{order_uid}", service.get("/order/%20").await).await;
+    api.assert_documented("get", "/orders", service.get("/orders").await).await;
+    api.assert_documented("get", "/orders", service.get("/orders?limit=many").await).await;
+    api.assert_documented("get", "/rejected", service.get("/rejected?limit=0").await).await;
+    api.assert_documented("post", "/order", post(&service, "/order", SAMPLE).await).await;
+    api.assert_documented("post", "/order", post(&service, "/order", "{}").await).await;
+    env.wait_until_status_drained().await;
     for call in ["status", "history"] {
         let path = format!("/order/{{order_uid}}/{call}");
-        api.holds("get", &path, service.get(&format!("{order}/{call}")).await).await;
-        api.holds("get", &path, service.get(&format!("/order/nobody/{call}")).await).await;
-        api.holds("get", &path, service.get(&format!("/order/%20/{call}")).await).await;
+        api.assert_documented("get", &path, service.get(&format!("{order}/{call}")).await).await;
+        api.assert_documented("get", &path, service.get(&format!("/order/nobody/{call}")).await)
+            .await;
+        api.assert_documented("get", &path, service.get(&format!("/order/%20/{call}")).await).await;
     }
     for status in [202, 409] {
         let answer = post(&service, &format!("{order}/cancel"), "").await;
         assert_eq!(answer.status(), status);
-        api.holds("post", "/order/{order_uid}/cancel", answer).await;
-        env.status_drained().await;
+        api.assert_documented("post", "/order/{order_uid}/cancel", answer).await;
+        env.wait_until_status_drained().await;
     }
     let complete = "/order/{order_uid}/complete";
-    api.holds("post", complete, post(&service, "/order/nobody/complete", "").await).await;
+    api.assert_documented("post", complete, post(&service, "/order/nobody/complete", "").await)
+        .await;
     let replay = format!("{rejected}/replay");
-    api.holds("post", "/rejected/{id}/replay", post(&service, &replay, "").await).await;
+    api.assert_documented("post", "/rejected/{id}/replay", post(&service, &replay, "").await).await;
     wait_until("the replay to be noted", async || {
         service.json(&rejected).await["replays"] != json!([])
     })
     .await;
-    api.holds("get", "/rejected", service.get("/rejected").await).await;
-    api.holds("get", "/rejected/{id}", service.get(&rejected).await).await;
-    api.holds("get", "/rejected/{id}", service.get("/rejected/orders").await).await;
+    api.assert_documented("get", "/rejected", service.get("/rejected").await).await;
+    api.assert_documented("get", "/rejected/{id}", service.get(&rejected).await).await;
+    api.assert_documented("get", "/rejected/{id}", service.get("/rejected/orders").await).await;
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_courier_services_answers_have_the_keys_that_are_documented_and_no_other() {
+async fn answers_of_the_courier_service_have_the_documented_keys() {
     let env = TestEnvironment::new(shared()).await;
     env.send_status(None, b"no event").await;
     let service = env.start_couriers(&env.courier_database().await, &[]).await;
@@ -220,84 +223,85 @@ async fn the_courier_services_answers_have_the_keys_that_are_documented_and_no_o
         request.body(body.to_string()).send().await.unwrap()
     };
 
-    // An order that waits, one that is carried, one that is held, one that is over.
-    tell(&env, "waits", "created").await;
-    delivery(&service, "waits", "waiting").await;
-    api.holds("get", "/delivery/{order_id}", service.get("/delivery/waits").await).await;
-    api.holds("get", "/queue", service.get("/queue").await).await;
+    // One order that waits, is assigned, is held, is assigned again and is completed.
+    send_status(&env, "waits", "created").await;
+    wait_for_delivery(&service, "waits", "waiting").await;
+    api.assert_documented("get", "/delivery/{order_id}", service.get("/delivery/waits").await)
+        .await;
+    api.assert_documented("get", "/queue", service.get("/queue").await).await;
     let refused = send("POST", "/delivery/assign", json!({ "order_id": "waits" })).await;
     assert_eq!(refused.status(), 409);
-    api.holds("post", "/delivery/assign", refused).await;
+    api.assert_documented("post", "/delivery/assign", refused).await;
     let anna = json!({ "name": "Anna", "phone": "+70000000001", "transport_type": "car" });
     for status in [201, 409] {
         let answer = send("POST", "/courier", anna.clone()).await;
         assert_eq!(answer.status(), status);
-        api.holds("post", "/courier", answer).await;
+        api.assert_documented("post", "/courier", answer).await;
     }
-    api.holds("post", "/courier", send("POST", "/courier", json!({})).await).await;
-    delivery(&service, "waits", "assigned").await;
-    api.holds("get", "/delivery/{order_id}", service.get("/delivery/waits").await).await;
+    api.assert_documented("post", "/courier", send("POST", "/courier", json!({})).await).await;
+    wait_for_delivery(&service, "waits", "assigned").await;
+    api.assert_documented("get", "/delivery/{order_id}", service.get("/delivery/waits").await)
+        .await;
     for status in [200, 409] {
         let answer = send("POST", "/delivery/unassign", json!({ "order_id": "waits" })).await;
         assert_eq!(answer.status(), status);
-        api.holds("post", "/delivery/unassign", answer).await;
+        api.assert_documented("post", "/delivery/unassign", answer).await;
     }
     let nobody = send("POST", "/delivery/unassign", json!({ "order_id": "nobody" })).await;
-    api.holds("post", "/delivery/unassign", nobody).await;
-    api.holds("get", "/queue", service.get("/queue").await).await;
-    api.holds("get", "/queue", service.get("/queue?limit=0").await).await;
+    api.assert_documented("post", "/delivery/unassign", nobody).await;
+    api.assert_documented("get", "/queue", service.get("/queue").await).await;
+    api.assert_documented("get", "/queue", service.get("/queue?limit=0").await).await;
     let assigned = send("POST", "/delivery/assign", json!({ "order_id": "waits" })).await;
     assert_eq!(assigned.status(), 200);
-    api.holds("post", "/delivery/assign", assigned).await;
-    tell(&env, "waits", "completed").await;
-    delivery(&service, "waits", "completed").await;
-    api.holds("get", "/delivery/{order_id}", service.get("/delivery/waits").await).await;
+    api.assert_documented("post", "/delivery/assign", assigned).await;
+    send_status(&env, "waits", "completed").await;
+    wait_for_delivery(&service, "waits", "completed").await;
+    api.assert_documented("get", "/delivery/{order_id}", service.get("/delivery/waits").await)
+        .await;
     for unknown in ["/delivery/nobody", "/delivery/%20"] {
-        api.holds("get", "/delivery/{order_id}", service.get(unknown).await).await;
+        api.assert_documented("get", "/delivery/{order_id}", service.get(unknown).await).await;
     }
 
-    let id = add(&service, "Bob", "on_foot", "paused").await;
+    let id = add_courier(&service, "Bob", "on_foot", "paused").await;
     let resumed = send("PUT", "/courier", json!({ "id": id, "status": "available" })).await;
-    api.holds("put", "/courier", resumed).await;
+    api.assert_documented("put", "/courier", resumed).await;
     for (body, status) in [(json!({ "id": 9_999, "name": "C" }), 404), (json!({}), 422)] {
         let answer = send("PUT", "/courier", body).await;
         assert_eq!(answer.status(), status);
-        api.holds("put", "/courier", answer).await;
+        api.assert_documented("put", "/courier", answer).await;
     }
     for query in ["", "?limit=1", "?limit=many"] {
-        api.holds("get", "/couriers", service.get(&format!("/couriers{query}")).await).await;
+        api.assert_documented("get", "/couriers", service.get(&format!("/couriers{query}")).await)
+            .await;
     }
     for call in ["", "/statistics"] {
         let path = format!("/courier/{{id}}{call}");
         for id in ["1", "9999", "one"] {
-            api.holds("get", &path, service.get(&format!("/courier/{id}{call}")).await).await;
+            api.assert_documented("get", &path, service.get(&format!("/courier/{id}{call}")).await)
+                .await;
         }
     }
-    api.holds("get", "/statistics", service.get("/statistics").await).await;
-    api.holds("get", "/ping", service.get("/ping").await).await;
+    api.assert_documented("get", "/statistics", service.get("/statistics").await).await;
+    api.assert_documented("get", "/ping", service.get("/ping").await).await;
 
-    env.events_drained().await;
+    env.wait_until_couriers_drained().await;
     let rejected = service.json("/rejected").await["items"][0]["id"].as_str().unwrap().to_owned();
     let rejected = format!("/rejected/{rejected}");
     let replay = post(&service, &format!("{rejected}/replay"), "").await;
-    api.holds("post", "/rejected/{id}/replay", replay).await;
+    api.assert_documented("post", "/rejected/{id}/replay", replay).await;
     wait_until("the replay to be noted", async || {
         service.json(&rejected).await["replays"] != json!([])
     })
     .await;
-    api.holds("get", "/rejected", service.get("/rejected").await).await;
-    api.holds("get", "/rejected", service.get("/rejected?limit=0").await).await;
-    api.holds("get", "/rejected/{id}", service.get(&rejected).await).await;
-    api.holds("get", "/rejected/{id}", service.get("/rejected/events").await).await;
+    api.assert_documented("get", "/rejected", service.get("/rejected").await).await;
+    api.assert_documented("get", "/rejected", service.get("/rejected?limit=0").await).await;
+    api.assert_documented("get", "/rejected/{id}", service.get(&rejected).await).await;
+    api.assert_documented("get", "/rejected/{id}", service.get("/rejected/events").await).await;
     service.stop().await.unwrap();
 }
 
-async fn post(service: &Service, path: &str, body: &str) -> Response {
-    service.http.post(service.at(path)).body(body.to_owned()).send().await.unwrap()
-}
-
-/// What these crates write as the type of a problem, in code and in the API's description.
-fn types_of_problems(crates: &[&str]) -> BTreeSet<String> {
+/// Returns the problem types in the sources and the documents of these crates.
+fn problem_types(crates: &[&str]) -> BTreeSet<String> {
     let mut types = BTreeSet::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut folders: Vec<_> = crates.iter().map(|name| root.join(name).join("src")).collect();
@@ -317,7 +321,7 @@ fn types_of_problems(crates: &[&str]) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_type_of_every_problem_leads_to_its_place_in_the_documentation() {
+async fn every_problem_type_is_an_anchor_in_the_documentation() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
     let (orders, couriers) = env.start_both(&database).await;
@@ -325,7 +329,7 @@ async fn the_type_of_every_problem_leads_to_its_place_in_the_documentation() {
         [(&orders, ["chassis", "orders"]), (&couriers, ["chassis", "couriers"])]
     {
         let page = service.get("/docs").await.text().await.unwrap();
-        let types = types_of_problems(&crates);
+        let types = problem_types(&crates);
         assert!(types.len() > 12, "{types:?}");
         for anchor in types {
             assert_eq!(page.matches(&format!("id=\"{anchor}\"")).count(), 1, "{anchor}");
@@ -335,7 +339,7 @@ async fn the_type_of_every_problem_leads_to_its_place_in_the_documentation() {
     couriers.stop().await.unwrap();
 }
 
-/// The document.
+/// An OpenAPI document.
 struct Api(Value);
 
 impl Api {
@@ -345,8 +349,8 @@ impl Api {
         found.unwrap_or_else(|| panic!("{reference} leads nowhere"))
     }
 
-    /// The answer's status, type and keys are those of the document.
-    async fn holds(&self, method: &str, path: &str, answer: Response) {
+    /// Asserts that the answer's status, content type and keys are documented.
+    async fn assert_documented(&self, method: &str, path: &str, answer: Response) {
         let status = answer.status();
         let call = format!("{method} {path} {}", status.as_u16());
         let documented = &self.0["paths"][path][method]["responses"][status.as_str()];
@@ -354,18 +358,19 @@ impl Api {
         let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
         let schema = &self.resolve(documented)["content"][&kind]["schema"];
         assert!(schema.is_object(), "{call} is not documented to be {kind}");
-        self.fits(schema, &answer.json().await.unwrap(), &call);
+        self.assert_fits(schema, &answer.json().await.unwrap(), &call);
     }
 
-    fn fits(&self, schema: &Value, value: &Value, place: &str) {
+    /// Asserts that a value has the required keys of a schema, and no others than it documents.
+    fn assert_fits(&self, schema: &Value, value: &Value, place: &str) {
         let mut schema = self.resolve(schema);
-        // One of something and null.
+        // A value or null.
         if let Some(one) = schema["oneOf"].as_array().and_then(|one_of| one_of.first()) {
             schema = self.resolve(one);
         }
         if let Some(items) = value.as_array() {
             for item in items {
-                self.fits(&schema["items"], item, &format!("{place}[]"));
+                self.assert_fits(&schema["items"], item, &format!("{place}[]"));
             }
         }
         let Some(object) = value.as_object() else { return };
@@ -379,7 +384,7 @@ impl Api {
             assert!(object.contains_key(required), "{place}: {required} is missing");
         }
         for (key, value) in object {
-            self.fits(&documented[key], value, &format!("{place}/{key}"));
+            self.assert_fits(&documented[key], value, &format!("{place}/{key}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How the real program ends: its exit code, and a sentence that says what to do.
+//! Exit codes of the real program, and error messages that say what to do.
 
 use std::process::Output;
 
@@ -7,84 +7,96 @@ use testkit::{TestEnvironment, shared, wait_until};
 
 use crate::support::{Program, Scratch, waybill};
 
-/// Nothing answers there: the port is reserved and never given to anybody.
-const NOWHERE: &str = "127.0.0.1:1";
+/// An address at which nothing listens: the port is reserved.
+const UNREACHABLE: &str = "127.0.0.1:1";
 
-/// It ends with this code, and says this on standard error.
-fn ends(output: &Output, code: i32, words: &[&str]) {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{told}");
+/// Asserts that the program ended with this code and wrote these words to standard error alone.
+fn assert_ends(output: &Output, code: i32, words: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{error}");
     for word in words {
-        assert!(told.contains(word), "{word:?} is not in {told}");
+        assert!(error.contains(word), "{word:?} is not in {error}");
     }
     assert!(output.stdout.is_empty(), "standard output is for data");
 }
 
 #[tokio::test]
-async fn a_flag_that_cannot_be_read_is_usage_and_a_variable_is_configuration() {
-    ends(&waybill(&["orders", "--lanes", "many"], &[("LANES", "few")]).await, 2, &["--lanes"]);
-    ends(&waybill(&["orders", "--lanes=many"], &[]).await, 2, &["--lanes"]);
-    ends(&waybill(&["orders", "--nonsense"], &[]).await, 2, &["--nonsense"]);
-    ends(&waybill(&["orders"], &[("LANES", "many")]).await, 78, &["many", "LANES"]);
+async fn a_bad_flag_is_a_usage_error_a_bad_variable_is_not() {
+    assert_ends(
+        &waybill(&["orders", "--lanes", "many"], &[("LANES", "few")]).await,
+        2,
+        &["--lanes"],
+    );
+    assert_ends(&waybill(&["orders", "--lanes=many"], &[]).await, 2, &["--lanes"]);
+    assert_ends(&waybill(&["orders", "--nonsense"], &[]).await, 2, &["--nonsense"]);
+    assert_ends(&waybill(&["orders"], &[("LANES", "many")]).await, 78, &["many", "LANES"]);
     let list = ["rejected", "list"];
-    ends(&waybill(&list, &[("ORDERS_URL", "nonsense")]).await, 78, &["nonsense", "ORDERS_URL"]);
-    ends(&waybill(&["orders"], &[]).await, 78, &["ORDERS_DATABASE_URL"]);
+    assert_ends(
+        &waybill(&list, &[("ORDERS_URL", "nonsense")]).await,
+        78,
+        &["nonsense", "ORDERS_URL"],
+    );
+    assert_ends(&waybill(&["orders"], &[]).await, 78, &["ORDERS_DATABASE_URL"]);
     for (orders, status) in [("same", "same"), ("orders", "orders.dlq"), ("status.dlq", "status")] {
         let topics = [
             ("KAFKA_ORDERS_TOPIC", orders),
             ("KAFKA_STATUS_TOPIC", status),
             ("DATABASE_URL", "postgres://x"),
         ];
-        ends(&waybill(&["orders"], &topics).await, 78, &[orders, status, "must differ"]);
+        assert_ends(&waybill(&["orders"], &topics).await, 78, &[orders, status, "must differ"]);
     }
 }
 
 #[tokio::test]
 async fn a_replay_of_an_empty_file_is_refused() {
     let replay = ["rejected", "replay", "orders:0:1", "--file", "/dev/null"];
-    ends(&waybill(&replay, &[]).await, 2, &["--file is empty"]);
+    assert_ends(&waybill(&replay, &[]).await, 2, &["--file is empty"]);
 }
 
 #[tokio::test]
-async fn tools_give_up_after_ten_seconds_of_silence() {
+async fn tools_give_up_ten_seconds_after_the_last_answer() {
     let database = [("DATABASE_URL", "postgres://somebody@127.0.0.1:1/x")];
     let migrate = waybill(&["migrate"], &database);
-    let load = waybill(&["load", "--kafka-brokers", NOWHERE], &[]);
+    let load = waybill(&["load", "--kafka-brokers", UNREACHABLE], &[]);
     let rejected = waybill(&["rejected", "--orders-url", "http://127.0.0.1:1", "list"], &[]);
     let (migrate, load, rejected) = tokio::join!(migrate, load, rejected);
-    ends(&migrate, 69, &["PostgreSQL at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
-    ends(&load, 69, &["Kafka at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
-    ends(&rejected, 69, &["nobody answers at http://127.0.0.1:1/", "start that service"]);
+    assert_ends(&migrate, 69, &["PostgreSQL at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
+    assert_ends(&load, 69, &["Kafka at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
+    assert_ends(&rejected, 69, &["nobody answers at http://127.0.0.1:1/", "start that service"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_courier_service_is_a_silent_dependency_of_the_generator() {
+async fn the_generator_gives_up_if_the_courier_service_is_down() {
     let env = TestEnvironment::new(shared()).await;
     let topic = env.orders_topic();
     let mut flags = vec!["load", "--kafka-brokers", &env.servers.kafka, "--kafka-topic", &topic];
     flags.extend(["--couriers", "3", "--couriers-url", "http://127.0.0.1:1"]);
-    ends(&waybill(&flags, &[]).await, 69, &["the courier service was silent for 10 seconds"]);
+    assert_ends(
+        &waybill(&flags, &[]).await,
+        69,
+        &["the courier service was silent for 10 seconds"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_let_in_is_told_so_and_not_kept_waiting() {
+async fn missing_rights_end_the_program_at_once() {
     let env = TestEnvironment::new(shared()).await;
     let server = env.servers.postgres.rsplit_once('/').unwrap().0;
     let host = server.rsplit_once('@').unwrap().1;
     // A user of the server without any right in this database.
-    let stranger = format!("{}_stranger", env.name);
+    let outsider = format!("{}_outsider", env.name);
     let mut administrator = PgConnection::connect(&env.servers.postgres).await.unwrap();
-    let make = format!("CREATE ROLE {stranger} LOGIN");
+    let make = format!("CREATE ROLE {outsider} LOGIN");
     sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&mut administrator).await.unwrap();
     env.courier_database().await;
     for service in ["orders", "couriers"] {
         let own = format!("{}_{service}", env.name);
         for (user, database, role) in [
             ("nobody", own.as_str(), service),
-            (&stranger, "no_such_database", service),
-            (&stranger, &own, service),
+            (&outsider, "no_such_database", service),
+            (&outsider, &own, service),
             ("nobody", &own, "migrate"),
-            (&stranger, "no_such_database", "migrate"),
+            (&outsider, "no_such_database", "migrate"),
         ] {
             let url = format!("postgres://{user}@{host}/{database}");
             let (database, address) =
@@ -95,30 +107,30 @@ async fn who_is_not_let_in_is_told_so_and_not_kept_waiting() {
                 flags.extend([address.as_str(), "127.0.0.1:0", "--kafka-brokers", brokers]);
                 flags.extend(["--kafka-create-topics", "false"]);
             }
-            let told = waybill(&flags, &[]).await;
-            ends(&told, 78, &["PostgreSQL"]);
+            let output = waybill(&flags, &[]).await;
+            assert_ends(&output, 78, &["PostgreSQL"]);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_not_there_is_told() {
+async fn a_missing_topic_is_reported() {
     let brokers = &shared().kafka;
-    let told = waybill(&["load", "--kafka-brokers", brokers, "--kafka-topic", "nix"], &[]).await;
-    ends(&told, 78, &["has no topic nix"]);
+    let output = waybill(&["load", "--kafka-brokers", brokers, "--kafka-topic", "nix"], &[]).await;
+    assert_ends(&output, 78, &["has no topic nix"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_waits_for_its_dependencies_and_says_so_once() {
+async fn a_service_waits_for_its_dependencies_and_logs_it_once() {
     for role in ["orders", "couriers"] {
         let database = format!("--{role}-database-url");
         let flags = [
-            ("--kafka-brokers", NOWHERE),
+            ("--kafka-brokers", UNREACHABLE),
             (database.as_str(), "postgres://somebody@127.0.0.1:1/x"),
         ];
         let folder = Scratch::new();
         let log = folder.0.join("log");
-        let service = Program::start_with(role, &flags, &log);
+        let service = Program::start_with_log(role, &flags, &log);
         wait_until("it to say what it waits for", async || {
             let log = std::fs::read_to_string(&log).unwrap();
             log.contains("waiting for Kafka at 127.0.0.1:1")
@@ -126,8 +138,8 @@ async fn a_service_waits_for_its_dependencies_and_says_so_once() {
         })
         .await;
         assert_eq!(service.status("/readyz").await, 503, "{role}");
-        // Ready without being warm, ten seconds after the start.
-        service.ready().await;
+        // It is ready ten seconds after the start, even if it is not warm.
+        service.wait_until_ready().await;
         let status = service.terminate().await;
         assert_eq!(status.code(), Some(0), "{role}: {status}");
         let log = std::fs::read_to_string(&log).unwrap();

@@ -1,4 +1,4 @@
-//! `waybill load` on the real Kafka: what its summary tells is what is on the topic.
+//! `waybill load` on the real Kafka: the summary agrees with the records on the topic.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use tokio::process::Command;
 
 use crate::support::Scratch;
 
-/// Runs it to its end and gives the summary.
-async fn load(env: &TestEnvironment, topic: &str, more: &[&str]) -> Value {
+/// Runs `waybill load` to its end and returns the summary.
+async fn run_load(env: &TestEnvironment, topic: &str, more: &[&str]) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
     command.args(["load", "--json", "--kafka-brokers", &env.servers.kafka]);
     command.args(["--kafka-orders-topic", topic]).args(more).kill_on_drop(true);
@@ -18,9 +18,9 @@ async fn load(env: &TestEnvironment, topic: &str, more: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Runs it with a walk, has it hear of an order, and then gives the status topic these options; its
-/// exit code and its summary.
-async fn walk_into(
+/// Runs `waybill load` with a simulation, gives the status topic these options while it runs, and
+/// returns the exit code and the summary.
+async fn run_simulation_with_topic_options(
     env: &TestEnvironment,
     more: &[&str],
     options: &[(&str, &str)],
@@ -34,20 +34,20 @@ async fn walk_into(
     wait_until("it to send", async || !env.read_all(&env.orders_topic()).await.is_empty()).await;
     env.send_status(Some("1"), br#"{"order_id":"1","status":"created"}"#).await;
     env.alter_topic(&env.status_topic(), options).await;
-    let patience = std::time::Duration::from_secs(60);
-    let output = tokio::time::timeout(patience, load.wait_with_output()).await;
+    let limit = std::time::Duration::from_secs(60);
+    let output = tokio::time::timeout(limit, load.wait_with_output()).await;
     let output = output.expect("it ends by itself").unwrap();
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
 }
 
-/// What is on a topic, a partition after the other.
-async fn content(env: &TestEnvironment, topic: &str) -> Vec<Received> {
+/// Reads a topic, partition by partition.
+async fn records_in_order(env: &TestEnvironment, topic: &str) -> Vec<Received> {
     let mut records = env.read_all(topic).await;
     records.sort_by_key(|record| (record.partition, record.offset));
     records
 }
 
-const MISCHIEF: [&str; 14] = [
+const ALL_KINDS: [&str; 14] = [
     "--count",
     "400",
     "--seed",
@@ -65,12 +65,12 @@ const MISCHIEF: [&str; 14] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_summary_counts_by_kind_what_is_on_the_topic_and_the_service_agrees() {
+async fn the_summary_counts_the_records_on_the_topic_by_kind() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
-    let summary = load(&env, &env.orders_topic(), &MISCHIEF).await;
+    let summary = run_load(&env, &env.orders_topic(), &ALL_KINDS).await;
     assert_eq!((&summary["sent"], &summary["acknowledged"]), (&400.into(), &400.into()));
-    env.drained().await;
+    env.wait_until_drained().await;
 
     let rejected: Vec<(i32, i64)> =
         sqlx::query_as(r#"SELECT "partition", "offset" FROM orders.rejected_records"#)
@@ -79,7 +79,7 @@ async fn the_summary_counts_by_kind_what_is_on_the_topic_and_the_service_agrees(
             .unwrap();
     let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
     let mut known: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    let records = content(&env, &env.orders_topic()).await;
+    let records = records_in_order(&env, &env.orders_topic()).await;
     for record in &records {
         let (key, value) = (record.key.clone().unwrap(), record.value.clone().unwrap());
         let kind = if serde_json::from_slice::<Value>(&value).is_err() {
@@ -95,10 +95,10 @@ async fn the_summary_counts_by_kind_what_is_on_the_topic_and_the_service_agrees(
         };
         *counted.entry(kind).or_default() += 1;
     }
-    let mut told: BTreeMap<String, u64> =
+    let mut summarised: BTreeMap<String, u64> =
         serde_json::from_value(summary["by_kind"].clone()).unwrap();
-    told.retain(|_, count| *count > 0);
-    assert_eq!(serde_json::json!(counted), serde_json::json!(told));
+    summarised.retain(|_, count| *count > 0);
+    assert_eq!(serde_json::json!(counted), serde_json::json!(summarised));
     assert_eq!(counted.len(), 5, "every kind is there: {counted:?}");
     assert_eq!(rejected.len() as u64, counted["invalid"] + counted["unparsable"]);
     assert_eq!(env.count("orders.orders").await as u64, counted["new"]);
@@ -109,12 +109,12 @@ async fn the_summary_counts_by_kind_what_is_on_the_topic_and_the_service_agrees(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rest_of_the_world_is_played_until_every_order_has_come_to_its_end() {
+async fn the_simulation_brings_every_order_to_its_end() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
     let (orders, couriers) = env.start_both(&database).await;
     let status_topic = env.status_topic();
-    let world = [
+    let flags = [
         "--count",
         "40",
         "--rate",
@@ -138,10 +138,10 @@ async fn the_rest_of_the_world_is_played_until_every_order_has_come_to_its_end()
         "--kafka-status-topic",
         &status_topic,
     ];
-    let summary = load(&env, &env.orders_topic(), &world).await;
+    let summary = run_load(&env, &env.orders_topic(), &flags).await;
     assert_eq!(summary["acknowledged"], 40);
-    env.status_drained().await;
-    env.events_drained().await;
+    env.wait_until_status_drained().await;
+    env.wait_until_couriers_drained().await;
 
     let ended = "orders.order_status WHERE rank >= 5";
     let cancelled = env.count("orders.order_status WHERE rank = 6").await;
@@ -153,14 +153,14 @@ async fn the_rest_of_the_world_is_played_until_every_order_has_come_to_its_end()
     }
     let statistics = couriers.json("/statistics").await;
     assert_eq!(statistics["active"], 0);
-    // Some waited in vain for one of twelve couriers until they had come to their end without.
+    // Some orders end before one of the twelve couriers is available.
     let carried = statistics["completed"].as_i64().unwrap();
     assert!((1..=40 - cancelled).contains(&carried), "{statistics}");
     let listed = couriers.json("/couriers?limit=500").await;
     assert_eq!(listed["items"].as_array().unwrap().len(), 12);
 
-    // The same couriers are not enlisted a second time.
-    load(
+    // The same couriers are not registered a second time.
+    run_load(
         &env,
         &env.orders_topic(),
         &["--count", "1", "--couriers", "13", "--couriers-url", &couriers.url],
@@ -177,13 +177,13 @@ async fn the_same_seed_sends_the_same_bytes() {
     let env = TestEnvironment::new(shared()).await;
     let again = format!("{}.again", env.name);
     env.create_large_topic(&again).await;
-    load(&env, &env.orders_topic(), &MISCHIEF).await;
-    load(&env, &again, &MISCHIEF).await;
+    run_load(&env, &env.orders_topic(), &ALL_KINDS).await;
+    run_load(&env, &again, &ALL_KINDS).await;
     let bytes = |records: Vec<Received>| {
         records.into_iter().map(|record| (record.partition, record.key, record.value))
     };
-    let first: Vec<_> = bytes(content(&env, &env.orders_topic()).await).collect();
-    let second: Vec<_> = bytes(content(&env, &again).await).collect();
+    let first: Vec<_> = bytes(records_in_order(&env, &env.orders_topic()).await).collect();
+    let second: Vec<_> = bytes(records_in_order(&env, &again).await).collect();
     assert!(first.len() == 400 && first == second);
 }
 
@@ -193,9 +193,9 @@ async fn a_file_is_sent_line_by_line_as_it_is() {
     let folder = Scratch::new();
     let file = folder.0.join("records");
     std::fs::write(&file, "{\"order_uid\":\"a\"}\nno order \u{e9}\n{}\n").unwrap();
-    let summary = load(&env, &env.orders_topic(), &["--file", file.to_str().unwrap()]).await;
+    let summary = run_load(&env, &env.orders_topic(), &["--file", file.to_str().unwrap()]).await;
     assert_eq!((&summary["sent"], &summary["by_kind"]["given"]), (&3.into(), &3.into()));
-    let mut sent: Vec<_> = content(&env, &env.orders_topic())
+    let mut sent: Vec<_> = records_in_order(&env, &env.orders_topic())
         .await
         .into_iter()
         .map(|record| (record.key, String::from_utf8(record.value.unwrap()).unwrap()))
@@ -216,25 +216,27 @@ async fn the_statuses_of_the_summary_are_those_on_the_topic() {
     let status_topic = env.status_topic();
     let mut flags = vec!["--count", "30", "--rate", "0", "--walk", "0.1", "--repeats", "0.5"];
     flags.extend(["--cancels", "0.2", "--kafka-status-topic", &status_topic]);
-    let summary = load(&env, &env.orders_topic(), &flags).await;
-    let mut told: BTreeMap<String, u64> = BTreeMap::new();
+    let summary = run_load(&env, &env.orders_topic(), &flags).await;
+    let mut published: BTreeMap<String, u64> = BTreeMap::new();
     for event in env.read_all(&status_topic).await {
         // The order service's own events name their source.
         if !event.headers.contains_key("ce_source") {
             let event: Value = serde_json::from_slice(&event.value.unwrap()).unwrap();
-            *told.entry(event["status"].as_str().unwrap().to_owned()).or_default() += 1;
+            *published.entry(event["status"].as_str().unwrap().to_owned()).or_default() += 1;
         }
     }
-    assert_eq!(summary["statuses"], serde_json::json!(told));
-    assert_eq!(summary["statuses_acknowledged"], told.values().sum::<u64>());
+    assert_eq!(summary["statuses"], serde_json::json!(published));
+    assert_eq!(summary["statuses_acknowledged"], published.values().sum::<u64>());
     assert_eq!(summary["statuses_failed"], 0);
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statuses_that_the_topic_does_not_take_are_counted_as_failed() {
+async fn statuses_that_kafka_refuses_are_counted_as_failed() {
     let env = TestEnvironment::new(shared()).await;
-    let (code, summary) = walk_into(&env, &["--count", "1"], &[("max.message.bytes", "50")]).await;
+    let (code, summary) =
+        run_simulation_with_topic_options(&env, &["--count", "1"], &[("max.message.bytes", "50")])
+            .await;
     assert_eq!((code, &summary["ended"]["how"]), (Some(1), &"done".into()), "{summary}");
     assert_eq!(
         (&summary["statuses_acknowledged"], &summary["statuses_failed"]),
@@ -243,11 +245,12 @@ async fn statuses_that_the_topic_does_not_take_are_counted_as_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_world_that_can_tell_nothing_more_ends_the_run() {
+async fn a_simulation_that_cannot_publish_ends_the_run() {
     let env = TestEnvironment::new(shared()).await;
-    // No record is as young as that.
+    // Every record is older than this limit.
     let options =
         [("message.timestamp.type", "CreateTime"), ("message.timestamp.before.max.ms", "0")];
-    let (code, summary) = walk_into(&env, &["--count", "0", "--rate", "20"], &options).await;
+    let (code, summary) =
+        run_simulation_with_topic_options(&env, &["--count", "0", "--rate", "20"], &options).await;
     assert_eq!((code, &summary["ended"]["how"]), (Some(1), &"world_ended".into()), "{summary}");
 }

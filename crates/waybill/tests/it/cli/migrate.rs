@@ -1,22 +1,20 @@
-//! Migrating again, and without the rights for it.
+//! Repeated migrations, and migrations without rights.
 
-use sqlx::{Connection as _, PgConnection};
 use testkit::{TestEnvironment, shared};
 
+use crate::support::run_as_administrator;
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_services_own_user_may_migrate_when_there_is_nothing_to_do() {
+async fn the_services_user_may_migrate_if_nothing_is_to_be_done() {
     let env = TestEnvironment::new(shared()).await;
     orders::migrate(&env.config(&[]).database, None).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_not_migrate_is_told_who_may() {
+async fn a_user_without_rights_is_told_which_address_to_give() {
     let env = TestEnvironment::new(shared()).await;
     // As if this version had another migration.
-    let server = env.servers.postgres.rsplit_once('/').unwrap().0;
-    let mut administrator =
-        PgConnection::connect(&format!("{server}/{}_orders", env.name)).await.unwrap();
-    sqlx::raw_sql("DELETE FROM orders._sqlx_migrations").execute(&mut administrator).await.unwrap();
+    run_as_administrator(&env, "DELETE FROM orders._sqlx_migrations").await;
     let error = orders::migrate(&env.config(&[]).database, None).await.unwrap_err();
     assert!(error.is::<chassis::postgres::migrate::MissingRights>(), "{error:#}");
     let sentence = error.to_string();

@@ -1,5 +1,4 @@
-//! `waybill rejected` as operators and their scripts use it: standard output is data, and nothing
-//! but data.
+//! `waybill rejected` as operators and their scripts use it: standard output contains data alone.
 
 use std::process::Output;
 
@@ -11,38 +10,39 @@ use crate::support::{Scratch, order, waybill, waybill_in};
 /// More than one page of `GET /rejected` holds.
 const MANY: usize = 510;
 
-/// What a run that ended well wrote, without a word on standard error.
-fn data(output: Output) -> String {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), &*told), (Some(0), ""));
+/// Asserts that a run succeeded without messages, and returns its output.
+fn assert_success(output: Output) -> String {
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*messages), (Some(0), ""));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The flags of the tool for this service.
-fn flags<'a>(service: &'a Service, more: &[&'a str]) -> Vec<&'a str> {
+/// Returns the flags of the tool for this service.
+fn rejected_flags<'a>(service: &'a Service, more: &[&'a str]) -> Vec<&'a str> {
     [&["rejected", "--orders-url", &service.url], more].concat()
 }
 
+/// Runs the tool and returns its output.
 async fn rejected(service: &Service, more: &[&str]) -> String {
-    data(waybill(&flags(service, more), &[]).await)
+    assert_success(waybill(&rejected_flags(service, more), &[]).await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_are_listed_past_a_page_shown_whatever_their_bytes_and_sent_again() {
+async fn records_are_listed_shown_and_replayed() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let many = (0..MANY).map(|number| (Vec::new(), format!("{{\"cut\": {number}").into_bytes()));
     env.send_all(many).await;
-    let mut bad = order("mended", 1);
+    let mut bad = order("edited", 1);
     bad["payment"]["currency"] = json!("XXY");
     bad["delivery"]["name"] = json!("Ünal 👩‍🚒");
     let text = bad.to_string();
     let binary = [0xff, 0x00, 0xfe, b'\n'];
-    let (partition, offset) = env.send(Some(5), Some(b"mended"), Some(text.as_bytes())).await;
+    let (partition, offset) = env.send(Some(5), Some(b"edited"), Some(text.as_bytes())).await;
     let with_text = format!("{}:{partition}:{offset}", env.orders_topic());
     let (partition, offset) = env.send(Some(5), Some(b"\xff"), Some(&binary)).await;
     let with_binary = format!("{}:{partition}:{offset}", env.orders_topic());
-    env.drained().await;
+    env.wait_until_drained().await;
 
     let list =
         rejected(&service, &["list", "--reason", "invalid_json", "--limit", "0", "--json"]).await;
@@ -59,13 +59,13 @@ async fn records_are_listed_past_a_page_shown_whatever_their_bytes_and_sent_agai
         assert!(one.contains(words), "{words:?} is not in {one}");
     }
 
-    // Letter for letter what came, so that a mended copy differs by what was mended.
+    // The exact text, so that an edited copy differs only in the edit.
     let shown = rejected(&service, &["show", &with_text, "--json"]).await;
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["value"], &shown["value_encoding"]), (&json!(text), &json!("utf-8")));
     let shown = rejected(&service, &["show", &with_text]).await;
     assert!(shown.contains("/payment/currency unknown_currency:"), "{shown}");
-    assert!(shown.ends_with(&format!("key (utf-8): mended\nvalue (utf-8):\n{text}\n")), "{shown}");
+    assert!(shown.ends_with(&format!("key (utf-8): edited\nvalue (utf-8):\n{text}\n")), "{shown}");
     let shown = rejected(&service, &["show", &with_binary, "--json"]).await;
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["value"], &shown["value_encoding"]), (&json!("/wD+Cg=="), &json!("base64")));
@@ -73,25 +73,26 @@ async fn records_are_listed_past_a_page_shown_whatever_their_bytes_and_sent_agai
     let shown = rejected(&service, &["show", &with_binary]).await;
     assert!(shown.ends_with("key (base64): /w==\nvalue (base64):\n/wD+Cg==\n"), "{shown}");
 
-    // As it is: the same bytes come again, and are rejected again.
-    let said = rejected(&service, &["replay", &with_text]).await;
-    assert_eq!(said, format!("{with_text} is on its way again\n"));
+    // Unchanged: the same bytes are sent again and rejected again.
+    let output = rejected(&service, &["replay", &with_text]).await;
+    assert_eq!(output, format!("{with_text} is on its way again\n"));
     let again = "orders.rejected_records WHERE reason = 'unknown_currency'";
     wait_until("the same to be rejected again", async || env.count(again).await == 2).await;
 
-    // With the bytes of a file, and with those of a pipe.
+    // With the content of a file, and with standard input.
     let folder = Scratch::new();
-    let (file, mut mended) = (folder.0.join("mended.json"), bad.clone());
-    mended["payment"]["currency"] = json!("USD");
-    std::fs::write(&file, mended.to_string()).unwrap();
+    let (file, mut edited) = (folder.0.join("edited.json"), bad.clone());
+    edited["payment"]["currency"] = json!("USD");
+    std::fs::write(&file, edited.to_string()).unwrap();
     rejected(&service, &["replay", &with_text, "--file", file.to_str().unwrap()]).await;
-    assert_eq!(service.json("/order/mended?wait=30s").await, mended);
-    mended["order_uid"] = json!("piped");
-    let piped = flags(&service, &["replay", &with_binary, "--file", "-", "--json"]);
-    let piped = data(waybill_in(&folder, &piped, &[], mended.to_string().as_bytes()).await);
+    assert_eq!(service.json("/order/edited?wait=30s").await, edited);
+    edited["order_uid"] = json!("piped");
+    let piped = rejected_flags(&service, &["replay", &with_binary, "--file", "-", "--json"]);
+    let piped =
+        assert_success(waybill_in(&folder, &piped, &[], edited.to_string().as_bytes()).await);
     assert_eq!(serde_json::from_str::<Value>(&piped).unwrap(), json!({ "replay_of": with_binary }));
-    assert_eq!(service.json("/order/piped?wait=30s").await, mended);
-    env.drained().await;
+    assert_eq!(service.json("/order/piped?wait=30s").await, edited);
+    env.wait_until_drained().await;
 
     let shown = rejected(&service, &["show", &with_text]).await;
     let replays: Vec<bool> = shown
@@ -101,15 +102,18 @@ async fn records_are_listed_past_a_page_shown_whatever_their_bytes_and_sent_agai
         .collect();
     assert_eq!(replays, [false, true]);
 
-    // What goes wrong is told on standard error alone.
+    // Errors are written to standard error alone.
     for (flags, words) in [
-        (flags(&service, &["show", "orders:0:999999"]), "no rejected record is kept"),
-        (flags(&service, &["replay", &with_text, "--file", "/nowhere"]), "reading /nowhere"),
+        (rejected_flags(&service, &["show", "orders:0:999999"]), "no rejected record is kept"),
+        (
+            rejected_flags(&service, &["replay", &with_text, "--file", "/nowhere"]),
+            "reading /nowhere",
+        ),
     ] {
         let output = waybill_in(&folder, &flags, &[], b"").await;
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{told}");
-        assert!(told.contains(words), "{words:?} is not in {told}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{error}");
+        assert!(error.contains(words), "{words:?} is not in {error}");
     }
     assert_eq!(env.count(again).await, 2, "nothing was sent");
     service.stop().await.unwrap();

@@ -1,4 +1,4 @@
-//! `waybill load` in a pipe and at a terminal: what is data, what is talk, and what moves.
+//! `waybill load` in a pipe and at a terminal: its output, its messages and its progress bar.
 
 use std::{
     io::Read as _,
@@ -16,15 +16,15 @@ use tokio::process::Command;
 use crate::support::{Scratch, waybill_in};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipe_is_sent_and_progress_is_shown_on_a_terminal_only() {
+async fn a_pipe_is_sent_and_progress_is_shown_only_on_a_terminal() {
     let env = TestEnvironment::new(shared()).await;
     let folder = Scratch::new();
     let brokers = ["--kafka-brokers", &env.servers.kafka, "--kafka-orders-topic"];
     let (topic, other) = (env.orders_topic(), env.status_topic());
     let piped = [&["load", "--file", "-", "--json"], &brokers[..], &[&*topic]].concat();
     let output = waybill_in(&folder, &piped, &[], b"{\"order_uid\":\"a\"}\n\nlast").await;
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), &*told), (Some(0), ""), "no terminal, no progress");
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*messages), (Some(0), ""), "no terminal, no progress");
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&summary["acknowledged"], &summary["seed"]), (&2.into(), &Value::Null));
     let mut sent: Vec<_> =
@@ -33,20 +33,21 @@ async fn a_pipe_is_sent_and_progress_is_shown_on_a_terminal_only() {
     let bytes = |text: &str| Some(text.as_bytes().to_vec());
     assert_eq!(sent, [(None, bytes("last")), (bytes("a"), bytes("{\"order_uid\":\"a\"}"))]);
 
-    // Standard error is a terminal: a bar moves there; standard output is the summary alone.
+    // A terminal at standard error shows a progress bar; standard output has the summary alone.
     let flags = [&["load", "--count", "150"], &brokers[..], &[&*other]].concat();
-    let (output, shown) = on_a_terminal(&flags).await;
+    let (output, shown) = run_on_a_terminal(&flags).await;
     assert!(output.status.success(), "{shown}");
     assert!(shown.contains("of 150 sent") && shown.contains('█'), "{shown}");
     let summary = String::from_utf8(output.stdout).unwrap();
     assert!(summary.starts_with("sent          150  ("), "{summary}");
     assert!(!summary.contains('█'), "{summary}");
-    let (output, shown) = on_a_terminal(&[&flags[..], &["--quiet", "--rate", "0"]].concat()).await;
+    let (output, shown) =
+        run_on_a_terminal(&[&flags[..], &["--quiet", "--rate", "0"]].concat()).await;
     assert_eq!((output.status.code(), &*shown), (Some(0), ""));
 }
 
-/// Runs the program with a terminal for standard error, and gives what was shown there.
-async fn on_a_terminal(flags: &[&str]) -> (Output, String) {
+/// Runs the program with a terminal at standard error, and returns the output and the text shown.
+async fn run_on_a_terminal(flags: &[&str]) -> (Output, String) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
@@ -55,11 +56,11 @@ async fn on_a_terminal(flags: &[&str]) -> (Output, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
     command.args(flags).env("TERM", "xterm").kill_on_drop(true);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(screen).spawn();
-    // The program alone has the terminal now, so that its end is the end of what is shown.
+    // Now only the program has the terminal open, so reading ends when the program ends.
     drop(command);
     let reading = tokio::task::spawn_blocking(move || {
         let (mut terminal, mut shown) = (std::fs::File::from(terminal), Vec::new());
-        // Linux tells the end of a terminal by an error.
+        // On Linux, the end of a terminal is an error.
         let _ = terminal.read_to_end(&mut shown);
         String::from_utf8_lossy(&shown).into_owned()
     });

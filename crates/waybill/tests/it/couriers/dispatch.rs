@@ -1,4 +1,4 @@
-//! Replicas of the courier service that share few couriers among many orders, and are killed at it.
+//! Replicas of the courier service that dispatch many orders to few couriers, and are killed meanwhile.
 
 use std::{
     collections::HashMap,
@@ -10,64 +10,59 @@ use sqlx::PgPool;
 use testkit::{CourierDatabase, TestEnvironment, shared};
 use time::OffsetDateTime;
 
-use crate::support::Program;
+use crate::support::{
+    Program, assert_courier_invariants, insert_couriers, keyless_event, status_event,
+};
 
 const REPLICAS: usize = 8;
 const COURIERS: i64 = 50;
-/// How many are killed each time, and how often.
-const KILLED: usize = 3;
-const TIMES: usize = 3;
-/// An order that waits as long as two sweeps, while the same courier is free, has been forgotten.
-const FORGOTTEN: Duration = Duration::from_secs(2);
-/// A customer who has not been heard says it again: whoever was to hear it may be dead.
-const REPEAT: Duration = Duration::from_secs(1);
+const KILLS_PER_ROUND: usize = 3;
+const ROUNDS: usize = 3;
+/// An order must not wait longer than two sweeps while the same courier is available.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// The time after which a completion is sent again, because the replica that read it may have been
+/// killed.
+const RESEND_INTERVAL: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn eight_replicas_killed_in_full_flow_give_each_order_one_courier_and_each_courier_one_order()
-{
-    killed_in_full_flow(10_000).await;
+async fn killed_replicas_give_each_order_one_courier() {
+    assert_dispatched_despite_kills(10_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: make test ARGS=\"-p waybill --test it dispatch -- --ignored\""]
-async fn eight_replicas_killed_in_full_flow_serve_100_000_orders() {
-    killed_in_full_flow(100_000).await;
+async fn killed_replicas_serve_100_000_orders() {
+    assert_dispatched_despite_kills(100_000).await;
 }
 
-async fn killed_in_full_flow(orders: usize) {
+async fn assert_dispatched_despite_kills(orders: usize) {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    sqlx::query(
-        "INSERT INTO couriers.couriers (name, phone, transport_type, status) \
-         SELECT 'c', '+7' || lpad(n::text, 10, '0'), 'car', 'available' FROM generate_series(1, $1) AS n",
-    )
-    .bind(COURIERS)
-    .execute(&database.pool)
-    .await
-    .unwrap();
-    let created: Vec<_> = (0..orders).map(|number| event(number, "created")).collect();
+    insert_couriers(&database.pool, COURIERS).await;
+    let created: Vec<_> =
+        (0..orders).map(|number| keyless_event(&format!("order-{number}"), "created")).collect();
     for chunk in created.chunks(20_000) {
         env.send_all_to(&env.status_topic(), chunk.to_vec()).await;
     }
 
     let mut replicas: Vec<_> =
         (0..REPLICAS).map(|_| Program::start_couriers(&env, &database, &[], None)).collect();
-    let mut world = World::new(&env, &database, orders);
-    for time in 1..=TIMES {
-        world.goes_on_until(orders * time / (TIMES + 1)).await;
-        for _ in 0..KILLED {
-            world.goes_on_for(Duration::from_millis(rand::random_range(0..200))).await;
+    let mut customers = Customers::new(&env, &database, orders);
+    for round in 1..=ROUNDS {
+        customers.run_until(orders * round / (ROUNDS + 1)).await;
+        for _ in 0..KILLS_PER_ROUND {
+            customers.run_for(Duration::from_millis(rand::random_range(0..200))).await;
             let place = (0..REPLICAS).choose(&mut rand::rng()).unwrap();
             replicas.swap_remove(place).kill().await;
             replicas.push(Program::start_couriers(&env, &database, &[], None));
         }
     }
-    world.goes_on_until(orders).await;
-    env.events_drained().await;
+    customers.run_until(orders).await;
+    env.wait_until_couriers_drained().await;
     for replica in replicas {
         assert!(replica.terminate().await.success());
     }
-    nothing_is_broken(&database.pool).await;
+    assert_courier_invariants(&database.pool).await;
     let counts: (i64, i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM couriers.order_states WHERE rank = 5), \
              (SELECT count(*) FROM couriers.courier_orders WHERE completed_at IS NOT NULL), \
@@ -81,42 +76,34 @@ async fn killed_in_full_flow(orders: usize) {
     assert_eq!(counts, (orders, orders, orders, orders), "each order was delivered once");
 }
 
-fn event(order: usize, status: &str) -> (Vec<u8>, Vec<u8>) {
-    let value = format!(
-        r#"{{"order_id":"order-{order}","status":"{status}","created_at":"2025-08-06T12:00:00Z"}}"#
-    );
-    // Without a key, so that what is said again goes to another partition.
-    (Vec::new(), value.into_bytes())
-}
-
-/// Customers who tell of each order that has reached them, and somebody who watches.
-struct World<'a> {
+/// The customers, who complete each order that is carried, with a check of the queue at each step.
+struct Customers<'a> {
     env: &'a TestEnvironment,
     pool: &'a PgPool,
     orders: usize,
-    /// Orders that have reached their customers, and when that was last told.
-    told: HashMap<String, Instant>,
-    left: Option<Left>,
+    /// The carried orders, and when their completion was last sent.
+    completed: HashMap<String, Instant>,
+    waiting: Option<Waiting>,
 }
 
-/// The order that is first in the queue, couriers who have been free as long, each with his time,
-/// and since when that has been seen.
-struct Left {
+/// The first order in the queue, the couriers who have been available since it was seen there, and
+/// the time of that.
+struct Waiting {
     order_id: String,
     free: Vec<(i64, OffsetDateTime)>,
     since: Instant,
 }
 
-impl<'a> World<'a> {
+impl<'a> Customers<'a> {
     fn new(env: &'a TestEnvironment, database: &'a CourierDatabase, orders: usize) -> Self {
-        Self { env, pool: &database.pool, orders, told: HashMap::new(), left: None }
+        Self { env, pool: &database.pool, orders, completed: HashMap::new(), waiting: None }
     }
 
-    /// Goes on until so many orders are completed.
-    async fn goes_on_until(&mut self, completed: usize) {
-        let (mut last, mut moved) = (0, Instant::now());
+    /// Completes orders until a number of them is completed.
+    async fn run_until(&mut self, completed: usize) {
+        let (mut last, mut changed_at) = (0, Instant::now());
         loop {
-            self.goes_on_for(Duration::from_millis(100)).await;
+            self.run_for(Duration::from_millis(100)).await;
             let done: i64 =
                 sqlx::query_scalar("SELECT sum(completed)::bigint FROM couriers.couriers")
                     .fetch_one(self.pool)
@@ -127,27 +114,27 @@ impl<'a> World<'a> {
                 return;
             }
             if done > last {
-                (last, moved) = (done, Instant::now());
+                (last, changed_at) = (done, Instant::now());
             }
-            let patience = Duration::from_secs(60);
-            assert!(moved.elapsed() < patience, "{done} of {} orders, and no more", self.orders);
+            let limit = Duration::from_secs(60);
+            assert!(changed_at.elapsed() < limit, "{done} of {} orders, and no more", self.orders);
         }
     }
 
-    async fn goes_on_for(&mut self, time: Duration) {
+    async fn run_for(&mut self, time: Duration) {
         let begun = Instant::now();
         loop {
-            self.tell().await;
-            self.watch().await;
+            self.complete_carried().await;
+            self.assert_queue_moves().await;
             if begun.elapsed() >= time {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        nothing_is_broken(self.pool).await;
+        assert_courier_invariants(self.pool).await;
     }
 
-    async fn tell(&mut self) {
+    async fn complete_carried(&mut self) {
         let carried: Vec<String> = sqlx::query_scalar(
             "SELECT order_id FROM couriers.courier_orders \
              WHERE completed_at IS NULL AND released_at IS NULL",
@@ -155,17 +142,17 @@ impl<'a> World<'a> {
         .fetch_all(self.pool)
         .await
         .unwrap();
-        self.told.retain(|order_id, _| carried.contains(order_id));
+        self.completed.retain(|order_id, _| carried.contains(order_id));
         for order_id in carried {
-            if self.told.get(&order_id).is_none_or(|told| told.elapsed() > REPEAT) {
-                let number = order_id.strip_prefix("order-").unwrap().parse().unwrap();
-                self.env.enqueue_status(None, &event(number, "completed").1);
-                self.told.insert(order_id, Instant::now());
+            if self.completed.get(&order_id).is_none_or(|sent| sent.elapsed() > RESEND_INTERVAL) {
+                // Without a key, so that a repeat goes to another partition.
+                self.env.enqueue_status(None, &status_event(&order_id, "completed"));
+                self.completed.insert(order_id, Instant::now());
             }
         }
     }
 
-    async fn watch(&mut self) {
+    async fn assert_queue_moves(&mut self) {
         let free: Vec<(i64, OffsetDateTime)> = sqlx::query_as(
             "SELECT id, free_since FROM couriers.couriers WHERE status = 'available' ORDER BY id",
         )
@@ -181,30 +168,22 @@ impl<'a> World<'a> {
         .await
         .unwrap();
         let Some(order_id) = first else {
-            self.left = None;
+            self.waiting = None;
             return;
         };
-        let before = self.left.take().filter(|left| left.order_id == order_id);
-        let mut left =
-            before.unwrap_or_else(|| Left { order_id, free: free.clone(), since: Instant::now() });
-        left.free.retain(|courier| free.contains(courier));
-        let Left { order_id, free, since } = &left;
-        let is_left = !free.is_empty();
+        let before = self.waiting.take().filter(|waiting| waiting.order_id == order_id);
+        let mut waiting = before.unwrap_or_else(|| Waiting {
+            order_id,
+            free: free.clone(),
+            since: Instant::now(),
+        });
+        waiting.free.retain(|courier| free.contains(courier));
+        let Waiting { order_id, free, since } = &waiting;
+        let may_be_assigned = !free.is_empty();
         assert!(
-            !is_left || since.elapsed() < FORGOTTEN,
+            !may_be_assigned || since.elapsed() < MAX_WAIT,
             "{order_id} waits while {free:?} are free"
         );
-        self.left = is_left.then_some(left);
+        self.waiting = may_be_assigned.then_some(waiting);
     }
-}
-
-/// What holds at any moment, as the courier service's own tests have it.
-async fn nothing_is_broken(pool: &PgPool) {
-    let rules: Vec<(String, i64)> =
-        sqlx::query_as(include_str!("../../../../couriers/tests/it/invariants.sql"))
-            .fetch_all(pool)
-            .await
-            .unwrap();
-    let broken: Vec<_> = rules.into_iter().filter(|(_, number)| *number > 0).collect();
-    assert!(broken.is_empty(), "{broken:?}");
 }

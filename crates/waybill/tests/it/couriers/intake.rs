@@ -1,58 +1,36 @@
-//! Black-box tests of the courier service: events in by Kafka, deliveries in PostgreSQL.
+//! Status events from Kafka become deliveries in PostgreSQL, and appear on the board.
 
 use sqlx::Connection as _;
-use testkit::{CourierDatabase, TestEnvironment, shared, wait_until};
+use testkit::{TestEnvironment, shared, wait_until};
 
-/// The event as the task that this service was made for prints it.
+use crate::support::{insert_couriers, keyless_event, run_sql};
+
+/// The example event of the specification, byte for byte.
 const EXAMPLE: &str = "{
     \"order_id\": \"123\",
     \"status\": \"created\",
     \"created_at\": \"2025-08-06T12:00:00Z\"
   }";
 
-fn event(order_id: &str, status: &str) -> (Vec<u8>, Vec<u8>) {
-    let value = format!(
-        r#"{{"order_id":"{order_id}","status":"{status}","created_at":"2025-08-06T12:00:00Z"}}"#
-    );
-    // Without a key, as many send them.
-    (Vec::new(), value.into_bytes())
-}
-
-async fn add_couriers(database: &CourierDatabase, number: i64) {
-    sqlx::query(
-        "INSERT INTO couriers.couriers (name, phone, transport_type, status) \
-         SELECT 'c', '+7' || lpad(n::text, 10, '0'), 'car', 'available' FROM generate_series(1, $1) AS n",
-    )
-    .bind(number)
-    .execute(&database.pool)
-    .await
-    .unwrap();
-}
-
-async fn count(database: &CourierDatabase, from: &str) -> i64 {
-    let statement = format!("SELECT count(*) FROM couriers.{from}");
-    sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&database.pool).await.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_event_as_it_is_printed_gets_a_courier_and_its_end_frees_him() {
+async fn the_example_event_gets_a_courier_until_the_order_ends() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    add_couriers(&database, 1).await;
+    insert_couriers(&database.pool, 1).await;
     let service = env.start_couriers(&database, &[]).await;
     env.send_all_to(&env.status_topic(), [(Vec::new(), EXAMPLE.as_bytes().to_vec())]).await;
     wait_until("the order to have a courier", async || {
-        count(&database, "courier_orders WHERE order_id = '123'").await == 1
+        database.count("couriers.courier_orders WHERE order_id = '123'").await == 1
     })
     .await;
-    assert_eq!(count(&database, "couriers WHERE status = 'busy'").await, 1);
+    assert_eq!(database.count("couriers.couriers WHERE status = 'busy'").await, 1);
 
-    env.send_all_to(&env.status_topic(), [event("123", "deleted")]).await;
+    env.send_all_to(&env.status_topic(), [keyless_event("123", "deleted")]).await;
     wait_until("the courier to be free", async || {
-        count(&database, "couriers WHERE status = 'available' AND deliveries = 0").await == 1
+        database.count("couriers.couriers WHERE status = 'available' AND deliveries = 0").await == 1
     })
     .await;
-    assert_eq!(count(&database, "courier_orders").await, 0);
+    assert_eq!(database.count("couriers.courier_orders").await, 0);
     assert_eq!(service.get("/ping").await.text().await.unwrap(), r#"{"message":"pong"}"#);
     let health = service.http.head(service.at("/healthcheck")).send().await.unwrap();
     assert_eq!(health.status(), 204);
@@ -60,29 +38,30 @@ async fn the_example_event_as_it_is_printed_gets_a_courier_and_its_end_frees_him
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_event_is_kept_and_dead_lettered_and_what_the_database_refuses_stands_alone() {
+async fn invalid_and_refused_events_are_kept_and_dead_lettered() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    // A rule that reading an event does not know.
+    // A rule that the validation of events does not know.
     let mut administrator = database.administrator().await;
-    sqlx::raw_sql("ALTER TABLE couriers.order_states ADD CHECK (order_id <> 'guilty')")
-        .execute(&mut administrator)
-        .await
-        .unwrap();
+    let rule = "ALTER TABLE couriers.order_states ADD CHECK (order_id <> 'refused')";
+    run_sql(&mut administrator, rule).await;
     administrator.close().await.unwrap();
     let mut records: Vec<_> =
-        (0..100).map(|number| event(&format!("order-{number}"), "created")).collect();
-    records.insert(40, event("guilty", "created"));
+        (0..100).map(|number| keyless_event(&format!("order-{number}"), "created")).collect();
+    records.insert(40, keyless_event("refused", "created"));
     for bad in ["", "{", "[]", "{}", r#"{"order_id":7,"status":"created"}"#] {
         records.insert(17, (Vec::new(), bad.as_bytes().to_vec()));
     }
     env.send_all_to(&env.status_topic(), records).await;
     let service = env.start_couriers(&database, &["--batch-age-ms", "500"]).await;
-    env.events_drained().await;
+    env.wait_until_couriers_drained().await;
 
-    assert_eq!(count(&database, "order_states WHERE waiting_since IS NOT NULL").await, 100);
-    assert_eq!(count(&database, "rejected_records").await, 6);
-    assert_eq!(count(&database, "rejected_records WHERE reason = 'refused_by_database'").await, 1);
+    assert_eq!(database.count("couriers.order_states WHERE waiting_since IS NOT NULL").await, 100);
+    assert_eq!(database.count("couriers.rejected_records").await, 6);
+    assert_eq!(
+        database.count("couriers.rejected_records WHERE reason = 'refused_by_database'").await,
+        1
+    );
     let letters = env.read_all(&format!("{}.dlq", env.status_topic())).await;
     let mut reasons: Vec<_> =
         letters.iter().map(|letter| letter.headers["waybill.error.reason"].as_str()).collect();
@@ -102,45 +81,51 @@ async fn what_is_no_event_is_kept_and_dead_lettered_and_what_the_database_refuse
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_an_hour_of_events_it_catches_up_to_the_same_states() {
+async fn a_backlog_of_an_hour_ends_in_the_same_states() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    add_couriers(&database, 50).await;
+    insert_couriers(&database.pool, 50).await;
     let mut records = Vec::new();
-    env.send_all_to(&env.status_topic(), [event("order-0", "created")]).await;
+    env.send_all_to(&env.status_topic(), [keyless_event("order-0", "created")]).await;
     let service = env.start_couriers(&database, &[]).await;
-    env.events_drained().await;
+    env.wait_until_couriers_drained().await;
     service.stop().await.unwrap();
     for number in 0..8_000 {
         let order_id = format!("order-{number}");
-        records.push(event(&order_id, "created"));
+        records.push(keyless_event(&order_id, "created"));
         if number % 2 == 0 {
-            records.push(event(&order_id, if number % 3 == 0 { "canceled" } else { "delivered" }));
+            records.push(keyless_event(
+                &order_id,
+                if number % 3 == 0 { "canceled" } else { "delivered" },
+            ));
         }
-        records.push(event(&order_id, "updated"));
+        records.push(keyless_event(&order_id, "updated"));
     }
     env.send_all_to(&env.status_topic(), records).await;
     let service = env.start_couriers(&database, &[]).await;
-    env.events_drained().await;
+    env.wait_until_couriers_drained().await;
 
-    assert_eq!(count(&database, "order_states").await, 8_000);
-    assert_eq!(count(&database, "order_states WHERE rank = 0").await, 4_000);
-    assert_eq!(count(&database, "order_states WHERE rank = 6").await, 1_334);
-    assert_eq!(count(&database, "order_states WHERE rank = 5").await, 2_666);
+    assert_eq!(database.count("couriers.order_states").await, 8_000);
+    assert_eq!(database.count("couriers.order_states WHERE rank = 0").await, 4_000);
+    assert_eq!(database.count("couriers.order_states WHERE rank = 6").await, 1_334);
+    assert_eq!(database.count("couriers.order_states WHERE rank = 5").await, 2_666);
     wait_until("every courier to carry", async || {
-        count(&database, "couriers WHERE status = 'busy'").await == 50
+        database.count("couriers.couriers WHERE status = 'busy'").await == 50
     })
     .await;
-    assert_eq!(count(&database, "order_states WHERE waiting_since IS NOT NULL").await, 3_950);
-    assert_eq!(count(&database, "rejected_records").await, 0);
+    assert_eq!(
+        database.count("couriers.order_states WHERE waiting_since IS NOT NULL").await,
+        3_950
+    );
+    assert_eq!(database.count("couriers.rejected_records").await, 0);
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_board_lists_who_is_free_however_many_carry() {
+async fn the_board_lists_free_couriers_however_many_are_busy() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    add_couriers(&database, 455).await;
+    insert_couriers(&database.pool, 455).await;
     sqlx::raw_sql(
         "INSERT INTO couriers.courier_orders \
              (order_id, courier_id, transport_type, assigned_at, deadline, by_hand) \
@@ -171,60 +156,60 @@ async fn the_board_lists_who_is_free_however_many_carry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn however_many_look_at_the_board_the_database_is_asked_once() {
+async fn many_readers_of_the_board_cause_one_query() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    add_couriers(&database, 3).await;
+    insert_couriers(&database.pool, 3).await;
     let service = env.start_couriers(&database, &[]).await;
     let look = |query: &str| {
         let request = service.http.get(service.at(&format!("/{query}")));
         request.header("accept", "text/html").send()
     };
-    // Whoever was told of a board by `/live` is shown that one.
+    // A reader who got the time of a board from `/live` gets that board.
     let mut live = service.get("/live").await;
-    let told = live.chunk().await.unwrap().unwrap();
-    let told = String::from_utf8_lossy(&told).into_owned();
-    let (_, told) = told.split_once("data: ").unwrap();
-    let told: serde_json::Value = serde_json::from_str(told.lines().next().unwrap()).unwrap();
+    let event = live.chunk().await.unwrap().unwrap();
+    let event = String::from_utf8_lossy(&event).into_owned();
+    let (_, event) = event.split_once("data: ").unwrap();
+    let event: serde_json::Value = serde_json::from_str(event.lines().next().unwrap()).unwrap();
     drop(live);
     let mut administrator = database.administrator().await;
     sqlx::raw_sql("BEGIN; LOCK TABLE couriers.couriers IN ACCESS EXCLUSIVE MODE")
         .execute(&mut administrator)
         .await
         .unwrap();
-    let shown = look(&format!("?at={}", told["at"].as_str().unwrap())).await.unwrap();
+    let shown = look(&format!("?at={}", event["at"].as_str().unwrap())).await.unwrap();
     assert_eq!(shown.status(), 200);
     assert!(shown.text().await.unwrap().contains("data-key=\"courier-3\""));
 
-    // All others wait for one question.
-    let mut looking = tokio::task::JoinSet::new();
+    // All other readers wait for one query.
+    let mut requests = tokio::task::JoinSet::new();
     for _ in 0..50 {
-        looking.spawn(look(""));
+        requests.spawn(look(""));
     }
-    let asked = async || {
+    let queries = async || {
         let statement = "SELECT count(*) FROM pg_stat_activity \
             WHERE datname = current_database() AND wait_event_type = 'Lock' \
                 AND query LIKE '-- count_couriers%'";
         let mut administrator = database.administrator().await;
         sqlx::query_scalar::<_, i64>(statement).fetch_one(&mut administrator).await.unwrap()
     };
-    wait_until("the board to be asked for", async || asked().await > 0).await;
-    assert_eq!(asked().await, 1);
+    wait_until("the board to be asked for", async || queries().await > 0).await;
+    assert_eq!(queries().await, 1);
     sqlx::raw_sql("COMMIT").execute(&mut administrator).await.unwrap();
-    while let Some(answer) = looking.join_next().await {
+    while let Some(answer) = requests.join_next().await {
         assert_eq!(answer.unwrap().unwrap().status(), 200);
     }
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_that_nobody_completed_is_counted_and_shown() {
+async fn a_released_delivery_is_counted_and_shown() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    add_couriers(&database, 1).await;
+    insert_couriers(&database.pool, 1).await;
     let flags = ["--delivery-time-car", "0s", "--overdue-grace", "0s", "--dispatch-sweep", "100ms"];
     let service = env.start_couriers(&database, &flags).await;
-    env.send_all_to(&env.status_topic(), [event("lost", "created")]).await;
+    env.send_all_to(&env.status_topic(), [keyless_event("lost", "created")]).await;
     wait_until("the courier to be free again", async || {
         service.json("/statistics").await["released"] == 1
     })
@@ -233,7 +218,7 @@ async fn a_delivery_that_nobody_completed_is_counted_and_shown() {
     let request = service.http.get(service.at("/")).header("accept", "text/html");
     let board = request.send().await.unwrap().text().await.unwrap();
     assert!(board.contains("data-key=\"figure-released\"><b>1</b>"), "{board}");
-    env.send_all_to(&env.status_topic(), [event("lost", "completed")]).await;
+    env.send_all_to(&env.status_topic(), [keyless_event("lost", "completed")]).await;
     wait_until("it to be completed after all", async || {
         let statistics = service.json("/statistics").await;
         statistics["released"] == 0 && statistics["completed"] == 1

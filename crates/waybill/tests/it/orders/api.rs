@@ -1,4 +1,4 @@
-//! The HTTP contract: pages of lists, sending orders, problems, health, metrics, the live feed.
+//! The HTTP contract: lists in pages, posted orders, problems, health, metrics, the live feed.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::{TestEnvironment, order_json::SAMPLE, shared, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orders_are_sent_by_http_all_or_none_and_listed_in_pages() {
+async fn posted_orders_are_taken_all_or_none_and_listed_in_pages() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
@@ -37,7 +37,7 @@ async fn orders_are_sent_by_http_all_or_none_and_listed_in_pages() {
     assert_eq!(accepted.json::<Value>().await.unwrap()["accepted"].as_array().unwrap().len(), 7);
     let one = post(orders[0].clone()).await.unwrap();
     assert_eq!(one.headers()["location"], "/order/uid-0");
-    env.drained().await;
+    env.wait_until_drained().await;
     assert_eq!(env.count("orders.orders").await, 7, "nothing of the refused request was sent");
 
     let mut listed = Vec::new();
@@ -61,7 +61,7 @@ async fn orders_are_sent_by_http_all_or_none_and_listed_in_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn problems_name_what_is_wrong() {
+async fn problems_name_the_error() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     for (path, status, words) in [
@@ -98,7 +98,7 @@ async fn problems_name_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_counts_rejected_records_only_so_far() {
+async fn a_page_counts_rejected_records_up_to_a_limit() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let page = async || {
@@ -119,14 +119,14 @@ async fn a_page_counts_rejected_records_only_so_far() {
     service.stop().await.unwrap();
 }
 
-/// A page's own questions and those for its side list are waited for together, two seconds.
+/// The queries of a page and of its side list run together, with one limit of two seconds.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_waits_once() {
+async fn a_page_waits_once_for_all_its_queries() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
-    env.drained().await;
-    env.status_drained().await;
+    env.wait_until_drained().await;
+    env.wait_until_status_drained().await;
     let mut lock = env.pool.begin().await.unwrap();
     let tables = "LOCK TABLE orders.orders, orders.order_status IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(tables).execute(&mut *lock).await.unwrap();
@@ -176,10 +176,10 @@ async fn every_call_of_the_contract_is_documented_and_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_live_feed_tells_orders_and_rejections_and_resumes() {
+async fn the_live_feed_shows_orders_and_rejections_and_resumes() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
-    // The feed follows its topics from their ends on: wait until it does.
+    // The feed begins at the ends of its topics: send until it has reached them.
     let mut uids = 0;
     let feed = service.http.get(service.at("/live")).send().await.unwrap();
     let mut feed = feed.bytes_stream();

@@ -1,5 +1,5 @@
-//! The order service's database from outside: rights, indexes, the view for people, and that
-//! docs/database.md does by hand what `waybill migrate` does.
+//! The order service's database: rights, indexes, the view for people, and that the manual steps in
+//! docs/database.md give the same database as `waybill migrate`.
 
 use std::{path::Path, process::Command};
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use sqlx::Row as _;
 use testkit::{TestEnvironment, shared};
 
-use crate::support::{Scratch, alter, order, record, waybill};
+use crate::support::{Scratch, order, record, run_as_administrator, waybill};
 
 /// SQLSTATE `insufficient_privilege`.
 const DENIED: &str = "42501";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_view_shows_an_orders_items_and_the_services_user_may_do_no_more_than_it_must() {
+async fn the_view_shows_items_and_the_user_has_least_privilege() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let mut order = order("viewed", 1);
@@ -24,7 +24,7 @@ async fn the_view_shows_an_orders_items_and_the_services_user_may_do_no_more_tha
     item["sale"] = json!(-3);
     order["items"].as_array_mut().unwrap().push(item);
     env.send_all([record(&order)]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let shown: Value = sqlx::query_scalar(
         "SELECT jsonb_agg(to_jsonb(i) - 'order_uid' - 'position' ORDER BY position) \
          FROM orders.order_items AS i WHERE order_uid = 'viewed'",
@@ -43,11 +43,11 @@ async fn the_view_shows_an_orders_items_and_the_services_user_may_do_no_more_tha
             format!("ALTER TABLE orders.{table} ADD more text"),
             format!("CREATE INDEX more ON orders.{table} (topic)"),
         ] {
-            is_denied(&env, &statement).await;
+            assert_denied(&env, &statement).await;
         }
     }
     for statement in [
-        // What was told stays told.
+        // Recorded events never change.
         "UPDATE orders.order_events SET ignored = NULL",
         "CREATE TABLE orders.more ()",
         "CREATE SCHEMA more",
@@ -57,19 +57,19 @@ async fn the_view_shows_an_orders_items_and_the_services_user_may_do_no_more_tha
         "CREATE ROLE more",
         "COPY orders.orders TO '/tmp/orders'",
     ] {
-        is_denied(&env, statement).await;
+        assert_denied(&env, statement).await;
     }
 }
 
-async fn is_denied(env: &TestEnvironment, statement: &str) {
+async fn assert_denied(env: &TestEnvironment, statement: &str) {
     let text = sqlx::AssertSqlSafe(statement.to_owned());
     let error = sqlx::raw_sql(text).execute(&env.pool).await.expect_err(statement);
     let code = error.as_database_error().and_then(|error| error.code());
     assert_eq!(code.as_deref(), Some(DENIED), "{statement}: {error}");
 }
 
-/// Some thousand rows; a customer, a track number, a reason, an order's history has a few hundred.
-const MANY: &str = "
+/// Inserts some thousand rows; each customer, track number, reason and history has a few hundred.
+const INSERT_MANY: &str = "
 INSERT INTO orders.orders SELECT (jsonb_populate_record(o, jsonb_build_object(
     'order_uid', 'uid-' || n, 'customer_id', 'customer-' || n % 20,
     'track_number', 'track-' || n % 21, 'ingested_at', now() - n * interval '1 s'))).*
@@ -85,21 +85,21 @@ FROM generate_series(1, 6000) AS n;
 ANALYZE";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_list_is_read_by_its_index() {
+async fn every_list_is_read_through_its_index() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     env.send_all([record(&order("first", 1))]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     service.stop().await.unwrap();
-    alter(&env, MANY).await;
+    run_as_administrator(&env, INSERT_MANY).await;
     let mut connection = env.pool.acquire().await.unwrap();
-    let mut ask = async |statement: String| -> Vec<String> {
+    let mut query_texts = async |statement: String| -> Vec<String> {
         let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).fetch_all(&mut *connection);
         rows.await.unwrap().iter().map(|row| row.get(0)).collect()
     };
-    ask("SET search_path = orders".to_owned()).await;
+    query_texts("SET search_path = orders".to_owned()).await;
 
-    // The very statements of the service, as it was compiled with them.
+    // The service's own statements, as they were when it was compiled.
     let mut seen = 0;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.sqlx");
     for file in std::fs::read_dir(folder).unwrap() {
@@ -137,7 +137,7 @@ async fn every_list_is_read_by_its_index() {
             _ => continue,
         };
         seen += 1;
-        ask(format!("PREPARE list AS {statement}")).await;
+        query_texts(format!("PREPARE list AS {statement}")).await;
         let parameters = query["describe"]["parameters"]["Left"].as_array().unwrap().len();
         let filters = ["'customer-7'", "'track-7'"];
         let filters = match wanted {
@@ -152,25 +152,25 @@ async fn every_list_is_read_by_its_index() {
             let all = std::iter::once(arguments).chain(filters.iter().copied());
             let all = all.collect::<Vec<_>>().join(", ");
             assert_eq!(all.split(", ").count(), parameters, "{statement}");
-            // Planned for these arguments, and, as after many calls, for any.
+            // Planned for these arguments, and for any arguments, as after many calls.
             for mode in ["force_custom_plan", "force_generic_plan"] {
-                ask(format!("SET plan_cache_mode = {mode}")).await;
-                let plan = ask(format!("EXPLAIN EXECUTE list({all})")).await.join("\n");
+                query_texts(format!("SET plan_cache_mode = {mode}")).await;
+                let plan = query_texts(format!("EXPLAIN EXECUTE list({all})")).await.join("\n");
                 assert!(plan.contains(wanted), "{name}, {mode}, {all}:\n{plan}");
                 assert!(!plan.contains("Seq Scan"), "{name}, {mode}, {all}:\n{plan}");
-                // A handful may be sorted: what both filters leave, what one key has.
-                let handful = ["orders_by_", "rejected_by_key"].contains(&wanted);
-                let sorted = plan.contains("Sort") && !handful;
+                // Few rows may be sorted: those that match both filters or have one key.
+                let is_small = ["orders_by_", "rejected_by_key"].contains(&wanted);
+                let sorted = plan.contains("Sort") && !is_small;
                 assert!(!sorted, "{name}, {mode}, {all}:\n{plan}");
             }
         }
-        ask("DEALLOCATE list".to_owned()).await;
+        query_texts("DEALLOCATE list".to_owned()).await;
     }
     assert_eq!(seen, 8, "four lists of orders, three of rejected records, a history");
 }
 
-/// The SQL of a section of docs/database.md, block by block.
-fn blocks(section: &str) -> Vec<&'static str> {
+/// Returns the SQL blocks of a section of docs/database.md.
+fn sql_blocks(section: &str) -> Vec<&'static str> {
     const PAGE: &str = include_str!("../../../../../docs/database.md");
     let start = PAGE.find(&format!("## {section}\n")).expect("the page has this section");
     let text = &PAGE[start + 3..];
@@ -178,7 +178,7 @@ fn blocks(section: &str) -> Vec<&'static str> {
     text.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
-/// Runs SQL as a person would, in the root of the repository; what it gives, a row a line.
+/// Runs SQL as a person would, in the root of the repository, and returns one line for each row.
 fn psql(url: &str, text: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let flags = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"];
@@ -192,8 +192,8 @@ fn psql(url: &str, text: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Everything that the schema `orders` has, whose it is, and what the service may do with it.
-const MADE: &str = "
+/// Lists everything in the schema `orders`, with its owner and the rights of the service.
+const DESCRIBE_SCHEMA: &str = "
 SELECT relkind, relname, relowner::regrole, relacl, pg_get_viewdef(oid) FROM pg_class
 WHERE relnamespace = 'orders'::regnamespace AND relkind IN ('r', 'v', 'S') ORDER BY relname;
 SELECT indexdef FROM pg_indexes WHERE schemaname = 'orders' ORDER BY 1;
@@ -210,7 +210,7 @@ SELECT version, description, success, encode(checksum, 'hex') FROM orders._sqlx_
 ORDER BY version;";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_hand_or_by_tool_once_or_twice_the_same_database_is_made() {
+async fn manual_steps_and_migrate_make_the_same_database() {
     let folder = Scratch::new();
     let options = LocalServersOptions {
         data_dir: folder.0.join("data"),
@@ -225,44 +225,47 @@ async fn by_hand_or_by_tool_once_or_twice_the_same_database_is_made() {
     let couriers =
         |database: &str| format!("postgres://waybill_couriers:choose-another@{host}/{database}");
 
-    psql(&administrator, &blocks("By hand").concat());
-    let (by_hand, couriers_by_hand) = (orders("waybill_orders"), couriers("waybill_couriers"));
-    // The services' own users find nothing to do, and nothing else.
-    migrates(&[("ORDERS_DATABASE_URL", &by_hand), ("COURIERS_DATABASE_URL", &couriers_by_hand)])
-        .await;
+    psql(&administrator, &sql_blocks("By hand").concat());
+    let (manual_orders, manual_couriers) = (orders("waybill_orders"), couriers("waybill_couriers"));
+    // The services' own users may migrate, because there is nothing to do.
+    assert_migrates(&[
+        ("ORDERS_DATABASE_URL", &manual_orders),
+        ("COURIERS_DATABASE_URL", &manual_couriers),
+    ])
+    .await;
 
     let variables = [
         ("ADMIN_DATABASE_URL", &*administrator),
-        ("ORDERS_DATABASE_URL", &orders("by_tool")),
-        ("COURIERS_DATABASE_URL", &couriers("couriers_by_tool")),
+        ("ORDERS_DATABASE_URL", &orders("by_migrate")),
+        ("COURIERS_DATABASE_URL", &couriers("couriers_by_migrate")),
     ];
-    migrates(&variables).await;
-    let made = |databases: [&str; 2]| {
-        let of_couriers = MADE.replace("orders", "couriers");
-        [(databases[0], MADE), (databases[1], &of_couriers)]
-            .map(|(database, question)| psql(&format!("{server}/{database}"), question))
+    assert_migrates(&variables).await;
+    let describe = |databases: [&str; 2]| {
+        let of_couriers = DESCRIBE_SCHEMA.replace("orders", "couriers");
+        [(databases[0], DESCRIBE_SCHEMA), (databases[1], &of_couriers)]
+            .map(|(database, query)| psql(&format!("{server}/{database}"), query))
     };
-    let once = made(["by_tool", "couriers_by_tool"]);
-    migrates(&variables).await;
-    let twice = made(["by_tool", "couriers_by_tool"]);
+    let once = describe(["by_migrate", "couriers_by_migrate"]);
+    assert_migrates(&variables).await;
+    let twice = describe(["by_migrate", "couriers_by_migrate"]);
     assert_eq!(twice, once, "the second time there is nothing to do");
-    // The log of migrations is sqlx's own; all else is alike.
-    assert_eq!(made(["waybill_orders", "waybill_couriers"]), once);
+    // The table of migrations is sqlx's own; everything else is equal.
+    assert_eq!(describe(["waybill_orders", "waybill_couriers"]), once);
 
-    // What the page asks is answered, to the service's own users.
-    let questions = blocks("Questions");
-    assert!(questions.len() > 5, "{questions:?}");
-    for question in questions {
-        psql(&by_hand, question);
+    // The queries of the page work for the services' own users.
+    let queries = sql_blocks("Questions");
+    assert!(queries.len() > 5, "{queries:?}");
+    for query in queries {
+        psql(&manual_orders, query);
     }
-    for question in blocks("The courier service's tables") {
-        psql(&couriers_by_hand, question);
+    for query in sql_blocks("The courier service's tables") {
+        psql(&manual_couriers, query);
     }
     servers.stop().await.unwrap();
 }
 
-async fn migrates(variables: &[(&str, &str)]) {
+async fn assert_migrates(variables: &[(&str, &str)]) {
     let output = waybill(&["migrate"], variables).await;
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{told}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A cached order is answered before the router: with the router's answer, header for header.
+//! The fast path answers a cached order before the router, with the same headers as the router.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,14 @@ use tokio::{
 
 use crate::support::{metric, order, record};
 
-const ROUTED: &str = "route";
+/// The way in which a request is answered.
+#[derive(Clone, Copy)]
+enum Way {
+    Fast,
+    Routed,
+}
 
-/// An answer without what differs from one moment to the next.
+/// An answer without its times.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     status: String,
@@ -40,17 +45,18 @@ impl Answer {
     }
 }
 
-/// A request's head. The id stands in the path as it is, or with its first byte escaped, which the
-/// quick answer leaves to the router.
-fn head(method: &str, uid: &str, how: &str, headers: &str) -> String {
-    let path = match how {
-        ROUTED => uid.bytes().take(1).map(|byte| format!("%{byte:02x}")).collect::<String>(),
-        _ => uid[..1].to_owned(),
+/// Returns the head of a request. The fast path leaves an id with an escaped first byte to the
+/// router.
+fn request_head(method: &str, uid: &str, way: Way, headers: &str) -> String {
+    let path = match way {
+        Way::Routed => uid.bytes().take(1).map(|byte| format!("%{byte:02x}")).collect::<String>(),
+        Way::Fast => uid[..1].to_owned(),
     };
     format!("{method} /order/{path}{} HTTP/1.1\r\nhost: test\r\n{headers}\r\n", &uid[1..])
 }
 
-async fn ask(service: &Service, request: &str) -> Vec<u8> {
+/// Sends a request and reads until the service closes the connection.
+async fn exchange(service: &Service, request: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(service.address()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
@@ -59,12 +65,12 @@ async fn ask(service: &Service, request: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quick_answer_is_the_routers_header_for_header() {
+async fn a_fast_answer_has_the_same_headers_as_the_routers() {
     let env = TestEnvironment::new(shared()).await;
     let uids = ["plain", "semi;colon", "plus+sign", "at@home:8,'(1)*!", "under_~-.", "Zürich"];
     let service = env.start(&[]).await;
     env.send_all(uids.iter().map(|uid| record(&order(uid, 7)))).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let etag = service.get("/order/plain").await.headers()["etag"].to_str().unwrap().to_owned();
     let close = "connection: close\r\n".to_owned();
     let with = |header: String| format!("{header}\r\n{close}");
@@ -91,20 +97,21 @@ async fn a_quick_answer_is_the_routers_header_for_header() {
         for uid in uids {
             for kind in &kinds {
                 let body = if kind.contains("content-length") { "body" } else { "" };
-                let [quick, routed] = ["plain", ROUTED].map(|how| head(method, uid, how, kind));
-                let quick = Answer::read(&ask(&service, &(quick + body)).await);
-                let routed = Answer::read(&ask(&service, &(routed + body)).await);
+                let [fast, routed] =
+                    [Way::Fast, Way::Routed].map(|way| request_head(method, uid, way, kind));
+                let fast = Answer::read(&exchange(&service, &(fast + body)).await);
+                let routed = Answer::read(&exchange(&service, &(routed + body)).await);
                 let is_page =
-                    quick.headers.get("content-type").is_some_and(|it| it[0].contains("html"));
+                    fast.headers.get("content-type").is_some_and(|it| it[0].contains("html"));
                 if is_page {
-                    // A page tells how long it took, and the path it was asked by.
-                    assert_eq!(quick.status, routed.status);
+                    // A page shows the time that it took and the path of its request.
+                    assert_eq!(fast.status, routed.status);
                     assert_eq!(
-                        quick.headers.keys().collect::<Vec<_>>(),
+                        fast.headers.keys().collect::<Vec<_>>(),
                         routed.headers.keys().collect::<Vec<_>>()
                     );
                 } else {
-                    assert_eq!(quick, routed, "{method} {uid} {kind}");
+                    assert_eq!(fast, routed, "{method} {uid} {kind}");
                 }
             }
         }
@@ -113,24 +120,24 @@ async fn a_quick_answer_is_the_routers_header_for_header() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn quick_answers_are_counted_like_the_routers_and_come_in_the_order_of_their_questions() {
+async fn fast_answers_are_counted_and_stay_in_request_order() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     env.send_all([record(&order("first", 1)), record(&order("second", 2))]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let counted = "http_server_request_duration_seconds_count{http_request_method=\"GET\",\
                    http_route=\"/order/{order_uid}\",http_response_status_code=\"200\"}";
     let hits = "waybill_cache_hits_total";
     let (requests_before, hits_before) =
         (metric(&service, counted).await, metric(&service, hits).await);
     let pipelined: String = [
-        head("GET", "first", "plain", ""),
-        head("GET", "second", ROUTED, ""),
-        head("GET", "second", "plain", ""),
-        head("GET", "first", "plain", "connection: close\r\n"),
+        request_head("GET", "first", Way::Fast, ""),
+        request_head("GET", "second", Way::Routed, ""),
+        request_head("GET", "second", Way::Fast, ""),
+        request_head("GET", "first", Way::Fast, "connection: close\r\n"),
     ]
     .concat();
-    let answers = String::from_utf8(ask(&service, &pipelined).await).unwrap();
+    let answers = String::from_utf8(exchange(&service, &pipelined).await).unwrap();
     let uids: Vec<&str> = answers
         .split("{\"order_uid\":\"")
         .skip(1)
@@ -146,28 +153,28 @@ async fn quick_answers_are_counted_like_the_routers_and_come_in_the_order_of_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_asked_while_the_service_drains_is_answered_alike() {
+async fn while_it_drains_both_paths_answer_alike() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     env.send_all([record(&order("kept", 7))]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     assert_eq!(service.get("/order/kept").await.headers()["x-cache"], "memory");
-    let mut asking = Vec::new();
-    for how in ["plain", ROUTED] {
+    let mut requests = Vec::new();
+    for way in [Way::Fast, Way::Routed] {
         let mut stream = TcpStream::connect(service.address()).await.unwrap();
-        stream.write_all(head("GET", "kept", how, "").as_bytes()).await.unwrap();
+        stream.write_all(request_head("GET", "kept", way, "").as_bytes()).await.unwrap();
         let mut first = vec![0; 8192];
         assert!(stream.read(&mut first).await.unwrap() > 0);
-        // Of a second question the service has a half when the end comes.
-        let second = head("GET", "kept", how, "accept: */*\r\n");
+        // The service has half of a second request when it is stopped.
+        let second = request_head("GET", "kept", way, "accept: */*\r\n");
         let (half, rest) = second.split_at(second.len() / 2);
         stream.write_all(half.as_bytes()).await.unwrap();
-        asking.push((stream, rest.to_owned()));
+        requests.push((stream, rest.to_owned()));
     }
     let stopping = tokio::spawn(service.stop());
     let mut answers = Vec::new();
-    for (mut stream, rest) in asking {
-        // Whether it still listens is for both the same.
+    for (mut stream, rest) in requests {
+        // It may have closed the connection; this must be equal for both.
         let _ = stream.write_all(rest.as_bytes()).await;
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes).await;

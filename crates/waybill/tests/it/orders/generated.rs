@@ -1,4 +1,4 @@
-//! Thousands of arbitrary valid orders go in by Kafka and come out by HTTP equal.
+//! Thousands of generated valid orders are served over HTTP exactly as they were sent to Kafka.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::support::record;
 
-/// What the canonical order must hold, written without the code under test.
+/// Returns the expected canonical order, without the code under test.
 fn expected(order: &Value) -> Value {
     let mut model: Value = serde_json::from_str(SAMPLE).unwrap();
     let item = model["items"][0].clone();
@@ -44,7 +44,7 @@ fn instant(order: &Value) -> OffsetDateTime {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_generated_orders_come_out_equal() {
+async fn two_thousand_generated_orders_are_served_unchanged() {
     let env = TestEnvironment::new(shared()).await;
     let mut runner = TestRunner::default();
     let strategy = valid_order();
@@ -52,14 +52,14 @@ async fn two_thousand_generated_orders_come_out_equal() {
     while orders.len() < 2_000 {
         let order = strategy.new_tree(&mut runner).unwrap().current();
         let uid = order["order_uid"].as_str().unwrap().to_owned();
-        // To every client of HTTP these two are folders, however they are escaped.
+        // HTTP clients treat these two as folders, even if they are escaped.
         if uid != "." && uid != ".." {
             orders.insert(uid, order);
         }
     }
     let service = env.start(&["--cache-bytes", "100"]).await;
     env.send_all(orders.values().map(record)).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     assert_eq!(env.count("orders.rejected_records").await, 0);
     for (uid, order) in &orders {
         let mut address = reqwest::Url::parse(&service.url).unwrap();

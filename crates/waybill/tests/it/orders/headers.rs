@@ -1,4 +1,4 @@
-//! The headers of an order: the same for GET, HEAD and 304, as far as they may be.
+//! The headers of an order are equal for GET, HEAD and 304, except those of the body.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use testkit::{TestEnvironment, order_json::SAMPLE, shared};
 
 const ORDER: &str = "/order/b563feb7b2b84b6test";
 
-/// All headers but those that tell of time: `Date`, and the figure in `Server-Timing`.
-fn headers(answer: &Response) -> BTreeMap<String, String> {
+/// Returns all headers except `Date` and the figure in `Server-Timing`.
+fn stable_headers(answer: &Response) -> BTreeMap<String, String> {
     let mut headers: BTreeMap<String, String> = answer
         .headers()
         .iter()
@@ -23,11 +23,11 @@ fn headers(answer: &Response) -> BTreeMap<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn get_head_and_304_tell_the_same_of_an_order() {
+async fn get_head_and_304_have_the_same_headers() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let ask = |method: Method, tag: Option<&str>| {
         let request = service.http.request(method, service.at(ORDER));
         let request = request.header("accept", "application/json");
@@ -40,10 +40,10 @@ async fn get_head_and_304_tell_the_same_of_an_order() {
 
     let whole = ask(Method::GET, None).await.unwrap();
     assert_eq!(whole.status(), 200);
-    let told = headers(&whole);
+    let whole_headers = stable_headers(&whole);
     let body = whole.bytes().await.unwrap();
-    let tag = told["etag"].clone();
-    // Of the very bytes, and of nothing else: replicas agree on it.
+    let tag = whole_headers["etag"].clone();
+    // The tag depends on the bytes alone, so replicas agree on it.
     let hash = twox_hash::XxHash3_128::oneshot(&body);
     assert_eq!(tag, format!("\"{hash:032x}\""));
     let length = body.len().to_string();
@@ -60,13 +60,13 @@ async fn get_head_and_304_tell_the_same_of_an_order() {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
-    assert_eq!(told, wanted);
+    assert_eq!(whole_headers, wanted);
 
     let head = ask(Method::HEAD, None).await.unwrap();
-    assert_eq!((head.status().as_u16(), headers(&head)), (200, wanted.clone()));
+    assert_eq!((head.status().as_u16(), stable_headers(&head)), (200, wanted.clone()));
     assert!(head.bytes().await.unwrap().is_empty());
 
-    // One of several tags, a weak one, any: an unchanged order is not sent again.
+    // With one of several tags, a weak tag or any tag, an unchanged order is not sent again.
     wanted.remove("content-length");
     wanted.remove("content-type");
     let (several, weak) = (format!("\"other\", {tag}"), format!("W/{tag}"));
@@ -78,10 +78,10 @@ async fn get_head_and_304_tell_the_same_of_an_order() {
         (Method::HEAD, &tag),
     ] {
         let unchanged = ask(method, Some(tag)).await.unwrap();
-        let mut told = headers(&unchanged);
-        // Of a body that is not sent nothing need be told.
-        told.remove("content-length");
-        assert_eq!((unchanged.status().as_u16(), told), (304, wanted.clone()));
+        let mut headers = stable_headers(&unchanged);
+        // The length of a body that is not sent is optional.
+        headers.remove("content-length");
+        assert_eq!((unchanged.status().as_u16(), headers), (304, wanted.clone()));
         assert!(unchanged.bytes().await.unwrap().is_empty());
     }
     let other = ask(Method::GET, Some("\"other\"")).await.unwrap();

@@ -1,4 +1,4 @@
-//! What comes in by Kafka comes out by HTTP, and what cannot is kept and explained.
+//! Valid records from Kafka are served over HTTP; invalid ones are kept, explained and replayed.
 
 use serde_json::{Value, json};
 use testkit::{
@@ -6,7 +6,7 @@ use testkit::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
+async fn an_order_from_kafka_is_served_over_http() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
@@ -24,8 +24,8 @@ async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
     assert_eq!(again.status(), 304);
     assert_eq!(again.headers()["x-cache"], "memory");
 
-    // The order is served as soon as it is committed, its event follows.
-    env.drained().await;
+    // The order is served as soon as it is committed; its event follows.
+    env.wait_until_drained().await;
     let events = env.read_all(&env.status_topic()).await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].key.as_deref(), Some(b"b563feb7b2b84b6test".as_slice()));
@@ -39,7 +39,7 @@ async fn the_sample_order_goes_in_by_kafka_and_comes_out_by_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighbours() {
+async fn every_bad_record_is_kept_explained_and_dead_lettered() {
     let env = TestEnvironment::new(shared()).await;
     let mut sample: Value = serde_json::from_str(SAMPLE).unwrap();
     let mut wanted = Vec::new();
@@ -52,7 +52,7 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighb
     }
     assert!(wanted.len() >= 60, "{} classes", wanted.len());
     let service = env.start(&[]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
 
     assert_eq!(
         env.count("orders.orders").await,
@@ -60,7 +60,7 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighb
         "every good neighbour is stored"
     );
     assert_eq!(env.count("orders.rejected_records").await, wanted.len() as i64);
-    let letters = env.read_all(&env.dead_letters()).await;
+    let letters = env.read_all(&env.dead_letter_topic()).await;
     for ((partition, offset), key, bad) in &wanted {
         let row: (String, Value, Option<Vec<u8>>) = sqlx::query_as(
             "SELECT reason, violations, value FROM orders.rejected_records WHERE \"partition\" = $1 AND \"offset\" = $2",
@@ -78,13 +78,13 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighb
             .find(|letter| letter.headers["__connect.errors.offset"] == offset.to_string())
             .unwrap_or_else(|| panic!("{} has no dead letter", bad.name));
         assert_eq!(letter.key.as_ref(), Some(key), "{}", bad.name);
-        let told = row.1.as_array().unwrap().iter().take(10).map(|violation| {
+        let detail = row.1.as_array().unwrap().iter().take(10).map(|violation| {
             let part = |name: &str| violation[name].as_str().unwrap();
             format!("{} {}: {}", part("pointer"), part("code"), part("message"))
         });
         let headers = [
             ("waybill.error.reason", bad.reason.to_owned()),
-            ("waybill.error.detail", told.collect::<Vec<_>>().join("\n")),
+            ("waybill.error.detail", detail.collect::<Vec<_>>().join("\n")),
             ("__connect.errors.topic", env.orders_topic()),
             ("__connect.errors.partition", partition.to_string()),
             ("__connect.errors.offset", offset.to_string()),
@@ -101,7 +101,7 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered_beside_good_neighb
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_record_is_replayed_as_it_is_and_corrected() {
+async fn a_rejected_record_is_replayed_unchanged_and_edited() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
@@ -124,7 +124,7 @@ async fn a_rejected_record_is_replayed_as_it_is_and_corrected() {
     assert_eq!(replay(order.to_string()).await.unwrap().status(), 202);
     let stored = service.json("/order/b563feb7b2b84b6test?wait=30s").await;
     assert_eq!(stored, order);
-    env.drained().await;
+    env.wait_until_drained().await;
     let shown = service.json(&format!("/rejected/{id}")).await;
     let edited: Vec<_> =
         shown["replays"].as_array().unwrap().iter().map(|replay| &replay["edited"]).collect();
@@ -135,25 +135,25 @@ async fn a_rejected_record_is_replayed_as_it_is_and_corrected() {
         "the replay as it was is rejected again"
     );
     let records = env.read_all(&env.orders_topic()).await;
-    let marked = |edited: bool| {
+    let replayed = |edited| {
         let is_one = |record: &&Received| {
             record.headers.get("waybill.replay.of") == Some(&id)
                 && record.headers.contains_key("waybill.replay.edited") == edited
         };
         records.iter().filter(is_one).map(|record| record.value.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(marked(false), [shown["value"].as_str().map(|text| text.as_bytes().to_vec())]);
-    assert_eq!(marked(true), [Some(order.to_string().into_bytes())]);
+    assert_eq!(replayed(false), [shown["value"].as_str().map(|text| text.as_bytes().to_vec())]);
+    assert_eq!(replayed(true), [Some(order.to_string().into_bytes())]);
     service.stop().await.unwrap();
 }
 
-/// Two records stand at one place when the topic was made anew: a replay is of one of them.
+/// After a topic was re-created, two records have the same position: a replay belongs to one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_is_noted_with_the_record_that_it_is_of() {
+async fn a_replay_is_noted_at_the_record_that_it_belongs_to() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let (partition, offset) = env.send(None, None, Some(b"{")).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let older = "INSERT INTO orders.rejected_records \
          (topic, \"partition\", \"offset\", record_timestamp, reason, violations) \
          SELECT topic, \"partition\", \"offset\", record_timestamp - interval '1 day', reason, \
@@ -162,10 +162,10 @@ async fn a_replay_is_noted_with_the_record_that_it_is_of() {
     let id = format!("{}:{partition}:{offset}", env.orders_topic());
     let answer = service.http.post(service.at(&format!("/rejected/{id}/replay"))).send().await;
     assert_eq!(answer.unwrap().status(), 202);
-    // One that does not tell the time, as another's tool may send it.
+    // A replay without a timestamp, as another tool may send it.
     let headers = [("waybill.replay.of", id.as_str())];
     env.send_with_headers(Some(b"{"), &headers).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let noted = "SELECT jsonb_array_length(replays) FROM orders.rejected_records \
          WHERE \"partition\" = $1 AND \"offset\" = $2 ORDER BY record_timestamp";
     let noted: Vec<i32> =

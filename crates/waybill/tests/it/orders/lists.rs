@@ -1,4 +1,4 @@
-//! Lists, page by page: the newest first, by what they are filtered, and the link to the rest.
+//! Lists in pages: newest first, with filters, and with a link to the next page.
 
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -6,23 +6,23 @@ use testkit::{Service, TestEnvironment, shared};
 
 use crate::support::{order, record};
 
-/// What must be escaped in an address, and come back from it.
+/// A text that must be escaped in an address.
 const ODD: &str = "a&b=c d/ü\"<>";
 
-/// The path that `Link` names as the next page.
-fn next(answer: &Response) -> Option<String> {
+/// Returns the path of the next page from the header `Link`.
+fn next_path(answer: &Response) -> Option<String> {
     let link = answer.headers().get("link")?.to_str().unwrap();
     let path = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap();
     Some(path.to_owned())
 }
 
-/// One field of all items, page by page, following the links.
+/// Follows the links and returns one field of all items, page by page.
 async fn pages(service: &Service, path: &str, field: &str) -> Vec<Vec<String>> {
     let (mut path, mut pages) = (Some(path.to_owned()), Vec::new());
     while let Some(here) = path {
         let answer = service.get(&here).await;
         assert_eq!(answer.status(), 200, "{here}");
-        path = next(&answer);
+        path = next_path(&answer);
         let page: Value = answer.json().await.unwrap();
         assert_eq!(page["next"].is_null(), path.is_none(), "{here}");
         let items = page["items"].as_array().unwrap().iter();
@@ -35,7 +35,7 @@ async fn pages(service: &Service, path: &str, field: &str) -> Vec<Vec<String>> {
 async fn orders_are_listed_newest_first_by_customer_and_track_number() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
-    // One after the other, so that each is newer than the one before.
+    // One at a time, so that each is newer than the one before.
     for (number, customer, track) in [
         (1, "ada", "T1"),
         (2, ODD, "T1"),
@@ -48,7 +48,7 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
         order["customer_id"] = json!(customer);
         order["track_number"] = json!(track);
         env.send_all([record(&order)]).await;
-        env.drained().await;
+        env.wait_until_drained().await;
     }
     let odd =
         reqwest::Url::parse_with_params("http://x/", [("customer_id", ODD), ("track_number", ODD)]);
@@ -70,7 +70,7 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
     // A page holds 500 orders at most, stored in one transaction or not.
     let more = (0..495).map(|number| record(&order(&format!("more-{number}"), number)));
     env.send_all(more.collect::<Vec<_>>()).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let sizes = async |path| {
         let pages = pages(&service, path, "order_uid").await;
         let distinct: std::collections::BTreeSet<&String> = pages.iter().flatten().collect();
@@ -94,7 +94,7 @@ async fn rejected_records_are_listed_newest_first_by_reason_and_key() {
     let service = env.start(&[]).await;
     for value in ["{", "[]", "{", "7", "{"] {
         env.send(Some(2), Some(b"a&b"), Some(value.as_bytes())).await;
-        env.drained().await;
+        env.wait_until_drained().await;
     }
     let topic = env.orders_topic();
     let ids = |offsets: &[&[i64]]| -> Vec<Vec<String>> {
@@ -110,7 +110,7 @@ async fn rejected_records_are_listed_newest_first_by_reason_and_key() {
         ("&key=a%26b", ids(&[&[4, 3], &[2, 1], &[0]])),
         ("&key=a%26b&reason=invalid_json", ids(&[&[4, 2], &[0]])),
         ("&key=a", ids(&[&[]])),
-        // As an empty field of a form says it.
+        // An empty field of a form.
         ("&reason=", ids(&[&[4, 3], &[2, 1], &[0]])),
     ] {
         let listed = pages(&service, &format!("/rejected?limit=2{query}"), "id").await;

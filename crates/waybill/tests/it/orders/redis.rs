@@ -1,47 +1,44 @@
-//! The second level of the cache beyond its mere use: what may replace what, how long it is kept,
-//! and a Redis that takes connections and answers nothing.
+//! Redis as the second level of the cache: which version replaces which, expiry, and a Redis that
+//! accepts connections and never answers.
 
 use std::time::Duration;
 
 use rustix::process::Signal;
 use testkit::{TestEnvironment, shared, wait_until};
 
-use crate::{
-    orders::cache::{Redis, source},
-    support::{Sent, order, record},
-};
+use crate::support::{Redis, Sent, assert_served_from, order, record};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_keeps_the_newer_of_two_versions_and_neither_for_ever() {
+async fn redis_keeps_the_newer_of_two_versions_until_it_expires() {
     let env = TestEnvironment::new(shared()).await;
     let redis = Redis::start().await;
     let url = redis.url();
-    // No room in memory: every read goes to Redis. What is in it lives for twenty seconds.
+    // There is no room in memory: every read goes to Redis. Values there expire after 20 seconds.
     let flags = ["--redis-url", &url, "--cache-bytes", "100", "--cache-max-age", "20"];
     let service = env.start(&flags).await;
     for amount in [1, 2] {
         env.send_all([record(&order("uid", amount))]).await;
-        env.drained().await;
+        env.wait_until_drained().await;
     }
     wait_until("the second version", async || redis.value("uid").await.starts_with(b"0000000002"))
         .await;
     let newer = redis.value("uid").await;
-    assert_eq!(source(&service, &order("uid", 2)).await, "redis");
+    assert_served_from(&service, &order("uid", 2), "redis").await;
 
-    // One that is a version behind writes there too, and too late: here it is one with a database
-    // of its own, which a real installation would not have.
-    let behind = TestEnvironment::new(shared()).await;
-    let late = behind.start(&flags).await;
+    // A replica that is a version behind writes the same key later. Here it has a database of its
+    // own, which a real installation would not have.
+    let stale_env = TestEnvironment::new(shared()).await;
+    let stale = stale_env.start(&flags).await;
     redis.set("uid", &newer).await;
-    behind.send_all([record(&order("uid", 1)), record(&order("beside", 1))]).await;
-    behind.drained().await;
+    stale_env.send_all([record(&order("uid", 1)), record(&order("beside", 1))]).await;
+    stale_env.wait_until_drained().await;
     redis.value("beside").await;
     assert!(redis.value("uid").await == newer, "the older version did not replace the newer");
-    late.stop().await.unwrap();
-    redis.ask(&[b"DEL", b"waybill:order:uid"]).await;
-    assert_eq!(source(&service, &order("uid", 2)).await, "db");
+    stale.stop().await.unwrap();
+    redis.run(&[b"DEL", b"waybill:order:uid"]).await;
+    assert_served_from(&service, &order("uid", 2), "db").await;
 
-    // Read from the database, it is put there again, and will go by itself.
+    // After a read from the database, the value is in Redis again, with an expiry.
     assert!(redis.value("uid").await.starts_with(b"0000000002"));
     let left = redis.milliseconds_left("uid").await;
     assert!((1..=20_000).contains(&left), "{left} ms");
@@ -49,7 +46,7 @@ async fn redis_keeps_the_newer_of_two_versions_and_neither_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_hangs_in_full_flow_costs_nothing_but_a_moment() {
+async fn a_frozen_redis_delays_ingest_and_reads_only_briefly() {
     let env = TestEnvironment::new(shared()).await;
     let redis = Redis::start().await;
     let url = redis.url();
@@ -60,9 +57,9 @@ async fn a_redis_that_hangs_in_full_flow_costs_nothing_but_a_moment() {
     redis.signal(Signal::STOP);
 
     env.send_all(sent.mixed(2_000, 500)).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     for path in ["/order/order-000000", "/order/order-002499", "/order/nobody"] {
-        // Memory does not ask it; who must ask waits a fifth of a second at most.
+        // A hit in memory does not need Redis; a miss waits for it at most a fifth of a second.
         let answer = tokio::time::timeout(Duration::from_secs(5), service.get(path)).await;
         let status = answer.expect("nobody waits for Redis").status();
         assert_eq!(status.as_u16(), if path.ends_with("nobody") { 404 } else { 200 }, "{path}");
@@ -73,12 +70,12 @@ async fn a_redis_that_hangs_in_full_flow_costs_nothing_but_a_moment() {
     let mut number = 2_500;
     wait_until("Redis to be used again", async || {
         env.send_all(sent.mixed(number, 1)).await;
-        env.drained().await;
+        env.wait_until_drained().await;
         let key = format!("waybill:order:order-{number:06}");
         number += 1;
-        redis.ask(&[b"EXISTS", key.as_bytes()]).await == b":1\r\n"
+        redis.run(&[b"EXISTS", key.as_bytes()]).await == b":1\r\n"
     })
     .await;
-    sent.is_served(&env, &service).await;
+    sent.assert_settled_at(&env, &service).await;
     service.stop().await.unwrap();
 }

@@ -1,26 +1,20 @@
-//! Records that only PostgreSQL refuses, and large ones.
+//! Records that only PostgreSQL refuses, and large records.
 
 use serde_json::Value;
-use sqlx::{Connection as _, PgConnection};
 use testkit::{TestEnvironment, shared};
 
-use crate::support::{Sent, metric, order, record};
+use crate::support::{Sent, metric, order, record, run_as_administrator};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_the_database_refuses_is_rejected_alone() {
+async fn a_record_that_the_database_refuses_is_rejected_alone() {
     let env = TestEnvironment::new(shared()).await;
     // A rule that validation does not know, as a later migration or an administrator may add it.
-    let server = env.servers.postgres.rsplit_once('/').unwrap().0;
-    let mut administrator =
-        PgConnection::connect(&format!("{server}/{}_orders", env.name)).await.unwrap();
-    sqlx::raw_sql("ALTER TABLE orders.orders ADD CHECK (payment_amount <> 666666)")
-        .execute(&mut administrator)
-        .await
-        .unwrap();
+    let rule = "ALTER TABLE orders.orders ADD CHECK (payment_amount <> 666666)";
+    run_as_administrator(&env, rule).await;
     let mut sent = Sent::default();
     let mut records = sent.mixed(0, 400);
-    let guilty = [order("guilty-1", 666_666), order("guilty-2", 666_666)];
-    for (order, place) in guilty.iter().zip([records.len() / 2, 3]) {
+    let refused = [order("refused-1", 666_666), order("refused-2", 666_666)];
+    for (order, place) in refused.iter().zip([records.len() / 2, 3]) {
         records.insert(place, record(order));
     }
     // All on one partition, so that one batch holds them all.
@@ -28,11 +22,11 @@ async fn what_only_the_database_refuses_is_rejected_alone() {
         env.send(Some(0), Some(key), Some(value)).await;
     }
     let service = env.start(&["--batch-age-ms", "1000"]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
 
     assert!(metric(&service, "waybill_batch_splits_total").await >= 2.0);
     assert!(metric(&service, "db_client_operation_duration_seconds_count").await >= 3.0);
-    for order in &guilty {
+    for order in &refused {
         let uid = order["order_uid"].as_str().unwrap();
         let (reason, value): (String, Vec<u8>) =
             sqlx::query_as("SELECT reason, value FROM orders.rejected_records WHERE key = $1")
@@ -44,8 +38,8 @@ async fn what_only_the_database_refuses_is_rejected_alone() {
         assert_eq!(value, order.to_string().into_bytes());
         assert_eq!(service.get(&format!("/order/{uid}")).await.status(), 404);
     }
-    sent.invalid += guilty.len();
-    sent.is_served(&env, &service).await;
+    sent.invalid += refused.len();
+    sent.assert_settled_at(&env, &service).await;
     service.stop().await.unwrap();
 }
 
@@ -59,7 +53,7 @@ async fn an_invalid_record_of_just_under_a_mebibyte_is_kept_whole() {
     env.send(Some(0), Some(b"large"), Some(&bytes)).await;
     env.send_all([record(&order("neighbour", 2))]).await;
     let service = env.start(&[]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
 
     let (reason, value): (String, Vec<u8>) =
         sqlx::query_as("SELECT reason, value FROM orders.rejected_records")
@@ -68,7 +62,7 @@ async fn an_invalid_record_of_just_under_a_mebibyte_is_kept_whole() {
             .unwrap();
     assert_eq!(reason, "unknown_currency");
     assert!(value == bytes, "the bytes are kept");
-    let letters = env.read_all(&env.dead_letters()).await;
+    let letters = env.read_all(&env.dead_letter_topic()).await;
     assert_eq!(letters.len(), 1);
     assert!(letters[0].value.as_deref() == Some(bytes.as_slice()), "the dead letter is whole");
     assert_eq!(service.json("/order/neighbour").await, order("neighbour", 2));
@@ -77,18 +71,18 @@ async fn an_invalid_record_of_just_under_a_mebibyte_is_kept_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_too_large_for_the_dead_letters_is_told_of_there_and_kept_whole() {
+async fn a_record_too_large_for_the_dlq_is_truncated_only_there() {
     let env = TestEnvironment::new(shared()).await;
-    env.alter_topic(&env.dead_letters(), &[("max.message.bytes", "20000")]).await;
-    // Chance does not compress, so the broker sees all of it.
-    let mut chance: Vec<u8> = (0..100_000).map(|_| rand::random()).collect();
-    chance[0] = 0xff;
-    let (partition, offset) = env.send(Some(6), Some(b"large"), Some(&chance)).await;
+    env.alter_topic(&env.dead_letter_topic(), &[("max.message.bytes", "20000")]).await;
+    // Random bytes do not compress, so the broker gets their full size.
+    let mut noise: Vec<u8> = (0..100_000).map(|_| rand::random()).collect();
+    noise[0] = 0xff;
+    let (partition, offset) = env.send(Some(6), Some(b"large"), Some(&noise)).await;
     let small = env.send(Some(6), Some(b"small"), Some(b"\xff")).await;
     let service = env.start(&[]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
 
-    let mut letters = env.read_all(&env.dead_letters()).await;
+    let mut letters = env.read_all(&env.dead_letter_topic()).await;
     letters.sort_by_key(|letter| letter.headers["__connect.errors.offset"].clone());
     let [large, beside] = &letters[..] else { panic!("two letters, not {}", letters.len()) };
     assert_eq!(
@@ -111,6 +105,6 @@ async fn a_record_too_large_for_the_dead_letters_is_told_of_there_and_kept_whole
     assert!(!beside.headers.contains_key("waybill.truncated"));
     let kept = "SELECT value FROM orders.rejected_records WHERE \"offset\" = $1";
     let kept: Vec<u8> = sqlx::query_scalar(kept).bind(offset).fetch_one(&env.pool).await.unwrap();
-    assert!(kept == chance, "the table has all of it");
+    assert!(kept == noise, "the table has all of it");
     service.stop().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Replicas of one group that come and go in full flow.
+//! Replicas of one group that start and stop under load.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,8 +6,8 @@ use testkit::{Service, TestEnvironment, shared, wait_until};
 
 use crate::support::{Sent, metric};
 
-/// Waits until these replicas, and they alone, share all 8 partitions.
-async fn share(replicas: &[&Service]) {
+/// Waits until these replicas, and no others, share all 8 partitions.
+async fn wait_until_shared(replicas: &[&Service]) {
     wait_until("the replicas to share the partitions", async || {
         let mut all = 0.0;
         for replica in replicas {
@@ -23,27 +23,27 @@ async fn share(replicas: &[&Service]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_two_three_and_one_replica_lose_and_double_nothing() {
+async fn replicas_that_start_and_stop_lose_and_repeat_nothing() {
     let env = TestEnvironment::new(shared()).await;
-    let enough = AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     let flow = async {
         let mut sent = Sent::default();
         let mut number = 0;
-        while number < 3_000 || !enough.load(Ordering::Acquire) {
+        while number < 3_000 || !stop.load(Ordering::Acquire) {
             env.send_all(sent.mixed(number, 100)).await;
             number += 100;
-            // Neither starves the replicas nor runs away from them.
+            // The replicas always have records to read, and never too many.
             wait_until("the replicas to follow", async || env.lag().await < 2_000).await;
         }
         sent
     };
     let replicas = async {
         let first = env.start(&["--batch-rows", "20"]).await;
-        share(&[&first]).await;
+        wait_until_shared(&[&first]).await;
         let second = env.start(&["--batch-rows", "20"]).await;
-        share(&[&first, &second]).await;
+        wait_until_shared(&[&first, &second]).await;
         let third = env.start(&["--batch-rows", "20"]).await;
-        share(&[&first, &second, &third]).await;
+        wait_until_shared(&[&first, &second, &third]).await;
         for replica in [&first, &second, &third] {
             wait_until("each replica to work", async || {
                 metric(replica, "messaging_client_consumed_messages_total").await > 0.0
@@ -52,12 +52,12 @@ async fn one_two_three_and_one_replica_lose_and_double_nothing() {
         }
         first.stop().await.unwrap();
         third.stop().await.unwrap();
-        share(&[&second]).await;
-        enough.store(true, Ordering::Release);
+        wait_until_shared(&[&second]).await;
+        stop.store(true, Ordering::Release);
         second
     };
     let (sent, second) = tokio::join!(flow, replicas);
-    env.drained().await;
-    sent.is_served(&env, &second).await;
+    env.wait_until_drained().await;
+    sent.assert_settled_at(&env, &second).await;
     second.stop().await.unwrap();
 }

@@ -1,5 +1,5 @@
-//! The same `order_uid` again: the later record by (Kafka timestamp, partition, offset) wins, in
-//! whatever order and however often the records arrive.
+//! Several records with one `order_uid`: the latest by (Kafka timestamp, partition, offset) wins, in
+//! any order of arrival and with any number of repeats.
 
 use serde_json::Value;
 use sqlx::types::time::OffsetDateTime;
@@ -30,64 +30,64 @@ async fn row(env: &TestEnvironment, uid: &str) -> Row {
     .unwrap()
 }
 
-/// Sends one content to one partition; gives the offset.
-async fn send(env: &TestEnvironment, partition: i32, uid: &str, amount: i64) -> i64 {
+/// Sends an order with this amount to one partition and returns the offset.
+async fn send_amount(env: &TestEnvironment, partition: i32, uid: &str, amount: i64) -> i64 {
     let (key, value) = record(&order(uid, amount));
     env.send(Some(partition), Some(&key), Some(&value)).await.1
 }
 
-fn ids(events: &[Received]) -> Vec<&str> {
+fn event_ids(events: &[Received]) -> Vec<&str> {
     let mut ids: Vec<_> = events.iter().map(|event| event.headers["ce_id"].as_str()).collect();
     ids.sort_unstable();
     ids
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn equal_content_moves_the_position_on_and_other_content_makes_a_version() {
+async fn only_a_different_content_makes_a_new_version() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
-    send(&env, 2, UID, 1).await;
-    env.drained().await;
+    send_amount(&env, 2, UID, 1).await;
+    env.wait_until_drained().await;
     let first = row(&env, UID).await;
     assert_eq!((first.payment_amount, first.version), (1, 1));
 
-    let offset = send(&env, 2, UID, 1).await;
-    env.drained().await;
+    let offset = send_amount(&env, 2, UID, 1).await;
+    env.wait_until_drained().await;
     let same = row(&env, UID).await;
     assert_eq!((same.version, same.source_offset), (1, offset));
     assert_eq!(same.ingested_at, first.ingested_at);
     let events = env.read_all(&env.status_topic()).await;
-    assert_eq!(ids(&events), ["again:1:created", "again:1:created"], "no updated");
+    assert_eq!(event_ids(&events), ["again:1:created", "again:1:created"], "no updated");
 
-    let offset = send(&env, 2, UID, 3).await;
-    env.drained().await;
+    let offset = send_amount(&env, 2, UID, 3).await;
+    env.wait_until_drained().await;
     let changed = row(&env, UID).await;
     assert_eq!((changed.payment_amount, changed.version, changed.source_offset), (3, 2, offset));
     assert_eq!(changed.ingested_at, first.ingested_at);
     let events = env.read_all(&env.status_topic()).await;
-    assert!(ids(&events).contains(&"again:2:updated"), "{:?}", ids(&events));
+    assert!(event_ids(&events).contains(&"again:2:updated"), "{:?}", event_ids(&events));
     let answer = service.get("/order/again").await;
     assert_eq!(answer.headers()["x-order-version"], "2");
     assert_eq!(answer.json::<Value>().await.unwrap(), order(UID, 3));
     service.stop().await.unwrap();
 }
 
-/// New orders are copied as one; the known one among them must not cost them anything.
+/// New orders are copied together; a known order among them must not prevent that.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_known_order_in_a_full_batch_of_new_ones_is_replaced_and_the_others_are_stored() {
+async fn a_batch_with_one_known_order_stores_all_of_its_orders() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&["--batch-age-ms", "1000"]).await;
-    send(&env, 0, UID, 1).await;
-    env.drained().await;
+    send_amount(&env, 0, UID, 1).await;
+    env.wait_until_drained().await;
     let new = |number: usize| format!("new-{number:03}");
     for number in 0..100 {
-        send(&env, 0, &new(number), number as i64).await;
+        send_amount(&env, 0, &new(number), number as i64).await;
     }
-    send(&env, 0, UID, 2).await;
+    send_amount(&env, 0, UID, 2).await;
     for number in 100..200 {
-        send(&env, 0, &new(number), number as i64).await;
+        send_amount(&env, 0, &new(number), number as i64).await;
     }
-    env.drained().await;
+    env.wait_until_drained().await;
 
     let known = row(&env, UID).await;
     assert_eq!((known.payment_amount, known.version), (2, 2));
@@ -96,7 +96,7 @@ async fn a_known_order_in_a_full_batch_of_new_ones_is_replaced_and_the_others_ar
         let stored = row(&env, &new(number)).await;
         assert_eq!((stored.payment_amount, stored.version), (number as i64, 1));
     }
-    // Each event is recorded once, though the known order's status was told before.
+    // Each event is recorded once, although one repeats the known order's status.
     let events = env.read_all(&env.status_topic()).await;
     assert_eq!(events.len(), 203, "201 created, one of them again, and one updated");
     wait_until("all events are recorded", async || env.count("orders.order_events").await == 203)
@@ -106,23 +106,34 @@ async fn a_known_order_in_a_full_batch_of_new_ones_is_replaced_and_the_others_ar
     service.stop().await.unwrap();
 }
 
-/// Three contents for each of the six orders of arrival, and the greatest record of each.
-async fn six_permutations(env: &TestEnvironment, several_partitions: bool) -> Vec<(String, i64)> {
+/// The partitions to which the contents of one order are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Partitions {
+    One,
+    Several,
+}
+
+/// Sends three contents in each of the six orders of arrival, and returns the last content of each.
+async fn send_permutations(env: &TestEnvironment, partitions: Partitions) -> Vec<(String, i64)> {
     let permutations = [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]];
     let mut wanted = Vec::new();
     for permutation in permutations {
         let uid = format!("uid-{permutation:?}");
         for amount in permutation {
-            let partition = if several_partitions { amount as i32 } else { 5 };
-            send(env, partition, &uid, amount).await;
+            let partition = match partitions {
+                Partitions::One => 5,
+                Partitions::Several => amount as i32,
+            };
+            send_amount(env, partition, &uid, amount).await;
         }
         wanted.push((uid, permutation[2]));
     }
     wanted
 }
 
-/// What Kafka says is the latest of each order: it stamps records itself, as they are appended.
-async fn latest(env: &TestEnvironment, uid: &str) -> (i64, (i64, i32, i64)) {
+/// Returns the amount and the position of an order's latest record; Kafka sets the timestamps when
+/// it appends the records.
+async fn latest_record(env: &TestEnvironment, uid: &str) -> (i64, (i64, i32, i64)) {
     let records = env.read_all(&env.orders_topic()).await;
     let latest = records
         .iter()
@@ -134,18 +145,18 @@ async fn latest(env: &TestEnvironment, uid: &str) -> (i64, (i64, i32, i64)) {
     (value["payment"]["amount"].as_i64().unwrap(), position)
 }
 
-async fn every_order_of_arrival_ends_the_same(several_partitions: bool, flags: &[&str]) {
+async fn assert_latest_record_wins(partitions: Partitions, flags: &[&str]) {
     let env = TestEnvironment::new(shared()).await;
-    let sent = six_permutations(&env, several_partitions).await;
+    let sent = send_permutations(&env, partitions).await;
     let service = env.start(flags).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     for (uid, last_sent) in &sent {
-        let (amount, position) = latest(&env, uid).await;
+        let (amount, position) = latest_record(&env, uid).await;
         let row = row(&env, uid).await;
         let milliseconds = (row.source_timestamp.unix_timestamp_nanos() / 1_000_000) as i64;
         assert_eq!(row.payment_amount, amount, "{uid}");
         assert_eq!((milliseconds, row.source_partition, row.source_offset), position, "{uid}");
-        if !several_partitions {
+        if partitions == Partitions::One {
             assert_eq!(amount, *last_sent, "on one partition the last sent is the latest");
         }
         assert_eq!(service.json(&format!("/order/{uid}")).await, order(uid, amount));
@@ -161,47 +172,48 @@ async fn every_order_of_arrival_ends_the_same(several_partitions: bool, flags: &
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_contents_on_one_partition_in_one_batch() {
-    every_order_of_arrival_ends_the_same(false, &["--batch-age-ms", "500"]).await;
+async fn the_latest_record_wins_on_one_partition_in_one_batch() {
+    assert_latest_record_wins(Partitions::One, &["--batch-age-ms", "500"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_contents_on_one_partition_in_a_batch_each() {
-    every_order_of_arrival_ends_the_same(false, &["--batch-rows", "1"]).await;
+async fn the_latest_record_wins_on_one_partition_in_many_batches() {
+    assert_latest_record_wins(Partitions::One, &["--batch-rows", "1"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_contents_on_several_partitions_in_one_batch() {
-    every_order_of_arrival_ends_the_same(true, &["--lanes", "1", "--batch-age-ms", "500"]).await;
+async fn the_latest_record_wins_on_partitions_of_one_lane() {
+    assert_latest_record_wins(Partitions::Several, &["--lanes", "1", "--batch-age-ms", "500"])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_contents_on_several_partitions_and_lanes_in_a_batch_each() {
-    every_order_of_arrival_ends_the_same(true, &["--lanes", "8", "--batch-rows", "1"]).await;
+async fn the_latest_record_wins_on_partitions_of_eight_lanes() {
+    assert_latest_record_wins(Partitions::Several, &["--lanes", "8", "--batch-rows", "1"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redelivery_changes_nothing() {
+async fn redelivered_records_change_nothing() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     for amount in 1..=3 {
-        send(&env, 0, UID, amount).await;
-        env.drained().await;
+        send_amount(&env, 0, UID, amount).await;
+        env.wait_until_drained().await;
     }
     env.send(Some(0), Some(b"bad"), Some(b"{")).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let before = row(&env, UID).await;
     let rejected: OffsetDateTime = rejected_at(&env).await;
     service.stop().await.unwrap();
 
     let events = env.read_all(&env.status_topic()).await.len();
-    let letters = env.read_all(&env.dead_letters()).await.len();
-    // Another group starts at the beginning: every record comes again.
+    let letters = env.read_all(&env.dead_letter_topic()).await.len();
+    // Another group starts at the beginning: every record is redelivered.
     let other = env.in_another_group();
     let service = other.start(&["--batch-rows", "1"]).await;
-    other.drained().await;
+    other.wait_until_drained().await;
     assert_eq!(env.read_all(&env.status_topic()).await.len(), events + 6, "events are repeated");
-    assert_eq!(env.read_all(&env.dead_letters()).await.len(), letters + 1);
+    assert_eq!(env.read_all(&env.dead_letter_topic()).await.len(), letters + 1);
     assert_eq!(row(&env, UID).await, before);
     assert_eq!(before.version, 3);
     assert_eq!(env.count("orders.rejected_records").await, 1);
@@ -221,15 +233,15 @@ async fn rejected_at(env: &TestEnvironment) -> OffsetDateTime {
 async fn a_kill_between_commit_and_publish_still_publishes_created() {
     let env = TestEnvironment::new(shared()).await;
     for amount in [2, 1, 3] {
-        send(&env, 4, UID, amount).await;
+        send_amount(&env, 4, UID, amount).await;
     }
-    Program::start(&env, Some("after-commit")).was_killed().await;
+    Program::start(&env, Some("after-commit")).assert_killed().await;
     wait_until("the order to be committed", async || env.count("orders.orders").await == 1).await;
     let before = row(&env, UID).await;
     assert!(env.read_all(&env.status_topic()).await.is_empty(), "nothing is published yet");
 
     let service = env.start(&[]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let events = env.read_all(&env.status_topic()).await;
     assert!(events.iter().any(|event| event.headers["ce_type"] == "created"));
     let after = row(&env, UID).await;

@@ -1,6 +1,6 @@
-//! The wire, byte by byte: what others have come to rely on changes only on purpose.
+//! Snapshots of the wire format: answers, events and dead letters change only on purpose.
 //!
-//! Times and traces of the run and the names of its topics are redacted.
+//! The times and traces of the run and the names of its topics are redacted.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::support::{order, record};
 
-/// Instants of this run and names of this env, each by a word that is always the same.
+/// Replaces the instants, the traces and the name of this run by constant words.
 fn redacted(env: &TestEnvironment, text: &str) -> String {
     let begun = OffsetDateTime::now_utc() - time::Duration::hours(1);
     let word = |word: &str| match OffsetDateTime::parse(word, &Rfc3339) {
@@ -23,13 +23,13 @@ fn redacted(env: &TestEnvironment, text: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_are_as_they_were() {
+async fn answers_keep_their_wire_format() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     env.send(Some(0), None, Some(SAMPLE.as_bytes())).await;
     env.send(Some(1), Some(b"key"), Some(br#"{"order_uid":" "}"#)).await;
-    env.drained().await;
-    env.status_drained().await;
+    env.wait_until_drained().await;
+    env.wait_until_status_drained().await;
     let mut wire = String::new();
     let rejected = format!("/rejected/{}:1:0", env.orders_topic());
     for path in [
@@ -95,19 +95,19 @@ POST /order
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_and_dead_letters_are_as_they_were() {
+async fn events_and_dead_letters_keep_their_wire_format() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     for amount in [1, 2] {
         env.send_all([record(&order("uid", amount))]).await;
-        env.drained().await;
+        env.wait_until_drained().await;
     }
     let cancel = service.http.post(service.at("/order/uid/cancel")).send().await.unwrap();
     assert_eq!(cancel.status(), 202);
     env.send(Some(3), Some(b"key"), Some(br#"{"order_uid":" "}"#)).await;
-    env.drained().await;
+    env.wait_until_drained().await;
     let mut wire = String::new();
-    for topic in [env.status_topic(), env.dead_letters()] {
+    for topic in [env.status_topic(), env.dead_letter_topic()] {
         let mut records = env.read_all(&topic).await;
         records.sort_by_key(|record| record.offset);
         for Received { partition, key, value, headers, .. } in records {

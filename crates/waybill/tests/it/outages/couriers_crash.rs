@@ -1,5 +1,5 @@
-//! The courier service killed at the worst moments, asked to end in full flow, with replicas that
-//! come and go and servers that go away: in the end every order stands as if nothing had happened.
+//! The courier service is killed around a commit, stopped under load, and loses its servers: at the
+//! end, every order has the same state as without these outages.
 
 use testkit::{
     CourierDatabase, OwnServers, Servers, TestEnvironment,
@@ -7,21 +7,22 @@ use testkit::{
     shared, wait_until,
 };
 
-use crate::support::Program;
+use crate::support::{
+    Program, assert_courier_invariants, insert_couriers, status_event_without_time,
+};
 
 const COURIERS: i64 = 30;
-/// Makes batches small, so that there is always one on its way.
-const SMALL: [&str; 2] = ["--batch-rows", "20"];
+/// Makes batches small, so that one is always in progress.
+const SMALL_BATCHES: [&str; 2] = ["--batch-rows", "20"];
 
-fn event(order_id: &str, status: &str) -> (Vec<u8>, Vec<u8>) {
-    let value = format!(r#"{{"order_id":"{order_id}","status":"{status}"}}"#);
-    (order_id.as_bytes().to_vec(), value.into_bytes())
+fn keyed_event(order_id: &str, status: &str) -> (Vec<u8>, Vec<u8>) {
+    (order_id.as_bytes().to_vec(), status_event_without_time(order_id, status))
 }
 
-/// What becomes of orders: each of these lives in turn, and a record that is no event after every
-/// fiftieth.
-fn lives(first: usize, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
-    const LIVES: [&[&str]; 8] = [
+/// Returns the events of `count` orders from number `first` on, with these histories in turn, and an
+/// invalid record after every fiftieth order.
+fn histories(first: usize, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    const HISTORIES: [&[&str]; 8] = [
         &["created"],
         &["created", "pending", "created"],
         &["created", "completed"],
@@ -34,7 +35,8 @@ fn lives(first: usize, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut events = Vec::new();
     for number in first..first + count {
         let order_id = format!("order-{number:05}");
-        events.extend(LIVES[number % LIVES.len()].iter().map(|status| event(&order_id, status)));
+        let statuses = HISTORIES[number % HISTORIES.len()];
+        events.extend(statuses.iter().map(|status| keyed_event(&order_id, status)));
         if number % 50 == 0 {
             events.push((order_id.into_bytes(), format!("{{\"bad\": {number}").into_bytes()));
         }
@@ -42,29 +44,26 @@ fn lives(first: usize, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
     events
 }
 
-/// A database with couriers in it.
+/// Creates a database with couriers.
 async fn with_couriers(servers: &Servers) -> CourierDatabase {
     let database = CourierDatabase::new(servers).await;
-    sqlx::query(
-        "INSERT INTO couriers.couriers (name, phone, transport_type, status) \
-         SELECT 'c', '+7' || lpad(n::text, 10, '0'), 'car', 'available' FROM generate_series(1, $1) AS n",
-    )
-    .bind(COURIERS)
-    .execute(&database.pool)
-    .await
-    .unwrap();
+    insert_couriers(&database.pool, COURIERS).await;
     database
 }
 
-async fn count(database: &CourierDatabase, from: &str) -> i64 {
-    let statement = format!("SELECT count(*) FROM couriers.{from}");
-    sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&database.pool).await.unwrap()
+#[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
+struct OrderState {
+    order_id: String,
+    rank: i16,
+    is_created: bool,
+    /// Whether the order waits for a courier or has one.
+    is_active: bool,
 }
 
-/// How each order stands: its rank, and whether it waits for a courier or has one.
-async fn states(database: &CourierDatabase) -> Vec<(String, i16, bool, bool)> {
+async fn order_states(database: &CourierDatabase) -> Vec<OrderState> {
     sqlx::query_as(
-        "SELECT order_id, rank, created_at IS NOT NULL, waiting_since IS NOT NULL OR courier_id IS NOT NULL AND completed_at IS NULL \
+        "SELECT order_id, rank, created_at IS NOT NULL AS is_created, \
+             waiting_since IS NOT NULL OR courier_id IS NOT NULL AND completed_at IS NULL AS is_active \
          FROM couriers.order_states LEFT JOIN couriers.courier_orders USING (order_id) ORDER BY order_id",
     )
     .fetch_all(&database.pool)
@@ -72,29 +71,24 @@ async fn states(database: &CourierDatabase) -> Vec<(String, i16, bool, bool)> {
     .unwrap()
 }
 
-/// All is settled: offsets at the end, every order as in a run that never stopped, every invariant
-/// whole, every rejected record kept once and dead-lettered at least once, nobody idle while orders
-/// wait.
-async fn is_settled(env: &TestEnvironment, database: &CourierDatabase) {
-    env.events_drained().await;
+/// Waits until all offsets are committed, and asserts that every order has the same state as in a run
+/// without outages, all invariants hold, every rejected record is stored once and dead-lettered at
+/// least once, and no courier is available while orders wait.
+async fn assert_couriers_settled(env: &TestEnvironment, database: &CourierDatabase) {
+    env.wait_until_couriers_drained().await;
     let (undisturbed, again) = (with_couriers(&env.servers).await, env.in_another_group());
     let service = again.start_couriers(&undisturbed, &[]).await;
-    again.events_drained().await;
+    again.wait_until_couriers_drained().await;
     service.stop().await.unwrap();
-    assert_eq!(states(database).await, states(&undisturbed).await);
+    assert_eq!(order_states(database).await, order_states(&undisturbed).await);
 
     let service = env.start_couriers(database, &[]).await;
-    wait_until("everybody to carry", async || {
-        count(database, "couriers WHERE status = 'busy'").await == COURIERS
+    wait_until("every courier to be busy", async || {
+        database.count("couriers.couriers WHERE status = 'busy'").await == COURIERS
     })
     .await;
     service.stop().await.unwrap();
-    let broken: Vec<(String, i64)> =
-        sqlx::query_as(include_str!("../../../../couriers/tests/it/invariants.sql"))
-            .fetch_all(&database.pool)
-            .await
-            .unwrap();
-    assert!(broken.iter().all(|(_, number)| *number == 0), "{broken:?}");
+    assert_courier_invariants(&database.pool).await;
 
     let rejected: Vec<(i32, i64)> = sqlx::query_as(
         r#"SELECT "partition", "offset" FROM couriers.rejected_records ORDER BY 1, 2"#,
@@ -102,7 +96,7 @@ async fn is_settled(env: &TestEnvironment, database: &CourierDatabase) {
     .fetch_all(&database.pool)
     .await
     .unwrap();
-    assert_eq!(rejected.len() as i64, count(&undisturbed, "rejected_records").await);
+    assert_eq!(rejected.len() as i64, undisturbed.count("couriers.rejected_records").await);
     let mut letters: Vec<(i32, i64)> = env
         .read_all(&format!("{}.dlq", env.status_topic()))
         .await
@@ -117,68 +111,75 @@ async fn is_settled(env: &TestEnvironment, database: &CourierDatabase) {
     assert_eq!(letters, rejected);
 }
 
-/// A backlog, a program that dies in it at `point`, and one that goes on.
-async fn dies_at(point: &str) {
+/// Kills a program that reads a backlog at `point`, and asserts that the next one settles everything.
+async fn assert_deliveries_survive_a_crash(point: &str) {
     let env = TestEnvironment::new(shared()).await;
     let database = with_couriers(&env.servers).await;
-    env.send_all_to(&env.status_topic(), lives(0, 400)).await;
-    Program::start_couriers(&env, &database, &[], Some(point)).was_killed().await;
-    assert_ne!(env.events_lag().await, 0, "it died before the offsets were committed");
-    let stored = count(&database, "order_states").await;
+    env.send_all_to(&env.status_topic(), histories(0, 400)).await;
+    Program::start_couriers(&env, &database, &[], Some(point)).assert_killed().await;
+    assert_ne!(env.couriers_lag().await, 0, "it died before the offsets were committed");
+    let stored = database.count("couriers.order_states").await;
     assert_eq!(stored == 0, point == "before-commit", "{stored} orders");
 
     let again = Program::start_couriers(&env, &database, &[], None);
-    env.events_drained().await;
+    env.wait_until_couriers_drained().await;
     assert!(again.terminate().await.success());
-    is_settled(&env, &database).await;
+    assert_couriers_settled(&env, &database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_around_the_commit_and_the_offsets_every_order_stands_as_if_it_had_not_been() {
-    // Together, for the broker takes its time to give up a member that died.
-    tokio::join!(dies_at("before-commit"), dies_at("after-commit"), dies_at("after-publish"));
+async fn a_crash_around_the_commit_changes_no_order() {
+    // At the same time, because the broker waits long before it removes a killed member.
+    tokio::join!(
+        assert_deliveries_survive_a_crash("before-commit"),
+        assert_deliveries_survive_a_crash("after-commit"),
+        assert_deliveries_survive_a_crash("after-publish")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn asked_to_end_in_full_flow_it_drains_and_the_next_goes_on() {
+async fn a_stop_under_load_drains_and_the_next_one_continues() {
     let env = TestEnvironment::new(shared()).await;
     let database = with_couriers(&env.servers).await;
-    env.send_all_to(&env.status_topic(), lives(0, 6_000)).await;
-    let first = Program::start_couriers(&env, &database, &SMALL, None);
-    wait_until("the flow to be on", async || count(&database, "order_states").await > 0).await;
+    env.send_all_to(&env.status_topic(), histories(0, 6_000)).await;
+    let first = Program::start_couriers(&env, &database, &SMALL_BATCHES, None);
+    wait_until("the flow to be on", async || database.count("couriers.order_states").await > 0)
+        .await;
     let status = first.terminate().await;
     assert_eq!(status.code(), Some(0), "{status}");
-    let lag = env.events_lag().await;
+    let lag = env.couriers_lag().await;
     assert!(lag > 0, "it was to end in the midst of the flow");
 
     let again = Program::start_couriers(&env, &database, &[], None);
-    env.events_drained().await;
+    env.wait_until_couriers_drained().await;
     assert!(again.terminate().await.success());
     let letters = env.read_all(&format!("{}.dlq", env.status_topic())).await.len();
     assert_eq!(letters, 120, "an orderly end repeats no dead letter");
-    is_settled(&env, &database).await;
+    assert_couriers_settled(&env, &database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_come_and_go_and_servers_that_go_away_change_no_order() {
+async fn stopped_replicas_and_servers_change_no_order() {
     let mut own = OwnServers::start().await;
     let env = TestEnvironment::new(&own.servers()).await;
     let database = with_couriers(&env.servers).await;
-    let first = env.start_couriers(&database, &SMALL).await;
-    let mut second = Some(env.start_couriers(&database, &SMALL).await);
+    let first = env.start_couriers(&database, &SMALL_BATCHES).await;
+    let mut second = Some(env.start_couriers(&database, &SMALL_BATCHES).await);
     for round in 0..3 {
-        let before = count(&database, "order_states").await;
-        for (_, value) in lives(round * 1_500, 1_500) {
-            // Without a key, so that both replicas hear of each order.
+        let before = database.count("couriers.order_states").await;
+        for (_, value) in histories(round * 1_500, 1_500) {
+            // Without a key, so that both replicas get events of each order.
             env.enqueue_status(None, &value);
         }
-        wait_until("the flow to be on", async || count(&database, "order_states").await > before)
-            .await;
+        wait_until("the flow to be on", async || {
+            database.count("couriers.order_states").await > before
+        })
+        .await;
         match round {
             0 => {
                 own.local.postgres.as_mut().unwrap().kill().await.unwrap();
                 let page = Page::open(Reader::default(), &first.url).await;
-                page.shows("The board cannot be shown").await;
+                page.wait_for_text("The board cannot be shown").await;
                 own.local.postgres.as_mut().unwrap().restart().await.unwrap();
                 wait_until("the board to be back", async || {
                     page.go(&first.url).await;
@@ -188,16 +189,16 @@ async fn replicas_that_come_and_go_and_servers_that_go_away_change_no_order() {
             }
             1 => {
                 own.local.kafka.as_mut().unwrap().stop().await.unwrap();
-                // What needs no Kafka goes on.
+                // Calls that need no Kafka still work.
                 assert_eq!(first.get("/queue").await.status(), 200);
                 own.local.kafka.as_mut().unwrap().restart().await.unwrap();
             }
             _ => second.take().unwrap().stop().await.unwrap(),
         }
-        env.flush();
-        env.events_drained().await;
+        env.flush_queue();
+        env.wait_until_couriers_drained().await;
     }
     first.stop().await.unwrap();
-    is_settled(&env, &database).await;
+    assert_couriers_settled(&env, &database).await;
     own.stop().await;
 }

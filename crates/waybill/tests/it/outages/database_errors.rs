@@ -1,21 +1,21 @@
-//! What PostgreSQL may say to a batch: weather is waited out and nothing is skipped for it, a value
-//! that it refuses becomes a rejection, alone.
+//! Errors of PostgreSQL during a batch: a transient error is retried and nothing is skipped; a record
+//! with a permanent error is rejected alone.
 
 use serde_json::json;
 use testkit::{TestEnvironment, shared, wait_until};
 
-use crate::support::{Sent, alter, order, record};
+use crate::support::{Sent, order, record, run_as_administrator};
 
-/// Has PostgreSQL fail an order whose `entry` is a SQLSTATE with just that: data always, weather
-/// as long as the table `weather` says so. Every such failure takes a number of `failures`, which a
-/// transaction that is rolled back does not give back.
-const TRAP: &str = "
+/// Makes PostgreSQL fail each order whose `entry` is a SQLSTATE with that code: a permanent error
+/// always, a transient error while the table `transient_errors` is enabled. Each failure takes a
+/// number of the sequence `failures`, which a rollback does not return.
+const FAIL_BY_ENTRY: &str = "
 CREATE SEQUENCE orders.failures;
-CREATE TABLE orders.weather AS SELECT true AS is_bad;
+CREATE TABLE orders.transient_errors AS SELECT true AS enabled;
 CREATE FUNCTION orders.fail() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF NEW.entry IN ('40P01', '25006', '53100', '57P01', '57014')
-       AND NOT (SELECT is_bad FROM orders.weather) THEN
+       AND NOT (SELECT enabled FROM orders.transient_errors) THEN
         RETURN NEW;
     END IF;
     PERFORM nextval('orders.failures');
@@ -27,9 +27,9 @@ CREATE TRIGGER fail BEFORE INSERT ON orders.orders FOR EACH ROW
 GRANT SELECT ON orders.failures TO PUBLIC;";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn weather_is_waited_out_and_refused_values_are_rejected_alone() {
+async fn transient_errors_are_retried_and_refused_values_rejected() {
     let env = TestEnvironment::new(shared()).await;
-    alter(&env, TRAP).await;
+    run_as_administrator(&env, FAIL_BY_ENTRY).await;
     let service = env.start(&["--batch-age-ms", "100"]).await;
     let mut sent = Sent::default();
     let failures = async || {
@@ -38,21 +38,21 @@ async fn weather_is_waited_out_and_refused_values_are_rejected_alone() {
             .await
             .unwrap()
     };
-    // A deadlock, read-only after a failover, a full disk, a shutdown, a time-out.
+    // A deadlock, a read-only server after a failover, a full disk, a shutdown, a timeout.
     for code in ["40P01", "25006", "53100", "57P01", "57014"] {
-        alter(&env, "UPDATE orders.weather SET is_bad = true").await;
+        run_as_administrator(&env, "UPDATE orders.transient_errors SET enabled = true").await;
         let before = failures().await;
-        let mut order = order(&format!("weather-{code}"), 1);
+        let mut order = order(&format!("transient-{code}"), 1);
         order["entry"] = json!(code);
         env.send_all([record(&order)]).await;
-        sent.orders.insert(format!("weather-{code}"), order);
+        sent.orders.insert(format!("transient-{code}"), order);
         wait_until("it to be tried again", async || failures().await >= before + 2).await;
         assert_eq!(env.count("orders.rejected_records").await, 0, "{code} is nobody's fault");
-        alter(&env, "UPDATE orders.weather SET is_bad = false").await;
-        env.drained().await;
+        run_as_administrator(&env, "UPDATE orders.transient_errors SET enabled = false").await;
+        env.wait_until_drained().await;
     }
 
-    // Values too long, out of range, of no encoding; constraints; limits of the program.
+    // Values that are too long, out of range or wrongly encoded; constraints; program limits.
     let refused = ["22001", "22003", "22021", "23502", "23505", "23514", "54000", "54001"];
     let mut records = sent.mixed(0, 30);
     for (number, code) in refused.iter().enumerate() {
@@ -61,11 +61,11 @@ async fn weather_is_waited_out_and_refused_values_are_rejected_alone() {
         records.insert(number * 3, record(&order));
         sent.invalid += 1;
     }
-    // On one partition, so that they are in batches together.
+    // On one partition, so that several of them are in one batch.
     for (key, value) in &records {
         env.send(Some(0), Some(key), Some(value)).await;
     }
-    env.drained().await;
+    env.wait_until_drained().await;
     let rejected: Vec<Vec<u8>> = sqlx::query_scalar(
         "SELECT key FROM orders.rejected_records WHERE reason = 'refused_by_database' ORDER BY key",
     )
@@ -74,24 +74,24 @@ async fn weather_is_waited_out_and_refused_values_are_rejected_alone() {
     .unwrap();
     let wanted = refused.map(|code| format!("refused-{code}").into_bytes());
     assert_eq!(rejected, wanted);
-    sent.is_served(&env, &service).await;
+    sent.assert_settled_at(&env, &service).await;
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_only_reads_for_a_while_in_full_flow_loses_nothing() {
+async fn a_database_that_is_read_only_under_load_loses_nothing() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&["--batch-rows", "50"]).await;
     let mut sent = Sent::default();
     env.send_all(sent.mixed(0, 3_000)).await;
     wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
-    // As after a failover: the old connections are gone, new ones may only read.
+    // As after a failover: old connections are closed, new ones are read-only.
     let database = format!("{}_orders", env.name);
     let read_only = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
-    alter(&env, &read_only).await;
-    let cut_off = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+    run_as_administrator(&env, &read_only).await;
+    let terminate = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
         WHERE datname = current_database() AND application_name = 'waybill orders'";
-    alter(&env, cut_off).await;
+    run_as_administrator(&env, terminate).await;
     let stored = env.count("orders.orders").await;
     assert!(stored < 3_000, "it was to happen in full flow");
     env.send_all(sent.mixed(3_000, 200)).await;
@@ -106,10 +106,11 @@ async fn a_database_that_only_reads_for_a_while_in_full_flow_loses_nothing() {
     assert!(env.lag().await > 0, "offsets wait for the database");
     assert_eq!(env.count("orders.orders").await, stored, "nothing is written meanwhile");
 
-    // The connections that were made meanwhile stay: a refused batch gives its own up.
+    // Connections opened meanwhile stay read-only until a refused batch closes its connection.
     let reset = "SET TRANSACTION READ WRITE; ALTER DATABASE";
-    alter(&env, &format!("{reset} {database} RESET default_transaction_read_only")).await;
-    env.drained().await;
-    sent.is_served(&env, &service).await;
+    run_as_administrator(&env, &format!("{reset} {database} RESET default_transaction_read_only"))
+        .await;
+    env.wait_until_drained().await;
+    sent.assert_settled_at(&env, &service).await;
     service.stop().await.unwrap();
 }

@@ -1,17 +1,17 @@
-//! The real program killed at the worst moments, and asked to end in full flow: nothing is lost,
-//! nothing is done twice.
+//! The order service is killed around a commit and stopped under load: nothing is lost and nothing is
+//! done twice.
 
 use testkit::{TestEnvironment, shared, wait_until};
 
 use crate::support::{Program, Sent};
 
-/// A mixed backlog, a program that dies in it at `point`, and one that goes on.
-async fn dies_at(point: &str) {
+/// Kills a program that reads a backlog at `point`, and asserts that the next one settles everything.
+async fn assert_orders_survive_a_crash(point: &str) {
     let env = TestEnvironment::new(shared()).await;
     let mut sent = Sent::default();
     env.send_all(sent.mixed(0, 300)).await;
 
-    Program::start(&env, Some(point)).was_killed().await;
+    Program::start(&env, Some(point)).assert_killed().await;
     assert_ne!(env.lag().await, 0, "it died before the offsets were committed");
     let stored = env.count("orders.orders").await;
     let events = env.read_all(&env.status_topic()).await.len();
@@ -22,38 +22,42 @@ async fn dies_at(point: &str) {
     }
 
     let again = Program::start(&env, None);
-    env.drained().await;
+    env.wait_until_drained().await;
     assert!(again.terminate().await.success());
-    sent.is_settled(&env).await;
+    sent.assert_settled(&env).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_around_the_commit_and_the_offsets_it_loses_and_doubles_nothing() {
-    // Together, for the broker takes its time to give up a member that died.
-    tokio::join!(dies_at("before-commit"), dies_at("after-commit"), dies_at("after-publish"));
+async fn a_crash_around_the_commit_loses_and_repeats_nothing() {
+    // At the same time, because the broker waits long before it removes a killed member.
+    tokio::join!(
+        assert_orders_survive_a_crash("before-commit"),
+        assert_orders_survive_a_crash("after-commit"),
+        assert_orders_survive_a_crash("after-publish")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_in_the_midst_of_the_warm_up_it_starts_again() {
+async fn a_crash_during_the_warm_up_is_recovered_from() {
     let env = TestEnvironment::new(shared()).await;
     let mut sent = Sent::default();
     env.send_all(sent.mixed(0, 150)).await;
     let first = Program::start(&env, None);
-    env.drained().await;
+    env.wait_until_drained().await;
     assert!(first.terminate().await.success());
     env.send_all(sent.mixed(150, 150)).await;
 
-    Program::start(&env, Some("warm-up")).was_killed().await;
+    Program::start(&env, Some("warm-up")).assert_killed().await;
 
     let again = Program::start(&env, None);
-    again.ready().await;
-    env.drained().await;
+    again.wait_until_ready().await;
+    env.wait_until_drained().await;
     assert!(again.terminate().await.success());
-    sent.is_settled(&env).await;
+    sent.assert_settled(&env).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn asked_to_end_in_full_flow_it_drains_and_the_next_goes_on() {
+async fn a_stop_under_load_drains_and_the_next_one_continues() {
     let env = TestEnvironment::new(shared()).await;
     let mut sent = Sent::default();
     env.send_all(sent.mixed(0, 10_000)).await;
@@ -64,15 +68,15 @@ async fn asked_to_end_in_full_flow_it_drains_and_the_next_goes_on() {
     let (lag, stored) = (env.lag().await, env.count("orders.orders").await);
     assert!(lag > 0, "it was to end in the midst of the flow");
     assert!(stored < 10_000, "{stored}");
-    // What it had taken it finished, and its offsets too: no record is read a second time.
+    // It finished and committed all records that it had read: none is read a second time.
     let settled = env.count("orders.orders").await + env.count("orders.rejected_records").await;
     assert!(settled > 0);
 
     env.send_all(sent.mixed(10_000, 300)).await;
     let again = Program::start(&env, None);
-    env.drained().await;
+    env.wait_until_drained().await;
     assert!(again.terminate().await.success());
-    sent.is_settled(&env).await;
+    sent.assert_settled(&env).await;
     let events = env.read_all(&env.status_topic()).await.len();
     let repeats = sent.orders.keys().filter(|uid| uid[6..].parse::<u32>().unwrap() % 7 == 0);
     assert_eq!(events, sent.orders.len() + repeats.count(), "an orderly end repeats no event");

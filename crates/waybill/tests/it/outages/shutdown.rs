@@ -1,4 +1,4 @@
-//! How the order service ends when it is told to and cannot finish what it has begun.
+//! Shutdown of the order service while it cannot finish its work.
 
 use std::time::{Duration, Instant};
 
@@ -8,21 +8,21 @@ use testkit::{OwnServers, TestEnvironment, shared, wait_until};
 use crate::support::{Program, order, record};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_at_once_and_what_was_unfinished_comes_again() {
+async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let env = TestEnvironment::new(shared()).await;
     let program = Program::start(&env, None);
-    program.ready().await;
-    // Nobody can write while this lock is held: the batch is begun and cannot end.
+    program.wait_until_ready().await;
+    // No transaction can write while this lock is held: the batch begins and cannot end.
     let mut lock = env.pool.begin().await.unwrap();
     let table = "LOCK TABLE orders.orders IN SHARE MODE";
     sqlx::query(table).execute(&mut *lock).await.unwrap();
-    env.send_all([record(&order("held-up", 7))]).await;
+    env.send_all([record(&order("blocked", 7))]).await;
     let waiting = "pg_stat_activity WHERE datname = current_database() \
         AND wait_event_type = 'Lock' AND query LIKE '-- insert_orders%'";
     wait_until("the batch to be held up", async || env.count(waiting).await == 1).await;
 
     program.signal(Signal::TERM);
-    wait_until("it to take no more requests", async || !program.answers().await).await;
+    wait_until("it to take no more requests", async || !program.is_ready().await).await;
     let asked = Instant::now();
     let status = program.terminate().await;
     let took = asked.elapsed();
@@ -31,13 +31,13 @@ async fn a_second_signal_ends_at_once_and_what_was_unfinished_comes_again() {
     lock.rollback().await.unwrap();
 
     let again = Program::start(&env, None);
-    env.drained().await;
+    env.wait_until_drained().await;
     assert_eq!(env.count("orders.orders").await, 1);
     assert!(again.terminate().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_kafka_away_it_ends_in_time_all_the_same() {
+async fn it_stops_in_time_even_if_kafka_is_down() {
     let mut own = OwnServers::start().await;
     let env = TestEnvironment::new(&own.servers()).await;
     let program = Program::start(&env, None);
@@ -48,13 +48,13 @@ async fn with_kafka_away_it_ends_in_time_all_the_same() {
     let asked = Instant::now();
     let status = program.terminate().await;
     let took = asked.elapsed();
-    // In good order, or with what is unfinished after its ten seconds; never by a hang.
+    // Either all work is finished, or it gives up after ten seconds; it never hangs.
     assert!(matches!(status.code(), Some(0 | 1)), "{status}");
     assert!(took < Duration::from_secs(12), "it took {took:?}");
 
     own.local.kafka.as_mut().unwrap().restart().await.unwrap();
     let again = Program::start(&env, None);
-    env.drained().await;
+    env.wait_until_drained().await;
     assert_eq!(env.count("orders.orders").await, 500);
     assert!(again.terminate().await.success());
     own.stop().await;

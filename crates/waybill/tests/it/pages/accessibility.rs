@@ -1,4 +1,4 @@
-//! What holds for every page, whoever reads it: contrast, targets, names, width, keyboard.
+//! Accessibility of every page: contrast, size of targets, names, width, keyboard.
 
 use testkit::{
     TestEnvironment,
@@ -8,17 +8,14 @@ use testkit::{
 
 use super::*;
 
-const WIDE: (u32, u32) = (1280, 900);
-const NARROW: (u32, u32) = (320, 640);
-
-/// A service with every kind of page, and the paths of them.
-async fn with_everything(env: &TestEnvironment) -> (Service, Vec<String>) {
-    let service = with_sample(env).await;
+/// Starts the order service with data for every kind of page, and returns the paths of the pages.
+async fn start_with_all_pages(env: &TestEnvironment) -> (Service, Vec<String>) {
+    let service = start_with_sample(env).await;
     let mut long = order("a-rather-long-order-id-that-goes-on-0123456789-0123456789-0123456789", 1);
     let item = long["items"][0].clone();
     long["items"] = Value::Array(vec![item; 3]);
     long["delivery"]["address"] = json!("Wide".repeat(60));
-    send(env, &service, &long).await;
+    send_and_wait(env, &service, &long).await;
     let mut bad = order("bad", -1);
     bad["delivery"]["email"] = json!("nowhere");
     env.send(Some(0), None, Some(bad.to_string().as_bytes())).await;
@@ -34,7 +31,7 @@ async fn with_everything(env: &TestEnvironment) -> (Service, Vec<String>) {
     (service, paths)
 }
 
-/// Opens what is folded, so that all of it is looked at.
+/// Opens all folded parts, so that they are checked too.
 async fn unfold(page: &Page) {
     let _: usize = page
         .run(
@@ -45,9 +42,9 @@ async fn unfold(page: &Page) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_page_is_sound_in_both_themes_and_languages_wide_and_narrow() {
+async fn every_page_is_accessible_in_all_themes_and_languages() {
     let env = TestEnvironment::new(shared()).await;
-    let (service, paths) = with_everything(&env).await;
+    let (service, paths) = start_with_all_pages(&env).await;
     let mut faults = Vec::new();
     for (lang, dark, window) in
         [("en", false, WIDE), ("ru", true, NARROW), ("ru", false, NARROW), ("en", true, WIDE)]
@@ -56,12 +53,12 @@ async fn every_page_is_sound_in_both_themes_and_languages_wide_and_narrow() {
         let page = Page::open(reader, &service.at("/")).await;
         for path in &paths {
             page.go(&service.at(path)).await;
-            page.until("the feed", "!document.querySelector('#rates').hidden").await;
+            page.wait_for("the feed", "!document.querySelector('#rates').hidden").await;
             if path == "/docs" {
-                page.until("the calls", "document.querySelector('.call')").await;
+                page.wait_for("the calls", "document.querySelector('.call')").await;
             }
             unfold(&page).await;
-            for fault in page.faults().await {
+            for fault in page.accessibility_faults().await {
                 faults.push(format!("{lang}, dark {dark}, {window:?}, {path}: {fault}"));
             }
             if window == WIDE {
@@ -80,31 +77,31 @@ async fn every_page_is_sound_in_both_themes_and_languages_wide_and_narrow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_javascript_every_page_is_sound() {
+async fn without_javascript_every_page_is_accessible() {
     let env = TestEnvironment::new(shared()).await;
-    let (service, paths) = with_everything(&env).await;
+    let (service, paths) = start_with_all_pages(&env).await;
     let reader = Reader { javascript: false, window: NARROW, ..Reader::default() };
     let page = Page::open(reader, &service.at("/")).await;
     for path in &paths {
         page.go(&service.at(path)).await;
         unfold(&page).await;
-        page.is_sound().await;
+        page.assert_accessible().await;
     }
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_two_themes_differ_and_the_bar_code_does_not() {
+async fn the_themes_differ_but_the_bar_code_does_not() {
     const COLOURS: &str = "() => ['body', '.waybill', '.bars', '.bars path'].map((selector) => {
         const { backgroundColor, color, fill } = getComputedStyle(document.querySelector(selector));
         return [backgroundColor, color, fill].join(' ');
     })";
     let env = TestEnvironment::new(shared()).await;
-    let service = with_sample(&env).await;
+    let service = start_with_sample(&env).await;
     let mut colours = Vec::new();
     for dark in [false, true] {
         let reader = Reader { dark, ..Reader::default() };
-        let page = Page::open(reader, &service.at(&format!("/order/{UID}"))).await;
+        let page = Page::open(reader, &service.at(&format!("/order/{SAMPLE_UID}"))).await;
         colours.push(page.run::<Vec<String>>(COLOURS, json!([])).await);
     }
     let [light, dark] = &colours[..] else { unreachable!("there are two themes") };
@@ -120,18 +117,18 @@ async fn the_api_page_lists_every_call_and_opens_each() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let page = Page::open(Reader::default(), &service.at("/docs")).await;
-    page.until("the calls", "document.querySelector('.call')").await;
+    page.wait_for("the calls", "document.querySelector('.call')").await;
     let api: Value = service.json("/openapi.json").await;
     for path in api["paths"].as_object().unwrap().keys() {
-        page.shows(path).await;
+        page.wait_for_text(path).await;
     }
     page.click("#api details summary").await;
-    page.shows("curl -sS").await;
+    page.wait_for_text("curl -sS").await;
     page.click_on("Copy").await;
-    page.shows("Copied").await;
+    page.wait_for_text("Copied").await;
     let reader = Reader { javascript: false, ..Reader::default() };
     let plain = Page::open(reader, &service.at("/docs")).await;
-    plain.shows("/rejected/{id}/replay").await;
-    assert_eq!(page.complaints(), [""; 0]);
+    plain.wait_for_text("/rejected/{id}/replay").await;
+    assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }

@@ -1,5 +1,4 @@
-//! Both services and their pages in a real browser: what is done on the order's page shows on the
-//! courier's board.
+//! The pages of both services together: a cancelled order on its page frees its courier on the board.
 
 use couriers::delivery::{Reason, courier::Transport};
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ use testkit::{
 
 use crate::support::order;
 
-/// What a page says of a courier, in one language.
+/// The words of the pages in one language.
 struct Words {
     lang: &'static str,
     carried: &'static str,
@@ -44,7 +43,7 @@ const LANGUAGES: [Words; 2] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_is_looked_up_shows_its_courier_and_cancelling_it_frees_him_on_the_board() {
+async fn cancelling_an_order_on_its_page_frees_its_courier() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
     let (orders, couriers) = env.start_both(&database).await;
@@ -58,27 +57,27 @@ async fn an_order_that_is_looked_up_shows_its_courier_and_cancelling_it_frees_hi
         env.send(None, Some(uid.as_bytes()), Some(order(&uid, 1).to_string().as_bytes())).await;
         let reader = Reader { lang: words.lang, ..Reader::default() };
         let board = Page::open(reader, &couriers.url).await;
-        board.until("the order on the road", &on_the_road(&uid)).await;
+        board.wait_for("the order on the road", &on_the_road(&uid)).await;
 
         let page = Page::open(reader, &orders.url).await;
         page.click(".find input").await;
         page.type_text(&uid).await;
-        page.key("Enter").await;
-        page.shows(words.carried).await;
-        every_reason_has_its_words(&page, words.lang).await;
+        page.press_key("Enter").await;
+        page.wait_for_text(words.carried).await;
+        assert_every_code_is_translated(&page, words.lang).await;
 
         page.click_on(words.cancel).await;
         let status =
             format!("document.querySelector('#status').textContent === '{}'", words.cancelled);
-        page.until("the order to be cancelled", &status).await;
-        page.shows(words.no_delivery).await;
-        board.until("its courier to be free", &is_idle(words.free)).await;
-        // The link between the pages leads there too.
+        page.wait_for("the order to be cancelled", &status).await;
+        page.wait_for_text(words.no_delivery).await;
+        board.wait_for("its courier to be free", &is_idle(words.free)).await;
+        // The link to the board leads to the courier service.
         page.click_on(words.couriers).await;
-        page.until("the board", &is_idle(words.free)).await;
+        page.wait_for("the board", &is_idle(words.free)).await;
         assert_eq!(page.value::<String>("location.origin").await, couriers.url);
-        assert_eq!(page.complaints(), [""; 0]);
-        assert_eq!(board.complaints(), [""; 0]);
+        assert_eq!(page.errors(), [""; 0]);
+        assert_eq!(board.errors(), [""; 0]);
     }
     orders.stop().await.unwrap();
     couriers.stop().await.unwrap();
@@ -88,7 +87,7 @@ fn on_the_road(order_id: &str) -> String {
     format!("document.querySelector('#road').innerText.includes({})", json!(order_id))
 }
 
-/// Anna is in the lane of those who carry nothing, and nobody is on the road.
+/// A JavaScript expression: Anna is in the lane of free couriers, and no courier is on the road.
 fn is_idle(free: &str) -> String {
     format!(
         "['Анна К.', '{free}'].every((text) => document.querySelector('#idle')?.innerText.includes(text))
@@ -96,8 +95,8 @@ fn is_idle(free: &str) -> String {
     )
 }
 
-/// The order's page knows each word that the courier service may answer.
-async fn every_reason_has_its_words(page: &Page, lang: &str) {
+/// Asserts that the order page has a text for each code that the courier service may answer.
+async fn assert_every_code_is_translated(page: &Page, lang: &str) {
     let words: Value =
         page.value("JSON.parse(document.querySelector('meta[name=words]').content)").await;
     let reasons = Reason::ALL.map(Reason::as_str);

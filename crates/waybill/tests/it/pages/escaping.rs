@@ -1,4 +1,4 @@
-//! Orders and records that would like to be code.
+//! Orders and rejected records that contain scripts.
 
 use testkit::{
     TestEnvironment,
@@ -10,18 +10,18 @@ use super::*;
 
 const SCRIPT: &str =
     "<script>alert(1)</script><img src=x onerror=alert(2)>\"'><svg onload=alert(3)>";
-/// A valid e-mail address, by our rules: one `@`, and no blanks.
+/// A valid e-mail address by the rules of the service: one `@`, and no blanks.
 const EMAIL: &str = "\"'><svg/onload=alert(5)>@x";
 const ID: &str = "<script>alert(4)</script>\"'&{{7*7}}";
 
-/// Nothing that came as text has become an element, an attribute or a dialog.
-async fn is_harmless(page: &Page) {
-    page.until("the page", "document.readyState === 'complete'").await;
+/// Asserts that no text of the order has become an element, an attribute or a dialog.
+async fn assert_harmless(page: &Page) {
+    page.wait_for("the page", "document.readyState === 'complete'").await;
     for injected in ["img", "[onerror]", "[onload]", "svg:not(.bars, .brand *)", "body script"] {
         let count = format!("document.querySelectorAll({}).length", json!(injected));
         assert_eq!(page.value::<usize>(&count).await, 0, "{injected}");
     }
-    assert_eq!(page.complaints(), [""; 0]);
+    assert_eq!(page.errors(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,33 +60,33 @@ async fn an_order_whose_every_field_is_a_script_runs_none() {
     order["order_uid"] = json!(ID);
     env.send(None, None, Some(order.to_string().as_bytes())).await;
     let page = Page::open(Reader::default(), &service.at("/")).await;
-    // In the list, whether it came with the page or live; by a click; by its address.
+    // In the list, after a click, and at its own address.
     page.click_on(ID).await;
-    page.until("the order", &format!("{SHOWN} === {}", json!(ID))).await;
-    page.shows(SCRIPT).await;
-    page.shows(EMAIL).await;
-    is_harmless(&page).await;
+    page.wait_for("the order", &format!("{HEADING} === {}", json!(ID))).await;
+    page.wait_for_text(SCRIPT).await;
+    page.wait_for_text(EMAIL).await;
+    assert_harmless(&page).await;
     let path = page.path().await;
     page.go(&service.at(&path)).await;
-    page.until("the order", &format!("{SHOWN} === {}", json!(ID))).await;
+    page.wait_for("the order", &format!("{HEADING} === {}", json!(ID))).await;
     page.click("details.raw summary").await;
-    is_harmless(&page).await;
+    assert_harmless(&page).await;
     let shown: usize = page
         .value(&format!(
             "document.querySelector('main').innerText.split({}).length - 1",
             json!(SCRIPT)
         ))
         .await;
-    // The track number is shown once, the item's is the same.
+    // The track number of the item equals that of the order and is shown once.
     assert!(shown >= texts.len() - 1, "the fields are shown as text: {shown}");
 
-    // Nobody has an order of that id, but its words come back.
+    // No order has this id, but the page repeats it.
     page.go(&service.at("/")).await;
     page.click(".find input").await;
     page.type_text(SCRIPT).await;
-    page.key("Enter").await;
-    page.shows("No such order here now").await;
-    is_harmless(&page).await;
+    page.press_key("Enter").await;
+    page.wait_for_text("No such order here now").await;
+    assert_harmless(&page).await;
     service.stop().await.unwrap();
 }
 
@@ -98,10 +98,10 @@ async fn a_rejected_record_that_is_a_script_runs_none() {
     env.send(None, Some(SCRIPT.as_bytes()), Some(value.as_bytes())).await;
     wait_until("the rejection", async || env.count("orders.rejected_records").await == 1).await;
     let page = Page::open(Reader::default(), &service.at("/rejected")).await;
-    is_harmless(&page).await;
+    assert_harmless(&page).await;
     page.click("tbody a").await;
-    page.shows("As received").await;
-    page.shows("onerror=alert(2)").await;
-    is_harmless(&page).await;
+    page.wait_for_text("As received").await;
+    page.wait_for_text("onerror=alert(2)").await;
+    assert_harmless(&page).await;
     service.stop().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Rejected records: the list, one of them, and sending it again.
+//! Pages of rejected records: the list, one record, and its replay.
 
 use testkit::{
     TestEnvironment,
@@ -9,10 +9,10 @@ use testkit::{
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_record_is_found_corrected_and_sent_again_by_clicking() {
+async fn a_rejected_record_is_found_edited_and_replayed_by_clicks() {
     let env = TestEnvironment::new(shared()).await;
-    let service = with_sample(&env).await;
-    let mut bad = order("mended", 1);
+    let service = start_with_sample(&env).await;
+    let mut bad = order("edited", 1);
     bad["payment"]["amount"] = json!(-5);
     bad["delivery"]["email"] = json!("nowhere");
     env.send(None, None, Some(bad.to_string().as_bytes())).await;
@@ -21,9 +21,9 @@ async fn a_rejected_record_is_found_corrected_and_sent_again_by_clicking() {
 
     let page = Page::open(Reader::default(), &service.at("/")).await;
     page.click("nav a[href='/rejected']").await;
-    page.shows("invalid_json").await;
-    // As many as are kept, whatever this process has seen of them.
-    page.until(
+    page.wait_for_text("invalid_json").await;
+    // The number of stored records, not of those that this process has rejected.
+    page.wait_for(
         "the number of them",
         "document.querySelector('#rejected-total').innerText.trim() === '2'",
     )
@@ -34,33 +34,33 @@ async fn a_rejected_record_is_found_corrected_and_sent_again_by_clicking() {
         select.dispatchEvent(new Event('change', { bubbles: true }));
     }";
     page.run::<()>(choose, json!([])).await;
-    page.until("one row", "document.querySelectorAll('tbody tr').length === 1").await;
-    page.shows("/payment/amount").await;
+    page.wait_for("one row", "document.querySelectorAll('tbody tr').length === 1").await;
+    page.wait_for_text("/payment/amount").await;
     page.click("tbody a").await;
-    page.shows("2 rules broken").await;
-    page.shows("/delivery/email").await;
-    page.shows("Not replayed yet.").await;
+    page.wait_for_text("2 rules broken").await;
+    page.wait_for_text("/delivery/email").await;
+    page.wait_for_text("Not replayed yet.").await;
 
     page.click_on("Replay as it is").await;
-    page.shows("Sent again as it was").await;
+    page.wait_for_text("Sent again as it was").await;
     wait_until("it to be rejected again", async || env.count("orders.rejected_records").await == 3)
         .await;
 
     page.click_on("Correct it first").await;
-    let mend = "(order) => {
+    let edit = "(order) => {
         document.querySelector('textarea').value = order;
     }";
-    page.run::<()>(mend, json!([order("mended", 5).to_string()])).await;
+    page.run::<()>(edit, json!([order("edited", 5).to_string()])).await;
     page.click_on("Replay corrected").await;
-    page.shows("Sent again, corrected").await;
-    page.shows("Sent again as it was").await;
-    assert_eq!(service.get("/order/mended?wait=30s").await.status(), 200);
-    assert_eq!(page.complaints(), [""; 0]);
+    page.wait_for_text("Sent again, corrected").await;
+    page.wait_for_text("Sent again as it was").await;
+    assert_eq!(service.get("/order/edited?wait=30s").await.status(), 200);
+    assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_javascript_a_record_is_sent_again_too() {
+async fn without_javascript_a_record_is_replayed_too() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     env.send(None, None, Some(b"{")).await;
@@ -68,9 +68,9 @@ async fn without_javascript_a_record_is_sent_again_too() {
     let reader = Reader { javascript: false, ..russian() };
     let page = Page::open(reader, &service.at("/rejected")).await;
     page.click("tbody a").await;
-    page.shows("запись — не JSON").await;
+    page.wait_for_text("запись — не JSON").await;
     page.click_on("Отправить ещё раз").await;
-    page.shows("Отправлена без изменений").await;
+    page.wait_for_text("Отправлена без изменений").await;
     wait_until("it to be rejected again", async || env.count("orders.rejected_records").await == 2)
         .await;
     service.stop().await.unwrap();

@@ -1,11 +1,11 @@
-//! The life of an order on its page, in a real browser: what is told shows by itself, cancelling and
-//! completing work with and without JavaScript, and the courier is asked for where he is known.
+//! The history of an order on its page: events appear live, the order is cancelled and completed with
+//! and without JavaScript, and the courier service is asked for the courier.
 
 use serde_json::{Value, json};
 use testkit::{
     Service, TestEnvironment,
     browser::{Page, Reader},
-    order_json::SAMPLE,
+    order_json::{SAMPLE, SAMPLE_UID},
     shared,
 };
 use tokio::{
@@ -13,23 +13,20 @@ use tokio::{
     net::TcpListener,
 };
 
-const UID: &str = "b563feb7b2b84b6test";
+use crate::support::send_keyed_status;
 
-async fn with_sample(env: &TestEnvironment, more: &[&str]) -> Service {
+/// Starts the order service, with the sample order published as `created`.
+async fn start_with_published_sample(env: &TestEnvironment, more: &[&str]) -> Service {
     let service = env.start(more).await;
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
-    env.drained().await;
-    env.status_drained().await;
+    env.wait_until_drained().await;
+    env.wait_until_status_drained().await;
     service
 }
 
-async fn tell(env: &TestEnvironment, word: &str) {
-    env.send_status(Some(UID), json!({ "order_id": UID, "status": word }).to_string().as_bytes())
-        .await;
-}
-
-/// Answers every request with this delivery, as the courier service would.
-async fn couriers_who_say(delivery: Value) -> String {
+/// Starts a server that answers every request with this delivery, as the courier service would, and
+/// returns its URL.
+async fn serve_delivery(delivery: Value) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let body = delivery.to_string();
@@ -48,114 +45,119 @@ async fn couriers_who_say(delivery: Value) -> String {
     url
 }
 
-/// Waits until the page says that the order has come so far.
-async fn is(page: &Page, status: &str) {
+/// Waits until the page shows the order in this status.
+async fn wait_for_status(page: &Page, status: &str) {
     let expression = format!("document.querySelector('#status')?.textContent === '{status}'");
-    page.until(status, &expression).await;
+    page.wait_for(status, &expression).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_told_of_an_order_shows_by_itself_and_a_click_cancels_it() {
+async fn events_appear_live_and_a_click_cancels_the_order() {
     let env = TestEnvironment::new(shared()).await;
-    let couriers = couriers_who_say(json!({
-        "order_id": UID, "state": "assigned", "position": null, "why_not_assigned": null,
+    let couriers = serve_delivery(json!({
+        "order_id": SAMPLE_UID, "state": "assigned", "position": null, "why_not_assigned": null,
         "assignment": {
             "courier_id": 7, "courier_name": "Анна К.", "transport_type": "scooter",
             "deadline": "2026-11-26T06:37:00Z", "completed_at": null,
         },
     }))
     .await;
-    let service = with_sample(&env, &["--couriers-url", &couriers]).await;
-    let page = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
-    page.shows("Published as created").await;
-    page.shows("Анна К., by scooter, until").await;
+    let service = start_with_published_sample(&env, &["--couriers-url", &couriers]).await;
+    let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
+    page.wait_for_text("Published as created").await;
+    page.wait_for_text("Анна К., by scooter, until").await;
 
     for word in ["created", "delivering", "lost"] {
-        tell(&env, word).await;
+        send_keyed_status(&env, SAMPLE_UID, word).await;
     }
-    page.shows("created again, ignored: nothing new").await;
-    page.shows("nobody here knows this status").await;
+    page.wait_for_text("created again, ignored: nothing new").await;
+    page.wait_for_text("nobody here knows this status").await;
     assert_eq!(page.text("#status").await, "delivering");
-    page.is_sound().await;
-    page.picture("status-light").await;
+    page.assert_accessible().await;
+    page.save_screenshot("status-light").await;
 
     page.click_on("Cancel order").await;
-    is(&page, "cancelled").await;
-    page.until("no button to be left", "!document.querySelector('#tell button')").await;
-    assert_eq!(page.path().await, format!("/order/{UID}"));
-    assert!(page.complaints().is_empty(), "{:?}", page.complaints());
-    env.status_drained().await;
-    assert_eq!(service.json(&format!("/order/{UID}/status")).await["status"], "cancelled");
+    wait_for_status(&page, "cancelled").await;
+    page.wait_for("no button to be left", "!document.querySelector('#tell button')").await;
+    assert_eq!(page.path().await, format!("/order/{SAMPLE_UID}"));
+    assert!(page.errors().is_empty(), "{:?}", page.errors());
+    env.wait_until_status_drained().await;
+    assert_eq!(service.json(&format!("/order/{SAMPLE_UID}/status")).await["status"], "cancelled");
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_told_shows_even_if_it_is_recorded_late() {
+async fn an_event_that_is_recorded_late_still_appears() {
     let env = TestEnvironment::new(shared()).await;
-    let service = with_sample(&env, &[]).await;
-    let page = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
-    page.shows("Published as created").await;
+    let service = start_with_published_sample(&env, &[]).await;
+    let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
+    page.wait_for_text("Published as created").await;
 
     let mut lock = env.pool.begin().await.unwrap();
     let table = "LOCK TABLE orders.order_status IN EXCLUSIVE MODE";
     sqlx::query(table).execute(&mut *lock).await.unwrap();
-    let asked = format!(
-        "performance.getEntriesByType('resource').filter(({{ name }}) => name.endsWith('/order/{UID}')).length"
+    let requests = format!(
+        "performance.getEntriesByType('resource').filter(({{ name }}) => name.endsWith('/order/{SAMPLE_UID}')).length"
     );
-    let before: usize = page.value(&asked).await;
-    tell(&env, "delivering").await;
-    // Once more than it asks before it pauses.
-    page.until("the page to have asked in vain", &format!("{asked} >= {}", before + 8)).await;
-    is(&page, "created").await;
+    let before: usize = page.value(&requests).await;
+    send_keyed_status(&env, SAMPLE_UID, "delivering").await;
+    // One request more than the page sends before it pauses.
+    page.wait_for(
+        "the page to have asked without success",
+        &format!("{requests} >= {}", before + 8),
+    )
+    .await;
+    wait_for_status(&page, "created").await;
     lock.rollback().await.unwrap();
-    is(&page, "delivering").await;
-    assert_eq!(page.complaints(), [""; 0]);
+    wait_for_status(&page, "delivering").await;
+    assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_completed_and_cancelled_without_javascript() {
     let env = TestEnvironment::new(shared()).await;
-    let service = with_sample(&env, &[]).await;
+    let service = start_with_published_sample(&env, &[]).await;
     let reader = Reader { javascript: false, ..Reader::default() };
-    let page = Page::open(reader, &service.at(&format!("/order/{UID}?lang=ru"))).await;
+    let page = Page::open(reader, &service.at(&format!("/order/{SAMPLE_UID}?lang=ru"))).await;
     page.click_on("Отметить выполненным").await;
-    is(&page, "выполнен").await;
-    assert_eq!(page.path().await, format!("/order/{UID}"));
+    wait_for_status(&page, "выполнен").await;
+    assert_eq!(page.path().await, format!("/order/{SAMPLE_UID}"));
     page.click_on("Отменить заказ").await;
-    is(&page, "отменён").await;
-    page.is_sound().await;
+    wait_for_status(&page, "отменён").await;
+    page.assert_accessible().await;
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn why_there_is_no_courier_yet_is_said_in_the_readers_language() {
+async fn the_reason_for_no_courier_is_in_the_readers_language() {
     let env = TestEnvironment::new(shared()).await;
-    let couriers = couriers_who_say(json!({
-        "order_id": UID, "state": "waiting", "position": 3, "assignment": null,
+    let couriers = serve_delivery(json!({
+        "order_id": SAMPLE_UID, "state": "waiting", "position": 3, "assignment": null,
         "why_not_assigned": { "code": "all_couriers_busy", "message": "no courier is free" },
     }))
     .await;
-    let service = with_sample(&env, &["--couriers-url", &couriers]).await;
-    tell(&env, "cooking").await;
-    tell(&env, "created").await;
-    env.status_drained().await;
+    let service = start_with_published_sample(&env, &["--couriers-url", &couriers]).await;
+    send_keyed_status(&env, SAMPLE_UID, "cooking").await;
+    send_keyed_status(&env, SAMPLE_UID, "created").await;
+    env.wait_until_status_drained().await;
     let reader = Reader { dark: true, window: (390, 844), ..Reader::default() };
-    let page = Page::open(reader, &service.at(&format!("/order/{UID}?lang=ru"))).await;
-    page.shows("Свободных курьеров нет: все везут заказы, 3-й в очереди").await;
-    page.shows("Запоздалое «создан» — пропущено, заказ уже дальше").await;
-    page.is_sound().await;
-    page.picture("status-dark-phone-ru").await;
+    let page = Page::open(reader, &service.at(&format!("/order/{SAMPLE_UID}?lang=ru"))).await;
+    page.wait_for_text("Свободных курьеров нет: все везут заказы, 3-й в очереди").await;
+    page.wait_for_text("Запоздалое «создан» — пропущено, заказ уже дальше").await;
+    page.assert_accessible().await;
+    page.save_screenshot("status-dark-phone-ru").await;
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_courier_service_is_no_failure_of_the_page() {
+async fn the_page_works_if_the_courier_service_is_down() {
     let env = TestEnvironment::new(shared()).await;
-    // Nobody listens on the discard port.
-    let service = with_sample(&env, &["--couriers-url", "http://127.0.0.1:9"]).await;
-    let page = Page::open(Reader::default(), &service.at(&format!("/order/{UID}"))).await;
-    page.shows("The courier service does not answer just now").await;
-    page.shows("Published as created").await;
+    // Nothing listens on the discard port.
+    let service =
+        start_with_published_sample(&env, &["--couriers-url", "http://127.0.0.1:9"]).await;
+    let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
+    page.wait_for_text("The courier service does not answer just now").await;
+    page.wait_for_text("Published as created").await;
     service.stop().await.unwrap();
 }

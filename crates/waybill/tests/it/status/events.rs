@@ -1,24 +1,21 @@
-//! What the status topic tells of orders: everybody's events, in any order, once each; and telling
-//! there that an order is cancelled or completed.
+//! Status events of all producers are recorded once each, in any order of arrival; calls publish
+//! that an order is cancelled or completed.
 
 use serde_json::{Value, json};
-use testkit::{OwnServers, Service, TestEnvironment, order_json::SAMPLE, shared, wait_until};
+use testkit::{
+    OwnServers, Service, TestEnvironment,
+    order_json::{SAMPLE, SAMPLE_UID},
+    shared, wait_until,
+};
 
-use crate::support::{Program, metric, order, record};
-
-/// An event as a plain producer writes it.
-fn event(uid: &str, word: &str) -> Vec<u8> {
-    json!({ "order_id": uid, "status": word, "created_at": "2025-08-06T12:00:00Z" })
-        .to_string()
-        .into_bytes()
-}
+use crate::support::{Program, metric, order, post, record, send_status, status_event};
 
 async fn history(service: &Service, uid: &str) -> Value {
     service.json(&format!("/order/{uid}/history")).await
 }
 
-/// What was told of an order and why it was ignored, in the order of Kafka.
-fn told(history: &Value) -> Vec<(&str, Option<&str>)> {
+/// Returns the status of each event and why it was ignored, in the order of Kafka.
+fn verdicts(history: &Value) -> Vec<(&str, Option<&str>)> {
     let events = history["events"].as_array().unwrap().iter();
     events
         .map(|event| (event["word"].as_str().unwrap(), event["ignored"]["reason"].as_str()))
@@ -26,12 +23,12 @@ fn told(history: &Value) -> Vec<(&str, Option<&str>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plain_producers_event_of_an_order_nobody_stored_is_recorded() {
+async fn an_event_of_an_order_that_is_not_stored_is_recorded() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let text = "{\n    \"order_id\": \"123\",\n    \"status\": \"created\",\n    \"created_at\": \"2025-08-06T12:00:00Z\"\n  }";
     let (partition, offset) = env.send_status(None, text.as_bytes()).await;
-    env.status_drained().await;
+    env.wait_until_status_drained().await;
 
     let status = service.json("/order/123/status").await;
     let id = format!("{}:{partition}:{offset}", env.status_topic());
@@ -49,27 +46,27 @@ async fn a_plain_producers_event_of_an_order_nobody_stored_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_goes_through_its_life_and_what_tells_nothing_new_says_so() {
+async fn the_history_shows_which_events_were_ignored_and_why() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
-    let uid = "b563feb7b2b84b6test";
-    env.send_status(Some(uid), &event(uid, "pending")).await;
-    env.status_drained().await;
+    let uid = SAMPLE_UID;
+    env.send_status(Some(uid), &status_event(uid, "pending")).await;
+    env.wait_until_status_drained().await;
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
-    env.drained().await;
-    env.status_drained().await;
+    env.wait_until_drained().await;
+    env.wait_until_status_drained().await;
     for word in ["confirmed", "cooking", "lost", "cooking", "delivering", "updated", "delivered"] {
-        env.send_status(Some(uid), &event(uid, word)).await;
+        env.send_status(Some(uid), &status_event(uid, word)).await;
     }
     for word in ["completed", " deleted ", "canceled", "cancelled", "delivered"] {
-        env.send_status(Some(uid), &event(uid, word)).await;
+        env.send_status(Some(uid), &status_event(uid, word)).await;
     }
-    env.status_drained().await;
+    env.wait_until_status_drained().await;
 
     let history = history(&service, uid).await;
     let (repeated, lower) = (Some("repeated"), Some("lower"));
     assert_eq!(
-        told(&history),
+        verdicts(&history),
         [
             ("pending", None),
             ("created", lower),
@@ -95,7 +92,7 @@ async fn an_order_goes_through_its_life_and_what_tells_nothing_new_says_so() {
     let source = history["stored"]["record"].as_str().unwrap();
     assert!(source.starts_with(&env.orders_topic()), "{source}");
 
-    // Page by page it is the same.
+    // The pages of the history give the same events.
     let mut paged = Vec::new();
     let mut path = format!("/order/{uid}/history?limit=5");
     loop {
@@ -113,21 +110,21 @@ async fn an_order_goes_through_its_life_and_what_tells_nothing_new_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_order_of_arrival_ends_in_the_same_status() {
+async fn any_order_of_arrival_ends_in_the_same_status() {
     let env = TestEnvironment::new(shared()).await;
     let words = ["created", "cancelled", "completed"];
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
         .map(|o| o.map(|i| words[i]));
-    // One record a batch, and partitions that race each other.
+    // Each batch has one record, and the partitions are read in parallel.
     let service = env.start(&["--batch-rows", "1"]).await;
     for order in orders {
         let uid = order.join("-");
         for word in order {
-            env.send_status(None, &event(&uid, word)).await;
-            env.send_status(None, &event(&uid, word)).await;
+            send_status(&env, &uid, word).await;
+            send_status(&env, &uid, word).await;
         }
     }
-    env.status_drained().await;
+    env.wait_until_status_drained().await;
     for order in orders {
         let history = history(&service, &order.join("-")).await;
         assert_eq!(history["status"], "cancelled", "{history}");
@@ -142,15 +139,15 @@ async fn every_order_of_arrival_ends_in_the_same_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_is_never_told_without_the_event_it_follows_from_nor_that_without_it() {
+async fn a_status_and_the_event_that_caused_it_appear_together() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let words = ["created", "pending", "confirmed", "cooking", "delivering", "completed"];
     for uid in (0..20).map(|number| format!("order-{number}")) {
-        env.send_status(Some(&uid), &event(&uid, words[0])).await;
-        env.status_drained().await;
+        env.send_status(Some(&uid), &status_event(&uid, words[0])).await;
+        env.wait_until_status_drained().await;
         for word in &words[1..] {
-            env.send_status(Some(&uid), &event(&uid, word)).await;
+            env.send_status(Some(&uid), &status_event(&uid, word)).await;
             wait_until("the event to be recorded", async || {
                 let history = history(&service, &uid).await;
                 let last = history["events"].as_array().unwrap().last().unwrap();
@@ -164,15 +161,15 @@ async fn a_status_is_never_told_without_the_event_it_follows_from_nor_that_witho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_event_is_counted_and_harms_nobody() {
+async fn an_invalid_event_is_counted_and_affects_no_other() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     for bad in ["", "{", "[]", "{}", r#"{"order_id":"1"}"#, r#"{"order_id":"","status":"created"}"#]
     {
         env.send_status(Some("1"), bad.as_bytes()).await;
-        env.send_status(Some("1"), &event("good", "created")).await;
+        env.send_status(Some("1"), &status_event("good", "created")).await;
     }
-    env.status_drained().await;
+    env.wait_until_status_drained().await;
     assert_eq!(history(&service, "good").await["events"].as_array().unwrap().len(), 6);
     assert_eq!(env.count("orders.order_events").await, 6);
     assert_eq!(env.count("orders.rejected_records").await, 0, "the courier service keeps them");
@@ -186,23 +183,24 @@ async fn what_is_no_event_is_counted_and_harms_nobody() {
     service.stop().await.unwrap();
 }
 
-/// Events of 40 orders, with repeats, in a program that dies at `point`; another goes on.
-async fn dies_at(point: &str) {
+/// Kills a program that reads events of 40 orders, with repeats, at `point`, and asserts that the next
+/// one records each event once.
+async fn assert_events_survive_a_crash(point: &str) {
     let env = TestEnvironment::new(shared()).await;
     let mut sent = 0;
     for word in ["created", "cooking", "cooking", "cancelled"] {
         for number in 0..40 {
             let uid = format!("order-{number}");
-            env.send_status(Some(&uid), &event(&uid, word)).await;
+            env.send_status(Some(&uid), &status_event(&uid, word)).await;
             sent += 1;
         }
     }
-    Program::start(&env, Some(point)).was_killed().await;
+    Program::start(&env, Some(point)).assert_killed().await;
     let stored = env.count("orders.order_events").await;
     assert_eq!(stored > 0, point == "after-commit", "{stored} events");
 
     let again = Program::start(&env, None);
-    env.status_drained().await;
+    env.wait_until_status_drained().await;
     assert!(again.terminate().await.success());
     assert_eq!(env.count("orders.order_events").await, sent);
     assert_eq!(env.count("orders.order_events WHERE ignored IS NULL").await, 3 * 40);
@@ -211,30 +209,33 @@ async fn dies_at(point: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_around_the_commit_it_records_each_event_once() {
-    tokio::join!(dies_at("before-commit"), dies_at("after-commit"));
+async fn a_crash_around_the_commit_records_each_event_once() {
+    tokio::join!(
+        assert_events_survive_a_crash("before-commit"),
+        assert_events_survive_a_crash("after-commit")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn read_again_by_another_group_nothing_changes() {
+async fn events_read_again_by_another_group_change_nothing() {
     let env = TestEnvironment::new(shared()).await;
     for word in ["cooking", "created", "lost", "delivered"] {
-        env.send_status(Some("1"), &event("1", word)).await;
+        env.send_status(Some("1"), &status_event("1", word)).await;
     }
     let service = env.start(&[]).await;
-    env.status_drained().await;
+    env.wait_until_status_drained().await;
     let before = history(&service, "1").await;
     service.stop().await.unwrap();
 
     let again = env.in_another_group();
     let service = again.start(&[]).await;
-    again.status_drained().await;
+    again.wait_until_status_drained().await;
     assert_eq!(history(&service, "1").await, before);
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_replicas_and_a_postgresql_that_is_killed_lose_and_double_nothing() {
+async fn replicas_lose_and_repeat_nothing_if_postgresql_crashes() {
     let mut own = OwnServers::start().await;
     let env = TestEnvironment::new(&own.servers()).await;
     let first = env.start(&["--batch-rows", "20"]).await;
@@ -245,8 +246,8 @@ async fn two_replicas_and_a_postgresql_that_is_killed_lose_and_double_nothing() 
         let before = env.count("orders.order_events").await;
         for word in words {
             for number in 0..600 {
-                // Without a key, so that both replicas hear of each order.
-                env.enqueue_status(None, &event(&format!("order-{number}"), word));
+                // Without a key, so that both replicas get events of each order.
+                env.enqueue_status(None, &status_event(&format!("order-{number}"), word));
                 sent += 1;
             }
         }
@@ -256,25 +257,21 @@ async fn two_replicas_and_a_postgresql_that_is_killed_lose_and_double_nothing() 
             own.local.postgres.as_mut().unwrap().kill().await.unwrap();
             own.local.postgres.as_mut().unwrap().restart().await.unwrap();
         }
-        env.flush();
-        env.status_drained().await;
+        env.flush_queue();
+        env.wait_until_status_drained().await;
     }
     assert_eq!(env.count("orders.order_events").await, sent);
     assert_eq!(env.count("orders.order_status WHERE rank = 6").await, 600);
-    // Of each order one event told each status that it had, whoever recorded it.
-    let doubled = "(SELECT FROM orders.order_events WHERE ignored IS NULL \
-                   GROUP BY order_uid, rank HAVING count(*) > 1) AS doubled";
-    assert_eq!(env.count(doubled).await, 0);
+    // In each order, only one event caused each status, whichever replica recorded it.
+    let repeated = "(SELECT FROM orders.order_events WHERE ignored IS NULL \
+                   GROUP BY order_uid, rank HAVING count(*) > 1) AS repeated";
+    assert_eq!(env.count(repeated).await, 0);
     first.stop().await.unwrap();
     second.stop().await.unwrap();
     own.stop().await;
 }
 
-async fn post(service: &Service, path: &str) -> reqwest::Response {
-    service.http.post(service.at(path)).send().await.unwrap()
-}
-
-async fn is_problem(answer: reqwest::Response, status: u16, detail: &str) {
+async fn assert_problem(answer: reqwest::Response, status: u16, detail: &str) {
     assert_eq!(answer.status(), status);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let problem: Value = answer.json().await.unwrap();
@@ -289,96 +286,98 @@ async fn an_order_is_completed_and_cancelled_by_calls() {
     env.send(None, Some(&key), Some(&value)).await;
     assert_eq!(service.get("/order/a%2Fb?wait=30s").await.status(), 200);
 
-    is_problem(post(&service, "/order/nobody/cancel").await, 404, "known").await;
+    assert_problem(post(&service, "/order/nobody/cancel", "").await, 404, "known").await;
     let long = format!("/order/{}/cancel", "x".repeat(101));
-    is_problem(post(&service, &long).await, 400, "101 bytes").await;
+    assert_problem(post(&service, &long, "").await, 400, "101 bytes").await;
 
-    let answer = post(&service, "/order/a%2Fb/complete").await;
+    let answer = post(&service, "/order/a%2Fb/complete", "").await;
     assert_eq!(answer.status(), 202);
     assert_eq!(answer.headers()["location"], "/order/a%2Fb/status");
     let sent: Value = answer.json().await.unwrap();
     assert_eq!((&sent["order_id"], &sent["status"]), (&json!("a/b"), &json!("completed")));
-    env.drained().await;
-    env.status_drained().await;
+    env.wait_until_drained().await;
+    env.wait_until_status_drained().await;
     let events = env.read_all(&env.status_topic()).await;
-    let told = events.iter().find(|event| event.headers["ce_type"] == "completed").unwrap();
-    assert_eq!(told.key.as_deref(), Some(b"a/b".as_slice()));
-    assert_eq!(told.headers["ce_id"], "a/b:1:completed");
-    assert_eq!(told.headers["ce_source"], "waybill/orders");
-    assert_eq!(told.headers["ce_time"], sent["created_at"]);
-    assert_eq!(serde_json::from_slice::<Value>(told.value.as_deref().unwrap()).unwrap(), sent);
+    let published = events.iter().find(|event| event.headers["ce_type"] == "completed").unwrap();
+    assert_eq!(published.key.as_deref(), Some(b"a/b".as_slice()));
+    assert_eq!(published.headers["ce_id"], "a/b:1:completed");
+    assert_eq!(published.headers["ce_source"], "waybill/orders");
+    assert_eq!(published.headers["ce_time"], sent["created_at"]);
+    assert_eq!(serde_json::from_slice::<Value>(published.value.as_deref().unwrap()).unwrap(), sent);
 
-    is_problem(post(&service, "/order/a%2Fb/complete").await, 409, "completed already").await;
-    assert_eq!(post(&service, "/order/a%2Fb/cancel").await.status(), 202);
-    env.status_drained().await;
+    assert_problem(post(&service, "/order/a%2Fb/complete", "").await, 409, "completed already")
+        .await;
+    assert_eq!(post(&service, "/order/a%2Fb/cancel", "").await.status(), 202);
+    env.wait_until_status_drained().await;
     assert_eq!(service.json("/order/a%2Fb/status").await["status"], "cancelled");
-    is_problem(post(&service, "/order/a%2Fb/cancel").await, 409, "cancelled already").await;
-    is_problem(post(&service, "/order/a%2Fb/complete").await, 409, "cancelled already").await;
+    assert_problem(post(&service, "/order/a%2Fb/cancel", "").await, 409, "cancelled already").await;
+    assert_problem(post(&service, "/order/a%2Fb/complete", "").await, 409, "cancelled already")
+        .await;
 
-    // An order that others tell of has no version here.
-    env.send_status(None, &event("123", "created")).await;
-    env.status_drained().await;
-    let sent: Value = post(&service, "/order/123/cancel").await.json().await.unwrap();
+    // An order that is known only from events has no version here.
+    send_status(&env, "123", "created").await;
+    env.wait_until_status_drained().await;
+    let sent: Value = post(&service, "/order/123/cancel", "").await.json().await.unwrap();
     assert_eq!(sent.get("version"), None);
     service.stop().await.unwrap();
 }
 
-/// Trace and step of the header `traceparent`.
-fn trace(headers: &std::collections::BTreeMap<String, String>) -> (String, String) {
+/// Returns the ids of the trace and of the span in the header `traceparent`.
+fn trace_and_span(headers: &std::collections::BTreeMap<String, String>) -> (String, String) {
     let parts: Vec<&str> = headers["traceparent"].split('-').collect();
-    let [version, trace, step, _] = parts[..] else { panic!("{headers:?}") };
-    assert_eq!((version, trace.len(), step.len()), ("00", 32, 16), "{headers:?}");
-    (trace.to_owned(), step.to_owned())
+    let [version, trace, span, _] = parts[..] else { panic!("{headers:?}") };
+    assert_eq!((version, trace.len(), span.len()), ("00", 32, 16), "{headers:?}");
+    (trace.to_owned(), span.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_go_on_with_the_trace_of_what_they_follow_from() {
+async fn events_continue_the_trace_of_their_cause() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let posted = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let cancelled = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
-    let with = |path: &str, (trace, step): (&str, &str)| {
-        service.http.post(service.at(path)).header("traceparent", format!("00-{trace}-{step}-01"))
+    let with = |path: &str, (trace, span): (&str, &str)| {
+        service.http.post(service.at(path)).header("traceparent", format!("00-{trace}-{span}-01"))
     };
-    let order_of_ours = order("traced", 1).to_string();
-    let answer = with("/order", posted).body(order_of_ours).send().await.unwrap();
+    let traced = order("traced", 1).to_string();
+    let answer = with("/order", posted).body(traced).send().await.unwrap();
     assert_eq!(answer.status(), 202);
     assert_eq!(service.get("/order/traced?wait=30s").await.status(), 200);
     let answer = with("/order/traced/cancel", cancelled).send().await.unwrap();
     assert_eq!(answer.status(), 202);
-    // Producers that tell no trace.
+    // Records without a trace.
     env.send_all([record(&order("one", 1)), record(&order("other", 1))]).await;
-    env.drained().await;
+    env.wait_until_drained().await;
 
     let records = env.read_all(&env.orders_topic()).await;
-    let came = records.iter().find(|one| one.key.as_deref() == Some(b"traced")).unwrap();
+    let ordered = records.iter().find(|one| one.key.as_deref() == Some(b"traced")).unwrap();
     let events = env.read_all(&env.status_topic()).await;
     let event = |id: &str| {
         let event = events.iter().find(|event| event.headers["ce_id"] == id).unwrap();
-        trace(&event.headers)
+        trace_and_span(&event.headers)
     };
-    let steps = [trace(&came.headers), event("traced:1:created")];
-    assert!(steps.iter().all(|(trace, _)| trace == posted.0), "{steps:?}");
-    assert!(steps[0].1 != posted.1 && steps[1].1 != steps[0].1, "{steps:?}");
-    let (trace, step) = event("traced:1:cancelled");
-    assert!(trace == cancelled.0 && step != cancelled.1, "{trace} {step}");
+    let spans = [trace_and_span(&ordered.headers), event("traced:1:created")];
+    assert!(spans.iter().all(|(trace, _)| trace == posted.0), "{spans:?}");
+    assert!(spans[0].1 != posted.1 && spans[1].1 != spans[0].1, "{spans:?}");
+    let (trace, span) = event("traced:1:cancelled");
+    assert!(trace == cancelled.0 && span != cancelled.1, "{trace} {span}");
     assert_ne!(event("one:1:created").0, event("other:1:created").0);
     service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_kafka_nothing_is_cancelled_and_that_is_said() {
+async fn without_kafka_a_cancel_is_answered_by_503() {
     let mut own = OwnServers::start().await;
     let env = TestEnvironment::new(&own.servers()).await;
     let service = env.start(&[]).await;
-    env.send_status(None, &event("1", "created")).await;
-    env.status_drained().await;
+    send_status(&env, "1", "created").await;
+    env.wait_until_status_drained().await;
     own.local.kafka.as_mut().unwrap().stop().await.unwrap();
-    is_problem(post(&service, "/order/1/cancel").await, 503, "Kafka").await;
+    assert_problem(post(&service, "/order/1/cancel", "").await, 503, "Kafka").await;
     assert_eq!(service.json("/order/1/status").await["status"], "created");
 
     own.local.postgres.as_mut().unwrap().kill().await.unwrap();
-    is_problem(service.get("/order/1/status").await, 503, "database").await;
+    assert_problem(service.get("/order/1/status").await, 503, "database").await;
     own.local.kafka.as_mut().unwrap().restart().await.unwrap();
     own.local.postgres.as_mut().unwrap().restart().await.unwrap();
     service.stop().await.unwrap();

@@ -1,0 +1,86 @@
+//! A Redis server of one test, without persistence.
+
+use std::{net::TcpListener, process::Stdio};
+
+use rustix::process::Signal;
+use testkit::{eventually, wait_until};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+pub struct Redis {
+    child: Child,
+    port: u16,
+}
+
+impl Redis {
+    pub async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        command.args(["--save", "", "--appendonly", "no"]).kill_on_drop(true);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        let redis = Self { child: child.expect("redis-server is installed"), port };
+        wait_until("Redis to answer", async || {
+            TcpStream::connect(("127.0.0.1", redis.port)).await.is_ok()
+        })
+        .await;
+        redis
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Sends a signal, for example to freeze it or to let it continue.
+    pub fn signal(&self, signal: Signal) {
+        super::signal(&self.child, signal);
+    }
+
+    /// Sends one command and returns the reply as it comes over the wire.
+    pub async fn run(&self, words: &[&[u8]]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let mut request = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            request.extend_from_slice(word);
+            request.extend_from_slice(b"\r\n");
+        }
+        stream.write_all(&request).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).await.unwrap();
+        reply
+    }
+
+    /// Waits until there is a value for an order, and returns it.
+    pub async fn value(&self, uid: &str) -> Vec<u8> {
+        let key = format!("waybill:order:{uid}");
+        let reply = eventually("the order to be in Redis", async || {
+            let reply = self.run(&[b"GET", key.as_bytes()]).await;
+            (!reply.starts_with(b"$-1")).then_some(reply)
+        })
+        .await;
+        let start = reply.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        reply[start..reply.len() - 2].to_vec()
+    }
+
+    /// Returns the time until an order's value expires; negative if there is none.
+    pub async fn milliseconds_left(&self, uid: &str) -> i64 {
+        let key = format!("waybill:order:{uid}");
+        let reply = self.run(&[b"PTTL", key.as_bytes()]).await;
+        let number = std::str::from_utf8(&reply).unwrap().trim().strip_prefix(':');
+        number.expect("an integer").parse().unwrap()
+    }
+
+    pub async fn set(&self, uid: &str, value: &[u8]) {
+        let key = format!("waybill:order:{uid}");
+        assert_eq!(self.run(&[b"SET", key.as_bytes(), value]).await, b"+OK\r\n");
+    }
+}
