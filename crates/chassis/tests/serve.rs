@@ -1,4 +1,4 @@
-//! What a connection may cost, over plain TCP: clients that are silent, slow, many, or wrong.
+//! Limits of connections, over plain TCP: clients that send nothing, are slow, are many, or are wrong.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end there")]
 
@@ -20,12 +20,12 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 const SHORT: Duration = Duration::from_millis(200);
-/// More than any short limit; whoever waits for so long waits in vain.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// More than all buffers between a server and its client hold.
-const MUCH: usize = 64 << 20;
+/// Longer than every short limit: a wait that takes so long has failed.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// More bytes than all buffers between a server and its client hold.
+const LARGE: usize = 64 << 20;
 
-fn short() -> Limits {
+fn short_limits() -> Limits {
     Limits { head: SHORT, body: SHORT, unread: SHORT, ..Limits::default() }
 }
 
@@ -33,11 +33,11 @@ async fn take(body: Result<Bytes, BytesRejection>) -> Result<&'static str, Probl
     body.map(|_| "taken").map_err(|rejection| problems::body_unreadable(&rejection))
 }
 
-/// A service that ends with the guard.
+/// Starts a service that ends when the guard is dropped.
 async fn start(limits: Limits) -> (SocketAddr, DropGuard) {
     let routes = Router::new()
         .route("/", get(async || "here"))
-        .route("/much", get(async || vec![b'x'; MUCH]))
+        .route("/much", get(async || vec![b'x'; LARGE]))
         .route("/take", post(take));
     let router = finish(routes, Metrics::register(&mut Registry::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -53,14 +53,14 @@ async fn connect(address: SocketAddr, text: &str) -> TcpStream {
     stream
 }
 
-/// All that comes until the service closes the connection.
-async fn rest(stream: &mut TcpStream) -> String {
+/// Reads until the service closes the connection.
+async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it is closed").unwrap();
+    timeout(WAIT_TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("it is closed").unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
-fn is_problem(answer: &str, status: u16) {
+fn assert_problem(answer: &str, status: u16) {
     let answer = answer.to_lowercase();
     assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{answer}");
     assert!(answer.contains("content-type: application/problem+json"), "{answer}");
@@ -68,34 +68,35 @@ fn is_problem(answer: &str, status: u16) {
 }
 
 #[tokio::test]
-async fn a_silent_connection_is_closed() {
-    let (address, _service) = start(short()).await;
-    assert_eq!(rest(&mut connect(address, "").await).await, "");
+async fn a_connection_without_a_request_is_closed() {
+    let (address, _service) = start(short_limits()).await;
+    assert_eq!(read_to_end(&mut connect(address, "").await).await, "");
 }
 
 #[tokio::test]
-async fn half_a_head_is_not_waited_for() {
-    let (address, _service) = start(short()).await;
-    assert_eq!(rest(&mut connect(address, "GET / HTTP/1.1\r\nHos").await).await, "");
+async fn a_connection_with_half_a_head_is_closed() {
+    let (address, _service) = start(short_limits()).await;
+    assert_eq!(read_to_end(&mut connect(address, "GET / HTTP/1.1\r\nHos").await).await, "");
 }
 
 #[tokio::test]
-async fn a_connection_that_idles_after_an_answer_is_closed() {
-    let (address, _service) = start(short()).await;
-    let answer = rest(&mut connect(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await).await;
+async fn a_connection_that_is_idle_after_an_answer_is_closed() {
+    let (address, _service) = start(short_limits()).await;
+    let answer =
+        read_to_end(&mut connect(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("here"), "{answer}");
 }
 
 #[tokio::test]
-async fn a_body_that_stops_is_a_problem() {
-    let (address, _service) = start(short()).await;
+async fn a_body_that_stops_is_answered_with_408() {
+    let (address, _service) = start(short_limits()).await;
     let half = "POST /take HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf";
-    is_problem(&rest(&mut connect(address, half).await).await, 408);
+    assert_problem(&read_to_end(&mut connect(address, half).await).await, 408);
 }
 
 #[tokio::test]
-async fn a_body_that_comes_steadily_and_slowly_is_a_problem_too() {
-    let (address, _service) = start(short()).await;
+async fn a_body_that_arrives_slowly_is_answered_with_408() {
+    let (address, _service) = start(short_limits()).await;
     let head = "POST /take HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
     let (mut reader, mut writer) = connect(address, head).await.into_split();
     let dripping = async {
@@ -106,22 +107,22 @@ async fn a_body_that_comes_steadily_and_slowly_is_a_problem_too() {
     };
     let mut answer = vec![0; 4_096];
     let length = tokio::select! {
-        length = timeout(PATIENCE, reader.read(&mut answer)) => length.expect("it answers").unwrap(),
+        length = timeout(WAIT_TIMEOUT, reader.read(&mut answer)) => length.expect("it answers").unwrap(),
         () = dripping => unreachable!("it goes on for ever"),
     };
-    is_problem(std::str::from_utf8(&answer[..length]).unwrap(), 408);
+    assert_problem(std::str::from_utf8(&answer[..length]).unwrap(), 408);
 }
 
 #[tokio::test]
-async fn who_never_reads_is_left() {
-    let (address, _service) = start(Limits { connections: 1, ..short() }).await;
+async fn a_client_that_never_reads_is_disconnected() {
+    let (address, _service) = start(Limits { connections: 1, ..short_limits() }).await;
     let _idle = connect(address, "GET /much HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    let next = rest(&mut connect(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await).await;
+    let next = read_to_end(&mut connect(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await).await;
     assert!(next.ends_with("here"), "{next}");
 }
 
 #[tokio::test]
-async fn one_connection_too_many_waits_for_its_turn() {
+async fn a_connection_above_the_limit_waits() {
     let (address, _service) = start(Limits { connections: 2, ..Limits::default() }).await;
     let first = connect(address, "").await;
     let _second = connect(address, "").await;
@@ -130,33 +131,33 @@ async fn one_connection_too_many_waits_for_its_turn() {
     let mut byte = [0];
     assert!(timeout(SHORT, third.read(&mut byte)).await.is_err(), "it waits");
     drop(first);
-    assert!(rest(&mut third).await.ends_with("here"));
+    assert!(read_to_end(&mut third).await.ends_with("here"));
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_a_problem() {
+async fn a_body_that_is_too_large_is_answered_with_413() {
     let (address, _service) = start(Limits::default()).await;
     let length = (16 << 20) + 1;
     let head = format!("POST /take HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
     let (mut reader, mut writer) = connect(address, &head).await.into_split();
     let sending = async {
-        // It may be answered, and closed, before all of it is sent.
+        // The service may answer and close before the whole body is sent.
         let _ = writer.write_all(&vec![b'x'; length]).await;
         std::future::pending::<()>().await;
     };
     let mut answer = vec![0; 4_096];
     let length = tokio::select! {
-        length = timeout(PATIENCE, reader.read(&mut answer)) => length.expect("it answers").unwrap(),
+        length = timeout(WAIT_TIMEOUT, reader.read(&mut answer)) => length.expect("it answers").unwrap(),
         () = sending => unreachable!("it goes on for ever"),
     };
-    is_problem(std::str::from_utf8(&answer[..length]).unwrap(), 413);
+    assert_problem(std::str::from_utf8(&answer[..length]).unwrap(), 413);
 }
 
 #[tokio::test]
-async fn another_method_is_a_problem_that_names_the_right_ones() {
+async fn a_wrong_method_is_answered_with_the_allowed_ones() {
     let (address, _service) = start(Limits::default()).await;
     let wrong = "PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let answer = rest(&mut connect(address, wrong).await).await;
-    is_problem(&answer, 405);
+    let answer = read_to_end(&mut connect(address, wrong).await).await;
+    assert_problem(&answer, 405);
     assert!(answer.to_lowercase().contains("allow: get,head"), "{answer}");
 }

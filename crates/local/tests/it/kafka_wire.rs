@@ -1,4 +1,4 @@
-//! As much of Kafka's protocol as these tests need, so that they need no client library.
+//! The part of Kafka's protocol that these tests need, so that they need no client library.
 
 use std::{
     io::{Read, Write},
@@ -11,9 +11,9 @@ const PRODUCE: (i16, i16) = (0, 3);
 const LIST_OFFSETS: (i16, i16) = (2, 1);
 const CREATE_TOPICS: (i16, i16) = (19, 2);
 
-/// What Kafka answers about a partition that it does not know yet, that has no leader yet, or
-/// whose leader does not know it yet: each passes soon after a topic is made or Kafka starts.
-const NOT_YET: [i16; 3] = [3, 5, 6];
+/// The error codes of a partition that is unknown, has no leader, or is unknown to its leader. All of
+/// them are transient after a topic is created and after Kafka starts.
+const TRANSIENT_CODES: [i16; 3] = [3, 5, 6];
 
 pub struct Wire(TcpStream);
 
@@ -22,7 +22,7 @@ impl Wire {
         Self(TcpStream::connect(brokers).unwrap())
     }
 
-    /// One partition.
+    /// Creates a topic with one partition.
     pub fn create_topic(&mut self, name: &str) {
         let mut body = Vec::new();
         body.extend(1_i32.to_be_bytes());
@@ -31,31 +31,31 @@ impl Wire {
         body.extend(1_i16.to_be_bytes()); // replicas
         body.extend(0_i32.to_be_bytes()); // assignments
         body.extend(0_i32.to_be_bytes()); // settings
-        body.extend(10_000_i32.to_be_bytes()); // patience
-        body.push(0); // not only a trial
-        let answer = self.ask(CREATE_TOPICS, &body);
+        body.extend(10_000_i32.to_be_bytes()); // timeout in milliseconds
+        body.push(0); // not only a check
+        let answer = self.request(CREATE_TOPICS, &body);
         // throttle, count, name, code
         let code = &answer[4 + 4 + 2 + name.len()..][..2];
         assert_eq!(code, 0_i16.to_be_bytes(), "creating {name}: {answer:?}");
     }
 
-    /// One record without a key to partition 0, acknowledged.
+    /// Sends one record without a key to partition 0, and waits for the acknowledgement.
     pub fn produce(&mut self, topic: &str, value: &[u8]) {
         let batch = batch_of_one(value);
         let mut body = Vec::new();
         body.extend((-1_i16).to_be_bytes()); // no transaction
         body.extend((-1_i16).to_be_bytes()); // acknowledged by all
-        body.extend(10_000_i32.to_be_bytes()); // patience
+        body.extend(10_000_i32.to_be_bytes()); // timeout in milliseconds
         body.extend(1_i32.to_be_bytes());
         text(&mut body, topic);
         body.extend(1_i32.to_be_bytes());
         body.extend(0_i32.to_be_bytes()); // partition
         body.extend(i32::try_from(batch.len()).unwrap().to_be_bytes());
         body.extend(batch);
-        self.ask_about_partition(PRODUCE, topic, &body);
+        self.request_partition(PRODUCE, topic, &body);
     }
 
-    /// The offset of the next record of partition 0.
+    /// Returns the offset of the next record of partition 0.
     pub fn end_offset(&mut self, topic: &str) -> i64 {
         let mut body = Vec::new();
         body.extend((-1_i32).to_be_bytes()); // not a replica
@@ -64,29 +64,30 @@ impl Wire {
         body.extend(1_i32.to_be_bytes());
         body.extend(0_i32.to_be_bytes()); // partition
         body.extend((-1_i64).to_be_bytes()); // the end
-        let answer = self.ask_about_partition(LIST_OFFSETS, topic, &body);
+        let answer = self.request_partition(LIST_OFFSETS, topic, &body);
         // timestamp, offset
         i64::from_be_bytes(answer[8..16].try_into().unwrap())
     }
 
-    /// Asks until the partition has a leader, and gives what follows the code of the answer.
-    fn ask_about_partition(&mut self, api: (i16, i16), topic: &str, body: &[u8]) -> Vec<u8> {
+    /// Repeats a request until the partition has a leader, and returns the rest of the answer after its
+    /// code.
+    fn request_partition(&mut self, api: (i16, i16), topic: &str, body: &[u8]) -> Vec<u8> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let mut answer = self.ask(api, body);
+            let mut answer = self.request(api, body);
             // count, name, count, partition, code
             let rest = answer.split_off(4 + 2 + topic.len() + 4 + 4 + 2);
             let code = i16::from_be_bytes(*answer.last_chunk().unwrap());
             if code == 0 {
                 return rest;
             }
-            let may_pass = NOT_YET.contains(&code) && Instant::now() < deadline;
-            assert!(may_pass, "{api:?} for {topic}: code {code}");
+            let may_retry = TRANSIENT_CODES.contains(&code) && Instant::now() < deadline;
+            assert!(may_retry, "{api:?} for {topic}: code {code}");
             sleep(Duration::from_millis(20));
         }
     }
 
-    fn ask(&mut self, (api, version): (i16, i16), body: &[u8]) -> Vec<u8> {
+    fn request(&mut self, (api, version): (i16, i16), body: &[u8]) -> Vec<u8> {
         let mut request = Vec::new();
         request.extend(api.to_be_bytes());
         request.extend(version.to_be_bytes());

@@ -1,4 +1,4 @@
-//! The local servers from outside: real programs, real folders, real deaths.
+//! The local servers as real programs in real folders: restarts, crashes, and errors at the start.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should end there")]
 
@@ -17,9 +17,9 @@ use kafka_wire::Wire;
 use local::{Kafka, KafkaOptions, LocalServers, LocalServersOptions, Postgres, PostgresOptions};
 use tokio::time::timeout;
 
-use crate::processes::{Parent, kill_9, processes_with};
+use crate::processes::{Parent, kill_9, processes_that_name};
 
-/// A folder that is gone when the test has passed.
+/// A folder that is removed when the test has passed.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -48,14 +48,14 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // After a failure the logs are worth keeping.
+        // After a failure, the logs are kept.
         if !std::thread::panicking() {
             let _ = fs::remove_dir_all(&self.0);
         }
     }
 }
 
-fn silent(_: &str) {}
+fn ignore_progress(_: &str) {}
 
 fn sql(url: &str, statement: &str) -> String {
     let psql = Command::new("psql")
@@ -81,19 +81,19 @@ fn stderr(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn stopped_servers_find_its_data_again() {
+async fn stopped_servers_find_their_data_again() {
     let scratch = Scratch::new("again");
-    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
+    let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let (postgres, kafka) = (servers.postgres.as_ref().unwrap(), servers.kafka.as_ref().unwrap());
     sql(&postgres.url(), "CREATE TABLE kept AS SELECT 'the first run' AS said");
     let mut wire = Wire::connect(&kafka.brokers());
     wire.create_topic("kept");
     wire.produce("kept", b"the first run");
     servers.stop().await.unwrap();
-    processes::wait_until_none_with(&scratch.0);
+    processes::wait_until_none_names(&scratch.0);
     drop(servers);
 
-    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
+    let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let (postgres, kafka) = (servers.postgres.as_ref().unwrap(), servers.kafka.as_ref().unwrap());
     assert_eq!(sql(&postgres.url(), "SELECT said FROM kept"), "the first run");
     assert_eq!(Wire::connect(&kafka.brokers()).end_offset("kept"), 1);
@@ -101,9 +101,9 @@ async fn stopped_servers_find_its_data_again() {
 }
 
 #[tokio::test]
-async fn postgres_is_honest_about_durability_and_roomy_enough() {
+async fn postgres_is_durable_and_allows_enough_connections() {
     let scratch = Scratch::new("settings");
-    let mut postgres = Postgres::start(&scratch.postgres(), &silent).await.unwrap();
+    let mut postgres = Postgres::start(&scratch.postgres(), &ignore_progress).await.unwrap();
     let setting = |name: &str| sql(&postgres.url(), &format!("SHOW {name}"));
     assert_eq!(setting("fsync"), "on");
     assert_eq!(setting("synchronous_commit"), "on");
@@ -115,9 +115,9 @@ async fn postgres_is_honest_about_durability_and_roomy_enough() {
 }
 
 #[tokio::test]
-async fn a_crash_of_each_is_recovered_on_the_same_port() {
+async fn a_crash_of_each_server_is_recovered_on_the_same_port() {
     let scratch = Scratch::new("crash");
-    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
+    let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let (postgres, kafka) = (servers.postgres.as_mut().unwrap(), servers.kafka.as_mut().unwrap());
     let (url, brokers) = (postgres.url(), kafka.brokers());
     sql(&url, "CREATE TABLE kept AS SELECT 'before' AS said");
@@ -141,28 +141,28 @@ async fn a_crash_of_each_is_recovered_on_the_same_port() {
 }
 
 #[tokio::test]
-async fn a_killed_parent_leaves_nothing_behind_and_the_next_start_recovers() {
+async fn a_killed_parent_leaves_no_process_and_no_damage() {
     let scratch = Scratch::new("orphans");
     let parent = Parent::start(example("servers").arg(&scratch.0));
     sql(&parent.url, "CREATE TABLE kept AS SELECT 'before' AS said");
     parent.kill_9();
 
-    // At once, while the children of the killed one are still leaving.
-    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
+    // At once, while the children of the killed parent are still ending.
+    let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let url = servers.postgres.as_ref().unwrap().url();
     assert_eq!(sql(&url, "SELECT said FROM kept"), "before");
     servers.stop().await.unwrap();
     drop(servers);
 
     Parent::start(example("servers").arg(&scratch.0)).kill_9();
-    processes::wait_until_none_with(&scratch.0);
+    processes::wait_until_none_names(&scratch.0);
 }
 
 #[tokio::test]
-async fn what_survived_its_watcher_is_ended_at_the_next_start() {
+async fn servers_without_a_watcher_are_ended_by_the_next_start() {
     let scratch = Scratch::new("survivors");
     let parent = Parent::start(example("servers").arg(&scratch.0));
-    let all = processes_with(&scratch.0);
+    let all = processes_that_name(&scratch.0);
     let programs: Vec<u32> = ["postgres", "kafka"]
         .map(|name| fs::read_to_string(scratch.0.join(name).join("pid")).unwrap())
         .map(|id| id.trim().parse().unwrap())
@@ -170,68 +170,69 @@ async fn what_survived_its_watcher_is_ended_at_the_next_start() {
     let watchers = all.into_iter().filter(|id| !programs.contains(id) && *id != parent.id());
     watchers.for_each(kill_9);
     parent.kill_9();
-    assert_eq!(processes_with(&scratch.0).len(), 2, "the two programs should live on");
+    assert_eq!(processes_that_name(&scratch.0).len(), 2, "the two programs should live on");
 
-    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
-    let now = processes_with(&scratch.0);
+    let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
+    let now = processes_that_name(&scratch.0);
     assert!(programs.iter().all(|id| !now.contains(id)), "{programs:?} still among {now:?}");
     servers.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn dropping_it_stops_it() {
+async fn a_dropped_server_is_stopped() {
     let scratch = Scratch::new("dropped");
-    let postgres = Postgres::start(&scratch.postgres(), &silent).await.unwrap();
+    let postgres = Postgres::start(&scratch.postgres(), &ignore_progress).await.unwrap();
     drop(postgres);
-    processes::wait_until_none_with(&scratch.0);
+    processes::wait_until_none_names(&scratch.0);
 }
 
 #[tokio::test]
-async fn an_uninvited_end_is_noticed_and_told() {
+async fn an_unexpected_end_is_reported() {
     let scratch = Scratch::new("died");
-    let mut servers = LocalServers::start(&scratch.both(), &silent).await.unwrap();
+    let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let id = fs::read_to_string(scratch.0.join("kafka/pid")).unwrap();
     kill_9(id.trim().parse().unwrap());
-    let told = timeout(Duration::from_secs(5), servers.died()).await.unwrap().to_string();
-    assert!(told.starts_with("Apache Kafka has ended (signal: 9 (SIGKILL)); its log "), "{told}");
+    let error = timeout(Duration::from_secs(5), servers.died()).await.unwrap().to_string();
+    assert!(error.starts_with("Apache Kafka has ended (signal: 9 (SIGKILL)); its log "), "{error}");
     servers.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_second_start_on_the_same_folder_is_refused() {
     let scratch = Scratch::new("second");
-    let mut first = Postgres::start(&scratch.postgres(), &silent).await.unwrap();
-    let told = Postgres::start(&scratch.postgres(), &silent).await.unwrap_err().to_string();
+    let mut first = Postgres::start(&scratch.postgres(), &ignore_progress).await.unwrap();
+    let error =
+        Postgres::start(&scratch.postgres(), &ignore_progress).await.unwrap_err().to_string();
     let folder = scratch.0.join("postgres");
-    assert!(told.contains(&format!("the folder {} is in use", folder.display())), "{told}");
-    assert!(told.contains(&format!("by process {}", std::process::id())), "{told}");
+    assert!(error.contains(&format!("the folder {} is in use", folder.display())), "{error}");
+    assert!(error.contains(&format!("by process {}", std::process::id())), "{error}");
     assert_eq!(sql(&first.url(), "SELECT 1"), "1", "the first one is not disturbed");
     first.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_told_with_the_flag_that_changes_it() {
+async fn a_used_port_is_reported_with_the_flag_that_changes_it() {
     let scratch = Scratch::new("port");
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
 
     let options = PostgresOptions { port, ..scratch.postgres() };
-    let told = Postgres::start(&options, &silent).await.unwrap_err().to_string();
-    assert!(told.starts_with(&format!("port {port} for PostgreSQL is in use")), "{told}");
-    assert!(told.contains("--postgres-port"), "{told}");
+    let error = Postgres::start(&options, &ignore_progress).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("port {port} for PostgreSQL is in use")), "{error}");
+    assert!(error.contains("--postgres-port"), "{error}");
 
     let options = KafkaOptions { port, ..scratch.kafka() };
-    let told = Kafka::start(&options, &silent).await.unwrap_err().to_string();
-    assert!(told.starts_with(&format!("port {port} for Apache Kafka is in use")), "{told}");
-    assert!(told.contains("--kafka-port"), "{told}");
+    let error = Kafka::start(&options, &ignore_progress).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("port {port} for Apache Kafka is in use")), "{error}");
+    assert!(error.contains("--kafka-port"), "{error}");
 
     drop(taken);
     let options = PostgresOptions { port, ..scratch.postgres() };
-    Postgres::start(&options, &silent).await.unwrap().stop().await.unwrap();
+    Postgres::start(&options, &ignore_progress).await.unwrap().stop().await.unwrap();
 }
 
 #[test]
-fn a_missing_program_is_told_with_the_way_to_get_it() {
+fn a_missing_program_is_reported_with_a_way_to_install_it() {
     let scratch = Scratch::new("missing");
     let start = || {
         let mut servers = example("servers");
@@ -239,27 +240,27 @@ fn a_missing_program_is_told_with_the_way_to_get_it() {
         servers
     };
 
-    let told = stderr(&start().env("PG_BIN_DIR", "/nowhere").output().unwrap());
-    assert!(told.contains("PG_BIN_DIR is /nowhere"), "{told}");
+    let error = stderr(&start().env("PG_BIN_DIR", "/nowhere").output().unwrap());
+    assert!(error.contains("PG_BIN_DIR is /nowhere"), "{error}");
 
-    let told = stderr(&start().env("JAVA_HOME", "/nowhere").output().unwrap());
-    assert!(told.contains("Java is missing (/nowhere/bin/java does not run)"), "{told}");
-    assert!(told.contains("scripts/setup"), "{told}");
+    let error = stderr(&start().env("JAVA_HOME", "/nowhere").output().unwrap());
+    assert!(error.contains("Java is missing (/nowhere/bin/java does not run)"), "{error}");
+    assert!(error.contains("scripts/setup"), "{error}");
 
-    // A Java, but neither jars nor Maven.
+    // Java is there, but neither jars nor Maven.
     let java = which("java").canonicalize().unwrap();
     let java_home = java.ancestors().nth(2).unwrap();
     let mut command = start();
     command.env("JAVA_HOME", java_home).env("XDG_DATA_HOME", scratch.0.join("empty"));
     command.env("PATH", path_without("mvn", &scratch.0)).env_remove("KAFKA_HOME");
-    let told = stderr(&command.output().unwrap());
-    assert!(told.contains("Maven is missing"), "{told}");
-    assert!(told.contains("scripts/setup"), "{told}");
-    processes::wait_until_none_with(&scratch.0);
+    let error = stderr(&command.output().unwrap());
+    assert!(error.contains("Maven is missing"), "{error}");
+    assert!(error.contains("scripts/setup"), "{error}");
+    processes::wait_until_none_names(&scratch.0);
 }
 
 #[test]
-fn with_postgres_migrates_and_passes_on_the_exit_code() {
+fn with_postgres_migrates_and_returns_the_exit_code() {
     let scratch = Scratch::new("with");
     fs::write(scratch.0.join("1_table.sql"), "CREATE TABLE t (a int);").unwrap();
     fs::write(scratch.0.join("2_row.sql"), "INSERT INTO t VALUES (7);").unwrap();
@@ -268,14 +269,14 @@ fn with_postgres_migrates_and_passes_on_the_exit_code() {
         command.arg("--migrations").arg(&scratch.0).args(["--schema", "tried", "--"]);
         command.args(["sh", "-c", script]).output().unwrap()
     };
-    let told = with_postgres(r#"psql -XAt "$DATABASE_URL" -c 'SELECT a FROM tried.t'; exit 3"#);
-    assert_eq!(told.status.code(), Some(3), "{}", stderr(&told));
-    assert_eq!(String::from_utf8_lossy(&told.stdout).trim(), "7");
+    let output = with_postgres(r#"psql -XAt "$DATABASE_URL" -c 'SELECT a FROM tried.t'; exit 3"#);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "7");
 
     fs::write(scratch.0.join("3_wrong.sql"), "SELECT nonsense;").unwrap();
-    let told = with_postgres("exit 0");
-    assert_eq!(told.status.code(), Some(1));
-    assert!(stderr(&told).contains("do not apply"), "{}", stderr(&told));
+    let output = with_postgres("exit 0");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("do not apply"), "{}", stderr(&output));
 }
 
 fn which(program: &str) -> PathBuf {
@@ -283,14 +284,14 @@ fn which(program: &str) -> PathBuf {
     env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.exists()).unwrap()
 }
 
-/// A `PATH` with everything but one program.
+/// Returns a `PATH` with all programs except one.
 fn path_without(program: &str, scratch: &Path) -> PathBuf {
     let bin = scratch.join("bin");
     fs::create_dir(&bin).unwrap();
     for folder in env::split_paths(&env::var_os("PATH").unwrap()) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if entry.file_name() != program {
-                // The first of a name wins, as in PATH.
+                // The first program of a name counts, as in PATH.
                 let _ = std::os::unix::fs::symlink(entry.path(), bin.join(entry.file_name()));
             }
         }

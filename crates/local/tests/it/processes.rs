@@ -1,4 +1,4 @@
-//! Looking at processes, and killing them.
+//! Lists and kills processes.
 
 use std::{
     io::{BufRead, BufReader},
@@ -16,7 +16,7 @@ pub struct Parent {
 }
 
 impl Parent {
-    /// Starts it and waits until its children serve.
+    /// Starts it and waits until its servers are ready.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -41,8 +41,8 @@ pub fn kill_9(id: u32) {
     kill_process(pid, Signal::KILL).unwrap();
 }
 
-/// All processes but this one whose command line names the folder.
-pub fn processes_with(folder: &Path) -> Vec<u32> {
+/// Returns all processes whose command line names the folder, except this one.
+pub fn processes_that_name(folder: &Path) -> Vec<u32> {
     let ps = Command::new("ps").args(["-A", "-ww", "-o", "pid=,args="]).output().unwrap();
     assert!(ps.status.success());
     String::from_utf8_lossy(&ps.stdout)
@@ -53,10 +53,10 @@ pub fn processes_with(folder: &Path) -> Vec<u32> {
         .collect()
 }
 
-pub fn wait_until_none_with(folder: &Path) {
+pub fn wait_until_none_names(folder: &Path) {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let left = processes_with(folder);
+        let left = processes_that_name(folder);
         if left.is_empty() {
             return;
         }

@@ -138,7 +138,7 @@ async fn a_crash_around_the_commit_changes_no_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_under_load_drains_and_the_next_one_continues() {
+async fn a_stop_under_load_drains_and_repeats_no_dead_letter() {
     let env = TestEnvironment::new(shared()).await;
     let database = with_couriers(&env.servers).await;
     env.send_all_to(&env.status_topic(), histories(0, 6_000)).await;

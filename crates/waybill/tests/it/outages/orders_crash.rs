@@ -57,7 +57,7 @@ async fn a_crash_during_the_warm_up_is_recovered_from() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_under_load_drains_and_the_next_one_continues() {
+async fn a_stop_under_load_drains_and_repeats_no_event() {
     let env = TestEnvironment::new(shared()).await;
     let mut sent = Sent::default();
     env.send_all(sent.mixed(0, 10_000)).await;

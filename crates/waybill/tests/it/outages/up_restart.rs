@@ -54,8 +54,8 @@ async fn the_next_start_after_a_kill_has_the_orders() {
     let address = next.banner_line("orders").trim_start_matches("http://");
     let other = Scratch::new();
     let output = up_command(&other, &["--orders-http-addr", address]).output().await.unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("--orders-http-addr chooses another address"), "{told}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("--orders-http-addr chooses another address"), "{error}");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(78), 0));
     assert_eq!(next.get("/livez", "*/*").await.0, 200);
     assert_stops(next).await;
