@@ -110,6 +110,7 @@ async fn a_body_that_arrives_slowly_is_answered_with_408() {
         length = timeout(WAIT_TIMEOUT, reader.read(&mut answer)) => length.expect("it answers").unwrap(),
         () = dripping => unreachable!("it goes on for ever"),
     };
+
     assert_problem(std::str::from_utf8(&answer[..length]).unwrap(), 408);
 }
 
@@ -118,6 +119,7 @@ async fn a_client_that_never_reads_is_disconnected() {
     let (address, _service) = start(Limits { connections: 1, ..short_limits() }).await;
     let _idle = connect(address, "GET /much HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let next = read_to_end(&mut connect(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await).await;
+
     assert!(next.ends_with("here"), "{next}");
 }
 
@@ -129,7 +131,9 @@ async fn a_connection_above_the_limit_waits() {
     let close = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let mut third = connect(address, close).await;
     let mut byte = [0];
+
     assert!(timeout(SHORT, third.read(&mut byte)).await.is_err(), "it waits");
+
     drop(first);
     assert!(read_to_end(&mut third).await.ends_with("here"));
 }
@@ -150,6 +154,7 @@ async fn a_body_that_is_too_large_is_answered_with_413() {
         length = timeout(WAIT_TIMEOUT, reader.read(&mut answer)) => length.expect("it answers").unwrap(),
         () = sending => unreachable!("it goes on for ever"),
     };
+
     assert_problem(std::str::from_utf8(&answer[..length]).unwrap(), 413);
 }
 
@@ -158,6 +163,7 @@ async fn a_wrong_method_is_answered_with_the_allowed_ones() {
     let (address, _service) = start(Limits::default()).await;
     let wrong = "PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answer = read_to_end(&mut connect(address, wrong).await).await;
+
     assert_problem(&answer, 405);
     assert!(answer.to_lowercase().contains("allow: get,head"), "{answer}");
 }

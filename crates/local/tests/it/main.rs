@@ -85,6 +85,7 @@ async fn stopped_servers_find_their_data_again() {
     let scratch = Scratch::new("again");
     let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let (postgres, kafka) = (servers.postgres.as_ref().unwrap(), servers.kafka.as_ref().unwrap());
+
     sql(&postgres.url(), "CREATE TABLE kept AS SELECT 'the first run' AS said");
     let mut wire = Wire::connect(&kafka.brokers());
     wire.create_topic("kept");
@@ -105,6 +106,7 @@ async fn postgres_is_durable_and_allows_enough_connections() {
     let scratch = Scratch::new("settings");
     let mut postgres = Postgres::start(&scratch.postgres(), &ignore_progress).await.unwrap();
     let setting = |name: &str| sql(&postgres.url(), &format!("SHOW {name}"));
+
     assert_eq!(setting("fsync"), "on");
     assert_eq!(setting("synchronous_commit"), "on");
     assert_eq!(setting("full_page_writes"), "on");
@@ -120,6 +122,7 @@ async fn a_crash_of_each_server_is_recovered_on_the_same_port() {
     let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let (postgres, kafka) = (servers.postgres.as_mut().unwrap(), servers.kafka.as_mut().unwrap());
     let (url, brokers) = (postgres.url(), kafka.brokers());
+
     sql(&url, "CREATE TABLE kept AS SELECT 'before' AS said");
     let mut wire = Wire::connect(&brokers);
     wire.create_topic("kept");
@@ -129,12 +132,15 @@ async fn a_crash_of_each_server_is_recovered_on_the_same_port() {
     kafka.kill().await.unwrap();
     assert!(std::net::TcpStream::connect(("127.0.0.1", postgres.port())).is_err());
     assert!(std::net::TcpStream::connect(("127.0.0.1", kafka.port())).is_err());
+
     postgres.restart().await.unwrap();
     kafka.restart().await.unwrap();
 
     assert_eq!(sql(&url, "SELECT said FROM kept"), "before");
+
     let mut wire = Wire::connect(&brokers);
     assert_eq!(wire.end_offset("kept"), 1);
+
     wire.produce("kept", b"after");
     assert_eq!(wire.end_offset("kept"), 2);
     servers.stop().await.unwrap();
@@ -144,6 +150,7 @@ async fn a_crash_of_each_server_is_recovered_on_the_same_port() {
 async fn a_killed_parent_leaves_no_process_and_no_damage() {
     let scratch = Scratch::new("orphans");
     let parent = Parent::start(example("servers").arg(&scratch.0));
+
     sql(&parent.url, "CREATE TABLE kept AS SELECT 'before' AS said");
     parent.kill_9();
 
@@ -168,6 +175,7 @@ async fn servers_without_a_watcher_are_ended_by_the_next_start() {
         .map(|id| id.trim().parse().unwrap())
         .into();
     let watchers = all.into_iter().filter(|id| !programs.contains(id) && *id != parent.id());
+
     watchers.for_each(kill_9);
     parent.kill_9();
     assert_eq!(processes_that_name(&scratch.0).len(), 2, "the two programs should live on");
@@ -182,6 +190,7 @@ async fn servers_without_a_watcher_are_ended_by_the_next_start() {
 async fn a_dropped_server_is_stopped() {
     let scratch = Scratch::new("dropped");
     let postgres = Postgres::start(&scratch.postgres(), &ignore_progress).await.unwrap();
+
     drop(postgres);
     processes::wait_until_none_names(&scratch.0);
 }
@@ -191,6 +200,7 @@ async fn an_unexpected_end_is_reported() {
     let scratch = Scratch::new("died");
     let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let id = fs::read_to_string(scratch.0.join("kafka/pid")).unwrap();
+
     kill_9(id.trim().parse().unwrap());
     let error = timeout(Duration::from_secs(5), servers.died()).await.unwrap().to_string();
     assert!(error.starts_with("Apache Kafka has ended (signal: 9 (SIGKILL)); its log "), "{error}");
@@ -204,6 +214,7 @@ async fn a_second_start_on_the_same_folder_is_refused() {
     let error =
         Postgres::start(&scratch.postgres(), &ignore_progress).await.unwrap_err().to_string();
     let folder = scratch.0.join("postgres");
+
     assert!(error.contains(&format!("the folder {} is in use", folder.display())), "{error}");
     assert!(error.contains(&format!("by process {}", std::process::id())), "{error}");
     assert_eq!(sql(&first.url(), "SELECT 1"), "1", "the first one is not disturbed");
@@ -254,8 +265,10 @@ fn a_missing_program_is_reported_with_a_way_to_install_it() {
     command.env("JAVA_HOME", java_home).env("XDG_DATA_HOME", scratch.0.join("empty"));
     command.env("PATH", path_without("mvn", &scratch.0)).env_remove("KAFKA_HOME");
     let error = stderr(&command.output().unwrap());
+
     assert!(error.contains("Maven is missing"), "{error}");
     assert!(error.contains("scripts/setup"), "{error}");
+
     processes::wait_until_none_names(&scratch.0);
 }
 
@@ -270,6 +283,7 @@ fn with_postgres_migrates_and_returns_the_exit_code() {
         command.args(["sh", "-c", script]).output().unwrap()
     };
     let output = with_postgres(r#"psql -XAt "$DATABASE_URL" -c 'SELECT a FROM tried.t'; exit 3"#);
+
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "7");
 

@@ -183,6 +183,7 @@ async fn answers_of_the_order_service_have_the_documented_keys() {
     api.assert_documented("get", "/rejected", service.get("/rejected?limit=0").await).await;
     api.assert_documented("post", "/order", post(&service, "/order", SAMPLE).await).await;
     api.assert_documented("post", "/order", post(&service, "/order", "{}").await).await;
+
     env.wait_until_status_drained().await;
     for call in ["status", "history"] {
         let path = format!("/order/{{order_uid}}/{call}");
@@ -197,11 +198,14 @@ async fn answers_of_the_order_service_have_the_documented_keys() {
         api.assert_documented("post", "/order/{order_uid}/cancel", answer).await;
         env.wait_until_status_drained().await;
     }
+
     let complete = "/order/{order_uid}/complete";
     api.assert_documented("post", complete, post(&service, "/order/nobody/complete", "").await)
         .await;
+
     let replay = format!("{rejected}/replay");
     api.assert_documented("post", "/rejected/{id}/replay", post(&service, &replay, "").await).await;
+
     wait_until("the replay to be noted", async || {
         service.json(&rejected).await["replays"] != json!([])
     })
@@ -229,9 +233,11 @@ async fn answers_of_the_courier_service_have_the_documented_keys() {
     api.assert_documented("get", "/delivery/{order_id}", service.get("/delivery/waits").await)
         .await;
     api.assert_documented("get", "/queue", service.get("/queue").await).await;
+
     let refused = send("POST", "/delivery/assign", json!({ "order_id": "waits" })).await;
     assert_eq!(refused.status(), 409);
     api.assert_documented("post", "/delivery/assign", refused).await;
+
     let anna = json!({ "name": "Anna", "phone": "+70000000001", "transport_type": "car" });
     for status in [201, 409] {
         let answer = send("POST", "/courier", anna.clone()).await;
@@ -239,6 +245,7 @@ async fn answers_of_the_courier_service_have_the_documented_keys() {
         api.assert_documented("post", "/courier", answer).await;
     }
     api.assert_documented("post", "/courier", send("POST", "/courier", json!({})).await).await;
+
     wait_for_delivery(&service, "waits", "assigned").await;
     api.assert_documented("get", "/delivery/{order_id}", service.get("/delivery/waits").await)
         .await;
@@ -247,13 +254,16 @@ async fn answers_of_the_courier_service_have_the_documented_keys() {
         assert_eq!(answer.status(), status);
         api.assert_documented("post", "/delivery/unassign", answer).await;
     }
+
     let nobody = send("POST", "/delivery/unassign", json!({ "order_id": "nobody" })).await;
     api.assert_documented("post", "/delivery/unassign", nobody).await;
     api.assert_documented("get", "/queue", service.get("/queue").await).await;
     api.assert_documented("get", "/queue", service.get("/queue?limit=0").await).await;
+
     let assigned = send("POST", "/delivery/assign", json!({ "order_id": "waits" })).await;
     assert_eq!(assigned.status(), 200);
     api.assert_documented("post", "/delivery/assign", assigned).await;
+
     send_status(&env, "waits", "completed").await;
     wait_for_delivery(&service, "waits", "completed").await;
     api.assert_documented("get", "/delivery/{order_id}", service.get("/delivery/waits").await)
@@ -288,7 +298,9 @@ async fn answers_of_the_courier_service_have_the_documented_keys() {
     let rejected = service.json("/rejected").await["items"][0]["id"].as_str().unwrap().to_owned();
     let rejected = format!("/rejected/{rejected}");
     let replay = post(&service, &format!("{rejected}/replay"), "").await;
+
     api.assert_documented("post", "/rejected/{id}/replay", replay).await;
+
     wait_until("the replay to be noted", async || {
         service.json(&rejected).await["replays"] != json!([])
     })
@@ -325,6 +337,7 @@ async fn every_problem_type_is_an_anchor_in_the_documentation() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
     let (orders, couriers) = env.start_both(&database).await;
+
     for (service, crates) in
         [(&orders, ["chassis", "orders"]), (&couriers, ["chassis", "couriers"])]
     {

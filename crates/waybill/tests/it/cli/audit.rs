@@ -59,6 +59,7 @@ async fn all_invariants_hold_under_load() {
     let database = env.courier_database().await;
     // A rule that the validation of events does not know: a valid event becomes a rejected record.
     let mut administrator = database.administrator().await;
+
     run_sql(
         &mut administrator,
         "ALTER TABLE couriers.order_states ADD CHECK (order_id <> 'refused')",
@@ -77,14 +78,17 @@ async fn all_invariants_hold_under_load() {
     load.args(["--kafka-orders-topic", &env.orders_topic()]);
     load.args(["--kafka-status-topic", &env.status_topic()]).kill_on_drop(true);
     let mut load = load.stdout(std::process::Stdio::null()).spawn().unwrap();
+
     for orders in [200, 600] {
         wait_until("orders to be stored", async || env.count("orders.orders").await > orders).await;
         assert_holds(&env, &database).await;
     }
     assert!(load.try_wait().unwrap().is_none(), "the traffic goes on");
+
     load.kill().await.unwrap();
     env.wait_until_drained().await;
     env.wait_until_couriers_drained().await;
+
     for check in assert_holds(&env, &database).await {
         let is_checked = check["checked"].as_u64() > Some(0);
         // At the end, no order may be waiting.
@@ -101,6 +105,7 @@ async fn each_broken_invariant_is_named() {
     let database = env.courier_database().await;
     let orders = env.start(&[]).await;
     let couriers = env.start_couriers(&database, &["--dispatch-sweep", "200ms"]).await;
+
     add_courier(&couriers, "Anna", "car", "available").await;
     let (partition, offset) = env.send(None, None, Some(b"no order")).await;
     let rejected = format!("{}:{partition}:{offset}", env.orders_topic());
@@ -114,29 +119,39 @@ async fn each_broken_invariant_is_named() {
             waiting.push(uid);
         }
     }
+
     assert_eq!(waiting.len(), 2);
     assert_holds(&env, &database).await;
+
     let (mut stored, mut delivered) = (env.administrator().await, database.administrator().await);
 
     // 1: an order with other content, a deleted rejected record, a state without an event.
     run_sql(&mut stored, "CREATE TABLE orders.before AS TABLE orders.orders").await;
     run_sql(&mut stored, "UPDATE orders.orders SET content_hash = decode(repeat('00', 16), 'hex') WHERE order_uid = 'a'").await;
     let (output, checks) = audit(&env, &database).await;
+
     assert_eq!(output.status.code(), Some(1), "{checks:#?}");
+
     let same = "what is stored is what the record says";
     assert!(checks.iter().any(|check| check["promise"] == same && check["broken"] == 1));
+
     run_sql(&mut stored, "UPDATE orders.orders AS o SET content_hash = b.content_hash FROM orders.before AS b WHERE o.order_uid = b.order_uid").await;
     assert_holds(&env, &database).await;
+
     run_sql(&mut stored, "CREATE TABLE orders.kept AS TABLE orders.rejected_records").await;
     run_sql(&mut stored, "DELETE FROM orders.rejected_records").await;
     assert_broken(&env, &database, 1, &rejected).await;
+
     run_sql(&mut stored, "INSERT INTO orders.rejected_records TABLE orders.kept").await;
     // A dead letter that was never sent: another record is stored as rejected.
     run_sql(&mut stored, "INSERT INTO orders.rejected_records SELECT topic, source_partition, source_offset, source_timestamp, key, value, reason, violations, replays, rejected_at FROM orders.kept, orders.orders WHERE order_uid = 'b'").await;
     let (output, checks) = audit(&env, &database).await;
+
     assert_eq!(output.status.code(), Some(1), "{checks:#?}");
+
     let letters = "every kept record is on the dead-letter topic";
     assert!(checks.iter().any(|check| check["promise"] == letters && check["broken"] == 1));
+
     run_sql(&mut stored, "DELETE FROM orders.rejected_records; INSERT INTO orders.rejected_records TABLE orders.kept").await;
     let lost = waiting[0];
     run_sql(
@@ -144,7 +159,9 @@ async fn each_broken_invariant_is_named() {
         &format!("UPDATE couriers.order_states SET rank = 3 WHERE order_id = '{lost}'"),
     )
     .await;
+
     assert_broken(&env, &database, 1, lost).await;
+
     run_sql(
         &mut delivered,
         &format!("UPDATE couriers.order_states SET rank = 0 WHERE order_id = '{lost}'"),
@@ -159,6 +176,7 @@ async fn each_broken_invariant_is_named() {
     .await;
     assert_broken(&env, &database, 2, "unpublished").await;
     assert_broken(&env, &database, 2, "c").await;
+
     run_sql(
         &mut stored,
         "UPDATE orders.orders SET order_uid = 'c' WHERE order_uid = 'unpublished'",
@@ -168,12 +186,14 @@ async fn each_broken_invariant_is_named() {
     // 3: a lost order that neither waits nor has a courier.
     run_sql(&mut delivered, &format!("CREATE TABLE couriers.before AS SELECT * FROM couriers.order_states WHERE order_id = '{lost}'; UPDATE couriers.order_states SET waiting_since = NULL WHERE order_id = '{lost}'")).await;
     assert_broken(&env, &database, 3, lost).await;
+
     run_sql(&mut delivered, &format!("UPDATE couriers.order_states SET waiting_since = (SELECT waiting_since FROM couriers.before) WHERE order_id = '{lost}'")).await;
     assert_holds(&env, &database).await;
 
     // 4: statistics that differ from a recount.
     run_sql(&mut delivered, "UPDATE couriers.couriers SET deliveries = deliveries + 1").await;
     assert_broken(&env, &database, 4, "1").await;
+
     run_sql(&mut delivered, "UPDATE couriers.couriers SET deliveries = deliveries - 1").await;
 
     assert_holds(&env, &database).await;
@@ -190,6 +210,7 @@ async fn rows_of_a_recreated_topic_are_not_reported_as_missing() {
         env.send(Some(partition), Some(&key), Some(&value)).await;
     };
     let service = env.start(&[]).await;
+
     env.send(Some(0), None, Some(b"no order")).await;
     send(1, "old").await;
     env.wait_until_drained().await;
@@ -203,6 +224,7 @@ async fn rows_of_a_recreated_topic_are_not_reported_as_missing() {
     env.wait_until_drained().await;
     let checks = assert_holds(&env, &database).await;
     let valid = "every valid record is stored, or superseded by a later one";
+
     assert!(checks.iter().any(|check| check["promise"] == valid && check["checked"] == 2));
     service.stop().await.unwrap();
 }

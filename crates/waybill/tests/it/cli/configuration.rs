@@ -27,9 +27,11 @@ async fn flags_override_the_environment_and_the_file_and_defaults() {
     let folder = Scratch::new();
     let environment = [("KAFKA_ORDERS_TOPIC", "of-the-environment")];
     let flag = ["--kafka-orders-topic", "of-a-flag"];
+
     assert_orders_topic(&folder, "orders", &[], &[]).await;
     assert_orders_topic(&folder, "of-its-other-name", &[], &[("KAFKA_TOPIC", "of-its-other-name")])
         .await;
+
     std::fs::write(folder.0.join(".env"), "KAFKA_ORDERS_TOPIC=of-the-file\n").unwrap();
     assert_orders_topic(&folder, "of-the-file", &[], &[]).await;
     assert_orders_topic(&folder, "of-the-environment", &[], &environment).await;
@@ -39,10 +41,13 @@ async fn flags_override_the_environment_and_the_file_and_defaults() {
     std::fs::write(folder.0.join(".env"), "LANES=many\n").unwrap();
     let output = waybill_in(&folder, &["orders"], &[], b"").await;
     let error = String::from_utf8_lossy(&output.stderr);
+
     assert!(output.status.code() == Some(78) && error.contains("LANES"), "{error}");
+
     std::fs::write(folder.0.join(".env"), "no variable at all\n").unwrap();
     let output = waybill_in(&folder, &["orders"], &[], b"").await;
     let error = String::from_utf8_lossy(&output.stderr);
+
     assert!(output.status.code() == Some(78) && error.contains("reading .env"), "{error}");
 }
 
@@ -66,10 +71,12 @@ async fn aliases_and_parts_of_an_address_are_enough_to_run() {
     ];
     let folder = Scratch::new();
     let program = Program::start_in(&folder, &variables);
+
     program.wait_until_ready().await;
     env.send_all([record(&order("parts", 7))]).await;
     // Offsets are committed only if the service uses the given group.
     env.wait_until_drained().await;
+
     assert_eq!(env.count("orders.orders").await, 1);
     assert_eq!(program.status("/order/parts").await, 200);
     assert!(program.terminate().await.success());
@@ -81,5 +88,6 @@ async fn aliases_and_parts_of_an_address_are_enough_to_run() {
     let error = String::from_utf8_lossy(&output.stderr);
     let summary: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{error}"));
+
     assert_eq!(summary["acknowledged"], 1);
 }

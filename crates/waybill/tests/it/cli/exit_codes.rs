@@ -30,6 +30,7 @@ async fn a_bad_flag_is_a_usage_error_a_bad_variable_is_not() {
     assert_ends(&waybill(&["orders", "--lanes=many"], &[]).await, 2, &["--lanes"]);
     assert_ends(&waybill(&["orders", "--nonsense"], &[]).await, 2, &["--nonsense"]);
     assert_ends(&waybill(&["orders"], &[("LANES", "many")]).await, 78, &["many", "LANES"]);
+
     let list = ["rejected", "list"];
     assert_ends(
         &waybill(&list, &[("ORDERS_URL", "nonsense")]).await,
@@ -60,6 +61,7 @@ async fn tools_give_up_ten_seconds_after_the_last_answer() {
     let load = waybill(&["load", "--kafka-brokers", UNREACHABLE], &[]);
     let rejected = waybill(&["rejected", "--orders-url", "http://127.0.0.1:1", "list"], &[]);
     let (migrate, load, rejected) = tokio::join!(migrate, load, rejected);
+
     assert_ends(&migrate, 69, &["PostgreSQL at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
     assert_ends(&load, 69, &["Kafka at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
     assert_ends(&rejected, 69, &["nobody answers at http://127.0.0.1:1/", "start that service"]);
@@ -70,6 +72,7 @@ async fn the_generator_gives_up_if_the_courier_service_is_down() {
     let env = TestEnvironment::new(shared()).await;
     let topic = env.orders_topic();
     let mut flags = vec!["load", "--kafka-brokers", &env.servers.kafka, "--kafka-topic", &topic];
+
     flags.extend(["--couriers", "3", "--couriers-url", "http://127.0.0.1:1"]);
     assert_ends(
         &waybill(&flags, &[]).await,
@@ -87,6 +90,7 @@ async fn missing_rights_end_the_program_at_once() {
     let outsider = format!("{}_outsider", env.name);
     let mut administrator = PgConnection::connect(&env.servers.postgres).await.unwrap();
     let make = format!("CREATE ROLE {outsider} LOGIN");
+
     sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&mut administrator).await.unwrap();
     env.courier_database().await;
     for service in ["orders", "couriers"] {

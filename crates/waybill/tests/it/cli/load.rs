@@ -69,7 +69,9 @@ async fn the_summary_counts_the_records_on_the_topic_by_kind() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let summary = run_load(&env, &env.orders_topic(), &ALL_KINDS).await;
+
     assert_eq!((&summary["sent"], &summary["acknowledged"]), (&400.into(), &400.into()));
+
     env.wait_until_drained().await;
 
     let rejected: Vec<(i32, i64)> =
@@ -98,10 +100,12 @@ async fn the_summary_counts_the_records_on_the_topic_by_kind() {
     let mut summarised: BTreeMap<String, u64> =
         serde_json::from_value(summary["by_kind"].clone()).unwrap();
     summarised.retain(|_, count| *count > 0);
+
     assert_eq!(serde_json::json!(counted), serde_json::json!(summarised));
     assert_eq!(counted.len(), 5, "every kind is there: {counted:?}");
     assert_eq!(rejected.len() as u64, counted["invalid"] + counted["unparsable"]);
     assert_eq!(env.count("orders.orders").await as u64, counted["new"]);
+
     let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
     let bytes: usize = records.iter().map(|r| bytes(&r.key) + bytes(&r.value)).sum();
     assert_eq!(summary["bytes"], bytes);
@@ -139,7 +143,9 @@ async fn the_simulation_brings_every_order_to_its_end() {
         &status_topic,
     ];
     let summary = run_load(&env, &env.orders_topic(), &flags).await;
+
     assert_eq!(summary["acknowledged"], 40);
+
     env.wait_until_status_drained().await;
     env.wait_until_couriers_drained().await;
 
@@ -151,11 +157,14 @@ async fn the_simulation_brings_every_order_to_its_end() {
         let ignored = format!("orders.order_events WHERE ignored = '{reason}'");
         assert_ne!(env.count(&ignored).await, 0, "{reason}");
     }
+
     let statistics = couriers.json("/statistics").await;
     assert_eq!(statistics["active"], 0);
+
     // Some orders end before one of the twelve couriers is available.
     let carried = statistics["completed"].as_i64().unwrap();
     assert!((1..=40 - cancelled).contains(&carried), "{statistics}");
+
     let listed = couriers.json("/couriers?limit=500").await;
     assert_eq!(listed["items"].as_array().unwrap().len(), 12);
 
@@ -176,6 +185,7 @@ async fn the_simulation_brings_every_order_to_its_end() {
 async fn the_same_seed_sends_the_same_bytes() {
     let env = TestEnvironment::new(shared()).await;
     let again = format!("{}.again", env.name);
+
     env.create_large_topic(&again).await;
     run_load(&env, &env.orders_topic(), &ALL_KINDS).await;
     run_load(&env, &again, &ALL_KINDS).await;
@@ -184,6 +194,7 @@ async fn the_same_seed_sends_the_same_bytes() {
     };
     let first: Vec<_> = bytes(records_in_order(&env, &env.orders_topic()).await).collect();
     let second: Vec<_> = bytes(records_in_order(&env, &again).await).collect();
+
     assert!(first.len() == 400 && first == second);
 }
 
@@ -192,9 +203,11 @@ async fn a_file_is_sent_line_by_line_as_it_is() {
     let env = TestEnvironment::new(shared()).await;
     let folder = Scratch::new();
     let file = folder.0.join("records");
+
     std::fs::write(&file, "{\"order_uid\":\"a\"}\nno order \u{e9}\n{}\n").unwrap();
     let summary = run_load(&env, &env.orders_topic(), &["--file", file.to_str().unwrap()]).await;
     assert_eq!((&summary["sent"], &summary["by_kind"]["given"]), (&3.into(), &3.into()));
+
     let mut sent: Vec<_> = records_in_order(&env, &env.orders_topic())
         .await
         .into_iter()
@@ -206,6 +219,7 @@ async fn a_file_is_sent_line_by_line_as_it_is() {
         (None, "{}".to_owned()),
         (Some(b"a".to_vec()), "{\"order_uid\":\"a\"}".to_owned()),
     ];
+
     assert_eq!(sent, wanted);
 }
 
@@ -215,6 +229,7 @@ async fn the_statuses_of_the_summary_are_those_on_the_topic() {
     let service = env.start(&[]).await;
     let status_topic = env.status_topic();
     let mut flags = vec!["--count", "30", "--rate", "0", "--walk", "0.1", "--repeats", "0.5"];
+
     flags.extend(["--cancels", "0.2", "--kafka-status-topic", &status_topic]);
     let summary = run_load(&env, &env.orders_topic(), &flags).await;
     let mut published: BTreeMap<String, u64> = BTreeMap::new();
@@ -225,6 +240,7 @@ async fn the_statuses_of_the_summary_are_those_on_the_topic() {
             *published.entry(event["status"].as_str().unwrap().to_owned()).or_default() += 1;
         }
     }
+
     assert_eq!(summary["statuses"], serde_json::json!(published));
     assert_eq!(summary["statuses_acknowledged"], published.values().sum::<u64>());
     assert_eq!(summary["statuses_failed"], 0);
@@ -252,5 +268,6 @@ async fn a_simulation_that_cannot_publish_ends_the_run() {
         [("message.timestamp.type", "CreateTime"), ("message.timestamp.before.max.ms", "0")];
     let (code, summary) =
         run_simulation_with_topic_options(&env, &["--count", "0", "--rate", "20"], &options).await;
+
     assert_eq!((code, &summary["ended"]["how"]), (Some(1), &"world_ended".into()), "{summary}");
 }

@@ -16,7 +16,9 @@ async fn a_user_without_rights_is_told_which_address_to_give() {
     // As if this version had another migration.
     run_as_administrator(&env, "DELETE FROM orders._sqlx_migrations").await;
     let error = orders::migrate(&env.config(&[]).database, None).await.unwrap_err();
+
     assert!(error.is::<chassis::postgres::migrate::MissingRights>(), "{error:#}");
+
     let sentence = error.to_string();
     assert!(sentence.contains(&format!("{}_user", env.name)), "{sentence}");
     assert!(sentence.contains("ADMIN_DATABASE_URL"), "{sentence}");

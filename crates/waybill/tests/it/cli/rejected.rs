@@ -32,6 +32,7 @@ async fn records_are_listed_shown_and_replayed() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let many = (0..MANY).map(|number| (Vec::new(), format!("{{\"cut\": {number}").into_bytes()));
+
     env.send_all(many).await;
     let mut bad = order("edited", 1);
     bad["payment"]["currency"] = json!("XXY");
@@ -49,10 +50,12 @@ async fn records_are_listed_shown_and_replayed() {
     let listed: Vec<Value> =
         list.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
     assert!(listed.iter().all(|one| one["reason"] == "invalid_json"));
+
     let ids: std::collections::BTreeSet<&str> =
         listed.iter().map(|one| one["id"].as_str().unwrap()).collect();
     assert_eq!((listed.len(), ids.len()), (MANY, MANY), "each once, over two pages");
     assert_eq!(rejected(&service, &["list"]).await.lines().count(), 50);
+
     let one = rejected(&service, &["list", "--reason", "unknown_currency", "--limit", "3"]).await;
     assert_eq!(one.lines().count(), 1);
     for words in [&*with_text, "unknown_currency", "/payment/currency"] {
@@ -63,19 +66,23 @@ async fn records_are_listed_shown_and_replayed() {
     let shown = rejected(&service, &["show", &with_text, "--json"]).await;
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["value"], &shown["value_encoding"]), (&json!(text), &json!("utf-8")));
+
     let shown = rejected(&service, &["show", &with_text]).await;
     assert!(shown.contains("/payment/currency unknown_currency:"), "{shown}");
     assert!(shown.ends_with(&format!("key (utf-8): edited\nvalue (utf-8):\n{text}\n")), "{shown}");
+
     let shown = rejected(&service, &["show", &with_binary, "--json"]).await;
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["value"], &shown["value_encoding"]), (&json!("/wD+Cg=="), &json!("base64")));
     assert_eq!((&shown["key"], &shown["key_encoding"]), (&json!("/w=="), &json!("base64")));
+
     let shown = rejected(&service, &["show", &with_binary]).await;
     assert!(shown.ends_with("key (base64): /w==\nvalue (base64):\n/wD+Cg==\n"), "{shown}");
 
     // Unchanged: the same bytes are sent again and rejected again.
     let output = rejected(&service, &["replay", &with_text]).await;
     assert_eq!(output, format!("{with_text} is on its way again\n"));
+
     let again = "orders.rejected_records WHERE reason = 'unknown_currency'";
     wait_until("the same to be rejected again", async || env.count(again).await == 2).await;
 
@@ -85,13 +92,17 @@ async fn records_are_listed_shown_and_replayed() {
     edited["payment"]["currency"] = json!("USD");
     std::fs::write(&file, edited.to_string()).unwrap();
     rejected(&service, &["replay", &with_text, "--file", file.to_str().unwrap()]).await;
+
     assert_eq!(service.json("/order/edited?wait=30s").await, edited);
+
     edited["order_uid"] = json!("piped");
     let piped = rejected_flags(&service, &["replay", &with_binary, "--file", "-", "--json"]);
     let piped =
         assert_success(waybill_in(&folder, &piped, &[], edited.to_string().as_bytes()).await);
+
     assert_eq!(serde_json::from_str::<Value>(&piped).unwrap(), json!({ "replay_of": with_binary }));
     assert_eq!(service.json("/order/piped?wait=30s").await, edited);
+
     env.wait_until_drained().await;
 
     let shown = rejected(&service, &["show", &with_text]).await;

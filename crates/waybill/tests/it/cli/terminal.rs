@@ -24,13 +24,17 @@ async fn a_pipe_is_sent_and_progress_is_shown_only_on_a_terminal() {
     let piped = [&["load", "--file", "-", "--json"], &brokers[..], &[&*topic]].concat();
     let output = waybill_in(&folder, &piped, &[], b"{\"order_uid\":\"a\"}\n\nlast").await;
     let messages = String::from_utf8_lossy(&output.stderr);
+
     assert_eq!((output.status.code(), &*messages), (Some(0), ""), "no terminal, no progress");
+
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&summary["acknowledged"], &summary["seed"]), (&2.into(), &Value::Null));
+
     let mut sent: Vec<_> =
         env.read_all(&topic).await.into_iter().map(|record| (record.key, record.value)).collect();
     sent.sort();
     let bytes = |text: &str| Some(text.as_bytes().to_vec());
+
     assert_eq!(sent, [(None, bytes("last")), (bytes("a"), bytes("{\"order_uid\":\"a\"}"))]);
 
     // A terminal at standard error shows a progress bar; standard output has the summary alone.
@@ -38,9 +42,11 @@ async fn a_pipe_is_sent_and_progress_is_shown_only_on_a_terminal() {
     let (output, shown) = run_on_a_terminal(&flags).await;
     assert!(output.status.success(), "{shown}");
     assert!(shown.contains("of 150 sent") && shown.contains('█'), "{shown}");
+
     let summary = String::from_utf8(output.stdout).unwrap();
     assert!(summary.starts_with("sent          150  ("), "{summary}");
     assert!(!summary.contains('█'), "{summary}");
+
     let (output, shown) =
         run_on_a_terminal(&[&flags[..], &["--quiet", "--rate", "0"]].concat()).await;
     assert_eq!((output.status.code(), &*shown), (Some(0), ""));

@@ -28,18 +28,21 @@ async fn ctrl_c_ends_all_processes_within_five_seconds() {
     let folder = Scratch::new();
     let mut up = Up::start(&folder, &[], &[]).await;
     let couriers = up.banner_line("couriers ").to_owned();
+
     wait_until("an order to have a courier", async || {
         let Ok(answer) = reqwest::get(format!("{couriers}/statistics")).await else { return false };
         answer.json::<Value>().await.is_ok_and(|figures| figures["active"].as_i64() > Some(0))
     })
     .await;
     assert!(count_processes(&folder.0) > 2, "the program, PostgreSQL and Kafka");
+
     let asked = Instant::now();
     up.signal(Signal::INT);
     let status = tokio::time::timeout(Duration::from_secs(30), up.child.wait()).await;
     let status = status.expect("it ends").unwrap();
     let took = asked.elapsed();
     let log = std::fs::read_to_string(folder.0.join("log")).unwrap();
+
     assert_eq!(status.code(), Some(0), "{status}: {log}");
     assert!(took < Duration::from_secs(5), "it took {took:?}");
     assert_eq!(count_processes(&folder.0), 0, "its children ended before it");
@@ -49,6 +52,7 @@ async fn ctrl_c_ends_all_processes_within_five_seconds() {
 async fn a_kill_leaves_no_child_process() {
     let folder = Scratch::new();
     let mut up = Up::start(&folder, &[], &[]).await;
+
     up.signal(Signal::KILL);
     up.child.wait().await.unwrap();
     wait_until("its children to be gone", async || count_processes(&folder.0) == 0).await;
@@ -61,6 +65,7 @@ async fn browsers_may_use_another_address_of_the_order_service() {
     let ping = format!("{}/ping", up.banner_line("couriers "));
     let request = reqwest::Client::new().get(ping).header("origin", "https://orders.example");
     let answer = request.send().await.unwrap();
+
     assert_eq!(answer.headers()["access-control-allow-origin"], "https://orders.example");
     up.interrupt().await;
 }
@@ -79,8 +84,10 @@ async fn a_given_database_is_used_and_the_other_one_is_local() {
     ];
     let folder = Scratch::new();
     let up = Up::start(&folder, &[], &variables).await;
+
     assert!(!up.banner.contains("/waybill_orders"), "{}", up.banner);
     assert!(up.banner.contains("/waybill_couriers"), "{}", up.banner);
+
     wait_until("orders to come", async || env.count("orders.orders").await > 0).await;
     up.interrupt().await;
 }
@@ -93,6 +100,7 @@ async fn an_invalid_address_is_refused_before_anything_starts() {
     let variables = [("COURIERS_DATABASE_URL", "nonsense")];
     let output = waybill_in(&folder, &flags, &variables, b"").await;
     let error = String::from_utf8_lossy(&output.stderr);
+
     assert_eq!(output.status.code(), Some(78), "{error}");
     assert!(error.contains("COURIERS_DATABASE_URL is not a PostgreSQL address"), "{error}");
     assert!(!folder.0.join("data").exists(), "nothing was started");
@@ -108,7 +116,9 @@ async fn a_second_one_in_the_same_folder_names_the_folder() {
     let flags = ["up", "--orders-http-addr", &taken, "--data-dir", data.to_str().unwrap()];
     let output = waybill_in(&folder, &flags, &[], b"").await;
     let error = String::from_utf8_lossy(&output.stderr);
+
     assert_eq!(output.status.code(), Some(78), "{error}");
+
     let holder = format!("is in use by process {}: stop that one first", first.child.id().unwrap());
     assert!(error.contains(&holder), "{error}");
     first.interrupt().await;
@@ -120,6 +130,7 @@ async fn unusable_local_servers_are_a_configuration_error() {
     let port = taken.local_addr().unwrap().port().to_string();
     let folder = Scratch::new();
     let path = std::env::var("PATH").unwrap();
+
     for (variables, flags, words) in [
         (vec![("PG_BIN_DIR", "/nowhere")], vec![], "PG_BIN_DIR is /nowhere"),
         (vec![], vec!["--postgres-port", &port], "for PostgreSQL is in use"),

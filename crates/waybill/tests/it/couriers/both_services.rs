@@ -17,10 +17,12 @@ async fn an_order_page_shows_its_courier_under_any_local_host_name() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
     let (orders, couriers) = env.start_both(&database).await;
+
     add_courier(&couriers, "Анна К.", "scooter", "available").await;
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
     wait_for_delivery(&couriers, SAMPLE_UID, "assigned").await;
     let SocketAddr::V4(address) = orders.address() else { panic!("loopback is IPv4") };
+
     for host in ["127.0.0.1", "localhost"] {
         let url = format!("http://{host}:{}/order/{SAMPLE_UID}", address.port());
         let page = Page::open(Reader::default(), &url).await;
@@ -36,6 +38,7 @@ async fn explain_shows_both_services_or_the_one_that_answers() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
     let (orders, couriers) = env.start_both(&database).await;
+
     add_courier(&couriers, "Anna", "car", "available").await;
     env.send(None, Some(SAMPLE_UID.as_bytes()), Some(SAMPLE.as_bytes())).await;
     wait_for_delivery(&couriers, SAMPLE_UID, "assigned").await;
@@ -51,6 +54,7 @@ async fn explain_shows_both_services_or_the_one_that_answers() {
     let flags = ["explain", SAMPLE_UID, "--orders-url", &at_orders, "--couriers-url", &at_couriers];
     let output = waybill(&flags, &[]).await;
     let text = String::from_utf8(output.stdout).unwrap();
+
     assert_eq!(output.status.code(), Some(0), "{text}");
     for part in [
         "order     version 1",
@@ -76,6 +80,7 @@ async fn explain_shows_both_services_or_the_one_that_answers() {
     assert!(
         String::from_utf8_lossy(&output.stderr).contains("the courier service does not answer")
     );
+
     let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(explained["history"]["status"], "created");
     assert_eq!(

@@ -16,6 +16,7 @@ const EXAMPLE: &str = "{
 async fn the_example_event_gets_a_courier_until_the_order_ends() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
+
     insert_couriers(&database.pool, 1).await;
     let service = env.start_couriers(&database, &[]).await;
     env.send_all_to(&env.status_topic(), [(Vec::new(), EXAMPLE.as_bytes().to_vec())]).await;
@@ -23,6 +24,7 @@ async fn the_example_event_gets_a_courier_until_the_order_ends() {
         database.count("couriers.courier_orders WHERE order_id = '123'").await == 1
     })
     .await;
+
     assert_eq!(database.count("couriers.couriers WHERE status = 'busy'").await, 1);
 
     env.send_all_to(&env.status_topic(), [keyless_event("123", "deleted")]).await;
@@ -32,6 +34,7 @@ async fn the_example_event_gets_a_courier_until_the_order_ends() {
     .await;
     assert_eq!(database.count("couriers.courier_orders").await, 0);
     assert_eq!(service.get("/ping").await.text().await.unwrap(), r#"{"message":"pong"}"#);
+
     let health = service.http.head(service.at("/healthcheck")).send().await.unwrap();
     assert_eq!(health.status(), 204);
     service.stop().await.unwrap();
@@ -44,6 +47,7 @@ async fn invalid_and_refused_events_are_kept_and_dead_lettered() {
     // A rule that the validation of events does not know.
     let mut administrator = database.administrator().await;
     let rule = "ALTER TABLE couriers.order_states ADD CHECK (order_id <> 'refused')";
+
     run_sql(&mut administrator, rule).await;
     administrator.close().await.unwrap();
     let mut records: Vec<_> =
@@ -62,10 +66,12 @@ async fn invalid_and_refused_events_are_kept_and_dead_lettered() {
         database.count("couriers.rejected_records WHERE reason = 'refused_by_database'").await,
         1
     );
+
     let letters = env.read_all(&format!("{}.dlq", env.status_topic())).await;
     let mut reasons: Vec<_> =
         letters.iter().map(|letter| letter.headers["waybill.error.reason"].as_str()).collect();
     reasons.sort_unstable();
+
     assert_eq!(
         reasons,
         [
@@ -84,6 +90,7 @@ async fn invalid_and_refused_events_are_kept_and_dead_lettered() {
 async fn a_backlog_of_an_hour_ends_in_the_same_states() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
+
     insert_couriers(&database.pool, 50).await;
     let mut records = Vec::new();
     env.send_all_to(&env.status_topic(), [keyless_event("order-0", "created")]).await;
@@ -109,6 +116,7 @@ async fn a_backlog_of_an_hour_ends_in_the_same_states() {
     assert_eq!(database.count("couriers.order_states WHERE rank = 0").await, 4_000);
     assert_eq!(database.count("couriers.order_states WHERE rank = 6").await, 1_334);
     assert_eq!(database.count("couriers.order_states WHERE rank = 5").await, 2_666);
+
     wait_until("every courier to carry", async || {
         database.count("couriers.couriers WHERE status = 'busy'").await == 50
     })
@@ -125,6 +133,7 @@ async fn a_backlog_of_an_hour_ends_in_the_same_states() {
 async fn the_board_lists_free_couriers_however_many_are_busy() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
+
     insert_couriers(&database.pool, 455).await;
     sqlx::raw_sql(
         "INSERT INTO couriers.courier_orders \
@@ -143,6 +152,7 @@ async fn the_board_lists_free_couriers_however_many_are_busy() {
         request.send().await.unwrap().text().await.unwrap()
     };
     let board = page().await;
+
     assert_eq!(board.matches("data-key=\"road-order-").count(), 200);
     assert!(board.contains("data-key=\"road-more\">and 50 more<"), "{board}");
     assert_eq!(board.matches("data-key=\"courier-").count(), 200);
@@ -159,6 +169,7 @@ async fn the_board_lists_free_couriers_however_many_are_busy() {
 async fn many_readers_of_the_board_cause_one_query() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
+
     insert_couriers(&database.pool, 3).await;
     let service = env.start_couriers(&database, &[]).await;
     let look = |query: &str| {
@@ -178,6 +189,7 @@ async fn many_readers_of_the_board_cause_one_query() {
         .await
         .unwrap();
     let shown = look(&format!("?at={}", event["at"].as_str().unwrap())).await.unwrap();
+
     assert_eq!(shown.status(), 200);
     assert!(shown.text().await.unwrap().contains("data-key=\"courier-3\""));
 
@@ -194,7 +206,9 @@ async fn many_readers_of_the_board_cause_one_query() {
         sqlx::query_scalar::<_, i64>(statement).fetch_one(&mut administrator).await.unwrap()
     };
     wait_until("the board to be asked for", async || queries().await > 0).await;
+
     assert_eq!(queries().await, 1);
+
     sqlx::raw_sql("COMMIT").execute(&mut administrator).await.unwrap();
     while let Some(answer) = requests.join_next().await {
         assert_eq!(answer.unwrap().unwrap().status(), 200);
@@ -206,6 +220,7 @@ async fn many_readers_of_the_board_cause_one_query() {
 async fn a_released_delivery_is_counted_and_shown() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
+
     insert_couriers(&database.pool, 1).await;
     let flags = ["--delivery-time-car", "0s", "--overdue-grace", "0s", "--dispatch-sweep", "100ms"];
     let service = env.start_couriers(&database, &flags).await;
@@ -214,10 +229,13 @@ async fn a_released_delivery_is_counted_and_shown() {
         service.json("/statistics").await["released"] == 1
     })
     .await;
+
     assert_eq!(service.json("/courier/1/statistics").await["released"], 1);
+
     let request = service.http.get(service.at("/")).header("accept", "text/html");
     let board = request.send().await.unwrap().text().await.unwrap();
     assert!(board.contains("data-key=\"figure-released\"><b>1</b>"), "{board}");
+
     env.send_all_to(&env.status_topic(), [keyless_event("lost", "completed")]).await;
     wait_until("it to be completed after all", async || {
         let statistics = service.json("/statistics").await;

@@ -21,13 +21,17 @@ async fn posted_orders_are_taken_all_or_none_and_listed_in_pages() {
     let post = |body: Value| service.http.post(service.at("/order")).body(body.to_string()).send();
 
     let mut broken = orders.clone();
+
     broken[4]["payment"]["amount"] = json!(-1);
     broken[6]["delivery"]["name"] = json!(" ");
     let refused = post(json!(broken)).await.unwrap();
+
     assert_eq!(refused.status(), 422);
     assert_eq!(refused.headers()["content-type"], "application/problem+json");
+
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(problem["error"], problem["detail"]);
+
     let pointers: Vec<_> =
         problem["errors"].as_array().unwrap().iter().map(|e| &e["pointer"]).collect();
     assert_eq!(pointers, ["/4/payment/amount", "/6/delivery/name"]);
@@ -35,8 +39,10 @@ async fn posted_orders_are_taken_all_or_none_and_listed_in_pages() {
     let accepted = post(json!(orders)).await.unwrap();
     assert_eq!(accepted.status(), 202);
     assert_eq!(accepted.json::<Value>().await.unwrap()["accepted"].as_array().unwrap().len(), 7);
+
     let one = post(orders[0].clone()).await.unwrap();
     assert_eq!(one.headers()["location"], "/order/uid-0");
+
     env.wait_until_drained().await;
     assert_eq!(env.count("orders.orders").await, 7, "nothing of the refused request was sent");
 
@@ -54,7 +60,9 @@ async fn posted_orders_are_taken_all_or_none_and_listed_in_pages() {
     let mut distinct = listed.clone();
     distinct.sort();
     distinct.dedup();
+
     assert_eq!((listed.len(), distinct.len()), (7, 7), "every order once: {listed:?}");
+
     let few = service.json("/orders?customer_id=few").await;
     assert_eq!(few["items"].as_array().unwrap().len(), 3);
     service.stop().await.unwrap();
@@ -90,8 +98,10 @@ async fn problems_name_the_error() {
         assert_eq!(problem["status"], status, "{path}");
         assert!(problem["detail"].as_str().unwrap().contains(words), "{path}: {problem}");
     }
+
     let forged = service.http.post(service.at("/order")).header("sec-fetch-site", "cross-site");
     assert_eq!(forged.body(SAMPLE).send().await.unwrap().status(), 403);
+
     let head = service.http.head(service.at("/order/nobody")).send().await.unwrap();
     assert_eq!(head.status(), 404);
     service.stop().await.unwrap();
@@ -106,6 +116,7 @@ async fn a_page_counts_rejected_records_up_to_a_limit() {
         page.unwrap().text().await.unwrap()
     };
     let mut offset = 0;
+
     for (more, counted) in [(10_000, "> 10,000<"), (500, "> more than 10,000<")] {
         let rows = "INSERT INTO orders.rejected_records \
              (topic, \"partition\", \"offset\", record_timestamp, reason, violations) \
@@ -124,6 +135,7 @@ async fn a_page_counts_rejected_records_up_to_a_limit() {
 async fn a_page_waits_once_for_all_its_queries() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
     env.wait_until_drained().await;
     env.wait_until_status_drained().await;
@@ -131,6 +143,7 @@ async fn a_page_waits_once_for_all_its_queries() {
     let tables = "LOCK TABLE orders.orders, orders.order_status IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(tables).execute(&mut *lock).await.unwrap();
     let mut shortest = Duration::MAX;
+
     for _ in 0..2 {
         let since = Instant::now();
         let page = service.http.get(service.at("/order/b563feb7b2b84b6test"));
@@ -148,6 +161,7 @@ async fn every_call_of_the_contract_is_documented_and_answers() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let api = service.json("/openapi.json").await;
+
     for (path, method) in [
         ("/order/{order_uid}", "get"),
         ("/order", "post"),
@@ -163,6 +177,7 @@ async fn every_call_of_the_contract_is_documented_and_answers() {
         assert!(api["paths"][path][method].is_object(), "{method} {path} is not in openapi.json");
     }
     assert_eq!(service.get("/livez").await.status(), 200);
+
     let metrics = service.get("/metrics").await.text().await.unwrap();
     for name in [
         "messaging_client_consumed_messages_total",
@@ -185,6 +200,7 @@ async fn the_live_feed_shows_orders_and_rejections_and_resumes() {
     let mut feed = feed.bytes_stream();
     let mut text = String::new();
     let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
+
     wait_until("an order in the feed", async || {
         uids += 1;
         order["order_uid"] = json!(format!("live-{uids}"));
@@ -207,7 +223,9 @@ async fn the_live_feed_shows_orders_and_rejections_and_resumes() {
         service.http.get(service.at("/live")).header("last-event-id", &first).send().await.unwrap();
     let bytes = again.bytes_stream().next().await.unwrap().unwrap();
     let resumed = std::str::from_utf8(&bytes).unwrap();
+
     assert!(resumed.starts_with("id: ") && !resumed.contains("event: reset"), "{resumed}");
+
     let strange =
         service.http.get(service.at("/live")).header("last-event-id", "1-1").send().await.unwrap();
     let bytes = strange.bytes_stream().next().await.unwrap().unwrap();

@@ -14,10 +14,12 @@ async fn a_restart_restores_the_cache() {
     let env = TestEnvironment::new(shared()).await;
     let kept = order("kept", 7);
     let service = env.start(&[]).await;
+
     send_order(&env, &kept).await;
     env.wait_until_drained().await;
     service.stop().await.unwrap();
     let service = env.start(&[]).await;
+
     assert_served_from(&service, &kept, "memory").await;
     service.stop().await.unwrap();
 }
@@ -27,6 +29,7 @@ async fn a_thousand_misses_at_once_are_one_query() {
     let env = TestEnvironment::new(shared()).await;
     let wanted = order("wanted", 7);
     let service = env.start(&[]).await;
+
     send_order(&env, &wanted).await;
     env.wait_until_drained().await;
     service.stop().await.unwrap();
@@ -53,6 +56,7 @@ async fn a_thousand_misses_at_once_are_one_query() {
     .fetch_one(&mut *lock)
     .await
     .unwrap();
+
     assert_eq!(waiting, 1, "queries that wait for the lock");
     lock.rollback().await.unwrap();
     for answer in requests {
@@ -69,6 +73,7 @@ async fn a_damaged_order_does_not_affect_others_of_the_same_query() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&["--cache-bytes", "100"]).await;
     let uids = ["first", "second", "good", "damaged", "better"];
+
     env.send_all(uids.iter().map(|uid| record(&order(uid, 7)))).await;
     env.wait_until_drained().await;
     sqlx::query("UPDATE orders.orders SET items = '[{}]' WHERE order_uid = 'damaged'")
@@ -97,6 +102,7 @@ async fn a_damaged_order_does_not_affect_others_of_the_same_query() {
     asked.extend(["good", "damaged", "better"].map(ask));
     missed(5.0).await;
     lock.rollback().await.unwrap();
+
     for (uid, answer) in uids.iter().zip(asked) {
         let status = answer.await.unwrap().unwrap().status();
         assert_eq!(status, if *uid == "damaged" { 503 } else { 200 }, "{uid}");
@@ -109,12 +115,14 @@ async fn an_absent_order_is_cached_until_the_order_arrives() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     assert_eq!(service.get("/order/soon").await.status(), 404);
+
     let soon = order("soon", 7);
     send_order(&env, &soon).await;
     let events = eventually("the order to be published", async || {
         let events = env.read_all(&env.status_topic()).await;
         (!events.is_empty()).then_some(events)
     });
+
     assert_eq!(events.await[0].headers["ce_id"], "soon:1:created");
     // It is committed, so it is visible, although it was absent just before.
     assert_served_from(&service, &soon, "memory").await;
@@ -124,6 +132,7 @@ async fn an_absent_order_is_cached_until_the_order_arrives() {
     for _ in 0..3 {
         assert_eq!(service.get("/order/never").await.status(), 404);
     }
+
     let missed = metric(&service, "waybill_cache_misses_total").await - before;
     assert!(missed < 3.0, "{missed} of 3 questions were misses");
     service.stop().await.unwrap();
@@ -134,9 +143,11 @@ async fn an_order_evicted_by_the_byte_budget_is_still_served() {
     let env = TestEnvironment::new(shared()).await;
     let orders: Vec<_> = (0..200).map(|number| order(&format!("order-{number}"), number)).collect();
     let service = env.start(&["--cache-bytes", "50000"]).await;
+
     env.send_all(orders.iter().map(record)).await;
     env.wait_until_drained().await;
     let (mut memory, mut database) = (0, 0);
+
     for order in &orders {
         match assert_served(&service, order).await.as_str() {
             "memory" => memory += 1,
@@ -145,6 +156,7 @@ async fn an_order_evicted_by_the_byte_budget_is_still_served() {
         }
     }
     assert!(database >= 100 && memory + database == 200, "{memory} from memory, {database} not");
+
     let bytes = metric(&service, "waybill_cache_bytes").await;
     assert!(bytes > 25_000.0 && bytes <= 50_000.0, "{bytes}");
     service.stop().await.unwrap();
@@ -154,6 +166,7 @@ async fn an_order_evicted_by_the_byte_budget_is_still_served() {
 async fn warm_up_takes_the_newest_orders_if_the_budget_is_small() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     send_order(&env, &order("original", 7)).await;
     env.wait_until_drained().await;
     service.stop().await.unwrap();
@@ -171,6 +184,7 @@ async fn warm_up_takes_the_newest_orders_if_the_budget_is_small() {
     // Room for a little more than 2,000 of them.
     let service = env.start(&["--cache-bytes", "2500000"]).await;
     let mut warm = Vec::new();
+
     for number in (1..7_000).step_by(25) {
         let answer = service.get(&format!("/order/copy-{number}")).await;
         assert_eq!(answer.status(), 200);
@@ -194,9 +208,11 @@ async fn replicas_share_redis_and_its_crash_is_not_noticed() {
     // The database is still empty: the second replica has nothing in memory.
     let second = env.start(&flags).await;
     let orders: Vec<_> = (0..40).map(|number| order(&format!("order-{number}"), number)).collect();
+
     env.send_all(orders.iter().map(record)).await;
     env.wait_until_drained().await;
     let mut from_redis = 0;
+
     for order in &orders {
         redis.value(order["order_uid"].as_str().unwrap()).await;
         // The replica that stored it has it in memory; the other finds it in Redis first.
@@ -223,10 +239,12 @@ async fn replicas_share_redis_and_its_crash_is_not_noticed() {
     for order in &orders {
         assert_served_from(&first, order, "memory").await;
     }
+
     let late = order("late", 1);
     send_order(&env, &late).await;
     env.wait_until_drained().await;
     let sources = [assert_served(&first, &late).await, assert_served(&second, &late).await];
+
     assert!(sources.iter().all(|source| source != "redis"), "{sources:?}");
     assert_eq!(first.get("/order/nobody").await.status(), 404);
     assert!(metric(&first, "waybill_redis_failures_total").await > 0.0);
@@ -243,6 +261,7 @@ async fn a_copy_in_redis_does_not_extend_the_age_of_an_order() {
     let flags = ["--redis-url", &url, "--cache-max-age", "6"];
     let services = [env.start(&flags).await, env.start(&flags).await];
     let old = order("old", 7);
+
     send_order(&env, &old).await;
     env.wait_until_drained().await;
     redis.value("old").await;
@@ -254,7 +273,9 @@ async fn a_copy_in_redis_does_not_extend_the_age_of_an_order() {
     let loader =
         sources.iter().position(|source| source == "redis").expect("one has not stored it");
     wait_until("its time to end", async || redis.milliseconds_left("old").await < 0).await;
+
     assert_served_from(&services[loader], &old, "db").await;
+
     for service in services {
         service.stop().await.unwrap();
     }
@@ -269,10 +290,13 @@ async fn a_damaged_value_in_redis_is_not_served() {
     let flags = ["--redis-url", &url, "--cache-bytes", "100"];
     let service = env.start(&flags).await;
     let whole = order("whole", 7);
+
     send_order(&env, &whole).await;
     env.wait_until_drained().await;
     let value = redis.value("whole").await;
+
     assert_served_from(&service, &whole, "redis").await;
+
     let last = value.len() - 1;
     let mut other_version = value.clone();
     other_version[9] = b'8';
@@ -283,6 +307,7 @@ async fn a_damaged_value_in_redis_is_not_served() {
         [&value[..last], b"]"].concat(),
         other_version,
     ];
+
     for damaged in damages {
         redis.set("whole", &damaged).await;
         assert_eq!(

@@ -15,12 +15,14 @@ async fn pages_are_compressed_but_orders_and_the_live_feed_are_not() {
 
     let page = get_accepting(&service, "/order/b563feb7b2b84b6test", "text/html").await;
     assert!(is_compressed(&page));
+
     let mut bytes = page.bytes().await.unwrap().len();
     let plain = service.http.get(service.at("/docs")).header(header::ACCEPT, "text/html");
     let plain = plain.send().await.unwrap().text().await.unwrap();
     let links = plain.split('"').filter(|text| text.starts_with("/assets/"));
     let links: std::collections::BTreeSet<&str> = links.collect();
     assert!(links.len() > 3, "{links:?}");
+
     for link in links {
         let asset = get_accepting(&service, link, "*/*").await;
         assert_eq!(asset.status(), 200, "{link}");

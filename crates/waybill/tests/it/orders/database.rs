@@ -19,6 +19,7 @@ async fn the_view_shows_items_and_the_user_has_least_privilege() {
     let service = env.start(&[]).await;
     let mut order = order("viewed", 1);
     let mut item = order["items"][0].clone();
+
     item["name"] = json!("Other, \"quoted\" & ünlike");
     item["price"] = json!(i64::MAX);
     item["sale"] = json!(-3);
@@ -32,6 +33,7 @@ async fn the_view_shows_items_and_the_user_has_least_privilege() {
     .fetch_one(&env.pool)
     .await
     .unwrap();
+
     assert_eq!(shown, order["items"]);
     service.stop().await.unwrap();
 
@@ -88,6 +90,7 @@ ANALYZE";
 async fn every_list_is_read_through_its_index() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     env.send_all([record(&order("first", 1))]).await;
     env.wait_until_drained().await;
     service.stop().await.unwrap();
@@ -240,6 +243,7 @@ async fn manual_steps_and_migrate_make_the_same_database() {
         ("COURIERS_DATABASE_URL", &couriers("couriers_by_migrate")),
     ];
     assert_migrates(&variables).await;
+
     let describe = |databases: [&str; 2]| {
         let of_couriers = DESCRIBE_SCHEMA.replace("orders", "couriers");
         [(databases[0], DESCRIBE_SCHEMA), (databases[1], &of_couriers)]
@@ -247,6 +251,7 @@ async fn manual_steps_and_migrate_make_the_same_database() {
     };
     let once = describe(["by_migrate", "couriers_by_migrate"]);
     assert_migrates(&variables).await;
+
     let twice = describe(["by_migrate", "couriers_by_migrate"]);
     assert_eq!(twice, once, "the second time there is nothing to do");
     // The table of migrations is sqlx's own; everything else is equal.
@@ -255,6 +260,7 @@ async fn manual_steps_and_migrate_make_the_same_database() {
     // The queries of the page work for the services' own users.
     let queries = sql_blocks("Questions");
     assert!(queries.len() > 5, "{queries:?}");
+
     for query in queries {
         psql(&manual_orders, query);
     }

@@ -69,6 +69,7 @@ async fn a_fast_answer_has_the_same_headers_as_the_routers() {
     let env = TestEnvironment::new(shared()).await;
     let uids = ["plain", "semi;colon", "plus+sign", "at@home:8,'(1)*!", "under_~-.", "Zürich"];
     let service = env.start(&[]).await;
+
     env.send_all(uids.iter().map(|uid| record(&order(uid, 7)))).await;
     env.wait_until_drained().await;
     let etag = service.get("/order/plain").await.headers()["etag"].to_str().unwrap().to_owned();
@@ -93,6 +94,7 @@ async fn a_fast_answer_has_the_same_headers_as_the_routers() {
         with("origin: http://elsewhere.example\r\nsec-fetch-site: cross-site".into()),
         with("content-length: 4".into()),
     ];
+
     for method in ["GET", "HEAD", "POST", "OPTIONS"] {
         for uid in uids {
             for kind in &kinds {
@@ -123,6 +125,7 @@ async fn a_fast_answer_has_the_same_headers_as_the_routers() {
 async fn fast_answers_are_counted_and_stay_in_request_order() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     env.send_all([record(&order("first", 1)), record(&order("second", 2))]).await;
     env.wait_until_drained().await;
     let counted = "http_server_request_duration_seconds_count{http_request_method=\"GET\",\
@@ -143,7 +146,9 @@ async fn fast_answers_are_counted_and_stay_in_request_order() {
         .skip(1)
         .map(|rest| rest.split_once('"').unwrap().0)
         .collect();
+
     assert_eq!(uids, ["first", "second", "second", "first"]);
+
     wait_until("all four to be counted", async || {
         metric(&service, counted).await - requests_before == 4.0
     })
@@ -156,9 +161,11 @@ async fn fast_answers_are_counted_and_stay_in_request_order() {
 async fn while_it_drains_both_paths_answer_alike() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     env.send_all([record(&order("kept", 7))]).await;
     env.wait_until_drained().await;
     assert_eq!(service.get("/order/kept").await.headers()["x-cache"], "memory");
+
     let mut requests = Vec::new();
     for way in [Way::Fast, Way::Routed] {
         let mut stream = TcpStream::connect(service.address()).await.unwrap();
@@ -171,6 +178,7 @@ async fn while_it_drains_both_paths_answer_alike() {
         stream.write_all(half.as_bytes()).await.unwrap();
         requests.push((stream, rest.to_owned()));
     }
+
     let stopping = tokio::spawn(service.stop());
     let mut answers = Vec::new();
     for (mut stream, rest) in requests {
@@ -180,6 +188,8 @@ async fn while_it_drains_both_paths_answer_alike() {
         let _ = stream.read_to_end(&mut bytes).await;
         answers.push((!bytes.is_empty()).then(|| Answer::read(&bytes)));
     }
+
     assert_eq!(answers[0], answers[1]);
+
     stopping.await.unwrap().unwrap();
 }

@@ -22,6 +22,7 @@ async fn an_update_evicts_in_all_replicas_and_is_never_undone() {
     let first = env.start(&["--cache-max-age", "3600"]).await;
     let second = env.start(&["--cache-max-age", "3600"]).await;
     let uids: Vec<String> = (0..16).map(|number| format!("uid-{number}")).collect();
+
     env.send_all(uids.iter().map(|uid| record(&order(uid, 1)))).await;
     env.wait_until_drained().await;
     for replica in [&first, &second] {
@@ -54,11 +55,13 @@ async fn an_update_evicts_in_all_replicas_and_is_never_undone() {
 async fn a_change_without_an_event_is_noticed_within_max_age() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&["--cache-max-age", "1"]).await;
+
     env.send_all(["changed", "deleted"].map(|uid| record(&order(uid, 1)))).await;
     env.wait_until_drained().await;
     for uid in ["changed", "deleted"] {
         assert_eq!(version_and_amount(&service, uid).await.1, 1);
     }
+
     run_as_administrator(
         &env,
         "UPDATE orders.orders SET payment_amount = 2 WHERE order_uid = 'changed'; \
@@ -71,7 +74,9 @@ async fn a_change_without_an_event_is_noticed_within_max_age() {
     .await;
     // After it is revalidated, it is served from memory again.
     let again = service.get("/order/changed").await;
+
     assert_eq!(again.headers()["x-cache"], "memory");
+
     wait_until("the order to be gone", async || {
         service.get("/order/deleted").await.status() == StatusCode::NOT_FOUND
     })

@@ -49,6 +49,7 @@ async fn two_thousand_generated_orders_are_served_unchanged() {
     let mut runner = TestRunner::default();
     let strategy = valid_order();
     let mut orders = BTreeMap::new();
+
     while orders.len() < 2_000 {
         let order = strategy.new_tree(&mut runner).unwrap().current();
         let uid = order["order_uid"].as_str().unwrap().to_owned();
@@ -60,6 +61,7 @@ async fn two_thousand_generated_orders_are_served_unchanged() {
     let service = env.start(&["--cache-bytes", "100"]).await;
     env.send_all(orders.values().map(record)).await;
     env.wait_until_drained().await;
+
     assert_eq!(env.count("orders.rejected_records").await, 0);
     for (uid, order) in &orders {
         let mut address = reqwest::Url::parse(&service.url).unwrap();

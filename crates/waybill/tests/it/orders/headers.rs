@@ -26,6 +26,7 @@ fn stable_headers(answer: &Response) -> BTreeMap<String, String> {
 async fn get_head_and_304_have_the_same_headers() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
     env.wait_until_drained().await;
     let ask = |method: Method, tag: Option<&str>| {
@@ -40,12 +41,15 @@ async fn get_head_and_304_have_the_same_headers() {
 
     let whole = ask(Method::GET, None).await.unwrap();
     assert_eq!(whole.status(), 200);
+
     let whole_headers = stable_headers(&whole);
     let body = whole.bytes().await.unwrap();
     let tag = whole_headers["etag"].clone();
     // The tag depends on the bytes alone, so replicas agree on it.
     let hash = twox_hash::XxHash3_128::oneshot(&body);
+
     assert_eq!(tag, format!("\"{hash:032x}\""));
+
     let length = body.len().to_string();
     let mut wanted: BTreeMap<String, String> = [
         ("cache-control", "private, no-cache"),
@@ -70,6 +74,7 @@ async fn get_head_and_304_have_the_same_headers() {
     wanted.remove("content-length");
     wanted.remove("content-type");
     let (several, weak) = (format!("\"other\", {tag}"), format!("W/{tag}"));
+
     for (method, tag) in [
         (Method::GET, &*tag),
         (Method::GET, &several),
@@ -84,6 +89,7 @@ async fn get_head_and_304_have_the_same_headers() {
         assert_eq!((unchanged.status().as_u16(), headers), (304, wanted.clone()));
         assert!(unchanged.bytes().await.unwrap().is_empty());
     }
+
     let other = ask(Method::GET, Some("\"other\"")).await.unwrap();
     assert_eq!((other.status().as_u16(), other.bytes().await.unwrap()), (200, body));
     service.stop().await.unwrap();

@@ -9,11 +9,13 @@ use testkit::{
 async fn an_order_from_kafka_is_served_over_http() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
 
     let answer = service.get("/order/b563feb7b2b84b6test?wait=30s").await;
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["x-order-version"], "1");
+
     let etag = answer.headers()["etag"].clone();
     let sample: Value = serde_json::from_str(SAMPLE).unwrap();
     assert_eq!(answer.json::<Value>().await.unwrap(), sample);
@@ -30,6 +32,7 @@ async fn an_order_from_kafka_is_served_over_http() {
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].key.as_deref(), Some(b"b563feb7b2b84b6test".as_slice()));
     assert_eq!(events[0].headers["ce_id"], "b563feb7b2b84b6test:1:created");
+
     let event: Value = serde_json::from_slice(events[0].value.as_deref().unwrap()).unwrap();
     assert_eq!(
         (&event["order_id"], &event["status"]),
@@ -43,6 +46,7 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered() {
     let env = TestEnvironment::new(shared()).await;
     let mut sample: Value = serde_json::from_str(SAMPLE).unwrap();
     let mut wanted = Vec::new();
+
     for (number, bad) in bad_records().into_iter().enumerate() {
         let key = format!("key-{number}").into_bytes();
         let place = env.send(Some(0), Some(&key), bad.bytes.as_deref()).await;
@@ -51,6 +55,7 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered() {
         env.send(Some(0), None, Some(sample.to_string().as_bytes())).await;
     }
     assert!(wanted.len() >= 60, "{} classes", wanted.len());
+
     let service = env.start(&[]).await;
     env.wait_until_drained().await;
 
@@ -60,6 +65,7 @@ async fn every_bad_record_is_kept_explained_and_dead_lettered() {
         "every good neighbour is stored"
     );
     assert_eq!(env.count("orders.rejected_records").await, wanted.len() as i64);
+
     let letters = env.read_all(&env.dead_letter_topic()).await;
     for ((partition, offset), key, bad) in &wanted {
         let row: (String, Value, Option<Vec<u8>>) = sqlx::query_as(
@@ -105,6 +111,7 @@ async fn a_rejected_record_is_replayed_unchanged_and_edited() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let mut order: Value = serde_json::from_str(SAMPLE).unwrap();
+
     order["payment"]["currency"] = json!("XXY");
     let (partition, offset) = env.send(Some(3), None, Some(order.to_string().as_bytes())).await;
     let id = format!("{}:{partition}:{offset}", env.orders_topic());
@@ -113,6 +120,7 @@ async fn a_rejected_record_is_replayed_unchanged_and_edited() {
         if answer.status() == 200 { Some(answer.json::<Value>().await.unwrap()) } else { None }
     })
     .await;
+
     assert_eq!(shown["violations"][0]["pointer"], "/payment/currency");
     assert_eq!(shown["value"], order.to_string());
 
@@ -120,20 +128,25 @@ async fn a_rejected_record_is_replayed_unchanged_and_edited() {
         service.http.post(service.at(&format!("/rejected/{id}/replay"))).body(body).send()
     };
     assert_eq!(replay(String::new()).await.unwrap().status(), 202);
+
     order["payment"]["currency"] = json!("USD");
     assert_eq!(replay(order.to_string()).await.unwrap().status(), 202);
+
     let stored = service.json("/order/b563feb7b2b84b6test?wait=30s").await;
     assert_eq!(stored, order);
+
     env.wait_until_drained().await;
     let shown = service.json(&format!("/rejected/{id}")).await;
     let edited: Vec<_> =
         shown["replays"].as_array().unwrap().iter().map(|replay| &replay["edited"]).collect();
+
     assert_eq!(edited, [false, true]);
     assert_eq!(
         env.count("orders.rejected_records").await,
         2,
         "the replay as it was is rejected again"
     );
+
     let records = env.read_all(&env.orders_topic()).await;
     let replayed = |edited| {
         let is_one = |record: &&Received| {
@@ -153,6 +166,7 @@ async fn a_replay_is_noted_at_the_record_that_it_belongs_to() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let (partition, offset) = env.send(None, None, Some(b"{")).await;
+
     env.wait_until_drained().await;
     let older = "INSERT INTO orders.rejected_records \
          (topic, \"partition\", \"offset\", record_timestamp, reason, violations) \
@@ -161,7 +175,9 @@ async fn a_replay_is_noted_at_the_record_that_it_belongs_to() {
     sqlx::query(older).execute(&env.pool).await.unwrap();
     let id = format!("{}:{partition}:{offset}", env.orders_topic());
     let answer = service.http.post(service.at(&format!("/rejected/{id}/replay"))).send().await;
+
     assert_eq!(answer.unwrap().status(), 202);
+
     // A replay without a timestamp, as another tool may send it.
     let headers = [("waybill.replay.of", id.as_str())];
     env.send_with_headers(Some(b"{"), &headers).await;
@@ -170,7 +186,9 @@ async fn a_replay_is_noted_at_the_record_that_it_belongs_to() {
          WHERE \"partition\" = $1 AND \"offset\" = $2 ORDER BY record_timestamp";
     let noted: Vec<i32> =
         sqlx::query_scalar(noted).bind(partition).bind(offset).fetch_all(&env.pool).await.unwrap();
+
     assert_eq!(noted, [0, 2]);
+
     let replay = &env.read_all(&env.orders_topic()).await;
     let timed = replay.iter().filter(|one| one.headers.contains_key("waybill.replay.of.timestamp"));
     assert_eq!(timed.count(), 1);

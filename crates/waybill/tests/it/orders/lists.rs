@@ -35,6 +35,7 @@ async fn pages(service: &Service, path: &str, field: &str) -> Vec<Vec<String>> {
 async fn orders_are_listed_newest_first_by_customer_and_track_number() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     // One at a time, so that each is newer than the one before.
     for (number, customer, track) in [
         (1, "ada", "T1"),
@@ -54,6 +55,7 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
         reqwest::Url::parse_with_params("http://x/", [("customer_id", ODD), ("track_number", ODD)]);
     let odd = odd.unwrap().query().unwrap().to_owned();
     let (customer, track) = odd.split_once('&').unwrap();
+
     for (query, wanted) in [
         ("", vec![vec!["uid-6", "uid-5"], vec!["uid-4", "uid-3"], vec!["uid-2", "uid-1"]]),
         (customer, vec![vec!["uid-6", "uid-5"], vec!["uid-4", "uid-2"]]),
@@ -76,6 +78,7 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
         let distinct: std::collections::BTreeSet<&String> = pages.iter().flatten().collect();
         (pages.iter().map(Vec::len).collect::<Vec<_>>(), distinct.len())
     };
+
     assert_eq!(sizes("/orders?limit=500").await, (vec![500, 1], 501));
     assert_eq!(sizes("/orders?limit=499").await, (vec![499, 2], 501));
     assert_eq!(service.json("/orders").await["items"].as_array().unwrap().len(), 50);
@@ -92,6 +95,7 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
 async fn rejected_records_are_listed_newest_first_by_reason_and_key() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     for value in ["{", "[]", "{", "7", "{"] {
         env.send(Some(2), Some(b"a&b"), Some(value.as_bytes())).await;
         env.wait_until_drained().await;
@@ -102,6 +106,7 @@ async fn rejected_records_are_listed_newest_first_by_reason_and_key() {
             |page: &&[i64]| page.iter().map(|offset| format!("{topic}:2:{offset}")).collect();
         offsets.iter().map(page).collect()
     };
+
     for (query, wanted) in [
         ("", ids(&[&[4, 3], &[2, 1], &[0]])),
         ("&reason=invalid_json", ids(&[&[4, 2], &[0]])),

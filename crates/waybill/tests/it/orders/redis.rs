@@ -16,6 +16,7 @@ async fn redis_keeps_the_newer_of_two_versions_until_it_expires() {
     // There is no room in memory: every read goes to Redis. Values there expire after 20 seconds.
     let flags = ["--redis-url", &url, "--cache-bytes", "100", "--cache-max-age", "20"];
     let service = env.start(&flags).await;
+
     for amount in [1, 2] {
         env.send_all([record(&order("uid", amount))]).await;
         env.wait_until_drained().await;
@@ -23,6 +24,7 @@ async fn redis_keeps_the_newer_of_two_versions_until_it_expires() {
     wait_until("the second version", async || redis.value("uid").await.starts_with(b"0000000002"))
         .await;
     let newer = redis.value("uid").await;
+
     assert_served_from(&service, &order("uid", 2), "redis").await;
 
     // A replica that is a version behind writes the same key later. Here it has a database of its
@@ -33,13 +35,16 @@ async fn redis_keeps_the_newer_of_two_versions_until_it_expires() {
     stale_env.send_all([record(&order("uid", 1)), record(&order("beside", 1))]).await;
     stale_env.wait_until_drained().await;
     redis.value("beside").await;
+
     assert!(redis.value("uid").await == newer, "the older version did not replace the newer");
     stale.stop().await.unwrap();
     redis.run(&[b"DEL", b"waybill:order:uid"]).await;
+
     assert_served_from(&service, &order("uid", 2), "db").await;
 
     // After a read from the database, the value is in Redis again, with an expiry.
     assert!(redis.value("uid").await.starts_with(b"0000000002"));
+
     let left = redis.milliseconds_left("uid").await;
     assert!((1..=20_000).contains(&left), "{left} ms");
     service.stop().await.unwrap();
@@ -52,6 +57,7 @@ async fn a_frozen_redis_delays_ingest_and_reads_only_briefly() {
     let url = redis.url();
     let mut sent = Sent::default();
     let service = env.start(&["--redis-url", &url, "--batch-rows", "50"]).await;
+
     env.send_all(sent.mixed(0, 2_000)).await;
     wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
     redis.signal(Signal::STOP);
@@ -76,6 +82,7 @@ async fn a_frozen_redis_delays_ingest_and_reads_only_briefly() {
         redis.run(&[b"EXISTS", key.as_bytes()]).await == b":1\r\n"
     })
     .await;
+
     sent.assert_settled_at(&env, &service).await;
     service.stop().await.unwrap();
 }

@@ -10,6 +10,7 @@ async fn a_record_that_the_database_refuses_is_rejected_alone() {
     let env = TestEnvironment::new(shared()).await;
     // A rule that validation does not know, as a later migration or an administrator may add it.
     let rule = "ALTER TABLE orders.orders ADD CHECK (payment_amount <> 666666)";
+
     run_as_administrator(&env, rule).await;
     let mut sent = Sent::default();
     let mut records = sent.mixed(0, 400);
@@ -38,6 +39,7 @@ async fn a_record_that_the_database_refuses_is_rejected_alone() {
         assert_eq!(value, order.to_string().into_bytes());
         assert_eq!(service.get(&format!("/order/{uid}")).await.status(), 404);
     }
+
     sent.invalid += refused.len();
     sent.assert_settled_at(&env, &service).await;
     service.stop().await.unwrap();
@@ -47,6 +49,7 @@ async fn a_record_that_the_database_refuses_is_rejected_alone() {
 async fn an_invalid_record_of_just_under_a_mebibyte_is_kept_whole() {
     let env = TestEnvironment::new(shared()).await;
     let mut large = order("large", 1);
+
     large["payment"]["currency"] = "XXY".into();
     let mut bytes = large.to_string().into_bytes();
     bytes.resize((1 << 20) - 1, b' ');
@@ -62,6 +65,7 @@ async fn an_invalid_record_of_just_under_a_mebibyte_is_kept_whole() {
             .unwrap();
     assert_eq!(reason, "unknown_currency");
     assert!(value == bytes, "the bytes are kept");
+
     let letters = env.read_all(&env.dead_letter_topic()).await;
     assert_eq!(letters.len(), 1);
     assert!(letters[0].value.as_deref() == Some(bytes.as_slice()), "the dead letter is whole");
@@ -85,10 +89,12 @@ async fn a_record_too_large_for_the_dlq_is_truncated_only_there() {
     let mut letters = env.read_all(&env.dead_letter_topic()).await;
     letters.sort_by_key(|letter| letter.headers["__connect.errors.offset"].clone());
     let [large, beside] = &letters[..] else { panic!("two letters, not {}", letters.len()) };
+
     assert_eq!(
         (large.key.as_deref(), large.value.as_deref()),
         (Some(&b"large"[..]), Some(&b""[..]))
     );
+
     let headers = [
         ("waybill.truncated", "true"),
         ("waybill.error.reason", "invalid_utf8"),
@@ -103,6 +109,7 @@ async fn a_record_too_large_for_the_dlq_is_truncated_only_there() {
     assert_eq!(beside.headers["__connect.errors.offset"], small.1.to_string());
     assert_eq!(beside.value.as_deref(), Some(&b"\xff"[..]), "its neighbour is whole");
     assert!(!beside.headers.contains_key("waybill.truncated"));
+
     let kept = "SELECT value FROM orders.rejected_records WHERE \"offset\" = $1";
     let kept: Vec<u8> = sqlx::query_scalar(kept).bind(offset).fetch_one(&env.pool).await.unwrap();
     assert!(kept == noise, "the table has all of it");

@@ -57,6 +57,7 @@ async fn replicas_that_start_and_stop_lose_and_repeat_nothing() {
         second
     };
     let (sent, second) = tokio::join!(flow, replicas);
+
     env.wait_until_drained().await;
     sent.assert_settled_at(&env, &second).await;
     second.stop().await.unwrap();

@@ -46,26 +46,33 @@ fn event_ids(events: &[Received]) -> Vec<&str> {
 async fn only_a_different_content_makes_a_new_version() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     send_amount(&env, 2, UID, 1).await;
     env.wait_until_drained().await;
     let first = row(&env, UID).await;
+
     assert_eq!((first.payment_amount, first.version), (1, 1));
 
     let offset = send_amount(&env, 2, UID, 1).await;
     env.wait_until_drained().await;
     let same = row(&env, UID).await;
+
     assert_eq!((same.version, same.source_offset), (1, offset));
     assert_eq!(same.ingested_at, first.ingested_at);
+
     let events = env.read_all(&env.status_topic()).await;
     assert_eq!(event_ids(&events), ["again:1:created", "again:1:created"], "no updated");
 
     let offset = send_amount(&env, 2, UID, 3).await;
     env.wait_until_drained().await;
     let changed = row(&env, UID).await;
+
     assert_eq!((changed.payment_amount, changed.version, changed.source_offset), (3, 2, offset));
     assert_eq!(changed.ingested_at, first.ingested_at);
+
     let events = env.read_all(&env.status_topic()).await;
     assert!(event_ids(&events).contains(&"again:2:updated"), "{:?}", event_ids(&events));
+
     let answer = service.get("/order/again").await;
     assert_eq!(answer.headers()["x-order-version"], "2");
     assert_eq!(answer.json::<Value>().await.unwrap(), order(UID, 3));
@@ -77,6 +84,7 @@ async fn only_a_different_content_makes_a_new_version() {
 async fn a_batch_with_one_known_order_stores_all_of_its_orders() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&["--batch-age-ms", "1000"]).await;
+
     send_amount(&env, 0, UID, 1).await;
     env.wait_until_drained().await;
     let new = |number: usize| format!("new-{number:03}");
@@ -96,9 +104,11 @@ async fn a_batch_with_one_known_order_stores_all_of_its_orders() {
         let stored = row(&env, &new(number)).await;
         assert_eq!((stored.payment_amount, stored.version), (number as i64, 1));
     }
+
     // Each event is recorded once, although one repeats the known order's status.
     let events = env.read_all(&env.status_topic()).await;
     assert_eq!(events.len(), 203, "201 created, one of them again, and one updated");
+
     wait_until("all events are recorded", async || env.count("orders.order_events").await == 203)
         .await;
     assert_eq!(env.count("orders.order_status").await, 201);
@@ -196,6 +206,7 @@ async fn the_latest_record_wins_on_partitions_of_eight_lanes() {
 async fn redelivered_records_change_nothing() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     for amount in 1..=3 {
         send_amount(&env, 0, UID, amount).await;
         env.wait_until_drained().await;
@@ -212,6 +223,7 @@ async fn redelivered_records_change_nothing() {
     let other = env.in_another_group();
     let service = other.start(&["--batch-rows", "1"]).await;
     other.wait_until_drained().await;
+
     assert_eq!(env.read_all(&env.status_topic()).await.len(), events + 6, "events are repeated");
     assert_eq!(env.read_all(&env.dead_letter_topic()).await.len(), letters + 1);
     assert_eq!(row(&env, UID).await, before);
@@ -238,12 +250,15 @@ async fn a_kill_between_commit_and_publish_still_publishes_created() {
     Program::start(&env, Some("after-commit")).assert_killed().await;
     wait_until("the order to be committed", async || env.count("orders.orders").await == 1).await;
     let before = row(&env, UID).await;
+
     assert!(env.read_all(&env.status_topic()).await.is_empty(), "nothing is published yet");
 
     let service = env.start(&[]).await;
     env.wait_until_drained().await;
     let events = env.read_all(&env.status_topic()).await;
+
     assert!(events.iter().any(|event| event.headers["ce_type"] == "created"));
+
     let after = row(&env, UID).await;
     assert_eq!(after.payment_amount, 3);
     assert_eq!(after.ingested_at, before.ingested_at);

@@ -26,6 +26,7 @@ fn redacted(env: &TestEnvironment, text: &str) -> String {
 async fn answers_keep_their_wire_format() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     env.send(Some(0), None, Some(SAMPLE.as_bytes())).await;
     env.send(Some(1), Some(b"key"), Some(br#"{"order_uid":" "}"#)).await;
     env.wait_until_drained().await;
@@ -55,6 +56,7 @@ async fn answers_keep_their_wire_format() {
         writeln!(wire, "POST /order\n{status}\n{body}\n").unwrap();
     }
     service.stop().await.unwrap();
+
     insta::assert_snapshot!(redacted(&env, &wire), @r#"
 GET /order/b563feb7b2b84b6test
 200 application/json
@@ -98,12 +100,14 @@ POST /order
 async fn events_and_dead_letters_keep_their_wire_format() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     for amount in [1, 2] {
         env.send_all([record(&order("uid", amount))]).await;
         env.wait_until_drained().await;
     }
     let cancel = service.http.post(service.at("/order/uid/cancel")).send().await.unwrap();
     assert_eq!(cancel.status(), 202);
+
     env.send(Some(3), Some(b"key"), Some(br#"{"order_uid":" "}"#)).await;
     env.wait_until_drained().await;
     let mut wire = String::new();
@@ -121,6 +125,7 @@ async fn events_and_dead_letters_keep_their_wire_format() {
         }
     }
     service.stop().await.unwrap();
+
     insta::assert_snapshot!(redacted(&env, &wire), @r#"
 <env>.status, partition 3
 uid

@@ -141,18 +141,22 @@ async fn a_crash_around_the_commit_changes_no_order() {
 async fn a_stop_under_load_drains_and_repeats_no_dead_letter() {
     let env = TestEnvironment::new(shared()).await;
     let database = with_couriers(&env.servers).await;
+
     env.send_all_to(&env.status_topic(), histories(0, 6_000)).await;
     let first = Program::start_couriers(&env, &database, &SMALL_BATCHES, None);
     wait_until("the flow to be on", async || database.count("couriers.order_states").await > 0)
         .await;
     let status = first.terminate().await;
+
     assert_eq!(status.code(), Some(0), "{status}");
+
     let lag = env.couriers_lag().await;
     assert!(lag > 0, "it was to end in the midst of the flow");
 
     let again = Program::start_couriers(&env, &database, &[], None);
     env.wait_until_couriers_drained().await;
     assert!(again.terminate().await.success());
+
     let letters = env.read_all(&format!("{}.dlq", env.status_topic())).await.len();
     assert_eq!(letters, 120, "an orderly end repeats no dead letter");
     assert_couriers_settled(&env, &database).await;
@@ -165,6 +169,7 @@ async fn stopped_replicas_and_servers_change_no_order() {
     let database = with_couriers(&env.servers).await;
     let first = env.start_couriers(&database, &SMALL_BATCHES).await;
     let mut second = Some(env.start_couriers(&database, &SMALL_BATCHES).await);
+
     for round in 0..3 {
         let before = database.count("couriers.order_states").await;
         for (_, value) in histories(round * 1_500, 1_500) {

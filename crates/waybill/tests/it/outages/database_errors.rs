@@ -38,6 +38,7 @@ async fn transient_errors_are_retried_and_refused_values_rejected() {
             .await
             .unwrap()
     };
+
     // A deadlock, a read-only server after a failover, a full disk, a shutdown, a timeout.
     for code in ["40P01", "25006", "53100", "57P01", "57014"] {
         run_as_administrator(&env, "UPDATE orders.transient_errors SET enabled = true").await;
@@ -73,6 +74,7 @@ async fn transient_errors_are_retried_and_refused_values_rejected() {
     .await
     .unwrap();
     let wanted = refused.map(|code| format!("refused-{code}").into_bytes());
+
     assert_eq!(rejected, wanted);
     sent.assert_settled_at(&env, &service).await;
     service.stop().await.unwrap();
@@ -83,6 +85,7 @@ async fn a_database_that_is_read_only_under_load_loses_nothing() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&["--batch-rows", "50"]).await;
     let mut sent = Sent::default();
+
     env.send_all(sent.mixed(0, 3_000)).await;
     wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
     // As after a failover: old connections are closed, new ones are read-only.
@@ -93,9 +96,12 @@ async fn a_database_that_is_read_only_under_load_loses_nothing() {
         WHERE datname = current_database() AND application_name = 'waybill orders'";
     run_as_administrator(&env, terminate).await;
     let stored = env.count("orders.orders").await;
+
     assert!(stored < 3_000, "it was to happen in full flow");
+
     env.send_all(sent.mixed(3_000, 200)).await;
     assert_eq!(service.get("/order/order-000000").await.status(), 200);
+
     let refused = async || {
         let refused = "SELECT xact_rollback FROM pg_stat_database WHERE datname = $1";
         sqlx::query_scalar::<_, i64>(refused).bind(&database).fetch_one(&env.pool).await.unwrap()
@@ -103,6 +109,7 @@ async fn a_database_that_is_read_only_under_load_loses_nothing() {
     let before = refused().await;
     wait_until("batches to be refused again and again", async || refused().await >= before + 3)
         .await;
+
     assert!(env.lag().await > 0, "offsets wait for the database");
     assert_eq!(env.count("orders.orders").await, stored, "nothing is written meanwhile");
 
@@ -111,6 +118,7 @@ async fn a_database_that_is_read_only_under_load_loses_nothing() {
     run_as_administrator(&env, &format!("{reset} {database} RESET default_transaction_read_only"))
         .await;
     env.wait_until_drained().await;
+
     sent.assert_settled_at(&env, &service).await;
     service.stop().await.unwrap();
 }

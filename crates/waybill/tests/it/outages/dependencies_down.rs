@@ -21,6 +21,7 @@ async fn without_postgresql_cached_reads_continue() {
     let env = TestEnvironment::new(&own.servers()).await;
     let mut sent = Sent::default();
     let service = env.start(&["--batch-rows", "50"]).await;
+
     env.send_all(sent.mixed(0, 1)).await;
     env.wait_until_drained().await;
     for round in 0..2 {
@@ -46,9 +47,11 @@ async fn without_postgresql_cached_reads_continue() {
         own.local.postgres.as_mut().unwrap().restart().await.unwrap();
         env.wait_until_drained().await;
     }
+
     let idle = "db_client_connection_count{db_client_connection_state=\"idle\"}";
     assert!(metric(&service, idle).await >= 1.0);
     sent.assert_settled_at(&env, &service).await;
+
     wait_until("nothing to be unsettled", async || {
         metric(&service, "waybill_consumer_lag_seconds").await == 0.0
     })
@@ -64,6 +67,7 @@ async fn cached_reads_do_not_wait_for_a_stopped_postgresql() {
     let env = TestEnvironment::new(&own.servers()).await;
     let service = env.start(&["--cache-max-age", "0"]).await;
     let orders: Vec<_> = (0..20).map(|number| order(&format!("order-{number}"), number)).collect();
+
     env.send_all(orders.iter().map(record)).await;
     env.wait_until_drained().await;
     let source = async |order: &Value| {
@@ -71,6 +75,7 @@ async fn cached_reads_do_not_wait_for_a_stopped_postgresql() {
         assert_eq!(answer.status(), 200);
         answer.headers()["x-cache"].to_str().unwrap().to_owned()
     };
+
     assert_eq!(source(&orders[0]).await, "db");
 
     own.local.postgres.as_mut().unwrap().kill().await.unwrap();
@@ -78,6 +83,7 @@ async fn cached_reads_do_not_wait_for_a_stopped_postgresql() {
     for order in &orders {
         assert_served_from(&service, order, "memory").await;
     }
+
     // One read that waited for a connection would take three seconds.
     let took = since.elapsed();
     assert!(took < Duration::from_secs(10), "{} reads took {took:?}", orders.len());
@@ -94,6 +100,7 @@ async fn without_kafka_reads_continue_and_nothing_is_lost() {
     let env = TestEnvironment::new(&own.servers()).await;
     let mut sent = Sent::default();
     let service = env.start(&["--batch-rows", "50"]).await;
+
     env.send_all(sent.mixed(0, 1)).await;
     env.wait_until_drained().await;
     env.send_all(sent.mixed(1, 4_000)).await;
@@ -102,12 +109,14 @@ async fn without_kafka_reads_continue_and_nothing_is_lost() {
 
     assert_served_from(&service, &sent.orders["order-000000"], "memory").await;
     assert_eq!(service.get("/order/nobody").await.status(), 404);
+
     let waiting = tokio::spawn({
         let (env, records) = (env.clone(), sent.mixed(4_001, 100));
         async move { env.send_all(records).await }
     });
     let posted = order("posted", 1);
     let post = || service.http.post(service.at("/order")).body(posted.to_string()).send();
+
     assert_unavailable(post().await.unwrap()).await;
     assert_eq!(service.get("/readyz").await.status(), 200);
 
@@ -116,6 +125,7 @@ async fn without_kafka_reads_continue_and_nothing_is_lost() {
     sent.orders.insert("posted".to_owned(), posted.clone());
     waiting.await.unwrap();
     env.wait_until_drained().await;
+
     sent.assert_settled_at(&env, &service).await;
     service.stop().await.unwrap();
     own.stop().await;
@@ -148,6 +158,7 @@ async fn send_to_one_partition(env: &TestEnvironment, name: &str, count: i64) {
 async fn the_service_ends_if_unread_records_were_deleted() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     send_to_one_partition(&env, "read", 3).await;
     env.wait_until_drained().await;
     service.stop().await.unwrap();
@@ -162,10 +173,12 @@ async fn the_service_ends_if_unread_records_were_deleted() {
 async fn the_service_ends_if_its_topic_is_recreated() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     send_to_one_partition(&env, "old", 20).await;
     env.wait_until_drained().await;
     env.recreate_orders_topic().await;
     send_to_one_partition(&env, "new", 3).await;
+
     assert_ends_because_topic_is_new(service).await;
     assert_eq!(env.count("orders.orders").await, 20);
 }
@@ -177,6 +190,7 @@ async fn the_service_ends_if_its_offset_is_beyond_the_end() {
     // As on a broker that was restored from an older copy.
     env.commit(0, 20).await;
     let service = env.start(&[]).await;
+
     assert_ends_because_records_are_lost(&env, service, 0).await;
 }
 
@@ -186,6 +200,7 @@ async fn the_service_ends_if_its_offset_is_beyond_the_end() {
 async fn a_topic_recreated_between_starts_is_read_from_the_start() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     env.send(Some(0), None, Some(b"{")).await;
     send_to_one_partition(&env, "old", 20).await;
     env.wait_until_drained().await;
@@ -211,11 +226,13 @@ async fn a_topic_recreated_between_starts_is_read_from_the_start() {
 async fn the_service_ends_if_a_longer_topic_replaced_its_topic() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     send_to_one_partition(&env, "old", 5).await;
     env.wait_until_drained().await;
     env.recreate_orders_topic().await;
     send_to_one_partition(&env, "new", 50).await;
     let error = assert_ends_because_topic_is_new(service).await;
+
     assert!(error.contains("--to-earliest"), "{error}");
     assert_eq!(env.count("orders.orders").await, 5, "no record of the new topic was taken");
 
@@ -223,6 +240,7 @@ async fn the_service_ends_if_a_longer_topic_replaced_its_topic() {
     env.commit(0, 0).await;
     let service = env.start(&[]).await;
     env.wait_until_drained().await;
+
     assert_eq!(env.count("orders.orders").await, 55);
     service.stop().await.unwrap();
 }
@@ -235,6 +253,7 @@ async fn the_service_ends_if_its_offset_belongs_to_another_topic() {
     env.commit_with_topic_id(0, 5, "qqqqqqqqqqqqqqqqqqqqqA").await;
     let service = env.start(&[]).await;
     let error = assert_ends_because_topic_is_new(service).await;
+
     assert!(error.contains("qqqqqqqqqqqqqqqqqqqqqA"), "{error}");
     assert_eq!(env.count("orders.orders").await, 0);
 }

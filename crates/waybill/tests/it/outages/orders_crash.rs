@@ -41,10 +41,13 @@ async fn a_crash_around_the_commit_loses_and_repeats_nothing() {
 async fn a_crash_during_the_warm_up_is_recovered_from() {
     let env = TestEnvironment::new(shared()).await;
     let mut sent = Sent::default();
+
     env.send_all(sent.mixed(0, 150)).await;
     let first = Program::start(&env, None);
     env.wait_until_drained().await;
+
     assert!(first.terminate().await.success());
+
     env.send_all(sent.mixed(150, 150)).await;
 
     Program::start(&env, Some("warm-up")).assert_killed().await;
@@ -52,6 +55,7 @@ async fn a_crash_during_the_warm_up_is_recovered_from() {
     let again = Program::start(&env, None);
     again.wait_until_ready().await;
     env.wait_until_drained().await;
+
     assert!(again.terminate().await.success());
     sent.assert_settled(&env).await;
 }
@@ -60,14 +64,18 @@ async fn a_crash_during_the_warm_up_is_recovered_from() {
 async fn a_stop_under_load_drains_and_repeats_no_event() {
     let env = TestEnvironment::new(shared()).await;
     let mut sent = Sent::default();
+
     env.send_all(sent.mixed(0, 10_000)).await;
     let first = Program::start(&env, None);
     wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
     let status = first.terminate().await;
+
     assert_eq!(status.code(), Some(0), "{status}");
+
     let (lag, stored) = (env.lag().await, env.count("orders.orders").await);
     assert!(lag > 0, "it was to end in the midst of the flow");
     assert!(stored < 10_000, "{stored}");
+
     // It finished and committed all records that it had read: none is read a second time.
     let settled = env.count("orders.orders").await + env.count("orders.rejected_records").await;
     assert!(settled > 0);
@@ -75,8 +83,10 @@ async fn a_stop_under_load_drains_and_repeats_no_event() {
     env.send_all(sent.mixed(10_000, 300)).await;
     let again = Program::start(&env, None);
     env.wait_until_drained().await;
+
     assert!(again.terminate().await.success());
     sent.assert_settled(&env).await;
+
     let events = env.read_all(&env.status_topic()).await.len();
     let repeats = sent.orders.keys().filter(|uid| uid[6..].parse::<u32>().unwrap() % 7 == 0);
     assert_eq!(events, sent.orders.len() + repeats.count(), "an orderly end repeats no event");

@@ -11,6 +11,7 @@ use crate::support::{Program, order, record};
 async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let env = TestEnvironment::new(shared()).await;
     let program = Program::start(&env, None);
+
     program.wait_until_ready().await;
     // No transaction can write while this lock is held: the batch begins and cannot end.
     let mut lock = env.pool.begin().await.unwrap();
@@ -26,6 +27,7 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let asked = Instant::now();
     let status = program.terminate().await;
     let took = asked.elapsed();
+
     assert_eq!(status.code(), Some(1), "{status}");
     assert!(took < Duration::from_secs(3), "the second signal took {took:?}");
     lock.rollback().await.unwrap();
@@ -41,6 +43,7 @@ async fn it_stops_in_time_even_if_kafka_is_down() {
     let mut own = OwnServers::start().await;
     let env = TestEnvironment::new(&own.servers()).await;
     let program = Program::start(&env, None);
+
     env.send_all((0..500).map(|number| record(&order(&format!("uid-{number}"), 1)))).await;
     wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
     own.local.kafka.as_mut().unwrap().kill().await.unwrap();
@@ -48,6 +51,7 @@ async fn it_stops_in_time_even_if_kafka_is_down() {
     let asked = Instant::now();
     let status = program.terminate().await;
     let took = asked.elapsed();
+
     // Either all work is finished, or it gives up after ten seconds; it never hangs.
     assert!(matches!(status.code(), Some(0 | 1)), "{status}");
     assert!(took < Duration::from_secs(12), "it took {took:?}");
@@ -55,6 +59,7 @@ async fn it_stops_in_time_even_if_kafka_is_down() {
     own.local.kafka.as_mut().unwrap().restart().await.unwrap();
     let again = Program::start(&env, None);
     env.wait_until_drained().await;
+
     assert_eq!(env.count("orders.orders").await, 500);
     assert!(again.terminate().await.success());
     own.stop().await;

@@ -21,9 +21,12 @@ async fn the_next_start_after_a_kill_has_the_orders() {
     let mut killed = Up::start(&folder, &["--rate", "0"], &[]).await;
     let kept = order("kept", 7);
     let post = reqwest::Client::new().post(format!("{}/order", killed.banner_line("orders")));
+
     assert_eq!(post.body(kept.to_string()).send().await.unwrap().status(), 202);
+
     let (status, text) = killed.get("/order/kept?wait=30s", "application/json").await;
     assert_eq!((status, serde_json::from_str::<Value>(&text).unwrap()), (200, kept.clone()));
+
     let listed = |text: &str| -> Vec<String> {
         let list: Value = serde_json::from_str(text).unwrap();
         let items = list["items"].as_array().unwrap().iter();
@@ -32,13 +35,16 @@ async fn the_next_start_after_a_kill_has_the_orders() {
     let (_, text) = killed.get("/orders", "application/json").await;
     assert_eq!(listed(&text), ["kept"], "nothing is sent at a rate of 0");
     assert!(killed.banner.contains("No orders are sent"), "{}", killed.banner);
+
     // At once, while the servers of the killed one are still ending.
     killed.child.kill().await.unwrap();
     let next = Up::start(&folder, &["--rate", "20"], &[]).await;
     assert!(next.took < Duration::from_secs(10), "the banner took {:?}", next.took);
     assert!(next.banner.contains("20 orders a second are sent"), "{}", next.banner);
+
     let (status, text) = next.get("/order/kept?wait=30s", "application/json").await;
     assert_eq!((status, serde_json::from_str::<Value>(&text).unwrap()), (200, kept));
+
     let newest = eventually("orders that were sent", async || {
         let (_, text) = next.get("/orders", "application/json").await;
         let listed = listed(&text);
@@ -47,6 +53,7 @@ async fn the_next_start_after_a_kill_has_the_orders() {
     .await;
     let (status, page) = next.get(&format!("/order/{newest}"), "text/html").await;
     assert!(status == 200 && page.contains(&newest), "{page}");
+
     let (_, page) = next.get("/", "text/html").await;
     assert!(page.contains("href=\"/order/"), "the newest orders are on the page: {page}");
 
@@ -55,6 +62,7 @@ async fn the_next_start_after_a_kill_has_the_orders() {
     let other = Scratch::new();
     let output = up_command(&other, &["--orders-http-addr", address]).output().await.unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
+
     assert!(error.contains("--orders-http-addr chooses another address"), "{error}");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(78), 0));
     assert_eq!(next.get("/livez", "*/*").await.0, 200);
@@ -67,12 +75,15 @@ async fn with_a_given_postgresql_and_kafka_it_starts_neither() {
     let couriers = env.courier_database().await;
     let folder = Scratch::new();
     let mut flags = env.flags();
+
     flags.extend(["--couriers-database-url", &couriers.url].map(str::to_owned));
     flags.extend(["--rate", "0", "--couriers", "1"].map(str::to_owned));
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let up = Up::start(&folder, &flags, &[]).await;
+
     assert!(!up.banner.contains("psql"), "{}", up.banner);
     assert!(up.banner_line("Kafka").contains(&env.servers.kafka), "{}", up.banner);
+
     env.send_all([record(&order("given", 7))]).await;
     assert_eq!(up.get("/order/given?wait=30s", "application/json").await.0, 200);
     assert_eq!(env.count("orders.orders").await, 1, "it is in the database that was given");

@@ -46,6 +46,7 @@ async fn every_page_is_accessible_in_all_themes_and_languages() {
     let env = TestEnvironment::new(shared()).await;
     let (service, paths) = start_with_all_pages(&env).await;
     let mut faults = Vec::new();
+
     for (lang, dark, window) in
         [("en", false, WIDE), ("ru", true, NARROW), ("ru", false, NARROW), ("en", true, WIDE)]
     {
@@ -82,6 +83,7 @@ async fn without_javascript_every_page_is_accessible() {
     let (service, paths) = start_with_all_pages(&env).await;
     let reader = Reader { javascript: false, window: NARROW, ..Reader::default() };
     let page = Page::open(reader, &service.at("/")).await;
+
     for path in &paths {
         page.go(&service.at(path)).await;
         unfold(&page).await;
@@ -99,6 +101,7 @@ async fn the_themes_differ_but_the_bar_code_does_not() {
     let env = TestEnvironment::new(shared()).await;
     let service = start_with_sample(&env).await;
     let mut colours = Vec::new();
+
     for dark in [false, true] {
         let reader = Reader { dark, ..Reader::default() };
         let page = Page::open(reader, &service.at(&format!("/order/{SAMPLE_UID}"))).await;
@@ -117,6 +120,7 @@ async fn the_api_page_lists_every_call_and_opens_each() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let page = Page::open(Reader::default(), &service.at("/docs")).await;
+
     page.wait_for("the calls", "document.querySelector('.call')").await;
     let api: Value = service.json("/openapi.json").await;
     for path in api["paths"].as_object().unwrap().keys() {
@@ -129,6 +133,7 @@ async fn the_api_page_lists_every_call_and_opens_each() {
     let reader = Reader { javascript: false, ..Reader::default() };
     let plain = Page::open(reader, &service.at("/docs")).await;
     plain.wait_for_text("/rejected/{id}/replay").await;
+
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }

@@ -60,6 +60,7 @@ async fn couriers_and_the_queue_are_shown_and_updated_live() {
         Page::open(russian(), &service.at("/")).await,
     ];
     let [english, russian] = &pages;
+
     english.wait_for_text("No order waits.").await;
     russian.wait_for_text("Очереди нет.").await;
     send_and_commit(&env, "first", "created").await;
@@ -99,6 +100,7 @@ async fn couriers_and_the_queue_are_shown_and_updated_live() {
     wait_for_lane_text(russian, "idle", "1 доставка").await;
     english.wait_for_text("completed in all; mean").await;
     english.wait_for_text("Nobody is on the road.").await;
+
     for page in &pages {
         assert_eq!(page.errors(), [""; 0]);
     }
@@ -109,6 +111,7 @@ async fn couriers_and_the_queue_are_shown_and_updated_live() {
 async fn a_dispatcher_changes_couriers_and_assignments() {
     let (env, _database, service) = start_couriers(&[]).await;
     let page = Page::open(Reader::default(), &service.at("/")).await;
+
     page.click_on("Add a courier").await;
     page.click("#add input[name=name]").await;
     page.type_text("Ada").await;
@@ -132,6 +135,7 @@ async fn a_dispatcher_changes_couriers_and_assignments() {
     wait_for_lane_text(&page, "idle", "free").await;
     page.click_on("Assign: order-1").await;
     wait_for_lane_text(&page, "road", "order-1").await;
+
     assert_eq!(service.json("/delivery/order-1").await["assignment"]["by_hand"], true);
 
     // An order without any event.
@@ -153,6 +157,7 @@ async fn a_dispatcher_changes_couriers_and_assignments() {
     page.type_text("+4917000000001").await;
     page.click_on("Добавить").await;
     page.wait_for_text("Этот телефон уже у другого курьера.").await;
+
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }
@@ -162,6 +167,7 @@ async fn everything_works_by_keyboard_in_a_narrow_window() {
     let (env, _database, service) = start_couriers(&[]).await;
     let reader = Reader { window: NARROW, ..Reader::default() };
     let page = Page::open(reader, &service.at("/")).await;
+
     tab_to(&page, "#add summary").await;
     page.press_key("Enter").await;
     tab_to(&page, "#add input[name=name]").await;
@@ -181,8 +187,10 @@ async fn everything_works_by_keyboard_in_a_narrow_window() {
     tab_to(&page, "[data-courier]").await;
     page.press_key(" ").await;
     wait_for_lane_text(&page, "idle", "paused").await;
+
     // It is still the same button, with another text.
     assert!(page.value::<bool>("document.activeElement.matches('[data-courier]')").await);
+
     page.press_key(" ").await;
     wait_for_lane_text(&page, "idle", "free").await;
     for _ in 0..30 {
@@ -193,6 +201,7 @@ async fn everything_works_by_keyboard_in_a_narrow_window() {
     }
     page.press_key("Enter").await;
     wait_for_lane_text(&page, "road", "order-1").await;
+
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }
@@ -210,6 +219,7 @@ async fn after_a_gap_the_board_shows_the_newest_state() {
             "document.querySelector('#feed:not([hidden], .cut)')?.innerText.trim() === '{word}'"
         )
     };
+
     for (page, _, word) in &pages {
         page.wait_for("the board to be live", &live(word)).await;
     }
@@ -309,6 +319,7 @@ async fn without_javascript_the_board_shows_one_moment() {
         ("en", ["Without JavaScript the board shows this moment", "No courier is free: 1 carries"]),
         ("ru", ["Без JavaScript табло показывает этот миг", "Свободных нет: в пути 1 курьер"]),
     ];
+
     for (lang, words) in texts {
         let reader = Reader { lang, javascript: false, ..Reader::default() };
         let page = Page::open(reader, &service.at("/")).await;

@@ -51,6 +51,7 @@ async fn cancelling_an_order_on_its_page_frees_its_courier() {
         "name": "Анна К.", "phone": "+70000000001", "transport_type": "scooter", "status": "available",
     });
     let added = couriers.http.post(couriers.at("/courier")).json(&anna).send().await.unwrap();
+
     assert_eq!(added.status(), 201);
     for words in LANGUAGES {
         let uid = format!("order-{}", words.lang);

@@ -24,6 +24,7 @@ async fn missing_and_invalid_things_have_their_own_messages() {
         ("/nowhere", ["There is no such page", "Такой страницы нет"]),
         ("/rejected/orders:0:999", ["No such rejected record", "Такой отклонённой записи нет"]),
     ];
+
     for (reader, language) in [(Reader::default(), 0), (russian(), 1)] {
         let page = Page::open(reader, &service.at("/")).await;
         for (path, words) in messages {
@@ -40,9 +41,11 @@ async fn an_order_on_its_way_can_be_waited_for() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let page = Page::open(Reader::default(), &service.at("/order/later")).await;
+
     page.click_on("Wait for it, up to 30 s").await;
     page.wait_for_text("Waiting…").await;
     env.send(None, None, Some(order("later", 1).to_string().as_bytes())).await;
+
     assert_order_shown(&page, "later").await;
     service.stop().await.unwrap();
 }
@@ -52,12 +55,15 @@ async fn without_postgresql_a_cached_order_is_still_shown() {
     let mut own = OwnServers::start().await;
     let env = TestEnvironment::new(&own.servers()).await;
     let service = start_with_sample(&env).await;
+
     own.local.postgres.as_mut().unwrap().kill().await.unwrap();
     let english = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
     assert_order_shown(&english, SAMPLE_UID).await;
+
     english.wait_for_text("from memory").await;
     let cached = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
     assert!(cached.value::<bool>("document.querySelector('#status').hidden").await);
+
     let russian = Page::open(russian(), &service.at("/order/nobody")).await;
     russian.wait_for_text("Сейчас этот заказ не показать").await;
     russian.go(&service.at("/rejected")).await;
@@ -77,6 +83,7 @@ async fn without_postgresql_a_cached_order_is_still_shown() {
         .await;
     english.click_on("Try again").await;
     english.wait_for_text("No such order here now").await;
+
     assert_eq!(english.errors(), [""; 0]);
     service.stop().await.unwrap();
     own.stop().await;

@@ -53,6 +53,7 @@ async fn an_order_whose_every_field_is_a_script_runs_none() {
         "/items/0/size",
         "/items/0/brand",
     ];
+
     for pointer in texts {
         *order.pointer_mut(pointer).unwrap() = json!(SCRIPT);
     }
@@ -65,12 +66,16 @@ async fn an_order_whose_every_field_is_a_script_runs_none() {
     page.wait_for("the order", &format!("{HEADING} === {}", json!(ID))).await;
     page.wait_for_text(SCRIPT).await;
     page.wait_for_text(EMAIL).await;
+
     assert_harmless(&page).await;
+
     let path = page.path().await;
     page.go(&service.at(&path)).await;
     page.wait_for("the order", &format!("{HEADING} === {}", json!(ID))).await;
     page.click("details.raw summary").await;
+
     assert_harmless(&page).await;
+
     let shown: usize = page
         .value(&format!(
             "document.querySelector('main').innerText.split({}).length - 1",
@@ -86,6 +91,7 @@ async fn an_order_whose_every_field_is_a_script_runs_none() {
     page.type_text(SCRIPT).await;
     page.press_key("Enter").await;
     page.wait_for_text("No such order here now").await;
+
     assert_harmless(&page).await;
     service.stop().await.unwrap();
 }
@@ -95,13 +101,17 @@ async fn a_rejected_record_that_is_a_script_runs_none() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let value = json!({ "order_uid": SCRIPT, SCRIPT: SCRIPT }).to_string();
+
     env.send(None, Some(SCRIPT.as_bytes()), Some(value.as_bytes())).await;
     wait_until("the rejection", async || env.count("orders.rejected_records").await == 1).await;
     let page = Page::open(Reader::default(), &service.at("/rejected")).await;
+
     assert_harmless(&page).await;
+
     page.click("tbody a").await;
     page.wait_for_text("As received").await;
     page.wait_for_text("onerror=alert(2)").await;
+
     assert_harmless(&page).await;
     service.stop().await.unwrap();
 }

@@ -16,6 +16,7 @@ async fn orders_versions_and_rejections_appear_live() {
     let env = TestEnvironment::new(shared()).await;
     let service = start_with_sample(&env).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
+
     send_and_wait(&env, &service, &order("fresh", 1)).await;
     page.wait_for(
         "the order in the list",
@@ -34,6 +35,7 @@ async fn orders_versions_and_rejections_appear_live() {
     env.send(None, None, Some(b"{")).await;
     page.click_on("1 new: show it").await;
     page.wait_for_text("invalid_json").await;
+
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }
@@ -45,6 +47,7 @@ async fn records_between_the_page_and_its_feed_are_not_missed() {
     let page = service.http.get(service.at("/")).header("accept", "text/html").send().await;
     let page = page.unwrap().text().await.unwrap();
     let seen = page.split("name=\"live\" content=\"").nth(1).unwrap().split('"').next().unwrap();
+
     send_and_wait(&env, &service, &order("between", 1)).await;
     let live = service.http.get(service.at("/live")).header("last-event-id", seen).send().await;
     let (mut live, mut text) = (live.unwrap(), String::new());
@@ -54,6 +57,7 @@ async fn records_between_the_page_and_its_feed_are_not_missed() {
         text.contains("between")
     })
     .await;
+
     assert!(!text.contains("reset"), "nothing has to be loaded again: {text}");
     service.stop().await.unwrap();
 }
@@ -83,6 +87,7 @@ async fn a_lost_feed_shows_since_when_and_reconnects() {
         (Page::open(Reader::default(), &service.at("/")).await, "No live data since"),
         (Page::open(russian(), &service.at("/")).await, "Нет свежих данных с"),
     ];
+
     for (page, _) in &pages {
         page.wait_for(
             "the feed",
@@ -99,6 +104,7 @@ async fn a_lost_feed_shows_since_when_and_reconnects() {
         let hour: String = page.value(now).await;
         assert!(text.contains(&hour), "{text} tells a time of this hour, {hour}…");
     }
+
     let (page, _) = &pages[0];
     page.click(".find input").await;
     page.type_text(SAMPLE_UID).await;

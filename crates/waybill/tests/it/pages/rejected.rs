@@ -13,6 +13,7 @@ async fn a_rejected_record_is_found_edited_and_replayed_by_clicks() {
     let env = TestEnvironment::new(shared()).await;
     let service = start_with_sample(&env).await;
     let mut bad = order("edited", 1);
+
     bad["payment"]["amount"] = json!(-5);
     bad["delivery"]["email"] = json!("nowhere");
     env.send(None, None, Some(bad.to_string().as_bytes())).await;
@@ -54,6 +55,7 @@ async fn a_rejected_record_is_found_edited_and_replayed_by_clicks() {
     page.click_on("Replay corrected").await;
     page.wait_for_text("Sent again, corrected").await;
     page.wait_for_text("Sent again as it was").await;
+
     assert_eq!(service.get("/order/edited?wait=30s").await.status(), 200);
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
@@ -63,6 +65,7 @@ async fn a_rejected_record_is_found_edited_and_replayed_by_clicks() {
 async fn without_javascript_a_record_is_replayed_too() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     env.send(None, None, Some(b"{")).await;
     wait_until("the rejection", async || env.count("orders.rejected_records").await == 1).await;
     let reader = Reader { javascript: false, ..russian() };

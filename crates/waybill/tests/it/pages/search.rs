@@ -12,6 +12,7 @@ use super::*;
 async fn the_search_is_used_by_keyboard_alone() {
     let env = TestEnvironment::new(shared()).await;
     let service = start_with_sample(&env).await;
+
     send_and_wait(&env, &service, &order("another", 2)).await;
     let page = Page::open(Reader::default(), &service.at("/")).await;
     const IN_SEARCH: &str = "document.activeElement.matches('.find input')";
@@ -19,18 +20,23 @@ async fn the_search_is_used_by_keyboard_alone() {
     page.wait_for("the search to have the focus", IN_SEARCH).await;
     page.type_text(&format!("  {SAMPLE_UID}")).await;
     page.press_key("Enter").await;
+
     assert_order_shown(&page, SAMPLE_UID).await;
 
     page.type_text("/").await;
     page.wait_for("the search to have the focus", IN_SEARCH).await;
     page.type_text("another").await;
+
     assert_eq!(page.value::<String>(SEARCHED).await, "another", "the old id was replaced");
+
     page.press_key("Enter").await;
     assert_order_shown(&page, "another").await;
+
     page.press_key("Escape").await;
     page.wait_for("the search to be empty", &format!("{SEARCHED} === '' && {IN_SEARCH}")).await;
     page.type_text("no").await;
     page.press_key("Escape").await;
+
     assert_eq!(page.value::<String>(SEARCHED).await, "");
 
     page.back().await;
@@ -45,11 +51,13 @@ async fn a_click_opens_a_new_order_without_reloading_the_page() {
     let service = start_with_sample(&env).await;
     let page = Page::open(Reader::default(), &service.at("/")).await;
     let _: u8 = page.value("window.remembered = 1").await;
+
     page.click_on(SAMPLE_UID).await;
     assert_order_shown(&page, SAMPLE_UID).await;
     assert_eq!(page.value::<u8>("window.remembered").await, 1, "the document is the same");
     assert!(page.value::<bool>("document.activeElement.matches('h1')").await);
     assert_eq!(page.value::<String>("document.title").await, format!("{SAMPLE_UID} · Waybill"));
+
     page.wait_for_text("here in").await;
     page.back().await;
     page.wait_for_text("Find an order").await;
@@ -70,6 +78,7 @@ async fn all_parts_of_an_order_are_shown_in_both_languages() {
         ["Последние заказы", "из памяти", "1 817", "1 товар", "Путь заказа", "Кому"];
     let env = TestEnvironment::new(shared()).await;
     let service = start_with_sample(&env).await;
+
     for (lang, words) in [("en-GB", ENGLISH), ("ru-RU", RUSSIAN)] {
         for javascript in [true, false] {
             let reader = Reader { lang, javascript, ..Reader::default() };
@@ -110,13 +119,17 @@ async fn without_javascript_the_search_and_the_links_work() {
     let service = start_with_sample(&env).await;
     let reader = Reader { javascript: false, ..Reader::default() };
     let page = Page::open(reader, &service.at("/")).await;
+
     assert!(!page.value::<bool>("document.querySelector('.keys').checkVisibility()").await);
+
     page.click(".find input").await;
     page.type_text("WBILMTESTTRACK").await;
     page.click_on("Show order").await;
     page.wait_for_text("It is the track number of 1 order").await;
     page.click_on(SAMPLE_UID).await;
+
     assert_order_shown(&page, SAMPLE_UID).await;
+
     page.click_on("Русский").await;
     page.wait_for_text("Кому").await;
     page.click(".brand").await;
@@ -124,6 +137,7 @@ async fn without_javascript_the_search_and_the_links_work() {
     page.click(".find input").await;
     page.type_text(SAMPLE_UID).await;
     page.press_key("Enter").await;
+
     assert_order_shown(&page, SAMPLE_UID).await;
     service.stop().await.unwrap();
 }
@@ -133,13 +147,16 @@ async fn the_language_follows_the_browser_and_can_be_switched() {
     let env = TestEnvironment::new(shared()).await;
     let service = start_with_sample(&env).await;
     let page = Page::open(russian(), &service.at("/")).await;
+
     page.wait_for_text("Найти заказ").await;
     // The choice is kept on all pages, but not in the address.
     page.click_on(SAMPLE_UID).await;
     assert_order_shown(&page, SAMPLE_UID).await;
+
     page.click_on("English").await;
     page.wait_for("English", "document.documentElement.lang === 'en'").await;
     assert_order_shown(&page, SAMPLE_UID).await;
+
     page.wait_for_text("Newest orders").await;
     page.click_on("API").await;
     page.wait_for_text("API of the order service").await;

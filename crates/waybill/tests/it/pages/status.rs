@@ -64,6 +64,7 @@ async fn events_appear_live_and_a_click_cancels_the_order() {
     .await;
     let service = start_with_published_sample(&env, &["--couriers-url", &couriers]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
+
     page.wait_for_text("Published as created").await;
     page.wait_for_text("Анна К., by scooter, until").await;
 
@@ -72,15 +73,19 @@ async fn events_appear_live_and_a_click_cancels_the_order() {
     }
     page.wait_for_text("created again, ignored: nothing new").await;
     page.wait_for_text("nobody here knows this status").await;
+
     assert_eq!(page.text("#status").await, "delivering");
     page.assert_accessible().await;
+
     page.save_screenshot("status-light").await;
 
     page.click_on("Cancel order").await;
     wait_for_status(&page, "cancelled").await;
     page.wait_for("no button to be left", "!document.querySelector('#tell button')").await;
+
     assert_eq!(page.path().await, format!("/order/{SAMPLE_UID}"));
     assert!(page.errors().is_empty(), "{:?}", page.errors());
+
     env.wait_until_status_drained().await;
     assert_eq!(service.json(&format!("/order/{SAMPLE_UID}/status")).await["status"], "cancelled");
     service.stop().await.unwrap();
@@ -91,6 +96,7 @@ async fn an_event_that_is_recorded_late_still_appears() {
     let env = TestEnvironment::new(shared()).await;
     let service = start_with_published_sample(&env, &[]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
+
     page.wait_for_text("Published as created").await;
 
     let mut lock = env.pool.begin().await.unwrap();
@@ -110,6 +116,7 @@ async fn an_event_that_is_recorded_late_still_appears() {
     wait_for_status(&page, "created").await;
     lock.rollback().await.unwrap();
     wait_for_status(&page, "delivering").await;
+
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }
@@ -120,9 +127,11 @@ async fn an_order_is_completed_and_cancelled_without_javascript() {
     let service = start_with_published_sample(&env, &[]).await;
     let reader = Reader { javascript: false, ..Reader::default() };
     let page = Page::open(reader, &service.at(&format!("/order/{SAMPLE_UID}?lang=ru"))).await;
+
     page.click_on("Отметить выполненным").await;
     wait_for_status(&page, "выполнен").await;
     assert_eq!(page.path().await, format!("/order/{SAMPLE_UID}"));
+
     page.click_on("Отменить заказ").await;
     wait_for_status(&page, "отменён").await;
     page.assert_accessible().await;
@@ -138,6 +147,7 @@ async fn the_reason_for_no_courier_is_in_the_readers_language() {
     }))
     .await;
     let service = start_with_published_sample(&env, &["--couriers-url", &couriers]).await;
+
     send_keyed_status(&env, SAMPLE_UID, "cooking").await;
     send_keyed_status(&env, SAMPLE_UID, "created").await;
     env.wait_until_status_drained().await;
@@ -145,7 +155,9 @@ async fn the_reason_for_no_courier_is_in_the_readers_language() {
     let page = Page::open(reader, &service.at(&format!("/order/{SAMPLE_UID}?lang=ru"))).await;
     page.wait_for_text("Свободных курьеров нет: все везут заказы, 3-й в очереди").await;
     page.wait_for_text("Запоздалое «создан» — пропущено, заказ уже дальше").await;
+
     page.assert_accessible().await;
+
     page.save_screenshot("status-dark-phone-ru").await;
     service.stop().await.unwrap();
 }
@@ -157,6 +169,7 @@ async fn the_page_works_if_the_courier_service_is_down() {
     let service =
         start_with_published_sample(&env, &["--couriers-url", "http://127.0.0.1:9"]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
+
     page.wait_for_text("The courier service does not answer just now").await;
     page.wait_for_text("Published as created").await;
     service.stop().await.unwrap();

@@ -28,6 +28,7 @@ async fn an_event_of_an_order_that_is_not_stored_is_recorded() {
     let service = env.start(&[]).await;
     let text = "{\n    \"order_id\": \"123\",\n    \"status\": \"created\",\n    \"created_at\": \"2025-08-06T12:00:00Z\"\n  }";
     let (partition, offset) = env.send_status(None, text.as_bytes()).await;
+
     env.wait_until_status_drained().await;
 
     let status = service.json("/order/123/status").await;
@@ -35,6 +36,7 @@ async fn an_event_of_an_order_that_is_not_stored_is_recorded() {
     assert_eq!(status["status"], "created");
     assert_eq!((&status["record"], &status["version"]), (&json!(id), &Value::Null));
     assert_eq!(service.get("/order/123").await.status(), 404, "an event is no order");
+
     let history = history(&service, "123").await;
     let recorded = &history["events"][0];
     assert_eq!((&recorded["record"], &recorded["word"]), (&json!(id), &json!("created")));
@@ -50,6 +52,7 @@ async fn the_history_shows_which_events_were_ignored_and_why() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let uid = SAMPLE_UID;
+
     env.send_status(Some(uid), &status_event(uid, "pending")).await;
     env.wait_until_status_drained().await;
     env.send(None, None, Some(SAMPLE.as_bytes())).await;
@@ -89,6 +92,7 @@ async fn the_history_shows_which_events_were_ignored_and_why() {
     assert_eq!(history["record"], history["events"][10]["record"]);
     assert_eq!(history["events"][10]["status"], "cancelled");
     assert_eq!((&history["version"], &history["next"]), (&json!(1), &Value::Null));
+
     let source = history["stored"]["record"].as_str().unwrap();
     assert!(source.starts_with(&env.orders_topic()), "{source}");
 
@@ -101,6 +105,7 @@ async fn the_history_shows_which_events_were_ignored_and_why() {
         let Some(next) = page["next"].as_str() else { break };
         path = format!("/order/{uid}/history?limit=5&after={next}");
     }
+
     assert_eq!(json!(paged), history["events"]);
     for (reason, count) in [("repeated", 4.0), ("lower", 2.0), ("unknown_status", 1.0)] {
         let name = format!("waybill_status_events_ignored_total{{reason=\"{reason}\"}}");
@@ -117,6 +122,7 @@ async fn any_order_of_arrival_ends_in_the_same_status() {
         .map(|o| o.map(|i| words[i]));
     // Each batch has one record, and the partitions are read in parallel.
     let service = env.start(&["--batch-rows", "1"]).await;
+
     for order in orders {
         let uid = order.join("-");
         for word in order {
@@ -143,6 +149,7 @@ async fn a_status_and_the_event_that_caused_it_appear_together() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let words = ["created", "pending", "confirmed", "cooking", "delivering", "completed"];
+
     for uid in (0..20).map(|number| format!("order-{number}")) {
         env.send_status(Some(&uid), &status_event(&uid, words[0])).await;
         env.wait_until_status_drained().await;
@@ -164,6 +171,7 @@ async fn a_status_and_the_event_that_caused_it_appear_together() {
 async fn an_invalid_event_is_counted_and_affects_no_other() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
+
     for bad in ["", "{", "[]", "{}", r#"{"order_id":"1"}"#, r#"{"order_id":"","status":"created"}"#]
     {
         env.send_status(Some("1"), bad.as_bytes()).await;
@@ -230,6 +238,7 @@ async fn events_read_again_by_another_group_change_nothing() {
     let again = env.in_another_group();
     let service = again.start(&[]).await;
     again.wait_until_status_drained().await;
+
     assert_eq!(history(&service, "1").await, before);
     service.stop().await.unwrap();
 }
@@ -241,6 +250,7 @@ async fn replicas_lose_and_repeat_nothing_if_postgresql_crashes() {
     let first = env.start(&["--batch-rows", "20"]).await;
     let second = env.start(&["--batch-rows", "20"]).await;
     let mut sent = 0;
+
     for (round, words) in [["delivering", "created"], ["cancelled", "delivered"]].iter().enumerate()
     {
         let before = env.count("orders.order_events").await;
@@ -262,6 +272,7 @@ async fn replicas_lose_and_repeat_nothing_if_postgresql_crashes() {
     }
     assert_eq!(env.count("orders.order_events").await, sent);
     assert_eq!(env.count("orders.order_status WHERE rank = 6").await, 600);
+
     // In each order, only one event caused each status, whichever replica recorded it.
     let repeated = "(SELECT FROM orders.order_events WHERE ignored IS NULL \
                    GROUP BY order_uid, rank HAVING count(*) > 1) AS repeated";
@@ -283,22 +294,27 @@ async fn an_order_is_completed_and_cancelled_by_calls() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let (key, value) = record(&order("a/b", 1));
+
     env.send(None, Some(&key), Some(&value)).await;
     assert_eq!(service.get("/order/a%2Fb?wait=30s").await.status(), 200);
 
     assert_problem(post(&service, "/order/nobody/cancel", "").await, 404, "known").await;
+
     let long = format!("/order/{}/cancel", "x".repeat(101));
     assert_problem(post(&service, &long, "").await, 400, "101 bytes").await;
 
     let answer = post(&service, "/order/a%2Fb/complete", "").await;
     assert_eq!(answer.status(), 202);
     assert_eq!(answer.headers()["location"], "/order/a%2Fb/status");
+
     let sent: Value = answer.json().await.unwrap();
     assert_eq!((&sent["order_id"], &sent["status"]), (&json!("a/b"), &json!("completed")));
+
     env.wait_until_drained().await;
     env.wait_until_status_drained().await;
     let events = env.read_all(&env.status_topic()).await;
     let published = events.iter().find(|event| event.headers["ce_type"] == "completed").unwrap();
+
     assert_eq!(published.key.as_deref(), Some(b"a/b".as_slice()));
     assert_eq!(published.headers["ce_id"], "a/b:1:completed");
     assert_eq!(published.headers["ce_source"], "waybill/orders");
@@ -308,6 +324,7 @@ async fn an_order_is_completed_and_cancelled_by_calls() {
     assert_problem(post(&service, "/order/a%2Fb/complete", "").await, 409, "completed already")
         .await;
     assert_eq!(post(&service, "/order/a%2Fb/cancel", "").await.status(), 202);
+
     env.wait_until_status_drained().await;
     assert_eq!(service.json("/order/a%2Fb/status").await["status"], "cancelled");
     assert_problem(post(&service, "/order/a%2Fb/cancel", "").await, 409, "cancelled already").await;
@@ -318,6 +335,7 @@ async fn an_order_is_completed_and_cancelled_by_calls() {
     send_status(&env, "123", "created").await;
     env.wait_until_status_drained().await;
     let sent: Value = post(&service, "/order/123/cancel", "").await.json().await.unwrap();
+
     assert_eq!(sent.get("version"), None);
     service.stop().await.unwrap();
 }
@@ -341,10 +359,13 @@ async fn events_continue_the_trace_of_their_cause() {
     };
     let traced = order("traced", 1).to_string();
     let answer = with("/order", posted).body(traced).send().await.unwrap();
+
     assert_eq!(answer.status(), 202);
     assert_eq!(service.get("/order/traced?wait=30s").await.status(), 200);
+
     let answer = with("/order/traced/cancel", cancelled).send().await.unwrap();
     assert_eq!(answer.status(), 202);
+
     // Records without a trace.
     env.send_all([record(&order("one", 1)), record(&order("other", 1))]).await;
     env.wait_until_drained().await;
@@ -357,8 +378,10 @@ async fn events_continue_the_trace_of_their_cause() {
         trace_and_span(&event.headers)
     };
     let spans = [trace_and_span(&ordered.headers), event("traced:1:created")];
+
     assert!(spans.iter().all(|(trace, _)| trace == posted.0), "{spans:?}");
     assert!(spans[0].1 != posted.1 && spans[1].1 != spans[0].1, "{spans:?}");
+
     let (trace, span) = event("traced:1:cancelled");
     assert!(trace == cancelled.0 && span != cancelled.1, "{trace} {span}");
     assert_ne!(event("one:1:created").0, event("other:1:created").0);
@@ -370,14 +393,17 @@ async fn without_kafka_a_cancel_is_answered_by_503() {
     let mut own = OwnServers::start().await;
     let env = TestEnvironment::new(&own.servers()).await;
     let service = env.start(&[]).await;
+
     send_status(&env, "1", "created").await;
     env.wait_until_status_drained().await;
     own.local.kafka.as_mut().unwrap().stop().await.unwrap();
+
     assert_problem(post(&service, "/order/1/cancel", "").await, 503, "Kafka").await;
     assert_eq!(service.json("/order/1/status").await["status"], "created");
 
     own.local.postgres.as_mut().unwrap().kill().await.unwrap();
     assert_problem(service.get("/order/1/status").await, 503, "database").await;
+
     own.local.kafka.as_mut().unwrap().restart().await.unwrap();
     own.local.postgres.as_mut().unwrap().restart().await.unwrap();
     service.stop().await.unwrap();
