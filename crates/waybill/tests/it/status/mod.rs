@@ -1,4 +1,5 @@
 //! Status events: the order service records every event, and publishes its own.
 
+mod calls;
 mod events;
 mod tail_reader;
