@@ -1,4 +1,4 @@
-//! A backlog: many orders on Kafka before anybody reads them. The same number gives the same orders.
+//! A backlog: many orders on Kafka before a consumer starts. The same number gives the same order.
 
 use std::{ops::Range, time::Duration};
 
@@ -11,11 +11,11 @@ use rdkafka::{
 use serde_json::{Value, json};
 use testkit::{TestEnvironment, order_json::SAMPLE};
 
-/// Records handed to the producer at a time; its queue holds more.
+/// Records handed to the producer at once; its queue holds more.
 const CHUNK: u64 = 20_000;
 
-/// Adds the orders of these numbers to the env's topic, keyed by their ids. All are valid, or one
-/// of `bad_one_in` is not.
+/// Sends the orders of these numbers to the orders topic, with their ids as keys. All are valid, or
+/// one in `bad_one_in` is not.
 pub async fn fill(
     env: &TestEnvironment,
     orders: Range<u64>,
@@ -35,13 +35,13 @@ pub async fn fill(
     Ok(())
 }
 
-/// Keys and values of these orders, all valid.
+/// Returns keys and values of these orders, all valid.
 pub fn records(numbers: Range<u64>) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let sample: Value = serde_json::from_str(SAMPLE).context("reading the sample order")?;
     Ok(numbers.map(|number| record(&sample, number)).collect())
 }
 
-/// Makes a value bad, one time by a rule that it breaks and the other by its syntax.
+/// Makes a value bad: alternately by a violation and by its syntax.
 fn spoil(value: &mut Vec<u8>, number: u64) {
     if (number / 2).is_multiple_of(2) {
         value.truncate(value.len() / 2);
@@ -52,12 +52,12 @@ fn spoil(value: &mut Vec<u8>, number: u64) {
     }
 }
 
-/// The local stand's Kafka keeps little of a topic; a backlog must stay whole.
+/// Turns off the small size limit of the local Kafka's topics, so that the backlog stays complete.
 async fn keep_everything(env: &TestEnvironment) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &env.servers.kafka).create()?;
     let topic = env.orders_topic();
-    // What is not named falls back to the broker's default, so the timestamps are named as well.
+    // A setting that is not listed gets the default of the broker, so the timestamps are listed too.
     let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
         .set("retention.bytes", "-1")
         .set("message.timestamp.type", "LogAppendTime");
@@ -68,7 +68,7 @@ async fn keep_everything(env: &TestEnvironment) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Key and value of one order: the sample with other ids, names and sums, and one or two items.
+/// Returns key and value of one order: the sample with other ids, names and sums, and one or two items.
 fn record(sample: &Value, number: u64) -> (Vec<u8>, Vec<u8>) {
     const NAMES: [&str; 4] = ["Anna Petrova", "Boris Levin", "Clara Weiss", "Denis Orlov"];
     const CITIES: [&str; 4] = ["Kazan", "Haifa", "Almaty", "Kiryat Mozkin"];
@@ -109,7 +109,7 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
-        // The seed's own step keeps the first rolls of neighbouring seeds apart.
+        // The multiplication separates the first rolls of neighbouring seeds.
         self.0 = self.0.wrapping_mul(0xd120_2f6b_53cd_7c19).wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! Programs that a bench starts beside itself: the release binary, nginx, wrk.
+//! The programs that a bench starts: the release binary, nginx, wrk.
 
 use std::{
     net::TcpListener,
@@ -12,14 +12,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use testkit::TestEnvironment;
 use tokio::process::{Child, Command};
 
-/// A child that listens for HTTP.
+/// A child process that serves HTTP.
 pub struct Server {
     pub url: String,
     process: Child,
 }
 
 impl Server {
-    /// Starts a command and waits until `url` answers with success.
+    /// Starts a command and waits until the path `ready` answers with success.
     pub async fn start(mut command: Command, url: String, ready: &str) -> anyhow::Result<Self> {
         let process = command
             .stdin(Stdio::null())
@@ -46,7 +46,7 @@ impl Server {
         self.process.id().context("the server has ended")
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Stops it with SIGTERM, and waits for its end.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let id = i32::try_from(self.id()?).context("a process id is small")?;
         kill_process(Pid::from_raw(id).context("a process id is not 0")?, Signal::TERM)?;
@@ -56,7 +56,7 @@ impl Server {
     }
 }
 
-/// `waybill orders` on a env, as a user would run it: nothing of this environment but the flags.
+/// Starts `waybill orders` in a test environment, with flags only and no environment variables.
 pub async fn waybill(
     binary: &Path,
     env: &TestEnvironment,
@@ -76,8 +76,8 @@ pub async fn waybill(
     Server::start(command, format!("http://{address}"), "/readyz").await
 }
 
-/// A figure that the service tells of itself, summed over its labels.
-pub async fn told(server: &Server, name: &str) -> anyhow::Result<f64> {
+/// Returns a metric of the service, summed over its labels.
+pub async fn metric(server: &Server, name: &str) -> anyhow::Result<f64> {
     let text = reqwest::get(format!("{}/metrics", server.url)).await?.text().await?;
     text.lines()
         .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
@@ -86,7 +86,7 @@ pub async fn told(server: &Server, name: &str) -> anyhow::Result<f64> {
         .sum()
 }
 
-/// A command that may run on one core only.
+/// Returns a command that runs on one core only, if one is given.
 pub fn on_core(core: Option<u32>, program: &Path) -> Command {
     match core {
         Some(core) => {
@@ -98,7 +98,7 @@ pub fn on_core(core: Option<u32>, program: &Path) -> Command {
     }
 }
 
-/// The release binary: the one given, or the one beside this program, built if it must be.
+/// Returns the given binary, or builds the release binary beside this program.
 pub async fn binary(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
     if let Some(given) = given {
         return given.canonicalize().with_context(|| format!("looking for {}", given.display()));
@@ -116,11 +116,11 @@ pub async fn binary(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
     Ok(binary)
 }
 
-/// Where a program is.
+/// Finds a program in `PATH`.
 pub fn find(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").context("there is no PATH")?;
     std::env::split_paths(&path)
-        // Debian keeps nginx out of an ordinary user's PATH.
+        // On Debian, nginx is not in the PATH of an ordinary user.
         .chain([PathBuf::from("/usr/sbin")])
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
@@ -133,7 +133,24 @@ pub fn find(name: &str) -> anyhow::Result<PathBuf> {
         })
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A temporary folder, removed when this value is dropped.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("waybill-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

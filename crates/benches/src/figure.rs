@@ -1,4 +1,4 @@
-//! Figures: what was measured, beside its target, for a person and as JSON.
+//! Figures: measured values and their targets, as text and as JSON.
 
 use std::fmt::Write as _;
 
@@ -6,13 +6,16 @@ use serde::Serialize;
 
 use crate::say;
 
-/// Rates of one round.
+/// The columns of the table.
+const COLUMNS: usize = 7;
+
+/// The rates of one round.
 pub struct Round {
     pub waybill: f64,
     pub baseline: f64,
 }
 
-/// What a figure must reach, and what it aims at.
+/// The value that a figure must reach, and the value that it aims at.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -20,7 +23,6 @@ pub enum Target {
     AtMost { must: f64, aim: f64 },
 }
 
-/// How a figure stands to its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -49,7 +51,7 @@ pub struct Figure {
     name: &'static str,
     what: String,
     unit: &'static str,
-    /// Medians of all rounds.
+    /// The medians of all rounds.
     waybill: f64,
     baseline: Option<f64>,
     ratio: Option<f64>,
@@ -60,7 +62,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// The median of the rounds' ratios against its target.
+    /// Compares the median of the ratios with a target.
     pub fn of_ratios(
         name: &'static str,
         what: String,
@@ -86,12 +88,37 @@ impl Figure {
         }
     }
 
-    /// What stands beside the target: the ratio, or what was measured if nothing ran beside it.
+    /// Returns what is compared with the target: the ratio, or the value if there is no baseline.
     fn value(&self) -> f64 {
         self.ratio.unwrap_or(self.waybill)
     }
 
-    /// A value against its target.
+    fn cells(&self, earlier: Option<f64>) -> [String; COLUMNS] {
+        let with_unit = |value| format!("{} {}", thousands(value), self.unit);
+        [
+            self.name.to_owned(),
+            with_unit(self.waybill),
+            self.baseline.map_or_else(String::new, with_unit),
+            self.ratio.zip(self.spread).map_or_else(String::new, |(ratio, [low, high])| {
+                format!("{ratio:.2} ({low:.2}–{high:.2})")
+            }),
+            match self.target {
+                Target::AtLeast { must, aim } => format!("≥ {must} / {aim}"),
+                Target::AtMost { must, aim } => format!("≤ {must} / {aim}"),
+            },
+            match self.verdict {
+                Verdict::Aim => "reaches its aim",
+                Verdict::Must => "holds",
+                Verdict::Missed => "missed",
+            }
+            .to_owned(),
+            earlier.map_or_else(String::new, |earlier| {
+                format!("{earlier:.2}, {:+.1} %", (self.value() / earlier - 1.0) * 100.0)
+            }),
+        ]
+    }
+
+    /// Compares a value with a target.
     pub fn of_value(
         name: &'static str,
         what: String,
@@ -113,15 +140,15 @@ impl Figure {
     }
 }
 
-/// Sorts, too.
+/// Returns the median; sorts the values.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-/// Says how latencies in milliseconds are spread, and gives their 99th percentile. There is one at
-/// least. Sorts them, too.
+/// Prints the distribution of latencies in milliseconds, and returns their 99th percentile. There must
+/// be at least one. Sorts them.
 pub fn p99(name: &str, latencies: &mut [f64]) -> f64 {
     latencies.sort_by(f64::total_cmp);
     let of = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
@@ -130,50 +157,17 @@ pub fn p99(name: &str, latencies: &mut [f64]) -> f64 {
     p99
 }
 
-/// The table that ends a run; `earlier` tells by a figure's name what another run gave for it.
+/// Returns the table of a run; `earlier` returns the value that a figure had in an earlier run.
 pub fn table(figures: &[Figure], earlier: impl Fn(&str) -> Option<f64>) -> String {
     let mut lines = vec![
         ["bench", "Waybill", "baseline", "ratio (lowest–highest)", "must / aim", "", "earlier"]
             .map(str::to_owned),
     ];
-    for figure in figures {
-        let with_unit = |value| format!("{} {}", thousands(value), figure.unit);
-        lines.push([
-            figure.name.to_owned(),
-            with_unit(figure.waybill),
-            figure.baseline.map_or_else(String::new, with_unit),
-            figure.ratio.zip(figure.spread).map_or_else(String::new, |(ratio, [low, high])| {
-                format!("{ratio:.2} ({low:.2}–{high:.2})")
-            }),
-            match figure.target {
-                Target::AtLeast { must, aim } => format!("≥ {must} / {aim}"),
-                Target::AtMost { must, aim } => format!("≤ {must} / {aim}"),
-            },
-            match figure.verdict {
-                Verdict::Aim => "reaches its aim",
-                Verdict::Must => "holds",
-                Verdict::Missed => "missed",
-            }
-            .to_owned(),
-            earlier(figure.name).map_or_else(String::new, |earlier| {
-                format!("{earlier:.2}, {:+.1} %", (figure.value() / earlier - 1.0) * 100.0)
-            }),
-        ]);
-    }
+    lines.extend(figures.iter().map(|figure| figure.cells(earlier(figure.name))));
     if lines[1..].iter().all(|line| line[6].is_empty()) {
         lines[0][6].clear();
     }
-    let widths: Vec<usize> = (0..7)
-        .map(|column| {
-            lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
-        })
-        .collect();
-    let mut table = String::new();
-    for line in &lines {
-        let cells: Vec<String> =
-            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        let _ = writeln!(table, "{}", cells.join("  ").trim_end());
-    }
+    let mut table = align(&lines);
     table.push('\n');
     for figure in figures {
         let _ = writeln!(table, "{}: {}", figure.name, figure.what);
@@ -181,7 +175,20 @@ pub fn table(figures: &[Figure], earlier: impl Fn(&str) -> Option<f64>) -> Strin
     table
 }
 
-/// A whole number with commas.
+fn align(lines: &[[String; COLUMNS]]) -> String {
+    let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
+    });
+    let mut table = String::new();
+    for line in lines {
+        let cells: Vec<String> =
+            line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let _ = writeln!(table, "{}", cells.join("  ").trim_end());
+    }
+    table
+}
+
+/// Returns a whole number with commas.
 pub fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
@@ -217,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_parted() {
+    fn thousands_have_commas() {
         assert_eq!(
             [0.4, 999.0, 1_000.0, 1_234_567.0].map(thousands),
             ["0", "999", "1,000", "1,234,567"]

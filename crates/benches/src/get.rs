@@ -1,17 +1,17 @@
 //! Cached GET: one order from the memory of the release binary on one core, against nginx that
-//! returns a constant of the same size on the same core. wrk asks from the other core.
+//! returns a constant of the same size on the same core. wrk runs on the other core.
 
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use testkit::{Servers, TestEnvironment};
-use tokio::process::Command;
 
 use crate::{
     Cli, backlog,
-    child::{self, Server},
+    child::{self, Folder, Server},
+    database,
     figure::{Figure, Round, Target, thousands},
-    ingest, process, say,
+    say, wrk,
 };
 
 const SERVER_CORE: u32 = 0;
@@ -32,40 +32,38 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let uid: String =
         sqlx::query_scalar("SELECT order_uid FROM orders.orders").fetch_one(&env.pool).await?;
     let order = format!("{}/order/{uid}", waybill.url);
-    reqwest::get(&order).await?.error_for_status()?;
-    let answer = reqwest::get(&order).await?.error_for_status()?;
-    let source = answer.headers().get("x-cache").map(|value| value.as_bytes().to_vec());
-    ensure!(source.as_deref() == Some(b"memory"), "the order does not come from memory");
-    let size = answer.bytes().await?.len();
-    // An id with an escape in it is left to the router.
+    let size = cached_size(&order).await?;
+    // The fast path leaves an id with an escape to the router.
     let by_router = format!("{}/order/%{:02x}{}", waybill.url, uid.as_bytes()[0], &uid[1..]);
 
     let folder = Folder::new()?;
     let constant = start_nginx(&nginx, &folder.0, size).await?;
+    let ask = async |url: &str, server: &Server| {
+        let mut client = child::on_core(Some(CLIENT_CORE), &wrk);
+        client.args(["-t1", "-c32", &format!("-d{}s", cli.seconds), url]);
+        wrk::run(&mut client, cli.seconds, server).await
+    };
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
-        let ask = async |url: &str, server: &Server| {
-            let mut client = child::on_core(Some(CLIENT_CORE), &wrk);
-            client.args(["-t1", "-c32", &format!("-d{}s", cli.seconds), url]);
-            ask(&mut client, cli.seconds, server.id()?).await
-        };
-        let (baseline, of_nginx) = ask(&constant.url, &constant).await?;
-        let (rate, of_waybill) = ask(&order, &waybill).await?;
-        let (routed, of_router) = ask(&by_router, &waybill).await?;
-        let round = Round { baseline, waybill: rate };
+        let nginx = ask(&constant.url, &constant).await?;
+        let fast = ask(&order, &waybill).await?;
+        let routed = ask(&by_router, &waybill).await?;
         say(&format!(
             "get, round {number} of {}: Waybill {}/s, by its router {}/s, nginx {}/s; CPU a request \
-             {of_waybill:.1}, {of_router:.1}, {of_nginx:.1} µs",
+             {:.1}, {:.1}, {:.1} µs",
             cli.rounds,
-            thousands(round.waybill),
-            thousands(routed),
-            thousands(round.baseline)
+            thousands(fast.rate),
+            thousands(routed.rate),
+            thousands(nginx.rate),
+            fast.cpu,
+            routed.cpu,
+            nginx.cpu
         ));
-        rounds.push(round);
+        rounds.push(Round { baseline: nginx.rate, waybill: fast.rate });
     }
     constant.stop().await?;
     waybill.stop().await?;
-    ingest::remove(&env).await?;
+    database::drop_all(&env, &[]).await?;
     Ok(Figure::of_ratios(
         "get",
         format!("a cached order of {size} bytes on one core; baseline: nginx `return 200`"),
@@ -75,24 +73,13 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// Requests a second that wrk counts, and the microseconds that the server computed for each: on a
-/// machine that others use too, these tell more.
-pub async fn ask(wrk: &mut Command, seconds: u32, server: u32) -> anyhow::Result<(f64, f64)> {
-    let before = process::computed(server)?;
-    let output = wrk.output().await?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "wrk: {}", String::from_utf8_lossy(&output.stderr));
-    // A refusal is quicker than an answer.
-    for trouble in ["Non-2xx", "Socket errors"] {
-        ensure!(!text.contains(trouble), "wrk:\n{text}");
-    }
-    let microseconds = (process::computed(server)? - before).as_secs_f64() * 1e6;
-    let rate: f64 = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Requests/sec:"))
-        .and_then(|rate| rate.trim().parse().ok())
-        .with_context(|| format!("wrk says no rate:\n{text}"))?;
-    Ok((rate, microseconds / (rate * f64::from(seconds))))
+/// Brings an order into the cache, and returns the size of its answer.
+async fn cached_size(order: &str) -> anyhow::Result<usize> {
+    reqwest::get(order).await?.error_for_status()?;
+    let answer = reqwest::get(order).await?.error_for_status()?;
+    let source = answer.headers().get("x-cache").map(|value| value.as_bytes().to_vec());
+    ensure!(source.as_deref() == Some(b"memory"), "the order does not come from memory");
+    Ok(answer.bytes().await?.len())
 }
 
 async fn start_nginx(nginx: &Path, folder: &Path, size: usize) -> anyhow::Result<Server> {
@@ -102,7 +89,7 @@ async fn start_nginx(nginx: &Path, folder: &Path, size: usize) -> anyhow::Result
         .iter()
         .map(|name| format!("  {name}_temp_path {place}/{name};\n"))
         .collect();
-    // One process and no master: who ends it, ends all of it.
+    // One process and no master, so that one signal ends all of it.
     let settings = format!(
         "daemon off;\nmaster_process off;\nworker_processes 1;\npid {place}/pid;\n\
          error_log {place}/error.log;\nevents {{ worker_connections 256; }}\nhttp {{\n{scratch}  \
@@ -112,24 +99,7 @@ async fn start_nginx(nginx: &Path, folder: &Path, size: usize) -> anyhow::Result
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, settings)?;
-    let mut command: Command = child::on_core(Some(SERVER_CORE), nginx);
+    let mut command = child::on_core(Some(SERVER_CORE), nginx);
     command.arg("-e").arg(folder.join("error.log")).arg("-c").arg(&file);
     Server::start(command, format!("http://{address}"), "/").await
-}
-
-/// A folder that goes when the bench does.
-pub struct Folder(pub std::path::PathBuf);
-
-impl Folder {
-    pub fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("waybill-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -1,6 +1,6 @@
-//! Ingest: the release binary takes a backlog from Kafka. What it is compared with runs beside it:
-//! a loop of one transaction a message on the head of the same backlog, PostgreSQL's own `COPY` of
-//! the very rows that came of it, and one typed parse of the same records.
+//! Ingest: the release binary takes a backlog from Kafka. The baselines run on the same machine: a loop
+//! with one transaction a message on the head of the same backlog, PostgreSQL's own `COPY` of the
+//! resulting rows, and one typed parse of the same records.
 
 use std::{
     path::Path,
@@ -14,83 +14,111 @@ use testkit::{Servers, TestEnvironment};
 use crate::{
     Cli, backlog, baseline,
     child::{self, Server},
+    database,
     figure::{Figure, Round, Target, thousands},
-    process, say, seeded_orders,
+    process, say,
+    seeded_orders::{self, Uids},
 };
 
-/// One in so many records of the backlog with bad ones is bad.
+/// In the backlog with bad records, one in this many is bad.
 const BAD_ONE_IN: u64 = 20;
 /// Records that the baseline parses.
 const PARSED: u64 = 20_000;
-/// How often it does so: for a second or more.
+/// Passes over these records, which take a second or more.
 const PASSES: u64 = 25;
+/// Bounds the time without a settled record.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How the service took a backlog.
+/// The service's performance on a backlog.
 pub struct Taken {
-    /// Orders a second, from its start until every offset is committed.
+    /// Orders a second, from the start of the service until every offset is committed.
     pub rate: f64,
-    /// Microseconds that its process computed for an order, its own events heard included.
+    /// Microseconds of CPU of the process for an order, including its own events.
     pub cpu: f64,
-    /// The most bytes that it had in memory at once.
+    /// The peak of the resident memory, in bytes.
     pub peak: f64,
+}
+
+/// The rates of one round, and the time of a parse in microseconds.
+struct IngestRound {
+    taken: Taken,
+    row_by_row: f64,
+    copied: f64,
+    parsed: f64,
+    replayed: f64,
+    with_bad: f64,
 }
 
 pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let orders = cli.orders.unwrap_or(500_000);
     let compared = cli.baseline_orders.min(orders);
-    let (mut loops, mut copies, mut cpus, mut bads, mut replays) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let parsed_records = backlog::records(0..PARSED)?;
+    let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
         say(&format!("ingest, round {number} of {}: filling Kafka", cli.rounds));
         let env = TestEnvironment::new(servers).await;
         backlog::fill(&env, 0..orders, None).await?;
-        let mut administrator = administrator(&env).await?;
-        // Neither is always the first on a warm machine.
-        let loop_first = number % 2 == 1;
-        let mut baseline = 0.0;
-        if loop_first {
-            baseline = baseline::take(&env, &mut administrator, compared).await?;
+        let mut administrator = database::administrator(&env).await?;
+        // The baseline comes first in every other round, so that neither always has a warm machine.
+        let baseline_first = number % 2 == 1;
+        let mut row_by_row = 0.0;
+        if baseline_first {
+            row_by_row = baseline::take(&env, &mut administrator, compared).await?;
         }
         checkpoint(&mut administrator).await?;
         let parsed_before = parse(&parsed_records)?;
         let taken = take(&binary, &env, orders, &[]).await?;
         let parsed = f64::midpoint(parsed_before, parse(&parsed_records)?);
-        if !loop_first {
-            baseline = baseline::take(&env, &mut administrator, compared).await?;
+        if !baseline_first {
+            row_by_row = baseline::take(&env, &mut administrator, compared).await?;
         }
-        let again = env.in_another_group();
-        // Only orders are read again.
-        again.skip_status_events().await;
-        checkpoint(&mut administrator).await?;
-        let replayed = take(&binary, &again, orders, &[]).await?;
+        let replayed = replay(&binary, &env, &mut administrator, orders).await?;
         let copied = copy(&mut administrator, orders).await?;
         administrator.close().await?;
-        remove(&env).await?;
-
-        let env = TestEnvironment::new(servers).await;
-        backlog::fill(&env, 0..orders, Some(BAD_ONE_IN)).await?;
-        let with_bad = take(&binary, &env, orders, &[]).await?;
-        remove(&env).await?;
+        database::drop_all(&env, &[]).await?;
+        let with_bad = take_with_bad(&binary, servers, orders).await?;
         say(&format!(
             "ingest, round {number}: Waybill {}/s ({:.1} µs of CPU an order), loop {}/s, COPY {}/s, \
              parse {parsed:.2} µs; replayed {}/s; with bad records {}/s",
             thousands(taken.rate),
             taken.cpu,
-            thousands(baseline),
+            thousands(row_by_row),
             thousands(copied),
-            thousands(replayed.rate),
-            thousands(with_bad.rate),
+            thousands(replayed),
+            thousands(with_bad),
         ));
-        loops.push(Round { waybill: taken.rate, baseline });
-        copies.push(Round { waybill: taken.rate, baseline: copied });
-        cpus.push(Round { waybill: taken.cpu, baseline: parsed });
-        bads.push(Round { waybill: with_bad.rate, baseline: taken.rate });
-        replays.push(Round { waybill: replayed.rate, baseline: taken.rate });
+        rounds.push(IngestRound { taken, row_by_row, copied, parsed, replayed, with_bad });
     }
+    Ok(figures(&rounds, orders, compared))
+}
+
+/// Takes the same orders again, as another consumer group.
+async fn replay(
+    binary: &Path,
+    env: &TestEnvironment,
+    administrator: &mut PgConnection,
+    orders: u64,
+) -> anyhow::Result<f64> {
+    let again = env.in_another_group();
+    // Only orders are read again.
+    again.skip_status_events().await;
+    checkpoint(administrator).await?;
+    Ok(take(binary, &again, orders, &[]).await?.rate)
+}
+
+async fn take_with_bad(binary: &Path, servers: &Servers, orders: u64) -> anyhow::Result<f64> {
+    let env = TestEnvironment::new(servers).await;
+    backlog::fill(&env, 0..orders, Some(BAD_ONE_IN)).await?;
+    let taken = take(binary, &env, orders, &[]).await?;
+    database::drop_all(&env, &[]).await?;
+    Ok(taken.rate)
+}
+
+fn figures(rounds: &[IngestRound], orders: u64, compared: u64) -> Vec<Figure> {
+    let compare = |values: fn(&IngestRound) -> Round| rounds.iter().map(values).collect::<Vec<_>>();
     let least = |must, aim| Target::AtLeast { must, aim };
-    Ok(vec![
+    vec![
         Figure::of_ratios(
             "ingest",
             format!(
@@ -99,54 +127,54 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
             ),
             "orders/s",
             least(20.0, 30.0),
-            &loops,
+            &compare(|round| Round { waybill: round.taken.rate, baseline: round.row_by_row }),
         ),
         Figure::of_ratios(
             "ingest-copy",
             "the same; baseline: COPY of the same rows into the same table".to_owned(),
             "orders/s",
             least(0.45, 0.55),
-            &copies,
+            &compare(|round| Round { waybill: round.taken.rate, baseline: round.copied }),
         ),
         Figure::of_ratios(
             "ingest-bad",
             format!("one record in {BAD_ONE_IN} is bad; baseline: none is"),
             "records/s",
             least(0.7, 0.9),
-            &bads,
+            &compare(|round| Round { waybill: round.with_bad, baseline: round.taken.rate }),
         ),
         Figure::of_ratios(
             "ingest-cpu",
             "CPU of the process for an order; baseline: one typed serde_json parse".to_owned(),
             "µs",
             Target::AtMost { must: 8.0, aim: 5.0 },
-            &cpus,
+            &compare(|round| Round { waybill: round.taken.cpu, baseline: round.parsed }),
         ),
         Figure::of_ratios(
             "replay",
             "the same records again, by another group; baseline: the first time".to_owned(),
             "orders/s",
             least(1.2, 1.4),
-            &replays,
+            &compare(|round| Round { waybill: round.replayed, baseline: round.taken.rate }),
         ),
-    ])
+    ]
 }
 
-/// Into a table that holds millions of orders, against an empty one.
+/// Measures ingest into a table with millions of orders, against an empty one.
 pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let (old, orders) = (cli.table_orders, cli.orders.unwrap_or(500_000));
     let full = TestEnvironment::new(servers).await;
     say("ingest-large:");
-    seeded_orders::fill(&full, old, seeded_orders::Uids::Hashes).await?;
-    let mut administrator = administrator(&full).await?;
+    seeded_orders::fill(&full, old, Uids::Hashes).await?;
+    let mut administrator = database::administrator(&full).await?;
     let (mut fewest_checkpoints, mut rounds) = (i64::MAX, Vec::new());
     for number in 0..u64::from(cli.rounds) {
         let records = number * orders..(number + 1) * orders;
         let empty = TestEnvironment::new(servers).await;
         backlog::fill(&empty, records.clone(), None).await?;
         let baseline = take(&binary, &empty, orders, &[]).await?.rate;
-        remove(&empty).await?;
+        database::drop_all(&empty, &[]).await?;
 
         backlog::fill(&full, records, None).await?;
         checkpoint(&mut administrator).await?;
@@ -163,16 +191,9 @@ pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figur
         ));
         rounds.push(Round { waybill, baseline });
     }
-    let settings: String = sqlx::query_scalar(
-        "SELECT string_agg(name || ' ' || current_setting(name), ', ' ORDER BY name) \
-         FROM pg_settings \
-         WHERE name IN ('max_wal_size', 'checkpoint_timeout', 'full_page_writes', \
-             'wal_compression', 'wal_level', 'shared_buffers')",
-    )
-    .fetch_one(&mut administrator)
-    .await?;
+    let settings = checkpoint_settings(&mut administrator).await?;
     administrator.close().await?;
-    remove(&full).await?;
+    database::drop_all(&full, &[]).await?;
     Ok(Figure::of_ratios(
         "ingest-large",
         format!(
@@ -185,7 +206,18 @@ pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figur
     ))
 }
 
-/// Checkpoints that the server has finished since its statistics began.
+async fn checkpoint_settings(administrator: &mut PgConnection) -> anyhow::Result<String> {
+    Ok(sqlx::query_scalar(
+        "SELECT string_agg(name || ' ' || current_setting(name), ', ' ORDER BY name) \
+         FROM pg_settings \
+         WHERE name IN ('max_wal_size', 'checkpoint_timeout', 'full_page_writes', \
+             'wal_compression', 'wal_level', 'shared_buffers')",
+    )
+    .fetch_one(administrator)
+    .await?)
+}
+
+/// Returns the number of finished checkpoints since the statistics of the server began.
 async fn count_checkpoints(administrator: &mut PgConnection) -> anyhow::Result<i64> {
     let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::integer")
         .fetch_one(&mut *administrator)
@@ -198,7 +230,7 @@ async fn count_checkpoints(administrator: &mut PgConnection) -> anyhow::Result<i
     Ok(sqlx::query_scalar(statement).fetch_one(administrator).await?)
 }
 
-/// From the service's start until every order is stored, published and its offset committed.
+/// Runs the service until every record is settled, published and its offset committed.
 pub async fn take(
     binary: &Path,
     env: &TestEnvironment,
@@ -213,7 +245,7 @@ pub async fn take(
     let seconds = begun.elapsed().as_secs_f64();
     env.wait_until_status_drained().await;
     let all = begun.elapsed();
-    let cpu = process::computed(service.id()?)?.as_secs_f64() * 1e6 / records as f64;
+    let cpu = process::cpu_time(service.id()?)?.as_secs_f64() * 1e6 / records as f64;
     let peak = process::peak_resident(service.id()?)?;
     service.stop().await?;
     say(&format!(
@@ -225,13 +257,13 @@ pub async fn take(
     Ok(Taken { rate: records as f64 / seconds, cpu, peak })
 }
 
-/// Waits until the service says that it has settled so many records; fails if nothing moves for a
-/// minute. To ask the database would have it count its rows beside what is measured.
+/// Waits until the metrics show that all records are settled; fails if nothing changes for
+/// [`STALL_TIMEOUT`]. Counting the rows instead would load the database that is measured.
 async fn settled(service: &Server, records: u64) -> anyhow::Result<()> {
     let (mut last, mut moved) = (0, Instant::now());
     loop {
-        let orders = child::told(service, "waybill_orders_committed_total").await?;
-        let rejected = child::told(service, "waybill_records_rejected_total").await?;
+        let orders = child::metric(service, "waybill_orders_committed_total").await?;
+        let rejected = child::metric(service, "waybill_records_rejected_total").await?;
         let settled = (orders + rejected) as u64;
         if settled >= records {
             ensure!(settled == records, "{settled} records settled of {records}");
@@ -240,16 +272,15 @@ async fn settled(service: &Server, records: u64) -> anyhow::Result<()> {
         if settled > last {
             (last, moved) = (settled, Instant::now());
         }
-        let patience = Duration::from_secs(60);
         ensure!(
-            moved.elapsed() < patience,
+            moved.elapsed() < STALL_TIMEOUT,
             "ingest stands still at {settled} of {records} records"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Rows a second that PostgreSQL itself copies into the table, from a file of its own, one stream.
+/// Returns the rows a second of a `COPY` into the table, from a file of the server, in one stream.
 async fn copy(administrator: &mut PgConnection, orders: u64) -> anyhow::Result<f64> {
     let folder: String =
         sqlx::query_scalar("SHOW data_directory").fetch_one(&mut *administrator).await?;
@@ -268,8 +299,8 @@ async fn copy(administrator: &mut PgConnection, orders: u64) -> anyhow::Result<f
     Ok(rate)
 }
 
-/// Microseconds of CPU of one typed parse of a record of the backlog: the mean of many, at which
-/// every core is, as it is while Waybill computes.
+/// Returns the microseconds of CPU of one typed parse of a record: the mean of many, on all cores at
+/// the same time, as when the service computes.
 fn parse(records: &[(Vec<u8>, Vec<u8>)]) -> anyhow::Result<f64> {
     let pass = || -> anyhow::Result<Duration> {
         for _ in 0..PASSES {
@@ -277,7 +308,7 @@ fn parse(records: &[(Vec<u8>, Vec<u8>)]) -> anyhow::Result<f64> {
                 std::hint::black_box(serde_json::from_slice::<baseline::Order>(value)?);
             }
         }
-        process::computed_by_this_thread()
+        process::cpu_time_of_this_thread()
     };
     let cores = std::thread::available_parallelism()?.get();
     let computed = std::thread::scope(|scope| {
@@ -292,21 +323,5 @@ fn parse(records: &[(Vec<u8>, Vec<u8>)]) -> anyhow::Result<f64> {
 
 async fn checkpoint(administrator: &mut PgConnection) -> anyhow::Result<()> {
     sqlx::query("CHECKPOINT").execute(administrator).await?;
-    Ok(())
-}
-
-/// The superuser, in the env's database.
-pub async fn administrator(env: &TestEnvironment) -> anyhow::Result<PgConnection> {
-    let (server, _) =
-        env.servers.postgres.rsplit_once('/').context("the address names a database")?;
-    Ok(PgConnection::connect(&format!("{server}/{}_orders", env.name)).await?)
-}
-
-/// Frees the disk, and rids the next round of this one's vacuum.
-pub async fn remove(env: &TestEnvironment) -> anyhow::Result<()> {
-    env.pool.close().await;
-    let mut server = PgConnection::connect(&env.servers.postgres).await?;
-    let statement = format!("DROP DATABASE {}_orders WITH (FORCE)", env.name);
-    sqlx::query(AssertSqlSafe(statement)).execute(&mut server).await?;
     Ok(())
 }

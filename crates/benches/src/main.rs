@@ -1,11 +1,12 @@
 //! `make bench`: the project's figures, as ratios of one run, on a real PostgreSQL and Kafka.
 //!
-//! Each bench stands in its module and gives one [`Figure`]; `benches/README.md` tells what bounds
-//! them and what was measured. No test: nothing fails because a machine is slow.
+//! Each bench has a module and returns its [`Figure`]s; `benches/README.md` explains the targets and
+//! the results. This is no test: nothing fails because a machine is slow.
 
 mod backlog;
 mod baseline;
 mod child;
+mod database;
 mod dispatch;
 mod figure;
 mod get;
@@ -18,6 +19,7 @@ mod seeded_orders;
 mod start;
 mod uncached;
 mod warm_up;
+mod wrk;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -126,12 +128,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         bail!("a debug build measures nothing: make bench");
     }
-    // Before the minutes, not after them.
+    // An unreadable file is an error before the measurement, not after it.
     let earlier = cli.compare.as_deref().map(Earlier::read).transpose()?;
     let own = OwnServers::start().await;
     let servers = own.servers();
     let postgres = report::postgres(&servers).await?;
-    age(&servers).await.context("preparing PostgreSQL")?;
+    create_log_files(&servers).await.context("preparing PostgreSQL")?;
     let outcome = tokio::select! {
         outcome = measure(&cli, &servers) => outcome,
         signal = tokio::signal::ctrl_c() => {
@@ -142,12 +144,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     print(&cli, &Report::new(outcome?, postgres), earlier.as_ref())
 }
 
-/// A new PostgreSQL writes each file of its log full of zeros before it uses it; one that has run for
-/// a while uses its old files again. Whoever is measured first shall not pay for that.
-async fn age(servers: &Servers) -> anyhow::Result<()> {
+/// Makes PostgreSQL create the files of its log. A new server fills each file with zeros before the
+/// first use, and later reuses it; the first bench must not include that work.
+async fn create_log_files(servers: &Servers) -> anyhow::Result<()> {
     let mut administrator = PgConnection::connect(&servers.postgres).await?;
     for statement in [
-        // As much as `max_wal_size` lets it keep: 1 GB, unless somebody sets it.
+        // The default of `max_wal_size`: 1 GB.
         "CREATE TABLE ballast AS \
          SELECT repeat(md5(n::text), 30) FROM generate_series(1, 1200000) AS n",
         "DROP TABLE ballast",
@@ -210,7 +212,7 @@ fn print(cli: &Cli, report: &Report, earlier: Option<&Earlier>) -> anyhow::Resul
     Ok(())
 }
 
-/// A line for whoever waits.
+/// Prints a line of progress.
 #[expect(clippy::print_stderr, reason = "progress, for a person")]
 fn say(line: &str) {
     eprintln!("{line}");

@@ -1,9 +1,10 @@
-//! Memory: the release binary takes a backlog; its peak resident set less `CACHE_BYTES`.
+//! Memory: the peak of the resident memory while the release binary takes a backlog, less
+//! `CACHE_BYTES`.
 
 use testkit::{Servers, TestEnvironment};
 
 use crate::{
-    Cli, backlog, child,
+    Cli, backlog, child, database,
     figure::{Figure, Target, thousands},
     ingest, say,
 };
@@ -16,7 +17,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     backlog::fill(&env, 0..orders, None).await?;
     let more = ["--cache-bytes".to_owned(), cli.cache_bytes.to_string()];
     let taken = ingest::take(&binary, &env, orders, &more).await?;
-    ingest::remove(&env).await?;
+    database::drop_all(&env, &[]).await?;
     Ok(Figure::of_value(
         "memory",
         format!(

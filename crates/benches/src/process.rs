@@ -1,32 +1,32 @@
-//! What the system tells of a process. Linux only.
+//! CPU time and memory of a process. Linux only.
 
 use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 
-/// How long all threads of a process have computed, in user and kernel mode.
-pub fn computed(id: u32) -> anyhow::Result<Duration> {
+/// Returns the CPU time of all threads of a process, in user and kernel mode.
+pub fn cpu_time(id: u32) -> anyhow::Result<Duration> {
     let threads = std::fs::read_dir(format!("/proc/{id}/task"))?;
-    threads.map(|thread| computed_by(&thread?.path())).sum()
+    threads.map(|thread| cpu_time_of(&thread?.path())).sum()
 }
 
-/// The same of the thread that asks.
-pub fn computed_by_this_thread() -> anyhow::Result<Duration> {
-    computed_by(Path::new("/proc/thread-self"))
+/// Returns the CPU time of the calling thread.
+pub fn cpu_time_of_this_thread() -> anyhow::Result<Duration> {
+    cpu_time_of(Path::new("/proc/thread-self"))
 }
 
-fn computed_by(thread: &Path) -> anyhow::Result<Duration> {
+fn cpu_time_of(thread: &Path) -> anyhow::Result<Duration> {
     let times = std::fs::read_to_string(thread.join("schedstat"))?;
     let nanoseconds = times.split(' ').next().context("schedstat starts with the time computed")?;
     Ok(Duration::from_nanos(nanoseconds.parse()?))
 }
 
-/// The most bytes that a process has had in memory at once.
+/// Returns the peak of the resident memory, in bytes.
 pub fn peak_resident(id: u32) -> anyhow::Result<f64> {
     of_status(id, "VmHWM:")
 }
 
-/// The bytes that a process has in memory.
+/// Returns the resident memory, in bytes.
 pub fn resident(id: u32) -> anyhow::Result<f64> {
     of_status(id, "VmRSS:")
 }

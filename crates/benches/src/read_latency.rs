@@ -1,6 +1,6 @@
-//! How soon an order can be read: from Kafka's timestamp of its record to the answer with it, at a
-//! steady pace. Each order is asked for at once with `?wait`, on a connection of its own, so the
-//! answer comes when the service has the order and not a moment before.
+//! Read latency: from Kafka's timestamp of an order's record to the answer with the order, at a steady
+//! pace. Each order is requested at once with `?wait`, on a connection of its own, so that the answer
+//! comes as soon as the service has the order.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,15 @@ use testkit::{Servers, TestEnvironment};
 use tokio::task::JoinSet;
 
 use crate::{
-    Cli, backlog, child,
+    Cli, backlog, child, database,
     figure::{self, Figure, Target},
-    ingest,
 };
 
 /// Orders a second.
 const PACE: u64 = 1_000;
-/// How long, and how much of it at first is not counted.
 const SECONDS: u64 = 20;
-const WARMING: u64 = 2;
+/// Orders of the first seconds are not counted.
+const WARM_UP_SECONDS: u64 = 2;
 /// The age at which the service closes a batch, by its default settings, in milliseconds.
 const BATCH_AGE: f64 = 5.0;
 
@@ -37,7 +36,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         for (key, value) in &records[sent..due.min(records.len())] {
             let uid = str::from_utf8(key)?.to_owned();
             let order = format!("{}/order/{uid}?wait=10s", service.url);
-            let counts = begun.elapsed() > Duration::from_secs(WARMING);
+            let counts = begun.elapsed() > Duration::from_secs(WARM_UP_SECONDS);
             env.enqueue(key, value);
             let request = client.get(order);
             reads.spawn(async move {
@@ -55,7 +54,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ensure!(!read.is_empty(), "no order was read");
     let mut latencies = since_their_records(&env, &read).await?;
     service.stop().await?;
-    ingest::remove(&env).await?;
+    database::drop_all(&env, &[]).await?;
     let p99 = figure::p99("read-latency", &mut latencies);
     Ok(Figure::of_value(
         "read-latency",
@@ -69,7 +68,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// From Kafka's timestamp of each order's record to the moment at which it was read, in milliseconds.
+/// Returns the milliseconds from Kafka's timestamp of each order's record to the read.
 async fn since_their_records(
     env: &TestEnvironment,
     read: &[(String, OffsetDateTime)],
@@ -83,7 +82,7 @@ async fn since_their_records(
     )
     .bind(&uids)
     .bind(&moments)
-    .fetch_all(&mut ingest::administrator(env).await?)
+    .fetch_all(&mut database::administrator(env).await?)
     .await?;
     ensure!(latencies.len() == read.len(), "an order that was read is not stored");
     Ok(latencies)

@@ -1,5 +1,4 @@
-//! A report: the figures of a run, the commit and the machine they are of, and an earlier report to
-//! compare them with.
+//! A report: the figures of a run with their commit and machine, and an earlier report for a comparison.
 
 use std::{fmt::Write as _, path::Path, process::Command};
 
@@ -12,13 +11,13 @@ use crate::figure::{self, Figure};
 
 #[derive(Serialize)]
 pub struct Report {
-    /// What is measured: the commit checked out, with a word if files differ from it.
+    /// The commit that is checked out, marked if files differ from it.
     commit: String,
     machine: Machine,
     figures: Vec<Figure>,
 }
 
-/// What a figure depends on beside the program.
+/// The machine and the server, on which the figures depend.
 #[derive(Serialize)]
 struct Machine {
     processor: String,
@@ -26,11 +25,11 @@ struct Machine {
     memory_bytes: u64,
     system: String,
     postgres: String,
-    /// Processes that wanted a core during the last minute, on average: this bench's own among them.
+    /// The load average of the last minute, including this bench.
     load: f64,
 }
 
-/// A report that was kept as JSON.
+/// A report that was stored as JSON.
 #[derive(Deserialize)]
 pub struct Earlier {
     commit: String,
@@ -49,7 +48,6 @@ impl Report {
         Self { commit: commit(), machine: Machine::describe(postgres), figures }
     }
 
-    /// For a person.
     pub fn text(&self, earlier: Option<&Earlier>) -> String {
         let mut text = figure::table(&self.figures, |name| earlier?.value(name));
         let machine = &self.machine;
@@ -86,28 +84,28 @@ impl Earlier {
 
 impl Machine {
     fn describe(postgres: String) -> Self {
-        let told = |file: &str, name: &str| {
+        let value = |file: &str, name: &str| {
             let text = std::fs::read_to_string(file).ok()?;
-            let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-            Some(value.trim_start_matches([' ', '\t', ':']).to_owned())
+            let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(rest.trim_start_matches([' ', '\t', ':']).to_owned())
         };
         let unknown = || "unknown".to_owned();
-        let kibibytes = told("/proc/meminfo", "MemTotal")
+        let kibibytes = value("/proc/meminfo", "MemTotal")
             .and_then(|memory| memory.split(' ').next()?.parse::<u64>().ok());
         Self {
-            processor: told("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
+            processor: value("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_bytes: kibibytes.unwrap_or(0) * 1024,
-            system: said("uname", &["-sr"]).unwrap_or_else(|_| unknown()),
+            system: run("uname", &["-sr"]).unwrap_or_else(|_| unknown()),
             postgres,
-            load: told("/proc/loadavg", "")
+            load: value("/proc/loadavg", "")
                 .and_then(|load| load.split(' ').next()?.parse().ok())
                 .unwrap_or(0.0),
         }
     }
 }
 
-/// Which PostgreSQL it is.
+/// Returns the version of PostgreSQL.
 pub async fn postgres(servers: &Servers) -> anyhow::Result<String> {
     let mut administrator = PgConnection::connect(&servers.postgres).await?;
     let version: String =
@@ -117,12 +115,12 @@ pub async fn postgres(servers: &Servers) -> anyhow::Result<String> {
 }
 
 fn commit() -> String {
-    said("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])
+    run("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])
         .unwrap_or_else(|_| "an unknown commit".to_owned())
 }
 
-/// What a program prints.
-fn said(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+/// Runs a program and returns its output.
+fn run(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(program).args(arguments).output()?;
     ensure!(output.status.success(), "{program}: {}", output.status);
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())

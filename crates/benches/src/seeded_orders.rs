@@ -1,13 +1,12 @@
-//! Stored orders by the hundred thousand, without the minutes that ingest would take: PostgreSQL
-//! copies a few that the service has stored, each copy with ids of its own.
+//! Seeded orders: PostgreSQL copies a few orders that the service has stored, which takes seconds where
+//! ingest would take minutes.
 
-use anyhow::Context;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::Connection as _;
 use testkit::TestEnvironment;
 
-use crate::{backlog, figure::thousands, say};
+use crate::{backlog, database, figure::thousands, say};
 
-/// What the service reads of an order, for baselines that read the same.
+/// The columns that the service reads, for baselines that read the same.
 pub const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delivery_phone, \
     delivery_zip, delivery_city, delivery_address, delivery_region, delivery_email, \
     payment_transaction, payment_request_id, payment_currency, payment_provider, payment_amount, \
@@ -15,22 +14,22 @@ pub const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delive
     items, locale, internal_signature, customer_id, delivery_service, shardkey, sm_id, \
     date_created, oof_shard, version, ingested_at";
 
-/// What the ids of seeded orders are.
+/// The form of the ids of seeded orders.
 #[derive(Clone, Copy)]
 pub enum Uids {
-    /// Whole numbers of 19 digits from [`FIRST_UID`] on, so that any program can make them up.
+    /// Whole numbers of 19 digits from [`FIRST_UID`] on, so that any program can compute them.
     Numbers,
-    /// Spread over all that a backlog's ids may be, so that new orders come between old ones.
+    /// Spread over the range of a backlog's ids, so that new orders are between old ones.
     Hashes,
 }
 
 /// The first of the ids that are numbers.
 pub const FIRST_UID: u64 = 1_000_000_000_000_000_000;
 
-/// How many different orders are copied. Their sizes are those of a backlog.
+/// The number of different orders that are copied. Their sizes are those of a backlog.
 pub const ORIGINALS: u64 = 16;
 
-/// Fills the env's table with `orders` orders.
+/// Fills the table of `env` with `orders` orders.
 pub async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Result<()> {
     say(&format!("  storing {} orders", thousands(orders as f64)));
     backlog::fill(env, 0..ORIGINALS, None).await?;
@@ -38,7 +37,7 @@ pub async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Res
     env.wait_until_drained().await;
     env.wait_until_drained().await;
     service.stop().await?;
-    let mut administrator = PgConnection::connect(&address(env)?).await?;
+    let mut administrator = database::administrator(env).await?;
     let names: Vec<String> = sqlx::query_scalar(
         "SELECT attname::text FROM pg_attribute \
          WHERE attrelid = 'orders.orders'::regclass AND attnum > 0 AND NOT attisdropped \
@@ -46,8 +45,23 @@ pub async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Res
     )
     .fetch_all(&mut administrator)
     .await?;
+    for statement in [
+        "CREATE TEMPORARY TABLE originals AS \
+         SELECT row_number() OVER () - 1 AS original, * FROM orders.orders",
+        "TRUNCATE orders.orders",
+        &copy_originals(&names, orders, uids),
+        "VACUUM ANALYZE orders.orders",
+        "CHECKPOINT",
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut administrator).await?;
+    }
+    Ok(administrator.close().await?)
+}
+
+/// Returns the statement that copies the originals, each copy with ids of its own.
+fn copy_originals(names: &[String], orders: u64, uids: Uids) -> String {
     let uid = match uids {
-        // 7919 is prime: neighbours in time are no neighbours by key, as with real ids.
+        // 7919 is prime: orders that are neighbours in time are no neighbours by key, like real ids.
         Uids::Numbers => format!("({FIRST_UID} + n * 7919 % {orders})::text"),
         Uids::Hashes => "left(md5(n::text), 16) || 'test'".to_owned(),
     };
@@ -61,29 +75,11 @@ pub async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Res
         other => other.to_owned(),
     });
     let values: Vec<String> = values.collect();
-    for statement in [
-        "CREATE TEMPORARY TABLE originals AS \
-         SELECT row_number() OVER () - 1 AS original, * FROM orders.orders"
-            .to_owned(),
-        "TRUNCATE orders.orders".to_owned(),
-        format!(
-            "INSERT INTO orders.orders ({}) SELECT {} \
-             FROM generate_series(0::bigint, {orders} - 1) AS n \
-             JOIN originals ON original = n % {ORIGINALS} ORDER BY n",
-            names.join(", "),
-            values.join(", ")
-        ),
-        "VACUUM ANALYZE orders.orders".to_owned(),
-        "CHECKPOINT".to_owned(),
-    ] {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut administrator).await?;
-    }
-    Ok(administrator.close().await?)
-}
-
-/// The env's database, as its superuser.
-pub fn address(env: &TestEnvironment) -> anyhow::Result<String> {
-    let (server, _) =
-        env.servers.postgres.rsplit_once('/').context("the address names a database")?;
-    Ok(format!("{server}/{}_orders", env.name))
+    format!(
+        "INSERT INTO orders.orders ({}) SELECT {} \
+         FROM generate_series(0::bigint, {orders} - 1) AS n \
+         JOIN originals ON original = n % {ORIGINALS} ORDER BY n",
+        names.join(", "),
+        values.join(", ")
+    )
 }

@@ -1,16 +1,16 @@
-//! Start: from the exec of the release binary, with nothing to warm up, until it says it is ready.
+//! Start: from the exec of the release binary, with an empty table, until it is ready.
 
 use std::time::Instant;
 
 use testkit::{Servers, TestEnvironment};
 
 use crate::{
-    Cli, child,
+    Cli, child, database,
     figure::{Figure, Target},
-    ingest, say,
+    say,
 };
 
-/// Starts of one round.
+/// The number of starts in one round.
 const STARTS: u32 = 5;
 
 pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
@@ -23,7 +23,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         times.push(begun.elapsed().as_secs_f64() * 1e3);
         waybill.stop().await?;
     }
-    ingest::remove(&env).await?;
+    database::drop_all(&env, &[]).await?;
     times.sort_by(f64::total_cmp);
     let (fastest, slowest) = (times[0], times[times.len() - 1]);
     say(&format!("start: {fastest:.0} to {slowest:.0} ms"));

@@ -1,20 +1,24 @@
 //! Uncached GET: 32 connections, each order asked for once, against pgbench with as many connections
-//! that reads the same columns by the same keys. Both have the whole machine, each in its turn.
+//! that reads the same columns by the same keys. Both have the whole machine, one after the other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use testkit::{Servers, TestEnvironment};
 use tokio::process::Command;
 
 use crate::{
-    Cli, child,
+    Cli,
+    child::{self, Folder},
+    database,
     figure::{Figure, Round, Target, thousands},
-    get, ingest, say, seeded_orders,
+    say,
+    seeded_orders::{self, Uids},
+    wrk,
 };
 
 const CONNECTIONS: &str = "32";
-/// Room for about 800 orders: what is read displaces what was read before.
+/// Room for about 800 orders: an order that is read evicts one that was read before.
 const CACHE_BYTES: u64 = 1_000_000;
 
 pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
@@ -23,60 +27,36 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let env = TestEnvironment::new(servers).await;
     say("uncached:");
-    seeded_orders::fill(&env, orders, seeded_orders::Uids::Numbers).await?;
-    let folder = get::Folder::new()?;
-    let (questions, statements) = (folder.0.join("questions.lua"), folder.0.join("read.sql"));
-    // The ids differ in their last digits only, and a step that is prime comes to every one of them.
-    // wrk's numbers are not exact beyond 2^53.
-    let (head, digits) = (seeded_orders::FIRST_UID / 1_000_000_000, 9);
-    std::fs::write(
-        &questions,
-        format!(
-            "local n = os.time() % {orders}\n\
-             function request()\n  \
-               n = (n + 104729) % {orders}\n  \
-               return string.format(\"GET /order/{head}%0{digits}d HTTP/1.1\\r\\nHost: bench\\r\\n\\r\\n\", n)\n\
-             end\n"
-        ),
-    )?;
-    std::fs::write(
-        &statements,
-        format!(
-            "\\set uid {} + random(0, {orders} - 1)\n\
-             SELECT {} FROM orders.orders WHERE order_uid = :uid;\n",
-            seeded_orders::FIRST_UID,
-            seeded_orders::COLUMNS
-        ),
-    )?;
+    seeded_orders::fill(&env, orders, Uids::Numbers).await?;
+    let folder = Folder::new()?;
+    let script = write_wrk_script(&folder, orders)?;
+    let statements = write_pgbench_script(&folder, orders)?;
     let budget = ["--cache-bytes".to_owned(), CACHE_BYTES.to_string()];
     let waybill = child::waybill(&binary, &env, &budget, None).await?;
-    let database = seeded_orders::address(&env)?;
+    let database = database::address(&env)?;
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
         let baseline = read(&pgbench, &database, &statements, cli.seconds).await?;
-        let hits = child::told(&waybill, "waybill_cache_hits_total").await?;
-        let asked = [
-            "-t1".to_owned(),
-            format!("-c{CONNECTIONS}"),
-            format!("-d{}s", cli.seconds),
-            format!("-s{}", questions.display()),
-            waybill.url.clone(),
-        ];
-        let (rate, cpu) =
-            get::ask(Command::new(&wrk).args(asked), cli.seconds, waybill.id()?).await?;
-        let hits = child::told(&waybill, "waybill_cache_hits_total").await? - hits;
-        let hit_share = hits / (rate * f64::from(cli.seconds));
+        let hits = child::metric(&waybill, "waybill_cache_hits_total").await?;
+        let mut client = Command::new(&wrk);
+        client
+            .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{}s", cli.seconds)])
+            .args([&format!("-s{}", script.display()), &waybill.url]);
+        let measured = wrk::run(&mut client, cli.seconds, &waybill).await?;
+        let hits = child::metric(&waybill, "waybill_cache_hits_total").await? - hits;
+        let hit_share = hits / (measured.rate * f64::from(cli.seconds));
         ensure!(hit_share < 0.02, "{hit_share} of the orders came from memory");
         say(&format!(
-            "uncached, round {number} of {}: Waybill {}/s, pgbench {}/s; CPU of the service {cpu:.1} µs a request",
+            "uncached, round {number} of {}: Waybill {}/s, pgbench {}/s; CPU of the service {:.1} µs a request",
             cli.rounds,
-            thousands(rate),
-            thousands(baseline)
+            thousands(measured.rate),
+            thousands(baseline),
+            measured.cpu
         ));
-        rounds.push(Round { baseline, waybill: rate });
+        rounds.push(Round { baseline, waybill: measured.rate });
     }
     waybill.stop().await?;
-    ingest::remove(&env).await?;
+    database::drop_all(&env, &[]).await?;
     Ok(Figure::of_ratios(
         "uncached",
         format!(
@@ -88,7 +68,35 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// Reads a second that pgbench does.
+/// Writes wrk's script. The ids differ in their last digits only, and a prime step reaches every one
+/// of them. wrk's numbers are not exact beyond 2^53.
+fn write_wrk_script(folder: &Folder, orders: u64) -> anyhow::Result<PathBuf> {
+    let (head, digits) = (seeded_orders::FIRST_UID / 1_000_000_000, 9);
+    let script = format!(
+        "local n = os.time() % {orders}\n\
+         function request()\n  \
+           n = (n + 104729) % {orders}\n  \
+           return string.format(\"GET /order/{head}%0{digits}d HTTP/1.1\\r\\nHost: bench\\r\\n\\r\\n\", n)\n\
+         end\n"
+    );
+    let file = folder.0.join("questions.lua");
+    std::fs::write(&file, script)?;
+    Ok(file)
+}
+
+fn write_pgbench_script(folder: &Folder, orders: u64) -> anyhow::Result<PathBuf> {
+    let script = format!(
+        "\\set uid {} + random(0, {orders} - 1)\n\
+         SELECT {} FROM orders.orders WHERE order_uid = :uid;\n",
+        seeded_orders::FIRST_UID,
+        seeded_orders::COLUMNS
+    );
+    let file = folder.0.join("read.sql");
+    std::fs::write(&file, script)?;
+    Ok(file)
+}
+
+/// Returns the reads a second of pgbench.
 async fn read(
     pgbench: &Path,
     database: &str,

@@ -2,22 +2,28 @@
 //! it. The time until it is warm is compared with a `COPY` of the same columns, and what it then has
 //! in memory with the bytes that it serves.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::ensure;
 use testkit::{Servers, TestEnvironment};
 use tokio::process::Command;
 
 use crate::{
-    Cli, child,
+    Cli,
+    child::{self, Server},
+    database,
     figure::{Figure, Round, Target, thousands},
-    ingest, process, say, seeded_orders,
+    process, say,
+    seeded_orders::{self, Uids},
 };
 
-/// More than a million orders take.
+/// More than a million orders need.
 const CACHE_BYTES: u64 = 8 << 30;
-/// What is freed while a service starts goes back to the system a moment later.
-const REST: std::time::Duration = std::time::Duration::from_secs(3);
+/// Memory that is freed during the start returns to the system a moment later.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
 
 pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]> {
     let psql = child::find("psql")?;
@@ -25,25 +31,19 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let env = TestEnvironment::new(servers).await;
     say("warm-up:");
-    seeded_orders::fill(&env, orders, seeded_orders::Uids::Numbers).await?;
+    seeded_orders::fill(&env, orders, Uids::Numbers).await?;
     let empty = child::waybill(&binary, &env, &["--cache-bytes".into(), "0".into()], None).await?;
-    tokio::time::sleep(REST).await;
+    tokio::time::sleep(SETTLE_TIME).await;
     let program = process::resident(empty.id()?)?;
     empty.stop().await?;
+    let budget = ["--cache-bytes".to_owned(), CACHE_BYTES.to_string()];
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
     for number in 1..=cli.rounds {
-        let baseline = copy(&psql, &seeded_orders::address(&env)?).await?;
-        let budget = ["--cache-bytes".to_owned(), CACHE_BYTES.to_string()];
+        let baseline = copy(&psql, &database::address(&env)?).await?;
         let waybill = child::waybill(&binary, &env, &budget, None).await?;
-        let seconds = loop {
-            let seconds = child::told(&waybill, "waybill_warm_up_seconds").await?;
-            if seconds > 0.0 {
-                break seconds;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        };
-        tokio::time::sleep(REST).await;
-        let weight = child::told(&waybill, "waybill_cache_bytes").await?;
+        let seconds = warm_up_seconds(&waybill).await?;
+        tokio::time::sleep(SETTLE_TIME).await;
+        let weight = child::metric(&waybill, "waybill_cache_bytes").await?;
         let size = size(&waybill.url).await?;
         let resident = (process::resident(waybill.id()?)? - program) / orders as f64;
         waybill.stop().await?;
@@ -57,7 +57,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]
         times.push(Round { baseline: baseline * 1e3, waybill: seconds * 1e3 });
         sizes.push(Round { baseline: size, waybill: resident });
     }
-    ingest::remove(&env).await?;
+    database::drop_all(&env, &[]).await?;
     Ok([
         Figure::of_ratios(
             "warm-up",
@@ -76,7 +76,18 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]
     ])
 }
 
-/// Seconds that PostgreSQL takes to write all orders out.
+/// Waits until the cache is warm.
+async fn warm_up_seconds(waybill: &Server) -> anyhow::Result<f64> {
+    loop {
+        let seconds = child::metric(waybill, "waybill_warm_up_seconds").await?;
+        if seconds > 0.0 {
+            return Ok(seconds);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Returns the seconds that PostgreSQL takes to write all orders out.
 async fn copy(psql: &Path, database: &str) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let output = Command::new(psql)
@@ -88,7 +99,7 @@ async fn copy(psql: &Path, database: &str) -> anyhow::Result<f64> {
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// The mean size of an order's answer: one copy of each original tells it.
+/// Returns the mean size of an order's answer, from one copy of each original.
 async fn size(url: &str) -> anyhow::Result<f64> {
     let list = format!("{url}/orders?limit={}", seeded_orders::ORIGINALS);
     let page: serde_json::Value = reqwest::get(list).await?.json().await?;

@@ -1,15 +1,24 @@
-//! The contract between the services: how an order is named, what can happen to it, and on which
-//! topics that is told.
+//! The contract between the services. Everything here is a value with a wire form; nothing here does
+//! I/O.
 //!
-//! Everything here is a value with a wire form; nothing here does I/O.
+//! ```text
+//! order_uid      the id of an order
+//! order_status   the state machine of an order: ranks and spellings
+//! order_event    the events that the order service publishes
+//! status_event   any event on the status topic, and its rules (event_rules, event_fields)
+//! topics         the names of the topics
+//! ```
 
+mod event_fields;
+mod event_rules;
 mod order_event;
 mod order_status;
 mod order_uid;
 mod status_event;
 pub mod topics;
 
+pub use event_rules::{EVENT_RULES, EventViolation};
 pub use order_event::{EventType, OrderEvent};
 pub use order_status::{OrderStatus, StatusWord};
 pub use order_uid::{InvalidOrderUid, MAX_UID_BYTES, OrderUid};
-pub use status_event::{EVENT_RULES, EventViolation, MAX_WORD_BYTES, StatusEvent};
+pub use status_event::{MAX_WORD_BYTES, StatusEvent};

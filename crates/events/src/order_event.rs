@@ -1,9 +1,11 @@
+//! The events that the order service publishes on the status topic.
+
 use compact_str::{CompactString, ToCompactString as _};
 use serde::{Deserialize, Serialize};
 
 use crate::OrderUid;
 
-/// What the order service tells of an order on the status topic.
+/// The type of an event that the order service publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventType {
@@ -11,14 +13,14 @@ pub enum EventType {
     Created,
     /// The order was replaced by later content.
     Updated,
-    /// Somebody says here that the order has arrived.
+    /// A client of the order service has completed the order.
     Completed,
-    /// Somebody cancels the order here.
+    /// A client of the order service has cancelled the order.
     Cancelled,
 }
 
 impl EventType {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,19 +37,18 @@ impl EventType {
 pub struct OrderEvent {
     /// The order it is about; also the record's key.
     pub order_id: OrderUid,
-    /// What happened.
     pub status: EventType,
-    /// When, as RFC 3339 in UTC.
+    /// The time of the event, as RFC 3339 in UTC.
     pub created_at: CompactString,
-    /// The order's version that it tells of, from 1; none for an order that is known only by what
-    /// others tell of it.
+    /// The version of the order, from 1; none for an order that is known only from events of
+    /// others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i32>,
 }
 
 impl OrderEvent {
-    /// The event's identity, the same whenever it is repeated: `uid:version:type`, sent as the
-    /// header `ce_id`. Version 0 is that of an order that is not stored.
+    /// Returns the id of the event, `uid:version:type`, which is equal when the event is repeated;
+    /// it is sent as the header `ce_id`. An order that is not stored has version 0.
     #[must_use]
     pub fn id(&self) -> String {
         let version = self.version.unwrap_or(0).to_compact_string();

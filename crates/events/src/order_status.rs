@@ -1,15 +1,15 @@
-//! The state machine of an order, once for both services: the highest rank seen wins.
+//! The state machine of an order, for both services: the highest rank seen wins.
 //!
-//! So any order and any repetition of events ends in the same status: a cancellation that comes
-//! first leaves its mark, and the late `created` finds it.
+//! Events in any order and with any repetition end in the same status: a cancellation that comes
+//! first is kept, and a late `created` does not replace it.
 
 use serde::{Deserialize, Serialize};
 
-/// How far an order has come. Compares by rank.
+/// The status of an order. Compares by rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
-    /// It is there.
+    /// It is stored.
     Created,
     /// It waits for the shop.
     Pending,
@@ -21,7 +21,7 @@ pub enum OrderStatus {
     Delivering,
     /// It has arrived.
     Completed,
-    /// It will not be delivered, or is to count as if it never was.
+    /// It will not be delivered; if it was, its delivery no longer counts.
     Cancelled,
 }
 
@@ -37,19 +37,19 @@ impl OrderStatus {
         Self::Cancelled,
     ];
 
-    /// Its place among all: the higher one wins.
+    /// Returns the rank: the higher one wins.
     #[must_use]
     pub fn rank(self) -> i16 {
         self as i16
     }
 
-    /// The status of a rank.
+    /// Returns the status of a rank.
     #[must_use]
     pub fn of_rank(rank: i16) -> Option<Self> {
         Self::ALL.get(usize::try_from(rank).ok()?).copied()
     }
 
-    /// The word on the wire.
+    /// Returns the word on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,21 +63,21 @@ impl OrderStatus {
         }
     }
 
-    /// No event but a higher one changes anything any more: the order is completed or cancelled.
+    /// Returns whether the order is completed or cancelled.
     #[must_use]
     pub fn is_ended(self) -> bool {
         self >= Self::Completed
     }
 }
 
-/// What the word of an event says about the order's status.
+/// The meaning of the status word of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusWord {
-    /// The order has come so far.
+    /// The order has this status.
     Status(OrderStatus),
-    /// Its content was replaced: that has no rank.
+    /// The content of the order was replaced, which has no rank.
     Updated,
-    /// A word that nobody here knows; it is recorded and ignored.
+    /// An unknown word, which is recorded and ignored.
     Unknown,
 }
 
@@ -96,7 +96,7 @@ impl StatusWord {
         }
     }
 
-    /// The status of an order that had `before` once this word is heard.
+    /// Returns the status of an order that had the status `before` and receives this word.
     #[must_use]
     pub fn advance(self, before: Option<OrderStatus>) -> Option<OrderStatus> {
         match self {

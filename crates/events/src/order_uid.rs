@@ -1,3 +1,5 @@
+//! The id of an order.
+
 use std::{borrow::Borrow, fmt, str::FromStr};
 
 use compact_str::CompactString;
@@ -8,16 +10,16 @@ pub const MAX_UID_BYTES: usize = 100;
 
 /// The id of an order: 1 to [`MAX_UID_BYTES`] bytes, not blank, without control characters.
 ///
-/// Ids of up to 24 bytes, which most are, are cheap to make and to clone. Compares and hashes as its
-/// text, so a map keyed by it can be asked with a `&str`.
+/// An id of at most 24 bytes, as most are, needs no allocation. Compares and hashes as its text, so
+/// that a map with such keys takes a `&str` as well.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "CompactString")]
 pub struct OrderUid(CompactString);
 
-/// Why a text is no order id. Never repeats the text.
+/// The reason why a text is no order id. Never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidOrderUid {
-    /// Empty, or nothing but white space.
+    /// Empty, or white space only.
     Blank,
     /// Longer than [`MAX_UID_BYTES`]; holds its length in bytes.
     TooLong(usize),
@@ -26,13 +28,12 @@ pub enum InvalidOrderUid {
 }
 
 impl OrderUid {
-    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Checks without keeping: what [`FromStr`] would answer.
+    /// Checks a text without making an id of it; the result is that of [`FromStr`].
     pub fn check(text: &str) -> Result<(), InvalidOrderUid> {
         if text.trim().is_empty() {
             return Err(InvalidOrderUid::Blank);

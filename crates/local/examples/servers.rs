@@ -1,7 +1,7 @@
-//! Starts both programs on free ports below a folder and holds them until it is killed.
+//! Starts both servers on free ports with their data in a folder, and runs until it is killed.
 //!
-//! `cargo run -p local --example stand -- FOLDER` is for trying the stand by hand, and the tests
-//! use it as a parent to kill.
+//! `cargo run -p local --example servers -- FOLDER` is for manual trials, and the tests use it as a
+//! parent to kill.
 
 use std::io::{self, Write};
 
@@ -16,16 +16,16 @@ async fn main() -> Result<()> {
         postgres_port: Some(0),
         kafka_port: Some(0),
     };
-    let tell = |line: &str| {
-        // Nobody may be listening.
+    let show = |line: &str| {
+        // The reader of standard error may have ended.
         let _ = writeln!(io::stderr(), "{line}");
     };
-    let mut servers = LocalServers::start(&options, &tell).await?;
+    let mut servers = LocalServers::start(&options, &show).await?;
     if let (Some(postgres), Some(kafka)) = (&servers.postgres, &servers.kafka) {
         writeln!(io::stdout(), "{} {}", postgres.url(), kafka.brokers())?;
     }
     tokio::select! {
-        told = servers.died() => Err(told),
+        error = servers.died() => Err(error),
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             servers.stop().await

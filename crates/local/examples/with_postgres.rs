@@ -1,4 +1,4 @@
-//! Runs a command beside a throw-away PostgreSQL:
+//! Runs a command with a temporary PostgreSQL:
 //!
 //! ```text
 //! cargo run -p local --example with_postgres -- \
@@ -91,6 +91,6 @@ fn run(url: &str, command: &[String]) -> Result<u8> {
         .env("DATABASE_URL", url)
         .status()
         .with_context(|| format!("starting {}", command[0]))?;
-    // Without a code it was ended by a signal.
+    // A command that was ended by a signal has no code.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

@@ -1,4 +1,4 @@
-//! A new PostgreSQL cluster: what `initdb` makes, complete or not at all.
+//! Creates a PostgreSQL cluster with `initdb`, complete or not at all.
 
 use std::{
     fs,
@@ -12,47 +12,28 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use crate::user::{User, become_user};
+use crate::{
+    folder::remove_if_present,
+    user::{User, become_user},
+};
 
-/// Where the clusters of root live when an ordinary user may not enter the data folder.
-const ROOTS_CLUSTERS: &str = "/var/lib/waybill";
+/// The folder of clusters whose user may not enter the data folder; only root needs it.
+const SHARED_CLUSTERS: &str = "/var/lib/waybill";
 
-/// Runs `initdb` beside `link` and puts the result there when it is complete.
+/// Runs `initdb` in a temporary folder and moves the complete result to `link`.
 pub(crate) async fn create(bin: &Path, link: &Path, user: Option<User>) -> Result<()> {
     let parent = link.parent().context("the cluster has a folder above it")?;
     let elsewhere = user.is_some_and(|user| !user.may_enter(parent));
     let home = if elsewhere {
-        // The number keeps apart what different data folders have here.
+        // The number separates the clusters of different data folders.
         let number = RandomState::new().hash_one(std::process::id());
-        Path::new(ROOTS_CLUSTERS).join(format!("postgres-{number:016x}"))
+        Path::new(SHARED_CLUSTERS).join(format!("postgres-{number:016x}"))
     } else {
         parent.join("cluster.new")
     };
-    if home.exists() {
-        fs::remove_dir_all(&home).with_context(|| format!("removing {}", home.display()))?;
-    }
+    remove_if_present(&home)?;
     make_home(&home, user).with_context(|| format!("creating {}", home.display()))?;
-
-    let mut initdb = Command::new(bin.join("initdb"));
-    initdb
-        .arg("-D")
-        .arg(&home)
-        // Messages in English, text in order of its bytes: the same on every machine.
-        .args(["--username=waybill_admin", "--auth=trust", "--encoding=UTF8", "--no-locale"])
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    become_user(&mut initdb, user);
-    let output = initdb.output().await.context("starting initdb")?;
-    if !output.status.success() {
-        // The reason is worth more than a tidy folder.
-        let _ = fs::remove_dir_all(&home);
-        bail!(
-            "initdb could not create the PostgreSQL data ({}):\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
-    }
+    initdb(bin, &home, user).await?;
     if elsewhere {
         tracing::info!(
             "PostgreSQL does not run as root, and its user may not enter {}: the data is in {}",
@@ -64,6 +45,30 @@ pub(crate) async fn create(bin: &Path, link: &Path, user: Option<User>) -> Resul
         fs::rename(&home, link)
     }
     .with_context(|| format!("creating {}", link.display()))
+}
+
+async fn initdb(bin: &Path, home: &Path, user: Option<User>) -> Result<()> {
+    let mut initdb = Command::new(bin.join("initdb"));
+    initdb
+        .arg("-D")
+        .arg(home)
+        // English messages and text in the order of its bytes, so that all machines are alike.
+        .args(["--username=waybill_admin", "--auth=trust", "--encoding=UTF8", "--no-locale"])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    become_user(&mut initdb, user);
+    let output = initdb.output().await.context("starting initdb")?;
+    if !output.status.success() {
+        // A failure to remove the folder must not hide why initdb failed.
+        let _ = fs::remove_dir_all(home);
+        bail!(
+            "initdb could not create the PostgreSQL data ({}):\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    Ok(())
 }
 
 fn make_home(home: &Path, user: Option<User>) -> io::Result<()> {

@@ -1,9 +1,9 @@
-//! A folder with the data of one program: its lock, its log, and the room on its disk.
+//! The data folder of one server: its lock, its log, and the free space on its disk.
 //!
 //! ```text
-//! .waybill/postgres/lock     held while the program runs; says by which process
-//! .waybill/postgres/pid      the program's own process
-//! .waybill/postgres/log      what it says, `log.1` what it said in the run before
+//! .waybill/postgres/lock     held while the server runs; contains the id of its parent process
+//! .waybill/postgres/pid      the id of the server's process
+//! .waybill/postgres/log      the server's output; `log.1` is that of the run before
 //! ```
 
 use std::{
@@ -16,30 +16,28 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
 
-use crate::{Obstacle, process::command_line};
+use crate::{Obstacle, process_id::command_line};
 
-/// Below this the start is refused: PostgreSQL and Kafka both end when the disk is full, and a
-/// database that ends in the middle of its first minutes teaches nobody anything.
-const ROOM: u64 = 500_000_000;
+/// The least free space for a start: PostgreSQL and Kafka both end when the disk is full.
+const MIN_FREE_BYTES: u64 = 500_000_000;
 
-/// How long the children of a killed run may take to end; see `watch.sh`.
-const HANDOVER: Duration = Duration::from_secs(15);
+/// Bounds the wait for the servers of a killed run, which `watch.sh` stops.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A locked folder. The lock ends with this value *and* with the program started in it.
+/// A locked folder. The lock is released when this value *and* the server in the folder are gone.
 #[derive(Debug)]
 pub struct Folder {
     pub(crate) path: PathBuf,
     lock: File,
 }
 
-/// A fresh log file.
 pub(crate) struct Log {
     pub(crate) path: PathBuf,
     pub(crate) file: File,
 }
 
 impl Folder {
-    /// Makes the folder if need be, and takes its lock.
+    /// Creates the folder if it is missing, and takes its lock.
     pub async fn open(path: &Path) -> Result<Self> {
         fs::create_dir_all(path)
             .and_then(|()| path.canonicalize())
@@ -59,7 +57,7 @@ impl Folder {
     }
 
     async fn locked(mut self) -> Result<Self> {
-        let deadline = Instant::now() + HANDOVER;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match self.lock.try_lock() {
                 Ok(()) => break,
@@ -68,9 +66,9 @@ impl Folder {
                 }
                 Err(TryLockError::WouldBlock) => {
                     let holder = self.read_number("lock");
-                    // A killed run leaves its lock to its watchers until its programs are gone.
-                    let is_leaving = holder.is_none_or(|id| command_line(id).is_empty());
-                    if !is_leaving || Instant::now() > deadline {
+                    // After a killed run, the watchers hold the lock until its servers have ended.
+                    let is_ending = holder.is_none_or(|id| command_line(id).is_empty());
+                    if !is_ending || Instant::now() > deadline {
                         let holder =
                             holder.map_or("another process".into(), |id| format!("process {id}"));
                         bail!(Obstacle(format!(
@@ -87,16 +85,16 @@ impl Folder {
             .set_len(0)
             .and_then(|()| writeln!(self.lock, "{}", std::process::id()))
             .with_context(|| format!("writing to {}", self.path.display()))?;
-        enough_room(&self.path, free_bytes(&self.path)?)?;
+        check_free_space(&self.path, free_bytes(&self.path)?)?;
         Ok(self)
     }
 
-    /// A second handle on the lock, for the watcher.
+    /// Returns a second handle on the lock, for the watcher.
     pub(crate) fn lock_handle(&self) -> io::Result<File> {
         self.lock.try_clone()
     }
 
-    /// An empty log; the one of the run before is kept beside it.
+    /// Creates an empty log, and keeps the one of the run before.
     pub(crate) fn new_log(&self) -> io::Result<Log> {
         let path = self.path.join("log");
         if path.exists() {
@@ -105,14 +103,13 @@ impl Folder {
         Ok(Log { file: File::create(&path)?, path })
     }
 
-    /// Writes down the process of the program.
-    pub(crate) fn remember(&self, id: u32) -> Result<()> {
+    pub(crate) fn write_process_id(&self, id: u32) -> Result<()> {
         let path = self.path.join("pid");
         fs::write(&path, format!("{id}\n")).with_context(|| format!("writing {}", path.display()))
     }
 
-    /// The process that [`Self::remember`] was told of, in this run or an earlier one.
-    pub(crate) fn remembered(&self) -> Option<u32> {
+    /// Reads the id of the last server in this folder, which may be of an earlier run.
+    pub(crate) fn read_process_id(&self) -> Option<u32> {
         self.read_number("pid")
     }
 
@@ -121,20 +118,28 @@ impl Folder {
     }
 }
 
+/// Removes a folder that an earlier attempt may have left unfinished.
+pub(crate) fn remove_if_present(path: &Path) -> Result<()> {
+    if path.exists() {
+        fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
+
 fn free_bytes(path: &Path) -> Result<u64> {
     let disk = rustix::fs::statvfs(path)
         .with_context(|| format!("asking for the free space of {}", path.display()))?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-fn enough_room(path: &Path, free: u64) -> Result<()> {
-    if free < ROOM {
+fn check_free_space(path: &Path, free: u64) -> Result<()> {
+    if free < MIN_FREE_BYTES {
         bail!(Obstacle(format!(
             "the disk of {} has {} MB left, and at least {} MB are needed: free some space, or \
              choose a folder on another disk with --data-dir",
             path.display(),
             free / 1_000_000,
-            ROOM / 1_000_000
+            MIN_FREE_BYTES / 1_000_000
         )));
     }
     Ok(())
@@ -146,9 +151,10 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_refused_with_a_way_out() {
-        let told = enough_room(Path::new("/somewhere"), ROOM - 1).unwrap_err().to_string();
-        assert!(told.contains("/somewhere has 499 MB left"), "{told}");
-        assert!(told.contains("--data-dir"), "{told}");
-        assert!(enough_room(Path::new("/somewhere"), ROOM).is_ok());
+        let error =
+            check_free_space(Path::new("/somewhere"), MIN_FREE_BYTES - 1).unwrap_err().to_string();
+        assert!(error.contains("/somewhere has 499 MB left"), "{error}");
+        assert!(error.contains("--data-dir"), "{error}");
+        assert!(check_free_space(Path::new("/somewhere"), MIN_FREE_BYTES).is_ok());
     }
 }

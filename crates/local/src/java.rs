@@ -1,8 +1,8 @@
-//! What Apache Kafka needs to run as a child process: a Java runtime, its jars, and an archive
-//! of parsed classes that halves its start.
+//! The Java runtime, the jars of Apache Kafka, and an archive of parsed classes that halves the time
+//! of its start.
 //!
-//! The jars come from `KAFKA_HOME` or, once, by Maven from the pinned `kafka/pom.xml`; they and
-//! the archive are kept in the user's data folder, for all data folders together.
+//! The jars come from `KAFKA_HOME`, or Maven downloads them once from the pinned `kafka/pom.xml`.
+//! Jars and archive are kept in the user's data folder, for all folders of `--data-dir` together.
 
 use std::{
     env,
@@ -16,12 +16,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use crate::{Obstacle, Progress};
+use crate::{Obstacle, Progress, folder::remove_if_present};
 
 const POM: &str = include_str!("../kafka/pom.xml");
 
-/// Apache Kafka 4 asks for this.
-const OLDEST_JAVA: u32 = 17;
+/// The oldest Java that runs Apache Kafka 4.
+const MIN_JAVA_VERSION: u32 = 17;
 
 /// A Java runtime with Kafka's jars.
 #[derive(Debug, Clone)]
@@ -29,11 +29,11 @@ pub(crate) struct Java {
     pub(crate) program: PathBuf,
     /// All jars, as Java's `CLASSPATH`.
     pub(crate) class_path: OsString,
-    /// Where the class archive of these jars and this Java is, or will be.
+    /// The path of the class archive of these jars and this Java, which may not exist yet.
     pub(crate) archive: PathBuf,
 }
 
-/// Only one process at a time downloads or makes the archive; the others wait for it.
+/// A lock: one process at a time downloads or creates the archive, and the others wait for it.
 pub(crate) struct Preparation {
     _lock: fs::File,
 }
@@ -89,34 +89,34 @@ async fn find_java() -> Result<(PathBuf, String)> {
     };
     let mut too_old = None;
     for program in &candidates {
-        let told = Command::new(program).arg("-version").stdin(Stdio::null()).output().await;
-        let Some(told) = told.ok().filter(|told| told.status.success()) else {
+        let output = Command::new(program).arg("-version").stdin(Stdio::null()).output().await;
+        let Some(output) = output.ok().filter(|output| output.status.success()) else {
             continue;
         };
-        let version = String::from_utf8_lossy(&told.stderr).into_owned();
-        if major_version(&version).is_some_and(|major| major >= OLDEST_JAVA) {
+        let version = String::from_utf8_lossy(&output.stderr).into_owned();
+        if major_version(&version).is_some_and(|major| major >= MIN_JAVA_VERSION) {
             return Ok((program.clone(), version));
         }
         too_old = too_old.or(Some((program, version)));
     }
     if let Some((program, version)) = too_old {
         bail!(Obstacle(format!(
-            "{} is too old, and Apache Kafka needs Java {OLDEST_JAVA} or newer: run scripts/setup, \
+            "{} is too old, and Apache Kafka needs Java {MIN_JAVA_VERSION} or newer: run scripts/setup, \
              or name a newer one in JAVA_HOME; it says:\n{}",
             program.display(),
             version.trim_end()
         )));
     }
     bail!(Obstacle(format!(
-        "Java is missing ({} does not run), and Apache Kafka needs Java {OLDEST_JAVA} or newer: run \
+        "Java is missing ({} does not run), and Apache Kafka needs Java {MIN_JAVA_VERSION} or newer: run \
          scripts/setup, or name a running Kafka in KAFKA_BROKERS",
         candidates[0].display()
     )))
 }
 
-/// `openjdk version "17.0.15" 2025-04-15`, and up to Java 8 `java version "1.8.0_402"`.
-fn major_version(told: &str) -> Option<u32> {
-    told.split('"').nth(1)?.split(['.', '-', '+']).next()?.parse().ok()
+/// Reads `openjdk version "17.0.15" 2025-04-15`, and up to Java 8 `java version "1.8.0_402"`.
+fn major_version(output: &str) -> Option<u32> {
+    output.split('"').nth(1)?.split(['.', '-', '+']).next()?.parse().ok()
 }
 
 async fn downloaded_jars(progress: Progress<'_>) -> Result<PathBuf> {
@@ -126,23 +126,28 @@ async fn downloaded_jars(progress: Progress<'_>) -> Result<PathBuf> {
         return Ok(jars);
     }
     let _alone = Preparation::alone().await?;
+    // Another process may have downloaded them while this one waited for the lock.
     if jars.exists() {
         return Ok(jars);
     }
     progress("downloading Apache Kafka (43 MB, once)");
-    // The final name appears in one step, when everything is there.
+    // The jars get their final name in one step, so that an interrupted download is never used.
     let unfinished = data.join("kafka.new");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)
-            .with_context(|| format!("removing {}", unfinished.display()))?;
-    }
+    remove_if_present(&unfinished)?;
     fs::create_dir(&unfinished)
         .and_then(|()| fs::write(unfinished.join("pom.xml"), POM))
         .with_context(|| format!("creating {}", unfinished.display()))?;
+    run_maven(&unfinished).await?;
+    fs::rename(&unfinished, &jars).with_context(|| format!("creating {}", jars.display()))?;
+    Ok(jars)
+}
+
+/// Copies the jars of the `pom.xml` in `folder` into `folder`.
+async fn run_maven(folder: &Path) -> Result<()> {
     let maven = Command::new("mvn")
         .args(["-q", "-B", "-Dstyle.color=never", "dependency:copy-dependencies"])
-        .arg(format!("-DoutputDirectory={}", unfinished.display()))
-        .current_dir(&unfinished)
+        .arg(format!("-DoutputDirectory={}", folder.display()))
+        .current_dir(folder)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -161,17 +166,16 @@ async fn downloaded_jars(progress: Progress<'_>) -> Result<PathBuf> {
             first_errors(&maven.stdout)
         )));
     }
-    fs::rename(&unfinished, &jars).with_context(|| format!("creating {}", jars.display()))?;
-    Ok(jars)
+    Ok(())
 }
 
-/// Maven repeats itself at length; the first lines name the cause.
+/// Returns the first error lines of Maven, which name the cause; the others repeat it.
 fn first_errors(output: &[u8]) -> String {
     let output = String::from_utf8_lossy(output);
     output.lines().filter(|line| line.contains("ERROR")).take(4).collect::<Vec<_>>().join("\n")
 }
 
-/// What programs keep for a user, by the convention of the desktops.
+/// Returns the folder for Waybill's data of this user, by the XDG convention.
 fn user_data() -> Result<PathBuf> {
     let base = env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let base = base.or_else(|| env::home_dir().map(|home| home.join(".local/share")));

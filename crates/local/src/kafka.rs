@@ -1,7 +1,7 @@
 //! The real Apache Kafka as a child process: one KRaft node, broker and controller.
 //!
-//! What it has acknowledged survives the death of any process, its own included, but not a power
-//! failure: like every Kafka it leaves the disk to the system, and here is no second replica.
+//! An acknowledged record survives the end of any process, but not a power failure: like every
+//! Kafka, this one does not wait for the disk, and it has no second replica.
 
 use std::{
     ffi::OsString,
@@ -24,28 +24,28 @@ use tokio::{
 
 use crate::{
     Progress,
-    folder::Folder,
+    folder::{Folder, remove_if_present},
     java::{Java, Preparation},
     port,
-    process::{Process, Program, end_orphan},
+    process::{Program, ServerProcess, stop_orphan},
 };
 
 const NAME: &str = "Apache Kafka";
 const SETTINGS: &str = include_str!("../kafka/server.properties");
 const LOGGING: &str = include_str!("../kafka/log4j2.xml");
 
-/// A small and quick Java: it serves one machine, not a data centre.
+/// Options for a small heap and a fast start: this broker serves one machine.
 const JVM: [&str; 5] = [
     "-Xmx256m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
-    // Half dead of a full heap is worse than dead: the parent notices the latter.
+    // The parent notices an ended process, but not one that fails because of a full heap.
     "-XX:+ExitOnOutOfMemoryError",
-    // An archive of another Java is passed over in silence.
+    // No warning for a class archive of another Java, which is not used.
     "-Xlog:disable",
 ];
 
-/// Where and how to run Apache Kafka.
+/// The folder and the port of an Apache Kafka.
 #[derive(Debug, Clone)]
 pub struct KafkaOptions {
     /// The folder of its data and log, for this broker alone.
@@ -54,19 +54,19 @@ pub struct KafkaOptions {
     pub port: u16,
 }
 
-/// A running Apache Kafka. Dropping it stops it too, only that nobody waits for the end.
+/// An Apache Kafka. Dropping it also stops the process, but does not wait for its end.
 #[derive(Debug)]
 pub struct Kafka {
     folder: Folder,
     java: Java,
     port: u16,
-    process: Option<Process>,
+    process: ServerProcess,
 }
 
 impl Kafka {
     /// Starts Kafka, on empty data if the folder has none, and waits until it answers.
     ///
-    /// The first start of all on a machine downloads the jars and makes the class archive.
+    /// The first start on a machine downloads the jars and makes the class archive.
     pub async fn start(options: &KafkaOptions, progress: Progress<'_>) -> Result<Self> {
         let java = Java::find(progress).await?;
         if !java.archive.exists() {
@@ -83,11 +83,10 @@ impl Kafka {
 
     async fn start_with(java: Java, options: &KafkaOptions, jvm: &[OsString]) -> Result<Self> {
         let folder = Folder::open(&options.data_dir).await?;
-        if let Some(id) = folder.remembered() {
-            end_orphan(id, &folder.path, Signal::TERM).await;
-        }
+        // An orphan of an earlier run may hold the port.
+        stop_orphan(&folder, &folder.path, Signal::TERM).await;
         let port = port::claim(options.port, NAME, "--kafka-port")?;
-        let mut kafka = Self { folder, java, port, process: None };
+        let mut kafka = Self { folder, java, port, process: ServerProcess::default() };
         kafka.format().await?;
         kafka.run(jvm).await?;
         Ok(kafka)
@@ -107,18 +106,12 @@ impl Kafka {
 
     /// Stops it in good order.
     pub async fn stop(&mut self) -> Result<()> {
-        match self.process.take() {
-            Some(process) => process.stop().await,
-            None => Ok(()),
-        }
+        self.process.stop().await
     }
 
     /// Ends it at once, as a crash would; the next start recovers.
     pub async fn kill(&mut self) -> Result<()> {
-        match self.process.take() {
-            Some(process) => process.kill(Signal::KILL).await,
-            None => Ok(()),
-        }
+        self.process.kill(Signal::KILL).await
     }
 
     /// Starts it again on the same port and data, after a stop if it runs.
@@ -127,12 +120,9 @@ impl Kafka {
         self.run(&[]).await
     }
 
-    /// Waits until it ends unasked, and tells so in a sentence.
+    /// Waits until it ends unexpectedly, and describes the end in a sentence.
     pub async fn died(&mut self) -> anyhow::Error {
-        match &mut self.process {
-            Some(process) => process.ended().await,
-            None => std::future::pending().await,
-        }
+        self.process.died().await
     }
 
     async fn run(&mut self, jvm: &[OsString]) -> Result<()> {
@@ -148,23 +138,17 @@ impl Kafka {
             user: None,
             stop: Signal::TERM,
         };
-        let mut process = Process::spawn(program, &self.folder)?;
-        process.ready(async || is_ready(self.port).await).await?;
-        self.process = Some(process);
-        Ok(())
+        self.process.start(program, &self.folder, async |_| is_ready(self.port).await).await
     }
 
-    /// Makes empty data, complete or not at all.
+    /// Creates empty data under a temporary name, so that incomplete data is never used.
     async fn format(&self) -> Result<()> {
         let data = self.folder.path.join("data");
         if data.exists() {
             return Ok(());
         }
         let unfinished = self.folder.path.join("data.new");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)
-                .with_context(|| format!("removing {}", unfinished.display()))?;
-        }
+        remove_if_present(&unfinished)?;
         let settings = self.write_settings(&unfinished)?;
         let format = Command::new(&self.java.program)
             .env("CLASSPATH", &self.java.class_path)
@@ -220,7 +204,7 @@ fn option(name: &str, value: &Path) -> OsString {
     option
 }
 
-/// Lets a Kafka run once in a folder of its own and keep the classes it has loaded.
+/// Runs a Kafka once in a temporary folder and archives the classes that it has loaded.
 async fn make_archive(java: &Java) -> Result<()> {
     let folder = java.archive.with_extension("new");
     let archive = folder.join("archive.jsa");
@@ -229,10 +213,10 @@ async fn make_archive(java: &Java) -> Result<()> {
     let mut kafka = Kafka::start_with(java.clone(), &options, &[keep]).await?;
     kafka.stop().await?;
     fs::rename(&archive, &java.archive).context("keeping the class archive")?;
-    fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))
+    remove_if_present(&folder)
 }
 
-/// 22 characters of base64 that make 16 bytes; the last one only has two bits to say.
+/// Returns 22 characters of base64, which are 16 bytes: the last character holds two bits only.
 fn cluster_id() -> String {
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let random = RandomState::new();
@@ -240,13 +224,13 @@ fn cluster_id() -> String {
     (0..21).map(|place| char::from(letter(place))).chain(['A']).collect()
 }
 
-/// Whether the broker knows itself: it listens before it has joined its own cluster.
+/// Returns whether the broker lists itself: it listens before it has joined its own cluster.
 async fn is_ready(port: u16) -> bool {
     let answer = timeout(Duration::from_secs(1), count_brokers(port)).await;
     matches!(answer, Ok(Ok(1..)))
 }
 
-/// Asks for metadata, version 1, of no topic: the answer starts with the list of brokers.
+/// Requests metadata, version 1, of no topic: the response starts with the list of brokers.
 async fn count_brokers(port: u16) -> io::Result<i32> {
     const METADATA: i16 = 3;
     let mut request = Vec::new();

@@ -1,17 +1,18 @@
 //! The real PostgreSQL and the real Apache Kafka behind `waybill up` and behind the tests.
 //!
 //! ```text
-//! LocalServers ─┬─ Postgres ─┐           ┌─ folder    lock, log, room on the disk
-//!        └─ Kafka ────┴─ Process ─┴─ watch.sh  ends the program when its parent is gone
+//!                ┌─ postgres ─┐           ┌─ folder    lock, log, free space on the disk
+//! servers (both) ┤            ├─ process ─┤
+//!                └─ kafka ────┘           └─ watch.sh  stops the program when its parent has ended
 //!
-//! Postgres needs programs (where they are), cluster (initdb), user (not root);
-//! Kafka needs java (runtime, jars, class archive).
+//! postgres uses programs (where they are), cluster (initdb), user (never root);
+//! kafka uses java (runtime, jars, class archive); both use port and process_id.
 //! ```
 //!
 //! Both run as child processes on loopback, keep their data in a folder, end with their parent
-//! however it ends, and recover at the next start. Neither is imitated, so what works with them
-//! works with a server. Nothing else in the workspace knows how they are started: the services
-//! only see addresses.
+//! however it ends, and recover at the next start. Neither is an imitation, so that what works here
+//! works with any other server. No other crate knows how they are started: the services only see
+//! addresses.
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ mod kafka;
 mod port;
 mod postgres;
 mod process;
+mod process_id;
 mod programs;
 mod servers;
 mod user;
@@ -31,8 +33,8 @@ pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::{Postgres, PostgresOptions};
 pub use servers::{LocalServers, LocalServersOptions};
 
-/// What keeps a program from running and a person can mend, in words: a folder in use, a port taken,
-/// a program missing, a full disk. Any other error is unexpected.
+/// An obstacle to running a server that the user can remove, as a sentence: a folder or a port in
+/// use, a missing program, a full disk. Any other error is unexpected.
 #[derive(Debug)]
 pub struct Obstacle(pub(crate) String);
 
@@ -44,5 +46,5 @@ impl fmt::Display for Obstacle {
 
 impl std::error::Error for Obstacle {}
 
-/// Takes a line about what is going on, for a person who waits.
+/// A function that shows a line of progress to the user.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::Obstacle;
 
-/// `port` itself if nobody listens there, or a free one for 0. `flag` chooses another one.
+/// Returns `port` if it is free, or any free port for 0. `flag` is named in the error message.
 pub(crate) fn claim(port: u16, name: &str, flag: &str) -> Result<u16> {
     if port == 0 {
         return any_free();
@@ -27,10 +27,10 @@ pub(crate) fn claim(port: u16, name: &str, flag: &str) -> Result<u16> {
     }
 }
 
-/// A port nobody listens on.
+/// Returns a free port.
 ///
-/// It lies below the range from which the system gives ports to outgoing connections, so that
-/// none of those takes it between this moment and the program's own bind.
+/// It lies below the range from which the system gives ports to outgoing connections, so that none
+/// of them takes it before the server binds it.
 pub(crate) fn any_free() -> Result<u16> {
     let random = RandomState::new();
     (0..200_u32)

@@ -1,8 +1,8 @@
 //! The real PostgreSQL as a child process.
 //!
-//! It keeps its promises: `fsync` and `synchronous_commit` are on. It trusts whoever can connect,
-//! which is whoever is on this machine, for it listens on 127.0.0.1 only: right for one person's
-//! machine and for tests, wrong for a shared one, where `DATABASE_URL` names a real server.
+//! It is durable: `fsync` and `synchronous_commit` are on. It trusts every connection, and it listens
+//! on 127.0.0.1 only: right for one person's machine and for tests, wrong for a shared machine,
+//! where `DATABASE_URL` names a real server.
 
 use std::{
     fs,
@@ -18,17 +18,18 @@ use crate::{
     Progress, cluster,
     folder::Folder,
     port,
-    process::{Process, Program, command_line, end_orphan, is_alive},
+    process::{Program, ServerProcess, stop_orphan},
+    process_id::{command_line, is_alive},
     programs,
     user::{User, become_user},
 };
 
 const NAME: &str = "PostgreSQL";
 
-/// A path to a Unix socket is at most this long, on the strictest of the systems.
-const SOCKET_PATH: usize = 103;
+/// The longest path of a Unix socket on the strictest of the systems.
+const MAX_SOCKET_PATH_BYTES: usize = 103;
 
-/// Where and how to run PostgreSQL.
+/// The folder and the port of a PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
     /// The folder of its data and log, for this server alone.
@@ -37,7 +38,7 @@ pub struct PostgresOptions {
     pub port: u16,
 }
 
-/// A running PostgreSQL. Dropping it stops it too, only that nobody waits for the end.
+/// A PostgreSQL. Dropping it also stops the process, but does not wait for its end.
 #[derive(Debug)]
 pub struct Postgres {
     folder: Folder,
@@ -45,7 +46,7 @@ pub struct Postgres {
     cluster: PathBuf,
     user: Option<User>,
     port: u16,
-    process: Option<Process>,
+    process: ServerProcess,
 }
 
 impl Postgres {
@@ -65,13 +66,12 @@ impl Postgres {
                 link.display()
             )
         })?;
-        // What an earlier run left behind must go before the port is looked at.
-        if let Some(id) = folder.remembered() {
-            end_orphan(id, &cluster, Signal::INT).await;
-        }
+        // An orphan of an earlier run may hold the port.
+        stop_orphan(&folder, &cluster, Signal::INT).await;
         remove_stale_pid_file(&cluster)?;
         let port = port::claim(options.port, NAME, "--postgres-port")?;
-        let mut postgres = Self { folder, bin, cluster, user, port, process: None };
+        let mut postgres =
+            Self { folder, bin, cluster, user, port, process: ServerProcess::default() };
         postgres.run().await?;
         Ok(postgres)
     }
@@ -90,19 +90,13 @@ impl Postgres {
 
     /// Stops it in good order: sessions are ended, everything is written.
     pub async fn stop(&mut self) -> Result<()> {
-        match self.process.take() {
-            Some(process) => process.stop().await,
-            None => Ok(()),
-        }
+        self.process.stop().await
     }
 
     /// Ends it at once, as a crash would; the next start recovers.
     pub async fn kill(&mut self) -> Result<()> {
-        match self.process.take() {
-            // By SIGKILL its sessions would live on for a moment and keep the next start out.
-            Some(process) => process.kill(Signal::QUIT).await,
-            None => Ok(()),
-        }
+        // After SIGKILL its sessions would run on for a moment and prevent the next start.
+        self.process.kill(Signal::QUIT).await
     }
 
     /// Starts it again on the same port and data, after a stop if it runs.
@@ -111,12 +105,9 @@ impl Postgres {
         self.run().await
     }
 
-    /// Waits until it ends unasked, and tells so in a sentence.
+    /// Waits until it ends unexpectedly, and describes the end in a sentence.
     pub async fn died(&mut self) -> anyhow::Error {
-        match &mut self.process {
-            Some(process) => process.ended().await,
-            None => std::future::pending().await,
-        }
+        self.process.died().await
     }
 
     async fn run(&mut self) -> Result<()> {
@@ -133,20 +124,19 @@ impl Postgres {
             user: self.user,
             stop: Signal::INT,
         };
-        let mut process = Process::spawn(program, &self.folder)?;
-        let id = process.id();
-        process.ready(async || is_ready(&self.cluster, id)).await?;
-        self.process = Some(process);
-        Ok(())
+        self.process.start(program, &self.folder, async |id| is_ready(&self.cluster, id)).await
     }
 
-    /// All settings are given here, at every start, so that an older folder gets them too.
+    /// Returns all settings. They are given at every start, so that an older folder gets them too.
     async fn settings(&self) -> Vec<String> {
         let cluster = self.cluster.display();
         let socket_path = format!("{cluster}/.s.PGSQL.{}", self.port);
-        let socket_folder =
-            if socket_path.len() <= SOCKET_PATH { cluster.to_string() } else { String::new() };
-        let compression = if self.knows("wal_compression=lz4").await { "lz4" } else { "on" };
+        let socket_folder = if socket_path.len() <= MAX_SOCKET_PATH_BYTES {
+            cluster.to_string()
+        } else {
+            String::new()
+        };
+        let compression = if self.accepts("wal_compression=lz4").await { "lz4" } else { "on" };
         vec![
             format!("port={}", self.port),
             "listen_addresses=127.0.0.1".into(),
@@ -162,8 +152,8 @@ impl Postgres {
         ]
     }
 
-    /// Whether this build of PostgreSQL takes a setting: lz4 is optional.
-    async fn knows(&self, setting: &str) -> bool {
+    /// Returns whether this build of PostgreSQL accepts a setting: lz4 is optional.
+    async fn accepts(&self, setting: &str) -> bool {
         let mut postgres = Command::new(self.bin.join("postgres"));
         postgres.args(["-C", "wal_compression", "-c", setting, "-D"]).arg(&self.cluster);
         become_user(&mut postgres, self.user);
@@ -172,8 +162,8 @@ impl Postgres {
     }
 }
 
-/// PostgreSQL tells its state in its pid file: the first line is the process, the eighth is
-/// `ready` when it takes connections.
+/// Reads PostgreSQL's state from its pid file: the first line is the process id, the eighth is
+/// `ready` when it accepts connections.
 fn is_ready(cluster: &Path, id: Option<u32>) -> bool {
     let text = fs::read_to_string(cluster.join("postmaster.pid")).unwrap_or_default();
     let mut lines = text.lines().map(str::trim);
@@ -181,8 +171,8 @@ fn is_ready(cluster: &Path, id: Option<u32>) -> bool {
     is_ours && lines.nth(6) == Some("ready")
 }
 
-/// Removes the pid file of a killed server when its number now belongs to another program:
-/// PostgreSQL would take that one for itself and refuse to start.
+/// Removes the pid file of a killed server if its id now belongs to another program: PostgreSQL
+/// would mistake that program for a running server and refuse to start.
 fn remove_stale_pid_file(cluster: &Path) -> Result<()> {
     let path = cluster.join("postmaster.pid");
     let Ok(text) = fs::read_to_string(&path) else {

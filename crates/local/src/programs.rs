@@ -1,4 +1,4 @@
-//! Where the programs of PostgreSQL are.
+//! Finds the programs of PostgreSQL.
 
 use std::{
     env, fs,
@@ -10,12 +10,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::Obstacle;
 
-/// The folder of `initdb` and `postgres`: `PG_BIN_DIR`, else the first of the usual places,
-/// where one that fits existing data goes before a newer one.
+/// Returns the folder of `initdb` and `postgres`: `PG_BIN_DIR`, else the first of the usual places.
+/// A version that fits existing data is preferred to a newer one.
 pub(crate) fn find(cluster: &Path) -> Result<PathBuf> {
-    let has_both = |bin: &PathBuf| bin.join("initdb").exists() && bin.join("postgres").exists();
     if let Some(bin) = env::var_os("PG_BIN_DIR").map(PathBuf::from) {
-        if !has_both(&bin) {
+        if !is_complete(&bin) {
             bail!(Obstacle(format!(
                 "PG_BIN_DIR is {}, but initdb and postgres are not both there: correct it, or \
                  leave it out",
@@ -24,19 +23,8 @@ pub(crate) fn find(cluster: &Path) -> Result<PathBuf> {
         }
         return Ok(bin);
     }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut found: Vec<PathBuf> = env::split_paths(&path).filter(has_both).collect();
-    for (parent, prefix) in [
-        ("/usr/lib/postgresql", ""),
-        ("/opt/homebrew/opt", "postgresql@"),
-        ("/usr/local/opt", "postgresql@"),
-    ] {
-        found.extend(versions(Path::new(parent), prefix).into_iter().filter(has_both));
-    }
-    // Links in PATH are followed: PostgreSQL looks for its parts beside the real file.
-    let real =
-        |bin: &PathBuf| bin.join("postgres").canonicalize().ok()?.parent().map(Path::to_owned);
-    let Some(first) = found.first().and_then(real) else {
+    let found = usual_places();
+    let Some(first) = found.first() else {
         bail!(Obstacle(
             "PostgreSQL is missing: run scripts/setup, or name the folder of initdb and postgres \
              in PG_BIN_DIR, or name a running server in DATABASE_URL"
@@ -44,23 +32,42 @@ pub(crate) fn find(cluster: &Path) -> Result<PathBuf> {
         ));
     };
     let Ok(wanted) = fs::read_to_string(cluster.join("PG_VERSION")) else {
-        return Ok(first);
+        return Ok(first.clone());
     };
     let wanted = wanted.trim();
-    found
-        .iter()
-        .filter_map(real)
-        .find(|bin| major_version(bin).as_deref() == Some(wanted))
-        .with_context(|| {
-            Obstacle(format!(
-                "{} was made by PostgreSQL {wanted}, which is not installed: install it and name \
+    found.into_iter().find(|bin| major_version(bin).as_deref() == Some(wanted)).with_context(|| {
+        Obstacle(format!(
+            "{} was made by PostgreSQL {wanted}, which is not installed: install it and name \
                  its folder in PG_BIN_DIR, or start with empty data under another --data-dir",
-                cluster.display()
-            ))
-        })
+            cluster.display()
+        ))
+    })
 }
 
-/// `parent/<prefix><number>/bin`, the highest number first.
+fn usual_places() -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = env::split_paths(&path).collect();
+    for (parent, prefix) in [
+        ("/usr/lib/postgresql", ""),
+        ("/opt/homebrew/opt", "postgresql@"),
+        ("/usr/local/opt", "postgresql@"),
+    ] {
+        places.extend(versions(Path::new(parent), prefix));
+    }
+    places.retain(|bin| is_complete(bin));
+    places.iter().filter_map(|bin| real_folder(bin)).collect()
+}
+
+fn is_complete(bin: &Path) -> bool {
+    bin.join("initdb").exists() && bin.join("postgres").exists()
+}
+
+/// Follows a link in `PATH`: PostgreSQL looks for its other files beside the real program.
+fn real_folder(bin: &Path) -> Option<PathBuf> {
+    bin.join("postgres").canonicalize().ok()?.parent().map(Path::to_owned)
+}
+
+/// Returns `parent/<prefix><number>/bin`, the highest number first.
 fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir(parent)
         .into_iter()
@@ -76,8 +83,8 @@ fn versions(parent: &Path, prefix: &str) -> Vec<PathBuf> {
 }
 
 fn major_version(bin: &Path) -> Option<String> {
-    let told = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
+    let output = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
     // "postgres (PostgreSQL) 15.16 (Debian 15.16-0+deb12u1)"
-    let told = String::from_utf8(told.stdout).ok()?;
-    Some(told.split_whitespace().nth(2)?.split(['.', 'b', 'r']).next()?.to_owned())
+    let version = String::from_utf8(output.stdout).ok()?;
+    Some(version.split_whitespace().nth(2)?.split(['.', 'b', 'r']).next()?.to_owned())
 }

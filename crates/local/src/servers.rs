@@ -1,4 +1,4 @@
-//! Both programs together, as `waybill up` wants them.
+//! Both servers together, for `waybill up` and for the tests.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{Kafka, KafkaOptions, Postgres, PostgresOptions, Progress};
 
-/// What to start, and where.
+/// The servers to start, and their folder and ports.
 #[derive(Debug, Clone)]
 pub struct LocalServersOptions {
     /// The folder of all data; each program has its own folder in it.
@@ -17,17 +17,15 @@ pub struct LocalServersOptions {
     pub kafka_port: Option<u16>,
 }
 
-/// What has been started.
+/// The servers that were started.
 #[derive(Debug)]
 pub struct LocalServers {
-    /// PostgreSQL, unless it was not wanted.
     pub postgres: Option<Postgres>,
-    /// Apache Kafka, unless it was not wanted.
     pub kafka: Option<Kafka>,
 }
 
 impl LocalServers {
-    /// Starts what is wanted, side by side. When one of them cannot start, neither stays.
+    /// Starts the servers in parallel. If one of them cannot start, the other one is stopped.
     pub async fn start(options: &LocalServersOptions, progress: Progress<'_>) -> Result<Self> {
         let postgres = async {
             let Some(port) = options.postgres_port else {
@@ -56,7 +54,7 @@ impl LocalServers {
         Ok(Self { postgres, kafka })
     }
 
-    /// Waits until one of them ends unasked, and tells so in a sentence.
+    /// Waits until one of them ends unexpectedly, and describes the end in a sentence.
     pub async fn died(&mut self) -> anyhow::Error {
         let postgres = async {
             match &mut self.postgres {
@@ -71,18 +69,18 @@ impl LocalServers {
             }
         };
         tokio::select! {
-            told = postgres => told,
-            told = kafka => told,
+            error = postgres => error,
+            error = kafka => error,
         }
     }
 
-    /// Stops Kafka, then PostgreSQL: what comes in ends before what keeps it.
+    /// Stops Kafka, then PostgreSQL: the source of the records stops before their store.
     pub async fn stop(&mut self) -> Result<()> {
         let kafka = match &mut self.kafka {
             Some(kafka) => kafka.stop().await,
             None => Ok(()),
         };
-        // Trouble with one is no reason to leave the other.
+        // PostgreSQL is stopped even if Kafka could not be.
         let postgres = match &mut self.postgres {
             Some(postgres) => postgres.stop().await,
             None => Ok(()),

@@ -10,7 +10,6 @@ use anyhow::{Result, bail};
 
 use crate::Obstacle;
 
-/// A user to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) uid: u32,
@@ -18,8 +17,8 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Whom to become before touching `cluster`: nobody else unless this process is root; then
-    /// the owner of the data, or `postgres`, or `nobody`.
+    /// Returns the user for a cluster: `None` unless this process is root, else the owner of the
+    /// data, or `postgres`, or `nobody`.
     pub(crate) fn for_cluster(cluster: &Path) -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -41,7 +40,7 @@ impl User {
         ))
     }
 
-    /// Whether this user may enter a folder: a home of another user lets nobody in.
+    /// Returns whether this user may enter a folder; the home of another user may be closed.
     pub(crate) fn may_enter(self, folder: &Path) -> bool {
         Command::new("/bin/sh")
             .args(["-c", r#"cd "$1""#, "sh"])
@@ -55,7 +54,7 @@ impl User {
     }
 }
 
-/// Lets a command run as `user`, or as this process does.
+/// Makes a command run as `user`, or as the user of this process.
 pub(crate) fn become_user(command: &mut tokio::process::Command, user: Option<User>) {
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid);

@@ -1,6 +1,6 @@
-//! That the files beside the program tell the truth about it: `.env.example` lists every variable
-//! that it reads, with its default, `compose.yaml` gives none that it does not and plays the world of
-//! `waybill up`, and the Dockerfile builds with the toolchain of the repository.
+//! Tests that the files beside the program agree with it: `.env.example` lists every variable that the
+//! program reads, with its default; `compose.yaml` sets no other variable and generates the orders of
+//! `waybill up`; the Dockerfile builds with the toolchain of the repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ const COMPOSE: &str = include_str!("../../../compose.yaml");
 const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 const TOOLCHAIN: &str = include_str!("../../../rust-toolchain.toml");
 
-/// Read elsewhere than in an option: by the log and in search of programs.
+/// Variables that are not options: the log reads one, and the search for programs the others.
 const WITHOUT_OPTION: [&str; 4] = ["RUST_LOG", "PG_BIN_DIR", "JAVA_HOME", "KAFKA_HOME"];
 
 fn options(command: &Command) -> Vec<&Arg> {
@@ -27,13 +27,12 @@ fn variables(command: &Command) -> BTreeSet<String> {
     options(command).into_iter().map(variable).collect()
 }
 
-/// The lines `#NAME=value` of the example.
+/// Returns the lines `#NAME=value` of the example.
 fn example() -> BTreeMap<&'static str, &'static str> {
     EXAMPLE.lines().filter_map(|line| line.strip_prefix('#')?.split_once('=')).collect()
 }
 
-/// The variables that each service of the composition is given, by the role that it runs; those of
-/// the images of others are not ours to check.
+/// Returns the variables of each service in `compose.yaml` that runs a role of this program.
 fn composition() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let mut services = BTreeMap::new();
     for service in COMPOSE.split("\n\n").map(str::trim_end) {
@@ -105,7 +104,7 @@ fn a_service_is_given_what_its_role_reads() {
 }
 
 #[test]
-fn the_containers_are_given_the_world_that_up_plays() {
+fn the_containers_generate_the_orders_of_up() {
     let (_, command) = COMPOSE.split_once("[load,").expect("compose.yaml has a service load");
     let (command, _) = command.split_once(']').expect("its command ends");
     let words = command.split(',').map(|word| word.trim().trim_matches('"'));
@@ -116,11 +115,11 @@ fn the_containers_are_given_the_world_that_up_plays() {
     let (given, rate) = (role.load, 5);
     let url = given.couriers_url.clone();
     let up = crate::load::LoadArgs::unending(rate, crate::up::enough_couriers(rate), url);
-    let world = |args: &crate::load::LoadArgs| {
+    let generator = |args: &crate::load::LoadArgs| {
         let shares = [args.cancels, args.repeats, args.reordered, args.unknown];
         (args.rate, args.count, args.start, args.walk, args.couriers, shares)
     };
-    assert_eq!(world(&given), world(&up));
+    assert_eq!(generator(&given), generator(&up));
 }
 
 #[test]

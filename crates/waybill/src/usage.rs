@@ -1,5 +1,5 @@
-//! Reading the command line: a flag that cannot be read is usage and ends with 2, a variable of the
-//! environment that cannot be read is configuration and ends with 78, as a later failure would.
+//! Errors of the command line. An unreadable flag is a usage error (exit code 2); an unreadable
+//! environment variable is bad configuration (exit code 78).
 
 use std::ffi::OsString;
 
@@ -8,13 +8,17 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-/// What was asked for, or the exit code once the trouble has been told.
+use crate::output::print_error;
+
+/// Parses the command line; an error is printed and becomes an exit code.
 pub(crate) fn parse<C: Parser + CommandFactory>() -> Result<C, u8> {
     C::try_parse().map_err(|error| {
         let _ = error.print();
         match variable(&error, &C::command(), &std::env::args_os().collect::<Vec<_>>()) {
             Some(variable) => {
-                say(&format!("waybill: the environment or .env gives this value as {variable}"));
+                print_error(&format!(
+                    "waybill: the environment or .env gives this value as {variable}"
+                ));
                 78
             }
             None => u8::try_from(error.exit_code()).unwrap_or(2),
@@ -22,12 +26,7 @@ pub(crate) fn parse<C: Parser + CommandFactory>() -> Result<C, u8> {
     })
 }
 
-#[expect(clippy::print_stderr, reason = "the last word of a process, for a person")]
-fn say(text: &str) {
-    eprintln!("{text}");
-}
-
-/// The variable that gave the value that cannot be read, unless a flag gave it.
+/// Returns the variable that contains the unreadable value, unless a flag contains it.
 fn variable(error: &clap::Error, command: &Command, args: &[OsString]) -> Option<String> {
     let ContextValue::String(argument) = error.get(ContextKind::InvalidArg)? else { return None };
     let long = argument.split_whitespace().next()?.strip_prefix("--")?;

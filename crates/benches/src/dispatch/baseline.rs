@@ -1,21 +1,19 @@
-//! What dispatch is compared with: the loop that courier services are. One transaction an event,
-//! on the same tables with the same indexes, offsets committed in the background.
+//! The baseline of dispatch, a loop like that of most such services: one transaction an event, on the
+//! same tables with the same indexes, offsets committed in the background.
 //!
-//! It is given every advantage that its shape allows: typed parsing, prepared statements, one
-//! connection without a pool, auto-commit, an order that finds a courier never enters the queue,
-//! and nobody asks whether the event is a repeat or late.
+//! It has every advantage of its design: typed parsing, prepared statements, one connection without a
+//! pool, auto-commit, no queue for an order that has a courier at once, and no check for repeated or
+//! late events.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use rdkafka::{
-    ClientConfig, Message as _,
-    consumer::{Consumer as _, StreamConsumer},
-};
+use rdkafka::{Message as _, consumer::Consumer as _};
 use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
 use testkit::{CourierDatabase, TestEnvironment};
-use tokio::time::timeout;
+
+use crate::baseline::{consumer, next_message};
 
 #[derive(Deserialize)]
 struct Event {
@@ -23,8 +21,8 @@ struct Event {
     status: String,
 }
 
-/// Takes some events of the env's backlog and gives the events a second, from the consumer's start
-/// to the last commit.
+/// Takes the first `events` records of the backlog, and returns the events a second from the start of
+/// the consumer to the last commit.
 pub async fn take(
     env: &TestEnvironment,
     database: &CourierDatabase,
@@ -32,19 +30,9 @@ pub async fn take(
 ) -> anyhow::Result<f64> {
     let mut connection = PgConnection::connect(&database.url).await?;
     let begun = Instant::now();
-    let consumer: StreamConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &env.servers.kafka)
-        .set("group.id", format!("{}.baseline", env.name))
-        .set("auto.offset.reset", "earliest")
-        .set("enable.auto.commit", "true")
-        .set("auto.commit.interval.ms", "250")
-        .set("enable.auto.offset.store", "false")
-        .create()?;
-    consumer.subscribe(&[&env.status_topic()])?;
+    let consumer = consumer(env, &env.status_topic())?;
     for _ in 0..events {
-        let message = timeout(Duration::from_secs(30), consumer.recv())
-            .await
-            .context("the baseline waited 30 s for a record")??;
+        let message = next_message(&consumer).await?;
         let value = message.payload().context("the backlog has no null records")?;
         let event: Event = serde_json::from_slice(value).context("the backlog is valid")?;
         let at = message.timestamp().to_millis().context("Kafka stamps every record")?;

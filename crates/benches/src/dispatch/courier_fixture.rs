@@ -1,29 +1,28 @@
-//! A fixture: couriers, nine of ten carrying an order, and the events that come next. Of these every
-//! other is the `created` of a new order and every other the `completed` of the order that has been
-//! carried longest, so the fixture stays as busy as it is.
+//! A fixture: couriers, nine of ten of whom carry an order, and the following events. They alternate
+//! between `created` of a new order and `completed` of the order that has been carried longest, so
+//! that the number of carried orders stays the same.
 
 use anyhow::ensure;
 use sqlx::PgConnection;
 use testkit::TestEnvironment;
 
-/// Records handed to the producer at a time; its queue holds more.
+/// Records handed to the producer at once; its queue holds more.
 const CHUNK: u64 = 20_000;
-/// A prime, so that steps of this length come to every courier.
+/// A prime, so that steps of this length reach every courier.
 const SCATTER: i64 = 7_919;
 
-/// A fixture with so many couriers.
 #[derive(Clone, Copy)]
 pub struct CourierFixture {
     pub couriers: u64,
 }
 
 impl CourierFixture {
-    /// Orders that are carried in the beginning: numbers from 0 on. New ones go on from there.
+    /// Returns the number of orders that are carried at the start; new orders have the next numbers.
     fn carried(self) -> u64 {
         self.couriers / 10 * 9
     }
 
-    /// Key and value of an event, by its place in the flow.
+    /// Returns key and value of an event, by its place in the sequence.
     pub fn event(self, place: u64) -> (Vec<u8>, Vec<u8>) {
         let (order, status) = match place % 2 {
             0 => (self.carried() + place / 2, "created"),
@@ -36,7 +35,7 @@ impl CourierFixture {
         (id.into_bytes(), value.into_bytes())
     }
 
-    /// Sends the first events of the flow to the env's topic.
+    /// Sends the first events of the sequence to the topic.
     pub async fn fill(self, env: &TestEnvironment, events: u64) {
         for first in (0..events).step_by(CHUNK as usize) {
             let chunk = first..events.min(first + CHUNK);
@@ -45,15 +44,14 @@ impl CourierFixture {
         }
     }
 
-    /// Makes the tables what they are before the first event.
+    /// Fills the tables with the state before the first event.
     pub async fn settle(self, administrator: &mut PgConnection) -> anyhow::Result<()> {
         sqlx::raw_sql(
             "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states RESTART IDENTITY",
         )
         .execute(&mut *administrator)
         .await?;
-        let (couriers, carried) = (self.couriers as i64, self.carried() as i64);
-        // Scattered like couriers who were registered in another order than they are free.
+        // The order of `free_since` is not the order of registration.
         sqlx::query(
             "INSERT INTO couriers.couriers (name, phone, transport_type, status, deliveries, free_since) \
              SELECT 'Courier ' || n, '+7' || lpad(n::text, 10, '0'), \
@@ -62,13 +60,22 @@ impl CourierFixture {
                  now() - n * $3 % 86400 * interval '1 s' \
              FROM generate_series(1, $1::bigint) AS n",
         )
-        .bind(couriers)
-        .bind(carried)
+        .bind(self.couriers as i64)
+        .bind(self.carried() as i64)
         .bind(SCATTER)
         .execute(&mut *administrator)
         .await?;
+        self.insert_carried(administrator).await?;
+        for statement in ["VACUUM ANALYZE", "CHECKPOINT"] {
+            sqlx::query(statement).execute(&mut *administrator).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_carried(self, administrator: &mut PgConnection) -> anyhow::Result<()> {
+        let carried = self.carried() as i64;
         let ids: Vec<String> = (0..self.carried()).map(order_id).collect();
-        // Whose order ends next has nothing to do with where his row is.
+        // The order of the completions is not the order of the rows.
         let carriers: Vec<i64> =
             (0..carried).map(|number| 1 + number * SCATTER % carried).collect();
         sqlx::query(
@@ -89,15 +96,11 @@ impl CourierFixture {
         .bind(&carriers)
         .execute(&mut *administrator)
         .await?;
-        for statement in ["VACUUM ANALYZE", "CHECKPOINT"] {
-            sqlx::query(statement).execute(&mut *administrator).await?;
-        }
         Ok(())
     }
 
-    /// Checks what so many events have led to, and tells how many orders were delivered. One whose
-    /// `completed` is taken in before a courier was found for it leaves the queue without one; of
-    /// these there may be few.
+    /// Checks the tables after `events` events, and returns how many orders were delivered. An order
+    /// whose `completed` is taken in before it has a courier leaves the queue; there may be few.
     pub async fn count_delivered(
         self,
         administrator: &mut PgConnection,
@@ -123,7 +126,7 @@ impl CourierFixture {
     }
 }
 
-/// An id as orders have it, in no order that a table could profit from.
+/// Returns an id like that of an order, in an order that is no advantage for a table.
 fn order_id(number: u64) -> String {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!("{:016x}test", mixed ^ (mixed >> 29))

@@ -1,4 +1,4 @@
-//! Latency: from Kafka's time of `created` to the moment at which another session sees the order's
+//! Assignment latency: from Kafka's timestamp of `created` until another session sees the order's
 //! courier, at a steady pace of events.
 
 use std::{
@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use sqlx::{Connection as _, PgConnection};
 use testkit::Servers;
 
-use super::{Place, SMALL, courier_fixture::CourierFixture};
+use super::{SMALL, Setup, courier_fixture::CourierFixture};
 use crate::{
     Cli,
     figure::{self, Figure, Target},
@@ -18,16 +18,16 @@ use crate::{
 
 /// Events a second, half of them `created`.
 const PACE: u64 = 500;
-/// How long, and how much of it at first is not counted.
 const SECONDS: u64 = 20;
-const WARMING: u64 = 2;
+/// Orders of the first seconds are not counted.
+const WARM_UP_SECONDS: u64 = 2;
 
 pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let fixture = CourierFixture { couriers: SMALL };
-    let mut place = Place::new(servers, fixture, 0).await?;
-    fixture.settle(&mut place.administrator).await?;
-    let service = place.env.start_couriers(&place.database, &[]).await;
-    let mut watch = PgConnection::connect(&place.database.url).await?;
+    let mut setup = Setup::new(servers, fixture, 0).await?;
+    fixture.settle(&mut setup.administrator).await?;
+    let service = setup.env.start_couriers(&setup.database, &[]).await;
+    let mut watch = PgConnection::connect(&setup.database.url).await?;
 
     let begun = Instant::now();
     let (mut sent, mut seen, mut unseen) = (0, Vec::new(), BTreeSet::new());
@@ -35,15 +35,15 @@ pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         let due = (begun.elapsed().as_micros() as u64 * PACE / 1_000_000).min(PACE * SECONDS);
         for number in sent..due {
             let (key, value) = fixture.event(number);
-            place.env.enqueue_status(Some(&key), &value);
+            setup.env.enqueue_status(Some(&key), &value);
             if number % 2 == 0 {
                 unseen.insert(String::from_utf8(key).context("an order's id is text")?);
             }
         }
         sent = due;
-        for (order_id, milliseconds) in look(&mut watch, &unseen).await? {
+        for (order_id, milliseconds) in assigned(&mut watch, &unseen).await? {
             unseen.remove(&order_id);
-            if sent > PACE * WARMING {
+            if sent > PACE * WARM_UP_SECONDS {
                 seen.push(milliseconds);
             }
         }
@@ -56,7 +56,7 @@ pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     }
     watch.close().await?;
     service.stop().await?;
-    place.leave().await?;
+    setup.remove().await?;
     let p99 = figure::p99("assign-latency", &mut seen);
     Ok(Figure::of_value(
         "assign-latency",
@@ -69,8 +69,8 @@ pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// Those of the orders that have a courier now, and for how long they had been on the topic.
-async fn look(
+/// Returns the orders that have a courier now, and the milliseconds since Kafka's timestamp.
+async fn assigned(
     watch: &mut PgConnection,
     unseen: &BTreeSet<String>,
 ) -> anyhow::Result<Vec<(String, f64)>> {

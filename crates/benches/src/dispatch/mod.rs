@@ -1,6 +1,6 @@
 //! Dispatch: the courier service in this process takes a backlog of status events, half of them
 //! `created` and half `completed`; the baseline takes the head of the same backlog, one transaction
-//! an event, into the same tables as they were before. Rates are compared.
+//! an event, into the same tables. Their rates are compared.
 
 mod baseline;
 mod courier_fixture;
@@ -15,34 +15,37 @@ use testkit::{CourierDatabase, Servers, Service, TestEnvironment, wait_until};
 use self::courier_fixture::CourierFixture;
 pub use self::latency::measure as measure_latency;
 use crate::{
-    Cli,
+    Cli, database,
     figure::{Figure, Round, Target, thousands},
     say,
 };
 
 /// Events of a backlog.
 const EVENTS: u64 = 100_000;
-/// Couriers of a small fixture, and of a large one.
+/// The couriers of a small fixture, and of a large one.
 const SMALL: u64 = 10_000;
 const LARGE: u64 = 1_000_000;
+const HALF_OF_BASELINE: Target = Target::AtLeast { must: 0.5, aim: 0.8 };
+/// Bounds the time without a settled event.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Against one transaction an event.
+/// Measures against one transaction an event.
 pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let events = cli.events.unwrap_or(EVENTS);
     let compared = cli.baseline_orders.min(events);
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
-        let mut place = Place::new(servers, CourierFixture { couriers: SMALL }, events).await?;
-        // Neither is always the first on a warm machine.
+        let mut setup = Setup::new(servers, CourierFixture { couriers: SMALL }, events).await?;
+        // The baseline comes first in every other round, so that neither always has a warm machine.
         let round = if number % 2 == 1 {
-            let baseline = place.take_one_by_one(compared).await?;
-            Round { baseline, waybill: place.take(Elsewhere::Nothing).await? }
+            let baseline = setup.take_one_by_one(compared).await?;
+            Round { baseline, waybill: setup.take(OtherSession::Idle).await? }
         } else {
-            let waybill = place.take(Elsewhere::Nothing).await?;
-            Round { baseline: place.take_one_by_one(compared).await?, waybill }
+            let waybill = setup.take(OtherSession::Idle).await?;
+            Round { baseline: setup.take_one_by_one(compared).await?, waybill }
         };
-        place.leave().await?;
-        rounds.push(said("dispatch", number, cli, round));
+        setup.remove().await?;
+        rounds.push(report("dispatch", number, cli, round));
     }
     Ok(Figure::of_ratios(
         "dispatch",
@@ -56,45 +59,45 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// A large fixture against a small one.
+/// Measures with a large fixture, against a small one.
 pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let events = cli.events.unwrap_or(EVENTS);
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
-        let small = take_in(servers, SMALL, events, Elsewhere::Nothing).await?;
-        let large = take_in(servers, LARGE, events, Elsewhere::Nothing).await?;
+        let small = take_in(servers, SMALL, events, OtherSession::Idle).await?;
+        let large = take_in(servers, LARGE, events, OtherSession::Idle).await?;
         let round = Round { waybill: large, baseline: small };
-        rounds.push(said("dispatch-large", number, cli, round));
+        rounds.push(report("dispatch-large", number, cli, round));
     }
     Ok(Figure::of_ratios(
         "dispatch-large",
         format!("the same with {LARGE} couriers; baseline: with {SMALL}"),
         "events/s",
-        Target::AtLeast { must: 0.5, aim: 0.8 },
+        HALF_OF_BASELINE,
         &rounds,
     ))
 }
 
-/// While somebody keeps a snapshot open, so that no dead row can go, against nobody.
+/// Measures while another session keeps a snapshot open, so that no dead row can be removed.
 pub async fn measure_held(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let events = cli.events.unwrap_or(EVENTS);
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
-        let free = take_in(servers, SMALL, events, Elsewhere::Nothing).await?;
-        let held = take_in(servers, SMALL, events, Elsewhere::OpenSnapshot).await?;
+        let free = take_in(servers, SMALL, events, OtherSession::Idle).await?;
+        let held = take_in(servers, SMALL, events, OtherSession::OpenSnapshot).await?;
         let round = Round { waybill: held, baseline: free };
-        rounds.push(said("dispatch-held", number, cli, round));
+        rounds.push(report("dispatch-held", number, cli, round));
     }
     Ok(Figure::of_ratios(
         "dispatch-held",
         format!("the same with {SMALL} couriers and a snapshot open elsewhere; baseline: none is"),
         "events/s",
-        Target::AtLeast { must: 0.5, aim: 0.8 },
+        HALF_OF_BASELINE,
         &rounds,
     ))
 }
 
-fn said(name: &str, number: u32, cli: &Cli, round: Round) -> Round {
+fn report(name: &str, number: u32, cli: &Cli, round: Round) -> Round {
     let (waybill, baseline) = (thousands(round.waybill), thousands(round.baseline));
     let rounds = cli.rounds;
     say(&format!("{name}, round {number} of {rounds}: Waybill {waybill}/s, baseline {baseline}/s"));
@@ -105,23 +108,23 @@ async fn take_in(
     servers: &Servers,
     couriers: u64,
     events: u64,
-    elsewhere: Elsewhere,
+    other: OtherSession,
 ) -> anyhow::Result<f64> {
-    let mut place = Place::new(servers, CourierFixture { couriers }, events).await?;
-    let rate = place.take(elsewhere).await?;
-    place.leave().await?;
+    let mut setup = Setup::new(servers, CourierFixture { couriers }, events).await?;
+    let rate = setup.take(other).await?;
+    setup.remove().await?;
     Ok(rate)
 }
 
-/// What another session does meanwhile.
+/// The state of another session during the measurement.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Elsewhere {
-    Nothing,
+enum OtherSession {
+    Idle,
     OpenSnapshot,
 }
 
 /// A backlog on Kafka, and the database that it is for.
-struct Place {
+struct Setup {
     env: TestEnvironment,
     database: CourierDatabase,
     administrator: PgConnection,
@@ -129,7 +132,7 @@ struct Place {
     events: u64,
 }
 
-impl Place {
+impl Setup {
     async fn new(servers: &Servers, fixture: CourierFixture, events: u64) -> anyhow::Result<Self> {
         ensure!(events.is_multiple_of(2), "half of the events are created, half are completed");
         let env = TestEnvironment::new(servers).await;
@@ -139,16 +142,16 @@ impl Place {
         Ok(Self { env, database, administrator, fixture, events })
     }
 
-    /// Events of delivered orders a second by the service, from its start until all are settled, their
-    /// offsets committed and no match is left.
-    async fn take(&mut self, elsewhere: Elsewhere) -> anyhow::Result<f64> {
+    /// Returns the events of delivered orders a second, from the start of the service until all events
+    /// are settled, their offsets committed and no match is left.
+    async fn take(&mut self, other: OtherSession) -> anyhow::Result<f64> {
         self.fixture.settle(&mut self.administrator).await?;
-        let mut other = self.database.administrator().await;
-        if elsewhere == Elsewhere::OpenSnapshot {
+        let mut session = self.database.administrator().await;
+        if other == OtherSession::OpenSnapshot {
             sqlx::raw_sql(
                 "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM couriers.couriers LIMIT 1",
             )
-            .execute(&mut other)
+            .execute(&mut session)
             .await?;
         }
         let begun = Instant::now();
@@ -159,23 +162,23 @@ impl Place {
         wait_until("no match to be left", async || self.nothing_waits().await).await;
         let settled = begun.elapsed();
         service.stop().await?;
-        other.close().await?;
+        session.close().await?;
         let delivered = self.fixture.count_delivered(&mut self.administrator, self.events).await?;
         say(&format!(
             "  taken after {taken:.2?}, settled after {settled:.2?}, {delivered} orders delivered"
         ));
-        // An order that got no courier is work not done.
+        // An order without a courier is not counted.
         Ok(2.0 * delivered as f64 / settled.as_secs_f64())
     }
 
-    /// Events a second by the baseline.
+    /// Returns the events a second of the baseline.
     async fn take_one_by_one(&mut self, events: u64) -> anyhow::Result<f64> {
         self.fixture.settle(&mut self.administrator).await?;
         baseline::take(&self.env, &self.database, events).await
     }
 
-    /// Waits until the service has settled every event; asks it and not the database, which has
-    /// enough to do. Fails if nothing moves for a minute.
+    /// Waits until the metrics show that all events are settled; fails if nothing changes for
+    /// [`STALL_TIMEOUT`].
     async fn all_taken(&self, service: &Service) -> anyhow::Result<()> {
         let (mut last, mut moved) = (0.0, Instant::now());
         loop {
@@ -188,8 +191,7 @@ impl Place {
             if taken > last {
                 (last, moved) = (taken, Instant::now());
             }
-            let patience = Duration::from_secs(60);
-            ensure!(moved.elapsed() < patience, "intake stands still at {taken} events");
+            ensure!(moved.elapsed() < STALL_TIMEOUT, "intake stands still at {taken} events");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -204,25 +206,17 @@ impl Place {
         .expect("the database answers")
     }
 
-    /// Frees the disk, and rids the next round of this one's vacuum.
-    async fn leave(mut self) -> anyhow::Result<()> {
+    async fn remove(mut self) -> anyhow::Result<()> {
         self.database.pool.close().await;
-        self.env.pool.close().await;
-        let name: String = sqlx::query_scalar("SELECT current_database()::text")
+        let name = sqlx::query_scalar("SELECT current_database()::text")
             .fetch_one(&mut self.administrator)
             .await?;
         self.administrator.close().await?;
-        let mut server = PgConnection::connect(&self.env.servers.postgres).await?;
-        for database in [name, format!("{}_orders", self.env.name)] {
-            let statement = format!("DROP DATABASE {database} WITH (FORCE)");
-            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut server).await?;
-        }
-        server.close().await?;
-        Ok(())
+        database::drop_all(&self.env, &[name]).await
     }
 }
 
-/// One number of `/metrics`.
+/// Returns a metric without labels.
 fn metric(text: &str, name: &str) -> anyhow::Result<f64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))

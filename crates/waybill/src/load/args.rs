@@ -1,4 +1,4 @@
-//! What `waybill load` can be told.
+//! The options of `waybill load`.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -39,26 +39,26 @@ Invalid records are JSON that breaks one rule of docs/validation.md; unparsable 
 Exit codes: 0 all sent and acknowledged (or stopped by Ctrl-C with nothing failed), 1 something was
 not, 2 usage, 69 Kafka was silent for 10 seconds, 78 bad configuration or credentials.";
 
-/// From one status to the next in `waybill up`: an order is carried for some twenty seconds.
-pub const CALM_STEP: Duration = Duration::from_secs(4);
+/// The step of `waybill up`, at which a courier carries an order for some twenty seconds.
+const CALM_STEP: Duration = Duration::from_secs(4);
 
 /// Sends orders to the orders topic: invented ones that look real, or your own.
 ///
 /// The summary goes to standard output, everything else to standard error.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// Records a second; 0 is as fast as Kafka takes them [default: 100, with --file 0]
     #[arg(long, value_name = "N")]
-    pub rate: Option<u32>,
+    pub(crate) rate: Option<u32>,
 
     /// How many records; 0 is until stopped by Ctrl-C [default: 1000, with --file all lines]
     #[arg(long, value_name = "N")]
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
 
     /// What all chance comes from; the summary names it [default: another one each time]
     #[arg(long, value_name = "N", conflicts_with = "file")]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 
     /// When the first order is dated (RFC 3339), each further record 200 ms later; or `now`: each
     /// order at the moment it is made, so that no two runs are the same
@@ -68,110 +68,109 @@ pub struct LoadArgs {
         default_value = "2026-01-01T00:00:00Z",
         conflicts_with = "file"
     )]
-    pub start: Start,
+    pub(crate) start: Start,
 
     /// Share of records that repeat an earlier order as it is; 0.05 is one in twenty
     #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
-    pub duplicates: Share,
+    pub(crate) duplicates: Share,
 
     /// Share of records that repeat an earlier order_uid with other content
     #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
-    pub changed: Share,
+    pub(crate) changed: Share,
 
     /// Share of records that are JSON but no valid order
     #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
-    pub invalid: Share,
+    pub(crate) invalid: Share,
 
     /// Share of records that are no JSON: cut off, empty, not UTF-8, something else altogether
     #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
-    pub unparsable: Share,
+    pub(crate) unparsable: Share,
 
     /// Send the lines of this file instead, as they are; `-` is standard input. A line is keyed by
     /// its order_uid if it has one; blank lines are passed over, those above 2 MiB reported
     #[arg(long, value_name = "PATH")]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 
     /// Walk every order that is created through the statuses, so many seconds apart on the average
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub walk: Option<Duration>,
+    pub(crate) walk: Option<Duration>,
 
     /// Share of walked orders that are cancelled on the way
     #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
-    pub cancels: Share,
+    pub(crate) cancels: Share,
 
     /// Share of walked orders one of whose statuses is told twice
     #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
-    pub repeats: Share,
+    pub(crate) repeats: Share,
 
     /// Share of walked orders two of whose statuses come the wrong way round
     #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
-    pub reordered: Share,
+    pub(crate) reordered: Share,
 
     /// Share of walked orders of which a word is told that no service knows
     #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
-    pub unknown: Share,
+    pub(crate) unknown: Share,
 
     /// Enlist so many couriers first; those of an earlier run are not enlisted again
     #[arg(long, value_name = "N", default_value_t = 0)]
-    pub couriers: u64,
+    pub(crate) couriers: u64,
 
     /// Where the courier service answers
     #[arg(long, env = "COURIERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8082", value_parser = web_address)]
-    pub couriers_url: Url,
+    pub(crate) couriers_url: Url,
 
     /// Give the summary as one JSON object
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 
     /// Show no progress
     #[arg(long, short)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 
-    /// What to do when Kafka or the courier service is silent; `waybill up` waits, the tool gives up.
+    // `waybill up` waits for Kafka and for the courier service, the tool gives up.
     #[arg(skip)]
-    pub when_silent: WhenSilent,
+    pub(crate) on_timeout: OnTimeout,
 
-    /// Which orders are walked; `waybill up` takes up what its last run left on the way.
+    // `waybill up` also walks the orders that its last run has left on their way.
     #[arg(skip)]
-    pub walked: Walked,
+    pub(crate) walked: Walked,
 }
 
-/// Which orders are walked.
+/// The orders that are walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Walked {
+pub(crate) enum Walked {
     /// Those created from the start of the run on.
     #[default]
     FromNowOn,
-    /// All that the status topic still knows and that have not come to their end.
+    /// All that are on the status topic and have not ended.
     All,
 }
 
-/// What to do when Kafka acknowledges nothing, or the courier service answers nothing, for ten
+/// The reaction when Kafka acknowledges nothing, or the courier service does not answer, for ten
 /// seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WhenSilent {
-    /// End, and say so.
+pub(crate) enum OnTimeout {
+    /// End with an error.
     #[default]
     GiveUp,
-    /// Say so once, and go on waiting.
+    /// Log a warning once, and continue to wait.
     Wait,
 }
 
-/// When orders are dated.
+/// The date of the orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// The first at this instant, further ones at fixed distances.
+pub(crate) enum Start {
+    /// The first order is dated at this instant, further ones at fixed distances.
     At(OffsetDateTime),
-    /// Each at the moment it is made.
+    /// Each order is dated at the moment it is made.
     Now,
 }
 
 impl LoadArgs {
-    /// The generator of `waybill up`: new orders, dated now, at `rate` a second (0 is as fast as
-    /// possible), and a world that carries most of them to their end, by `couriers` enlisted at
-    /// `couriers_url`; until it is stopped, without a word, and patient with Kafka.
+    /// Returns the options of `waybill up`: new orders, dated now, at `rate` a second, most of them
+    /// walked to completion; `couriers` couriers; no end, no progress, no timeout.
     #[must_use]
-    pub fn unending(rate: u32, couriers: u64, couriers_url: Url) -> Self {
+    pub(crate) fn unending(rate: u32, couriers: u64, couriers_url: Url) -> Self {
         Self {
             walk: Some(CALM_STEP),
             cancels: Share::percent(4),
@@ -192,12 +191,12 @@ impl LoadArgs {
             file: None,
             json: false,
             quiet: true,
-            when_silent: WhenSilent::Wait,
+            on_timeout: OnTimeout::Wait,
         }
     }
 
-    /// The shares; more mischief than records is a usage error, for [`clap::Error::exit`].
-    pub fn shares(&self) -> Result<Shares, clap::Error> {
+    /// Returns the shares; a sum above 1 is a usage error.
+    pub(crate) fn shares(&self) -> Result<Shares, clap::Error> {
         Shares::new(self.duplicates, self.changed, self.invalid, self.unparsable).ok_or_else(|| {
             clap::Error::raw(
                 ErrorKind::ValueValidation,
@@ -207,18 +206,18 @@ impl LoadArgs {
         })
     }
 
-    /// How orders are walked, if they are.
+    /// Returns how orders are walked, if they are.
     pub(super) fn walk(&self) -> Option<Walk> {
         let Self { walk, cancels, repeats, reordered, unknown, .. } = *self;
         walk.map(|step| Walk { step, cancels, repeats, reordered, unknown })
     }
 
-    /// Records a second; 0 is as fast as possible.
+    /// Returns the records a second; 0 is as fast as possible.
     pub(super) fn pace(&self) -> u32 {
         self.rate.unwrap_or(if self.file.is_some() { 0 } else { 100 })
     }
 
-    /// How many records at most; `None` is without end.
+    /// Returns the largest number of records; `None` is without end.
     pub(super) fn limit(&self) -> Option<u64> {
         match (self.count, &self.file) {
             (Some(0), _) | (None, Some(_)) => None,
@@ -230,7 +229,7 @@ impl LoadArgs {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| SECONDS_RULE.to_owned())?;
-    // A step of a day is slow enough; NaN is in no range.
+    // NaN is in no range.
     if !(0.0..=86_400.0).contains(&seconds) {
         return Err(SECONDS_RULE.to_owned());
     }
@@ -248,7 +247,7 @@ impl FromStr for Start {
         }
         let rule = "`now`, or an instant of the years 1970 to 2999 like 2026-01-01T00:00:00Z";
         let start = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| rule.to_owned())?;
-        // Far from the end of what RFC 3339 can write, however long the run.
+        // However long the run is, its last date has a form in RFC 3339.
         let known = datetime!(1970-01-01 0:00 UTC)..datetime!(3000-01-01 0:00 UTC);
         if known.contains(&start) { Ok(Self::At(start)) } else { Err(rule.to_owned()) }
     }
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_a_usage_error() {
+    fn contradictions_are_usage_errors() {
         for line in [
             "load --rate -1",
             "load --duplicates 2",

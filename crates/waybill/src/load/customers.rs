@@ -1,20 +1,18 @@
-//! Who orders: a fixed town of people, few of whom order much and many of whom order seldom.
+//! The customers: a fixed set of people, few of whom order often and many of whom order seldom.
 //!
-//! A customer is a function of his rank alone, so every run, whatever its seed, meets the same
-//! people, and none of them takes memory.
+//! A customer is a function of their rank alone, so that every run, with any seed, has the same
+//! customers, and none of them takes memory.
 
 use super::{
     places::{COUNTRIES, City, Country},
     rng::Rng,
 };
 
-/// How many people there are.
 const CUSTOMERS: u64 = 20_000;
 
-/// Sets the streams of customers apart from those of orders.
+/// Separates the random streams of customers from those of orders.
 const STREAM: u64 = 0x63_75_73_74;
 
-/// A person with everything that an order says about him.
 pub(super) struct Customer {
     pub(super) id: String,
     pub(super) name: String,
@@ -40,7 +38,7 @@ impl Customer {
         rng.fill(city.zip, &mut zip);
         let mut phone = String::with_capacity(16);
         rng.fill(city.phone, &mut phone);
-        // Domains that RFC 2606 keeps free: a letter sent by mistake reaches nobody.
+        // RFC 2606 reserves these domains: an e-mail sent by mistake reaches nobody.
         let host = rng.pick(&["example.com", "example.net", "example.org"]);
         Self {
             id: format!("{family_latin}-{rank}"),
@@ -56,10 +54,10 @@ impl Customer {
         }
     }
 
-    /// His address, written as his country does it. Moved by another number, another address.
-    pub(super) fn address(&self, moved: u64) -> String {
-        // Houses are numbered 1 to 9,999, so consecutive moves always differ.
-        let house = (self.house - 1 + moved) % 9_999 + 1;
+    /// Returns the address in the form of the country. Consecutive revisions have other addresses.
+    pub(super) fn address(&self, revision: u64) -> String {
+        // House numbers are 1 to 9,999, so those of consecutive revisions always differ.
+        let house = (self.house - 1 + revision) % 9_999 + 1;
         let mut address = if self.country.number_first {
             format!("{house} {}", self.street)
         } else {
@@ -74,12 +72,12 @@ impl Customer {
 }
 
 /// Picks customers by Zipf's law: rank k gets orders in proportion to 1 / (k + 10).
-pub(super) struct Town {
-    /// The weights of all ranks up to each one, summed.
+pub(super) struct Customers {
+    /// For each rank, the sum of the weights up to it.
     cumulative: Vec<u64>,
 }
 
-impl Town {
+impl Customers {
     pub(super) fn new() -> Self {
         let mut sum = 0;
         let cumulative = (0..CUSTOMERS)
@@ -91,9 +89,9 @@ impl Town {
         Self { cumulative }
     }
 
-    /// The rank of the customer who orders next.
+    /// Returns the rank of the customer of the next order.
     pub(super) fn pick(&self, rng: &mut Rng) -> u64 {
-        let total = self.cumulative.last().copied().expect("the town has people");
+        let total = self.cumulative.last().copied().expect("there are customers");
         let point = rng.below(total);
         self.cumulative.partition_point(|&sum| sum <= point) as u64
     }
@@ -107,11 +105,11 @@ mod tests {
 
     #[test]
     fn few_customers_order_much_and_many_seldom() {
-        let town = Town::new();
+        let customers = Customers::new();
         let mut rng = Rng::of(&[1]);
         let mut orders: HashMap<u64, u32> = HashMap::new();
         for _ in 0..100_000 {
-            *orders.entry(town.pick(&mut rng)).or_default() += 1;
+            *orders.entry(customers.pick(&mut rng)).or_default() += 1;
         }
         let of_first_hundred: u32 = (0..100).filter_map(|rank| orders.get(&rank)).sum();
         assert!((28_000..38_000).contains(&of_first_hundred), "{of_first_hundred}");
@@ -120,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_fits_together() {
+    fn the_parts_of_a_customer_match() {
         let mut locales = std::collections::BTreeSet::new();
         for rank in 0..2_000 {
             let customer = Customer::of_rank(rank);

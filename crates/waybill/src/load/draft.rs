@@ -1,25 +1,25 @@
-//! One order as an honest producer would write it: pure function of seed, number, time, revision.
+//! One valid order: a pure function of seed, number, time and revision.
 //!
-//! Because it is one, an earlier record can be made again byte for byte from four numbers, and the
-//! generator need not keep what it has sent. Field names and their order are those of the model.
+//! So an earlier record can be made again byte for byte from these four, and the generator need not
+//! keep the records that it has sent. Field names and their order are those of the model.
 
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::{
-    customers::{Customer, Town},
+    customers::{Customer, Customers},
     goods,
     rng::Rng,
 };
 
-/// Which order: the four things that it is made of.
+/// The four values that determine an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) seed: u64,
     /// Counted from 0; no two of a run give the same uid.
     pub(super) number: u64,
     pub(super) created: OffsetDateTime,
-    /// 0 as first sent; each further one is another content under the same uid.
+    /// 0 when first sent; each further revision has other content under the same uid.
     pub(super) revision: u64,
 }
 
@@ -27,16 +27,18 @@ const ORDER: u64 = 0;
 const REVISION: u64 = 1;
 
 impl Origin {
-    /// Like the sample's: 15 hexadecimal digits and `test`.
+    /// Returns a uid like the sample's: 15 hexadecimal digits and `test`.
     pub(super) fn order_uid(&self) -> String {
         format!("{:015x}test", scatter(Rng::of(&[self.seed]).next().wrapping_add(self.number)))
     }
 
-    /// Writes the order as compact JSON.
-    pub(super) fn json(&self, town: &Town) -> Vec<u8> {
+    /// Returns the order as compact JSON.
+    ///
+    /// The random numbers are drawn in a fixed order, which is a part of "same seed, same bytes".
+    pub(super) fn json(&self, customers: &Customers) -> Vec<u8> {
         let order_uid = self.order_uid();
         let mut rng = Rng::of(&[self.seed, ORDER, self.number]);
-        let customer = Customer::of_rank(town.pick(&mut rng));
+        let customer = Customer::of_rank(customers.pick(&mut rng));
         let track_number = track_number(&mut rng);
         let mut items: Vec<Item<'_>> = (0..rng.pick(&[1, 1, 1, 2, 2, 3, 4, 5]))
             .map(|_| item(&mut rng, &customer, &track_number))
@@ -44,35 +46,13 @@ impl Origin {
         if self.revision > 0 {
             change(&mut items, &mut Rng::of(&[self.seed, REVISION, self.number, self.revision]));
         }
-        let goods_total: i64 = items.iter().map(|item| item.total_price).sum();
-        let delivery_cost = rng.between(0, 15) * customer.country.price_of_100 / 100;
-        let custom_fee = if rng.chance(8) { goods_total / 20 } else { 0 };
         let created = self.created.to_offset(UtcOffset::UTC).truncate_to_second();
         let order = Draft {
             order_uid: &order_uid,
             track_number: &track_number,
             entry: "WBIL",
-            delivery: Delivery {
-                name: &customer.name,
-                phone: &customer.phone,
-                zip: &customer.zip,
-                city: customer.city.name,
-                address: customer.address(self.revision),
-                region: customer.city.region,
-                email: &customer.email,
-            },
-            payment: Payment {
-                transaction: &order_uid,
-                request_id: "",
-                currency: customer.country.currency,
-                provider: "wbpay",
-                amount: goods_total + delivery_cost + custom_fee,
-                payment_dt: created.unix_timestamp() - rng.between(2, 60),
-                bank: rng.pick(&["alpha", "boreal", "meridian", "cedar", "northgate"]),
-                delivery_cost,
-                goods_total,
-                custom_fee,
-            },
+            delivery: delivery(&customer, self.revision),
+            payment: payment(&mut rng, &order_uid, &customer, &items, created),
             items,
             locale: customer.country.locale,
             internal_signature: "",
@@ -91,7 +71,43 @@ impl Origin {
     }
 }
 
-/// The content of one more revision; the address moves besides, so it differs in any case.
+fn delivery(customer: &Customer, revision: u64) -> Delivery<'_> {
+    Delivery {
+        name: &customer.name,
+        phone: &customer.phone,
+        zip: &customer.zip,
+        city: customer.city.name,
+        address: customer.address(revision),
+        region: customer.city.region,
+        email: &customer.email,
+    }
+}
+
+fn payment<'a>(
+    rng: &mut Rng,
+    order_uid: &'a str,
+    customer: &Customer,
+    items: &[Item<'_>],
+    created: OffsetDateTime,
+) -> Payment<'a> {
+    let goods_total: i64 = items.iter().map(|item| item.total_price).sum();
+    let delivery_cost = rng.between(0, 15) * customer.country.price_of_100 / 100;
+    let custom_fee = if rng.chance(8) { goods_total / 20 } else { 0 };
+    Payment {
+        transaction: order_uid,
+        request_id: "",
+        currency: customer.country.currency,
+        provider: "wbpay",
+        amount: goods_total + delivery_cost + custom_fee,
+        payment_dt: created.unix_timestamp() - rng.between(2, 60),
+        bank: rng.pick(&["alpha", "boreal", "meridian", "cedar", "northgate"]),
+        delivery_cost,
+        goods_total,
+        custom_fee,
+    }
+}
+
+/// Changes the content for a revision. The address changes as well, so every revision differs.
 fn change(items: &mut [Item<'_>], rng: &mut Rng) {
     let chosen = rng.below(items.len() as u64) as usize;
     let item = &mut items[chosen];
@@ -120,13 +136,13 @@ fn item<'a>(rng: &mut Rng, customer: &Customer, track_number: &'a str) -> Item<'
 
 const SALES: &[i64] = &[0, 0, 0, 5, 10, 15, 20, 25, 30, 40, 50];
 
-/// Rounded down, as in the sample: 453 less 30 per cent is 317.
+/// Returns the reduced price, rounded down as in the sample: 453 less 30 per cent is 317.
 fn reduced(price: i64, sale: i64) -> i64 {
     price * (100 - sale) / 100
 }
 
 fn track_number(rng: &mut Rng) -> String {
-    // No 0, 1, I and O: people read track numbers to each other.
+    // No 0, 1, I and O, which are easily confused.
     const LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
     let mut number = String::from("WBIL");
     let mut bits = rng.next();
@@ -137,8 +153,8 @@ fn track_number(rng: &mut Rng) -> String {
     number
 }
 
-/// Scatters numbers over 60 bits so that they look random and no two become the same: every step
-/// can be undone.
+/// Maps numbers to 60 bits so that they look random. No two become equal, because every step is
+/// invertible.
 fn scatter(number: u64) -> u64 {
     const BITS: u64 = (1 << 60) - 1;
     let mut z = number & BITS;

@@ -1,7 +1,7 @@
-//! Records out of chance: honest orders, repeats, and mischief, in the shares asked for.
+//! Generates records: valid orders, repeated orders and irregular records, in the given shares.
 //!
-//! Pure: seed, shares and instants go in, records come out, the same for the same. It sends
-//! nothing, reads no clock, and remembers only which orders came lately, a few words each.
+//! Pure: the same seed, shares and instants give the same records. It sends nothing, reads no clock,
+//! and remembers only the origins of the latest orders.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    customers::Town,
+    customers::Customers,
     draft::Origin,
     rng::Rng,
     shares::{MILLION, Shares},
     spoil,
 };
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// An order that was not there before.
+pub(crate) enum Kind {
+    /// A new order.
     New,
-    /// An earlier order again as it last was, byte for byte.
+    /// The latest record of an earlier order again, byte for byte.
     Duplicate,
     /// An earlier order with other content.
     Changed,
@@ -36,12 +36,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, as the summary lists them.
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::New, Self::Duplicate, Self::Changed, Self::Invalid, Self::Unparsable, Self::Given];
 
-    /// How the summary calls records of this kind.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
+    /// Returns the name of the kind in the summary.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
             Self::Duplicate => "duplicate",
@@ -53,43 +52,33 @@ impl Kind {
     }
 }
 
-/// How many records of each kind.
-pub type ByKind = BTreeMap<Kind, u64>;
+/// The number of records by kind.
+pub(crate) type ByKind = BTreeMap<Kind, u64>;
 
-/// A record as it is sent.
+/// A generated record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
-    /// What it is.
-    pub kind: Kind,
-    /// The order that it is, or would be were it not spoiled.
-    pub order_uid: String,
-    /// The value.
-    pub value: Vec<u8>,
+pub(crate) struct Made {
+    pub(crate) kind: Kind,
+    /// The uid of the order, even if the value no longer contains it.
+    pub(crate) order_uid: String,
+    pub(crate) value: Vec<u8>,
 }
 
-impl Made {
-    /// The record's key: the order's uid, so that all records of an order meet in one partition.
-    #[must_use]
-    pub fn key(&self) -> &[u8] {
-        self.order_uid.as_bytes()
-    }
-}
+/// Bounds the latest orders that are remembered for repeats.
+const MAX_RECENT_ORDERS: usize = 4_096;
 
-/// How many of the latest orders are remembered for repeats.
-const WINDOW: usize = 4_096;
+/// Separates the random stream of the kinds from those of the orders.
+const KIND_STREAM: u64 = 2;
 
-/// Sets the stream that chooses kinds apart from the orders' own.
-const KINDS: u64 = 2;
-
-/// Makes records without end.
-pub struct Generator {
+/// An endless source of records.
+pub(crate) struct Generator {
     seed: u64,
     shares: Shares,
-    /// When the next record is dated.
+    /// The date of the next record.
     clock: OffsetDateTime,
     rng: Rng,
-    town: Town,
-    /// How many orders have been begun, the spoiled ones too.
+    customers: Customers,
+    /// The number of orders so far, including invalid ones.
     numbers: u64,
     /// The latest orders with their latest revisions; the oldest is overwritten.
     recent: Vec<Origin>,
@@ -97,18 +86,17 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// How far apart consecutive records are dated.
-    pub const STEP: Duration = Duration::milliseconds(200);
+    /// The time between the dates of consecutive records.
+    pub(crate) const STEP: Duration = Duration::milliseconds(200);
 
-    /// Begins at `start`.
-    #[must_use]
-    pub fn new(seed: u64, shares: Shares, start: OffsetDateTime) -> Self {
+    /// Creates a generator whose first record is dated `start`.
+    pub(crate) fn new(seed: u64, shares: Shares, start: OffsetDateTime) -> Self {
         Self {
             seed,
             shares,
             clock: start,
-            rng: Rng::of(&[seed, KINDS]),
-            town: Town::new(),
+            rng: Rng::of(&[seed, KIND_STREAM]),
+            customers: Customers::new(),
             numbers: 0,
             recent: Vec::new(),
             oldest: 0,
@@ -116,7 +104,7 @@ impl Generator {
     }
 
     /// Makes the next record; if it is a new order, it is dated `created`.
-    pub fn make(&mut self, created: OffsetDateTime) -> Made {
+    pub(crate) fn make(&mut self, created: OffsetDateTime) -> Made {
         let kind = self.choose();
         let origin = match kind {
             Kind::Duplicate => self.rng.pick(&self.recent),
@@ -127,7 +115,7 @@ impl Generator {
             }
             _ => self.begin(created),
         };
-        let mut value = origin.json(&self.town);
+        let mut value = origin.json(&self.customers);
         match kind {
             Kind::New => self.remember(origin),
             Kind::Invalid => spoil::invalidate(&mut value, &mut self.rng),
@@ -137,7 +125,7 @@ impl Generator {
         Made { kind, order_uid: origin.order_uid(), value }
     }
 
-    /// Lets chance choose; before there is an order to repeat, a repeat becomes a new one.
+    /// Returns a random kind; while there is no order to repeat, a repeat becomes a new order.
     fn choose(&mut self) -> Kind {
         let Shares { duplicates, changed, invalid, unparsable } = self.shares;
         let mut point = self.rng.below(u64::from(MILLION)) as u32;
@@ -163,16 +151,16 @@ impl Generator {
     }
 
     fn remember(&mut self, origin: Origin) {
-        if self.recent.len() < WINDOW {
+        if self.recent.len() < MAX_RECENT_ORDERS {
             self.recent.push(origin);
         } else {
             self.recent[self.oldest] = origin;
-            self.oldest = (self.oldest + 1) % WINDOW;
+            self.oldest = (self.oldest + 1) % MAX_RECENT_ORDERS;
         }
     }
 }
 
-/// The records one after the other, dated [`STEP`](Generator::STEP) apart.
+/// The records in sequence, dated [`STEP`](Generator::STEP) apart.
 impl Iterator for Generator {
     type Item = Made;
 

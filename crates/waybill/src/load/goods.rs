@@ -1,14 +1,14 @@
-//! What is bought: a catalogue in the customer's language, with prices that stay the same from
-//! order to order. Data and the arithmetic of one line; brands are invented.
+//! The goods: a catalogue in the customer's language, with prices that are the same in every order.
+//! Brands are invented.
 
 use super::{places::Country, rng::Rng};
 
-/// What one line of an order is about.
+/// The goods of one item of an order.
 pub(super) struct Goods {
     pub(super) name: &'static str,
     pub(super) brand: &'static str,
     pub(super) size: &'static str,
-    /// The article; its price belongs to it.
+    /// The article, which determines the price.
     pub(super) nm_id: i64,
     /// The article in one size.
     pub(super) chrt_id: i64,
@@ -20,19 +20,19 @@ struct Product {
     russian: &'static str,
     hebrew: &'static str,
     german: &'static str,
-    /// In United States dollars, of a middling brand.
+    /// The price of an average brand, in United States dollars.
     price: i64,
     sizes: &'static [&'static str],
 }
 
-/// Something from the shelf, at the price it has in `country`.
+/// Returns random goods at their price in `country`.
 pub(super) fn pick(rng: &mut Rng, country: &Country) -> Goods {
     let product_number = rng.below(PRODUCTS.len() as u64) as usize;
     let brand_number = rng.below(BRANDS.len() as u64) as usize;
     let product = &PRODUCTS[product_number];
     let size_number = rng.below(product.sizes.len() as u64) as usize;
     let article = (product_number * BRANDS.len() + brand_number) as i64;
-    // Dearer and cheaper brands: 70 to 160 per cent of the middle, fixed for each article.
+    // The brand makes it 70 to 160 per cent of the average price, fixed for each article.
     let brand_percent = Rng::of(&[article as u64]).between(70, 160);
     Goods {
         name: match country.locale {

@@ -1,7 +1,7 @@
-//! A user's own records: one a line, from a file or from standard input.
+//! The records of the user: one in each line of a file or of standard input.
 //!
-//! A thread reads, because a read from a terminal or a pipe cannot be interrupted: on Ctrl-C the
-//! process leaves while that thread still waits. The channel between is bounded, so memory is too.
+//! A thread reads the lines, because a read from a terminal or a pipe cannot be interrupted: on Ctrl-C
+//! the process ends while the thread still waits. The channel bounds the memory.
 
 use std::{
     borrow::Cow,
@@ -14,20 +14,19 @@ use anyhow::Context;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-/// The longest line that is sent, in bytes: twice what the order service takes, so that its limit
-/// can be tried too.
-pub(super) const LONGEST_LINE: usize = 2 * 1024 * 1024;
+/// The longest line that is sent: twice the limit of the order service, so that the limit can be
+/// tested.
+const MAX_LINE_BYTES: usize = 2 * 1024 * 1024;
 
-/// What the reading thread found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// A record's value, without its line end.
     Record(Vec<u8>),
-    /// The line of this number, counted from 1, is longer than [`LONGEST_LINE`] and was passed over.
+    /// The line of this number, counted from 1, is longer than [`MAX_LINE_BYTES`] and is skipped.
     TooLong(u64),
 }
 
-/// Lines as they come; `None` at the end.
+/// The lines that the thread has read.
 pub(super) struct Lines(mpsc::Receiver<io::Result<Line>>);
 
 impl Lines {
@@ -61,17 +60,18 @@ impl Lines {
         Ok(Self(lines))
     }
 
+    /// Returns the next line, or `None` at the end.
     pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
         self.0.recv().await.transpose()
     }
 }
 
-/// The next line that is not blank; `None` at the end of `input`.
+/// Returns the next line that is not blank, or `None` at the end of `input`.
 fn next_line(input: &mut impl BufRead, number: &mut u64) -> io::Result<Option<Line>> {
     loop {
         let mut line = Vec::new();
-        // Two more than the longest: its line end.
-        let mut part = input.take(LONGEST_LINE as u64 + 2);
+        // Two bytes more, for the line end of the longest line.
+        let mut part = input.take(MAX_LINE_BYTES as u64 + 2);
         if part.read_until(b'\n', &mut line)? == 0 {
             return Ok(None);
         }
@@ -80,7 +80,7 @@ fn next_line(input: &mut impl BufRead, number: &mut u64) -> io::Result<Option<Li
         if ended {
             line.pop_if(|byte| *byte == b'\r');
         }
-        if line.len() > LONGEST_LINE {
+        if line.len() > MAX_LINE_BYTES {
             if !ended {
                 input.skip_until(b'\n')?;
             }
@@ -92,7 +92,7 @@ fn next_line(input: &mut impl BufRead, number: &mut u64) -> io::Result<Option<Li
     }
 }
 
-/// The uid of the order in `value`, if there is one to read.
+/// Returns the uid of the order in `value`, if it can be read.
 pub(super) fn order_uid(value: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Named<'a> {
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_longest_line_goes_and_a_longer_one_is_named() {
-        let longest = "x".repeat(LONGEST_LINE);
+        let longest = "x".repeat(MAX_LINE_BYTES);
         for (more, end, fits) in [
             ("", "\n", true),
             ("", "\r\n", true),

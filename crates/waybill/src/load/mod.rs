@@ -1,18 +1,19 @@
-//! `waybill load`: sends orders that look real, with as much mischief among them as is wanted; or
-//! the user's own records. It stands before the order service and knows nothing of it but the topic.
+//! `waybill load`: sends generated orders, with any share of irregular records, or the user's own
+//! records. It is a producer like any other and knows only the topics of the order service.
 //!
 //! ```text
 //! seed, shares ─▶ generator (customers, goods, draft, spoil) ─┐
-//!                                                             ├─▶ run ─▶ send ─▶ Kafka ─▶ summary
-//! file, standard input ─▶ lines ──────────────────────────────┘   pace, watch, progress
+//!                                                             ├─▶ source ─▶ run ─▶ send ─▶ Kafka
+//! file, standard input ─▶ lines ──────────────────────────────┘     pace, watch, progress, summary
 //!
-//! status topic ─▶ play ─▶ world: what happens next to an order ─▶ play ─▶ status topic
+//! status topic ─▶ scenario ─▶ simulation: the next status of an order ─▶ scenario ─▶ status topic
 //! ```
 //!
-//! What makes records is pure; what sends them is here. It validates nothing: bad records are sent
-//! on purpose.
+//! Records are made by pure functions, and only this file and `send` do the sending. Nothing is
+//! validated: invalid records are sent on purpose.
 
 mod args;
+mod command;
 mod customers;
 mod draft;
 mod generator;
@@ -28,115 +29,75 @@ mod scenario;
 mod send;
 mod shares;
 mod simulation;
+mod source;
 mod spoil;
 mod summary;
 mod watch;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chassis::kafka::config::KafkaConfig;
 use orders::TopicConfig;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{
-    args::{CALM_STEP, LoadArgs, Start, Walked, WhenSilent},
-    generator::{ByKind, Generator, Kind, Made},
-    register::enlist,
-    scenario::ByStatus,
-    shares::{Share, Shares},
-    simulation::Walk,
-    summary::{Ended, Summary},
+pub(crate) use self::{
+    args::{LoadArgs, OnTimeout},
+    command::{LoadCommand, run as run_command},
+    register::register_couriers,
+    summary::EndReason,
 };
 use self::{
-    lines::{Line, Lines},
+    generator::ByKind,
     pace::Pace,
     progress::Progress,
-    scenario::{Stage, play},
+    scenario::Scenario,
     send::{Refusal, Sender},
+    source::{Next, Record, Source},
+    summary::Summary,
     watch::Watch,
 };
 
-/// How long a stopped run waits for the records that are on their way.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bounds the wait of a stopped run for acknowledgements.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Sends what `args` ask for to the orders topic until it is done or `shutdown` is cancelled. Whatever comes
-/// after the first record is told in the summary; usage errors come as [`clap::Error`].
-pub async fn run(
+/// Sends the records that `args` describe until all are sent or `shutdown` is cancelled. A failure
+/// after the first record is in the summary; a usage error is a [`clap::Error`].
+pub(crate) async fn run(
     args: &LoadArgs,
     kafka: &KafkaConfig,
     topics: &TopicConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Summary> {
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let mut source = Source::open(args, seed)?;
+    let source = Source::open(args, seed)?;
     let sender = Sender::new(kafka, topics.orders())?;
+    let (stop_sending, stop_scenario) = (shutdown.child_token(), shutdown.child_token());
     let progress = Progress::new(args.quiet, args.limit());
-    let sending_ends = shutdown.child_token();
-    let mut watch = Watch::new(sender.clone(), sending_ends.clone(), args.when_silent, progress);
-    let mut tally = Tally::default();
-    let stage = Stage {
-        kafka,
-        status_topic: &topics.kafka_status_topic,
-        since: match args.walked {
-            Walked::FromNowOn => SystemTime::now(),
-            Walked::All => SystemTime::UNIX_EPOCH,
-        },
-    };
-    let teller = Sender::new(kafka, &topics.kafka_status_topic)?;
-    let mut statuses = ByStatus::new();
-    let enlisting = enlist(&args.couriers_url, args.couriers, args.when_silent);
-    let couriers = shutdown.run_until_cancelled(enlisting).await.unwrap_or(Ok(0))?;
+    let watch = Watch::new(sender.clone(), stop_sending.clone(), args.on_timeout, progress);
+    let mut orders = Orders { source, sender, watch, by_kind: ByKind::new(), bytes: 0, skipped: 0 };
+    let mut scenario = Scenario::new(args, seed, kafka, topics)?;
+    let registering = register_couriers(&args.couriers_url, args.couriers, args.on_timeout);
+    let couriers = shutdown.run_until_cancelled(registering).await.unwrap_or(Ok(0))?;
     let begun = Instant::now();
 
-    let all_sent = CancellationToken::new();
-    let world_ends = shutdown.child_token();
-    let sending = async {
-        let outcome = send_all(args, &mut source, &sender, &mut watch, &mut tally).await;
-        match &outcome {
-            Err(_) => world_ends.cancel(),
-            Ok(()) if args.walk.is_some() => {
-                watch.progress.say("all is sent; the orders now go their way to the end");
-            }
-            Ok(()) => {}
-        }
-        all_sent.cancel();
-        outcome
-    };
-    let playing = async {
-        let Some(walk) = args.walk() else { return Ok(()) };
-        let (all_sent, world_ends) = (all_sent.clone(), world_ends.clone());
-        let outcome = play(stage, seed, walk, &teller, &mut statuses, all_sent, world_ends).await;
-        // Orders to which nothing more happens are not what was asked for.
-        outcome.inspect_err(|_| sending_ends.cancel())
-    };
-    let (outcome, played) = tokio::join!(sending, playing);
-    let mut ended = outcome.err().unwrap_or(Ended::Done);
-    if ended == Ended::Stopped
-        && let Ok(Err(Refusal::Lasting(why))) =
-            tokio::time::timeout(SHUTDOWN_TIMEOUT, sender.settled()).await
-    {
-        ended = Ended::Refused(why);
-    }
-    if let Err(error) = played {
-        ended = Ended::WorldEnded(format!("{error:#}"));
-    }
-
+    let ended = run_both(args, &mut orders, &mut scenario, &stop_sending, &stop_scenario).await;
     let elapsed = begun.elapsed();
-    watch.progress.end();
-    let (acknowledged, told_for_sure) = (sender.acknowledged(), teller.acknowledged());
+    orders.watch.progress.end();
+    let acknowledged = orders.sender.acknowledged();
+    let statuses_acknowledged = scenario.sender.acknowledged();
+    let statuses_sent: u64 = scenario.statuses.values().sum();
     Ok(Summary {
-        sent: watch.sent,
+        sent: orders.watch.sent,
         acknowledged,
-        failed: watch.sent.saturating_sub(acknowledged),
-        by_kind: tally.by_kind,
-        skipped: tally.skipped,
+        failed: orders.watch.sent.saturating_sub(acknowledged),
+        by_kind: orders.by_kind,
+        skipped: orders.skipped,
         couriers,
-        statuses_acknowledged: told_for_sure,
-        statuses_failed: statuses.values().sum::<u64>().saturating_sub(told_for_sure),
-        statuses,
-        bytes: tally.bytes,
+        statuses: scenario.statuses,
+        statuses_acknowledged,
+        statuses_failed: statuses_sent.saturating_sub(statuses_acknowledged),
+        bytes: orders.bytes,
         elapsed,
         rate: acknowledged as f64 / elapsed.as_secs_f64().max(f64::EPSILON),
         seed: args.file.is_none().then_some(seed),
@@ -144,50 +105,106 @@ pub async fn run(
     })
 }
 
-async fn send_all(
+/// Sends the orders while the scenario runs. If one of them fails, it stops the other one.
+async fn run_both(
     args: &LoadArgs,
-    source: &mut Source,
-    sender: &Sender,
-    watch: &mut Watch,
-    tally: &mut Tally,
-) -> Result<(), Ended> {
-    let mut pace = Pace::new(args.pace(), Instant::now());
-    while args.limit().is_none_or(|limit| watch.sent < limit) {
-        let due = pace.due();
-        if due > Instant::now() {
-            watch.attend(tokio::time::sleep_until(due)).await?;
-        }
-        // At full speed nothing else here ever waits, and progress would starve.
-        tokio::task::coop::consume_budget().await;
-        let record = match watch.attend(source.next()).await? {
-            Ok(Some(Next::Record(record))) => record,
-            Ok(Some(Next::TooLong(line))) => {
-                watch.progress.say(&format!("line {line} is longer than 2 MiB and was not sent"));
-                tally.skipped += 1;
-                continue;
+    orders: &mut Orders,
+    scenario: &mut Scenario<'_>,
+    stop_sending: &CancellationToken,
+    stop_scenario: &CancellationToken,
+) -> EndReason {
+    let all_sent = CancellationToken::new();
+    let sending = async {
+        let outcome = orders.send_all(args).await;
+        match &outcome {
+            Err(_) => stop_scenario.cancel(),
+            Ok(()) if args.walk.is_some() => {
+                orders.watch.progress.warn("all is sent; the orders now go their way to the end");
             }
-            Ok(None) => break,
-            Err(error) => return Err(Ended::Unreadable(error.to_string())),
-        };
-        let key = record.key.as_deref().map(str::as_bytes);
-        match watch.attend(sender.send(key, &record.value)).await? {
             Ok(()) => {}
-            Err(Refusal::TooLarge) => watch.progress.say(&too_large(&record)),
-            Err(Refusal::Lasting(why)) => return Err(Ended::Refused(why)),
         }
-        watch.sent += 1;
-        pace.sent(Instant::now());
-        *tally.by_kind.entry(record.kind).or_default() += 1;
-        tally.bytes += (key.map_or(0, <[u8]>::len) + record.value.len()) as u64;
+        all_sent.cancel();
+        outcome
+    };
+    let walking = async {
+        let outcome = scenario.run(&all_sent, stop_scenario).await;
+        // Orders whose status no longer changes are not what the user wants.
+        outcome.inspect_err(|_| stop_sending.cancel())
+    };
+    let (sent, walked) = tokio::join!(sending, walking);
+    let ended = orders.end_reason(sent).await;
+    walked.map_or_else(|error| EndReason::ScenarioFailed(format!("{error:#}")), |()| ended)
+}
+
+/// The orders of a run: their source, their way to Kafka, and the counts for the summary.
+struct Orders {
+    source: Source,
+    sender: Sender,
+    watch: Watch,
+    by_kind: ByKind,
+    bytes: u64,
+    skipped: u64,
+}
+
+impl Orders {
+    async fn send_all(&mut self, args: &LoadArgs) -> Result<(), EndReason> {
+        let mut pace = Pace::new(args.pace(), Instant::now());
+        while args.limit().is_none_or(|limit| self.watch.sent < limit) {
+            let due = pace.due();
+            if due > Instant::now() {
+                self.watch.wait_for(tokio::time::sleep_until(due)).await?;
+            }
+            // At full speed nothing else here waits, and the progress would never be shown.
+            tokio::task::coop::consume_budget().await;
+            match self.watch.wait_for(self.source.next()).await? {
+                Ok(Some(Next::Record(record))) => self.send(record).await?,
+                Ok(Some(Next::TooLong(line))) => {
+                    let message = format!("line {line} is longer than 2 MiB and was not sent");
+                    self.watch.progress.warn(&message);
+                    self.skipped += 1;
+                    continue;
+                }
+                Ok(None) => break,
+                Err(error) => return Err(EndReason::Unreadable(error.to_string())),
+            }
+            pace.sent(Instant::now());
+        }
+        match self.watch.wait_for(self.sender.settled()).await? {
+            Ok(()) => Ok(()),
+            // The broker's refusal does not name the record; the summary counts such records.
+            Err(Refusal::TooLarge) => {
+                let message = "at least one record was larger than the topic takes";
+                self.watch.progress.warn(message);
+                Ok(())
+            }
+            Err(Refusal::Lasting(why)) => Err(EndReason::Refused(why)),
+        }
     }
-    match watch.attend(sender.settled()).await? {
-        Ok(()) => Ok(()),
-        // Told by the broker, which says not of which record; the summary counts them.
-        Err(Refusal::TooLarge) => {
-            watch.progress.say("at least one record was larger than the topic takes");
-            Ok(())
+
+    async fn send(&mut self, record: Record) -> Result<(), EndReason> {
+        let key = record.key.as_deref().map(str::as_bytes);
+        match self.watch.wait_for(self.sender.send(key, &record.value)).await? {
+            Ok(()) => {}
+            Err(Refusal::TooLarge) => self.watch.progress.warn(&too_large(&record)),
+            Err(Refusal::Lasting(why)) => return Err(EndReason::Refused(why)),
         }
-        Err(Refusal::Lasting(why)) => Err(Ended::Refused(why)),
+        self.watch.sent += 1;
+        *self.by_kind.entry(record.kind).or_default() += 1;
+        self.bytes += (key.map_or(0, <[u8]>::len) + record.value.len()) as u64;
+        Ok(())
+    }
+
+    /// Returns the reason of the end. A stopped run waits a moment for acknowledgements, because a
+    /// refusal may be among them.
+    async fn end_reason(&self, sent: Result<(), EndReason>) -> EndReason {
+        let ended = sent.err().unwrap_or(EndReason::Done);
+        if ended == EndReason::Stopped
+            && let Ok(Err(Refusal::Lasting(why))) =
+                tokio::time::timeout(FLUSH_TIMEOUT, self.sender.settled()).await
+        {
+            return EndReason::Refused(why);
+        }
+        ended
     }
 }
 
@@ -197,73 +214,4 @@ fn too_large(record: &Record) -> String {
         .as_deref()
         .map_or_else(|| "a record without key".to_owned(), |uid| format!("order {uid:?}"));
     format!("{order}: {} bytes are more than the topic takes", record.value.len())
-}
-
-/// What is counted beside the watch's own counts.
-#[derive(Default)]
-struct Tally {
-    by_kind: ByKind,
-    bytes: u64,
-    skipped: u64,
-}
-
-/// Where records come from.
-enum Source {
-    Invented { generator: Box<Generator>, start: Start },
-    Given(Lines),
-}
-
-/// A record on its way.
-struct Record {
-    kind: Kind,
-    key: Option<String>,
-    value: Vec<u8>,
-}
-
-/// What a source has next.
-enum Next {
-    Record(Record),
-    /// A line too long to be sent, by its number.
-    TooLong(u64),
-}
-
-impl Source {
-    fn open(args: &LoadArgs, seed: u64) -> anyhow::Result<Self> {
-        let shares = args.shares()?;
-        if let Some(path) = &args.file {
-            return Ok(Self::Given(Lines::open(path)?));
-        }
-        let first = match args.start {
-            Start::At(instant) => instant,
-            Start::Now => OffsetDateTime::now_utc(),
-        };
-        Ok(Self::Invented {
-            generator: Box::new(Generator::new(seed, shares, first)),
-            start: args.start,
-        })
-    }
-
-    async fn next(&mut self) -> std::io::Result<Option<Next>> {
-        let record = match self {
-            Self::Invented { generator, start } => {
-                let made = match start {
-                    Start::At(_) => generator.next(),
-                    Start::Now => Some(generator.make(OffsetDateTime::now_utc())),
-                };
-                made.map(|Made { kind, order_uid, value }| Record {
-                    kind,
-                    key: Some(order_uid),
-                    value,
-                })
-            }
-            Self::Given(lines) => match lines.next().await? {
-                Some(Line::TooLong(number)) => return Ok(Some(Next::TooLong(number))),
-                Some(Line::Record(value)) => {
-                    Some(Record { kind: Kind::Given, key: lines::order_uid(&value), value })
-                }
-                None => None,
-            },
-        };
-        Ok(record.map(Next::Record))
-    }
 }

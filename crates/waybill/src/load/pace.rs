@@ -1,18 +1,17 @@
-//! Pace: when the next record is due.
+//! The pace of a run: when the next record is due.
 //!
-//! Pure: the caller says what time it is. Records are due at even distances from one anchor, so
-//! five a second leave every 200 ms, and at fifty thousand a second each wake-up finds some dozens
-//! due; no error of a sleep adds up.
+//! Pure: the caller passes the time. Records are due at even distances from one anchor: five a second
+//! are sent every 200 ms, and at fifty thousand a second each wake-up sends some dozens. Late
+//! wake-ups do not add up.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How far the pace may fall behind and still catch up. After a longer standstill (Kafka was away)
-/// the missed records are forgotten rather than sent in one burst.
-const SLACK: Duration = Duration::from_secs(1);
+/// Bounds the delay that is caught up. After a longer one (Kafka was unreachable) the missed records
+/// are skipped rather than sent in one burst.
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Counts records against the time.
 pub(super) struct Pace {
     /// Records a second; 0 means always due.
     rate: u32,
@@ -25,7 +24,7 @@ impl Pace {
         Self { rate, anchor: now, since_anchor: 0 }
     }
 
-    /// When the next record is due.
+    /// Returns the instant when the next record is due.
     pub(super) fn due(&self) -> Instant {
         if self.rate == 0 {
             return self.anchor;
@@ -35,9 +34,9 @@ impl Pace {
         self.anchor + Duration::from_secs(self.since_anchor / rate) + Duration::from_nanos(part)
     }
 
-    /// Tells that one record was sent.
+    /// Counts one sent record.
     pub(super) fn sent(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.due()) > SLACK {
+        if now.saturating_duration_since(self.due()) > MAX_DELAY {
             self.anchor = now;
             self.since_anchor = 0;
         }
@@ -49,7 +48,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Sends whatever is due at each of `wakes` milliseconds after the start.
+    /// Sends what is due at each of `wakes`, in milliseconds after the start.
     fn sent_at(rate: u32, wakes: impl Iterator<Item = u64>) -> Vec<u64> {
         let start = Instant::now();
         let mut pace = Pace::new(rate, start);
@@ -81,7 +80,7 @@ mod tests {
     #[test]
     fn late_wakes_are_caught_up_but_a_standstill_is_not() {
         assert_eq!(sent_at(10, [0, 550].into_iter()).len(), 6);
-        // Due at 100 ms, woken at 9 s: one record, and the pace begins anew.
+        // Due at 100 ms, woken at 9 s: one record, and the pace starts again.
         let after_standstill = sent_at(10, [0, 9_000, 9_050, 9_100].into_iter());
         assert_eq!(after_standstill, [0, 9_000, 9_100]);
     }

@@ -1,22 +1,22 @@
-//! The world the orders come from: names, cities, streets, in four languages and five countries.
+//! The names, cities and streets of the orders, in four languages and five countries.
 //!
 //! Data only. The people are invented. Telephone numbers are from the ranges that a country keeps
 //! for fiction (United States 555-01xx, Ofcom's and the Bundesnetzagentur's drama numbers); Russia
 //! and Israel keep none, so theirs begin with 000. In patterns `#` is a digit, `@` a capital letter.
 
-/// A country with one language: everything in it fits together.
+/// A country with one language.
 pub(super) struct Country {
     /// The order's `locale`, also the language of names, streets and goods.
     pub(super) locale: &'static str,
     pub(super) currency: &'static str,
-    /// What goods for 100 United States dollars cost here.
+    /// The price here of goods for 100 United States dollars.
     pub(super) price_of_100: i64,
     /// Given names and family names, one list of pairs for each grammatical gender.
     pub(super) people: [Names; 2],
     pub(super) cities: &'static [City],
     /// Words for "Flat 7", put behind the house number.
     pub(super) flat: &'static str,
-    /// True where the house number stands before the street.
+    /// True if the house number is written before the street.
     pub(super) number_first: bool,
 }
 
@@ -48,7 +48,7 @@ const fn city(
     City { name, region, zip, phone, streets }
 }
 
-/// Where customers live; a place that stands here twice has twice as many of them.
+/// The countries of the customers; a country that is listed twice has twice as many of them.
 pub(super) static COUNTRIES: [&Country; 8] = [
     &UNITED_STATES, &UNITED_STATES, &RUSSIA, &RUSSIA, &RUSSIA, &ISRAEL, &GERMANY, &UNITED_KINGDOM,
 ];

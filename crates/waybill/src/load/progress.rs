@@ -1,15 +1,13 @@
-//! Progress while a run lasts: a bar on a terminal, otherwise a line now and then. All of it goes
-//! to standard error.
+//! The progress of a run on standard error: a bar on a terminal, otherwise a line now and then.
 
 use std::{fmt, io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
-/// How often a line is written where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+/// The interval between two lines where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Shows how far a run is.
 pub(super) enum Progress {
     Silent,
     Bar(ProgressBar),
@@ -17,13 +15,13 @@ pub(super) enum Progress {
 }
 
 impl Progress {
-    /// For a run of `limit` records, or of unknown length.
+    /// Creates the progress of a run of `limit` records, or of unknown length.
     pub(super) fn new(quiet: bool, limit: Option<u64>) -> Self {
         if quiet {
             return Self::Silent;
         }
         if !std::io::stderr().is_terminal() {
-            return Self::Lines { next: Instant::now() + LINE_EVERY };
+            return Self::Lines { next: Instant::now() + LINE_INTERVAL };
         }
         let template = match limit {
             Some(_) => {
@@ -34,7 +32,7 @@ impl Progress {
         let style = ProgressStyle::with_template(template)
             .expect("the templates above are well-formed")
             .with_key("pace", |state: &ProgressState, out: &mut dyn fmt::Write| {
-                // Fails only if the bar's own buffer does, which then shows nothing anyway.
+                // Writing to the bar's own buffer does not fail.
                 let _ = write!(out, "{:.0}", state.per_sec());
             });
         let bar =
@@ -52,15 +50,15 @@ impl Progress {
             Self::Lines { next } => {
                 let now = Instant::now();
                 if now >= *next {
-                    *next = now + LINE_EVERY;
+                    *next = now + LINE_INTERVAL;
                     tracing::info!(sent, acknowledged, "sending");
                 }
             }
         }
     }
 
-    /// Says something beside the progress.
-    pub(super) fn say(&self, text: &str) {
+    /// Logs a warning without disturbing the bar.
+    pub(super) fn warn(&self, text: &str) {
         match self {
             Self::Bar(bar) => bar.suspend(|| tracing::warn!("{text}")),
             Self::Silent | Self::Lines { .. } => tracing::warn!("{text}"),

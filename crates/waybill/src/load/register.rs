@@ -1,83 +1,89 @@
-//! Enlists couriers at the courier service, so that orders find somebody to carry them. Courier N
-//! is the same person in every run, known by his telephone number, so enlisting twice adds nobody.
-
-use std::time::Duration;
+//! Registers couriers at the courier service, so that orders can be delivered. Courier N has the same
+//! name and phone number in every run, so a second registration adds nobody.
 
 use anyhow::Context;
 use chassis::process::{exit::ExitReason, retry::Backoff};
+use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use url::Url;
 
-use super::{args::WhenSilent, customers::Customer, rng::Rng};
+use super::{args::OnTimeout, customers::Customer, rng::Rng};
+use crate::http::{self, CALL_TIMEOUT};
 
-/// Sets couriers apart from customers.
+/// Separates the random streams of couriers from those of customers.
 const STREAM: u64 = 0x63_6f_75_72;
-/// How many are enlisted at once.
-const AT_ONCE: u64 = 16;
-/// How long an answer may take, and how long a tool waits for the service.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_CONCURRENT_CALLS: u64 = 16;
 
-/// Makes sure that the first `count` couriers are enlisted; tells how many were not yet. A service
-/// that is silent is waited for as `when_silent` says.
-pub async fn enlist(couriers: &Url, count: u64, when_silent: WhenSilent) -> anyhow::Result<u64> {
-    let call = format!("{}/courier", couriers.as_str().trim_end_matches('/'));
-    let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
-    let mut enlisting = JoinSet::new();
-    let mut enlisted = 0;
+/// Registers the first `count` couriers, and returns how many of them are new.
+pub(crate) async fn register_couriers(
+    couriers: &Url,
+    count: u64,
+    on_timeout: OnTimeout,
+) -> anyhow::Result<u64> {
+    let url = format!("{}/courier", couriers.as_str().trim_end_matches('/'));
+    let client = http::client()?;
+    let mut registering = JoinSet::new();
+    let mut registered = 0;
     for number in 0..count {
-        enlisting.spawn(enlist_one(client.clone(), call.clone(), number, when_silent));
-        if number + 1 >= AT_ONCE {
-            enlisted += next(&mut enlisting).await?;
+        registering.spawn(register(client.clone(), url.clone(), number, on_timeout));
+        if number + 1 >= MAX_CONCURRENT_CALLS {
+            registered += next(&mut registering).await?;
         }
     }
-    while !enlisting.is_empty() {
-        enlisted += next(&mut enlisting).await?;
+    while !registering.is_empty() {
+        registered += next(&mut registering).await?;
     }
-    Ok(enlisted)
+    Ok(registered)
 }
 
-async fn next(enlisting: &mut JoinSet<anyhow::Result<u64>>) -> anyhow::Result<u64> {
-    match enlisting.join_next().await {
-        Some(enlisted) => enlisted.context("enlisting a courier ended")?,
+async fn next(registering: &mut JoinSet<anyhow::Result<u64>>) -> anyhow::Result<u64> {
+    match registering.join_next().await {
+        Some(registered) => registered.context("enlisting a courier ended")?,
         None => Ok(0),
     }
 }
 
-async fn enlist_one(
-    client: reqwest::Client,
-    call: String,
+/// Registers one courier; returns 1 if they are new, else 0.
+async fn register(
+    client: Client,
+    url: String,
     number: u64,
-    when_silent: WhenSilent,
+    on_timeout: OnTimeout,
 ) -> anyhow::Result<u64> {
-    let insist = async {
-        let mut backoff = Backoff::default();
-        loop {
-            match client.post(&call).json(&courier(number)).send().await {
-                Ok(answer) => match answer.status().as_u16() {
-                    201 => return Ok(1),
-                    // His number is taken: by himself.
-                    409 => return Ok(0),
-                    // Its database is silent.
-                    503 => {}
-                    status => {
-                        anyhow::bail!("the courier service refused a courier with status {status}")
-                    }
-                },
-                Err(error) => tracing::debug!("enlisting a courier: {error}"),
-            }
-            backoff.pause().await;
+    let registering = retry_until_answered(&client, &url, number);
+    match on_timeout {
+        OnTimeout::Wait => registering.await,
+        OnTimeout::GiveUp => {
+            tokio::time::timeout(CALL_TIMEOUT, registering).await.unwrap_or_else(|_| {
+                Err(ExitReason::Unreachable(format!(
+                    "the courier service was silent for 10 seconds at {url}; start it, or give \
+                     --couriers-url"
+                ))
+                .into())
+            })
         }
-    };
-    match when_silent {
-        WhenSilent::Wait => insist.await,
-        WhenSilent::GiveUp => tokio::time::timeout(PATIENCE, insist).await.unwrap_or_else(|_| {
-            Err(ExitReason::Unreachable(format!(
-                "the courier service was silent for 10 seconds at {call}; start it, or give \
-                 --couriers-url"
-            ))
-            .into())
-        }),
+    }
+}
+
+async fn retry_until_answered(client: &Client, url: &str, number: u64) -> anyhow::Result<u64> {
+    let mut backoff = Backoff::default();
+    loop {
+        match client.post(url).json(&courier(number)).send().await {
+            Ok(answer) => match answer.status().as_u16() {
+                201 => return Ok(1),
+                // The phone number is taken: an earlier call or an earlier run has registered them.
+                409 => return Ok(0),
+                // The courier service cannot reach its database.
+                503 => {}
+                status => {
+                    anyhow::bail!("the courier service refused a courier with status {status}")
+                }
+            },
+            // The outcome may be unknown; a repeated call is harmless because of the phone number.
+            Err(error) => tracing::debug!("enlisting a courier: {error}"),
+        }
+        backoff.pause().await;
     }
 }
 
@@ -101,9 +107,9 @@ mod tests {
 
     use super::*;
 
-    /// A service that is silent to its first callers, and then enlists everybody.
+    /// The service does not answer the first calls, then answers 503, then registers everybody.
     #[tokio::test]
-    async fn whoever_waits_for_a_silent_service_enlists_all() {
+    async fn all_are_registered_when_the_service_answers_at_last() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move {
@@ -118,11 +124,11 @@ mod tests {
                 }
             }
         });
-        assert_eq!(enlist(&url, 20, WhenSilent::Wait).await.unwrap(), 20);
+        assert_eq!(register_couriers(&url, 20, OnTimeout::Wait).await.unwrap(), 20);
     }
 
     #[test]
-    fn a_courier_is_the_same_person_in_every_run_and_nobody_else() {
+    fn a_courier_is_the_same_person_in_every_run() {
         assert_eq!(courier(3), courier(3));
         assert_ne!(courier(3)["phone"], courier(4)["phone"]);
         assert_eq!(courier(3)["phone"].as_str().map(str::len), Some(14));

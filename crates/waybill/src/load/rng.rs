@@ -1,19 +1,18 @@
-//! Chance that comes out the same everywhere and for ever.
+//! Random numbers that are the same on every platform and in every version.
 //!
-//! The algorithm is written out here (SplitMix64, Steele, Lea and Flood 2014) because "same seed,
-//! same bytes" is a promise: a crate may change its algorithms between versions, ten lines of our own
-//! cannot. Whole numbers only: powers and logarithms of floats differ between platforms.
-//! It is no source of secrets.
+//! The algorithm (SplitMix64, Steele, Lea and Flood 2014) is written out here, because "same seed,
+//! same bytes" is a promise and a crate may change its algorithms between versions. Whole numbers
+//! only: powers and logarithms of floats differ between platforms. Not for secrets.
 
-/// A stream of random numbers, given by where it starts.
+/// A stream of random numbers, which its initial state determines.
 #[derive(Debug, Clone)]
 pub(super) struct Rng(u64);
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Rng {
-    /// The stream of one thing: the same words, the same stream; other words, an unrelated one.
-    /// So each order has chance of its own and can be made again without those before it.
+    /// Returns the stream of these words; other words have an unrelated stream. So an order can be
+    /// made again without the orders before it.
     pub(super) fn of(words: &[u64]) -> Self {
         Self(words.iter().fold(GOLDEN, |state, word| mix(state ^ mix(word.wrapping_add(GOLDEN)))))
     }
@@ -23,23 +22,23 @@ impl Rng {
         mix(self.0)
     }
 
-    /// A number from 0 to `bound - 1`.
+    /// Returns a number from 0 to `bound - 1`.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         // The high half of the product; its bias is below bound / 2^64.
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub(super) fn between(&mut self, low: i64, high: i64) -> i64 {
         low + self.below(low.abs_diff(high) + 1) as i64
     }
 
-    /// One of `choices`, which must not be empty.
+    /// Returns one of `choices`, which must not be empty.
     pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// True `percent` times in a hundred.
+    /// Returns true `percent` times in a hundred.
     pub(super) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

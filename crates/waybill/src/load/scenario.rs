@@ -1,13 +1,15 @@
-//! Plays the rest of the world on the status topic: hears which orders are created, and tells what
-//! happens to them, when it is due. [`World`](super::world) decides; here it meets Kafka.
+//! Connects the [simulation](super::simulation) to the status topic: reads which orders are created,
+//! and sends each status of an order when it is due.
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     time::{Duration, SystemTime},
 };
 
-use chassis::kafka::{config::KafkaConfig, tail::follow};
+use chassis::kafka::{config::KafkaConfig, record::Record, tail::follow};
 use events::{OrderUid, StatusEvent};
+use orders::TopicConfig;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
     sync::mpsc,
@@ -16,100 +18,142 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    FLUSH_TIMEOUT,
+    args::{LoadArgs, Walked},
     send::{Refusal, Sender},
-    simulation::{Step, Walk, World},
+    simulation::{Simulation, Step, Walk},
 };
 
-/// How many statuses are told.
-pub type ByStatus = BTreeMap<&'static str, u64>;
+/// The number of sent statuses, by status.
+pub(super) type ByStatus = BTreeMap<&'static str, u64>;
 
-/// With nothing on its way and nothing heard for so long, the world has come to rest.
-const REST: Duration = Duration::from_secs(5);
-/// How often it is asked whether Kafka has refused a status for good.
-const LOOK: Duration = Duration::from_millis(100);
-/// Statuses heard and not yet taken in; past it the topic waits.
-const HEARD: usize = 10_000;
+/// The scenario ends when no order is on its way and no event has come for this time.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The interval between two checks whether Kafka has refused a status for good.
+const FAILURE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Bounds the queue of events that were read; the reader waits while it is full.
+const MAX_QUEUED_EVENTS: usize = 10_000;
 
-/// What the world stands on.
-pub(super) struct Stage<'a> {
-    pub(super) kafka: &'a KafkaConfig,
-    pub(super) status_topic: &'a str,
-    /// Orders created before it are left alone.
-    pub(super) since: SystemTime,
+pub(super) struct Scenario<'a> {
+    kafka: &'a KafkaConfig,
+    status_topic: &'a str,
+    /// Orders that were created before it stay as they are.
+    since: SystemTime,
+    seed: u64,
+    /// Without it, nothing is read or sent.
+    walk: Option<Walk>,
+    pub(super) sender: Sender,
+    pub(super) statuses: ByStatus,
 }
 
-/// Walks orders until `shutdown`, or until `sent` is cancelled, which says that no more orders will
-/// come, and all that did have come to their end. `told` counts what `teller` was given.
-pub(super) async fn play(
-    stage: Stage<'_>,
-    seed: u64,
-    walk: Walk,
-    teller: &Sender,
-    told: &mut ByStatus,
-    sent: CancellationToken,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let (hear, mut heard) = mpsc::channel::<StatusEvent>(HEARD);
-    let topics = [stage.status_topic.to_owned()];
-    let listen = move |_: &str, record: chassis::kafka::record::Record<'_>| {
-        // What is no event says nothing of an order; the services reject it. A send fails once the
-        // play is over.
-        if let Ok(event) = StatusEvent::read(record.value) {
-            let _ = hear.blocking_send(event);
-        }
-    };
-    let over = shutdown.child_token();
-    let _over_when_dropped = over.clone().drop_guard();
-    let mut following =
-        std::pin::pin!(follow(stage.kafka, &topics, stage.since, listen, over.clone()));
-    let mut looks = tokio::time::interval(LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut world = World::new(seed, walk);
-    let mut heard_at = Instant::now();
-    'play: loop {
-        let now = Instant::now();
-        while let Some(Step { order_id, status }) = world.step(now) {
-            let value = value(&order_id, status, OffsetDateTime::now_utc());
-            let telling = teller.send(Some(order_id.as_str().as_bytes()), &value);
-            match shutdown.run_until_cancelled(telling).await {
-                None => break 'play,
-                Some(Err(Refusal::Lasting(why))) => anyhow::bail!(why),
-                Some(Ok(()) | Err(Refusal::TooLarge)) => *told.entry(status).or_default() += 1,
+impl<'a> Scenario<'a> {
+    pub(super) fn new(
+        args: &LoadArgs,
+        seed: u64,
+        kafka: &'a KafkaConfig,
+        topics: &'a TopicConfig,
+    ) -> anyhow::Result<Self> {
+        let status_topic = &topics.kafka_status_topic;
+        Ok(Self {
+            kafka,
+            status_topic,
+            since: match args.walked {
+                Walked::FromNowOn => SystemTime::now(),
+                Walked::All => SystemTime::UNIX_EPOCH,
+            },
+            seed,
+            walk: args.walk(),
+            sender: Sender::new(kafka, status_topic)?,
+            statuses: ByStatus::new(),
+        })
+    }
+
+    /// Sends the statuses of orders until `shutdown`, or until `all_sent` says that no more orders
+    /// come and every order has ended.
+    pub(super) async fn run(
+        &mut self,
+        all_sent: &CancellationToken,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let Some(walk) = self.walk else { return Ok(()) };
+        let (events, mut received) = mpsc::channel::<StatusEvent>(MAX_QUEUED_EVENTS);
+        let topics = [self.status_topic.to_owned()];
+        let queue = move |_: &str, record: Record<'_>| {
+            // The services reject a record that is no event. The queue is closed at the end.
+            if let Ok(event) = StatusEvent::read(record.value) {
+                let _ = events.blocking_send(event);
             }
-        }
-        let resting = world.alive() == 0 && sent.is_cancelled();
-        let wake = if resting { Some(heard_at + REST) } else { world.due() };
-        if resting && wake.is_some_and(|wake| wake <= now) {
-            break;
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            ended = &mut following => {
-                ended?;
+        };
+        let stop_reading = shutdown.child_token();
+        let _stop_when_dropped = stop_reading.clone().drop_guard();
+        let mut reading = pin!(follow(self.kafka, &topics, self.since, queue, stop_reading));
+        let mut checks = tokio::time::interval(FAILURE_CHECK_INTERVAL);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut simulation = Simulation::new(self.seed, walk);
+        let mut last_event = Instant::now();
+        while !shutdown.is_cancelled() {
+            let now = Instant::now();
+            self.send_due(&mut simulation, now, shutdown).await?;
+            let is_idle = simulation.active_orders() == 0 && all_sent.is_cancelled();
+            let wake = if is_idle { Some(last_event + IDLE_TIMEOUT) } else { simulation.due() };
+            if is_idle && wake.is_some_and(|wake| wake <= now) {
                 break;
             }
-            event = heard.recv() => if let Some(event) = event {
-                heard_at = Instant::now();
-                world.hear(&event.order_id, event.word, heard_at);
-            },
-            () = sent.cancelled(), if !sent.is_cancelled() => heard_at = Instant::now(),
-            () = tokio::time::sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
-            _ = looks.tick() => if let Some(Refusal::Lasting(why)) = teller.failure() {
-                anyhow::bail!(why);
-            },
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                ended = &mut reading => {
+                    ended?;
+                    break;
+                }
+                event = received.recv() => if let Some(event) = event {
+                    last_event = Instant::now();
+                    simulation.receive(&event.order_id, event.word, last_event);
+                },
+                () = all_sent.cancelled(), if !all_sent.is_cancelled() => {
+                    last_event = Instant::now();
+                }
+                () = tokio::time::sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
+                _ = checks.tick() => if let Some(Refusal::Lasting(why)) = self.sender.failure() {
+                    anyhow::bail!(why);
+                },
+            }
         }
+        // The reading thread blocks on a full queue; without a receiver it can end.
+        drop(received);
+        self.flush().await
     }
-    // A channel without a reader lets the follower's thread end even while it has much to say.
-    drop(heard);
-    // On the way out a silent Kafka is not waited for: these events are nobody's truth.
-    match tokio::time::timeout(super::SHUTDOWN_TIMEOUT, teller.settled()).await {
-        Ok(Err(Refusal::Lasting(why))) => anyhow::bail!(why),
-        _ => Ok(()),
+
+    async fn send_due(
+        &mut self,
+        simulation: &mut Simulation,
+        now: Instant,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        while let Some(Step { order_id, status }) = simulation.step(now) {
+            let event = event(&order_id, status, OffsetDateTime::now_utc());
+            let sending = self.sender.send(Some(order_id.as_str().as_bytes()), &event);
+            match shutdown.run_until_cancelled(sending).await {
+                None => break,
+                Some(Err(Refusal::Lasting(why))) => anyhow::bail!(why),
+                Some(Ok(()) | Err(Refusal::TooLarge)) => {
+                    *self.statuses.entry(status).or_default() += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for acknowledgements, but not for long: nothing depends on these events.
+    async fn flush(&self) -> anyhow::Result<()> {
+        match tokio::time::timeout(FLUSH_TIMEOUT, self.sender.settled()).await {
+            Ok(Err(Refusal::Lasting(why))) => anyhow::bail!(why),
+            _ => Ok(()),
+        }
     }
 }
 
-/// A status as the world's own services tell it: no version, whole seconds.
-fn value(order_id: &OrderUid, status: &str, at: OffsetDateTime) -> Vec<u8> {
+/// Returns the value of a status event: no version, whole seconds, as other services write it.
+fn event(order_id: &OrderUid, status: &str, at: OffsetDateTime) -> Vec<u8> {
     let at = at.truncate_to_second().format(&Rfc3339).expect("the present has four digits of year");
     let order_id = serde_json::Value::from(order_id.as_str());
     format!(r#"{{"order_id":{order_id},"status":"{status}","created_at":"{at}"}}"#).into_bytes()
@@ -120,10 +164,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_told_as_the_seed_prints_it() {
+    fn an_event_has_the_form_of_the_example() {
         let at = OffsetDateTime::parse("2025-08-06T12:00:00.123Z", &Rfc3339).unwrap();
         assert_eq!(
-            String::from_utf8(value(&"123".parse().unwrap(), "created", at)).unwrap(),
+            String::from_utf8(event(&"123".parse().unwrap(), "created", at)).unwrap(),
             r#"{"order_id":"123","status":"created","created_at":"2025-08-06T12:00:00Z"}"#
         );
     }

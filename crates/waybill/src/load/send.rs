@@ -1,5 +1,4 @@
-//! The one place where the generator meets Kafka: hands records to the producer and asks what came
-//! of them.
+//! Sends records to Kafka and counts their acknowledgements.
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use chassis::kafka::{
     producer::{Deliveries, OutgoingRecord, ProduceError, Producer},
 };
 
-/// A topic to send to. Clones share what they know of deliveries.
+/// A producer for one topic. Clones share the counts.
 #[derive(Clone)]
 pub(super) struct Sender {
     producer: Producer,
@@ -25,40 +24,38 @@ impl Sender {
         })
     }
 
-    /// Hands a record over; waits while the producer's queue is full. Dropped while it waits, it
-    /// has handed over nothing.
+    /// Hands a record to the producer; waits while the producer's queue is full. If the future is
+    /// dropped while it waits, nothing was handed over.
     pub(super) async fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<(), Refusal> {
         let record = OutgoingRecord { topic: &self.topic, key, value: Some(value), headers: &[] };
         self.producer.enqueue(record, &self.deliveries).await.map_err(Refusal::from)
     }
 
-    /// How many records Kafka has acknowledged.
     pub(super) fn acknowledged(&self) -> u64 {
         self.deliveries.acknowledged()
     }
 
-    /// The first failure so far.
     pub(super) fn failure(&self) -> Option<Refusal> {
         self.deliveries.failure().map(Refusal::from)
     }
 
-    /// Waits until the fate of everything handed over is known; tells the first failure.
+    /// Waits until every record is acknowledged or has failed; returns the first failure.
     pub(super) async fn settled(&self) -> Result<(), Refusal> {
         self.deliveries.settled().await.map_err(Refusal::from)
     }
 
-    /// The same without waiting: `None` while something is on its way.
+    /// Returns the same without waiting, or `None` while a record is on its way.
     pub(super) async fn settled_by_now(&self) -> Option<Result<(), Refusal>> {
         tokio::time::timeout(Duration::ZERO, self.settled()).await.ok()
     }
 }
 
-/// Why a record was not taken.
+/// The reason why a record was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It is larger than the topic takes: this one's own fault, the next may pass.
+    /// It is larger than the topic accepts; the next record may pass.
     TooLarge,
-    /// The next one would fare no better.
+    /// The next record would be refused as well.
     Lasting(String),
 }
 

@@ -1,21 +1,20 @@
-//! Shares: how many of the records are mischief, and of which kind.
+//! The shares of irregular records, by kind.
 
 use std::{fmt, str::FromStr};
 
 /// A part of the whole, from 0 to 1, kept in millionths so that sums and choices are exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Share(u32);
+pub(crate) struct Share(u32);
 
 /// The whole: every record.
 pub(super) const MILLION: u32 = 1_000_000;
 
 impl Share {
-    /// So many in a hundred, at most all.
+    /// Returns a share of `percent` per cent, at most 100.
     pub(super) const fn percent(percent: u32) -> Self {
         Self(if percent < 100 { percent * (MILLION / 100) } else { MILLION })
     }
 
-    /// In millionths.
     pub(super) fn millionths(self) -> u32 {
         self.0
     }
@@ -42,9 +41,9 @@ impl fmt::Display for Share {
     }
 }
 
-/// The shares of all mischief; what remains are new orders.
+/// The shares of all irregular records; the rest are new orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Shares {
+pub(crate) struct Shares {
     pub(super) duplicates: Share,
     pub(super) changed: Share,
     pub(super) invalid: Share,
@@ -52,9 +51,8 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Puts shares together; `None` if there is more mischief than records.
-    #[must_use]
-    pub fn new(
+    /// Combines shares, or returns `None` if their sum is above 1.
+    pub(crate) fn new(
         duplicates: Share,
         changed: Share,
         invalid: Share,

@@ -1,6 +1,5 @@
-//! The rest of the world: what becomes of an order once it is created. Somebody confirms it, cooks
-//! it, carries it; now and then a customer cancels, and now and then a message comes twice, too
-//! early, or makes no sense.
+//! Simulates the other services that change the status of an order: they confirm it, cook it and
+//! deliver it. Some orders are cancelled, and some statuses are repeated, out of order or unknown.
 //!
 //! Pure: seed, words and instants go in, status words come out. It sends nothing and reads no clock.
 
@@ -17,32 +16,32 @@ use super::{
     shares::{MILLION, Share},
 };
 
-/// The most orders that are walked at once; those created beyond it stay as they are.
-const MOST: usize = 200_000;
-/// The most ended orders that are remembered; those that ended longest ago are forgotten first.
-const REMEMBERED: usize = 100_000;
-/// Sets the streams of lives apart from those of orders.
-const LIVES: u64 = 0x6c_69_66_65;
+/// Bounds the orders that are walked at the same time; further ones stay `created`.
+const MAX_ACTIVE_ORDERS: usize = 200_000;
+/// Bounds the ended orders that are remembered; those that ended first are forgotten first.
+const MAX_REMEMBERED_ORDERS: usize = 100_000;
+/// Separates the random streams of plans from those of orders.
+const PLAN_STREAM: u64 = 0x6c_69_66_65;
 
-/// The way of an order that nothing happens to.
-const WAY: [&str; 5] = ["pending", "confirmed", "cooking", "delivering", "completed"];
+/// The statuses of an order without irregularities.
+const REGULAR: [&str; 5] = ["pending", "confirmed", "cooking", "delivering", "completed"];
 const CANCELLED: [&str; 3] = ["cancelled", "canceled", "deleted"];
 /// Words that no service knows.
-const NONSENSE: [&str; 3] = ["refunded", "lost", "in_orbit"];
+const UNKNOWN: [&str; 3] = ["refunded", "lost", "in_orbit"];
 
 /// How orders are walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Walk {
-    /// From one status to the next, on the average; each takes half to one and a half of it.
-    pub step: Duration,
-    /// Of the orders: cancelled before they are delivered.
-    pub cancels: Share,
-    /// Of the orders: one of the statuses is told twice.
-    pub repeats: Share,
-    /// Of the orders: two neighbouring statuses come the wrong way round.
-    pub reordered: Share,
-    /// Of the orders: a word that nobody knows is among the statuses.
-    pub unknown: Share,
+pub(crate) struct Walk {
+    /// The average time from one status to the next; each takes half to one and a half of it.
+    pub(crate) step: Duration,
+    /// The share of orders that are cancelled before they are delivered.
+    pub(crate) cancels: Share,
+    /// The share of orders with a repeated status.
+    pub(crate) repeats: Share,
+    /// The share of orders with two neighbouring statuses in the wrong order.
+    pub(crate) reordered: Share,
+    /// The share of orders with an unknown status.
+    pub(crate) unknown: Share,
 }
 
 /// A status that is due.
@@ -52,90 +51,91 @@ pub(super) struct Step {
     pub(super) status: &'static str,
 }
 
-/// The orders that are on their way, and what happens to each of them when.
-pub(super) struct World {
+/// The orders that are on their way, and when the next status of each is due.
+pub(super) struct Simulation {
     seed: u64,
     walk: Walk,
-    lives: HashMap<OrderUid, Life>,
+    active: HashMap<OrderUid, Plan>,
     due: BTreeSet<(Instant, OrderUid)>,
-    ended: Ended,
+    ended: EndedOrders,
 }
 
-struct Life {
+/// The statuses that are left, each with the time since the one before.
+struct Plan {
     next: Instant,
     rest: VecDeque<(Duration, &'static str)>,
-    /// Its end was told here; what is left of its way is mischief, and is told all the same.
-    is_over: bool,
+    /// True when the simulation itself has sent the last regular status: the rest is irregular, and
+    /// is sent although the order has ended.
+    has_ended: bool,
 }
 
-/// Orders that have ended: a repeated `created` does not begin them again.
+/// Orders that have ended: a repeated `created` does not start them again.
 #[derive(Default)]
-struct Ended {
-    known: HashSet<OrderUid>,
-    in_turn: VecDeque<OrderUid>,
+struct EndedOrders {
+    set: HashSet<OrderUid>,
+    by_age: VecDeque<OrderUid>,
 }
 
-impl Ended {
+impl EndedOrders {
     fn remember(&mut self, order_id: &OrderUid) {
-        if !self.known.insert(order_id.clone()) {
+        if !self.set.insert(order_id.clone()) {
             return;
         }
-        self.in_turn.push_back(order_id.clone());
-        if self.in_turn.len() > REMEMBERED
-            && let Some(oldest) = self.in_turn.pop_front()
+        self.by_age.push_back(order_id.clone());
+        if self.by_age.len() > MAX_REMEMBERED_ORDERS
+            && let Some(oldest) = self.by_age.pop_front()
         {
-            self.known.remove(&oldest);
+            self.set.remove(&oldest);
         }
     }
 }
 
-impl World {
+impl Simulation {
     pub(super) fn new(seed: u64, walk: Walk) -> Self {
-        let (lives, due) = (HashMap::new(), BTreeSet::new());
-        Self { seed, walk, lives, due, ended: Ended::default() }
+        let (active, due) = (HashMap::new(), BTreeSet::new());
+        Self { seed, walk, active, due, ended: EndedOrders::default() }
     }
 
-    /// Hears a status of an order, whoever told it.
-    pub(super) fn hear(&mut self, order_id: &OrderUid, word: StatusWord, now: Instant) {
+    /// Takes a status of an order, from any sender.
+    pub(super) fn receive(&mut self, order_id: &OrderUid, word: StatusWord, now: Instant) {
         match word {
-            StatusWord::Status(OrderStatus::Created) => self.begin(order_id, now),
+            StatusWord::Status(OrderStatus::Created) => self.start(order_id, now),
             StatusWord::Status(status) if status.is_ended() => {
                 self.ended.remember(order_id);
-                // Ended by somebody else: what was planned for it no longer happens.
-                if self.lives.get(order_id).is_some_and(|life| !life.is_over) {
-                    self.forget(order_id);
+                // Ended by another sender: the rest of its plan is dropped.
+                if self.active.get(order_id).is_some_and(|plan| !plan.has_ended) {
+                    self.drop_plan(order_id);
                 }
             }
             _ => {}
         }
     }
 
-    fn begin(&mut self, order_id: &OrderUid, now: Instant) {
-        let is_known = self.lives.contains_key(order_id) || self.ended.known.contains(order_id);
-        if is_known || self.lives.len() == MOST {
+    fn start(&mut self, order_id: &OrderUid, now: Instant) {
+        let is_known = self.active.contains_key(order_id) || self.ended.set.contains(order_id);
+        if is_known || self.active.len() == MAX_ACTIVE_ORDERS {
             return;
         }
         let rest = self.plan(order_id);
         let Some((wait, _)) = rest.front() else { return };
         let next = now + *wait;
         self.due.insert((next, order_id.clone()));
-        self.lives.insert(order_id.clone(), Life { next, rest, is_over: false });
+        self.active.insert(order_id.clone(), Plan { next, rest, has_ended: false });
     }
 
-    fn forget(&mut self, order_id: &OrderUid) {
-        if let Some(life) = self.lives.remove(order_id) {
-            self.due.remove(&(life.next, order_id.clone()));
+    fn drop_plan(&mut self, order_id: &OrderUid) {
+        if let Some(plan) = self.active.remove(order_id) {
+            self.due.remove(&(plan.next, order_id.clone()));
         }
     }
 
-    /// When the next status is due.
+    /// Returns the instant when the next status is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// How many orders are on their way.
-    pub(super) fn alive(&self) -> usize {
-        self.lives.len()
+    pub(super) fn active_orders(&self) -> usize {
+        self.active.len()
     }
 
     /// Takes the next status that is due by `now`.
@@ -144,53 +144,55 @@ impl World {
             return None;
         }
         let (at, order_id) = self.due.pop_first()?;
-        let life = self.lives.get_mut(&order_id)?;
-        let (_, status) = life.rest.pop_front()?;
+        let plan = self.active.get_mut(&order_id)?;
+        let (_, status) = plan.rest.pop_front()?;
         if ends(status) {
-            life.is_over = true;
+            plan.has_ended = true;
             self.ended.remember(&order_id);
         }
-        match life.rest.front() {
+        match plan.rest.front() {
             None => {
-                self.lives.remove(&order_id);
+                self.active.remove(&order_id);
             }
             Some((wait, _)) => {
-                // Reckoned from when it was due: a late wake-up shifts nothing.
-                life.next = at + *wait;
-                self.due.insert((life.next, order_id.clone()));
+                // Counted from when it was due, so that a late wake-up delays nothing else.
+                plan.next = at + *wait;
+                self.due.insert((plan.next, order_id.clone()));
             }
         }
         Some(Step { order_id, status })
     }
 
-    /// An order's whole way, the same for the same seed and id: how long after the one before each
-    /// status comes.
+    /// Returns all statuses of an order, each with the time since the one before. They depend on seed
+    /// and id only.
     fn plan(&self, order_id: &OrderUid) -> VecDeque<(Duration, &'static str)> {
         let words = order_id.as_str().bytes().map(u64::from);
-        let mut rng = Rng::of(&[self.seed, LIVES].into_iter().chain(words).collect::<Vec<_>>());
+        let mut rng =
+            Rng::of(&[self.seed, PLAN_STREAM].into_iter().chain(words).collect::<Vec<_>>());
         let mut happens =
             |share: Share| rng.below(u64::from(MILLION)) < u64::from(share.millionths());
         let (cancelled, repeated) = (happens(self.walk.cancels), happens(self.walk.repeats));
         let (reordered, unknown) = (happens(self.walk.reordered), happens(self.walk.unknown));
-        let mut way = WAY.to_vec();
+        let mut statuses = REGULAR.to_vec();
         if cancelled {
-            way.truncate(rng.below(4) as usize);
-            way.push(rng.pick(&CANCELLED));
+            statuses.truncate(rng.below(4) as usize);
+            statuses.push(rng.pick(&CANCELLED));
         } else if rng.chance(10) {
-            way[4] = "delivered";
+            statuses[4] = "delivered";
         }
         if unknown {
-            way.insert(rng.below(way.len() as u64) as usize, rng.pick(&NONSENSE));
+            statuses.insert(rng.below(statuses.len() as u64) as usize, rng.pick(&UNKNOWN));
         }
-        if reordered && way.len() > 1 {
-            let first = rng.below(way.len() as u64 - 1) as usize;
-            way.swap(first, first + 1);
+        if reordered && statuses.len() > 1 {
+            let first = rng.below(statuses.len() as u64 - 1) as usize;
+            statuses.swap(first, first + 1);
         }
         if repeated {
-            let again = rng.below(way.len() as u64) as usize;
-            way.insert(again + 1, way[again]);
+            let again = rng.below(statuses.len() as u64) as usize;
+            statuses.insert(again + 1, statuses[again]);
         }
-        way.into_iter()
+        statuses
+            .into_iter()
             .map(|status| (self.walk.step * (500 + rng.below(1_001) as u32) / 1_000, status))
             .collect()
     }
@@ -206,8 +208,8 @@ mod tests {
 
     use super::*;
 
-    fn walk(mischief: &str) -> Walk {
-        let share: Share = mischief.parse().unwrap();
+    fn walk(share: &str) -> Walk {
+        let share: Share = share.parse().unwrap();
         let step = Duration::from_secs(2);
         Walk { step, cancels: share, repeats: share, reordered: share, unknown: share }
     }
@@ -218,11 +220,11 @@ mod tests {
         format!("order-{number}").parse().unwrap()
     }
 
-    /// Everything that happens within an hour, second by second.
-    fn lived(world: &mut World, start: Instant) -> Vec<Step> {
+    /// Returns the steps of one hour, second by second.
+    fn all_steps(simulation: &mut Simulation, start: Instant) -> Vec<Step> {
         let mut steps = Vec::new();
         for second in 0..3_600 {
-            while let Some(step) = world.step(start + Duration::from_secs(second)) {
+            while let Some(step) = simulation.step(start + Duration::from_secs(second)) {
                 steps.push(step);
             }
         }
@@ -230,93 +232,102 @@ mod tests {
     }
 
     #[test]
-    fn an_undisturbed_order_goes_its_way_once_however_often_it_is_created() {
+    fn a_repeated_created_starts_an_order_once() {
         let start = Instant::now();
-        let mut world = World::new(7, walk("0"));
+        let mut simulation = Simulation::new(7, walk("0"));
         for _ in 0..3 {
-            world.hear(&uid(1), CREATED, start);
+            simulation.receive(&uid(1), CREATED, start);
         }
-        assert_eq!(world.alive(), 1);
-        assert!(world.due().unwrap() >= start + Duration::from_secs(1));
-        let told: Vec<_> = lived(&mut world, start).into_iter().map(|step| step.status).collect();
-        assert_eq!(told[..4], WAY[..4]);
-        assert!(["completed", "delivered"].contains(&told[4]) && told.len() == 5, "{told:?}");
-        assert_eq!((world.alive(), world.due()), (0, None));
+        assert_eq!(simulation.active_orders(), 1);
+        assert!(simulation.due().unwrap() >= start + Duration::from_secs(1));
+        let statuses: Vec<_> =
+            all_steps(&mut simulation, start).into_iter().map(|step| step.status).collect();
+        assert_eq!(statuses[..4], REGULAR[..4]);
+        assert!(
+            ["completed", "delivered"].contains(&statuses[4]) && statuses.len() == 5,
+            "{statuses:?}"
+        );
+        assert_eq!((simulation.active_orders(), simulation.due()), (0, None));
     }
 
     #[test]
-    fn what_others_have_ended_is_walked_no_further() {
+    fn an_order_that_others_ended_is_walked_no_further() {
         let start = Instant::now();
-        let mut world = World::new(7, walk("0"));
-        world.hear(&uid(1), CREATED, start);
-        world.hear(&uid(1), StatusWord::read("cooking"), start);
-        assert_eq!(world.alive(), 1);
-        world.hear(&uid(1), StatusWord::read("cancelled"), start);
-        assert_eq!((world.alive(), lived(&mut world, start)), (0, vec![]));
+        let mut simulation = Simulation::new(7, walk("0"));
+        simulation.receive(&uid(1), CREATED, start);
+        simulation.receive(&uid(1), StatusWord::read("cooking"), start);
+        assert_eq!(simulation.active_orders(), 1);
+        simulation.receive(&uid(1), StatusWord::read("cancelled"), start);
+        assert_eq!((simulation.active_orders(), all_steps(&mut simulation, start)), (0, vec![]));
     }
 
     #[test]
-    fn what_it_hears_of_its_own_words_changes_nothing() {
+    fn its_own_events_change_nothing() {
         let start = Instant::now();
-        let (mut deaf, mut hearing) = (World::new(7, walk("0.5")), World::new(7, walk("0.5")));
+        let (mut isolated, mut receiving) =
+            (Simulation::new(7, walk("0.5")), Simulation::new(7, walk("0.5")));
         for number in 0..1_000 {
-            deaf.hear(&uid(number), CREATED, start);
-            hearing.hear(&uid(number), CREATED, start);
+            isolated.receive(&uid(number), CREATED, start);
+            receiving.receive(&uid(number), CREATED, start);
         }
-        let mut heard = Vec::new();
+        let mut steps = Vec::new();
         for second in 0..3_600 {
             let now = start + Duration::from_secs(second);
-            while let Some(step) = hearing.step(now) {
-                hearing.hear(&step.order_id, StatusWord::read(step.status), now);
-                heard.push(step);
+            while let Some(step) = receiving.step(now) {
+                receiving.receive(&step.order_id, StatusWord::read(step.status), now);
+                steps.push(step);
             }
         }
-        assert_eq!(heard, lived(&mut deaf, start));
+        assert_eq!(steps, all_steps(&mut isolated, start));
     }
 
     #[test]
-    fn an_ended_order_is_not_begun_again_and_few_are_remembered() {
+    fn an_ended_order_is_not_started_again() {
         let start = Instant::now();
-        let mut world = World::new(7, walk("0"));
-        world.hear(&uid(1), CREATED, start);
-        assert_eq!(lived(&mut world, start).len(), 5);
-        world.hear(&uid(2), StatusWord::read("deleted"), start);
+        let mut simulation = Simulation::new(7, walk("0"));
+        simulation.receive(&uid(1), CREATED, start);
+        assert_eq!(all_steps(&mut simulation, start).len(), 5);
+        simulation.receive(&uid(2), StatusWord::read("deleted"), start);
         for number in [1, 2] {
-            world.hear(&uid(number), CREATED, start);
-            assert_eq!(world.alive(), 0, "{number}");
+            simulation.receive(&uid(number), CREATED, start);
+            assert_eq!(simulation.active_orders(), 0, "{number}");
         }
-        for number in 3..REMEMBERED + 10 {
-            world.hear(&uid(number), StatusWord::read("completed"), start);
+        for number in 3..MAX_REMEMBERED_ORDERS + 10 {
+            simulation.receive(&uid(number), StatusWord::read("completed"), start);
         }
-        assert_eq!((world.ended.known.len(), world.ended.in_turn.len()), (REMEMBERED, REMEMBERED));
+        assert_eq!(
+            (simulation.ended.set.len(), simulation.ended.by_age.len()),
+            (MAX_REMEMBERED_ORDERS, MAX_REMEMBERED_ORDERS)
+        );
     }
 
     #[test]
-    fn all_mischief_happens_and_the_same_seed_tells_the_same() {
+    fn all_irregularities_happen_and_depend_on_the_seed() {
         let start = Instant::now();
         let mut runs = Vec::new();
         for _ in 0..2 {
-            let mut world = World::new(7, walk("0.5"));
-            (0..1_000).for_each(|number| world.hear(&uid(number), CREATED, start));
-            runs.push(lived(&mut world, start));
+            let mut simulation = Simulation::new(7, walk("0.5"));
+            (0..1_000).for_each(|number| simulation.receive(&uid(number), CREATED, start));
+            runs.push(all_steps(&mut simulation, start));
         }
         assert_eq!(runs[0], runs[1]);
-        let mut lives: BTreeMap<OrderUid, Vec<&str>> = BTreeMap::new();
+        let mut orders: BTreeMap<OrderUid, Vec<&str>> = BTreeMap::new();
         for Step { order_id, status } in runs.swap_remove(0) {
-            lives.entry(order_id).or_default().push(status);
+            orders.entry(order_id).or_default().push(status);
         }
-        assert_eq!(lives.len(), 1_000);
-        let share = |is: fn(&Vec<&str>) -> bool| lives.values().filter(|life| is(life)).count();
-        let cancelled = share(|life| life.iter().any(|s| CANCELLED.contains(s)));
-        let unknown = share(|life| life.iter().any(|s| NONSENSE.contains(s)));
-        let repeated = share(|life| life.windows(2).any(|pair| pair[0] == pair[1]));
+        assert_eq!(orders.len(), 1_000);
+        let share =
+            |is: fn(&Vec<&str>) -> bool| orders.values().filter(|statuses| is(statuses)).count();
+        let cancelled = share(|statuses| statuses.iter().any(|s| CANCELLED.contains(s)));
+        let unknown = share(|statuses| statuses.iter().any(|s| UNKNOWN.contains(s)));
+        let repeated = share(|statuses| statuses.windows(2).any(|pair| pair[0] == pair[1]));
         for (what, count) in
             [("cancelled", cancelled), ("unknown", unknown), ("repeated", repeated)]
         {
             assert!((400..600).contains(&count), "{what}: {count}");
         }
-        for life in lives.values() {
-            assert!(life.iter().any(|status| ends(status)), "{life:?}");
+        for statuses in orders.values() {
+            assert!(statuses.iter().any(|status| ends(status)), "{statuses:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Mischief: makes an honest order's JSON invalid (it still decodes) or unparsable (it does not).
+//! Makes the JSON of a valid order invalid (it still decodes) or unparsable (it does not).
 //!
-//! It edits the text that [`draft`](super::draft) wrote rather than a tree, so that all other bytes
-//! stay as they were. Which rule is broken is chosen by the caller's chance.
+//! It edits the text that [`draft`](super::draft) wrote, not a tree, so that all other bytes stay as
+//! they were. The caller's random numbers choose the rule.
 
 use super::rng::Rng;
 
@@ -10,13 +10,13 @@ pub(super) fn invalidate(json: &mut Vec<u8>, rng: &mut Rng) {
     rng.pick(RULES).break_in(json);
 }
 
-/// Makes a value that no JSON decoder takes.
+/// Makes a value that no JSON decoder accepts.
 pub(super) fn garble(json: &mut Vec<u8>, rng: &mut Rng) {
     let length = json.len() as u64;
     match rng.below(12) {
         0 => json.clear(),
         1 | 2 => json.truncate((1 + rng.below(length - 1)) as usize),
-        // 0xff stands nowhere in UTF-8.
+        // 0xff is never a byte of UTF-8.
         3 | 4 => {
             let (start, _) = find(json, "delivery", "city");
             json.insert(start + 1, 0xff);
@@ -42,10 +42,10 @@ pub(super) fn garble(json: &mut Vec<u8>, rng: &mut Rng) {
     }
 }
 
-/// One way to break a rule.
+/// A way to break a rule.
 #[derive(Clone, Copy)]
 struct Rule {
-    /// The object that the key is in: `""` is the order itself, `"items"` its first item.
+    /// The object with the key: `""` is the order itself, `"items"` its first item.
     section: &'static str,
     key: &'static str,
     with: With,
@@ -55,11 +55,11 @@ struct Rule {
 enum With {
     /// The value becomes this JSON.
     Json(&'static str),
-    /// Key and value go.
+    /// Key and value are removed.
     Absence,
-    /// The value becomes a text of so many letters.
+    /// The value becomes a text of this many letters.
     Letters(usize),
-    /// Key and value come twice.
+    /// Key and value are repeated.
     Repetition,
 }
 
@@ -135,7 +135,7 @@ impl Rule {
             Absence => {
                 let (start, end) = find(json, self.section, self.key);
                 let member = start - self.key.len() - r#""":"#.len();
-                // One comma goes too: the one behind, or before the last member the one in front.
+                // One comma is removed as well: the one behind, or for the last member the one before.
                 if json[end] == b',' {
                     json.drain(member..=end);
                 } else {
@@ -158,12 +158,12 @@ fn set(json: &mut Vec<u8>, section: &str, key: &str, value: &[u8]) {
     json.splice(start..end, value.iter().copied());
 }
 
-/// Where the value of `key` in `section` begins and ends.
+/// Returns the start and the end of the value of `key` in `section`.
 fn find(json: &[u8], section: &str, key: &str) -> (usize, usize) {
     let behind = |from: usize, key: &str| {
         let name = format!("\"{key}\":");
         let name = name.as_bytes();
-        // No value holds this text: a quotation mark inside one is escaped.
+        // No value contains this text, because a quotation mark inside a value is escaped.
         let at = json[from..].windows(name.len()).position(|window| window == name);
         from + at.expect("every draft has every key of the model") + name.len()
     };
@@ -171,7 +171,7 @@ fn find(json: &[u8], section: &str, key: &str) -> (usize, usize) {
     (start, start + value_length(&json[start..]))
 }
 
-/// How long the JSON value is that `json` begins with.
+/// Returns the length of the JSON value at the start of `json`.
 fn value_length(json: &[u8]) -> usize {
     let mut depth = 0_u32;
     let mut in_text = false;
@@ -199,13 +199,13 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::load::{customers::Town, draft::Origin};
+    use crate::load::{customers::Customers, draft::Origin};
 
     fn drafts() -> impl Iterator<Item = Vec<u8>> {
-        let town = Town::new();
+        let customers = Customers::new();
         (0..40).map(move |number| {
             Origin { seed: 3, number, created: datetime!(2026-01-01 0:00 UTC), revision: 0 }
-                .json(&town)
+                .json(&customers)
         })
     }
 

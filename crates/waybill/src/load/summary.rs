@@ -1,4 +1,4 @@
-//! What a run has done, exactly: for people and for programs.
+//! The exact result of a run, as text and as JSON.
 
 use std::{fmt, time::Duration};
 
@@ -9,68 +9,68 @@ use super::{
     scenario::ByStatus,
 };
 
-/// Why a run came to its end.
+/// The reason why a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "how", content = "why")]
-pub enum Ended {
-    /// Everything asked for was sent, and each record's fate is known.
+pub(crate) enum EndReason {
+    /// All records were sent, and each was acknowledged or refused.
     Done,
-    /// Stopped from outside.
+    /// Stopped by a signal.
     Stopped,
     /// Kafka acknowledged nothing for ten seconds.
-    KafkaSilent,
-    /// A record was refused, and the next would have been too.
+    #[serde(rename = "kafka_silent")]
+    KafkaTimeout,
+    /// A record was refused for a reason that applies to all records.
     Refused(String),
-    /// The user's file could not be read on.
+    /// The user's file could not be read to its end.
     Unreadable(String),
-    /// The statuses of orders could not be told.
-    WorldEnded(String),
+    /// The statuses of orders could not be read or sent.
+    #[serde(rename = "world_ended")]
+    ScenarioFailed(String),
 }
 
-/// The account of one run.
 #[derive(Debug, Clone, Serialize)]
-pub struct Summary {
-    /// Records handed to the Kafka client, those that it refused for their size too.
-    pub sent: u64,
+pub(crate) struct Summary {
+    /// Records handed to the Kafka client, including those that it refused because of their size.
+    pub(crate) sent: u64,
     /// Of these, acknowledged by Kafka.
-    pub acknowledged: u64,
-    /// Of these, not acknowledged when the run ended: refused, or without an answer. The latter may
-    /// still be on the topic.
-    pub failed: u64,
-    /// Of the sent ones, how many are of which kind.
+    pub(crate) acknowledged: u64,
+    /// Of these, not acknowledged when the run ended: refused, or with an unknown outcome (such a
+    /// record may be on the topic).
+    pub(crate) failed: u64,
+    /// The sent records by kind.
     #[serde(serialize_with = "every_kind")]
-    pub by_kind: ByKind,
-    /// Lines too long to be sent.
-    pub skipped: u64,
-    /// Couriers enlisted who were not yet.
-    pub couriers: u64,
-    /// Statuses told of orders that were created, how many of each.
-    pub statuses: ByStatus,
+    pub(crate) by_kind: ByKind,
+    /// Lines that were too long to be sent.
+    pub(crate) skipped: u64,
+    /// Couriers that were newly registered.
+    pub(crate) couriers: u64,
+    /// The sent statuses of created orders, by status.
+    pub(crate) statuses: ByStatus,
     /// Of these, acknowledged by Kafka.
-    pub statuses_acknowledged: u64,
+    pub(crate) statuses_acknowledged: u64,
     /// Of these, not acknowledged when the run ended.
-    pub statuses_failed: u64,
-    /// Keys and values of the sent ones.
-    pub bytes: u64,
-    /// From the first record made to the last one's fate known.
+    pub(crate) statuses_failed: u64,
+    /// The size of the keys and values of the sent records.
+    pub(crate) bytes: u64,
+    /// The time from the first record to the last acknowledgement or refusal.
     #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// Acknowledged records a second.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// The seed, unless the records were the user's.
-    pub seed: Option<u64>,
-    /// Why it came to its end.
-    pub ended: Ended,
+    pub(crate) seed: Option<u64>,
+    pub(crate) ended: EndReason,
 }
 
 impl Summary {
-    /// The process's exit code: 0 nothing is amiss, 1 something is, 69 Kafka was silent.
+    /// Returns the exit code: 0 if all is acknowledged, 1 if not, 69 after a timeout of Kafka.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self.ended {
-            Ended::KafkaSilent => 69,
-            Ended::Refused(_) | Ended::Unreadable(_) | Ended::WorldEnded(_) => 1,
-            Ended::Done | Ended::Stopped => {
+            EndReason::KafkaTimeout => 69,
+            EndReason::Refused(_) | EndReason::Unreadable(_) | EndReason::ScenarioFailed(_) => 1,
+            EndReason::Done | EndReason::Stopped => {
                 u8::from(self.failed + self.statuses_failed + self.skipped > 0)
             }
         }
@@ -89,7 +89,7 @@ fn seconds<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S:
     serializer.serialize_f64(elapsed.as_secs_f64())
 }
 
-/// For people: several lines, the last without a line end.
+/// Several lines, the last without a line end.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sent = grouped(self.sent);
@@ -107,12 +107,12 @@ impl fmt::Display for Summary {
             writeln!(f, "couriers      {:>width$}  enlisted", grouped(self.couriers))?;
         }
         if !self.statuses.is_empty() {
-            let told = grouped(self.statuses.values().sum());
+            let total = grouped(self.statuses.values().sum());
             let (acknowledged, failed) =
                 (grouped(self.statuses_acknowledged), grouped(self.statuses_failed));
             writeln!(
                 f,
-                "statuses      {told:>width$}  ({acknowledged} acknowledged, {failed} failed)"
+                "statuses      {total:>width$}  ({acknowledged} acknowledged, {failed} failed)"
             )?;
         }
         for (status, count) in &self.statuses {
@@ -128,30 +128,32 @@ impl fmt::Display for Summary {
             write!(f, ", seed {seed}")?;
         }
         match &self.ended {
-            Ended::Done => Ok(()),
+            EndReason::Done => Ok(()),
             ended => write!(f, "\n{ended}"),
         }
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done => f.write_str("done"),
             Self::Stopped => f.write_str("stopped before the end"),
-            Self::KafkaSilent => {
+            Self::KafkaTimeout => {
                 f.write_str("ended because Kafka acknowledged nothing for 10 seconds")
             }
             Self::Refused(why) => write!(f, "ended because a record was refused: {why}"),
             Self::Unreadable(why) => {
                 write!(f, "ended because the input could not be read on: {why}")
             }
-            Self::WorldEnded(why) => write!(f, "ended because statuses could not be told: {why}"),
+            Self::ScenarioFailed(why) => {
+                write!(f, "ended because statuses could not be told: {why}")
+            }
         }
     }
 }
 
-/// Digits in threes: 1,234,567.
+/// Returns a number with commas: 1,234,567.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -183,7 +185,7 @@ mod tests {
             elapsed: Duration::from_millis(2_500),
             rate: 479.6,
             seed: Some(7),
-            ended: Ended::Done,
+            ended: EndReason::Done,
         }
     }
 
@@ -202,19 +204,19 @@ took 2.50 s, 480 a second, seed 7"
     }
 
     #[test]
-    fn people_read_what_the_world_did() {
+    fn people_read_the_statuses() {
         let statuses = ByStatus::from([("pending", 1_000), ("cancelled", 50)]);
-        let told = Summary {
+        let summary = Summary {
             couriers: 12,
             statuses,
             statuses_acknowledged: 1_048,
             statuses_failed: 2,
             ..summary()
         };
-        assert_eq!(told.exit_code(), 1);
-        let told = told.to_string();
+        assert_eq!(summary.exit_code(), 1);
+        let text = summary.to_string();
         assert!(
-            told.contains(
+            text.contains(
                 "\
 couriers         12  enlisted
 statuses      1,050  (1,048 acknowledged, 2 failed)
@@ -222,7 +224,7 @@ statuses      1,050  (1,048 acknowledged, 2 failed)
   pending     1,000
 took"
             ),
-            "{told}"
+            "{text}"
         );
     }
 
@@ -235,14 +237,14 @@ took"
     }
 
     #[test]
-    fn exit_code_tells_what_is_amiss() {
+    fn exit_code_depends_on_the_end_and_the_counts() {
         let code =
             |failed, skipped, ended| Summary { failed, skipped, ended, ..summary() }.exit_code();
-        assert_eq!(code(0, 0, Ended::Done), 0);
-        assert_eq!(code(0, 0, Ended::Stopped), 0);
-        assert_eq!(code(1, 0, Ended::Stopped), 1);
-        assert_eq!(code(0, 1, Ended::Done), 1);
-        assert_eq!(code(0, 0, Ended::Refused("too large".to_owned())), 1);
-        assert_eq!(code(5, 0, Ended::KafkaSilent), 69);
+        assert_eq!(code(0, 0, EndReason::Done), 0);
+        assert_eq!(code(0, 0, EndReason::Stopped), 0);
+        assert_eq!(code(1, 0, EndReason::Stopped), 1);
+        assert_eq!(code(0, 1, EndReason::Done), 1);
+        assert_eq!(code(0, 0, EndReason::Refused("too large".to_owned())), 1);
+        assert_eq!(code(5, 0, EndReason::KafkaTimeout), 69);
     }
 }

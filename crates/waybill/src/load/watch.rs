@@ -1,5 +1,5 @@
-//! The watch over a run: while it waits for anything, progress is shown, Kafka's silence and
-//! failures are noticed, and a stop from outside is heard.
+//! Watches a run: while the run waits for anything, it shows the progress, checks for a failure or a
+//! timeout of Kafka, and stops on shutdown.
 
 use std::{pin::pin, time::Duration};
 
@@ -7,35 +7,35 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    args::WhenSilent,
+    args::OnTimeout,
     progress::Progress,
     send::{Refusal, Sender},
-    summary::Ended,
+    summary::EndReason,
 };
 
-/// How long Kafka may acknowledge nothing while records are on their way.
-const SILENCE: Duration = Duration::from_secs(10);
+/// Bounds the time without an acknowledgement while records are on their way.
+const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Watch {
     sender: Sender,
     shutdown: CancellationToken,
-    when_silent: WhenSilent,
+    on_timeout: OnTimeout,
     pub(super) progress: Progress,
     /// Records sent so far.
     pub(super) sent: u64,
     ticks: Interval,
     acknowledged: u64,
-    /// When Kafka last acknowledged something, or owed nothing.
-    heard: Instant,
-    /// Whether this silence was told already.
-    told: bool,
+    /// The last instant at which Kafka acknowledged something or nothing was on its way.
+    last_progress: Instant,
+    /// True once the current timeout was reported.
+    is_reported: bool,
 }
 
 impl Watch {
     pub(super) fn new(
         sender: Sender,
         shutdown: CancellationToken,
-        when_silent: WhenSilent,
+        on_timeout: OnTimeout,
         progress: Progress,
     ) -> Self {
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
@@ -43,51 +43,55 @@ impl Watch {
         Self {
             sender,
             shutdown,
-            when_silent,
+            on_timeout,
             progress,
             sent: 0,
             ticks,
             acknowledged: 0,
-            heard: Instant::now(),
-            told: false,
+            last_progress: Instant::now(),
+            is_reported: false,
         }
     }
 
-    /// Waits for `work`, unless the run has to end before; `work` is then dropped unfinished.
-    pub(super) async fn attend<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Ended> {
+    /// Waits for `work`, unless the run has to end before; then `work` is dropped unfinished.
+    pub(super) async fn wait_for<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, EndReason> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => return Err(Ended::Stopped),
-                _ = self.ticks.tick() => self.look().await?,
+                () = self.shutdown.cancelled() => return Err(EndReason::Stopped),
+                _ = self.ticks.tick() => self.check().await?,
                 done = &mut work => return Ok(done),
             }
         }
     }
 
-    async fn look(&mut self) -> Result<(), Ended> {
+    async fn check(&mut self) -> Result<(), EndReason> {
         let acknowledged = self.sender.acknowledged();
         self.progress.show(self.sent, acknowledged);
         let settled = self.sender.settled_by_now().await;
         if let Some(Err(Refusal::Lasting(why))) = settled {
-            return Err(Ended::Refused(why));
+            return Err(EndReason::Refused(why));
         }
         if settled.is_some() || acknowledged > self.acknowledged {
             self.acknowledged = acknowledged;
-            self.heard = Instant::now();
-            self.told = false;
+            self.last_progress = Instant::now();
+            self.is_reported = false;
         }
-        if self.heard.elapsed() < SILENCE {
+        if self.last_progress.elapsed() < ACK_TIMEOUT {
             return Ok(());
         }
-        match self.when_silent {
-            WhenSilent::GiveUp => Err(Ended::KafkaSilent),
-            WhenSilent::Wait => {
-                if !self.told {
-                    self.progress
-                        .say("Kafka has acknowledged no order for 10 seconds; the generator waits");
-                    self.told = true;
+        match self.on_timeout {
+            OnTimeout::GiveUp => Err(EndReason::KafkaTimeout),
+            OnTimeout::Wait => {
+                if !self.is_reported {
+                    self.progress.warn(
+                        "Kafka has acknowledged no order for 10 seconds; the generator waits",
+                    );
+                    self.is_reported = true;
                 }
                 Ok(())
             }

@@ -1,13 +1,13 @@
-//! `waybill audit`: recounts what ARCHITECTURE.md promises, from the databases and the topics, and
-//! prints a scoreboard.
+//! `waybill audit`: checks the invariants of ARCHITECTURE.md against the databases and the topics, and
+//! prints one line for each.
 
 use std::process::ExitCode;
 
 use anyhow::Context;
-use chassis::{audit::check::Check, process::exit::ExitReason};
+use chassis::{audit::check::Check, postgres::pool::reach, process::exit::ExitReason};
 use clap::Args;
 
-use crate::{fail, say};
+use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,38 +39,32 @@ pub(crate) struct AuditArgs {
     topics: orders::TopicConfig,
 }
 
-pub(crate) async fn run(args: AuditArgs) -> ExitCode {
+pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
     let json = args.json;
-    // Scanning a topic blocks: the audit has a thread to itself.
+    // A topic scan blocks its thread, so the audit runs on a thread of its own.
     let runtime = tokio::runtime::Handle::current();
     let audit = tokio::task::spawn_blocking(move || runtime.block_on(recount(&args)));
-    let checks = match audit.await.map_err(anyhow::Error::from).and_then(|checks| checks) {
-        Ok(checks) => checks,
-        Err(error) => return fail(&error),
-    };
+    let checks = audit.await??;
     for check in &checks {
         let line = serde_json::to_string(check).expect("a check has string keys");
-        say(&if json { line } else { describe(check) });
+        output::print(&if json { line } else { describe(check) });
     }
     let broken = checks.iter().filter(|check| check.broken > 0).count();
     if !json {
-        say(&match broken {
+        output::print(&match broken {
             0 => format!("All {} promises are kept.", checks.len()),
             broken => format!("{broken} of {} promises are broken.", checks.len()),
         });
     }
-    ExitCode::from(u8::from(broken > 0))
+    Ok(ExitCode::from(u8::from(broken > 0)))
 }
 
 async fn recount(args: &AuditArgs) -> anyhow::Result<Vec<Check>> {
-    chassis::postgres::pool::reach(
-        &args.orders_database.options().context(ExitReason::Configuration)?,
-    )
-    .await?;
+    reach(&args.orders_database.options().context(ExitReason::Configuration)?).await?;
     let mut checks = orders::audit(&args.kafka, &args.topics, &args.orders_database).await?;
     let database = args.couriers.database.options(&args.orders_database.postgres);
     let database = database.context(ExitReason::Configuration)?;
-    chassis::postgres::pool::reach(&database).await?;
+    reach(&database).await?;
     let status_topic = &args.topics.kafka_status_topic;
     let sweep = args.couriers.dispatch_sweep;
     checks.extend(couriers::audit(&args.kafka, status_topic, &database, sweep).await?);
@@ -93,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_promise_is_plain_to_see() {
+    fn a_broken_promise_is_marked() {
         let mut check = Check::new(3, "numbers are even");
         check.look(true, String::new);
         assert_eq!(describe(&check), "kept    3  numbers are even: 1 looked at");

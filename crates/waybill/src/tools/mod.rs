@@ -1,6 +1,8 @@
-//! The tools beside the services: each is a client of what an operator can reach.
+//! The tools beside the services. `explain`, `rejected` and `probe` are HTTP clients of the services;
+//! `migrate` and `audit` connect to the databases and to Kafka.
 
-pub mod audit;
-pub mod explain;
-pub mod probe;
-pub mod rejected;
+pub(crate) mod audit;
+pub(crate) mod explain;
+pub(crate) mod migrate;
+pub(crate) mod probe;
+pub(crate) mod rejected;

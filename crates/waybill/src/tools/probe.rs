@@ -1,15 +1,13 @@
-//! `waybill probe`: asks a service how it is, for the health checks of containers, whose image has
-//! no program for that.
+//! `waybill probe`: requests an address and succeeds if the answer is a success. It is for the health
+//! checks of containers, whose image has no other HTTP client.
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 use url::Url;
 
-use crate::fail;
-
-/// A service that is well answers in milliseconds; whoever asks has a time-out of his own.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Bounds the request: a healthy service answers in milliseconds.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,16 +22,9 @@ pub(crate) struct ProbeArgs {
     url: Url,
 }
 
-pub(crate) async fn run(args: ProbeArgs) -> ExitCode {
-    match ask(args.url).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
-}
-
-async fn ask(url: Url) -> anyhow::Result<()> {
-    // What is asked is on this machine: no proxy is on the way.
-    let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
-    client.get(url).send().await?.error_for_status()?;
+pub(crate) async fn run(args: ProbeArgs) -> anyhow::Result<()> {
+    // The service is on this machine, so no proxy is used.
+    let client = reqwest::Client::builder().timeout(PROBE_TIMEOUT).no_proxy().build()?;
+    client.get(args.url).send().await?.error_for_status()?;
     Ok(())
 }

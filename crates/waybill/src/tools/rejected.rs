@@ -1,17 +1,22 @@
-//! `waybill rejected`: the order service's calls about rejected records, for a terminal and for
-//! pipes.
+//! `waybill rejected`: the HTTP calls of a service about its rejected records, as commands for a
+//! terminal and for pipes.
 
-use std::{io::Read, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use chassis::process::exit::ExitReason;
 use clap::{Args, Subcommand, error::ErrorKind};
+use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use url::Url;
 
-use crate::{fail, say};
+use crate::{http, output};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The most records that the service returns in one page.
+const MAX_PAGE: usize = 500;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,11 +46,11 @@ pub(crate) struct RejectedArgs {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    what: What,
+    command: RejectedCommand,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum RejectedCommand {
     /// List them, newest first.
     List {
         /// Only those of this reason (docs/validation.md lists them).
@@ -70,112 +75,102 @@ enum What {
     },
 }
 
-pub(crate) async fn run(args: RejectedArgs) -> ExitCode {
-    match answer(&args).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error)
-            if error
-                .downcast_ref::<reqwest::Error>()
-                .is_some_and(|e| e.is_connect() || e.is_timeout()) =>
-        {
-            fail(&error.context(ExitReason::Unreachable(format!(
-                "nobody answers at {}; start that service, or give another --orders-url",
-                args.orders_url
-            ))))
+pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<()> {
+    let service = Service { client: http::client()?, base: &args.orders_url, json: args.json };
+    let outcome = match &args.command {
+        RejectedCommand::List { reason, limit } => service.list(reason.as_deref(), *limit).await,
+        RejectedCommand::Show { id } => service.show(id).await,
+        RejectedCommand::Replay { id, file } => service.replay(id, file.as_deref()).await,
+    };
+    outcome.map_err(|error| {
+        let unreachable = |error: &reqwest::Error| error.is_connect() || error.is_timeout();
+        if !error.downcast_ref().is_some_and(unreachable) {
+            return error;
         }
-        Err(error) => match error.downcast::<clap::Error>() {
-            Ok(usage) => usage.exit(),
-            Err(error) => fail(&error),
-        },
-    }
+        error.context(ExitReason::Unreachable(format!(
+            "nobody answers at {}; start that service, or give another --orders-url",
+            args.orders_url
+        )))
+    })
 }
 
-async fn answer(args: &RejectedArgs) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
-    let base = &args.orders_url;
-    match &args.what {
-        What::List { reason, limit } => {
-            list(&client, base, reason.as_deref(), *limit, args.json).await
-        }
-        What::Show { id } => {
-            let record = call(client.get(of(base, id, None)?)).await?;
-            say(&if args.json { record.to_string() } else { describe(&record) });
-            Ok(())
-        }
-        What::Replay { id, file } => {
-            let body = match file {
-                None => Vec::new(),
-                Some(path) if path.as_os_str() == "-" => {
-                    let mut bytes = Vec::new();
-                    std::io::stdin().read_to_end(&mut bytes).context("reading standard input")?;
-                    bytes
-                }
-                Some(path) => {
-                    std::fs::read(path).with_context(|| format!("reading {}", path.display()))?
-                }
-            };
-            // To the service an empty body means the record as it came.
-            if file.is_some() && body.is_empty() {
-                let told = "--file is empty: without it the record is sent as it came\n";
-                return Err(clap::Error::raw(ErrorKind::ValueValidation, told).into());
-            }
-            let answer = call(client.post(of(base, id, Some("replay"))?).body(body)).await?;
-            say(&if args.json { answer.to_string() } else { format!("{id} is on its way again") });
-            Ok(())
-        }
-    }
-}
-
-async fn list(
-    client: &reqwest::Client,
-    base: &Url,
-    reason: Option<&str>,
-    limit: usize,
+/// The service that keeps the records, and the form of the output.
+struct Service<'a> {
+    client: Client,
+    base: &'a Url,
     json: bool,
-) -> anyhow::Result<()> {
-    let mut left = if limit == 0 { usize::MAX } else { limit };
-    let mut after: Option<String> = None;
-    while left > 0 {
-        let mut page = base.join("rejected")?;
-        {
-            let mut query = page.query_pairs_mut();
-            query.append_pair("limit", &left.min(500).to_string());
-            if let Some(reason) = reason {
-                query.append_pair("reason", reason);
+}
+
+impl Service<'_> {
+    async fn list(&self, reason: Option<&str>, limit: usize) -> anyhow::Result<()> {
+        let mut left = if limit == 0 { usize::MAX } else { limit };
+        let mut after: Option<String> = None;
+        while left > 0 {
+            let mut page = self.base.join("rejected")?;
+            page.query_pairs_mut()
+                .append_pair("limit", &left.min(MAX_PAGE).to_string())
+                .extend_pairs(reason.map(|reason| ("reason", reason)))
+                .extend_pairs(after.as_deref().map(|after| ("after", after)));
+            let answer = call(self.client.get(page)).await?;
+            let items = answer["items"].as_array().context("the answer has no items")?;
+            for item in items {
+                self.print(item, line);
             }
-            if let Some(after) = &after {
-                query.append_pair("after", after);
+            left = left.saturating_sub(items.len());
+            after = answer["next"].as_str().map(str::to_owned);
+            if after.is_none() {
+                break;
             }
         }
-        let answer = call(client.get(page)).await?;
-        let items = answer["items"].as_array().context("the answer has no items")?;
-        for item in items {
-            say(&if json { item.to_string() } else { line(item) });
-        }
-        left = left.saturating_sub(items.len());
-        after = answer["next"].as_str().map(str::to_owned);
-        if after.is_none() {
-            break;
-        }
+        Ok(())
     }
-    Ok(())
+
+    async fn show(&self, id: &str) -> anyhow::Result<()> {
+        let record = call(self.client.get(self.url(id, None)?)).await?;
+        self.print(&record, describe);
+        Ok(())
+    }
+
+    async fn replay(&self, id: &str, file: Option<&Path>) -> anyhow::Result<()> {
+        let body = file.map(read_body).transpose()?.unwrap_or_default();
+        // For the service, an empty body means the record as it came.
+        if file.is_some() && body.is_empty() {
+            let message = "--file is empty: without it the record is sent as it came\n";
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, message).into());
+        }
+        let url = self.url(id, Some("replay"))?;
+        let answer = call(self.client.post(url).body(body)).await?;
+        self.print(&answer, |_| format!("{id} is on its way again"));
+        Ok(())
+    }
+
+    fn url(&self, id: &str, action: Option<&str>) -> anyhow::Result<Url> {
+        let mut url = self.base.join("rejected")?;
+        url.path_segments_mut()
+            .map_err(|()| anyhow::anyhow!("--orders-url is not an address of HTTP"))?
+            .push(id)
+            .extend(action);
+        Ok(url)
+    }
+
+    fn print(&self, answer: &Value, describe: impl Fn(&Value) -> String) {
+        output::print(&if self.json { answer.to_string() } else { describe(answer) });
+    }
 }
 
-fn of(base: &Url, id: &str, action: Option<&str>) -> anyhow::Result<Url> {
-    let mut url = base.join("rejected")?;
-    url.path_segments_mut()
-        .map_err(|()| anyhow::anyhow!("--orders-url is not an address of HTTP"))?
-        .push(id)
-        .extend(action);
-    Ok(url)
+/// Reads the bytes of a file; `-` is standard input.
+fn read_body(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if path.as_os_str() != "-" {
+        return std::fs::read(path).with_context(|| format!("reading {}", path.display()));
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).context("reading standard input")?;
+    Ok(bytes)
 }
 
-/// The answer's JSON; a problem becomes an error with its detail.
-async fn call(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
-    let response = request.send().await?;
-    let status = response.status();
-    let body: Value =
-        response.json().await.context("the answer is no JSON: is this the order service?")?;
+/// Returns the answer's JSON; a problem document becomes an error with its detail.
+async fn call(request: RequestBuilder) -> anyhow::Result<Value> {
+    let (status, body) = http::read_json(request.send().await?, "order").await?;
     if status.is_success() {
         return Ok(body);
     }

@@ -19,14 +19,14 @@ fn mixed(seed: u64) -> Generator {
     Generator::new(seed, shares(["0.1", "0.1", "0.1", "0.1"]), START)
 }
 
-/// Breaks when any byte of any record changes: then two versions of this program no longer send
-/// the same for the same seed, which must be told in the change log.
+/// Fails when any byte of any record changes: then two versions of this program no longer send the
+/// same for the same seed, and the change log must say so.
 #[test]
-fn same_seed_same_bytes_for_ever() {
+fn same_seed_same_bytes_in_every_version() {
     let mut hash = blake3::Hasher::new();
     for made in mixed(1).take(2_000) {
         hash.update(made.kind.as_str().as_bytes());
-        hash.update(made.key());
+        hash.update(made.order_uid.as_bytes());
         hash.update(&made.value);
     }
     assert_eq!(
@@ -108,7 +108,7 @@ fn dates_follow_the_start() {
 }
 
 #[test]
-fn mischief_of_one_kind_only_never_stops_and_stays_what_it_is() {
+fn one_irregular_kind_alone_never_stops() {
     for (texts, kind) in [
         (["1", "0", "0", "0"], Kind::Duplicate),
         (["0", "1", "0", "0"], Kind::Changed),
@@ -123,12 +123,12 @@ fn mischief_of_one_kind_only_never_stops_and_stays_what_it_is() {
 }
 
 #[test]
-fn memory_is_bounded_by_the_window() {
+fn memory_is_bounded() {
     let mut generator = mixed(1);
     for _ in 0..20_000 {
         generator.next();
     }
-    assert_eq!(generator.recent.len(), WINDOW);
+    assert_eq!(generator.recent.len(), MAX_RECENT_ORDERS);
 }
 
 proptest! {

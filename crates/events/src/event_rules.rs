@@ -1,0 +1,67 @@
+//! The rules of a status event, and the violation of one.
+
+/// A rule that an event breaks. Never contains a value of the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventViolation {
+    /// The place as a JSON pointer; `""` is the whole event.
+    pub pointer: &'static str,
+    /// The rule's stable code, which `docs/validation.md` lists.
+    pub code: &'static str,
+    /// The rule as a sentence.
+    pub message: &'static str,
+}
+
+/// A code and its sentence.
+pub(crate) type Rule = (&'static str, &'static str);
+
+impl EventViolation {
+    pub(crate) fn new(pointer: &'static str, (code, message): Rule) -> Self {
+        Self { pointer, code, message }
+    }
+}
+
+macro_rules! rules {
+    ($($name:ident $code:literal $message:literal)*) => {
+        $(pub(crate) const $name: Rule = ($code, $message);)*
+
+        /// Every rule of an event: code and sentence, in the order of `docs/validation.md`.
+        pub const EVENT_RULES: &[Rule] = &[$(($code, $message),)*];
+    };
+}
+
+rules! {
+    NULL_RECORD "null_record" "the record has no value"
+    EMPTY_RECORD "empty_record" "the record's value is empty"
+    INVALID_UTF8 "invalid_utf8" "the record must be UTF-8"
+    INVALID_JSON "invalid_json" "the record must be one JSON value"
+    NOT_AN_OBJECT "not_an_object" "the event must be a JSON object"
+    DUPLICATE_KEY "duplicate_key" "a key must not be repeated within an object"
+    WRONG_TYPE "wrong_type" "the value must be of the JSON type that an event has here"
+    MISSING "missing" "this field is required"
+    BLANK "blank" "must not be blank"
+    ID_TOO_LONG "too_long" "an order id must be at most 100 bytes long"
+    WORD_TOO_LONG "too_long" "a status must be at most 255 bytes long"
+    CONTROL_CHARACTER "control_character" "must not hold control characters"
+    INVALID_DATE "invalid_date" "must be a date and time by RFC 3339 with its offset from UTC"
+    NOT_AN_INTEGER "not_an_integer" "a number must be whole and written without fraction and exponent"
+    OUT_OF_RANGE "out_of_range" "a version must be 1 to 2147483647"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn document_lists_every_rule_with_its_sentence_and_no_other() {
+        const DOCUMENT: &str = include_str!("../../../docs/validation.md");
+        let section = DOCUMENT.split("\n## ").find(|section| section.starts_with("Status events"));
+        let table = section.unwrap().split("| code | rule |").nth(1).unwrap();
+        let rows = table.lines().filter(|line| line.starts_with("| `"));
+        let rows = rows.map(|row| row.trim_matches(['|', ' ']).split_once(" | ").unwrap());
+        let rules = EVENT_RULES.iter().map(|(code, rule)| (format!("`{code}`"), *rule));
+        assert_eq!(
+            rows.map(|(code, rule)| (code.to_owned(), rule)).collect::<Vec<_>>(),
+            rules.collect::<Vec<_>>()
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! The source of the records: generated orders, or the lines of the user.
+
+use time::OffsetDateTime;
+
+use super::{
+    args::{LoadArgs, Start},
+    generator::{Generator, Kind, Made},
+    lines::{self, Line, Lines},
+};
+
+pub(super) enum Source {
+    Generated { generator: Box<Generator>, start: Start },
+    Given(Lines),
+}
+
+pub(super) struct Record {
+    pub(super) kind: Kind,
+    pub(super) key: Option<String>,
+    pub(super) value: Vec<u8>,
+}
+
+/// The next item of a source.
+pub(super) enum Next {
+    Record(Record),
+    /// A line that is too long to be sent, by its number.
+    TooLong(u64),
+}
+
+impl Source {
+    pub(super) fn open(args: &LoadArgs, seed: u64) -> anyhow::Result<Self> {
+        let shares = args.shares()?;
+        if let Some(path) = &args.file {
+            return Ok(Self::Given(Lines::open(path)?));
+        }
+        let first = match args.start {
+            Start::At(instant) => instant,
+            Start::Now => OffsetDateTime::now_utc(),
+        };
+        Ok(Self::Generated {
+            generator: Box::new(Generator::new(seed, shares, first)),
+            start: args.start,
+        })
+    }
+
+    /// Returns the next item, or `None` at the end.
+    pub(super) async fn next(&mut self) -> std::io::Result<Option<Next>> {
+        let record = match self {
+            Self::Generated { generator, start } => {
+                let made = match start {
+                    Start::At(_) => generator.next(),
+                    Start::Now => Some(generator.make(OffsetDateTime::now_utc())),
+                };
+                made.map(|Made { kind, order_uid, value }| Record {
+                    kind,
+                    key: Some(order_uid),
+                    value,
+                })
+            }
+            Self::Given(lines) => match lines.next().await? {
+                Some(Line::TooLong(number)) => return Ok(Some(Next::TooLong(number))),
+                Some(Line::Record(value)) => {
+                    Some(Record { kind: Kind::Given, key: lines::order_uid(&value), value })
+                }
+                None => None,
+            },
+        };
+        Ok(record.map(Next::Record))
+    }
+}

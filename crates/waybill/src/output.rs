@@ -1,0 +1,33 @@
+//! The output of a process: data on standard output, messages on standard error, the exit code.
+
+use std::{io::Write as _, process::ExitCode};
+
+use chassis::{postgres::errors, process::exit};
+
+/// Prints data. The reader of standard output may have ended, which is no failure.
+pub(crate) fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+}
+
+#[expect(clippy::print_stderr, reason = "the last message of a process, for a person")]
+pub(crate) fn print_error(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Prints why the process ends, and returns its exit code. A usage error ends the process at once.
+pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+        usage.exit();
+    }
+    print_error(&format!("waybill: {error:#}"));
+    ExitCode::from(exit_code(error))
+}
+
+/// Returns the exit code for an error. A refusal by PostgreSQL is bad configuration, in any call.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let refused = error.chain().filter_map(|cause| cause.downcast_ref()).any(errors::is_refusal);
+    match exit::code(error) {
+        1 if refused => 78,
+        code => code,
+    }
+}

@@ -1,0 +1,187 @@
+//! The history of one order as text and as JSON, from the answers of both services.
+
+use events::OrderUid;
+use serde_json::{Value, json};
+
+/// The answers of the services; `None` for a service that did not answer.
+pub(super) struct History {
+    pub(super) order: Option<Answer>,
+    pub(super) delivery: Option<Answer>,
+}
+
+/// The answer of one service; `None` for what it does not know.
+#[derive(Default)]
+pub(super) struct Answer {
+    /// The source, the timing and the version of the order's answer.
+    pub(super) served: Option<Value>,
+    /// The order's history, or its delivery.
+    pub(super) body: Option<Value>,
+    /// The records with the order's id as their key.
+    pub(super) rejected: Vec<Value>,
+}
+
+impl History {
+    pub(super) fn is_known(&self) -> bool {
+        let mut answers = [&self.order, &self.delivery].into_iter().flatten();
+        answers.any(|answer| answer.body.is_some() || !answer.rejected.is_empty())
+    }
+
+    pub(super) fn json(&self, order_uid: &OrderUid) -> String {
+        let [order, delivery] = [&self.order, &self.delivery].map(Option::as_ref);
+        let unreachable = [(order, "order"), (delivery, "courier")];
+        let unreachable =
+            unreachable.into_iter().filter(|(answer, _)| answer.is_none()).map(|(_, name)| name);
+        json!({
+            "order_uid": order_uid,
+            "served": order.and_then(|answer| answer.served.as_ref()),
+            "history": order.and_then(|answer| answer.body.as_ref()),
+            "delivery": delivery.and_then(|answer| answer.body.as_ref()),
+            "rejected": self.rejected().collect::<Vec<_>>(),
+            "silent": unreachable.collect::<Vec<_>>(),
+        })
+        .to_string()
+    }
+
+    fn rejected(&self) -> impl Iterator<Item = &Value> {
+        [&self.order, &self.delivery].into_iter().flatten().flat_map(|answer| &answer.rejected)
+    }
+
+    pub(super) fn text(&self, order_uid: &OrderUid) -> String {
+        let mut lines = vec![order_uid.to_string()];
+        match &self.order {
+            None => lines.push("  order     not known: the order service was silent".to_owned()),
+            Some(answer) => describe_order(answer, &mut lines),
+        }
+        lines.push(match &self.delivery {
+            None => "  delivery  not known: the courier service was silent".to_owned(),
+            Some(Answer { body: None, .. }) => {
+                "  delivery  the courier service has not heard of it".to_owned()
+            }
+            Some(Answer { body: Some(delivery), .. }) => {
+                format!("  delivery  {}", delivery_state(delivery))
+            }
+        });
+        lines.extend(self.rejected().map(|record| {
+            let (id, at) = (text(record, "id"), text(record, "rejected_at"));
+            format!("  rejected  {at}  {id}: {}", text(record, "reason"))
+        }));
+        lines.join("\n")
+    }
+}
+
+fn describe_order(answer: &Answer, lines: &mut Vec<String>) {
+    let stored = answer.body.as_ref().map(|history| &history["stored"]);
+    lines.push(match stored.filter(|stored| !stored.is_null()) {
+        None => "  order     not stored".to_owned(),
+        Some(stored) => format!(
+            "  order     version {}, first stored {}, latest record {}",
+            answer.body.as_ref().map_or(&Value::Null, |history| &history["version"]),
+            text(stored, "at"),
+            text(stored, "record")
+        ),
+    });
+    if let Some(served) = &answer.served {
+        let (cache, etag) = (text(served, "cache"), text(served, "etag"));
+        lines.push(format!("  served    from {cache}, ETag {etag}"));
+    }
+    let Some(history) = &answer.body else { return };
+    lines.push(match history["status"].as_str() {
+        None => "  status    none told yet".to_owned(),
+        Some(status) => format!("  status    {status} since {}", text(history, "since")),
+    });
+    let events = history["events"].as_array();
+    lines.extend(events.into_iter().flatten().map(event));
+}
+
+fn event(event: &Value) -> String {
+    let mut line =
+        format!("    {}  {}  {}", text(event, "at"), text(event, "record"), text(event, "word"));
+    if !event["version"].is_null() {
+        line += &format!(", version {}", event["version"]);
+    }
+    if !event["ignored"].is_null() {
+        line += &format!(", ignored: {}", text(&event["ignored"], "detail"));
+    }
+    line
+}
+
+fn delivery_state(delivery: &Value) -> String {
+    let mut line = text(delivery, "state").to_owned();
+    let assignment = &delivery["assignment"];
+    if !assignment.is_null() {
+        line += &format!(
+            ", courier {} ({}, {}) since {}, until {}",
+            assignment["courier_id"],
+            text(assignment, "courier_name"),
+            text(assignment, "transport_type"),
+            text(assignment, "assigned_at"),
+            text(assignment, "deadline")
+        );
+    }
+    if !delivery["position"].is_null() {
+        line += &format!(", number {} in the queue", delivery["position"]);
+    }
+    if !delivery["why_not_assigned"].is_null() {
+        line += &format!(": {}", text(&delivery["why_not_assigned"], "message"));
+    }
+    line
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or("?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_reads_from_top_to_bottom() {
+        let order = Answer {
+            served: Some(json!({ "cache": "memory", "etag": "\"ab\"" })),
+            body: Some(json!({
+                "status": "created", "since": "T1", "version": 2,
+                "stored": { "at": "T0", "record": "orders:3:18" },
+                "events": [
+                    { "at": "T1", "record": "s:0:1", "word": "created", "version": 2, "ignored": null },
+                    { "at": "T2", "record": "s:0:2", "word": "created", "version": null,
+                      "ignored": { "detail": "the order had this status already" } },
+                ],
+            })),
+            rejected: vec![
+                json!({ "id": "orders:3:19", "rejected_at": "T3", "reason": "missing" }),
+            ],
+        };
+        let delivery = Answer {
+            body: Some(json!({
+                "state": "waiting", "assignment": null, "position": 1,
+                "why_not_assigned": { "message": "no courier is free: 2 carry, 0 are paused" },
+            })),
+            ..Answer::default()
+        };
+        let history = History { order: Some(order), delivery: Some(delivery) };
+        assert_eq!(
+            history.text(&"123".parse().unwrap()),
+            "\
+123
+  order     version 2, first stored T0, latest record orders:3:18
+  served    from memory, ETag \"ab\"
+  status    created since T1
+    T1  s:0:1  created, version 2
+    T2  s:0:2  created, ignored: the order had this status already
+  delivery  waiting, number 1 in the queue: no courier is free: 2 carry, 0 are paused
+  rejected  T3  orders:3:19: missing"
+        );
+    }
+
+    #[test]
+    fn an_unknown_order_is_described() {
+        let history = History { order: Some(Answer::default()), delivery: Some(Answer::default()) };
+        assert!(!history.is_known());
+        let text = history.text(&"123".parse().unwrap());
+        assert!(text.contains("not stored") && text.contains("has not heard of it"), "{text}");
+        let text = History { order: None, delivery: None }.text(&"123".parse().unwrap());
+        assert!(text.contains("order service was silent"), "{text}");
+        assert!(text.contains("courier service was silent"), "{text}");
+    }
+}

@@ -1,0 +1,181 @@
+//! `waybill explain`: the complete history of one order, which both services answer over HTTP.
+
+mod history;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use chassis::process::exit::ExitReason;
+use clap::Args;
+use events::OrderUid;
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use url::Url;
+
+use self::history::{Answer, History};
+use crate::{http, output};
+
+const EXAMPLES: &str = "\
+Examples:
+  waybill explain b563feb7b2b84b6test
+  waybill explain b563feb7b2b84b6test --json | jq '.history.events[] | select(.ignored)'
+                                     what was ignored, and why
+
+Exit codes: 0 told, 1 neither service knows the order, 2 usage, 69 a service was silent for 10
+seconds, 78 bad configuration. What one service knows is told even if the other one is silent.";
+
+/// Tell one order's whole life: its records and versions, each event and what was ignored and why,
+/// where it is cached, its place in the queue or its courier, and what was rejected under its key.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ExplainArgs {
+    /// The order.
+    order_uid: OrderUid,
+    /// Where the order service answers.
+    #[arg(long, env = "ORDERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    orders_url: String,
+    /// Where the courier service answers.
+    #[arg(long, env = "COURIERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8082")]
+    couriers_url: String,
+    /// Give JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
+    let client = http::client()?;
+    let orders =
+        Service { client: &client, name: "order", flag: "--orders-url", base: &args.orders_url };
+    let couriers = Service {
+        client: &client,
+        name: "courier",
+        flag: "--couriers-url",
+        base: &args.couriers_url,
+    };
+    let uid = args.order_uid.as_str();
+    let (order, delivery) = tokio::join!(fetch_order(&orders, uid), fetch_delivery(&couriers, uid));
+    let mut exit_code = ExitCode::SUCCESS;
+    let mut or_report = |answer: anyhow::Result<Answer>| {
+        answer.inspect_err(|error| exit_code = output::fail(error)).ok()
+    };
+    let history = History { order: or_report(order), delivery: or_report(delivery) };
+    if history.is_known() {
+        output::print(&if args.json {
+            history.json(&args.order_uid)
+        } else {
+            history.text(&args.order_uid)
+        });
+    } else if history.order.is_some() && history.delivery.is_some() {
+        anyhow::bail!(
+            "neither service knows the order {}; if it was rejected under another key, waybill \
+             rejected list tells",
+            args.order_uid
+        );
+    }
+    Ok(exit_code)
+}
+
+async fn fetch_order(orders: &Service<'_>, uid: &str) -> anyhow::Result<Answer> {
+    let mut history = orders.json(&["order", uid, "history"], None).await?;
+    // A long history has more than one page.
+    while let Some(all) = &mut history
+        && let Some(next) = all["next"].as_str().map(str::to_owned)
+    {
+        let page = orders.json(&["order", uid, "history"], Some(("after", &next))).await?;
+        let mut page = page.context("the order was forgotten while it was told of")?;
+        if let (Some(events), Some(more)) =
+            (all["events"].as_array_mut(), page["events"].as_array_mut())
+        {
+            events.append(more);
+        }
+        all["next"] = page["next"].take();
+    }
+    Ok(Answer {
+        served: orders.served(&["order", uid]).await?,
+        body: history,
+        rejected: orders.rejected(uid).await?,
+    })
+}
+
+async fn fetch_delivery(couriers: &Service<'_>, uid: &str) -> anyhow::Result<Answer> {
+    Ok(Answer {
+        served: None,
+        body: couriers.json(&["delivery", uid], None).await?,
+        rejected: couriers.rejected(uid).await?,
+    })
+}
+
+struct Service<'a> {
+    client: &'a Client,
+    name: &'static str,
+    flag: &'static str,
+    base: &'a str,
+}
+
+impl Service<'_> {
+    /// Returns the JSON of an answer, or `None` for 404.
+    async fn json(
+        &self,
+        path: &[&str],
+        parameter: Option<(&str, &str)>,
+    ) -> anyhow::Result<Option<Value>> {
+        let mut url = self.url(path)?;
+        if let Some((name, value)) = parameter {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let answer = self.reached(self.client.get(url).send().await)?;
+        let (status, body) = http::read_json(answer, self.name).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => Ok(Some(body)),
+            _ => {
+                let detail = body["detail"].as_str().unwrap_or("?");
+                anyhow::bail!("the {} service: {detail}", self.name)
+            }
+        }
+    }
+
+    /// Returns the newest records that were rejected with this key.
+    async fn rejected(&self, key: &str) -> anyhow::Result<Vec<Value>> {
+        let page = self.json(&["rejected"], Some(("key", key))).await?;
+        match page.map(|mut page| page["items"].take()) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns the source, the timing and the version of an order's answer.
+    async fn served(&self, path: &[&str]) -> anyhow::Result<Option<Value>> {
+        let answer = self.reached(self.client.head(self.url(path)?).send().await)?;
+        if !answer.status().is_success() {
+            return Ok(None);
+        }
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        Ok(Some(json!({
+            "cache": header("x-cache"),
+            "server_timing": header("server-timing"),
+            "version": header("x-order-version"),
+            "etag": header("etag"),
+        })))
+    }
+
+    fn url(&self, path: &[&str]) -> anyhow::Result<Url> {
+        let wrong = || format!("{} is not an address of HTTP", self.flag);
+        let mut url =
+            Url::parse(self.base).with_context(wrong).context(ExitReason::Configuration)?;
+        url.path_segments_mut()
+            .map_err(|()| anyhow::anyhow!(wrong()).context(ExitReason::Configuration))?
+            .pop_if_empty()
+            .extend(path);
+        Ok(url)
+    }
+
+    fn reached(&self, answer: reqwest::Result<Response>) -> anyhow::Result<Response> {
+        let Self { name, base, flag, .. } = self;
+        answer.with_context(|| {
+            ExitReason::Unreachable(format!(
+                "the {name} service does not answer at {base}; start it, or give {flag}"
+            ))
+        })
+    }
+}
