@@ -75,12 +75,12 @@ impl Metrics {
     }
 
     fn count(&self, recorded: &Recorded) {
-        let ignored = recorded.verdicts.iter().flatten();
-        self.advanced.inc_by((recorded.verdicts.len() - ignored.clone().count()) as u64);
+        let ignored = recorded.verdicts().iter().flatten();
+        self.advanced.inc_by((recorded.verdicts().len() - ignored.clone().count()) as u64);
         for reason in ignored {
             self.ignored.get_or_create(&Why { reason: *reason }).inc();
         }
-        for reason in &recorded.unreadable {
+        for reason in recorded.unreadable() {
             self.unreadable.get_or_create(&Rule { reason }).inc();
         }
     }
