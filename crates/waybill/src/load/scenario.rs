@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chassis::kafka::{config::KafkaConfig, tail::follow};
+use chassis::kafka::{config::KafkaConfig, tail};
 use events::{OrderUid, StatusEvent};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
@@ -61,7 +61,7 @@ pub(super) async fn play(
     let over = shutdown.child_token();
     let _over_when_dropped = over.clone().drop_guard();
     let mut following =
-        std::pin::pin!(follow(stage.kafka, &topics, stage.since, listen, over.clone()));
+        std::pin::pin!(tail::read(stage.kafka, &topics, stage.since, listen, over.clone()));
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut world = World::new(seed, walk);

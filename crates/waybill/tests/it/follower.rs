@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use chassis::kafka::tail::follow;
+use chassis::kafka::tail;
 use testkit::{TestEnvironment, shared, wait_until};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ async fn what_comes_while_a_follower_starts_is_heard() {
         let since = SystemTime::now();
         let following = tokio::spawn({
             let over = over.clone();
-            async move { follow(&kafka, &topics, since, listen, over).await }
+            async move { tail::read(&kafka, &topics, since, listen, over).await }
         });
         let sent: HashSet<_> =
             (0..200).map(|number| format!("{round}-{number}").into_bytes()).collect();
