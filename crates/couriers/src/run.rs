@@ -119,7 +119,7 @@ pub async fn run(
                 policy: config.batch,
                 pace: Pace::Prompt,
             };
-            intake.run(&config.kafka, subscription, consumed, shutdown).await
+            consumer::consume(&config.kafka, subscription, consumed, intake, shutdown).await
         }
     });
 

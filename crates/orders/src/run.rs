@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     config::Config,
     http::{self, Quick, State},
-    ingest::{self, publish::Topics},
+    ingest::{self, Ingest, publish::Topics},
     lookup::{
         Lookup,
         live_feed::{Feed, follow},
@@ -37,7 +37,7 @@ use crate::{
         queries,
         redis::RedisLevel,
     },
-    status,
+    status::{self, consumer::StatusConsumer},
 };
 
 /// How many batches of status events may be written at once: they shall leave those of orders their
@@ -176,23 +176,18 @@ pub async fn run(
                 lookup.clone(),
                 shutdown.clone(),
             );
-            let ingest = ingest::run(
+            let ingest = consumer::consume(
                 &config.kafka,
                 subscription,
                 consumed,
-                ingested,
-                topics.clone(),
-                pool.clone(),
-                producer,
-                lookup.clone(),
+                Ingest::new(pool.clone(), topics.clone(), producer, lookup.clone(), ingested),
                 shutdown.clone(),
             );
-            let hearing = status::consumer::run(
+            let hearing = consumer::consume(
                 &config.kafka,
                 status,
                 consumed_status,
-                heard,
-                pool,
+                StatusConsumer::new(pool, topics.status.clone(), heard),
                 shutdown.clone(),
             );
             tokio::try_join!(follow, ingest, hearing).map(|_| ())

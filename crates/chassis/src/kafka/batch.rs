@@ -1,11 +1,12 @@
-//! A batch of items on its way to the database. Pure: knows no Kafka and no clock of its own.
+//! A batch of items on its way to the database. Pure: it makes no calls to Kafka, and the caller
+//! passes the time.
 
 use std::time::{Duration, Instant};
 
-use crate::kafka::offsets::Offsets;
+use crate::kafka::{offsets::Offsets, record::Position};
 
-/// When a batch ends: by rows, by bytes, or by the age of its first item, whichever comes first.
-/// So it is small when there is little to do and large when there is much.
+/// The end of a batch: by rows, by bytes, or by the age of its first item, whichever comes first.
+/// A batch is small when the service is idle and large when it is behind.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct BatchPolicy {
     /// The most records of one batch.
@@ -19,57 +20,63 @@ pub struct BatchPolicy {
     pub age_ms: u64,
 }
 
-/// Items with the offsets they came from.
+/// Items with the offsets of their records.
 #[derive(Debug)]
 pub struct Batch<T> {
     /// In order of arrival.
     pub items: Vec<T>,
-    /// What to store once the items are settled.
+    /// The offsets to store once the items are settled.
     pub offsets: Offsets,
+    /// The oldest timestamp of its records.
+    pub oldest_ms: Option<i64>,
     bytes: usize,
     first_at: Option<Instant>,
 }
 
 impl<T> Default for Batch<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), offsets: Offsets::default(), bytes: 0, first_at: None }
+        let offsets = Offsets::default();
+        Self { items: Vec::new(), offsets, oldest_ms: None, bytes: 0, first_at: None }
     }
 }
 
 impl<T> Batch<T> {
-    /// An empty one with room for as many items as `other` has.
+    /// Returns an empty batch with room for as many items as `other` has.
     #[must_use]
     pub fn as_large_as(other: &Self) -> Self {
         Self { items: Vec::with_capacity(other.items.len()), ..Self::default() }
     }
 
-    /// Adds an item of `bytes` that came at `now` from `offset` of `partition`.
-    pub fn push(&mut self, item: T, bytes: usize, partition: i32, offset: i64, now: Instant) {
+    /// Adds an item of `bytes` whose record, at `position`, was taken at `now`.
+    pub fn push(&mut self, item: T, bytes: usize, position: Position, now: Instant) {
         self.items.push(item);
-        self.offsets.add(partition, offset);
+        self.offsets.add(position.partition, position.offset);
         self.bytes += bytes;
         self.first_at.get_or_insert(now);
+        // A record without a timestamp says nothing about its age.
+        let timestamp_ms = position.timestamp_ms;
+        if timestamp_ms > 0 && self.oldest_ms.is_none_or(|oldest| timestamp_ms < oldest) {
+            self.oldest_ms = Some(timestamp_ms);
+        }
     }
 
-    /// Nothing in it?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// No more may be added?
     #[must_use]
     pub fn is_full(&self, policy: &BatchPolicy) -> bool {
         self.items.len() >= policy.rows as usize || self.bytes >= policy.bytes
     }
 
-    /// When its age ends it; `None` while it is empty.
+    /// Returns the time at which its age ends it; `None` while it is empty.
     #[must_use]
     pub fn due_at(&self, policy: &BatchPolicy) -> Option<Instant> {
         self.first_at.map(|first_at| first_at + Duration::from_millis(policy.age_ms))
     }
 
-    /// Has it ended at `now`?
+    /// Returns true if it has ended at `now`.
     #[must_use]
     pub fn is_due(&self, policy: &BatchPolicy, now: Instant) -> bool {
         self.is_full(policy) || self.due_at(policy).is_some_and(|due| due <= now)
@@ -82,6 +89,10 @@ mod tests {
 
     const POLICY: BatchPolicy = BatchPolicy { rows: 3, bytes: 100, age_ms: 10 };
 
+    fn at(partition: i32, offset: i64) -> Position {
+        Position { timestamp_ms: 0, partition, offset }
+    }
+
     #[test]
     fn ends_by_rows_by_bytes_and_by_the_age_of_its_first_item() {
         let start = Instant::now();
@@ -91,19 +102,31 @@ mod tests {
             "an empty batch is never due"
         );
 
-        batch.push('a', 10, 0, 0, start);
-        batch.push('b', 10, 0, 1, start + Duration::from_millis(9));
+        batch.push('a', 10, at(0, 0), start);
+        batch.push('b', 10, at(0, 1), start + Duration::from_millis(9));
         assert!(!batch.is_due(&POLICY, start + Duration::from_millis(9)));
         assert!(
             batch.is_due(&POLICY, start + Duration::from_millis(10)),
             "age counts from the first item"
         );
 
-        batch.push('c', 10, 1, 0, start);
+        batch.push('c', 10, at(1, 0), start);
         assert!(batch.is_full(&POLICY), "three rows fill it");
 
         let mut large = Batch::default();
-        large.push('x', 100, 0, 7, start);
+        large.push('x', 100, at(0, 7), start);
         assert!(large.is_full(&POLICY), "a hundred bytes fill it");
+    }
+
+    #[test]
+    fn a_record_without_a_timestamp_has_no_age() {
+        let mut batch = Batch::default();
+
+        for timestamp_ms in [0, 30, 20, 40, 0] {
+            let position = Position { timestamp_ms, ..at(0, 0) };
+            batch.push('a', 1, position, Instant::now());
+        }
+
+        assert_eq!(batch.oldest_ms, Some(20));
     }
 }

@@ -1,4 +1,6 @@
-//! Kafka: where the cluster is, how to speak to it, and making missing topics.
+//! The Kafka settings that all clients share (address, security, group prefix), the wait for Kafka at
+//! the start, and the creation of missing topics. The settings of one kind of client are with it:
+//! [`consumer`](super::consumer), [`producer`](super::producer), [`tail`](super::tail).
 
 use std::time::Duration;
 
@@ -6,7 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult},
     client::DefaultClientContext,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _},
@@ -16,13 +18,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::{exit::ExitReason, retry::Backoff, secret};
 
-/// How long a tool waits for Kafka.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time for which a tool waits for Kafka.
+const REACH_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time for one request for metadata.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+/// The time for one request to create topics.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest record that Waybill sends: a 1 MiB value, its key and its dead-letter headers fit.
 pub const MAX_RECORD_BYTES: usize = 4 << 20;
 
-/// How to reach Kafka.
+/// The address and the security settings of Kafka.
 #[derive(Clone, Args)]
 pub struct KafkaConfig {
     /// Brokers to ask first: host:port, separated by commas.
@@ -71,33 +77,30 @@ impl std::fmt::Debug for KafkaConfig {
 }
 
 impl KafkaConfig {
-    /// The brokers to ask first.
     #[must_use]
     pub fn brokers(&self) -> &str {
         self.brokers.as_deref().or(self.broker.as_deref()).unwrap_or("127.0.0.1:9092")
     }
 
-    /// Has anybody said where Kafka is?
+    /// Returns true if the address of Kafka is configured.
     #[must_use]
     pub fn is_given(&self) -> bool {
         self.brokers.is_some() || self.broker.is_some()
     }
 
-    /// The same, at `brokers`.
     #[must_use]
     pub fn with_brokers(mut self, brokers: String) -> Self {
         self.brokers = Some(brokers);
         self
     }
 
-    /// The same, with groups that start with `prefix`.
     #[must_use]
     pub fn with_group_prefix(mut self, prefix: String) -> Self {
         self.group_id = Some(prefix);
         self
     }
 
-    /// The consumer group of one part of Waybill.
+    /// Returns the consumer group of one part of Waybill.
     #[must_use]
     pub fn group(&self, part: &str) -> String {
         let prefix =
@@ -105,7 +108,7 @@ impl KafkaConfig {
         format!("{prefix}.{part}")
     }
 
-    /// What every client of ours is told.
+    /// Returns the settings that all clients share.
     pub(crate) fn client(&self) -> anyhow::Result<ClientConfig> {
         let mut config = ClientConfig::new();
         config
@@ -135,8 +138,8 @@ impl KafkaConfig {
         Ok(config)
     }
 
-    /// Waits until Kafka answers, for ever, and says once that it does; tells whether it has the
-    /// topic. Credentials that Kafka refuses are an error.
+    /// Waits until Kafka answers, without a limit, and logs once that it waits. Returns true if Kafka
+    /// has the topic. Credentials that Kafka refuses are an error.
     async fn reach(&self, topic: &str) -> anyhow::Result<bool> {
         let client: BaseConsumer = self
             .client()?
@@ -146,28 +149,21 @@ impl KafkaConfig {
             .context(ExitReason::Configuration)?;
         let (brokers, topic) = (self.brokers().to_owned(), topic.to_owned());
         let stop = CancellationToken::new();
+        // The thread also ends when this future is dropped; otherwise the runtime could not end.
         let _stop_when_dropped = stop.clone().drop_guard();
         let asking = tokio::task::spawn_blocking(move || {
-            let mut told = false;
+            let mut logged = false;
             while !stop.is_cancelled() {
-                let error = match client.fetch_metadata(Some(&topic), Duration::from_secs(2)) {
+                let error = match client.fetch_metadata(Some(&topic), METADATA_TIMEOUT) {
                     Ok(metadata) => {
                         return Ok(metadata.topics().iter().any(|topic| topic.error().is_none()));
                     }
                     Err(error) => error,
                 };
-                while let Some(Err(error)) = client.poll(Duration::ZERO) {
-                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
-                        return Err(anyhow!(
-                            "Kafka at {brokers} refuses the user or the password: check \
-                             KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
-                        )
-                        .context(ExitReason::Configuration));
-                    }
-                }
-                if !told {
+                check_credentials(&client, &brokers)?;
+                if !logged {
                     tracing::warn!("waiting for Kafka at {brokers}: {error}");
-                    told = true;
+                    logged = true;
                 }
             }
             Ok(false)
@@ -175,9 +171,9 @@ impl KafkaConfig {
         asking.await.context("asking Kafka ended")?
     }
 
-    /// For tools: waits until Kafka answers, but for 10 seconds only, and has the topic.
+    /// For tools: waits until Kafka answers, for 10 seconds at most. A missing topic is an error.
     pub async fn reach_topic(&self, topic: &str) -> anyhow::Result<()> {
-        let Ok(answer) = tokio::time::timeout(PATIENCE, self.reach(topic)).await else {
+        let Ok(answer) = tokio::time::timeout(REACH_TIMEOUT, self.reach(topic)).await else {
             return Err(ExitReason::Unreachable(format!(
                 "Kafka at {} was silent for 10 seconds; start it, or give --kafka-brokers",
                 self.brokers()
@@ -191,8 +187,8 @@ impl KafkaConfig {
             .context(ExitReason::Configuration))
     }
 
-    /// Makes those of `topics` that are missing, with 8 partitions and the broker's replication,
-    /// unless that is not wanted. Waits for Kafka for ever, and says once that it does.
+    /// Creates the missing ones of `topics`, with 8 partitions and the broker's replication, unless
+    /// `KAFKA_CREATE_TOPICS` is off. Waits for Kafka without a limit, and logs once that it waits.
     pub async fn create_topics(&self, topics: &[&str]) -> anyhow::Result<()> {
         self.reach(topics.first().copied().unwrap_or_default()).await?;
         if !self.kafka_create_topics {
@@ -204,34 +200,12 @@ impl KafkaConfig {
             .context("configuring the Kafka client")
             .context(ExitReason::Configuration)?;
         let limit = MAX_RECORD_BYTES.to_string();
-        let wanted: Vec<_> = topics
-            .iter()
-            .map(|name| {
-                let topic = NewTopic::new(name, 8, TopicReplication::Fixed(-1))
-                    .set("message.timestamp.type", "LogAppendTime");
-                if name.ends_with(".dlq") { topic.set("max.message.bytes", &limit) } else { topic }
-            })
-            .collect();
-        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(10)));
+        let wanted: Vec<_> = topics.iter().map(|name| new_topic(name, &limit)).collect();
+        let options = AdminOptions::new().request_timeout(Some(CREATE_TIMEOUT));
         let mut backoff = Backoff::default();
         loop {
             match admin.create_topics(&wanted, &options).await {
-                Ok(results) => {
-                    for result in results {
-                        match result {
-                            Ok(name) => tracing::info!(topic = name, "made the topic {name}"),
-                            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                            Err((name, code)) => {
-                                return Err(anyhow!(
-                                    "making the topic {name}: {code}; make it by hand, and set \
-                                     KAFKA_CREATE_TOPICS=false"
-                                )
-                                .context(ExitReason::Configuration));
-                            }
-                        }
-                    }
-                    return Ok(());
-                }
+                Ok(results) => return results.into_iter().try_for_each(created),
                 Err(error) => {
                     if backoff.is_first() {
                         tracing::warn!("waiting for Kafka at {}: {error}", self.brokers());
@@ -243,7 +217,44 @@ impl KafkaConfig {
     }
 }
 
-/// Passes a line of the Kafka client's log on to ours; its chatter only if asked for by `RUST_LOG`.
+/// Returns an error if Kafka refused the credentials of `client` since the last call.
+fn check_credentials(client: &BaseConsumer, brokers: &str) -> anyhow::Result<()> {
+    while let Some(Err(error)) = client.poll(Duration::ZERO) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
+            return Err(anyhow!(
+                "Kafka at {brokers} refuses the user or the password: check \
+                 KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
+            )
+            .context(ExitReason::Configuration));
+        }
+    }
+    Ok(())
+}
+
+fn new_topic<'a>(name: &'a str, dead_letter_limit: &'a str) -> NewTopic<'a> {
+    let topic = NewTopic::new(name, 8, TopicReplication::Fixed(-1))
+        .set("message.timestamp.type", "LogAppendTime");
+    if name.ends_with(".dlq") { topic.set("max.message.bytes", dead_letter_limit) } else { topic }
+}
+
+/// Logs the creation of a topic. One that exists already, perhaps created by another replica at the
+/// same time, is no error.
+fn created(result: TopicResult) -> anyhow::Result<()> {
+    match result {
+        Ok(name) => tracing::info!(topic = name, "made the topic {name}"),
+        Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+        Err((name, code)) => {
+            return Err(anyhow!(
+                "making the topic {name}: {code}; make it by hand, and set \
+                 KAFKA_CREATE_TOPICS=false"
+            )
+            .context(ExitReason::Configuration));
+        }
+    }
+    Ok(())
+}
+
+/// Passes a line of the Kafka client's log on to ours, at levels that only `RUST_LOG` turns on.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
         RDKafkaLogLevel::Debug => tracing::trace!(target: "librdkafka", "{facility}: {line}"),

@@ -1,9 +1,10 @@
-//! Kafka: a topic is consumed in batches with their offsets, read outside a group, or written to.
+//! Kafka, for all services: consuming a topic in batches, reading topics outside a group, and sending
+//! records. Only this folder refers to rdkafka.
 //!
 //! ```text
-//! topic ─▶ consumer ─▶ batch + offsets ─▶ the service ─▶ producer ─▶ topic
+//! topic ─▶ consumer ─▶ batch + offsets ─▶ the service's pipeline ─▶ producer ─▶ topic
 //!      ├─▶ tail        every replica reads all records from now on, and commits nothing
-//!      └─▶ topic_scan  a tool reads all records that are there
+//!      └─▶ topic_scan  a tool reads all present records
 //! ```
 
 pub mod batch;

@@ -1,19 +1,18 @@
-//! Offsets of consumed records. Pure: knows no Kafka.
+//! The offsets of consumed records. Pure: it makes no calls to Kafka.
 
 use std::collections::BTreeMap;
 
-/// The next offset to read: what is stored and committed.
+/// The next offset to read, as it is stored and committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NextOffset(i64);
 
 impl NextOffset {
-    /// The one place where the `+ 1` happens.
+    /// Returns the offset after that of a record: the only place where the `+ 1` happens.
     #[must_use]
     pub fn after(offset: i64) -> Self {
         Self(offset + 1)
     }
 
-    /// As Kafka wants it.
     #[must_use]
     pub fn get(self) -> i64 {
         self.0
@@ -25,13 +24,12 @@ impl NextOffset {
 pub struct Offsets(BTreeMap<i32, NextOffset>);
 
 impl Offsets {
-    /// Notes that the record at `offset` belongs to the batch. The order of calls does not matter.
+    /// Adds the record at `offset` to the batch. The order of calls does not matter.
     pub fn add(&mut self, partition: i32, offset: i64) {
         let next = NextOffset::after(offset);
         self.0.entry(partition).and_modify(|known| *known = next.max(*known)).or_insert(next);
     }
 
-    /// Partition by partition.
     pub fn iter(&self) -> impl Iterator<Item = (i32, NextOffset)> + '_ {
         self.0.iter().map(|(partition, next)| (*partition, *next))
     }

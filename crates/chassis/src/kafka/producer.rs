@@ -1,5 +1,11 @@
-//! Sending records: `acks=all`, idempotent, without a time-out. A record that was taken is sent
-//! until Kafka has it, or until it is clear that Kafka never will.
+//! Sending records to Kafka: `acks=all`, idempotent, without a timeout of the client's own. A record
+//! that was enqueued is sent until Kafka acknowledges it or refuses it for good.
+//!
+//! ```text
+//! enqueue ─▶ queue of the client ─▶ Kafka ─▶ Deliveries: acknowledged, or the first failure
+//! ```
+//!
+//! A batch's records are sent with [`retry_forever`], those of an HTTP request with [`send_within`].
 
 use std::{
     sync::{
@@ -23,29 +29,27 @@ use crate::{
     process::{exit::ExitReason, retry::Backoff},
 };
 
-/// A record to send.
+/// The time that Kafka may take to acknowledge the records of an HTTP request.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Clone, Copy)]
 pub struct OutgoingRecord<'a> {
-    /// Where to.
     pub topic: &'a str,
-    /// Decides the partition; `None` spreads over all.
+    /// Decides the partition; records without a key are spread over all partitions.
     pub key: Option<&'a [u8]>,
     /// `None` is a null value.
     pub value: Option<&'a [u8]>,
-    /// Names and values.
     pub headers: &'a [(&'a str, &'a [u8])],
 }
 
-/// Why a record was not sent.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProduceError {
-    /// Larger than the client or the broker takes.
     #[error("the record is larger than the topic takes")]
     TooLarge,
     /// The producer can never send again; only a new process can.
     #[error("the producer failed for good: {0}")]
     Fatal(String),
-    /// Anything else; trying again may help.
+    /// Any other failure; a retry may help.
     #[error("sending: {0}")]
     Other(String),
 }
@@ -60,7 +64,7 @@ impl ProduceError {
     }
 }
 
-/// What became of the records handed over with it. Clones share the count.
+/// The outcomes of the records that were enqueued with it. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub struct Deliveries(Arc<Counts>);
 
@@ -73,27 +77,28 @@ struct Counts {
 }
 
 impl Deliveries {
-    /// Nothing handed over yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many records Kafka has acknowledged.
+    /// Returns the number of records that Kafka has acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.0.acknowledged.load(Ordering::Acquire)
     }
 
-    /// The first failure so far.
+    /// Returns the first failure so far.
     #[must_use]
     pub fn failure(&self) -> Option<ProduceError> {
         self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until everything handed over is decided; tells the first failure.
+    /// Waits until every enqueued record has an outcome; returns the first failure.
     pub async fn settled(&self) -> Result<(), ProduceError> {
         loop {
+            // Registered before the count is read: the last record may settle in between, and its
+            // notification would find nobody.
             let mut settled = std::pin::pin!(self.0.settled.notified());
             settled.as_mut().enable();
             if self.0.open.load(Ordering::Acquire) == 0 {
@@ -106,6 +111,7 @@ impl Deliveries {
 
 impl Counts {
     fn close(&self, outcome: Result<(), ProduceError>) {
+        // The outcome is noted before the count falls: a waiter that sees 0 sees every failure.
         match outcome {
             Ok(()) => {
                 self.acknowledged.fetch_add(1, Ordering::AcqRel);
@@ -137,7 +143,7 @@ impl ProducerContext for Reports {
 pub struct Producer(Arc<ThreadedProducer<Reports>>);
 
 impl Producer {
-    /// Connects lazily: Kafka need not be there yet.
+    /// Creates a producer that connects when it sends: Kafka may be unreachable yet.
     pub fn new(kafka: &KafkaConfig) -> anyhow::Result<Self> {
         let producer = kafka
             .client()?
@@ -158,7 +164,7 @@ impl Producer {
         Ok(Self(Arc::new(producer)))
     }
 
-    /// Hands a record over; waits while the queue is full.
+    /// Adds a record to the queue of the client; waits while the queue is full.
     pub async fn enqueue(
         &self,
         record: OutgoingRecord<'_>,
@@ -181,6 +187,7 @@ impl Producer {
                     }),
                 );
             }
+            // Counted before it is sent: its outcome may come before `send` returns.
             deliveries.0.open.fetch_add(1, Ordering::AcqRel);
             let Err((error, _)) = self.0.send(outgoing) else { return Ok(()) };
             if deliveries.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -198,7 +205,27 @@ impl Producer {
     }
 }
 
-/// Repeats `attempt` until Kafka has acknowledged all that it sends, however long that takes. Only a
+/// Enqueues records with `enqueue` and waits until Kafka has acknowledged all of them, for `timeout`
+/// at most. To repeat it after an error is safe for records that may come twice.
+pub async fn send_within<F>(
+    timeout: Duration,
+    enqueue: impl FnOnce(Deliveries) -> F,
+) -> Result<(), ProduceError>
+where
+    F: Future<Output = Result<(), ProduceError>>,
+{
+    let deliveries = Deliveries::new();
+    let sent = async {
+        enqueue(deliveries.clone()).await?;
+        deliveries.settled().await
+    };
+    // After the timeout the outcome is unknown: the records may still arrive.
+    tokio::time::timeout(timeout, sent).await.unwrap_or_else(|_| {
+        Err(ProduceError::Other(format!("Kafka did not acknowledge within {timeout:?}")))
+    })
+}
+
+/// Repeats `attempt` until Kafka has acknowledged all records that it sends, without a limit. Only a
 /// producer that failed for good is an error.
 pub async fn retry_forever<F>(attempt: impl Fn() -> F) -> Result<(), ProduceError>
 where
@@ -216,5 +243,23 @@ where
             }
             Ok(()) => return Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn records_that_nobody_acknowledges_time_out() {
+        let unacknowledged = |deliveries: Deliveries| async move {
+            deliveries.0.open.fetch_add(1, Ordering::AcqRel);
+            Ok(())
+        };
+
+        let sent = send_within(Duration::ZERO, unacknowledged).await;
+
+        assert!(matches!(sent, Err(ProduceError::Other(_))), "{sent:?}");
+        assert!(send_within(Duration::ZERO, |_| std::future::ready(Ok(()))).await.is_ok());
     }
 }

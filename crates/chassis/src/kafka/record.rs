@@ -6,25 +6,21 @@ use rdkafka::{
 };
 use time::OffsetDateTime;
 
-/// Where a record stands, and when Kafka took it.
+/// The position and the timestamp of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Milliseconds since 1970.
     pub timestamp_ms: i64,
-    /// The partition.
     pub partition: i32,
-    /// The offset in it.
     pub offset: i64,
 }
 
-/// A record as it came.
+/// A record of a topic, borrowed from the Kafka client.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
-    /// Where it stands.
     pub position: Position,
-    /// Its key.
     pub key: Option<&'a [u8]>,
-    /// Its value; `None` is a null value.
+    /// `None` is a null value.
     pub value: Option<&'a [u8]>,
     message: &'a BorrowedMessage<'a>,
 }
@@ -39,25 +35,24 @@ impl<'a> Record<'a> {
         Self { position, key: message.key(), value: message.payload(), message }
     }
 
-    /// Its headers. Only now does the client take them apart.
+    /// Returns its headers. The client parses them only now.
     #[must_use]
     pub fn headers(&self) -> Headers<'a> {
         Headers(self.message.headers())
     }
 
-    /// As [`Headers::get`], for whoever asks for one only.
+    /// Calls [`Headers::get`], for a caller that needs only one header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers().get(name)
     }
 }
 
-/// The headers of a record.
 #[derive(Clone, Copy)]
 pub struct Headers<'a>(Option<&'a BorrowedHeaders>);
 
 impl<'a> Headers<'a> {
-    /// The last header of this name, if it is text.
+    /// Returns the last header of this name, if it is text.
     #[must_use]
     pub fn get(self, name: &str) -> Option<&'a str> {
         let header = self.0?.iter().filter(|header| header.key == name).last()?;
@@ -65,14 +60,14 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Kafka's milliseconds as an instant.
+/// Converts milliseconds since 1970, as Kafka counts time.
 #[must_use]
 pub fn instant(milliseconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// An instant as Kafka's milliseconds.
+/// Converts to milliseconds since 1970, as Kafka counts time.
 #[must_use]
 pub fn milliseconds(instant: OffsetDateTime) -> i64 {
     i64::try_from(instant.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX)

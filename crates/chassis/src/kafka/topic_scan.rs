@@ -1,5 +1,5 @@
-//! Reading a topic from its first record to a fixed end, once: for tools that recount. Nothing is
-//! committed, no group is joined. Blocking: to be called where that is allowed.
+//! The topic scan: reads a topic from its first record to a fixed end, once, for the checks of
+//! `audit`. It commits nothing and joins no group. Its calls block the thread.
 
 use std::{
     collections::BTreeMap,
@@ -18,17 +18,18 @@ use crate::{
     process::exit::ExitReason,
 };
 
-/// How long Kafka may be silent.
-const SILENCE: Duration = Duration::from_secs(10);
+/// The longest time without an answer or a record from Kafka.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For each partition an offset: the next one to read.
+/// For each partition the next offset to read.
 pub type Ends = BTreeMap<i32, i64>;
 
-/// A client that can ask and read.
+/// A Kafka client for scans.
 pub struct Scanner(BaseConsumer);
 
 impl Scanner {
-    /// Connects lazily. `group` is only asked for its offsets.
+    /// Creates a client, which connects with its first request. `group` is not joined: it is the one
+    /// whose offsets [`committed`](Self::committed) returns.
     pub fn new(kafka: &KafkaConfig, group: &str) -> anyhow::Result<Self> {
         let consumer = kafka
             .client()?
@@ -36,7 +37,7 @@ impl Scanner {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
-            // The broker shall not wait for records that may never come: the end is told at once.
+            // The broker does not wait for more records, so the end is reported at once.
             .set("fetch.wait.max.ms", "10")
             .set("queued.max.messages.kbytes", "16384")
             .create()
@@ -44,13 +45,13 @@ impl Scanner {
         Ok(Self(consumer))
     }
 
-    /// Where the group stands; a partition of which it has committed nothing is left out.
+    /// Returns the committed offsets of the group, without the partitions that have none.
     pub fn committed(&self, topic: &str) -> anyhow::Result<Ends> {
         let mut partitions = TopicPartitionList::new();
         for partition in self.partitions(topic)? {
             partitions.add_partition(topic, partition);
         }
-        let committed = self.0.committed_offsets(partitions, SILENCE);
+        let committed = self.0.committed_offsets(partitions, ANSWER_TIMEOUT);
         let committed = committed.context("asking for committed offsets")?;
         let next = committed.elements().into_iter().filter_map(|element| match element.offset() {
             Offset::Offset(next) => Some((element.partition(), next)),
@@ -59,63 +60,54 @@ impl Scanner {
         Ok(next.collect())
     }
 
-    /// First offset still there and end of each partition.
+    /// Returns the first offset and the end of each partition.
     pub fn bounds(&self, topic: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
         let bounds = self.partitions(topic)?.into_iter().map(|partition| {
-            let bounds = self.0.fetch_watermarks(topic, partition, SILENCE);
+            let bounds = self.0.fetch_watermarks(topic, partition, ANSWER_TIMEOUT);
             let bounds = bounds.with_context(|| format!("asking where {topic} ends"))?;
             Ok((partition, bounds))
         });
         bounds.collect()
     }
 
-    /// The end of each partition, for [`read`](Self::read) to read all that is there.
+    /// Returns the end of each partition: with it, [`read`](Self::read) reads all present records.
     pub fn ends(&self, topic: &str) -> anyhow::Result<Ends> {
         let bounds = self.bounds(topic)?.into_iter();
         Ok(bounds.map(|(partition, (_, end))| (partition, end)).collect())
     }
 
-    /// Hands every record that is still there before `ends` to `heard`, partition by partition in
-    /// their order, and tells after how many records.
+    /// Passes every present record before `ends` to `on_record`, each partition in its order, and
+    /// returns the number of records.
     pub fn read(
         &self,
         topic: &str,
         ends: &Ends,
-        mut heard: impl FnMut(Record<'_>) -> anyhow::Result<()>,
+        mut on_record: impl FnMut(Record<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<u64> {
-        let mut open = Ends::new();
-        let mut assignment = TopicPartitionList::new();
-        for (partition, (first, end)) in self.bounds(topic)? {
-            let end = ends.get(&partition).copied().unwrap_or(0).min(end);
-            if first < end {
-                open.insert(partition, end);
-                assignment.add_partition_offset(topic, partition, Offset::Offset(first))?;
-            }
-        }
-        self.0.assign(&assignment).context("reading a topic")?;
+        let mut open = self.assign(topic, ends)?;
         let mut read = 0;
-        let mut heard_at = Instant::now();
+        let mut last_record_at = Instant::now();
         while !open.is_empty() {
             match self.0.poll(Duration::from_millis(100)) {
-                None if heard_at.elapsed() > SILENCE => bail!(silent()),
+                None if last_record_at.elapsed() > ANSWER_TIMEOUT => bail!(unreachable()),
                 None => {}
-                // Its last offsets hold no records but markers of transactions.
+                // The last offsets of a partition may hold no records but markers of transactions.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     open.remove(&partition);
                 }
-                Some(Err(error)) if heard_at.elapsed() > SILENCE => {
-                    return Err(anyhow::Error::new(error).context(silent()));
+                Some(Err(error)) if last_record_at.elapsed() > ANSWER_TIMEOUT => {
+                    return Err(anyhow::Error::new(error).context(unreachable()));
                 }
                 Some(Err(error)) => tracing::debug!("reading {topic}: {error}"),
                 Some(Ok(message)) => {
-                    heard_at = Instant::now();
+                    last_record_at = Instant::now();
                     let record = Record::of(&message);
                     let Some(&end) = open.get(&record.position.partition) else { continue };
                     if record.position.offset < end {
-                        heard(record)?;
+                        on_record(record)?;
                         read += 1;
                     }
-                    // Or past it: what lies between may be compacted away or be no record at all.
+                    // Or past it: the offsets between may be compacted away, or be no records.
                     if record.position.offset + 1 >= end {
                         open.remove(&record.position.partition);
                     }
@@ -126,15 +118,30 @@ impl Scanner {
         Ok(read)
     }
 
+    /// Assigns the partitions that have records before `ends`, and returns their ends.
+    fn assign(&self, topic: &str, ends: &Ends) -> anyhow::Result<Ends> {
+        let mut open = Ends::new();
+        let mut assignment = TopicPartitionList::new();
+        for (partition, (first, end)) in self.bounds(topic)? {
+            let end = ends.get(&partition).copied().unwrap_or(0).min(end);
+            if first < end {
+                open.insert(partition, end);
+                assignment.add_partition_offset(topic, partition, Offset::Offset(first))?;
+            }
+        }
+        self.0.assign(&assignment).context("reading a topic")?;
+        Ok(open)
+    }
+
     fn partitions(&self, topic: &str) -> anyhow::Result<Vec<i32>> {
-        let metadata = self.0.fetch_metadata(Some(topic), SILENCE);
-        let metadata = metadata.with_context(silent)?;
+        let metadata = self.0.fetch_metadata(Some(topic), ANSWER_TIMEOUT);
+        let metadata = metadata.with_context(unreachable)?;
         let topics = metadata.topics().iter();
         Ok(topics.flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect())
     }
 }
 
-fn silent() -> ExitReason {
+fn unreachable() -> ExitReason {
     ExitReason::Unreachable(
         "Kafka was silent for 10 seconds; start it, or give --kafka-brokers".to_owned(),
     )

@@ -13,11 +13,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRow, list, table};
 use crate::{
     http::{paging, problem::Problem, problems},
-    kafka::producer::{Deliveries, OutgoingRecord, Producer},
+    kafka::producer::{ACK_TIMEOUT, OutgoingRecord, Producer, send_within},
 };
-
-/// How long Kafka may take to confirm a replay.
-const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a replay is looked for that somebody waits for.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -123,22 +120,13 @@ pub async fn replay(
         key = key_of(body).map(String::into_bytes).or(key);
         value = Some(body);
     }
-    let deliveries = Deliveries::new();
-    let sent = async {
-        let record = OutgoingRecord { topic, key: key.as_deref(), value, headers: &headers };
-        producer.enqueue(record, &deliveries).await?;
-        deliveries.settled().await
-    };
-    match tokio::time::timeout(KAFKA_PATIENCE, sent).await {
-        Ok(Ok(())) => {
-            Ok((StatusCode::ACCEPTED, axum::Json(json!({ "replay_of": of }))).into_response())
-        }
-        Ok(Err(error)) => {
-            tracing::warn!("replaying a record: {error}");
-            Err(problems::kafka_silent())
-        }
-        Err(_) => Err(problems::kafka_silent()),
-    }
+    let record = OutgoingRecord { topic, key: key.as_deref(), value, headers: &headers };
+    let enqueue = async |deliveries| producer.enqueue(record, &deliveries).await;
+    send_within(ACK_TIMEOUT, enqueue).await.map_err(|error| {
+        tracing::warn!("replaying a record: {error}");
+        problems::kafka_silent()
+    })?;
+    Ok((StatusCode::ACCEPTED, axum::Json(json!({ "replay_of": of }))).into_response())
 }
 
 /// Waits, `wait` at most, until one more replay is noted than `before` tells of. In vain is no

@@ -1,14 +1,17 @@
-//! Intake: record → event → batch → committed → dead letters → offsets.
+//! Intake: the flow of the status topic through the courier service.
 //!
-//! The transport alone: what a status does stands in [`delivery`](crate::delivery), how that is
-//! written in [`store`](crate::store).
+//! ```text
+//! record ─parse─▶ event or rejection ─▶ batch ─commit─▶ committed ─settle─▶ dead letters ─▶ offsets
+//! ```
+//!
+//! This is the transport alone: the effect of a status is in [`delivery`](crate::delivery), and its
+//! SQL in [`store`](crate::store).
 
 mod rejection;
 
 use chassis::{
     kafka::{
-        config::KafkaConfig,
-        consumer::{self, Receipt, Subscription},
+        consumer::{Pipeline, Receipt},
         producer::{Producer, retry_forever},
         record::{Record, instant},
     },
@@ -23,7 +26,6 @@ use prometheus_client::{
     registry::Registry,
 };
 use sqlx::{PgConnection, PgPool};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     delivery,
@@ -31,20 +33,18 @@ use crate::{
     store,
 };
 
-/// A record and what it turned out to be.
-struct Incoming {
+/// A record with its event, or with the reason why it has none.
+pub(crate) struct Incoming {
     original: Original,
     content: Result<StatusEvent, Rejection>,
 }
 
 impl Incoming {
-    /// Why it was rejected, if it was.
     fn rejected(&self) -> Option<(&Original, &Rejection)> {
         self.content.as_ref().err().map(|rejection| (&self.original, rejection))
     }
 }
 
-/// The topics.
 #[derive(Debug, Clone)]
 pub(crate) struct Topics {
     pub(crate) status: String,
@@ -56,7 +56,7 @@ struct Status {
     status: &'static str,
 }
 
-/// What intake counts.
+/// The counters of intake.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     commit: transaction::Metrics,
@@ -92,16 +92,16 @@ impl Metrics {
     }
 }
 
-/// A batch that is committed.
-struct Committed(Vec<Incoming>);
+/// A batch that is in the database. Its field is private, so that only this module makes one.
+pub(crate) struct Committed(Vec<Incoming>);
 
-/// The proof that a batch is committed and that its dead letters are sent.
-struct Settled(());
+/// The proof that a batch is committed and that its dead letters are acknowledged. Its field is
+/// private, so that only this module makes one.
+pub(crate) struct Settled(());
 
 impl Receipt for Settled {}
 
-/// What intake works with.
-#[derive(Clone)]
+/// The parts that intake works with.
 pub(crate) struct Intake {
     pub(crate) topics: Topics,
     pub(crate) pool: PgPool,
@@ -110,25 +110,16 @@ pub(crate) struct Intake {
     pub(crate) metrics: Metrics,
 }
 
-impl Intake {
-    /// Runs until `shutdown`.
-    pub(crate) async fn run(
-        self,
-        kafka: &KafkaConfig,
-        subscription: Subscription,
-        consumed: consumer::Metrics,
-        shutdown: CancellationToken,
-    ) -> anyhow::Result<()> {
-        let intake = self.clone();
-        let write = move |batch| {
-            let intake = intake.clone();
-            async move { intake.commit(batch).await }
-        };
-        let settle = move |committed| {
-            let intake = self.clone();
-            async move { intake.settle(committed).await }
-        };
-        consumer::consume(kafka, subscription, consumed, decode, write, settle, shutdown).await
+impl Pipeline for Intake {
+    type Item = Incoming;
+    type Committed = Committed;
+    type Receipt = Settled;
+
+    fn parse(&self, record: Record<'_>) -> (Incoming, usize) {
+        let content = StatusEvent::read(record.value).map_err(rejection::of);
+        let original = Original::of(&record);
+        let bytes = original.size();
+        (Incoming { original, content }, bytes)
     }
 
     async fn commit(&self, batch: Vec<Incoming>) -> Committed {
@@ -143,7 +134,9 @@ impl Intake {
         self.metrics.count(&incoming);
         Ok(Settled(()))
     }
+}
 
+impl Intake {
     /// Waits until Kafka has acknowledged them, however long that takes. Only a producer that
     /// failed for good is an error.
     async fn send_dead_letters(&self, incoming: &[Incoming]) -> anyhow::Result<()> {
@@ -154,14 +147,6 @@ impl Intake {
         crash::point("after-publish");
         Ok(())
     }
-}
-
-/// Turns a record into what it is.
-fn decode(record: Record<'_>) -> (Incoming, usize) {
-    let content = StatusEvent::read(record.value).map_err(rejection::of);
-    let original = Original::of(&record);
-    let bytes = original.size();
-    (Incoming { original, content }, bytes)
 }
 
 /// Writes events of this topic.

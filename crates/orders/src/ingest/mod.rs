@@ -1,4 +1,11 @@
-//! Ingest: record → message → order → batch → committed → cache → published → offsets.
+//! Ingest: the flow of the orders topic through the order service.
+//!
+//! ```text
+//! record ─parse─▶ order or rejection ─▶ batch ─commit─▶ committed ─▶ cache ─settle─▶ published ─▶ offsets
+//! ```
+//!
+//! The consumer runs this flow as the [`Pipeline`] of [`Ingest`]. How a record becomes an order is in
+//! [`order`](crate::order), how orders are read in [`lookup`](crate::lookup).
 
 pub(crate) mod copied_row;
 pub(crate) mod publish;
@@ -8,12 +15,7 @@ pub(crate) mod upsert;
 use std::sync::Arc;
 
 use chassis::{
-    kafka::{
-        config::KafkaConfig,
-        consumer::{self, Subscription},
-        producer::Producer,
-        record::Record,
-    },
+    kafka::{consumer::Pipeline, producer::Producer, record::Record},
     postgres::transaction,
     rejected::{self, Original},
 };
@@ -23,7 +25,6 @@ use prometheus_client::{
     registry::Registry,
 };
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     ingest::{
@@ -118,46 +119,52 @@ impl Metrics {
     }
 }
 
-/// Runs until `shutdown`.
-#[expect(clippy::too_many_arguments, reason = "the flow's parts, each named once, wired in `run`")]
-pub(crate) async fn run(
-    kafka: &KafkaConfig,
-    subscription: Subscription,
-    consumed: consumer::Metrics,
-    metrics: Metrics,
+/// The parts that ingest works with.
+pub(crate) struct Ingest {
+    store: Store,
     topics: Topics,
-    pool: PgPool,
     producer: Producer,
     lookup: Arc<Lookup>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let store = Arc::new(Store::new(pool, topics.orders.clone(), metrics.commit.clone()));
-    let write = move |batch: Vec<Incoming>| {
-        let (store, lookup) = (store.clone(), lookup.clone());
-        async move {
-            let mut committed = store.commit(batch).await;
-            lookup.admit(&mut committed);
-            committed
-        }
-    };
-    let settle = move |committed: Committed| {
-        let (metrics, topics, producer) = (metrics.clone(), topics.clone(), producer.clone());
-        async move {
-            let published: Published = publish(&producer, &topics, &committed).await?;
-            metrics.count(&committed);
-            Ok(published)
-        }
-    };
-    consumer::consume(kafka, subscription, consumed, decode, write, settle, shutdown).await
+    metrics: Metrics,
 }
 
-/// Turns a record into what it is.
-fn decode(record: Record<'_>) -> (Incoming, usize) {
-    let content = match parse(record.value) {
-        Ok(order) => Content::Order(Box::new(order)),
-        Err(rejection) => Content::Rejection(rejection),
-    };
-    let original = Original::of(&record);
-    let bytes = original.size();
-    (Incoming { original, content }, bytes)
+impl Ingest {
+    pub(crate) fn new(
+        pool: PgPool,
+        topics: Topics,
+        producer: Producer,
+        lookup: Arc<Lookup>,
+        metrics: Metrics,
+    ) -> Self {
+        let store = Store::new(pool, topics.orders.clone(), metrics.commit.clone());
+        Self { store, topics, producer, lookup, metrics }
+    }
+}
+
+impl Pipeline for Ingest {
+    type Item = Incoming;
+    type Committed = Committed;
+    type Receipt = Published;
+
+    fn parse(&self, record: Record<'_>) -> (Incoming, usize) {
+        let content = match parse(record.value) {
+            Ok(order) => Content::Order(Box::new(order)),
+            Err(rejection) => Content::Rejection(rejection),
+        };
+        let original = Original::of(&record);
+        let bytes = original.size();
+        (Incoming { original, content }, bytes)
+    }
+
+    async fn commit(&self, batch: Vec<Incoming>) -> Committed {
+        let mut committed = self.store.commit(batch).await;
+        self.lookup.admit(&mut committed);
+        committed
+    }
+
+    async fn settle(&self, committed: Committed) -> anyhow::Result<Published> {
+        let published = publish(&self.producer, &self.topics, &committed).await?;
+        self.metrics.count(&committed);
+        Ok(published)
+    }
 }

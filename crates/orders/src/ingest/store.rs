@@ -40,8 +40,9 @@ use crate::{
 /// The version of an order that was not known.
 pub(crate) const FIRST_VERSION: i32 = 1;
 
-/// A batch whose records are in the database: what remains to be done about them.
-#[derive(Debug, Default)]
+/// A batch whose records are in the database: what remains to be done about them. It has private
+/// fields and no `Default`, so that only [`Store::commit`] makes one.
+#[derive(Debug)]
 pub(crate) struct Committed {
     orders: Vec<CommittedOrder>,
     rejected: Vec<(Original, Rejection)>,
@@ -121,7 +122,8 @@ impl Store {
 
     /// Commits a batch. A record that the database refuses becomes a rejection.
     pub(crate) async fn commit(&self, batch: Vec<Incoming>) -> Committed {
-        let mut committed = Committed::default();
+        let mut committed =
+            Committed { orders: Vec::new(), rejected: Vec::new(), views: Vec::new() };
         for part in transaction::commit(&self.pool, self, &self.metrics, batch).await {
             committed.add(part);
         }

@@ -244,5 +244,5 @@ pub(crate) async fn follow(
             feed.rejection(&id, header("waybill.error.reason"));
         }
     };
-    tail::follow(kafka, &topics, SystemTime::now(), heard, shutdown).await
+    tail::read(kafka, &topics, SystemTime::now(), heard, shutdown).await
 }

@@ -1,17 +1,14 @@
-//! Hearing: record → event → batch → recorded → offsets.
+//! The status consumer: the flow of the status topic through the order service.
 //!
-//! What the status topic tells, this service's own events and those of others alike. An event that
-//! cannot be read is counted and passed over: keeping and dead-lettering it is the courier
-//! service's task.
-
-use std::sync::Arc;
+//! ```text
+//! record ─parse─▶ event ─▶ batch ─commit─▶ recorded ─▶ offsets
+//! ```
+//!
+//! It records this service's own events and those of others alike. An event that cannot be read is
+//! counted and passed over: keeping and dead-lettering it is the task of the courier service.
 
 use chassis::{
-    kafka::{
-        config::KafkaConfig,
-        consumer::{self, Subscription},
-        record::Record,
-    },
+    kafka::{consumer::Pipeline, record::Record},
     postgres::transaction,
 };
 use events::StatusEvent;
@@ -21,7 +18,6 @@ use prometheus_client::{
     registry::Registry,
 };
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 
 use crate::status::{
     store::{Content, Heard, Recorded, Recorder},
@@ -38,7 +34,7 @@ struct Rule {
     reason: &'static str,
 }
 
-/// What hearing counts.
+/// The counters of the status consumer.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     commit: transaction::Metrics,
@@ -50,7 +46,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
-            // As the consumer's of this topic are named.
+            // With the prefix that the consumer's metrics of this topic have.
             commit: transaction::Metrics::register(registry.sub_registry_with_prefix("status")),
             advanced: Counter::default(),
             ignored: Family::default(),
@@ -75,54 +71,59 @@ impl Metrics {
     }
 
     fn count(&self, recorded: &Recorded) {
-        let ignored = recorded.verdicts.iter().flatten();
-        self.advanced.inc_by((recorded.verdicts.len() - ignored.clone().count()) as u64);
+        let ignored = recorded.verdicts().iter().flatten();
+        self.advanced.inc_by((recorded.verdicts().len() - ignored.clone().count()) as u64);
         for reason in ignored {
             self.ignored.get_or_create(&Why { reason: *reason }).inc();
         }
-        for reason in &recorded.unreadable {
+        for reason in recorded.unreadable() {
             self.unreadable.get_or_create(&Rule { reason }).inc();
         }
     }
 }
 
-/// Runs until `shutdown`.
-pub(crate) async fn run(
-    kafka: &KafkaConfig,
-    subscription: Subscription,
-    consumed: consumer::Metrics,
+/// The parts that the status consumer works with.
+pub(crate) struct StatusConsumer {
+    recorder: Recorder,
     metrics: Metrics,
-    pool: PgPool,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let topic = subscription.topic.clone();
-    let recorder = Arc::new(Recorder::new(pool, topic, metrics.commit.clone()));
-    let write = move |batch: Vec<Heard>| {
-        let (metrics, recorder) = (metrics.clone(), recorder.clone());
-        async move {
-            let recorded: Recorded = recorder.record(batch).await;
-            metrics.count(&recorded);
-            recorded
-        }
-    };
-    // Nothing follows from it.
-    let settle = |recorded: Recorded| std::future::ready(Ok(recorded));
-    consumer::consume(kafka, subscription, consumed, decode, write, settle, shutdown).await
 }
 
-fn decode(record: Record<'_>) -> (Heard, usize) {
-    let content = match StatusEvent::read(record.value) {
-        Ok(event) => Content::Event(event),
-        Err(violations) => {
-            let position = record.position;
-            let code = violations.first().map_or("unknown", |violation| violation.code);
-            tracing::debug!(
-                partition = position.partition,
-                offset = position.offset,
-                "passing over a record that is no event: {code}"
-            );
-            Content::Unreadable(code)
-        }
-    };
-    (Heard { position: record.position, content }, record.value.map_or(0, <[u8]>::len))
+impl StatusConsumer {
+    pub(crate) fn new(pool: PgPool, topic: String, metrics: Metrics) -> Self {
+        Self { recorder: Recorder::new(pool, topic, metrics.commit.clone()), metrics }
+    }
+}
+
+impl Pipeline for StatusConsumer {
+    type Item = Heard;
+    type Committed = Recorded;
+    type Receipt = Recorded;
+
+    fn parse(&self, record: Record<'_>) -> (Heard, usize) {
+        let content = match StatusEvent::read(record.value) {
+            Ok(event) => Content::Event(event),
+            Err(violations) => {
+                let position = record.position;
+                let code = violations.first().map_or("unknown", |violation| violation.code);
+                tracing::debug!(
+                    partition = position.partition,
+                    offset = position.offset,
+                    "passing over a record that is no event: {code}"
+                );
+                Content::Unreadable(code)
+            }
+        };
+        (Heard { position: record.position, content }, record.value.map_or(0, <[u8]>::len))
+    }
+
+    async fn commit(&self, batch: Vec<Heard>) -> Recorded {
+        let recorded = self.recorder.record(batch).await;
+        self.metrics.count(&recorded);
+        recorded
+    }
+
+    /// Returns the receipt: nothing follows from a recorded event.
+    async fn settle(&self, recorded: Recorded) -> anyhow::Result<Recorded> {
+        Ok(recorded)
+    }
 }

@@ -46,11 +46,22 @@ pub(crate) enum Content {
 /// What an event did: nothing and why, or, if `None`, it moved its order on.
 pub(crate) type Verdict = Option<Ignored>;
 
-/// The proof that all events of a batch are recorded, with what each did.
+/// The proof that all events of a batch are recorded, with what each did. Its fields are private, so
+/// that only [`Recorder::record`] makes one.
 pub(crate) struct Recorded {
-    pub(crate) verdicts: Vec<Verdict>,
-    /// By which rules records could not be read.
-    pub(crate) unreadable: Vec<&'static str>,
+    verdicts: Vec<Verdict>,
+    unreadable: Vec<&'static str>,
+}
+
+impl Recorded {
+    pub(crate) fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    /// Returns the rules by which records could not be read.
+    pub(crate) fn unreadable(&self) -> &[&'static str] {
+        &self.unreadable
+    }
 }
 
 impl Receipt for Recorded {}

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chassis::kafka::{config::KafkaConfig, record::Record, tail::follow};
+use chassis::kafka::{config::KafkaConfig, record::Record, tail};
 use events::{OrderUid, StatusEvent};
 use orders::TopicConfig;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -86,7 +86,7 @@ impl<'a> Scenario<'a> {
         };
         let stop_reading = shutdown.child_token();
         let _stop_when_dropped = stop_reading.clone().drop_guard();
-        let mut reading = pin!(follow(self.kafka, &topics, self.since, queue, stop_reading));
+        let mut reading = pin!(tail::read(self.kafka, &topics, self.since, queue, stop_reading));
         let mut checks = tokio::time::interval(FAILURE_CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut simulation = Simulation::new(self.seed, walk);

@@ -1,11 +1,8 @@
-//! The consumer's side of its group: hands partitions to lanes and takes them back, and notices a
-//! topic that was made anew.
+//! The membership in a consumer group: gives assigned partitions to lanes, takes revoked ones back,
+//! and decides whether an error ends the consumer.
 //!
-//! Kafka gives each topic an id when it is made. A topic that is deleted and made again keeps its
-//! name and loses its records, so an offset of the old one means nothing in the new one: going on
-//! from it would skip records in silence. The id is stored with each committed offset, as its
-//! metadata. The client tells the id of the present topic in its log only; there it stands before
-//! the first record of that topic can be fetched, for records are fetched by id.
+//! It runs in librdkafka's callbacks on the poll thread. It reads no records; that is done by
+//! [`lane`](super::lane).
 
 use std::{
     sync::{Arc, OnceLock, Weak, mpsc as blocking},
@@ -26,23 +23,36 @@ use rdkafka::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    kafka::{config, offsets::NextOffset},
-    process::exit::ExitReason,
-};
+use super::{errors, topic_id::TopicIds};
+use crate::kafka::{config, offsets::NextOffset};
 
-/// How long Kafka may take to tell the committed offsets; then it is asked again.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a revocation waits for work in flight. Correctness does not depend on it.
-const REVOCATION_WAIT: Duration = Duration::from_secs(2);
-/// What an offset's metadata starts with; the topic's id follows.
-const METADATA: &str = "topic-id=";
+/// The time for one request for committed offsets; after it the request is repeated.
+const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
+/// The longest time for which a revocation waits for batches in flight. Correctness does not depend
+/// on it.
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a lane is told by the group.
+/// A partition that is assigned to this member.
+pub(super) struct Partition {
+    pub(super) number: i32,
+    pub(super) queue: PartitionQueue<Group>,
+    /// The next offset to read; `None` at the beginning of the partition.
+    pub(super) next: Option<i64>,
+}
+
+impl Partition {
+    fn place(&self, topic: &str) -> String {
+        match self.next {
+            None => format!("partition {} of {topic}, at its beginning", self.number),
+            Some(offset) => format!("partition {} of {topic}, at offset {offset}", self.number),
+        }
+    }
+}
+
+/// A message from the group to a lane.
 pub(super) enum Command {
-    /// Take this partition.
-    Assigned(PartitionQueue<Group>, i32),
-    /// Give the partitions up; drop the sender once nothing of them is in flight.
+    Assigned(Partition),
+    /// Give the partitions up, and drop the sender once nothing of them is in flight.
     Revoked(Vec<i32>, blocking::Sender<()>),
 }
 
@@ -50,6 +60,8 @@ pub(super) enum Command {
 pub(super) struct Group {
     topic: String,
     lanes: Vec<mpsc::UnboundedSender<Command>>,
+    /// The consumer that owns this context, for splitting its queues in a callback. Weak, because
+    /// the two would otherwise keep each other alive.
     itself: OnceLock<Weak<BaseConsumer<Group>>>,
     assigned: Gauge,
     ids: TopicIds,
@@ -57,7 +69,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Joins the group with what `config` says and this file needs.
+    /// Joins the group with `config` and the settings that this file relies on.
     pub(super) fn join(
         config: &mut ClientConfig,
         topic: &str,
@@ -70,7 +82,7 @@ impl Group {
         let group = Self { topic: topic.to_owned(), lanes, itself, assigned, ids, shutdown };
         let consumer = config
             .set("partition.assignment.strategy", "cooperative-sticky")
-            // The log tells the topic's id at this level.
+            // At this level the client logs the topic's id.
             .set("debug", "metadata")
             .set_log_level(RDKafkaLogLevel::Debug)
             .create_with_context::<_, BaseConsumer<_>>(group)?;
@@ -80,8 +92,9 @@ impl Group {
         Ok(consumer)
     }
 
-    /// An error once the topic is known to have been made anew. Asked after a record was taken and
-    /// before it is looked at, it lets no record of the new topic pass.
+    /// Returns an error once the topic is known to have been re-created. A lane calls this after it
+    /// takes a record and before it parses it. The client logs the new id before it fetches by it,
+    /// so no record of the new topic gets through.
     pub(super) fn topic_is_the_same(&self) -> anyhow::Result<()> {
         let Some((first, other)) = self.ids.two() else { return Ok(()) };
         Err(anyhow!(
@@ -93,36 +106,21 @@ impl Group {
         ))
     }
 
-    /// An error that the weather explains is waited out; an offset that Kafka no longer has and a
-    /// right that is missing are not.
-    pub(super) fn check(&self, error: &KafkaError) -> anyhow::Result<()> {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                // In a topic made anew old offsets may be out of range: then that is what happened.
-                self.topic_is_the_same()?;
-                Err(anyhow!(
-                    "Kafka no longer has the records after the committed offset: they were \
-                     deleted, or the topic was made anew ({error}). Nothing was skipped. Decide \
-                     where to go on with Kafka's own tool: kafka-consumer-groups --reset-offsets, \
-                     then start again"
-                ))
-            }
-            Some(
-                RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed,
-            ) => Err(anyhow!(
-                "{error}: the user of KAFKA_SASL_USERNAME needs the rights to read and describe \
-                 the topic and to read the group"
-            )
-            .context(ExitReason::Configuration)),
-            Some(RDKafkaErrorCode::Fatal) => {
-                Err(anyhow!("the Kafka consumer failed for good: {error}"))
-            }
-            _ => {
-                tracing::warn!("Kafka: {error}");
-                Ok(())
-            }
+    /// Logs an error that the client recovers from; returns every other one, to end the consumer.
+    pub(super) fn check(
+        &self,
+        error: &KafkaError,
+        partition: Option<&Partition>,
+    ) -> anyhow::Result<()> {
+        if errors::is_transient(error) {
+            tracing::warn!("Kafka: {error}");
+            return Ok(());
         }
+        // In a re-created topic, old offsets may be out of range: then that is the cause.
+        self.topic_is_the_same()?;
+        let topic = format!("the topic {}", self.topic);
+        let place = partition.map(|partition| partition.place(&topic));
+        Err(errors::permanent(error, &place.unwrap_or(topic)))
     }
 
     /// Stores the next offset to read of a partition; it is committed in the background.
@@ -135,8 +133,8 @@ impl Group {
         let mut list = TopicPartitionList::new();
         let mut element = list.add_partition(&self.topic, partition);
         element.set_offset(Offset::Offset(next.get()))?;
-        if let Some(id) = self.ids.only() {
-            element.set_metadata(format!("{METADATA}{id}"));
+        if let Some(metadata) = self.ids.metadata() {
+            element.set_metadata(metadata);
         }
         consumer.store_offsets(&list)
     }
@@ -146,36 +144,23 @@ impl Group {
         consumer: &BaseConsumer<Self>,
         partitions: &mut TopicPartitionList,
     ) -> KafkaResult<()> {
+        let nothing = TopicPartitionList::new();
+        // The consumer is being dropped: its client only waits for an answer.
         let Some(itself) = self.itself.get().and_then(Weak::upgrade) else {
-            // The consumer is dropped, and takes nothing; its client waits for the answer.
-            return consumer.incremental_assign(&TopicPartitionList::new());
+            return consumer.incremental_assign(&nothing);
         };
-        // A partition without a committed offset starts at the beginning; `auto.offset.reset=error`
-        // is for offsets that were committed and are gone.
-        let ask = || consumer.committed_offsets(partitions.clone(), PATIENCE);
+        let ask = || consumer.committed_offsets(partitions.clone(), COMMITTED_TIMEOUT);
+        // Without an answer the service is stopping, and takes nothing any more.
         let Some(committed) = until_answered(ask, &self.shutdown) else {
-            // Nothing is taken any more: the group is told so, and left.
-            return consumer.incremental_assign(&TopicPartitionList::new());
+            return consumer.incremental_assign(&nothing);
         };
-        let mut new = 0;
-        for element in committed.elements() {
-            if element.offset() == Offset::Invalid {
-                new += 1;
-                partitions.set_partition_offset(
-                    element.topic(),
-                    element.partition(),
-                    Offset::Beginning,
-                )?;
-            } else if let Some(id) = element.metadata().strip_prefix(METADATA) {
-                self.ids.see(id);
-            }
-        }
-        // The queue is split before the assignment: librdkafka then never forwards the partition's
-        // records to the consumer's main queue.
-        for element in partitions.elements() {
-            let partition = element.partition();
-            if let Some(queue) = itself.split_partition_queue(element.topic(), partition) {
-                let _ = self.lane_of(partition).send(Command::Assigned(queue, partition));
+        let starts = self.start_offsets(&committed, partitions)?;
+        // The queues are split before the assignment: librdkafka then never forwards records of
+        // these partitions to the consumer's main queue.
+        for (number, next) in starts {
+            if let Some(queue) = itself.split_partition_queue(&self.topic, number) {
+                let partition = Partition { number, queue, next };
+                let _ = self.lane_of(number).send(Command::Assigned(partition));
                 self.assigned.inc();
             }
         }
@@ -184,6 +169,27 @@ impl Group {
             "partitions assigned: {}",
             partitions.count()
         );
+        consumer.incremental_assign(partitions)
+    }
+
+    /// Returns the next offset of each partition. One without a committed offset is set to start at
+    /// the beginning: `auto.offset.reset=error` is for offsets that were committed and are gone.
+    fn start_offsets(
+        &self,
+        committed: &TopicPartitionList,
+        partitions: &mut TopicPartitionList,
+    ) -> KafkaResult<Vec<(i32, Option<i64>)>> {
+        let mut starts = Vec::new();
+        for element in committed.elements() {
+            let number = element.partition();
+            if element.offset() == Offset::Invalid {
+                partitions.set_partition_offset(&self.topic, number, Offset::Beginning)?;
+            } else {
+                self.ids.see_metadata(element.metadata());
+            }
+            starts.push((number, element.offset().to_raw().filter(|offset| *offset >= 0)));
+        }
+        let new = starts.iter().filter(|(_, next)| next.is_none()).count();
         if new > 0 {
             tracing::info!(
                 partitions = new,
@@ -192,7 +198,7 @@ impl Group {
                 self.topic
             );
         }
-        consumer.incremental_assign(partitions)
+        Ok(starts)
     }
 
     fn revoke(
@@ -207,8 +213,12 @@ impl Group {
             let _ = lane.send(Command::Revoked(revoked.clone(), sender.clone()));
         }
         drop(sender);
-        // Every lane drops its sender when it is done: then receiving fails at once.
-        let _ = receiver.recv_timeout(REVOCATION_WAIT);
+        // Nothing is ever sent. Each lane drops its sender when nothing of these partitions is in
+        // flight; after the last one, receiving fails at once. The wait saves redeliveries: the
+        // next owner then starts after the batches in flight. After the timeout it reads their
+        // records again, which changes nothing.
+        let _ = receiver.recv_timeout(REVOCATION_TIMEOUT);
+        // A lost assignment may already belong to another member: the broker would refuse the commit.
         if !consumer.assignment_lost() {
             commit_stored(consumer);
         }
@@ -224,9 +234,7 @@ impl Group {
 
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        if let Some(id) = new_id(line, &self.topic) {
-            self.ids.see(id);
-        }
+        self.ids.see_log_line(line, &self.topic);
         config::log(level, facility, line);
     }
 }
@@ -257,15 +265,15 @@ impl ConsumerContext for Group {
     }
 }
 
-/// Asks for committed offsets until Kafka tells them, or until `shutdown`.
+/// Repeats `ask` until Kafka answers, or until `shutdown`.
 fn until_answered<T>(ask: impl Fn() -> KafkaResult<T>, shutdown: &CancellationToken) -> Option<T> {
-    let mut told = false;
+    let mut logged = false;
     while !shutdown.is_cancelled() {
         match ask() {
             Ok(answer) => return Some(answer),
-            Err(error) if !told => {
+            Err(error) if !logged => {
                 tracing::warn!("asking for committed offsets, again and again: {error}");
-                told = true;
+                logged = true;
             }
             Err(_) => {}
         }
@@ -273,43 +281,7 @@ fn until_answered<T>(ask: impl Fn() -> KafkaResult<T>, shutdown: &CancellationTo
     None
 }
 
-/// The ids that the topic was seen to have, by the client and with committed offsets.
-#[derive(Default)]
-struct TopicIds {
-    first: OnceLock<String>,
-    /// One that differs from the first.
-    other: OnceLock<String>,
-}
-
-impl TopicIds {
-    fn see(&self, id: &str) {
-        if self.first.get_or_init(|| id.to_owned()) != id {
-            let _ = self.other.set(id.to_owned());
-        }
-    }
-
-    /// The one id that was seen.
-    fn only(&self) -> Option<&str> {
-        if self.other.get().is_none() { self.first.get().map(String::as_str) } else { None }
-    }
-
-    /// Two that differ.
-    fn two(&self) -> Option<(&str, &str)> {
-        let other = self.other.get()?;
-        self.first.get().map(|first| (first.as_str(), other.as_str()))
-    }
-}
-
-/// The id that a line of the client's log tells of `topic`:
-/// `… Topic orders changed id from AAAAAAAAAAAAAAAAAAAAAA to 3kSkm0cQTXKzIC4SGU4x3A`.
-fn new_id<'a>(line: &'a str, topic: &str) -> Option<&'a str> {
-    let (before, id) = line.rsplit_once(" to ")?;
-    let (before, _) = before.split_once(" changed id from ")?;
-    let (_, name) = before.rsplit_once("Topic ")?;
-    (name == topic).then_some(id)
-}
-
-/// Commits what is stored and waits for it: before partitions are given up.
+/// Commits the stored offsets and waits for the answer, before partitions are given up.
 pub(super) fn commit_stored(consumer: &BaseConsumer<Group>) {
     match consumer.commit_consumer_state(CommitMode::Sync) {
         Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
@@ -324,38 +296,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_that_nobody_answers_ends_with_the_service() {
+    fn an_unanswered_request_ends_with_the_service() {
         let shutdown = CancellationToken::new();
         let asked = std::cell::Cell::new(0);
-        let silence = || {
+        let no_answer = || {
             asked.set(asked.get() + 1);
             if asked.get() == 3 {
                 shutdown.cancel();
             }
             Err::<(), _>(KafkaError::OffsetFetch(RDKafkaErrorCode::OperationTimedOut))
         };
-        assert_eq!(until_answered(silence, &shutdown), None);
+        assert_eq!(until_answered(no_answer, &shutdown), None);
         assert_eq!(asked.get(), 3);
         assert_eq!(until_answered(|| Ok(7), &CancellationToken::new()), Some(7));
-    }
-
-    #[test]
-    fn the_log_tells_the_id_of_our_topic_only() {
-        let line = "[thrd:main]: Topic orders changed id from AAAAAAAAAAAAAAAAAAAAAA to \
-                    3kSkm0cQTXKzIC4SGU4x3A";
-        assert_eq!(new_id(line, "orders"), Some("3kSkm0cQTXKzIC4SGU4x3A"));
-        assert_eq!(new_id(line, "orders.dlq"), None);
-        assert_eq!(new_id("[thrd:main]: Topic orders [0] Leader 1 Epoch 0", "orders"), None);
-    }
-
-    #[test]
-    fn one_id_is_the_same_topic_and_two_are_not() {
-        let ids = TopicIds::default();
-        assert_eq!((ids.only(), ids.two()), (None, None));
-        ids.see("a");
-        ids.see("a");
-        assert_eq!((ids.only(), ids.two()), (Some("a"), None));
-        ids.see("b");
-        assert_eq!((ids.only(), ids.two()), (None, Some(("a", "b"))));
     }
 }

@@ -1,15 +1,30 @@
-//! A lane: fills batches from its partitions and has them written and settled, in their order and
-//! one at a time each. While batch N is settled, N+1 is written and N+2 fills.
+//! A lane: takes records from its partitions in batches, and passes each batch through the pipeline.
+//!
+//! ```text
+//!             fill            start_commit          start_settle           store_offsets
+//! partitions ─────▶ filling ─────────────▶ committing ─────────▶ settling ──────────────▶ done
+//! ```
+//!
+//! A lane has at most one batch in each of the three states, so it is three slots and no queue.
+//!
+//! - *filling*: takes records until the batch is full. It is always there, and may be empty.
+//! - *committing*: the batch is due (full, or its first record is old enough) and the slot is free.
+//! - *settling*: the commit has ended and the batch before is settled. A finished commit waits in its
+//!   slot until then, so batches are settled in the order in which they were committed.
+//! - *done*: `settle` has returned the receipt, the proof that lets the offsets be stored.
+//!
+//! Two things change the pace. A revocation takes the queues of its partitions away at once, makes
+//! the filling batch due, and is released when all three slots are empty. The stop signal does the
+//! same for all partitions; when the slots are empty, the lane ends. Nothing cancels a batch in
+//! flight: between commit and offsets a lane only waits.
 
 use std::{
-    collections::BTreeMap,
-    future::Future,
     sync::{Arc, mpsc as blocking},
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, base_consumer::PartitionQueue};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
@@ -17,235 +32,303 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Receipt,
-    group::{Command, Group},
+    Pipeline,
+    group::{Command, Group, Partition},
     metrics::Metrics,
 };
-use crate::kafka::record::Record;
 use crate::kafka::{
     batch::{Batch, BatchPolicy},
-    offsets::Offsets,
+    offsets::{NextOffset, Offsets},
+    record::Record,
 };
 
-/// After so many records a lane lets others run.
-const RECORDS_A_TURN: usize = 128;
+/// The most records of one fill; after them the lane lets other tasks run.
+const MAX_RECORDS_PER_FILL: u64 = 128;
+/// The longest time that a lane waits for an event before it looks at its queues again.
+const MAX_WAIT: Duration = Duration::from_millis(100);
 
-/// Fills batches from its partitions and has them written and settled.
-pub(super) struct Lane<T> {
-    number: usize,
-    consumer: Arc<BaseConsumer<Group>>,
-    policy: BatchPolicy,
-    metrics: Metrics,
-    queues: BTreeMap<i32, PartitionQueue<Group>>,
-    batch: Batch<T>,
-    /// The oldest timestamp in the batch that fills.
-    oldest_ms: Option<i64>,
-    /// Bytes of the values in it.
-    value_bytes: u64,
-    /// Revocations that wait until nothing is in flight.
-    waiting: Vec<blocking::Sender<()>>,
+/// The parts that all lanes of a consumer share.
+pub(super) struct Shared<P> {
+    pub(super) pipeline: P,
+    pub(super) consumer: Arc<BaseConsumer<Group>>,
+    pub(super) policy: BatchPolicy,
+    pub(super) metrics: Metrics,
+    pub(super) stop: CancellationToken,
 }
 
-impl<T: Send + 'static> Lane<T> {
+pub(super) struct Lane<P: Pipeline> {
+    number: usize,
+    commands: mpsc::UnboundedReceiver<Command>,
+    shared: Arc<Shared<P>>,
+    /// Notified when an empty partition queue gets a record.
+    records_came: Arc<Notify>,
+    partitions: Vec<Partition>,
+    turns: Turns,
+    filling: Batch<P::Item>,
+    committing: Option<InFlight<P::Committed>>,
+    settling: Option<InFlight<anyhow::Result<P::Receipt>>>,
+    /// Revocations that wait until nothing is in flight.
+    revocations: Vec<blocking::Sender<()>>,
+    stopping: bool,
+}
+
+/// A batch in the committing or the settling slot.
+struct InFlight<T> {
+    offsets: Offsets,
+    oldest_ms: Option<i64>,
+    /// The begin of its commit.
+    started: Instant,
+    task: JoinHandle<T>,
+}
+
+/// The end of a wait.
+enum Event<P: Pipeline> {
+    Committed(P::Committed),
+    Settled(P::Receipt),
+    Command(Command),
+    /// Records may have come, the batch may be due, or the lane has to stop.
+    Woken,
+}
+
+impl<P: Pipeline> Lane<P> {
     pub(super) fn new(
         number: usize,
-        consumer: Arc<BaseConsumer<Group>>,
-        policy: BatchPolicy,
-        metrics: Metrics,
+        commands: mpsc::UnboundedReceiver<Command>,
+        shared: Arc<Shared<P>>,
     ) -> Self {
         Self {
             number,
-            consumer,
-            policy,
-            metrics,
-            queues: BTreeMap::new(),
-            batch: Batch::default(),
-            oldest_ms: None,
-            value_bytes: 0,
-            waiting: Vec::new(),
+            commands,
+            shared,
+            records_came: Arc::default(),
+            partitions: Vec::new(),
+            turns: Turns::default(),
+            filling: Batch::default(),
+            committing: None,
+            settling: None,
+            revocations: Vec::new(),
+            stopping: false,
         }
     }
 
-    pub(super) async fn run<C, R, W, S>(
-        mut self,
-        mut commands: mpsc::UnboundedReceiver<Command>,
-        parse: impl Fn(Record<'_>) -> (T, usize),
-        write: impl Fn(Vec<T>) -> W,
-        settle: impl Fn(C) -> S,
-        stop: CancellationToken,
-    ) -> anyhow::Result<()>
-    where
-        C: Send + 'static,
-        R: Receipt,
-        W: Future<Output = C> + Send + 'static,
-        S: Future<Output = anyhow::Result<R>> + Send + 'static,
-    {
-        let wake = Arc::new(Notify::new());
-        let mut writing: Option<InFlight<C>> = None;
-        let mut settling: Option<InFlight<anyhow::Result<R>>> = None;
+    pub(super) async fn run(mut self) -> anyhow::Result<()> {
         loop {
-            let stopping = stop.is_cancelled();
-            if stopping {
-                self.queues.clear();
+            self.stopping = self.shared.stop.is_cancelled();
+            if self.stopping {
+                // Again in each round: a rebalance may assign partitions meanwhile.
+                self.partitions.clear();
             }
-            let more = self.fill(&parse)?;
-            let hurry = stopping || !self.waiting.is_empty();
-            if writing.is_none()
-                && !self.batch.is_empty()
-                && (hurry || self.batch.is_due(&self.policy, Instant::now()))
-            {
-                let next = Batch::as_large_as(&self.batch);
-                let batch = std::mem::replace(&mut self.batch, next);
-                self.metrics.records.inc_by(batch.items.len() as u64);
-                self.metrics.bytes.inc_by(std::mem::take(&mut self.value_bytes));
-                self.metrics.batch_records.observe(batch.items.len() as f64);
-                writing = Some(InFlight {
-                    offsets: batch.offsets,
-                    oldest_ms: self.oldest_ms.take(),
-                    started: Instant::now(),
-                    task: tokio::spawn(write(batch.items)),
-                });
-            }
-            let of_batches = [InFlight::oldest_ms(&writing), InFlight::oldest_ms(&settling)];
-            let oldest_ms = of_batches.into_iter().flatten().chain(self.oldest_ms).min();
-            self.metrics.lag.set(self.number, oldest_ms);
-            let nothing_in_flight = writing.is_none() && settling.is_none();
-            if nothing_in_flight && self.batch.is_empty() {
-                self.waiting.clear();
-                if stopping {
+            let max_wait = self.fill()?;
+            self.start_commit();
+            self.report_lag();
+            if self.is_idle() {
+                self.release_revoked();
+                if self.stopping {
                     return Ok(());
                 }
             }
-            if more {
-                tokio::task::yield_now().await;
-            }
-            let idle = if more { Duration::ZERO } else { Duration::from_millis(100) };
-            let due = self.batch.due_at(&self.policy).filter(|_| writing.is_none());
-            let wait =
-                due.map_or(idle, |due| due.saturating_duration_since(Instant::now()).min(idle));
-            tokio::select! {
-                biased;
-                receipt = InFlight::outcome(&mut settling), if settling.is_some() => {
-                    let _receipt: R = receipt?.context("settling a batch")?;
-                    if let Some(done) = settling.take() {
-                        self.store(&done);
-                    }
-                }
-                outcome = InFlight::outcome(&mut writing), if writing.is_some() && settling.is_none() => {
-                    let outcome = outcome?;
-                    settling = writing.take().map(|batch| batch.then(settle(outcome)));
-                }
-                Some(command) = commands.recv() => self.obey(command, &wake),
-                () = wake.notified(), if !self.batch.is_full(&self.policy) => {}
-                () = stop.cancelled(), if !stopping => {}
-                () = tokio::time::sleep(wait) => {}
+            match self.wait(max_wait).await? {
+                Event::Committed(committed) => self.start_settle(committed),
+                Event::Settled(receipt) => self.store_offsets(receipt),
+                Event::Command(command) => self.obey(command),
+                Event::Woken => {}
             }
         }
     }
 
-    /// Takes what is there until the batch is full; true if it stopped with records left.
-    fn fill(&mut self, parse: &impl Fn(Record<'_>) -> (T, usize)) -> anyhow::Result<bool> {
+    /// Takes records from the partitions in turn, until the batch is full, the partitions are empty
+    /// or it is time to let other tasks run. Returns the longest time to wait before the next fill.
+    fn fill(&mut self) -> anyhow::Result<Duration> {
+        let Shared { pipeline, consumer, policy, metrics, .. } = &*self.shared;
         let now = Instant::now();
-        let mut taken = 0;
-        let mut empty_in_a_row = 0;
-        if self.queues.is_empty() {
-            return Ok(false);
-        }
-        loop {
-            for queue in self.queues.values() {
-                if self.batch.is_full(&self.policy) {
-                    return Ok(false);
-                }
-                match queue.poll(Duration::ZERO) {
-                    None => empty_in_a_row += 1,
-                    Some(Err(error)) => self.consumer.context().check(&error)?,
-                    Some(Ok(message)) => {
-                        self.consumer.context().topic_is_the_same()?;
-                        empty_in_a_row = 0;
-                        taken += 1;
-                        let record = Record::of(&message);
-                        let position = record.position;
-                        self.value_bytes += record.value.map_or(0, <[u8]>::len) as u64;
-                        // A record without a timestamp is as old as time, and tells nothing.
-                        let since = position.timestamp_ms;
-                        if since > 0 && self.oldest_ms.is_none_or(|oldest| since < oldest) {
-                            self.oldest_ms = Some(since);
-                        }
-                        let (item, bytes) = parse(record);
-                        self.batch.push(item, bytes, position.partition, position.offset, now);
-                    }
-                }
-                if empty_in_a_row >= self.queues.len() {
-                    return Ok(false);
+        let (mut records, mut bytes, mut empty_in_a_row) = (0, 0, 0);
+        while empty_in_a_row < self.partitions.len()
+            && records < MAX_RECORDS_PER_FILL
+            && !self.filling.is_full(policy)
+        {
+            let turn = self.turns.next(self.partitions.len());
+            let partition = &mut self.partitions[turn];
+            match partition.queue.poll(Duration::ZERO) {
+                None => empty_in_a_row += 1,
+                Some(Err(error)) => consumer.context().check(&error, Some(partition))?,
+                Some(Ok(message)) => {
+                    // Checked between taking and parsing: no record of a re-created topic passes.
+                    consumer.context().topic_is_the_same()?;
+                    let record = Record::of(&message);
+                    let position = record.position;
+                    bytes += record.value.map_or(0, <[u8]>::len) as u64;
+                    let (item, size) = pipeline.parse(record);
+                    self.filling.push(item, size, position, now);
+                    partition.next = Some(NextOffset::after(position.offset).get());
+                    records += 1;
+                    empty_in_a_row = 0;
                 }
             }
-            if taken >= RECORDS_A_TURN {
-                return Ok(true);
-            }
         }
+        metrics.records.inc_by(records);
+        metrics.bytes.inc_by(bytes);
+        Ok(if records < MAX_RECORDS_PER_FILL { MAX_WAIT } else { Duration::ZERO })
     }
 
-    fn obey(&mut self, command: Command, wake: &Arc<Notify>) {
-        match command {
-            Command::Assigned(mut queue, partition) => {
-                let wake = wake.clone();
-                queue.set_nonempty_callback(move || wake.notify_one());
-                self.queues.insert(partition, queue);
-            }
-            Command::Revoked(partitions, done) => {
-                let before = self.queues.len();
-                for partition in partitions {
-                    self.queues.remove(&partition);
-                }
-                // A lane that had none of them has nothing to finish: its sender drops here.
-                if self.queues.len() != before {
-                    self.waiting.push(done);
-                }
-            }
+    fn start_commit(&mut self) {
+        let Shared { policy, metrics, .. } = &*self.shared;
+        if self.committing.is_some() || self.filling.is_empty() {
+            return;
         }
+        // A revocation and a stop wait for this batch, so it does not wait for more records.
+        let in_a_hurry = self.stopping || !self.revocations.is_empty();
+        if !in_a_hurry && !self.filling.is_due(policy, Instant::now()) {
+            return;
+        }
+        let next = Batch::as_large_as(&self.filling);
+        let Batch { items, offsets, oldest_ms, .. } = std::mem::replace(&mut self.filling, next);
+        metrics.batch_records.observe(items.len() as f64);
+        let shared = self.shared.clone();
+        let task = tokio::spawn(async move { shared.pipeline.commit(items).await });
+        let started = Instant::now();
+        self.committing = Some(InFlight { offsets, oldest_ms, started, task });
     }
 
-    fn store<R>(&self, done: &InFlight<R>) {
-        self.metrics.write_seconds.observe(done.started.elapsed().as_secs_f64());
-        for (partition, next) in done.offsets.iter() {
-            // A partition that was taken away meanwhile keeps its old offset: its records come
-            // again elsewhere, harmlessly.
-            if let Err(error) = self.consumer.context().store(&self.consumer, partition, next) {
+    fn start_settle(&mut self, committed: P::Committed) {
+        let Some(InFlight { offsets, oldest_ms, started, .. }) = self.committing.take() else {
+            return;
+        };
+        let shared = self.shared.clone();
+        let task = tokio::spawn(async move { shared.pipeline.settle(committed).await });
+        self.settling = Some(InFlight { offsets, oldest_ms, started, task });
+    }
+
+    /// Stores the offsets of the batch that is settled, as the receipt proves.
+    fn store_offsets(&mut self, _receipt: P::Receipt) {
+        let Some(batch) = self.settling.take() else { return };
+        let Shared { consumer, metrics, .. } = &*self.shared;
+        metrics.write_seconds.observe(batch.started.elapsed().as_secs_f64());
+        for (partition, next) in batch.offsets.iter() {
+            // Storing fails for a partition that was revoked meanwhile, when the revocation could
+            // not wait. Its old offset stays, and its new owner reads the records again: that
+            // changes nothing in the database.
+            if let Err(error) = consumer.context().store(consumer, partition, next) {
                 tracing::debug!(partition, "offset not stored: {error}");
             }
         }
     }
-}
 
-/// A batch that something is done with.
-struct InFlight<R> {
-    offsets: Offsets,
-    /// The oldest timestamp in it.
-    oldest_ms: Option<i64>,
-    /// When its writing began.
-    started: Instant,
-    task: JoinHandle<R>,
-}
-
-impl<R> InFlight<R> {
-    /// The same batch, with which the next thing is done.
-    fn then<N: Send + 'static>(
-        self,
-        next: impl Future<Output = N> + Send + 'static,
-    ) -> InFlight<N> {
-        let Self { offsets, oldest_ms, started, .. } = self;
-        InFlight { offsets, oldest_ms, started, task: tokio::spawn(next) }
+    fn is_idle(&self) -> bool {
+        self.filling.is_empty() && self.committing.is_none() && self.settling.is_none()
     }
 
-    fn oldest_ms(batch: &Option<Self>) -> Option<i64> {
-        batch.as_ref()?.oldest_ms
+    /// Drops the senders, which ends the wait in the group's callback. Called only when nothing is in
+    /// flight: the offsets of all records taken are stored then, and the group commits them before
+    /// it gives the partitions up.
+    fn release_revoked(&mut self) {
+        self.revocations.clear();
     }
 
-    /// What came of it; never, without a batch.
-    async fn outcome(batch: &mut Option<Self>) -> anyhow::Result<R> {
-        match batch {
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Assigned(mut partition) => {
+                let records_came = self.records_came.clone();
+                partition.queue.set_nonempty_callback(move || records_came.notify_one());
+                self.partitions.retain(|known| known.number != partition.number);
+                self.partitions.push(partition);
+            }
+            Command::Revoked(numbers, released) => {
+                let before = self.partitions.len();
+                self.partitions.retain(|partition| !numbers.contains(&partition.number));
+                // A lane that had none of them has nothing to finish: its sender drops here.
+                if self.partitions.len() != before {
+                    self.revocations.push(released);
+                }
+            }
+        }
+    }
+
+    fn report_lag(&self) {
+        let committing = self.committing.as_ref().and_then(|batch| batch.oldest_ms);
+        let settling = self.settling.as_ref().and_then(|batch| batch.oldest_ms);
+        let oldest_ms = [self.filling.oldest_ms, committing, settling].into_iter().flatten().min();
+        self.shared.metrics.lag.set(self.number, oldest_ms);
+    }
+
+    /// Waits for the next event, `max_wait` at most.
+    async fn wait(&mut self, max_wait: Duration) -> anyhow::Result<Event<P>> {
+        if max_wait.is_zero() {
+            tokio::task::yield_now().await;
+        }
+        let Shared { policy, stop, .. } = &*self.shared;
+        let due = self.filling.due_at(policy).filter(|_| self.committing.is_none());
+        let wait =
+            due.map_or(max_wait, |due| due.saturating_duration_since(Instant::now()).min(max_wait));
+        // The order counts: a batch leaves the settling slot before the next enters it, and both
+        // come before commands, so that a revocation finds as little in flight as possible. Each
+        // branch may be dropped unfinished without a loss: a task goes on, a channel keeps its
+        // commands, a notification is kept for the next wait.
+        tokio::select! {
+            biased;
+            receipt = InFlight::outcome(&mut self.settling), if self.settling.is_some() => {
+                Ok(Event::Settled(receipt?.context("settling a batch")?))
+            }
+            committed = InFlight::outcome(&mut self.committing),
+                if self.committing.is_some() && self.settling.is_none() =>
+            {
+                Ok(Event::Committed(committed?))
+            }
+            Some(command) = self.commands.recv() => Ok(Event::Command(command)),
+            // A full batch takes nothing, so new records need not wake the lane.
+            () = self.records_came.notified(), if !self.filling.is_full(policy) => Ok(Event::Woken),
+            () = stop.cancelled(), if !self.stopping => Ok(Event::Woken),
+            () = tokio::time::sleep(wait) => Ok(Event::Woken),
+        }
+    }
+}
+
+impl<T> InFlight<T> {
+    /// Waits for the task of the batch in `slot`; forever if the slot is empty.
+    async fn outcome(slot: &mut Option<Self>) -> anyhow::Result<T> {
+        match slot {
             Some(batch) => (&mut batch.task).await.context("a batch's task ended"),
             None => std::future::pending().await,
         }
+    }
+}
+
+/// Chooses the partition for the next record. The turns go on where the last fill ended, because a
+/// fill that always began with the same partition would starve the others while that one is busy.
+#[derive(Default)]
+struct Turns(usize);
+
+impl Turns {
+    /// Returns the next index below `count`, which is not 0. After a change of `count` a partition
+    /// may be passed over once.
+    fn next(&mut self, count: usize) -> usize {
+        let turn = if self.0 < count { self.0 } else { 0 };
+        self.0 = turn + 1;
+        turn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_go_on_where_the_last_fill_ended() {
+        let mut turns = Turns::default();
+        let fill =
+            |turns: &mut Turns, records| (0..records).map(|_| turns.next(3)).collect::<Vec<_>>();
+
+        assert_eq!(fill(&mut turns, 4), [0, 1, 2, 0]);
+        assert_eq!(fill(&mut turns, 4), [1, 2, 0, 1]);
+    }
+
+    #[test]
+    fn turns_stay_in_range_when_partitions_are_revoked() {
+        let mut turns = Turns::default();
+        (0..7).for_each(|_| {
+            turns.next(8);
+        });
+
+        assert_eq!((turns.next(2), turns.next(2), turns.next(2)), (0, 1, 0));
+        assert_eq!(turns.next(1), 0);
     }
 }

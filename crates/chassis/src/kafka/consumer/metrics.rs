@@ -1,4 +1,4 @@
-//! What the consumer counts, and how far behind it is.
+//! The metrics of the consumer: counters, and the lag of its records.
 
 use std::{
     collections::BTreeMap,
@@ -82,8 +82,8 @@ impl Metrics {
     }
 }
 
-/// The oldest record that each lane has taken and not settled. Its age is reckoned when somebody
-/// asks, so it grows while nothing is settled.
+/// The oldest record that each lane has taken and not settled. Its age is computed when the metrics
+/// are read, so it grows while nothing is settled.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lag(Arc<Mutex<BTreeMap<usize, i64>>>);
 

@@ -1,21 +1,26 @@
-//! Consuming a topic as one member of a group.
+//! Consuming a topic as one member of a consumer group, through a service's [`Pipeline`].
 //!
 //! ```text
 //! poll thread: heartbeats, rebalances ─▶ partition queues ─▶ lane (partition modulo lanes)
-//! lane: record ─parse─▶ N+2 fills │ N+1: write │ N: settle ─▶ receipt ─▶ store its offsets
+//! lane: record ─parse─▶ N+2 fills │ N+1: commit │ N: settle ─▶ receipt ─▶ store its offsets
 //! ```
 //!
-//! Each partition has a queue of its own, so a lane that waits for the database holds up only its
-//! own partitions and never the heartbeats. Offsets are stored once `settle` has given its
-//! [`Receipt`], and committed in the background. `group` hands partitions to lanes and takes them
-//! back, `lane` fills batches and has them written and settled. Only these files and their neighbours
-//! `follower`, `kafka`, `producer` and `scan` know rdkafka.
+//! Each partition has its own queue, so a lane that waits for the database delays only its own
+//! partitions and never the heartbeats. Offsets are stored once `settle` has returned its
+//! [`Receipt`], and committed in the background. [`group`] gives partitions to lanes and takes them
+//! back; [`lane`] fills batches and passes them through the pipeline; [`errors`] decides which
+//! errors are waited out; [`topic_id`] detects a re-created topic.
+//!
+//! This is not for readers outside a group: these are [`tail`](crate::kafka::tail) and
+//! [`topic_scan`](crate::kafka::topic_scan).
 
+mod errors;
 mod group;
 mod lane;
 mod metrics;
+mod topic_id;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use rdkafka::{
@@ -31,11 +36,10 @@ use tokio_util::sync::CancellationToken;
 pub use self::metrics::Metrics;
 use self::{
     group::{Group, commit_stored},
-    lane::Lane,
+    lane::{Lane, Shared},
 };
 use crate::{
-    kafka::record::Record,
-    kafka::{batch::BatchPolicy, config::KafkaConfig},
+    kafka::{batch::BatchPolicy, config::KafkaConfig, record::Record},
     process::exit::ExitReason,
 };
 
@@ -43,35 +47,53 @@ use crate::{
 /// for the one type that only the last step of its flow can make.
 pub trait Receipt: Send + 'static {}
 
-/// What to consume, and how.
+/// The flow of a service, from a record to the receipt of its batch.
+pub trait Pipeline: Send + Sync + 'static {
+    /// A parsed record, valid or not.
+    type Item: Send + 'static;
+    /// A batch that is in the database.
+    type Committed: Send + 'static;
+    type Receipt: Receipt;
+
+    /// Returns the item and its size in bytes. It cannot fail: bad data is a value.
+    fn parse(&self, record: Record<'_>) -> (Self::Item, usize);
+
+    /// Writes a batch, and retries until it is written. The next batch is written while one is
+    /// settled.
+    fn commit(&self, batch: Vec<Self::Item>) -> impl Future<Output = Self::Committed> + Send;
+
+    /// Does what follows from a committed batch. It retries by itself what can be retried; its error
+    /// ends the consumer. A lane settles its batches in the order in which they were committed.
+    fn settle(
+        &self,
+        committed: Self::Committed,
+    ) -> impl Future<Output = anyhow::Result<Self::Receipt>> + Send;
+}
+
+/// A topic to consume, and the settings for it.
 #[derive(Debug, Clone)]
 pub struct Subscription {
-    /// The topic.
     pub topic: String,
-    /// The consumer group.
     pub group: String,
-    /// How many batches may be written at once.
+    /// The number of batches that may be committed at the same time.
     pub lanes: usize,
-    /// When a batch ends.
     pub policy: BatchPolicy,
-    /// How soon Kafka hands records out.
     pub pace: Pace,
 }
 
-/// How soon Kafka hands records out.
+/// The time that Kafka may take to collect records before it answers a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// At once.
+    /// None: it answers at once.
     Prompt,
-    /// When 64 KiB have come together, or after 20 ms: each answer costs Kafka and its reader more
-    /// than a record in it.
+    /// Until there are 64 KiB, or 20 ms: each answer costs Kafka and its reader more than a record
+    /// in it.
     Gathered,
 }
 
 impl Pace {
-    /// Has a consumer fetch at this pace.
     pub(crate) fn set(self, config: &mut ClientConfig) {
-        // When a partition's queue is full the client looks again after a second, unless told.
+        // When a partition's queue is full, the client by default looks again only after a second.
         config.set("fetch.queue.backoff.ms", "10");
         match self {
             Self::Prompt => config.set("fetch.wait.max.ms", "100"),
@@ -80,40 +102,56 @@ impl Pace {
     }
 }
 
-/// Consumes until `shutdown`, then writes what was taken, stores its offsets and leaves the group.
-///
-/// `parse` turns a record into an item and its size in bytes; it may not fail, for bad data is a
-/// value. `write` writes a batch, and retries until it is written. `settle` does what follows from
-/// it; it retries by itself whatever can be retried, and its error ends the consumer, as does an
-/// offset that Kafka no longer has. The next batch is written while one is settled; a lane's batches
-/// are settled in the order in which they were written.
-pub async fn consume<T, C, R, W, S>(
+/// Consumes until `shutdown`; then commits and settles what was taken, stores its offsets and leaves
+/// the group. An error of `settle` ends it, and so does an error of Kafka that is not transient.
+pub async fn consume<P: Pipeline>(
     kafka: &KafkaConfig,
     subscription: Subscription,
     metrics: Metrics,
-    parse: impl Fn(Record<'_>) -> (T, usize) + Clone + Send + Sync + 'static,
-    write: impl Fn(Vec<T>) -> W + Clone + Send + Sync + 'static,
-    settle: impl Fn(C) -> S + Clone + Send + Sync + 'static,
+    pipeline: P,
     shutdown: CancellationToken,
-) -> anyhow::Result<()>
-where
-    T: Send + 'static,
-    C: Send + 'static,
-    R: Receipt,
-    W: Future<Output = C> + Send + 'static,
-    S: Future<Output = anyhow::Result<R>> + Send + 'static,
-{
-    let mut senders = Vec::new();
-    let mut receivers = Vec::new();
-    for _ in 0..subscription.lanes {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        senders.push(sender);
-        receivers.push(receiver);
+) -> anyhow::Result<()> {
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..subscription.lanes).map(|_| mpsc::unbounded_channel()).unzip();
+    let Subscription { topic, policy, .. } = &subscription;
+    let assigned = metrics.partitions.clone();
+    let mut config = client_config(kafka, &subscription)?;
+    let consumer = Group::join(&mut config, topic, senders, assigned, shutdown.clone())
+        .with_context(|| format!("subscribing to the topic {topic}"))
+        .context(ExitReason::Configuration)?;
+
+    let stop_polling = CancellationToken::new();
+    // The thread also ends when this future is dropped; otherwise the runtime could not end.
+    let _stop_when_dropped = stop_polling.clone().drop_guard();
+    let poller = spawn_poller(consumer.clone(), stop_polling.clone());
+    let stop = shutdown.child_token();
+    let shared = Arc::new(Shared { pipeline, consumer, policy: *policy, metrics, stop });
+    let mut lanes = JoinSet::new();
+    for (number, commands) in receivers.into_iter().enumerate() {
+        lanes.spawn(Lane::new(number, commands, shared.clone()).run());
     }
+    // Lanes end first, then the poll thread: until then heartbeats go on, and the partitions of a
+    // lane that finishes its batches stay with this member. If the thread ends first, it failed.
+    let lanes = async {
+        let ended = join_lanes(lanes, &shared.stop).await;
+        stop_polling.cancel();
+        ended
+    };
+    let poller = async {
+        let ended =
+            poller.await.unwrap_or_else(|panic| Err(anyhow!("polling Kafka ended: {panic}")));
+        shared.stop.cancel();
+        ended
+    };
+    let (lanes, poller) = tokio::join!(lanes, poller);
+    lanes.and(poller)
+}
+
+fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Result<ClientConfig> {
     let mut config = kafka.client()?;
     config
         .set("group.id", &subscription.group)
-        // After a kill nobody reads until the broker gives the dead member up: 45 s by default.
+        // After a kill, nobody reads until the broker gives up the dead member: 45 s by default.
         .set("session.timeout.ms", "10000")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "250")
@@ -126,53 +164,25 @@ where
         .set("fetch.error.backoff.ms", "100")
         .set("receive.message.max.bytes", "100000000");
     subscription.pace.set(&mut config);
-    let topic = &subscription.topic;
-    let assigned = metrics.partitions.clone();
-    let consumer = Group::join(&mut config, topic, senders, assigned, shutdown.clone())
-        .with_context(|| format!("subscribing to the topic {topic}"))
-        .context(ExitReason::Configuration)?;
+    Ok(config)
+}
 
-    // Lanes end first, then the poll thread: until then heartbeats go on.
-    let stop_polling = CancellationToken::new();
-    // The thread also ends when this future is dropped, or it would keep the runtime from ending.
-    let _stopped_when_dropped = stop_polling.clone().drop_guard();
-    let lanes_stop = shutdown.child_token();
-    let mut poller = spawn_poller(consumer.clone(), stop_polling.clone());
-    let mut lanes = JoinSet::new();
-    for (number, commands) in receivers.into_iter().enumerate() {
-        let lane = Lane::new(number, consumer.clone(), subscription.policy, metrics.clone());
-        let (parse, write, settle) = (parse.clone(), write.clone(), settle.clone());
-        lanes.spawn(lane.run(commands, parse, write, settle, lanes_stop.clone()));
-    }
+/// Waits until all lanes have ended. When one ends with an error, the others finish their batches
+/// and end too; the first error is returned.
+async fn join_lanes(
+    mut lanes: JoinSet<anyhow::Result<()>>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let mut outcome = Ok(());
-    let mut polling = true;
-    loop {
-        tokio::select! {
-            ended = lanes.join_next() => match ended {
-                None => break,
-                Some(ended) => {
-                    if let Err(error) = ended.unwrap_or_else(|panic| Err(anyhow!("a lane ended: {panic}"))) {
-                        outcome = outcome.and(Err(error));
-                    }
-                    lanes_stop.cancel();
-                }
-            },
-            ended = &mut poller, if polling => {
-                polling = false;
-                outcome = outcome.and(ended.unwrap_or_else(|panic| Err(anyhow!("polling Kafka ended: {panic}"))));
-                lanes_stop.cancel();
-            }
-        }
-    }
-    stop_polling.cancel();
-    if polling {
-        outcome = outcome
-            .and(poller.await.unwrap_or_else(|panic| Err(anyhow!("polling Kafka ended: {panic}"))));
+    while let Some(ended) = lanes.join_next().await {
+        let ended = ended.unwrap_or_else(|panic| Err(anyhow!("a lane ended: {panic}")));
+        outcome = outcome.and(ended);
+        stop.cancel();
     }
     outcome
 }
 
-/// Serves rebalances and errors; commits what is stored before it ends.
+/// Serves rebalances and errors until `stop`; then commits the stored offsets and leaves the group.
 fn spawn_poller(
     consumer: Arc<BaseConsumer<Group>>,
     stop: CancellationToken,
@@ -182,7 +192,7 @@ fn spawn_poller(
             consumer.context().topic_is_the_same()?;
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
-                Some(Err(error)) => consumer.context().check(&error)?,
+                Some(Err(error)) => consumer.context().check(&error, None)?,
                 Some(Ok(record)) => {
                     return Err(anyhow!(
                         "a record of partition {} came outside its lane",

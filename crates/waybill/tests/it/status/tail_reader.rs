@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use chassis::kafka::tail::follow;
+use chassis::kafka::tail;
 use testkit::{TestEnvironment, shared, wait_until};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ async fn records_sent_while_it_starts_are_read() {
         let since = SystemTime::now();
         let following = tokio::spawn({
             let stop = stop.clone();
-            async move { follow(&kafka, &topics, since, on_record, stop).await }
+            async move { tail::read(&kafka, &topics, since, on_record, stop).await }
         });
         let sent: HashSet<_> =
             (0..200).map(|number| format!("{round}-{number}").into_bytes()).collect();
