@@ -23,7 +23,7 @@ use serde_json::json;
 use super::{
     ApiState, WaitQuery, order_path,
     problems::{INVALID_ORDER, NO_SUCH_ORDER},
-    send::within_timeout,
+    send::send,
 };
 use crate::{
     lookup::{Found, Unavailable},
@@ -128,8 +128,9 @@ pub(crate) async fn post(
     let body = body.map_err(|rejection| body_unreadable(&rejection))?;
     let orders =
         parse_many(&body).map_err(|violations| INVALID_ORDER.with_violations(violations))?;
-    let sent = send(&state, &orders, Trace::of(&headers));
-    within_timeout("sending orders to Kafka", sent).await?;
+    let trace = Trace::of(&headers);
+    let enqueue = |deliveries| enqueue(&state, &orders, trace, deliveries);
+    send("sending orders to Kafka", enqueue).await?;
     let uids: Vec<&OrderUid> = orders.iter().map(|order| &order.order_uid).collect();
     let mut response =
         (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": uids }))).into_response();
@@ -139,8 +140,12 @@ pub(crate) async fn post(
     Ok(response)
 }
 
-async fn send(state: &ApiState, orders: &[ValidOrder], trace: Trace) -> Result<(), ProduceError> {
-    let deliveries = Deliveries::new();
+async fn enqueue(
+    state: &ApiState,
+    orders: &[ValidOrder],
+    trace: Trace,
+    deliveries: Deliveries,
+) -> Result<(), ProduceError> {
     for order in orders {
         let step = trace.child().header();
         let record = OutgoingRecord {
@@ -151,7 +156,7 @@ async fn send(state: &ApiState, orders: &[ValidOrder], trace: Trace) -> Result<(
         };
         state.producer.enqueue(record, &deliveries).await?;
     }
-    deliveries.settled().await
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use axum::{
 };
 use chassis::{
     http::{Id, Parameters, paging, problem::Problem, problems::of_database},
-    kafka::producer::Deliveries,
     process::trace::Trace,
 };
 use events::{EventType, OrderEvent, OrderStatus, OrderUid};
@@ -21,7 +20,7 @@ use super::{
     order::parse_uid,
     order_path,
     problems::{nothing_known, status_reached},
-    send::within_timeout,
+    send::send,
 };
 use crate::{
     ingest::publish::{now, send_event},
@@ -31,8 +30,8 @@ use crate::{
 /// `GET /order/{order_uid}/status`
 pub(crate) async fn get(State(state): State<ApiState>, Id(asked): Id) -> Result<Response, Problem> {
     let uid = parse_uid(&asked)?;
-    let standing = find(&state, &uid).await?;
-    Ok(no_cache(status_json(&state, &uid, &standing)))
+    let current = find(&state, &uid).await?;
+    Ok(no_cache(status_json(&state, &uid, &current)))
 }
 
 #[derive(Deserialize)]
@@ -50,14 +49,14 @@ pub(crate) async fn history(
     let uid = parse_uid(&asked)?;
     let limit = paging::parse_limit(query.limit)?;
     let after = query.after.as_deref().map(parse_cursor).transpose()?;
-    let (standing, mut rows) = history::whole(&state.pool, &uid, after.as_ref(), limit + 1)
+    let (current, mut rows) = history::whole(&state.pool, &uid, after.as_ref(), limit + 1)
         .await
         .map_err(|error| failed(&error))?;
-    let standing = standing.ok_or_else(nothing_known)?;
+    let current = current.ok_or_else(nothing_known)?;
     let next = paging::cut(&mut rows, limit, |row| {
         paging::cursor(row.at, &record_id(&row.topic, row.partition, row.offset))
     });
-    let mut body = status_json(&state, &uid, &standing);
+    let mut body = status_json(&state, &uid, &current);
     body["events"] = rows.iter().map(event_json).collect();
     body["next"] = json!(next);
     let mut response = no_cache(body);
@@ -105,11 +104,11 @@ async fn change(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let uid = parse_uid(asked)?;
-    let standing = find(state, &uid).await?;
-    if let Some(status) = standing.status().filter(|status| *status >= change.status) {
+    let current = find(state, &uid).await?;
+    if let Some(status) = current.status().filter(|status| *status >= change.status) {
         return Err(status_reached(status));
     }
-    let event = publish(state, uid, &standing, change, headers).await?;
+    let event = publish(state, uid, &current, change, headers).await?;
     let mut response = (StatusCode::ACCEPTED, axum::Json(&event)).into_response();
     let path = format!("{}/status", order_path(event.order_id.as_str()));
     response.headers_mut().insert(
@@ -126,19 +125,17 @@ async fn change(
 pub(crate) async fn publish(
     state: &ApiState,
     uid: OrderUid,
-    standing: &Standing,
+    current: &Standing,
     change: Change,
     headers: &HeaderMap,
 ) -> Result<OrderEvent, Problem> {
-    let version = standing.stored.as_ref().map(|stored| stored.version);
+    let version = current.stored.as_ref().map(|stored| stored.version);
     let event = OrderEvent { order_id: uid, status: change.event, created_at: now(), version };
-    let step = Trace::of(headers).child();
-    let deliveries = Deliveries::new();
-    let sent = async {
-        send_event(&state.producer, &state.topics, &event, step, &deliveries).await?;
-        deliveries.settled().await
+    let (sent, step) = (&event, Trace::of(headers).child());
+    let enqueue = |deliveries| async move {
+        send_event(&state.producer, &state.topics, sent, step, &deliveries).await
     };
-    within_timeout("sending an event to Kafka", sent).await?;
+    send("sending an event to Kafka", enqueue).await?;
     Ok(event)
 }
 
@@ -157,13 +154,13 @@ fn no_cache(body: Value) -> Response {
     ([(header::CACHE_CONTROL, "private, no-cache")], axum::Json(body)).into_response()
 }
 
-fn status_json(state: &ApiState, uid: &OrderUid, standing: &Standing) -> Value {
-    let told = standing.told.as_ref();
-    let stored = standing.stored.as_ref();
+fn status_json(state: &ApiState, uid: &OrderUid, current: &Standing) -> Value {
+    let told = current.told.as_ref();
+    let stored = current.stored.as_ref();
     let since = told.map(|told| told.at).or(stored.map(|stored| stored.ingested_at));
     json!({
         "order_uid": uid,
-        "status": standing.status(),
+        "status": current.status(),
         "since": since.map(instant),
         "record": told.map(|told| record_id(&told.topic, told.partition, told.offset)),
         "version": stored.map(|stored| stored.version),
