@@ -25,6 +25,7 @@ use prometheus_client::{
 
 use super::problems;
 
+/// What the HTTP layer counts.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     durations: Family<Served, Histogram>,
@@ -54,6 +55,7 @@ enum Route {
 }
 
 impl Metrics {
+    /// Nothing counted yet.
     pub fn register(registry: &mut Registry) -> Self {
         let durations = Family::<Served, Histogram>::new_with_constructor(|| {
             Histogram::new(exponential_buckets(0.000_02, 2.5, 15))

@@ -139,19 +139,21 @@ struct Reason {
     reason: &'static str,
 }
 
-/// Counts rejected records by reason.
+/// How many records were rejected, and why.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     rejections: Family<Reason, Counter>,
 }
 
 impl Metrics {
+    /// Nothing rejected yet.
     pub fn register(registry: &mut Registry) -> Self {
         let rejections = Family::<Reason, Counter>::default();
         registry.register("waybill_records_rejected", "Records rejected", rejections.clone());
         Self { rejections }
     }
 
+    /// Counts one.
     pub fn count(&self, rejection: &Rejection) {
         self.rejections.get_or_create(&Reason { reason: rejection.reason }).inc();
     }
