@@ -9,6 +9,7 @@
 //! - `read/`: figures, the queue, one delivery, the board
 //! - `http/`: the JSON API and the live board
 //! - `pages/`: the board as HTML
+//! - `routes`: the table of all calls
 //! - `run`: starts all of these; `audit` recounts what they promise
 
 mod audit;
@@ -20,6 +21,7 @@ mod intake;
 mod migrate;
 mod pages;
 pub mod read;
+mod routes;
 mod run;
 pub mod store;
 

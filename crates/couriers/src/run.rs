@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     dispatch::{self, Policy, Wake},
-    http::{self, State, live_board::LiveBoard},
+    http::{ApiState, live_board::LiveBoard},
     intake::{self, Intake, Topics},
-    store,
+    pages::PageState,
+    routes, store,
 };
 
 /// Runs the courier service on `listener` until `shutdown`, then drains. A part that ends uninvited
@@ -48,14 +49,13 @@ pub async fn run(
     let consumed = consumer::Metrics::register(&mut registry);
     let producer = Producer::new(&config.kafka)?;
     let board = LiveBoard::new();
-    let state = State {
+    let state = ApiState {
         pool: pool.clone(),
         producer: producer.clone(),
         status_topic: topics.status.as_str().into(),
         times: config.own.delivery_times(),
         wake: wake.clone(),
         board: board.clone(),
-        orders_url: config.orders_url.as_str().trim_end_matches('/').into(),
         shutdown: shutdown.clone(),
     };
     let intake = Intake {
@@ -72,7 +72,8 @@ pub async fn run(
         Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
     let mut tasks = JoinSet::new();
-    let router = http::router(state, health, served);
+    let orders_url = config.orders_url.as_str().trim_end_matches('/').into();
+    let router = routes::router(PageState { api: state, orders_url }, health, served);
     let router = readable_from(router, &config.orders_url);
     let limits = Limits { connections: config.http_connections, ..Limits::default() };
     let serving = serve::serve(listener, |_| None, router, limits, shutdown.clone());

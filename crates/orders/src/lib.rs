@@ -7,6 +7,7 @@
 //! - `lookup/`: an order from memory, Redis or PostgreSQL, and the live feed
 //! - `http/`: the JSON API
 //! - `pages/`: the same calls as HTML
+//! - `routes`: the table of all calls
 //! - `run`: starts all of these; `audit` recounts what they promise
 
 mod audit;
@@ -17,6 +18,7 @@ mod lookup;
 mod migrate;
 mod order;
 mod pages;
+mod routes;
 mod run;
 mod status;
 

@@ -28,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     config::Config,
-    http::{self, Quick, State},
+    http::{ApiState, FastPath},
     ingest::{self, Ingest, publish::Topics},
     lookup::{
         Lookup,
@@ -37,6 +37,8 @@ use crate::{
         queries,
         redis::RedisLevel,
     },
+    pages::{CourierService, PageState},
+    routes,
     status::{self, consumer::StatusConsumer},
 };
 
@@ -96,24 +98,24 @@ pub async fn run(
         warm_up_seconds.clone(),
     );
     let served = Metrics::register(&mut registry);
-    let state = State {
+    let state = ApiState {
         lookup: lookup.clone(),
         pool: pool.clone(),
         producer: producer.clone(),
         topics: Arc::new(topics.clone()),
         feed: feed.clone(),
-        couriers: config.couriers_url.as_ref().map(http::Couriers::at),
         shutdown: shutdown.clone(),
     };
     let health =
         Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
     let mut tasks = JoinSet::new();
-    let quick = Arc::new(Quick::new(lookup.clone(), &served));
-    let router = http::router(state, health, served);
+    let fast_path = Arc::new(FastPath::new(lookup.clone(), &served));
+    let courier_service = config.couriers_url.as_ref().map(CourierService::at);
+    let router = routes::router(PageState { api: state, courier_service }, health, served);
     let limits = Limits { connections: config.http_connections, ..Limits::default() };
-    let quick = move |request: &_| quick.answer(request);
-    let serving = serve::serve(listener, quick, router, limits, shutdown.clone());
+    let fast_path = move |request: &_| fast_path.answer(request);
+    let serving = serve::serve(listener, fast_path, router, limits, shutdown.clone());
     tasks.spawn(async move {
         serving.await;
         Ok(())

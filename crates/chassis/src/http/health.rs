@@ -1,4 +1,4 @@
-//! Is the service alive, is it ready, and what does it count?
+//! Liveness, readiness and metrics.
 
 use std::sync::{
     Arc,
@@ -17,12 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::problems;
 
-/// What the answers come from.
 #[derive(Debug, Clone)]
 pub struct Health {
     /// Set once, when the service is warm.
     pub ready: Arc<AtomicBool>,
-    /// All that is counted.
     pub registry: Arc<Registry>,
     /// Cancelled when the service begins to drain.
     pub shutdown: CancellationToken,
@@ -39,13 +37,12 @@ impl Health {
     }
 }
 
-/// Alive: the process answers.
 async fn livez() -> &'static str {
     "alive\n"
 }
 
-/// Ready once warm, until it drains. An outage of a dependency does not take a replica out of
-/// service that still serves what it can.
+/// Ready once warm, until shutdown begins. A replica stays ready while a dependency is unreachable,
+/// for it serves what it has cached.
 async fn readyz(State(health): State<Health>) -> Response {
     if health.shutdown.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
@@ -56,11 +53,10 @@ async fn readyz(State(health): State<Health>) -> Response {
     }
 }
 
-/// Prometheus.
 async fn metrics(State(health): State<Health>) -> Response {
     let mut text = String::new();
     if prometheus_client::encoding::text::encode(&mut text, &health.registry).is_err() {
-        return problems::internal().into_response();
+        return problems::INTERNAL.into_response();
     }
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
         .into_response()

@@ -1,5 +1,5 @@
-//! What one connection may cost: how long a request's head and body may take to come, how long an
-//! answer may go unread, and how many connections there may be.
+//! Limits of connections: the time for a request's head and body, the time in which an answer may go
+//! unread, and the number of connections.
 
 use std::{
     io::{self, IoSlice},
@@ -19,15 +19,15 @@ use tokio::{
 /// The limits of a service's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most open ones; new ones wait in the kernel's queue.
+    /// The most open connections; further ones wait in the kernel's queue.
     pub connections: usize,
-    /// The longest wait for a request's head, from the connection's start or the last answer on.
+    /// The longest wait for a request's head, from the start of the connection or the last answer.
     pub head: Duration,
-    /// The longest time that a request's body may take, as a whole.
+    /// The longest time for the whole body of a request.
     pub body: Duration,
-    /// The longest time in which nobody reads anything of an answer.
+    /// The longest time in which the client reads nothing of an answer.
     pub unread: Duration,
-    /// How long answers in flight may take once the end has come.
+    /// The longest time for the answers in flight after shutdown has begun.
     pub drain: Duration,
 }
 
@@ -43,12 +43,11 @@ impl Default for Limits {
     }
 }
 
-/// The body did not come in time.
 #[derive(Debug, thiserror::Error)]
 #[error("the body did not come in time")]
 struct TooSlow;
 
-/// A request's body that fails when it takes too long as a whole, however steadily it comes.
+/// A request's body that fails when it takes too long as a whole, even if it arrives steadily.
 pub(crate) struct BodyInTime {
     body: Incoming,
     limit: Duration,

@@ -1,5 +1,5 @@
-//! What the HTTP of every service has: metrics, refusals, limits, health, and the problems that any
-//! call may meet. The calls themselves are the services'.
+//! The HTTP of every service: metrics, refusals, limits, health, and the problems that any call may
+//! meet. The calls are in the services.
 
 pub mod health;
 pub mod limits;
@@ -29,13 +29,14 @@ pub use self::{
 
 /// The largest request, in MiB.
 const MAX_BODY_MIB: usize = 16;
-/// Smaller answers fit one packet anyway.
+/// Smaller answers fit into one packet anyway.
 const COMPRESSED_FROM_BYTES: u64 = 1_024;
 
-/// Puts around a service's routes what all of them have. To be called when all routes are there.
+/// Adds to all routes of a service: metrics, refusals, limits and compression. To be called after
+/// the last route is added.
 pub fn finish<S: Clone + Send + Sync + 'static>(router: Router<S>, metrics: Metrics) -> Router<S> {
     router
-        .method_not_allowed_fallback(problems::no_such_method)
+        .method_not_allowed_fallback(problems::NO_SUCH_METHOD)
         .layer(
             CompressionLayer::new().gzip(true).compress_when(
                 SizeAbove::new(COMPRESSED_FROM_BYTES)
@@ -45,15 +46,15 @@ pub fn finish<S: Clone + Send + Sync + 'static>(router: Router<S>, metrics: Metr
         )
         .layer(middleware::from_fn_with_state(metrics, observe::observe))
         .layer(DefaultBodyLimit::max(MAX_BODY_MIB << 20))
-        .layer(CatchPanicLayer::custom(|_| problems::internal().into_response()))
+        .layer(CatchPanicLayer::custom(|_| problems::INTERNAL.into_response()))
 }
 
-/// A strong ETag names the very bytes.
+/// A strong ETag stands for exactly these bytes, so they are not compressed.
 fn has_no_strong_etag(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     headers.get(header::ETAG).is_none_or(|tag| tag.as_bytes().starts_with(b"W/"))
 }
 
-/// Any text as one segment of a path, or as one value of a query.
+/// Escapes any text as one segment of a path, or as one value of a query.
 #[must_use]
 pub fn path_segment(text: &str) -> String {
     use std::fmt::Write;

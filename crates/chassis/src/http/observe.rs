@@ -1,6 +1,6 @@
-//! Each request: counted, refused if it is forged, answered.
+//! The middleware that counts each request and refuses it if it is forged.
 //!
-//! The labels of what is counted are bounded, and none is written anew for a request.
+//! The labels of the metrics are bounded, and none is allocated for a request.
 
 use std::{
     fmt,
@@ -31,12 +31,11 @@ pub struct Metrics {
     durations: Family<Served, Histogram>,
 }
 
-/// Answers of one kind: looked up once, not for each request.
+/// The metric of one method, route and status, looked up once instead of for each request.
 #[derive(Debug, Clone)]
 pub struct Series(Histogram);
 
 impl Series {
-    /// Counts an answer.
     pub fn count(&self, took: Duration) {
         self.0.observe(took.as_secs_f64());
     }
@@ -69,7 +68,7 @@ impl Metrics {
         Self { durations }
     }
 
-    /// Where answers of one kind are counted that do not pass the router.
+    /// The metric of answers that do not pass the router.
     #[must_use]
     pub fn series(&self, method: &Method, route: &'static str, status: StatusCode) -> Series {
         let served = Served {
@@ -102,7 +101,7 @@ pub(super) async fn observe(
         .get::<MatchedPath>()
         .map_or(Route::Named("unmatched"), |path| Route::Matched(path.clone()));
     let mut response = if is_forged(&request) {
-        problems::from_elsewhere().into_response()
+        problems::CROSS_SITE.into_response()
     } else {
         next.run(request).await
     };
@@ -112,7 +111,7 @@ pub(super) async fn observe(
     response
 }
 
-/// A browser says when a page of another site has it send something: no such page has business here.
+/// Returns whether a browser says that a page of another site sends this.
 fn is_forged(request: &Request) -> bool {
     !request.method().is_safe()
         && request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site")

@@ -5,11 +5,11 @@ use http::{HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use url::{Host, Url};
 
-/// The names of this machine for itself, all of which a browser keeps apart.
+/// The names of this machine for itself, each of which is another origin for a browser.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Lets pages of `url`'s origin read the answers to GET. To be put around everything else, so that
-/// refusals can be read too.
+/// Lets pages of `url`'s origin read the answers to GET. To be added last, so that they can read
+/// refusals too.
 pub fn readable_from<S>(router: Router<S>, url: &Url) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -23,8 +23,7 @@ where
     )
 }
 
-/// The origins of pages that are read at `url`: one, but whoever sits at this machine may call it by
-/// any of its names.
+/// The origins of pages that are read at `url`: one, or on this machine one for each of its names.
 fn origins(url: &Url) -> Vec<HeaderValue> {
     let is_loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -44,7 +43,7 @@ fn origins(url: &Url) -> Vec<HeaderValue> {
     names.iter().map(|url| origin(url).expect("an origin is written in ASCII")).collect()
 }
 
-/// An address for browsers, as configured.
+/// Parses a configured address for browsers.
 pub fn web_address(text: &str) -> Result<Url, String> {
     match text.parse::<Url>() {
         Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(url),

@@ -10,7 +10,7 @@ use crate::http::problem::Problem;
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 500;
 
-/// The length of a page, as asked for.
+/// Returns the length of a page: as asked for, or the default.
 pub fn parse_limit(limit: Option<i64>) -> Result<i64, Problem> {
     match limit.unwrap_or(DEFAULT_LIMIT) {
         limit @ 1..=MAX_LIMIT => Ok(limit),
@@ -18,13 +18,13 @@ pub fn parse_limit(limit: Option<i64>) -> Result<i64, Problem> {
     }
 }
 
-/// Where a page ended: the last row's instant in microseconds, and its id.
+/// The cursor after a row: its instant in microseconds, and its id.
 #[must_use]
 pub fn cursor(at: OffsetDateTime, id: &str) -> String {
     format!("{}.{id}", at.unix_timestamp_nanos() / 1_000)
 }
 
-/// What [`cursor`] wrote.
+/// Reads what [`cursor`] wrote.
 pub fn parse_cursor(text: &str) -> Result<(OffsetDateTime, String), Problem> {
     let (micros, id) = text.split_once('.').ok_or_else(bad_cursor)?;
     let micros: i64 = micros.parse().map_err(|_| bad_cursor())?;
@@ -32,14 +32,13 @@ pub fn parse_cursor(text: &str) -> Result<(OffsetDateTime, String), Problem> {
     Ok((at.map_err(|_| bad_cursor())?, id.to_owned()))
 }
 
-/// Nobody was given such a cursor.
 #[must_use]
 pub fn bad_cursor() -> Problem {
     problems::bad_parameter("after", "must be the \"next\" of an earlier page")
 }
 
-/// Cuts `rows`, of which one more than `limit` was asked for: whether it came tells whether there
-/// is a next page. Returns the cursor of that page.
+/// Cuts `rows`, which were read with one more than `limit`: if it came, there is a next page.
+/// Returns the cursor of that page.
 pub fn cut<T>(rows: &mut Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Option<String> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = rows.len() > limit;
@@ -47,7 +46,7 @@ pub fn cut<T>(rows: &mut Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> O
     rows.last().filter(|_| more).map(cursor)
 }
 
-/// Tells of the next page in a header: `path` with its filters, as far as they are given.
+/// Names the next page in the `Link` header: `path` with those filters that have a value.
 pub fn link_next(
     response: &mut Response,
     path: &str,

@@ -1,4 +1,4 @@
-//! What a path and a query say, or a problem that tells what is wrong with it.
+//! Extractors for paths and queries that refuse with a problem.
 
 use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::problems;
 use crate::http::problem::Problem;
 
-/// The one part of a path that its route leaves open: an id, which may be any text.
+/// The one parameter of a path: an id, which may be any text.
 #[derive(Debug)]
 pub struct Id(pub String);
 
@@ -17,12 +17,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(id)) => Ok(Self(id)),
-            Err(_) => Err(problems::malformed_id("the id in the path must be UTF-8")),
+            Err(_) => Err(problems::MALFORMED_ID.with("the id in the path must be UTF-8")),
         }
     }
 }
 
-/// The query of a request.
 #[derive(Debug)]
 pub struct Parameters<T>(pub T);
 
@@ -32,7 +31,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(parameters)) => Ok(Self(parameters)),
-            Err(error) => Err(problems::bad_query(error.body_text())),
+            Err(error) => Err(problems::BAD_PARAMETER.with(error.body_text())),
         }
     }
 }

@@ -4,77 +4,120 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-/// Seconds after which to ask again what could not be answered now.
-const RETRY_AFTER: u16 = 1;
+/// The value of `Retry-After` in the answer to a call that may succeed in a moment.
+const RETRY_AFTER_SECONDS: u16 = 1;
 
-/// What a client is told when a call fails.
-#[derive(Debug, Clone, Serialize)]
-pub struct Problem {
-    /// A stable URI reference that names the kind of problem.
-    #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// The kind in words, always the same.
+/// A kind of problem. A service declares its kinds with [`problem_kinds`](crate::problem_kinds).
+#[derive(Debug, Clone, Copy)]
+pub struct ProblemKind {
+    /// A stable URI reference: the kind's place on the page `/docs`.
+    pub uri: &'static str,
     pub title: &'static str,
-    /// The HTTP status.
     pub status: u16,
-    /// What happened this time, and what to do.
-    pub detail: String,
-    /// The same text as `detail`, for simple clients.
-    pub error: String,
-    /// Each single violation.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<Violation>,
+    /// The detail of a problem about which nothing more is known, and the example on `/docs`.
+    pub detail: &'static str,
 }
 
-/// One violation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Violation {
-    /// Where, as a JSON pointer (RFC 6901); `""` is the whole.
-    pub pointer: String,
-    /// Which rule: stable.
-    pub code: String,
-    /// The rule in words. Never repeats the value.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem without single violations.
+impl ProblemKind {
     #[must_use]
-    pub fn new(
-        status: StatusCode,
-        kind: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub fn problem(self) -> Problem {
+        self.with(self.detail)
+    }
+
+    #[must_use]
+    pub fn with(self, detail: impl Into<String>) -> Problem {
         let detail = detail.into();
-        Self {
-            kind,
-            title,
-            status: status.as_u16(),
+        Problem {
+            uri: self.uri,
+            title: self.title,
+            status: self.status,
             error: detail.clone(),
             detail,
             errors: Vec::new(),
         }
     }
 
-    /// Where `/docs` tells of this kind.
+    /// A problem that lists all violations; its detail is the first of them.
+    #[must_use]
+    pub fn with_violations(self, errors: Vec<Violation>) -> Problem {
+        let detail = match errors.as_slice() {
+            [] => self.detail.to_owned(),
+            [one] => format!("1 violation: {} {}", one.pointer, one.message),
+            [first, ..] => {
+                let (count, Violation { pointer, message, .. }) = (errors.len(), first);
+                format!("{count} violations, the first: {pointer} {message}")
+            }
+        };
+        Problem { errors, ..self.with(detail) }
+    }
+
+    /// The element of the page `/docs` that describes this kind.
     #[must_use]
     pub fn anchor(&self) -> &'static str {
-        self.kind.split_once('#').map_or("", |(_, anchor)| anchor)
+        self.uri.split_once('#').map_or("", |(_, anchor)| anchor)
     }
 }
 
+/// Declares kinds of problem as constants, and `KINDS`, the list of all of them that `/docs` shows:
+/// a kind that is missing from the list cannot be declared.
+#[macro_export]
+macro_rules! problem_kinds {
+    ($($visibility:vis $name:ident =
+        $status:literal, $uri:literal, $title:literal, $detail:literal;)+) => {
+        $($visibility const $name: $crate::http::problem::ProblemKind =
+            $crate::http::problem::ProblemKind {
+                uri: $uri,
+                title: $title,
+                status: $status,
+                detail: $detail,
+            };)+
+        const KINDS: &[$crate::http::problem::ProblemKind] = &[$($name),+];
+    };
+}
+
+/// The answer to a call that failed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    pub uri: &'static str,
+    pub title: &'static str,
+    pub status: u16,
+    /// The cause of this failure, and what the client can do.
+    pub detail: String,
+    /// The same text as `detail`, for simple clients.
+    pub error: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Violation>,
+}
+
+/// A rule that a request or a record breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// The place, as a JSON pointer (RFC 6901); `""` is the whole.
+    pub pointer: String,
+    /// The rule: stable.
+    pub code: String,
+    /// The rule in words. Never repeats the value.
+    pub message: String,
+}
+
 impl Problem {
-    /// Is it worth asking again in a moment?
+    /// Returns whether the same request may succeed in a moment.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE.as_u16()
+    }
+}
+
+impl IntoResponse for ProblemKind {
+    fn into_response(self) -> Response {
+        self.problem().into_response()
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let passing = self.is_passing();
+        let is_transient = self.is_transient();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_else(|_| b"{}".to_vec());
         let mut response = (
@@ -86,8 +129,10 @@ impl IntoResponse for Problem {
             body,
         )
             .into_response();
-        if passing {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER));
+        if is_transient {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response
     }

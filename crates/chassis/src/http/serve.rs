@@ -1,5 +1,5 @@
-//! Serving HTTP/1.1: an accept loop of our own, because limits on a connection's first bytes,
-//! headers and idleness, a cap on connections, and what need not pass the router, belong before it.
+//! Serving HTTP/1.1. The accept loop is our own, because the limits of a connection, the number of
+//! connections and the fast path come before the router, where axum has no place for them.
 
 use std::{future::ready, sync::Arc, time::Duration};
 
@@ -8,6 +8,7 @@ use futures_util::{TryFutureExt as _, future::Either};
 use http::{Request, StatusCode, header};
 use hyper::{
     body::Incoming,
+    server::conn::http1,
     service::{Service as _, service_fn},
 };
 use hyper_util::{
@@ -15,49 +16,40 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::limits::{BodyInTime, Limits, ReadInTime};
 
-/// Serves on `listener` until `shutdown`, then finishes what is in flight. What `quick` does not
-/// answer goes to the router.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+/// The pause after a failed `accept`.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves on `listener` until `shutdown`, then finishes the answers in flight. Requests that
+/// `fast_path` does not answer go to the router.
 pub async fn serve(
     listener: TcpListener,
-    quick: impl Fn(&Request<Incoming>) -> Option<Response> + Clone + Send + 'static,
+    fast_path: impl Fn(&Request<Incoming>) -> Option<Response> + Clone + Send + 'static,
     router: Router,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(64 << 10)
-        .pipeline_flush(true);
-    loop {
-        let permit = tokio::select! {
-            () = shutdown.cancelled() => break,
-            permit = permits.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
-        };
-        let stream = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of file descriptors, most likely: give them time to come back.
-                    tracing::warn!("accepting a connection: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
-        let _ = stream.set_nodelay(true);
-        let (quick, router) = (quick.clone(), TowerToHyperService::new(router.clone()));
-        let service = service_fn(move |request: Request<Incoming>| match quick(&request) {
+    let http = http1(&limits);
+    let next = async || {
+        // Without a permit nothing is accepted: further connections wait in the kernel's queue.
+        let permit = permits.clone().acquire_owned().await;
+        (permit.expect("the semaphore is never closed"), accept(&listener).await)
+    };
+    while let Some((permit, stream)) = shutdown.run_until_cancelled(next()).await {
+        let (fast_path, router) = (fast_path.clone(), TowerToHyperService::new(router.clone()));
+        let service = service_fn(move |request: Request<Incoming>| match fast_path(&request) {
             Some(response) => Either::Left(ready(Ok(response))),
-            // In a box, or every quick answer would be moved about in the size of a routed one.
+            // In a box, so that an answer of the fast path is not moved in the size of this future.
             None => {
                 let request = request.map(|body| BodyInTime::new(body, limits.body));
                 Either::Right(Box::pin(router.call(request).map_ok(without_false_length)))
@@ -66,7 +58,7 @@ pub async fn serve(
         let stream = TokioIo::new(ReadInTime::new(stream, limits.unread));
         let connection = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
-            // A client that goes away in the midst of something is not our failure.
+            // That a client goes away before its answer is no failure of the service.
             let _ = connection.await;
             drop(permit);
         });
@@ -77,8 +69,34 @@ pub async fn serve(
     }
 }
 
-/// The length of a 304 is that of the answer it stands for, or is not told (RFC 9110, 8.6); axum
-/// tells 0 of whatever has no body.
+fn http1(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .pipeline_flush(true);
+    http
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(error) => {
+                // Most likely the process has no file descriptor left: the pause lets connections
+                // end instead of failing again at once.
+                tracing::warn!("accepting a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Removes the `Content-Length: 0` that axum gives to every answer without a body: that of a 304 is
+/// the length of the answer that it stands for, or absent (RFC 9110, 8.6).
 fn without_false_length(mut response: Response) -> Response {
     if response.status() == StatusCode::NOT_MODIFIED {
         response.headers_mut().remove(header::CONTENT_LENGTH);

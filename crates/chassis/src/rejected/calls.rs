@@ -1,4 +1,4 @@
-//! The calls about rejected records, as far as all services answer them alike.
+//! The calls about rejected records that all services answer alike.
 
 use std::time::Duration;
 
@@ -16,35 +16,32 @@ use crate::{
     kafka::producer::{ACK_TIMEOUT, OutgoingRecord, Producer, send_within},
 };
 
-/// How often a replay is looked for that somebody waits for.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The pause between two reads while a client waits for its replay to be recorded.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Which rejected records to list: the query of `GET /rejected`.
+/// The query of `GET /rejected`.
 #[derive(Debug, Deserialize)]
-pub struct Wanted {
+pub struct RejectedQuery {
     reason: Option<String>,
     key: Option<String>,
     limit: Option<i64>,
     after: Option<String>,
 }
 
-/// A page of rejected records, newest first; answered as JSON.
+/// A page of rejected records, newest first.
 #[derive(Debug)]
-pub struct Page {
-    /// The records.
+pub struct RejectedList {
     pub rows: Vec<RejectedRow>,
-    /// The reason asked for.
+    /// The filters that were asked for.
     pub reason: Option<String>,
-    /// The key asked for.
     pub key: Option<String>,
     /// The `after` of the next page, if there is one.
     pub next: Option<String>,
-    limit: i64,
+    pub limit: i64,
 }
 
-impl Wanted {
-    /// Finds them.
-    pub async fn find(self, pool: &PgPool) -> Result<Page, Problem> {
+impl RejectedQuery {
+    pub async fn find(self, pool: &PgPool) -> Result<RejectedList, Problem> {
         let limit = paging::parse_limit(self.limit)?;
         let reason = self.reason.filter(|reason| !reason.is_empty());
         let after = match self.after.as_deref().map(paging::parse_cursor).transpose()? {
@@ -52,17 +49,17 @@ impl Wanted {
             Some((at, id)) => Some((at, id.parse().map_err(|_| paging::bad_cursor())?)),
         };
         let key = self.key.filter(|key| !key.is_empty());
-        let sought = key.as_deref().map(str::as_bytes);
-        let rows = list(pool, reason.as_deref(), sought, after, limit + 1).await;
-        let mut rows = rows.map_err(silent)?;
+        let key_bytes = key.as_deref().map(str::as_bytes);
+        let rows = list(pool, reason.as_deref(), key_bytes, after, limit + 1).await;
+        let mut rows = rows.map_err(|error| failed(&error))?;
         let next = paging::cut(&mut rows, limit, |last| {
             paging::cursor(last.rejected_at, &last.id().to_string())
         });
-        Ok(Page { rows, reason, key, next, limit })
+        Ok(RejectedList { rows, reason, key, next, limit })
     }
 }
 
-impl IntoResponse for Page {
+impl IntoResponse for RejectedList {
     fn into_response(self) -> Response {
         let items: Vec<Value> = self.rows.iter().map(summary).collect();
         let mut response = axum::Json(json!({ "items": items, "next": self.next })).into_response();
@@ -76,12 +73,12 @@ impl IntoResponse for Page {
 
 /// The record with this id.
 pub async fn find(pool: &PgPool, id: &str) -> Result<RejectedRow, Problem> {
-    let id: RejectedId = id.parse().map_err(|rule: &str| problems::malformed_id(rule))?;
-    let row = table::find(pool, &id).await.map_err(silent)?;
-    row.ok_or_else(problems::no_such_rejected_record)
+    let id: RejectedId = id.parse().map_err(|rule: &str| problems::MALFORMED_ID.with(rule))?;
+    let row = table::find(pool, &id).await.map_err(|error| failed(&error))?;
+    row.ok_or_else(|| problems::NO_SUCH_REJECTED_RECORD.problem())
 }
 
-/// The whole record, its bytes as text if they are UTF-8, else in Base64.
+/// The JSON of a whole record, with its bytes as text if they are UTF-8, else in Base64.
 #[must_use]
 pub fn whole(row: &RejectedRow) -> Value {
     let mut whole = summary(row);
@@ -100,7 +97,7 @@ pub fn whole(row: &RejectedRow) -> Value {
 }
 
 /// Sends a record to `topic` again: as it came, or with `body` instead, if that is not empty.
-/// `key_of` tells the key of a mended body, if it has one.
+/// `key_of` returns the key of an edited body, if it has one.
 pub async fn replay(
     producer: &Producer,
     topic: &str,
@@ -124,23 +121,23 @@ pub async fn replay(
     let enqueue = async |deliveries| producer.enqueue(record, &deliveries).await;
     send_within(ACK_TIMEOUT, enqueue).await.map_err(|error| {
         tracing::warn!("replaying a record: {error}");
-        problems::kafka_silent()
+        problems::KAFKA_UNAVAILABLE.problem()
     })?;
     Ok((StatusCode::ACCEPTED, axum::Json(json!({ "replay_of": of }))).into_response())
 }
 
-/// Waits, `wait` at most, until one more replay is noted than `before` tells of. In vain is no
-/// failure: Kafka has it.
-pub async fn noted(pool: &PgPool, before: &RejectedRow, wait: Duration) {
-    let noted = async {
+/// Waits, for at most `wait`, until one more replay of `before` is recorded. That none came is no
+/// failure: Kafka has acknowledged it.
+pub async fn wait_for_replay(pool: &PgPool, before: &RejectedRow, wait: Duration) {
+    let recorded = async {
         loop {
             match table::find(pool, &before.id()).await {
                 Ok(Some(now)) if now.replays.len() > before.replays.len() => return,
-                _ => tokio::time::sleep(LOOK_AGAIN).await,
+                _ => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     };
-    let _ = tokio::time::timeout(wait, noted).await;
+    let _ = tokio::time::timeout(wait, recorded).await;
 }
 
 fn summary(row: &RejectedRow) -> Value {
@@ -158,6 +155,6 @@ fn summary(row: &RejectedRow) -> Value {
     })
 }
 
-fn silent(error: sqlx::Error) -> Problem {
-    problems::of_database("reading rejected records", &error)
+fn failed(error: &sqlx::Error) -> Problem {
+    problems::of_database("reading rejected records", error)
 }

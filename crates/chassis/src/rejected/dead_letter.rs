@@ -1,45 +1,43 @@
-//! Dead letters: rejected records on a topic of their own, key and value as they came.
+//! Dead letters: rejected records on a topic of their own, with key and value as they came.
 
 use super::{Original, Rejection};
 use crate::kafka::producer::{Deliveries, OutgoingRecord, ProduceError, Producer};
 
-/// As many of a record's violations are told in a header.
-const TOLD_VIOLATIONS: usize = 10;
+/// The most violations of a record that the header of its dead letter lists.
+const MAX_LISTED_VIOLATIONS: usize = 10;
 
 /// Sends the records of topic `from` that were rejected to topic `to`, and waits until Kafka has
 /// acknowledged all of them. One that is too large for the topic goes without its bytes, which are
-/// in the database: the topic at least tells where.
+/// in the database.
 pub async fn send(
     producer: &Producer,
     from: &str,
     to: &str,
     rejected: &[(&Original, &Rejection)],
 ) -> Result<(), ProduceError> {
+    let letters = Letters { producer, from, to };
     let mut sent = Vec::with_capacity(rejected.len());
-    for (original, rejection) in rejected {
-        let delivery = Deliveries::new();
-        let value = original.value();
-        let outcome = enqueue(producer, from, to, original, rejection, value, &[], &delivery).await;
-        sent.push((outcome, delivery));
+    for &rejected in rejected {
+        let deliveries = Deliveries::new();
+        let enqueued = letters.enqueue(rejected, SentValue::Whole, &deliveries).await;
+        sent.push((rejected, enqueued, deliveries));
     }
     let mut too_large = Vec::new();
-    for (&(original, rejection), (outcome, delivery)) in rejected.iter().zip(sent) {
-        match settled(outcome, &delivery).await {
-            Err(ProduceError::TooLarge) => too_large.push((original, rejection)),
+    for (rejected, enqueued, deliveries) in sent {
+        match acknowledged(enqueued, &deliveries).await {
+            Err(ProduceError::TooLarge) => too_large.push(rejected),
             other => other?,
         }
     }
-    // The broker refuses a request's records together: each has another chance alone.
     let truncated = Deliveries::new();
-    for (original, rejection) in too_large {
-        let delivery = Deliveries::new();
-        let value = original.value();
-        let outcome = enqueue(producer, from, to, original, rejection, value, &[], &delivery).await;
-        match settled(outcome, &delivery).await {
+    for rejected in too_large {
+        // The broker refuses the records of a request together, so this one may not be the one
+        // that is too large: it is sent again, alone.
+        let deliveries = Deliveries::new();
+        let enqueued = letters.enqueue(rejected, SentValue::Whole, &deliveries).await;
+        match acknowledged(enqueued, &deliveries).await {
             Err(ProduceError::TooLarge) => {
-                let mark: [(&str, &[u8]); 1] = [("waybill.truncated", b"true")];
-                let (value, to_all) = (Some(b"".as_slice()), &truncated);
-                enqueue(producer, from, to, original, rejection, value, &mark, to_all).await?;
+                letters.enqueue(rejected, SentValue::Truncated, &truncated).await?;
             }
             other => other?,
         }
@@ -47,40 +45,57 @@ pub async fn send(
     truncated.settled().await
 }
 
-async fn settled(
+async fn acknowledged(
     enqueued: Result<(), ProduceError>,
-    delivery: &Deliveries,
-) -> Result<(), ProduceError> {
-    enqueued?;
-    delivery.settled().await
-}
-
-#[expect(clippy::too_many_arguments, reason = "a letter's parts, each named once")]
-async fn enqueue(
-    producer: &Producer,
-    from: &str,
-    to: &str,
-    original: &Original,
-    rejection: &Rejection,
-    value: Option<&[u8]>,
-    marks: &[(&str, &[u8])],
     deliveries: &Deliveries,
 ) -> Result<(), ProduceError> {
-    let told = rejection.violations.iter().take(TOLD_VIOLATIONS);
-    let detail: Vec<String> =
-        told.map(|one| format!("{} {}: {}", one.pointer, one.code, one.message)).collect();
-    let detail = detail.join("\n");
-    let partition = original.position.partition.to_string();
-    let offset = original.position.offset.to_string();
-    let mut headers = vec![
-        ("waybill.error.reason", rejection.reason.as_bytes()),
-        ("waybill.error.detail", detail.as_bytes()),
-        ("__connect.errors.topic", from.as_bytes()),
-        ("__connect.errors.partition", partition.as_bytes()),
-        ("__connect.errors.offset", offset.as_bytes()),
-        ("__connect.errors.exception.message", rejection.reason.as_bytes()),
-    ];
-    headers.extend_from_slice(marks);
-    let record = OutgoingRecord { topic: to, key: original.key(), value, headers: &headers };
-    producer.enqueue(record, deliveries).await
+    enqueued?;
+    deliveries.settled().await
+}
+
+#[derive(Clone, Copy)]
+enum SentValue {
+    Whole,
+    Truncated,
+}
+
+/// The dead letters of one topic.
+struct Letters<'a> {
+    producer: &'a Producer,
+    from: &'a str,
+    to: &'a str,
+}
+
+impl Letters<'_> {
+    async fn enqueue(
+        &self,
+        (original, rejection): (&Original, &Rejection),
+        value: SentValue,
+        deliveries: &Deliveries,
+    ) -> Result<(), ProduceError> {
+        let listed = rejection.violations.iter().take(MAX_LISTED_VIOLATIONS);
+        let detail: Vec<String> =
+            listed.map(|one| format!("{} {}: {}", one.pointer, one.code, one.message)).collect();
+        let detail = detail.join("\n");
+        let partition = original.position.partition.to_string();
+        let offset = original.position.offset.to_string();
+        let mut headers = vec![
+            ("waybill.error.reason", rejection.reason.as_bytes()),
+            ("waybill.error.detail", detail.as_bytes()),
+            ("__connect.errors.topic", self.from.as_bytes()),
+            ("__connect.errors.partition", partition.as_bytes()),
+            ("__connect.errors.offset", offset.as_bytes()),
+            ("__connect.errors.exception.message", rejection.reason.as_bytes()),
+        ];
+        let value = match value {
+            SentValue::Whole => original.value(),
+            SentValue::Truncated => {
+                headers.push(("waybill.truncated", b"true"));
+                Some(b"".as_slice())
+            }
+        };
+        let record =
+            OutgoingRecord { topic: self.to, key: original.key(), value, headers: &headers };
+        self.producer.enqueue(record, deliveries).await
+    }
 }

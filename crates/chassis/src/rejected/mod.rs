@@ -1,8 +1,8 @@
-//! Rejected records: what becomes of a record that a service cannot take. It is kept as it came with
-//! every rule it broke, goes to the dead letters, is shown, and may be sent again.
+//! Rejected records. A record that a service cannot take is kept as it came, with every rule that it
+//! breaks; it goes to the dead letters, is shown, and may be sent again.
 //!
-//! Which rules there are is the services'. So is the table `rejected_records`, found in the schema
-//! that a service's pool searches.
+//! The rules are in the services. The table `rejected_records` is in the schema that a service's pool
+//! searches.
 //!
 //! ```text
 //! original + rejection ─▶ table ─▶ calls ─▶ replay ─▶ the topic again
@@ -21,59 +21,55 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub use self::table::{COUNTED, RejectedRow, Replay, count, insert, list, note_replays};
+pub use self::table::{MAX_COUNTED, RejectedRow, Replay, count, insert, list, note_replays};
 pub use crate::http::problem::Violation;
 use crate::{
     kafka::record::{Position, Record},
     process::trace::{self, Trace},
 };
 
-/// The header of a replay: which rejected record it is of.
+/// The header of a replay that names the rejected record.
 pub const REPLAY_OF: &str = "waybill.replay.of";
-/// The header of a replay: the rejected record's time on Kafka, in milliseconds since 1970. A topic
-/// that was made anew has other records at the same places.
+/// The header of a replay with the rejected record's time on Kafka, in milliseconds since 1970. A
+/// topic that was deleted and created again has other records at the same offsets.
 pub const REPLAY_OF_TIMESTAMP: &str = "waybill.replay.of.timestamp";
-/// The header of a replay that has another body than the record had.
+/// The header of a replay whose body was edited.
 pub const REPLAY_EDITED: &str = "waybill.replay.edited";
 
-/// Why a record was rejected. A value that travels with its batch, never an error.
+/// The reason why a record was rejected: a value that stays with its batch, never an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// The code of the first violation: what an operator filters by.
+    /// The code of the first violation, by which operators filter.
     pub reason: &'static str,
-    /// Everything that is wrong with the record, at least one.
+    /// All violations, at least one.
     pub violations: Vec<Violation>,
 }
 
-/// What must be known of a record, should it be rejected, and of its trace.
+/// The parts of a record that its rejection needs, and its trace.
 #[derive(Debug)]
 pub struct Original {
-    /// Where it stands.
     pub position: Position,
-    /// Key and value, one behind the other: nearly every record turns out to be valid, and then
-    /// nobody asks for them.
+    /// Key and value in one allocation: they are needed only if the record is rejected, which is
+    /// rare.
     bytes: Box<[u8]>,
     key_bytes: Option<usize>,
     value_bytes: Option<usize>,
     /// The rejected record that this one replays.
     pub replay: Option<ReplayOf>,
-    /// The step of a trace that it belongs to, if it tells one.
+    /// The step of a trace that it belongs to, if it names one.
     pub trace: Option<Trace>,
 }
 
-/// What the headers of a replay tell.
+/// The headers of a replay.
 #[derive(Debug)]
 pub struct ReplayOf {
-    /// What it replays.
     pub id: RejectedId,
-    /// When Kafka took that; without it the newest record at its place is meant.
+    /// The rejected record's time on Kafka; without it, the newest record with this id is meant.
     pub timestamp_ms: Option<i64>,
-    /// With another body than the record had?
     pub edited: bool,
 }
 
 impl Original {
-    /// A copy of a record.
     #[must_use]
     pub fn of(record: &Record<'_>) -> Self {
         let headers = record.headers();
@@ -94,19 +90,17 @@ impl Original {
         }
     }
 
-    /// Its key, as it came.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.key_bytes.map(|length| &self.bytes[..length])
     }
 
-    /// Its value, as it came.
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
         self.value_bytes.map(|length| &self.bytes[self.bytes.len() - length..])
     }
 
-    /// Bytes of key and value.
+    /// The bytes of key and value.
     #[must_use]
     pub fn size(&self) -> usize {
         self.bytes.len()
@@ -116,11 +110,8 @@ impl Original {
 /// The id of a rejected record: `topic:partition:offset`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedId {
-    /// Its topic.
     pub topic: String,
-    /// Its partition.
     pub partition: i32,
-    /// Its offset.
     pub offset: i64,
 }
 

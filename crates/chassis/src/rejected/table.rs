@@ -1,4 +1,4 @@
-//! Rejected records in PostgreSQL, in the table `rejected_records` of whoever asks.
+//! Rejected records in PostgreSQL: the table `rejected_records` of each service.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, types::Json};
@@ -7,56 +7,44 @@ use time::OffsetDateTime;
 use super::{Original, RejectedId, Rejection, Violation};
 use crate::kafka::record::instant;
 
-/// So many rejected records are counted, and no more.
-pub const COUNTED: i64 = 10_000;
+/// The most rejected records that are counted, so that a page need not read the whole table.
+pub const MAX_COUNTED: i64 = 10_000;
 
-/// A rejected record as it is kept.
 #[derive(Debug, Clone)]
 pub struct RejectedRow {
-    /// The record's topic.
     pub topic: String,
-    /// Its partition.
     pub partition: i32,
-    /// Its offset.
     pub offset: i64,
-    /// Kafka's time of the record.
     pub record_timestamp: OffsetDateTime,
-    /// Its key.
     pub key: Option<Vec<u8>>,
-    /// Its value, as it came.
     pub value: Option<Vec<u8>>,
     /// The code of its first violation.
     pub reason: String,
-    /// All its violations.
     pub violations: Json<Vec<Violation>>,
-    /// How it was sent again, in the order in which that was noted.
+    /// Its replays, in the order in which they were recorded.
     pub replays: Json<Vec<Replay>>,
-    /// When it was first kept.
     pub rejected_at: OffsetDateTime,
 }
 
-/// One sending of a rejected record.
+/// A rejected record was sent again.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Replay {
-    /// When it was sent.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// The partition of the replay.
+    /// The place of the replay on its topic.
     pub partition: i32,
-    /// The offset of the replay.
     pub offset: i64,
-    /// With another body than it came with?
+    /// Its body was edited.
     pub edited: bool,
 }
 
 impl RejectedRow {
-    /// The id by which it is found.
     #[must_use]
     pub fn id(&self) -> RejectedId {
         RejectedId { topic: self.topic.clone(), partition: self.partition, offset: self.offset }
     }
 
-    /// The replays, oldest first: they are noted in whatever order their partitions were read.
+    /// The replays, oldest first: they are recorded in the order in which partitions are read.
     #[must_use]
     pub fn replays_in_order(&self) -> Vec<Replay> {
         let mut replays = self.replays.0.clone();
@@ -65,8 +53,8 @@ impl RejectedRow {
     }
 }
 
-/// Selects whole rows. A checked macro takes literals only, so what these statements have in common
-/// can be shared by nothing but a macro.
+/// Selects whole rows. The checked macros take only literals, so only a macro can share the common
+/// part of these statements.
 macro_rules! select_rejected {
     ($name:literal, $first:literal $(+ $rest:literal)* $(, $argument:expr)*) => {
         sqlx::query_as!(
@@ -82,7 +70,7 @@ macro_rules! select_rejected {
     };
 }
 
-/// Keeps rejected records of a topic. A record that is kept already stays as it is.
+/// Inserts the rejected records of a topic. Those that are stored already stay as they are.
 pub async fn insert(
     connection: &mut PgConnection,
     topic: &str,
@@ -129,8 +117,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// Notes with rejected records that they were sent again: when, where the replay stands, and
-/// whether with another body. Noting the same replay again changes nothing.
+/// Records which rejected records were sent again. Recording the same replay twice changes nothing.
 pub async fn note_replays(
     connection: &mut PgConnection,
     originals: impl Iterator<Item = &Original>,
@@ -164,7 +151,7 @@ pub async fn note_replays(
     Ok(())
 }
 
-/// One page of rejected records, newest first. Those of one `key` are sought among all.
+/// Returns a page of rejected records, newest first.
 pub async fn list(
     pool: &PgPool,
     reason: Option<&str>,
@@ -176,8 +163,8 @@ pub async fn list(
     let topic = id.as_ref().map(|id| id.topic.as_str());
     let partition = id.as_ref().map(|id| id.partition);
     let offset = id.as_ref().map(|id| id.offset);
-    // Each case is a statement of its own, so that each has its index. The first page is what is
-    // older than the end of time.
+    // Each case is a statement of its own, so that it uses its own index. The first page has the
+    // records before the time `infinity`.
     macro_rules! page {
         ($filter:literal $(, $argument:expr)*) => {
             select_rejected!(
@@ -208,20 +195,19 @@ pub async fn list(
     }
 }
 
-/// How many records are kept, if that is [`COUNTED`] at most; else one more than that, for every
-/// page asks.
+/// Returns the number of records, if that is at most [`MAX_COUNTED`]; else one more than that.
 pub async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
     let count = sqlx::query_scalar!(
         "-- count_rejected\nSELECT count(*) AS \"count!\" \
          FROM (SELECT FROM rejected_records LIMIT $1) AS counted",
-        COUNTED + 1
+        MAX_COUNTED + 1
     )
     .fetch_one(pool)
     .await?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// The newest record that was rejected at this place.
+/// Returns the newest rejected record with this id.
 pub async fn find(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRow>, sqlx::Error> {
     select_rejected!(
         "find_rejected",

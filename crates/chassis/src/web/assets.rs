@@ -8,26 +8,22 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::http::problems;
 
-/// What every address of an asset begins with.
 const PREFIX: &str = "/assets/";
 
 /// Characters of the hash in an address.
 const HASH_LEN: usize = 12;
 
-/// Something that a page refers to, as it is sent.
+/// A resource of a page, as it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asset {
-    /// Its media type.
     pub content_type: &'static str,
-    /// How long it may be kept.
     pub cache_control: &'static str,
-    /// In quotes; weak, for it may be compressed on its way.
+    /// In quotes; weak, because the asset may be compressed.
     pub etag: &'static str,
-    /// Its content.
     pub bytes: &'static [u8],
 }
 
-/// Something that is part of the program.
+/// A resource that is part of the program.
 #[derive(Debug)]
 pub struct Embedded {
     name: &'static str,
@@ -37,12 +33,12 @@ pub struct Embedded {
     etag: String,
 }
 
-/// All that the pages of a service refer to.
+/// The resources of a service's pages.
 #[derive(Debug)]
 pub struct Assets(Vec<Embedded>);
 
 impl Embedded {
-    /// A style sheet, a script or a picture, as the name's extension says.
+    /// A style sheet, a script or an image, according to the extension of `name`.
     #[must_use]
     pub fn new(name: &'static str, bytes: &'static [u8]) -> Self {
         let hash = &blake3::hash(bytes).to_hex()[..HASH_LEN];
@@ -59,7 +55,7 @@ impl Embedded {
 }
 
 impl Assets {
-    /// The service's own beside those that all share: `app.css`, `docs.js`, `favicon.svg`.
+    /// A service's own assets and those that all share: `app.css`, `docs.js`, `favicon.svg`.
     #[must_use]
     pub fn with(own: impl IntoIterator<Item = Embedded>) -> Self {
         let shared = [
@@ -70,7 +66,7 @@ impl Assets {
         Self(shared.into_iter().chain(own).collect())
     }
 
-    /// The address of an asset by its plain name.
+    /// The address of an asset, given its name without a hash.
     #[must_use]
     pub fn url(&'static self, name: &str) -> &'static str {
         let embedded = self.0.iter().find(|one| one.name == name);
@@ -84,8 +80,8 @@ impl Assets {
         let (stem, hash) = stem.rsplit_once('.')?;
         let embedded =
             self.0.iter().find(|one| one.name.rsplit_once('.') == Some((stem, extension)))?;
-        // While replicas are replaced, a page of one may ask another for its style: better the
-        // other's than none, but nobody must keep it under that name.
+        // During an update, a page of one version may ask a replica of another for its style. That
+        // style is better than none, but must not be cached under this name.
         let is_current = hash.len() == HASH_LEN && embedded.etag.contains(hash);
         Some(Asset {
             content_type: embedded.content_type,
@@ -103,7 +99,7 @@ impl Assets {
     #[must_use]
     pub fn answer(&'static self, name: &str, request: &HeaderMap) -> Response {
         let Some(asset) = self.find(&format!("{PREFIX}{name}")) else {
-            return problems::no_such_page().into_response();
+            return problems::NO_SUCH_PAGE.into_response();
         };
         if request.get(header::IF_NONE_MATCH).is_some_and(|tag| tag == asset.etag) {
             return StatusCode::NOT_MODIFIED.into_response();
@@ -116,7 +112,7 @@ impl Assets {
         (headers, asset.bytes).into_response()
     }
 
-    /// How many bytes they are together, not compressed.
+    /// The number of bytes of all assets, not compressed.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.0.iter().map(|one| one.bytes.len()).sum()

@@ -1,21 +1,18 @@
-//! The API's documentation: the OpenAPI document, and what a page shows of it without JavaScript.
+//! The API's documentation: the OpenAPI document, and the list of its calls for readers without
+//! JavaScript.
 
 use axum::response::{IntoResponse, Response};
 use http::header;
 use serde_json::Value;
 
-/// A call in the list.
 #[derive(Debug)]
 pub struct Call {
-    /// In capitals.
     pub method: String,
-    /// With its parameters in braces.
     pub path: String,
-    /// What it does.
     pub summary: String,
 }
 
-/// The calls of an OpenAPI document.
+/// Lists the calls of an OpenAPI document.
 #[must_use]
 pub fn calls(openapi: &str) -> Vec<Call> {
     const METHODS: [&str; 5] = ["get", "head", "post", "put", "delete"];

@@ -1,21 +1,18 @@
-//! The reader's language: which it is, and how it writes numbers, times, spans and plurals.
+//! The reader's language: how to choose it, and how to write numbers, times, spans and plurals in it.
 //!
-//! Words are in [`words`](super::words), and in those of the services. In the browser `Intl` writes the same for what is live.
+//! Words are in [`words`](super::words) and in the services. In the browser, `Intl` writes the same.
 
 use std::time::Duration;
 
 use time::{OffsetDateTime, UtcOffset};
 
-/// A language the page is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lang {
-    /// English.
     En,
-    /// Russian.
     Ru,
 }
 
-/// Which of a word's forms a number asks for.
+/// The form of a word that a number requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plural {
     /// 1, 21.
@@ -26,15 +23,14 @@ pub enum Plural {
     Many,
 }
 
-/// Kept together with the figure before it.
+/// Keeps a unit on the same line as its number.
 const NBSP: char = '\u{a0}';
 
 impl Lang {
-    /// All of them.
     pub const ALL: [Self; 2] = [Self::En, Self::Ru];
 
-    /// The language of a page: as its address asks (`?lang=`), else as the reader has chosen before
-    /// (the `Cookie` header), else as the browser says (`Accept-Language`), else English.
+    /// Chooses the language of a page: `?lang=` in its address, else the reader's earlier choice (the
+    /// `Cookie` header), else the browser's (`Accept-Language`), else English.
     pub fn choose(asked: Option<&str>, cookies: Option<&str>, accepted: Option<&str>) -> Self {
         let from_cookie = || {
             let pairs = cookies?.split(';').filter_map(|pair| pair.trim().split_once('='));
@@ -60,7 +56,7 @@ impl Lang {
         }
     }
 
-    /// As on its switch.
+    /// The label of the switch to it.
     pub fn short_name(self) -> &'static str {
         match self {
             Self::En => "EN",
@@ -68,7 +64,7 @@ impl Lang {
         }
     }
 
-    /// Its own name for itself.
+    /// Its name in itself.
     pub fn name(self) -> &'static str {
         match self {
             Self::En => "English",
@@ -76,13 +72,13 @@ impl Lang {
         }
     }
 
-    /// Of `en`, `en-GB`, `ru_RU`, … the language, if it is one of ours.
+    /// Reads the language of `en`, `en-GB`, `ru_RU`, …, if pages are written in it.
     fn from_tag(tag: &str) -> Option<Self> {
         let primary = tag.trim().split(['-', '_']).next()?;
         Self::ALL.into_iter().find(|lang| lang.tag().eq_ignore_ascii_case(primary))
     }
 
-    /// The form that goes with `n`.
+    /// The form of a word after `n`.
     pub fn plural(self, n: u64) -> Plural {
         match self {
             Self::En if n == 1 => Plural::One,
@@ -113,7 +109,7 @@ impl Lang {
         text
     }
 
-    /// A number for the templates, which pass all by reference.
+    /// A number, for templates, which pass values by reference.
     pub fn amount(self, n: &i64) -> String {
         self.number(*n)
     }
@@ -125,7 +121,7 @@ impl Lang {
         format!("{}, {hour:02}:{minute:02}{NBSP}UTC", self.date(at))
     }
 
-    /// `26 Nov 2021, 06:22:19.112 UTC`, for what happened to the millisecond.
+    /// `26 Nov 2021, 06:22:19.112 UTC`.
     pub fn exact_time(self, at: OffsetDateTime) -> String {
         let at = at.to_offset(UtcOffset::UTC);
         let (hour, minute, second) = (at.hour(), at.minute(), at.second());
@@ -155,7 +151,7 @@ impl Lang {
         format!("{}{NBSP}{month}{NBSP}{}", at.day(), at.year())
     }
 
-    /// How long ago: `3 s`, `2 min`, `5 h`, `4 d`. What lies ahead (clocks differ) is `0 s`.
+    /// An age: `3 s`, `2 min`, `5 h`, `4 d`. A time in the future, where clocks differ, is `0 s`.
     pub fn age(self, since: OffsetDateTime, now: OffsetDateTime) -> String {
         let seconds = (now - since).whole_seconds().max(0);
         let [s, min, h, d] = self.units();
@@ -176,7 +172,7 @@ impl Lang {
         }
     }
 
-    /// How long something took: `4 µs`, `0.2 ms`, `12 ms`, `1.3 s`.
+    /// A time span: `4 µs`, `0.2 ms`, `12 ms`, `1.3 s`.
     pub fn span(self, took: Duration) -> String {
         let [us, ms, s] = match self {
             Self::En => ["µs", "ms", "s"],
@@ -201,7 +197,8 @@ impl Lang {
     }
 }
 
-/// Of an `Accept-Language` header the language of ours with the greatest weight, the first of equals.
+/// Returns the language of an `Accept-Language` header with the greatest weight, the first of equals,
+/// among those that pages are written in.
 fn most_wanted(header: &str) -> Option<Lang> {
     let mut best = None;
     for range in header.split(',') {
@@ -217,7 +214,7 @@ fn most_wanted(header: &str) -> Option<Lang> {
     best.map(|(_, lang)| lang)
 }
 
-/// Markup: a time as the language writes it, and for machines.
+/// The markup of a time, in words and for machines.
 #[must_use]
 pub fn time_markup(lang: Lang, at: OffsetDateTime) -> String {
     format!(r#"<time datetime="{}">{}</time>"#, machine_time(at), lang.date_time(at))

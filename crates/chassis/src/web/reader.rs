@@ -1,77 +1,50 @@
-//! Whoever asks: for a page or for JSON, in which language, from which address.
+//! The reader of a page: their language, and the address that they asked for.
 
 use std::convert::Infallible;
 
 use axum::{
-    extract::{FromRequestParts, Query},
+    extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
-use serde::Deserialize;
+use http::{HeaderValue, StatusCode, Uri, header, request::Parts};
 use time::OffsetDateTime;
 
-use super::{Assets, CONTENT_SECURITY_POLICY, Frame, Lang};
+use super::{Assets, CONTENT_SECURITY_POLICY, Frame, Lang, by_accept::PageQuery};
 
-/// Whoever asks. For a page rather than for JSON ask those whose `Accept` names `text/html`, unless
-/// with `?format=json`.
 #[derive(Debug)]
 pub struct Reader {
-    wants_page: bool,
     lang: Lang,
+    /// The query names the language: a cookie remembers it.
     chosen: bool,
     here: String,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    lang: Option<String>,
-    format: Option<String>,
 }
 
 impl<S: Sync> FromRequestParts<S> for Reader {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let choice = Query::<Choice>::try_from_uri(&parts.uri)
-            .map_or(Choice { lang: None, format: None }, |Query(choice)| choice);
         let text =
             |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let wants_page = choice.format.as_deref() != Some("json") && wants_page(&parts.headers);
-        let lang = Lang::choose(
-            choice.lang.as_deref(),
-            text(header::COOKIE),
-            text(header::ACCEPT_LANGUAGE),
-        );
-        let query: Vec<&str> = parts
-            .uri
-            .query()
-            .into_iter()
-            .flat_map(|query| query.split('&'))
-            .filter(|pair| !pair.starts_with("lang="))
-            .collect();
-        let mut here = parts.uri.path().to_owned();
-        if !query.is_empty() {
-            here = format!("{here}?{}", query.join("&"));
-        }
-        Ok(Self { wants_page, lang, chosen: choice.lang.is_some(), here })
+        let asked = PageQuery::of(&parts.uri).lang;
+        let lang =
+            Lang::choose(asked.as_deref(), text(header::COOKIE), text(header::ACCEPT_LANGUAGE));
+        Ok(Self { lang, chosen: asked.is_some(), here: without_lang(&parts.uri) })
     }
 }
 
-/// Does `Accept` name `text/html`?
-#[must_use]
-pub fn wants_page(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("text/html"))
+/// Path and query without the parameter `lang`.
+fn without_lang(uri: &Uri) -> String {
+    let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
+    let query: Vec<&str> = pairs.filter(|pair| !pair.starts_with("lang=")).collect();
+    if query.is_empty() {
+        uri.path().to_owned()
+    } else {
+        format!("{}?{}", uri.path(), query.join("&"))
+    }
 }
 
 impl Reader {
-    /// A page, rather than JSON?
-    #[must_use]
-    pub fn wants_page(&self) -> bool {
-        self.wants_page
-    }
-
-    /// Path and query that were asked for, `lang` left out.
+    /// Path and query that were asked for, without `lang`.
     #[must_use]
     pub fn here(&self) -> &str {
         &self.here
@@ -83,7 +56,7 @@ impl Reader {
         Frame { lang: self.lang, here: &self.here, now: OffsetDateTime::now_utc(), assets }
     }
 
-    /// A page on its way to this reader.
+    /// The response that carries a page.
     #[must_use]
     pub fn send(&self, status: StatusCode, html: String) -> Response {
         let mut response = (

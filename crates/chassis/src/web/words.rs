@@ -1,25 +1,20 @@
-//! Words that every page has, and how words go with figures.
+//! The words of every page, and the form of a word after a number.
 
 use serde::Serialize;
 
 use super::lang::{Lang, Plural};
 
-/// A noun after a figure: one, few, many.
+/// The forms of a noun after a number: one, few, many.
 pub type Forms = [&'static str; 3];
 
-/// The words of the frame.
 #[derive(Debug)]
 pub struct FrameWords {
-    /// The link past the header.
     pub skip: &'static str,
-    /// What the sections are called together.
     pub sections: &'static str,
-    /// What the choice of a language is called.
     pub language: &'static str,
 }
 
 impl FrameWords {
-    /// In this language.
     #[must_use]
     pub fn of(lang: Lang) -> &'static Self {
         match lang {
@@ -33,13 +28,11 @@ impl FrameWords {
     }
 }
 
-/// The words of the API's documentation; those that the browser writes go along with the page.
+/// The words of the API's documentation. Those that the browser writes are sent in the page as JSON.
 #[derive(Debug, Serialize)]
 pub struct DocsWords {
-    /// The title above the kinds of problem.
     #[serde(skip)]
     pub problems: &'static str,
-    /// What stands below it.
     #[serde(skip)]
     pub problems_text: &'static str,
     parameters: &'static str,
@@ -57,7 +50,6 @@ pub struct DocsWords {
 }
 
 impl DocsWords {
-    /// In this language.
     #[must_use]
     pub fn of(lang: Lang) -> &'static Self {
         match lang {
@@ -97,13 +89,13 @@ impl DocsWords {
     }
 }
 
-/// Puts a value in the place of `{}`.
+/// Replaces `{}` by a value.
 #[must_use]
 pub fn fill(text: &str, value: impl AsRef<str>) -> String {
     text.replacen("{}", value.as_ref(), 1)
 }
 
-/// `1 item`, `21 товар`: the form that goes with `n`, with the figure in it.
+/// `1 item`, `21 товар`: the form for `n`, with the number in it.
 #[must_use]
 pub fn counted(lang: Lang, forms: &Forms, n: usize) -> String {
     let form = match lang.plural(u64::try_from(n).unwrap_or(u64::MAX)) {

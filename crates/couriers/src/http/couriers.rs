@@ -2,11 +2,11 @@
 
 use axum::{
     Json,
-    extract::State as Extract,
+    extract::State,
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Id, Parameters, paging, problem::Problem, problems::malformed_id},
+    http::{Id, Parameters, paging, problem::Problem, problems::MALFORMED_ID},
     postgres::pool::snapshot,
 };
 use http::{HeaderValue, StatusCode, header};
@@ -14,9 +14,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    State,
+    ApiState,
     form::{self, Body},
-    problems::{Refused, no_such_courier, silent},
+    problems::{NO_SUCH_COURIER, failed},
     view::{CourierView, StatisticsView},
 };
 use crate::{
@@ -27,20 +27,20 @@ use crate::{
 };
 
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(crate) struct CouriersQuery {
     limit: Option<i64>,
     after: Option<String>,
 }
 
 /// `GET /couriers`
-pub(super) async fn list(
-    Extract(state): Extract<State>,
-    Parameters(wanted): Parameters<Wanted>,
+pub(crate) async fn list(
+    State(state): State<ApiState>,
+    Parameters(query): Parameters<CouriersQuery>,
 ) -> Result<Response, Problem> {
-    let limit = paging::parse_limit(wanted.limit)?;
-    let after = wanted.after.as_deref().map(str::parse).transpose();
+    let limit = paging::parse_limit(query.limit)?;
+    let after = query.after.as_deref().map(str::parse).transpose();
     let after = after.map_err(|_| paging::bad_cursor())?;
-    let mut couriers = list_couriers(&state.pool, after, limit + 1).await.map_err(silent)?;
+    let mut couriers = list_couriers(&state.pool, after, limit + 1).await.map_err(failed)?;
     let next = paging::cut(&mut couriers, limit, |last| last.id.to_string());
     let items: Vec<CourierView> = couriers.iter().map(CourierView::of).collect();
     let mut response = Json(json!({ "items": items, "next": next })).into_response();
@@ -51,16 +51,16 @@ pub(super) async fn list(
 }
 
 /// `GET /courier/{id}`
-pub(super) async fn get(Extract(state): Extract<State>, Id(id): Id) -> Result<Response, Problem> {
-    let found = find_courier(&state.pool, parse_id(&id)?).await.map_err(silent)?;
-    let courier = found.ok_or_else(no_such_courier)?;
+pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Response, Problem> {
+    let found = find_courier(&state.pool, parse_id(&id)?).await.map_err(failed)?;
+    let courier = found.ok_or_else(|| NO_SUCH_COURIER.problem())?;
     Ok(Json(CourierView::of(&courier)).into_response())
 }
 
 /// `POST /courier`
-pub(super) async fn add(Extract(state): Extract<State>, body: Body) -> Result<Response, Problem> {
+pub(crate) async fn add(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
     let courier = form::new_courier(body)?;
-    let id = create_courier(&state.pool, &courier).await.map_err(Refused::from)?;
+    let id = create_courier(&state.pool, &courier).await?;
     state.wake.wake(Front::START);
     let location = HeaderValue::try_from(format!("/courier/{id}")).expect("digits are ASCII");
     let answer =
@@ -69,29 +69,26 @@ pub(super) async fn add(Extract(state): Extract<State>, body: Body) -> Result<Re
 }
 
 /// `PUT /courier`
-pub(super) async fn change(
-    Extract(state): Extract<State>,
-    body: Body,
-) -> Result<Response, Problem> {
+pub(crate) async fn change(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
     let (id, change) = form::courier_change(body)?;
     let changed = update_courier(&state.pool, id, &change).await;
     state.wake.wake(Front::START);
-    let courier = changed.map_err(Refused::from)?;
+    let courier = changed?;
     Ok(Json(CourierView::of(&courier)).into_response())
 }
 
 /// `GET /courier/{id}/statistics`
-pub(super) async fn statistics(
-    Extract(state): Extract<State>,
+pub(crate) async fn statistics(
+    State(state): State<ApiState>,
     Id(id): Id,
 ) -> Result<Response, Problem> {
     let id = parse_id(&id)?;
-    let mut snapshot = snapshot(&state.pool).await.map_err(silent)?;
-    let found = courier_statistics(&mut snapshot, id).await.map_err(silent)?;
-    let statistics = found.ok_or_else(no_such_courier)?;
+    let mut snapshot = snapshot(&state.pool).await.map_err(failed)?;
+    let found = courier_statistics(&mut snapshot, id).await.map_err(failed)?;
+    let statistics = found.ok_or_else(|| NO_SUCH_COURIER.problem())?;
     Ok(Json(StatisticsView::of(&statistics)).into_response())
 }
 
 fn parse_id(text: &str) -> Result<CourierId, Problem> {
-    text.parse().map_err(|rule| malformed_id(format!("a courier's id {rule}")))
+    text.parse().map_err(|rule| MALFORMED_ID.with(format!("a courier's id {rule}")))
 }

@@ -1,12 +1,12 @@
-//! Deliveries: assigned and taken back by hand, explained, counted; and the queue.
+//! Deliveries: assigned and unassigned manually, explained, counted; and the queue.
 
 use axum::{
     Json,
-    extract::State as Extract,
+    extract::State,
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Id, Parameters, paging, problem::Problem, problems::malformed_id},
+    http::{Id, Parameters, paging, problem::Problem, problems::MALFORMED_ID},
     postgres::pool::snapshot,
 };
 use events::OrderUid;
@@ -14,9 +14,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    State,
+    ApiState,
     form::{self, Body},
-    problems::{Refused, no_such_order, silent},
+    problems::{NO_SUCH_ORDER, failed},
     view::{AssignedView, DeliveryView, QueueView, StatisticsView},
 };
 use crate::{
@@ -27,50 +27,46 @@ use crate::{
 };
 
 /// `POST /delivery/assign`
-pub(super) async fn assign(
-    Extract(state): Extract<State>,
-    body: Body,
-) -> Result<Response, Problem> {
+pub(crate) async fn assign(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
     let order_id = form::order_id(body)?;
-    let assigned =
-        assign_by_hand(&state.pool, &order_id, &state.times).await.map_err(Refused::from)?;
+    let assigned = assign_by_hand(&state.pool, &order_id, &state.times).await?;
     state.board.changed();
     Ok(Json(AssignedView::of(&order_id, &assigned)).into_response())
 }
 
 /// `POST /delivery/unassign`
-pub(super) async fn unassign(
-    Extract(state): Extract<State>,
+pub(crate) async fn unassign(
+    State(state): State<ApiState>,
     body: Body,
 ) -> Result<Response, Problem> {
     let order_id = form::order_id(body)?;
     let taken = unassign_by_hand(&state.pool, &order_id).await;
     state.wake.wake(Front::START);
-    let courier_id = taken.map_err(Refused::from)?;
+    let courier_id = taken?;
     let answer =
         json!({ "order_id": order_id, "status": "unassigned", "courier_id": courier_id.get() });
     Ok(Json(answer).into_response())
 }
 
 /// `GET /delivery/{order_id}`
-pub(super) async fn get(
-    Extract(state): Extract<State>,
+pub(crate) async fn get(
+    State(state): State<ApiState>,
     Id(order_id): Id,
 ) -> Result<Response, Problem> {
     let order_id: OrderUid =
-        order_id.parse().map_err(|rule| malformed_id(format!("the order id {rule}")))?;
-    let mut snapshot = snapshot(&state.pool).await.map_err(silent)?;
-    let found = find_delivery(&mut snapshot, &order_id).await.map_err(silent)?;
-    let delivery = found.ok_or_else(no_such_order)?;
-    // How many carry and how many are paused is what a wait is explained by.
+        order_id.parse().map_err(|rule| MALFORMED_ID.with(format!("the order id {rule}")))?;
+    let mut snapshot = snapshot(&state.pool).await.map_err(failed)?;
+    let found = find_delivery(&mut snapshot, &order_id).await.map_err(failed)?;
+    let delivery = found.ok_or_else(|| NO_SUCH_ORDER.problem())?;
+    // The numbers of busy and of paused couriers explain a wait.
     let counts = match delivery.standing {
-        Standing::Waiting => Some(count_couriers(&mut snapshot).await.map_err(silent)?),
+        Standing::Waiting => Some(count_couriers(&mut snapshot).await.map_err(failed)?),
         _ => None,
     };
     drop(snapshot);
     let courier = match &delivery.assignment {
         Some(assignment) => {
-            find_courier(&state.pool, assignment.courier_id).await.map_err(silent)?
+            find_courier(&state.pool, assignment.courier_id).await.map_err(failed)?
         }
         None => None,
     };
@@ -78,24 +74,24 @@ pub(super) async fn get(
 }
 
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(crate) struct QueueQuery {
     limit: Option<i64>,
 }
 
 /// `GET /queue`
-pub(super) async fn queue(
-    Extract(state): Extract<State>,
-    Parameters(wanted): Parameters<Wanted>,
+pub(crate) async fn queue(
+    State(state): State<ApiState>,
+    Parameters(query): Parameters<QueueQuery>,
 ) -> Result<Response, Problem> {
-    let limit = paging::parse_limit(wanted.limit)?;
-    let mut snapshot = snapshot(&state.pool).await.map_err(silent)?;
-    let queue = read::queue(&mut snapshot, limit).await.map_err(silent)?;
+    let limit = paging::parse_limit(query.limit)?;
+    let mut snapshot = snapshot(&state.pool).await.map_err(failed)?;
+    let queue = read::queue(&mut snapshot, limit).await.map_err(failed)?;
     Ok(Json(QueueView::of(&queue)).into_response())
 }
 
 /// `GET /statistics`
-pub(super) async fn statistics(Extract(state): Extract<State>) -> Result<Response, Problem> {
-    let mut snapshot = snapshot(&state.pool).await.map_err(silent)?;
-    let all = read::statistics(&mut snapshot).await.map_err(silent)?;
+pub(crate) async fn statistics(State(state): State<ApiState>) -> Result<Response, Problem> {
+    let mut snapshot = snapshot(&state.pool).await.map_err(failed)?;
+    let all = read::statistics(&mut snapshot).await.map_err(failed)?;
     Ok(Json(StatisticsView::of(&all)).into_response())
 }

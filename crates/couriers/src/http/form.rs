@@ -1,5 +1,4 @@
-//! Bodies of calls, parsed: a JSON object becomes values that cannot be wrong, or all that is wrong
-//! with it.
+//! Parses the bodies of calls: a JSON object becomes valid values, or a list of all violations.
 
 use std::str::FromStr;
 
@@ -11,13 +10,13 @@ use chassis::http::{
 use events::OrderUid;
 use serde_json::{Map, Value};
 
-use super::problems;
+use super::problems::INVALID_BODY;
 use crate::delivery::courier::{AskedStatus, CourierChange, CourierId, NewCourier};
 
-/// A body as the framework hands it over.
+/// A body as axum extracts it.
 pub(super) type Body = Result<Bytes, BytesRejection>;
 
-/// `{"name", "phone", "transport_type", "status"}`; without a status he starts at once.
+/// `{"name", "phone", "transport_type", "status"}`; the default status is available.
 pub(super) fn new_courier(body: Body) -> Result<NewCourier, Problem> {
     let mut form = Form::read(body)?;
     let (name, phone) = (form.required("name"), form.required("phone"));
@@ -28,11 +27,11 @@ pub(super) fn new_courier(body: Body) -> Result<NewCourier, Problem> {
             let status = status.unwrap_or(AskedStatus::Available);
             Ok(NewCourier { name, phone, status, transport_type })
         }
-        _ => Err(problems::invalid_body(form.violations)),
+        _ => Err(INVALID_BODY.with_violations(form.violations)),
     }
 }
 
-/// `{"id", …}` with at least one field that is to change.
+/// `{"id", …}` with at least one field to change.
 pub(super) fn courier_change(body: Body) -> Result<(CourierId, CourierChange), Problem> {
     let mut form = Form::read(body)?;
     let id = form.id();
@@ -47,17 +46,17 @@ pub(super) fn courier_change(body: Body) -> Result<(CourierId, CourierChange), P
     }
     match id {
         Some(id) if form.violations.is_empty() => Ok((id, change)),
-        _ => Err(problems::invalid_body(form.violations)),
+        _ => Err(INVALID_BODY.with_violations(form.violations)),
     }
 }
 
 /// `{"order_id"}`
 pub(super) fn order_id(body: Body) -> Result<OrderUid, Problem> {
     let mut form = Form::read(body)?;
-    form.required("order_id").ok_or_else(|| problems::invalid_body(form.violations))
+    form.required("order_id").ok_or_else(|| INVALID_BODY.with_violations(form.violations))
 }
 
-/// The fields of a body, and what was found wrong with them.
+/// The fields of a body, and their violations so far.
 struct Form {
     fields: Map<String, Value>,
     violations: Vec<Violation>,
@@ -75,7 +74,7 @@ impl Form {
         if form.violations.is_empty() {
             Ok(form)
         } else {
-            Err(problems::invalid_body(form.violations))
+            Err(INVALID_BODY.with_violations(form.violations))
         }
     }
 
@@ -105,7 +104,7 @@ impl Form {
         }
     }
 
-    /// An id is a number; as a string it is taken too.
+    /// An id is a number; a string with a number is accepted too.
     fn id(&mut self) -> Option<CourierId> {
         if let Some(Value::Number(number)) = self.fields.get("id") {
             let text = number.to_string();

@@ -1,10 +1,10 @@
-//! `GET /live`: the board's figures as server-sent events. Each event tells the newest state, so a
-//! page that was cut off needs nothing but the next one.
+//! The board's figures as server-sent events. Each event is the newest state, so that a client whose
+//! connection was cut needs only the next one.
 
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
-    extract::State as Extract,
+    extract::State,
     response::{
         IntoResponse, Sse,
         sse::{Event, KeepAlive},
@@ -13,9 +13,10 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use http::header;
 
-use super::State;
+use super::ApiState;
 
-pub(super) async fn live(Extract(state): Extract<State>) -> impl IntoResponse {
+/// `GET /live`
+pub(crate) async fn live(State(state): State<ApiState>) -> impl IntoResponse {
     let boards = stream::unfold(state.board.watch(), |mut watcher| async move {
         let board = watcher.next().await?;
         Some((Ok::<_, Infallible>(Event::default().event("board").data(&*board)), watcher))

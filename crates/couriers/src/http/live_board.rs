@@ -1,8 +1,8 @@
-//! The live board: while anybody watches, the newest state of the whole service, asked of the
-//! database once for all watchers. They are sent its figures; who wants to see more asks for the
-//! board that these are of, and costs the database nothing.
+//! The live board: while there are watchers, the newest state of the whole service, read from the
+//! database once for all of them. Watchers are sent its figures; a request for the board with those
+//! figures does not read the database again.
 //!
-//! What this replica does shows at once; what other replicas do, within a second.
+//! The board shows changes by this replica at once, and changes by other replicas within a second.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,25 +14,24 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    http::FiguresView,
-    read::{self, Board},
-};
+use super::view::FiguresView;
+use crate::read::{self, Board};
 
-/// How often the database is asked though nothing is known to have changed.
-const REFRESH: Duration = Duration::from_secs(1);
-/// However much happens, the board is not asked for more often.
-const AT_MOST_EVERY: Duration = Duration::from_millis(250);
+/// The longest time between two reads while there are watchers.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two reads by [`LiveBoard::keep`].
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The most cards of a kind on the board.
-const ROWS: i64 = 200;
+const MAX_CARDS: i64 = 200;
 
-/// Where watchers find the newest board. Clones share it.
+/// The newest board. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct LiveBoard {
     newest: watch::Sender<Option<Newest>>,
     changed: Arc<Notify>,
-    /// When the newest board was asked for; locked while another one is.
+    /// The time at which the newest board was asked for; locked while the database is read, so that
+    /// it is read once for all who wait.
     asked_at: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -48,12 +47,12 @@ impl LiveBoard {
         Self { newest: watch::Sender::new(None), changed: Arc::default(), asked_at: Arc::default() }
     }
 
-    /// Something that the board shows has changed.
+    /// Notes that something on the board has changed.
     pub(crate) fn changed(&self) {
         self.changed.notify_one();
     }
 
-    /// The board as it was at `at` or later, if it is at hand; else, and without `at`, as it is now.
+    /// Returns the kept board, if it is of `at` or later; else reads a new one.
     pub(crate) async fn show(
         &self,
         pool: &PgPool,
@@ -66,11 +65,12 @@ impl LiveBoard {
         }
     }
 
-    /// Asks the database, one question at a time: whoever waited for it while it was asked and
-    /// answered has what he came for.
+    /// Reads the board.
     async fn ask(&self, pool: &PgPool) -> Result<Arc<Board>, sqlx::Error> {
         let came_at = Instant::now();
         let mut asked_at = self.asked_at.lock().await;
+        // The board was read while this call waited for the lock, and the read began after the call:
+        // that board shows everything that the caller knew of.
         let newest = self.newest.borrow().as_ref().map(|newest| newest.board.clone());
         if let Some(board) = newest
             && asked_at.is_some_and(|asked_at| came_at <= asked_at)
@@ -78,7 +78,7 @@ impl LiveBoard {
             return Ok(board);
         }
         let now = Instant::now();
-        let board = Arc::new(read::board(pool, ROWS).await?);
+        let board = Arc::new(read::board(pool, MAX_CARDS).await?);
         *asked_at = Some(now);
         let figures = serde_json::to_string(&FiguresView::of(&board))
             .expect("a board has string keys and finite numbers");
@@ -86,7 +86,7 @@ impl LiveBoard {
         Ok(board)
     }
 
-    /// From now on the board is kept fresh, until the watcher is dropped.
+    /// Keeps the board fresh until the watcher is dropped.
     pub(crate) fn watch(&self) -> Watcher {
         let mut newest = self.newest.subscribe();
         newest.mark_unchanged();
@@ -96,7 +96,7 @@ impl LiveBoard {
 
     /// Keeps the board fresh until `shutdown`, as long as there are watchers.
     pub(crate) async fn keep(&self, pool: &PgPool, shutdown: CancellationToken) {
-        let mut refresh = tokio::time::interval(REFRESH);
+        let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked_at: Option<Instant> = None;
         loop {
@@ -111,11 +111,11 @@ impl LiveBoard {
             if let Some(asked_at) = asked_at {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
-                    () = tokio::time::sleep_until(asked_at + AT_MOST_EVERY) => {}
+                    () = tokio::time::sleep_until(asked_at + MIN_INTERVAL) => {}
                 }
             }
             asked_at = Some(Instant::now());
-            // Watchers see by its age that the board is old; dispatch tells the log.
+            // Watchers see the age of the board, and dispatch logs the failure.
             if let Err(error) = self.ask(pool).await {
                 tracing::debug!("asking for the board: {error}");
             }
@@ -123,11 +123,10 @@ impl LiveBoard {
     }
 }
 
-/// Somebody who watches.
 pub(crate) struct Watcher(watch::Receiver<Option<Newest>>);
 
 impl Watcher {
-    /// Waits for the next board's figures; those that came meanwhile are skipped but for the newest.
+    /// Waits for the figures of the next board, and skips older ones that came meanwhile.
     pub(crate) async fn next(&mut self) -> Option<Arc<str>> {
         loop {
             self.0.changed().await.ok()?;

@@ -1,83 +1,54 @@
-//! The courier service over HTTP: couriers, deliveries, the queue, figures, and the live board.
+//! The JSON API of the courier service: couriers, deliveries, the queue, figures, and the live board.
 //!
-//! A handler reads, calls one function of `store` or `statistics`, and maps the answer; whatever
-//! could make a match wakes dispatch.
+//! A handler reads its input, calls one function of `store` or `read`, and maps the answer. A change
+//! that could make a match possible wakes dispatch.
 
-mod couriers;
-mod deliveries;
+pub(crate) mod couriers;
+pub(crate) mod deliveries;
 mod form;
-mod live;
+pub(crate) mod live;
 pub(crate) mod live_board;
-mod page;
-mod problems;
-mod rejected;
+pub(crate) mod problems;
+pub(crate) mod rejected;
 mod view;
 
 use std::sync::Arc;
 
-use axum::{
-    Json, Router,
-    routing::{get, head, post},
-};
-use chassis::{
-    http::{Metrics, health::Health},
-    kafka::producer::Producer,
-};
+use axum::{Json, response::Response};
+use chassis::kafka::producer::Producer;
 use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::view::FiguresView;
-use crate::{delivery::DeliveryTimes, dispatch::Wake, http::live_board::LiveBoard};
+use self::live_board::LiveBoard;
+use crate::{delivery::DeliveryTimes, dispatch::Wake};
 
-/// What the handlers need.
+/// State of the API's handlers.
 #[derive(Clone)]
-pub(crate) struct State {
+pub(crate) struct ApiState {
     pub(crate) pool: PgPool,
     pub(crate) producer: Producer,
     pub(crate) status_topic: Arc<str>,
     pub(crate) times: DeliveryTimes,
     pub(crate) wake: Wake,
     pub(crate) board: LiveBoard,
-    /// Where the order service's pages are, without a slash at the end.
-    pub(crate) orders_url: Arc<str>,
     pub(crate) shutdown: CancellationToken,
 }
 
-/// All routes.
-pub(crate) fn router(state: State, health: Health, metrics: Metrics) -> Router {
-    let routes = Router::new()
-        .route("/", get(page::home))
-        .route("/docs", get(page::docs))
-        .route("/openapi.json", get(page::openapi))
-        .route("/assets/{name}", get(page::asset))
-        .route("/couriers", get(couriers::list))
-        .route("/courier", post(couriers::add).put(couriers::change))
-        .route("/courier/{id}", get(couriers::get))
-        .route("/courier/{id}/statistics", get(couriers::statistics))
-        .route("/delivery/assign", post(deliveries::assign))
-        .route("/delivery/unassign", post(deliveries::unassign))
-        .route("/delivery/{order_id}", get(deliveries::get))
-        .route("/queue", get(deliveries::queue))
-        .route("/statistics", get(deliveries::statistics))
-        .route("/rejected", get(rejected::list))
-        .route("/rejected/{id}", get(rejected::get))
-        .route("/rejected/{id}/replay", post(rejected::replay))
-        .route("/live", get(live::live))
-        .route("/ping", get(ping))
-        .route("/healthcheck", head(healthcheck))
-        .merge(health.routes())
-        .fallback(page::nowhere);
-    chassis::http::finish(routes, metrics).with_state(state)
+pub(crate) const OPENAPI: &str = include_str!("openapi.json");
+
+/// `GET /openapi.json`
+pub(crate) async fn openapi() -> Response {
+    chassis::web::docs::openapi(OPENAPI)
 }
 
 /// `GET /ping`
-async fn ping() -> Json<Value> {
+pub(crate) async fn ping() -> Json<Value> {
     Json(json!({ "message": "pong" }))
 }
 
 /// `HEAD /healthcheck`
-async fn healthcheck() -> StatusCode {
+pub(crate) async fn healthcheck() -> StatusCode {
     StatusCode::NO_CONTENT
 }

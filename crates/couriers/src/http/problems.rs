@@ -1,151 +1,83 @@
-//! The problems that only the courier service's calls meet. `/docs` shows one of each
-//! kind.
+//! The kinds of problem that only the courier service's calls meet.
 
-use chassis::http::problem::{Problem, Violation};
-use events::OrderStatus;
-use http::StatusCode;
-
-use crate::{
-    delivery::courier::CourierId,
-    store::{NotAssigned, NotStored, NotUnassigned},
+use chassis::{
+    http::{
+        problem::{Problem, ProblemKind, Violation},
+        problems::{kinds_with, of_database},
+    },
+    problem_kinds,
 };
 
-/// One of each kind, those that any call may meet among them.
-pub(super) fn all() -> Vec<Problem> {
-    let rule = Violation {
-        pointer: "/phone".to_owned(),
-        code: "missing".to_owned(),
-        message: "is required".to_owned(),
-    };
-    let courier = CourierId::try_from(1).expect("1 is an id");
-    let mut all = chassis::http::problems::all();
-    all.extend([invalid_body(vec![rule]), no_such_courier(), no_such_order()]);
-    all.extend([
-        Refused::from(NotStored::PhoneTaken).into(),
-        Refused::from(NotAssigned::Already(courier)).into(),
-        Refused::from(NotAssigned::Ended(OrderStatus::Completed)).into(),
-        Refused::from(NotAssigned::NoCourier).into(),
-        Refused::from(NotUnassigned::NotAssigned).into(),
-    ]);
-    all.sort_by_key(|problem| problem.status);
-    all
+use crate::store::{NotAssigned, NotStored, NotUnassigned};
+
+problem_kinds! {
+    pub(crate) INVALID_BODY = 422, "/docs#invalid-body", "invalid body",
+        "1 violation: /phone is required";
+    pub(crate) NO_SUCH_COURIER = 404, "/docs#no-such-courier", "no such courier",
+        "there is no courier with this id; GET /couriers lists them";
+    pub(crate) NO_SUCH_ORDER = 404, "/docs#no-such-order", "no such order",
+        "no event has told of an order with this id";
+    pub(crate) PHONE_TAKEN = 409, "/docs#phone-taken", "phone taken",
+        "another courier has this phone number";
+    pub(crate) ALREADY_ASSIGNED = 409, "/docs#already-assigned", "already assigned",
+        "courier 1 has this order; unassign it first";
+    pub(crate) ORDER_ENDED = 409, "/docs#order-ended", "order ended",
+        "the order is completed: it needs no courier any more";
+    pub(crate) NO_COURIER = 409, "/docs#no-courier", "no courier",
+        "no courier is available; nothing was stored";
+    pub(crate) NOT_ASSIGNED = 409, "/docs#not-assigned", "not assigned",
+        "the order has no courier; GET /delivery/{order_id} tells why";
 }
 
-/// What the database has made of a call.
-pub(super) fn silent(error: sqlx::Error) -> Problem {
-    chassis::http::problems::of_database("answering a call", &error)
+/// Every kind that `/docs` lists.
+pub(crate) fn kinds() -> Vec<ProblemKind> {
+    kinds_with(KINDS)
 }
 
-pub(super) fn invalid_body(errors: Vec<Violation>) -> Problem {
-    let detail = match errors.as_slice() {
-        [one] => format!("1 violation: {} {}", one.pointer, one.message),
-        many => {
-            let first = many.first().map(|first| format!("{} {}", first.pointer, first.message));
-            format!("{} violations, the first: {}", many.len(), first.as_deref().unwrap_or("none"))
-        }
-    };
-    let mut problem = Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "/docs#invalid-body",
-        "invalid body",
-        detail,
-    );
-    problem.errors = errors;
-    problem
+/// A query failed.
+pub(super) fn failed(error: sqlx::Error) -> Problem {
+    of_database("answering a call", &error)
 }
 
-pub(super) fn no_such_courier() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "/docs#no-such-courier",
-        "no such courier",
-        "there is no courier with this id; GET /couriers lists them",
-    )
-}
-
-pub(super) fn no_such_order() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "/docs#no-such-order",
-        "no such order",
-        "no event has told of an order with this id",
-    )
-}
-
-impl From<NotStored> for Refused {
+impl From<NotStored> for Problem {
     fn from(error: NotStored) -> Self {
-        Self(match error {
-            NotStored::Unknown => no_such_courier(),
+        match error {
+            NotStored::Unknown => NO_SUCH_COURIER.problem(),
             NotStored::PhoneTaken => {
-                let mut problem = Problem::new(
-                    StatusCode::CONFLICT,
-                    "/docs#phone-taken",
-                    "phone taken",
-                    "another courier has this phone number",
-                );
-                problem.errors = vec![Violation {
+                let errors = vec![Violation {
                     pointer: "/phone".to_owned(),
                     code: "taken".to_owned(),
-                    message: problem.detail.clone(),
+                    message: PHONE_TAKEN.detail.to_owned(),
                 }];
-                problem
+                Self { errors, ..PHONE_TAKEN.problem() }
             }
-            NotStored::Database(error) => silent(error),
-        })
+            NotStored::Database(error) => failed(error),
+        }
     }
 }
 
-impl From<NotAssigned> for Refused {
+impl From<NotAssigned> for Problem {
     fn from(error: NotAssigned) -> Self {
-        Self(match error {
-            NotAssigned::Already(courier) => conflict(
-                "/docs#already-assigned",
-                "already assigned",
-                format!("courier {courier} has this order; unassign it first"),
-            ),
-            NotAssigned::Ended(status) => conflict(
-                "/docs#order-ended",
-                "order ended",
-                format!("the order is {}: it needs no courier any more", status.as_str()),
-            ),
-            NotAssigned::NoCourier => conflict(
-                "/docs#no-courier",
-                "no courier",
-                "no courier is available; nothing was stored".to_owned(),
-            ),
-            NotAssigned::Database(error) => silent(error),
-        })
+        match error {
+            NotAssigned::Already(courier) => ALREADY_ASSIGNED
+                .with(format!("courier {courier} has this order; unassign it first")),
+            NotAssigned::Ended(status) => ORDER_ENDED
+                .with(format!("the order is {}: it needs no courier any more", status.as_str())),
+            NotAssigned::NoCourier => NO_COURIER.problem(),
+            NotAssigned::Database(error) => failed(error),
+        }
     }
 }
 
-impl From<NotUnassigned> for Refused {
+impl From<NotUnassigned> for Problem {
     fn from(error: NotUnassigned) -> Self {
-        Self(match error {
-            NotUnassigned::Unknown => no_such_order(),
-            NotUnassigned::NotAssigned => conflict(
-                "/docs#not-assigned",
-                "not assigned",
-                "the order has no courier; GET /delivery/{order_id} tells why".to_owned(),
-            ),
-            NotUnassigned::Ended(status) => conflict(
-                "/docs#order-ended",
-                "order ended",
-                format!("the order is {}: its delivery is over", status.as_str()),
-            ),
-            NotUnassigned::Database(error) => silent(error),
-        })
+        match error {
+            NotUnassigned::Unknown => NO_SUCH_ORDER.problem(),
+            NotUnassigned::NotAssigned => NOT_ASSIGNED.problem(),
+            NotUnassigned::Ended(status) => {
+                ORDER_ENDED.with(format!("the order is {}: its delivery is over", status.as_str()))
+            }
+            NotUnassigned::Database(error) => failed(error),
+        }
     }
-}
-
-/// A refusal by the store, in words.
-pub(super) struct Refused(Problem);
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        refused.0
-    }
-}
-
-fn conflict(kind: &'static str, title: &'static str, detail: String) -> Problem {
-    Problem::new(StatusCode::CONFLICT, kind, title, detail)
 }

@@ -1,4 +1,4 @@
-//! What the calls answer: values as JSON. Times are RFC 3339 in UTC, spans are seconds.
+//! The answers of the calls, as JSON. Times are RFC 3339 in UTC, spans are seconds.
 
 use events::OrderUid;
 use serde::Serialize;
@@ -51,7 +51,7 @@ pub(super) struct StatisticsView {
     on_time_share: Option<f64>,
     mean_seconds: Option<f64>,
     p95_seconds: Option<f64>,
-    /// What the mean and the percentile are of.
+    /// The time span of the mean and the percentile.
     window_seconds: u64,
 }
 
@@ -166,9 +166,9 @@ impl WhyNot {
 #[derive(Serialize)]
 pub(super) struct DeliveryView<'a> {
     order_id: &'a str,
-    /// How the delivery stands.
+    /// The state of the delivery.
     state: &'static str,
-    /// How far the order has come.
+    /// The status of the order.
     order_status: &'static str,
     #[serde(with = "rfc3339::option")]
     created_at: Option<OffsetDateTime>,
@@ -252,7 +252,7 @@ impl<'a> QueueView<'a> {
     }
 }
 
-/// One moment of the whole service in figures, as `/live` tells it.
+/// The figures of the whole service at one moment, as `/live` sends them.
 #[derive(Serialize)]
 pub(crate) struct FiguresView {
     #[serde(with = "rfc3339")]

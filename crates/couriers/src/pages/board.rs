@@ -1,13 +1,21 @@
 //! The board's page.
 
-use askama::Template;
-use chassis::web::{
-    Lang, machine_time,
-    words::{Forms, counted, fill},
-};
-use time::{Duration, OffsetDateTime};
+use std::time::Duration;
 
-use super::{Frame, render, words::Words};
+use askama::Template;
+use axum::{extract::State, response::Response};
+use chassis::{
+    http::Parameters,
+    web::{
+        Lang, Reader, machine_time,
+        words::{Forms, counted, fill},
+    },
+};
+use http::StatusCode;
+use serde::Deserialize;
+use time::{OffsetDateTime, serde::rfc3339};
+
+use super::{Frame, PageState, message, render, words::Words};
 use crate::{
     delivery::{
         Reason,
@@ -16,8 +24,35 @@ use crate::{
     read::{Board, CourierCounts, CourierOnBoard, Queued, Statistics},
 };
 
-/// `/`
-pub(crate) fn board(frame: Frame<'_>, board: &Board) -> String {
+/// Rather than wait longer for the database, the page says that it does not answer.
+const BOARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Deserialize)]
+pub(crate) struct BoardQuery {
+    /// The board of this time or later, which is kept if `/live` has sent its figures.
+    #[serde(default, with = "rfc3339::option")]
+    at: Option<OffsetDateTime>,
+}
+
+/// `GET /`
+pub(crate) async fn get(
+    State(state): State<PageState>,
+    Parameters(query): Parameters<BoardQuery>,
+    reader: Reader,
+) -> Response {
+    let frame = Frame::of(&state, &reader);
+    let shown = state.api.board.show(&state.api.pool, query.at);
+    match tokio::time::timeout(BOARD_TIMEOUT, shown).await {
+        Ok(Ok(shown)) => return reader.send(StatusCode::OK, board(frame, &shown)),
+        Ok(Err(error)) => tracing::warn!("showing the board: {error}"),
+        Err(_) => {}
+    }
+    let w = frame.words();
+    let page = message(frame, w.trouble_title, w.trouble_text);
+    reader.send(StatusCode::SERVICE_UNAVAILABLE, page)
+}
+
+fn board(frame: Frame<'_>, board: &Board) -> String {
     let words = frame.words();
     let (carrying, idle): (Vec<_>, Vec<_>) =
         board.couriers.iter().partition(|courier| courier.order_id.is_some());
@@ -138,7 +173,7 @@ fn percent(lang: Lang, share: f64) -> String {
 
 fn spell(lang: Lang, seconds: f64) -> String {
     let now = OffsetDateTime::UNIX_EPOCH;
-    lang.age(now - Duration::seconds_f64(seconds), now)
+    lang.age(now - time::Duration::seconds_f64(seconds), now)
 }
 
 struct WaitingCard<'a> {

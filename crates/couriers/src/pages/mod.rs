@@ -1,45 +1,81 @@
-//! The board: couriers by what they do, the queue, the figures, for a dispatcher.
+//! The pages of the courier service: the board with couriers, queue and figures, for a dispatcher.
 //!
-//! Values in, HTML out: nothing here does I/O or knows of requests. `assets/board.js` fetches the
-//! same page whenever something has happened and puts in place what has changed of it, so this
-//! module stays the only one that writes the board. Templates escape all they are given.
+//! `assets/board.js` fetches the same page after each change and replaces the parts that differ.
+//! Templates escape all values.
 
-mod board;
+pub(crate) mod board;
 mod words;
 
-use std::{ops::Deref, sync::LazyLock};
+use std::{
+    ops::Deref,
+    sync::{Arc, LazyLock},
+};
 
 use askama::Template;
+use axum::{
+    extract::{FromRef, State},
+    response::Response,
+};
 use chassis::{
-    http::problem::Problem,
+    http::{Id, problem::ProblemKind},
     web::{
-        Assets, Embedded,
+        Assets, Embedded, Reader,
         docs::{Call, calls},
     },
 };
+use http::{HeaderMap, StatusCode};
 
-pub(crate) use self::board::board;
 use self::words::Words;
+use crate::http::{ApiState, OPENAPI, problems};
 
-/// Style and scripts.
-pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
+/// State of the pages' handlers.
+#[derive(Clone)]
+pub(crate) struct PageState {
+    pub(crate) api: ApiState,
+    /// The address of the order service's pages, without a slash at the end.
+    pub(crate) orders_url: Arc<str>,
+}
+
+impl FromRef<PageState> for ApiState {
+    fn from_ref(state: &PageState) -> Self {
+        state.api.clone()
+    }
+}
+
+static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
     Assets::with([
         Embedded::new("board.css", include_bytes!("assets/board.css")),
         Embedded::new("board.js", include_bytes!("assets/board.js")),
     ])
 });
 
-/// `/openapi.json`, as it is sent.
-pub(crate) const OPENAPI: &str = include_str!("../http/openapi.json");
-
 static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| calls(OPENAPI));
 
-/// What every page has around its own content: to what all services have, ours is added.
+/// `GET /assets/…`
+pub(crate) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
+    ASSETS.answer(&name, &headers)
+}
+
+/// `GET /docs`
+pub(crate) async fn docs(State(state): State<PageState>, reader: Reader) -> Response {
+    let frame = Frame::of(&state, &reader);
+    let (w, problems) = (frame.words(), problems::kinds());
+    let page = DocsTemplate { w, f: &frame, tab: "docs", calls: &CALLS, problems };
+    reader.send(StatusCode::OK, render(&page))
+}
+
+/// Any address without a route.
+pub(crate) async fn no_such_page(State(state): State<PageState>, reader: Reader) -> Response {
+    let frame = Frame::of(&state, &reader);
+    let w = frame.words();
+    reader.send(StatusCode::NOT_FOUND, message(frame, w.no_page_title, w.no_page_text))
+}
+
+/// The frame that all services share, and what this service adds to it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Frame<'a> {
-    pub(crate) shared: chassis::web::Frame<'a>,
-    /// Where the order service's pages are, without a slash at the end.
-    pub(crate) orders_url: &'a str,
+struct Frame<'a> {
+    shared: chassis::web::Frame<'a>,
+    orders_url: &'a str,
 }
 
 /// Templates see one frame.
@@ -51,7 +87,11 @@ impl<'a> Deref for Frame<'a> {
     }
 }
 
-impl Frame<'_> {
+impl<'a> Frame<'a> {
+    fn of(state: &'a PageState, reader: &'a Reader) -> Self {
+        Self { shared: reader.frame(&ASSETS), orders_url: &state.orders_url }
+    }
+
     fn words(&self) -> &'static Words {
         Words::of(self.lang)
     }
@@ -60,15 +100,10 @@ impl Frame<'_> {
         serde_json::to_string(&self.words().live).expect("a struct of texts becomes JSON")
     }
 
-    /// The page of an order.
+    /// The address of an order's page.
     fn order_href(&self, order_id: &str) -> String {
         format!("{}/order/{}", self.orders_url, chassis::http::path_segment(order_id))
     }
-}
-
-/// `/docs`.
-pub(crate) fn docs(frame: Frame<'_>, problems: &[Problem]) -> String {
-    render(&DocsTemplate { w: frame.words(), f: &frame, tab: "docs", calls: &CALLS, problems })
 }
 
 #[derive(Template)]
@@ -78,19 +113,7 @@ struct DocsTemplate<'a> {
     w: &'static Words,
     tab: &'static str,
     calls: &'static [Call],
-    problems: &'a [Problem],
-}
-
-/// Instead of the board, when the database does not answer.
-pub(crate) fn trouble(frame: Frame<'_>) -> String {
-    let w = frame.words();
-    message(frame, w.trouble_title, w.trouble_text)
-}
-
-/// What is at no address.
-pub(crate) fn no_page(frame: Frame<'_>) -> String {
-    let w = frame.words();
-    message(frame, w.no_page_title, w.no_page_text)
+    problems: Vec<ProblemKind>,
 }
 
 fn message(frame: Frame<'_>, title: &str, text: &str) -> String {

@@ -1,7 +1,7 @@
 //! `GET /order/{order_uid}` of an order in memory, answered before the router.
 //!
 //! The router with its layers and extractors takes longer than everything else that such an answer
-//! needs. What is not plainly that call, or not fresh in memory, is left to [`order::get`]; both
+//! needs. Any other request, and an order that is not fresh in memory, goes to [`order::get`]; both
 //! write their answer by [`order::answer`].
 
 use std::{sync::Arc, time::Instant};
@@ -16,21 +16,20 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use super::order;
 use crate::lookup::{Lookup, Source};
 
-/// What an answer needs, at hand.
-pub(crate) struct Quick {
+pub(crate) struct FastPath {
     lookup: Arc<Lookup>,
     whole: Series,
     unchanged: Series,
 }
 
-impl Quick {
+impl FastPath {
     pub(crate) fn new(lookup: Arc<Lookup>, metrics: &Metrics) -> Self {
         let series = |status| metrics.series(&Method::GET, "/order/{order_uid}", status);
         let (whole, unchanged) = (series(StatusCode::OK), series(StatusCode::NOT_MODIFIED));
         Self { lookup, whole, unchanged }
     }
 
-    /// The answer, if it can be given at once.
+    /// The answer, or `None` if the router has to give it.
     pub(crate) fn answer<B>(&self, request: &Request<B>) -> Option<Response> {
         let started = Instant::now();
         let cached = self.lookup.cache().fresh(plain_uid(request)?, started)?;
@@ -45,12 +44,12 @@ impl Quick {
     }
 }
 
-/// The id as it stands in the path, if the request asks for JSON and nothing more.
+/// The id in the path of a request that asks for JSON and has no parameters.
 fn plain_uid<B>(request: &Request<B>) -> Option<&str> {
     let uid = request.uri().path().strip_prefix("/order/")?;
     let plain = request.method() == Method::GET
         && request.uri().query().is_none()
         && !uid.contains(['%', '/'])
-        && !web::wants_page(request.headers());
+        && !web::wants_page(request.headers(), request.uri());
     plain.then_some(uid)
 }

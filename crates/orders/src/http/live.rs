@@ -1,11 +1,10 @@
-//! `GET /live`, or `GET /live?order_uid=…` to miss no status of one order: the feed as server-sent
-//! events. A page that was cut off sends the last id it has seen and gets what it missed, or `reset`
-//! when that is no longer kept.
+//! The feed as server-sent events. A client whose connection was cut sends the last id that it
+//! received, and gets the events after it, or `reset` when they are no longer kept.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::State as Extract,
+    extract::State,
     response::{
         IntoResponse, Sse,
         sse::{Event, KeepAlive},
@@ -18,23 +17,24 @@ use http::{HeaderMap, header};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::State;
+use super::ApiState;
 use crate::lookup::live_feed::FeedEvent;
 
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(crate) struct LiveQuery {
     order_uid: Option<OrderUid>,
 }
 
-pub(super) async fn live(
-    Extract(state): Extract<State>,
-    Parameters(wanted): Parameters<Wanted>,
+/// `GET /live`, or `GET /live?order_uid=…` to miss no status of this order.
+pub(crate) async fn live(
+    State(state): State<ApiState>,
+    Parameters(query): Parameters<LiveQuery>,
     headers: HeaderMap,
 ) -> impl IntoResponse {
-    let watch = wanted.order_uid.map(|uid| state.feed.watch(uid));
+    let watch = query.order_uid.map(|uid| state.feed.watch(uid));
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let events = events(&state, seen).inspect(move |_| {
-        // It lasts as long as the stream.
+        // The closure owns the watch, so that the watch lasts as long as the stream.
         let _ = &watch;
     });
     let stream = events.take_until(state.shutdown.cancelled_owned());
@@ -48,18 +48,18 @@ pub(super) async fn live(
 }
 
 fn events(
-    state: &State,
+    state: &ApiState,
     seen: Option<&str>,
 ) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
     let epoch = state.feed.epoch;
-    // An id of another process says nothing here.
-    let of_ours = |id: &str| -> Option<u64> {
+    // An id of another process has no meaning here.
+    let own_number = |id: &str| -> Option<u64> {
         let (of, number) = id.split_once('-')?;
         if of == epoch.to_string() { number.parse().ok() } else { None }
     };
     let (missed, receiver) = match seen {
         None => state.feed.subscribe(None),
-        Some(id) => match of_ours(id) {
+        Some(id) => match own_number(id) {
             Some(number) => state.feed.subscribe(Some(number)),
             None => (None, state.feed.subscribe(None).1),
         },
@@ -83,7 +83,7 @@ fn write(epoch: u32, event: &Arc<FeedEvent>) -> Event {
     Event::default().id(format!("{epoch}-{}", event.number)).event(event.name).data(&event.data)
 }
 
-/// Something was missed: load the list again.
+/// The client missed events and has to load its list again.
 fn reset() -> Event {
     Event::default().event("reset").data("{}")
 }

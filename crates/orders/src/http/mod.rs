@@ -1,72 +1,66 @@
-//! The order service over HTTP. It reads from the cache and the database, and writes only to Kafka.
+//! The JSON API of the order service. It reads from the cache and the database, and writes only to
+//! Kafka.
 
-mod couriers;
 mod fast_path;
-mod live;
-mod order;
-mod orders;
-mod page;
-mod problems;
-mod rejected;
-mod status;
+pub(crate) mod live;
+pub(crate) mod order;
+pub(crate) mod orders;
+pub(crate) mod problems;
+pub(crate) mod rejected;
+mod send;
+pub(crate) mod status;
+mod wait;
 
 use std::sync::Arc;
 
-use axum::{
-    Router, middleware,
-    routing::{get, post},
-};
-use chassis::{
-    http::{Metrics, health::Health},
-    kafka::producer::Producer,
-};
+use axum::response::Response;
+use chassis::{http::path_segment, kafka::producer::Producer};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::{couriers::Couriers, fast_path::Quick};
+pub(crate) use self::{fast_path::FastPath, wait::WaitQuery};
 use crate::{
     ingest::publish::Topics,
     lookup::{Lookup, live_feed::Feed},
 };
 
-/// What the handlers need.
+/// State of the API's handlers.
 #[derive(Clone)]
-pub(crate) struct State {
+pub(crate) struct ApiState {
     pub(crate) lookup: Arc<Lookup>,
     pub(crate) pool: PgPool,
     pub(crate) producer: Producer,
     pub(crate) topics: Arc<Topics>,
     pub(crate) feed: Arc<Feed>,
-    /// The courier service, if there is one to ask.
-    pub(crate) couriers: Option<Couriers>,
     pub(crate) shutdown: CancellationToken,
 }
 
-/// All routes.
-pub(crate) fn router(state: State, health: Health, metrics: Metrics) -> Router {
-    let routes = Router::new()
-        .route("/", get(page::home))
-        .route("/docs", get(page::docs))
-        .route("/openapi.json", get(page::openapi))
-        .route("/assets/{name}", get(page::asset))
-        .route("/order/{order_uid}", get(order::get))
-        .route("/order/{order_uid}/status", get(status::status))
-        .route("/order/{order_uid}/history", get(status::history))
-        .route("/order/{order_uid}/cancel", post(status::cancel))
-        .route("/order/{order_uid}/complete", post(status::complete))
-        .route("/order", post(order::post))
-        .route("/orders", get(orders::list))
-        .route("/rejected", get(rejected::list))
-        .route("/rejected/{id}", get(rejected::get))
-        .route("/rejected/{id}/replay", post(rejected::replay))
-        .route("/live", get(live::live))
-        .merge(health.routes())
-        .fallback(page::nowhere);
-    let routes = match state.couriers.clone() {
-        Some(couriers) => routes.layer(middleware::map_response(move |response| {
-            std::future::ready(couriers.allow(response))
-        })),
-        None => routes,
-    };
-    chassis::http::finish(routes, metrics).with_state(state)
+pub(crate) const OPENAPI: &str = include_str!("openapi.json");
+
+/// `GET /openapi.json`
+pub(crate) async fn openapi() -> Response {
+    chassis::web::docs::openapi(OPENAPI)
+}
+
+/// The path of an order.
+pub(crate) fn order_path(uid: &str) -> String {
+    format!("/order/{}", path_segment(uid))
+}
+
+/// The path of a rejected record.
+pub(crate) fn rejected_path(id: &str) -> String {
+    format!("/rejected/{}", path_segment(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_id_becomes_one_segment_of_a_path() {
+        assert_eq!(order_path("b563feb7b2b84b6test"), "/order/b563feb7b2b84b6test");
+        assert_eq!(order_path("a/b?c#d%e \"'<&"), "/order/a%2Fb%3Fc%23d%25e%20%22%27%3C%26");
+        assert_eq!(order_path("ж"), "/order/%D0%B6");
+        assert_eq!(rejected_path("orders:3:18204"), "/rejected/orders:3:18204");
+    }
 }

@@ -1,18 +1,18 @@
 //! Lists of orders.
 
 use axum::{
-    extract::State as Extract,
+    extract::State,
     response::{IntoResponse, Response},
 };
 use chassis::http::{Parameters, paging, problem::Problem, problems};
 use http::header;
 use serde::Deserialize;
 
-use super::State;
+use super::ApiState;
 use crate::lookup::queries::{self, Listing};
 
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(crate) struct OrdersQuery {
     customer_id: Option<String>,
     track_number: Option<String>,
     limit: Option<i64>,
@@ -20,15 +20,15 @@ pub(super) struct Wanted {
 }
 
 /// `GET /orders`
-pub(super) async fn list(
-    Extract(state): Extract<State>,
-    Parameters(wanted): Parameters<Wanted>,
+pub(crate) async fn list(
+    State(state): State<ApiState>,
+    Parameters(query): Parameters<OrdersQuery>,
 ) -> Result<Response, Problem> {
-    let limit = paging::parse_limit(wanted.limit)?;
-    let after = wanted.after.as_deref().map(paging::parse_cursor).transpose()?;
+    let limit = paging::parse_limit(query.limit)?;
+    let after = query.after.as_deref().map(paging::parse_cursor).transpose()?;
     let listing = Listing {
-        customer_id: wanted.customer_id,
-        track_number: wanted.track_number,
+        customer_id: query.customer_id,
+        track_number: query.track_number,
         after,
         limit: limit + 1,
     };

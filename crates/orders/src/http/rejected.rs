@@ -1,87 +1,62 @@
-//! Rejected records: what came, why it was rejected, and sending it again.
+//! Rejected records: listed, shown, and sent again.
+
+use std::time::Duration;
 
 use axum::{
     body::Bytes,
-    extract::{State as Extract, rejection::BytesRejection},
-    response::{IntoResponse, Redirect, Response},
+    extract::{State, rejection::BytesRejection},
+    response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Id, Parameters, problem::Problem, problems},
-    rejected::calls::{self, Wanted},
-    web::Reader,
+    http::{Id, Parameters, problem::Problem, problems::body_unreadable},
+    rejected::{
+        RejectedRow,
+        calls::{self, RejectedQuery},
+    },
 };
 
-use super::{State, order::How, page};
-use crate::{
-    order::parse::parse,
-    pages::{Silent, rejection_href},
-};
+use super::{ApiState, WaitQuery};
+use crate::order::parse::parse;
 
 /// `GET /rejected`
-pub(super) async fn list(
-    Extract(state): Extract<State>,
-    Parameters(wanted): Parameters<Wanted>,
-    reader: Reader,
+pub(crate) async fn list(
+    State(state): State<ApiState>,
+    Parameters(query): Parameters<RejectedQuery>,
 ) -> Result<Response, Problem> {
-    match wanted.find(&state.pool).await {
-        Ok(found) if reader.wants_page() => Ok(page::rejected_list(&state, &reader, &found).await),
-        Ok(found) => Ok(found.into_response()),
-        Err(problem) if reader.wants_page() && problem.is_passing() => {
-            Ok(page::trouble(&state, &reader, Silent::Database, reader.here()))
-        }
-        Err(problem) => Err(problem),
-    }
+    Ok(query.find(&state.pool).await?.into_response())
 }
 
 /// `GET /rejected/{id}`
-pub(super) async fn get(
-    Extract(state): Extract<State>,
-    Id(id): Id,
-    reader: Reader,
-) -> Result<Response, Problem> {
-    let row = match calls::find(&state.pool, &id).await {
-        Err(problem) if reader.wants_page() => {
-            return Ok(page::no_rejection(&state, &reader, &id, &problem).await);
-        }
-        found => found?,
-    };
-    if reader.wants_page() {
-        return Ok(page::rejection(&state, &reader, &row).await);
-    }
+pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Response, Problem> {
+    let row = calls::find(&state.pool, &id).await?;
     Ok(axum::Json(calls::whole(&row)).into_response())
 }
 
 /// `POST /rejected/{id}/replay`: as it came, or with the request's body instead.
-pub(super) async fn replay(
-    Extract(state): Extract<State>,
+pub(crate) async fn replay(
+    State(state): State<ApiState>,
     Id(id): Id,
-    Parameters(how): Parameters<How>,
-    reader: Reader,
+    Parameters(query): Parameters<WaitQuery>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|rejection| problems::body_unreadable(&rejection))?;
-    let wait = how.wait()?;
-    let row = match calls::find(&state.pool, &id).await {
-        Err(problem) if reader.wants_page() => {
-            return Ok(page::no_rejection(&state, &reader, &id, &problem).await);
-        }
-        found => found?,
-    };
-    let href = rejection_href(&row.id().to_string());
-    // A corrected order belongs with the others of its id.
+    let body = body.map_err(|rejection| body_unreadable(&rejection))?;
+    let wait = query.wait()?;
+    let row = calls::find(&state.pool, &id).await?;
+    send_again(&state, &row, &body, wait).await
+}
+
+/// Sends a record again, and waits for at most `wait` until that is recorded.
+pub(crate) async fn send_again(
+    state: &ApiState,
+    row: &RejectedRow,
+    body: &[u8],
+    wait: Option<Duration>,
+) -> Result<Response, Problem> {
+    // An edited order goes to the partition of its own id.
     let key = |body: &[u8]| Some(parse(Some(body)).ok()?.order_uid.to_string());
-    let sent = calls::replay(&state.producer, &state.topics.orders, &row, &body, key).await;
-    let sent = match sent {
-        Err(problem) if reader.wants_page() && problem.is_passing() => {
-            return Ok(page::trouble(&state, &reader, Silent::Kafka, &href));
-        }
-        sent => sent?,
-    };
+    let sent = calls::replay(&state.producer, &state.topics.orders, row, body, key).await?;
     if let Some(wait) = wait {
-        calls::noted(&state.pool, &row, wait).await;
-    }
-    if reader.wants_page() {
-        return Ok(Redirect::to(&href).into_response());
+        calls::wait_for_replay(&state.pool, row, wait).await;
     }
     Ok(sent)
 }

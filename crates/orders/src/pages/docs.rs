@@ -1,23 +1,31 @@
-//! The page of the API's documentation.
+//! The API's documentation.
 
 use std::sync::LazyLock;
 
 use askama::Template;
+use axum::{extract::State, response::Response};
 use chassis::{
-    http::problem::Problem,
-    web::docs::{Call, calls},
+    http::problem::ProblemKind,
+    web::{
+        Reader,
+        docs::{Call, calls},
+    },
 };
+use http::StatusCode;
 
-use super::{Frame, render, words::Words};
-
-/// `/openapi.json`, as it is sent.
-pub(crate) const OPENAPI: &str = include_str!("../http/openapi.json");
+use super::{Frame, PageState, render, words::Words};
+use crate::http::{OPENAPI, problems};
 
 static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| calls(OPENAPI));
 
-/// `/docs`.
-pub(crate) fn docs(frame: Frame<'_>, problems: &[Problem]) -> String {
-    render(&DocsTemplate { w: frame.words(), f: &frame, tab: "docs", calls: &CALLS, problems })
+/// `GET /docs`
+pub(crate) async fn get(State(state): State<PageState>, reader: Reader) -> Response {
+    reader.send(StatusCode::OK, docs(&Frame::load(&state, &reader).await))
+}
+
+pub(super) fn docs(frame: &Frame<'_>) -> String {
+    let problems = problems::kinds();
+    render(&DocsTemplate { f: frame, w: frame.words(), tab: "docs", calls: &CALLS, problems })
 }
 
 #[derive(Template)]
@@ -27,5 +35,5 @@ struct DocsTemplate<'a> {
     w: &'static Words,
     tab: &'static str,
     calls: &'static [Call],
-    problems: &'a [Problem],
+    problems: Vec<ProblemKind>,
 }

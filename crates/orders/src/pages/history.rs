@@ -1,48 +1,31 @@
-//! The life of an order: its status, what was told of it, and what may still be told.
+//! The history of an order on its page: its status, its events, and the forms that change it.
 
 use chassis::web::{Lang, machine_time, words::fill};
 use events::OrderStatus;
 use time::{Duration, OffsetDateTime};
 
-use super::{Position, history_words::StatusWords, order_href, words::Words};
-use crate::status::verdict::Ignored;
+use super::{position, status_words::StatusWords, words::Words};
+use crate::{
+    http::order_path,
+    status::{
+        history::{EventRow, Stored},
+        verdict::Ignored,
+    },
+};
 
-/// How an order came to be as it is.
 #[derive(Debug)]
-pub(crate) struct Life<'a> {
-    pub(crate) status: OrderStatus,
-    /// When its first record was stored, and which version the latest made it.
-    pub(crate) stored: Stored<'a>,
-    /// What was told of it, oldest first.
-    pub(crate) events: &'a [Told<'a>],
-    /// More was told than is here.
-    pub(crate) more: bool,
-}
-
-/// Where a stored order came from.
-#[derive(Debug)]
-pub(crate) struct Stored<'a> {
-    pub(crate) at: OffsetDateTime,
-    pub(crate) version: i64,
-    /// When Kafka took its latest record, and where that stands.
-    pub(crate) record_timestamp: OffsetDateTime,
-    pub(crate) position: Position<'a>,
-}
-
-/// One event of the status topic.
-#[derive(Debug)]
-pub(crate) struct Told<'a> {
-    pub(crate) at: OffsetDateTime,
-    pub(crate) position: Position<'a>,
-    /// The status as it was written.
-    pub(crate) word: &'a str,
-    pub(crate) status: Option<OrderStatus>,
-    pub(crate) version: Option<i32>,
-    pub(crate) ignored: Option<Ignored>,
+pub(super) struct OrderHistory<'a> {
+    pub(super) status: OrderStatus,
+    pub(super) stored: &'a Stored,
+    pub(super) orders_topic: &'a str,
+    /// The first events, oldest first.
+    pub(super) events: &'a [EventRow],
+    /// There are more events than these.
+    pub(super) more: bool,
 }
 
 /// As the template takes it.
-pub(super) struct LifeView {
+pub(super) struct HistoryView {
     pub(super) status: &'static str,
     pub(super) tone: &'static str,
     pub(super) lines: Vec<Line>,
@@ -51,100 +34,101 @@ pub(super) struct LifeView {
     pub(super) complete_href: Option<String>,
 }
 
-/// One thing that happened.
+impl HistoryView {
+    pub(super) fn of(lang: Lang, uid: &str, history: &OrderHistory<'_>) -> Self {
+        let status = history.status;
+        let href = |call: &str| format!("{}/{call}", order_path(uid));
+        Self {
+            status: StatusWords::of(lang).plain(status),
+            tone: match status {
+                OrderStatus::Completed => "good",
+                OrderStatus::Cancelled => "bad",
+                _ => "accent",
+            },
+            lines: lines(lang, history),
+            more_href: history.more.then(|| href("history")),
+            cancel_href: (status < OrderStatus::Cancelled).then(|| href("cancel")),
+            complete_href: (status < OrderStatus::Completed).then(|| href("complete")),
+        }
+    }
+}
+
+/// An entry of the history.
 pub(super) struct Line {
+    at: OffsetDateTime,
     pub(super) text: String,
-    /// It changed nothing.
+    /// The event changed nothing.
     pub(super) off: bool,
     pub(super) machine: String,
     pub(super) exact: String,
-    /// How long after the line before.
+    /// The time since the entry before.
     pub(super) after: Option<String>,
     pub(super) position: Option<String>,
     /// Partition and offset of an event, by which a script finds it.
     pub(super) record: String,
 }
 
-impl LifeView {
-    pub(super) fn of(lang: Lang, uid: &str, life: &Life<'_>) -> Self {
-        let w = Words::of(lang);
-        let href = |call: &str| format!("{}/{call}", order_href(uid));
-        let stored = &life.stored;
-        let mut lines = vec![Line {
-            text: w.received.to_owned(),
-            off: false,
-            machine: machine_time(stored.at),
-            exact: lang.exact_time(stored.at),
-            after: None,
-            // The position is that of the latest record.
-            position: (stored.version == 1).then(|| stored.position.to_string()),
-            record: String::new(),
-        }];
-        let mut happened: Vec<(OffsetDateTime, Line)> =
-            life.events.iter().map(|told| (told.at, line_of(lang, told))).collect();
-        if stored.version > 1 {
-            let line = Line {
-                text: fill(w.replaced, lang.number(stored.version)),
-                off: false,
-                machine: machine_time(stored.record_timestamp),
-                exact: lang.exact_time(stored.record_timestamp),
-                after: None,
-                position: Some(stored.position.to_string()),
-                record: String::new(),
-            };
-            happened.push((stored.record_timestamp, line));
-            happened.sort_by_key(|(at, _)| *at);
-        }
-        let mut before = stored.at;
-        for (at, mut line) in happened {
-            line.after = after(lang, at - before);
-            before = at;
-            lines.push(line);
-        }
+impl Line {
+    fn new(lang: Lang, at: OffsetDateTime, text: String) -> Self {
         Self {
-            status: StatusWords::of(lang).plain(life.status),
-            tone: match life.status {
-                OrderStatus::Completed => "good",
-                OrderStatus::Cancelled => "bad",
-                _ => "accent",
-            },
-            lines,
-            more_href: life.more.then(|| href("history")),
-            cancel_href: (life.status < OrderStatus::Cancelled).then(|| href("cancel")),
-            complete_href: (life.status < OrderStatus::Completed).then(|| href("complete")),
+            at,
+            text,
+            off: false,
+            machine: machine_time(at),
+            exact: lang.exact_time(at),
+            after: None,
+            position: None,
+            record: String::new(),
         }
     }
 }
 
-fn line_of(lang: Lang, told: &Told<'_>) -> Line {
+fn lines(lang: Lang, history: &OrderHistory<'_>) -> Vec<Line> {
+    let (w, stored) = (Words::of(lang), history.stored);
+    let position = Some(position(history.orders_topic, stored.partition, stored.offset));
+    let mut received = Line::new(lang, stored.ingested_at, w.received.to_owned());
+    let mut later: Vec<Line> = history.events.iter().map(|event| event_line(lang, event)).collect();
+    // The position is that of the latest record, which is the first one only in version 1.
+    if stored.version == 1 {
+        received.position = position;
+    } else {
+        let text = fill(w.replaced, lang.number(stored.version));
+        later.push(Line { position, ..Line::new(lang, stored.record_timestamp, text) });
+        later.sort_by_key(|line| line.at);
+    }
+    let mut before = received.at;
+    for line in &mut later {
+        line.after = after(lang, line.at - before);
+        before = line.at;
+    }
+    later.insert(0, received);
+    later
+}
+
+fn event_line(lang: Lang, event: &EventRow) -> Line {
     let w = StatusWords::of(lang);
-    let name = || told.status.map_or(told.word, |status| w.plain(status));
-    let text = match (told.ignored, told.status, told.version) {
+    let name = || event.status.map_or(event.word.as_str(), |status| w.plain(status));
+    let text = match (event.ignored, event.status, event.version) {
         (None, Some(OrderStatus::Created), Some(_)) => w.published.to_owned(),
-        (None, Some(status), _) => w.told(status).to_owned(),
+        (None, Some(status), _) => w.reached(status).to_owned(),
         (Some(Ignored::Repeated), ..) => fill(w.repeated, name()),
         (Some(Ignored::Lower), ..) => fill(w.lower, name()),
-        (Some(Ignored::NoRank), _, Some(version)) => {
-            fill(w.updated, lang.number(i64::from(version)))
-        }
-        (Some(Ignored::NoRank), _, None) => w.updated_somehow.to_owned(),
-        (Some(Ignored::UnknownStatus), ..) | (None, None, _) => fill(w.unknown, told.word),
+        (Some(Ignored::NoRank), _, Some(version)) => fill(w.updated, lang.number(version)),
+        (Some(Ignored::NoRank), _, None) => w.updated_without_version.to_owned(),
+        (Some(Ignored::UnknownStatus), ..) | (None, None, _) => fill(w.unknown, &event.word),
     };
     Line {
-        text,
         off: matches!(
-            told.ignored,
+            event.ignored,
             Some(Ignored::Repeated | Ignored::Lower | Ignored::UnknownStatus)
         ),
-        machine: machine_time(told.at),
-        exact: lang.exact_time(told.at),
-        after: None,
-        position: Some(told.position.to_string()),
-        record: format!("{}/{}", told.position.partition, told.position.offset),
+        position: Some(position(&event.topic, event.partition, event.offset)),
+        record: format!("{}/{}", event.partition, event.offset),
+        ..Line::new(lang, event.at, text)
     }
 }
 
-/// `+9 ms`, as long as that says more than the times themselves.
+/// `+9 ms`, if it is short enough to say more than the two times.
 fn after(lang: Lang, span: Duration) -> Option<String> {
     let span = std::time::Duration::try_from(span).ok()?;
     (span < std::time::Duration::from_secs(60)).then(|| format!("+{}", lang.span(span)))

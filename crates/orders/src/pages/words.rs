@@ -1,7 +1,7 @@
-//! Every word of the page, in every language: the one catalogue.
+//! Every word of the pages, in every language.
 //!
 //! A language is a value of [`Words`], so a missing word does not compile. Russian is written for
-//! Russian readers, not word for word. What the browser says goes along as [`LiveWords`].
+//! Russian readers, not word for word.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,8 @@ use chassis::web::{
     words::{Forms, fill},
 };
 use events::InvalidOrderUid;
-use serde::Serialize;
 
+use super::live_words::{self, LiveWords};
 use crate::order::violation::Violation;
 
 /// The words that the server writes. `{}` stands for a value, see [`fill`].
@@ -71,7 +71,7 @@ pub(super) struct Words {
     pub(super) version: &'static str,
     pub(super) raw_json: &'static str,
     pub(super) copy_link: &'static str,
-    pub(super) life: &'static str,
+    pub(super) history: &'static str,
     pub(super) received: &'static str,
     pub(super) replaced: &'static str,
     pub(super) more_events: &'static str,
@@ -126,62 +126,18 @@ pub(super) struct Words {
     pub(super) replays: &'static str,
     pub(super) no_replays: &'static str,
     pub(super) replayed_as_is: &'static str,
-    pub(super) replayed_changed: &'static str,
+    pub(super) replayed_edited: &'static str,
     pub(super) replay: &'static str,
     pub(super) replay_text: &'static str,
-    pub(super) correct: &'static str,
-    pub(super) corrected_order: &'static str,
-    pub(super) replay_corrected: &'static str,
+    pub(super) edit: &'static str,
+    pub(super) edited_order: &'static str,
+    pub(super) replay_edited: &'static str,
 
     // The API's documentation.
     pub(super) api_title: &'static str,
     pub(super) api_text: &'static str,
 
     pub(super) live: LiveWords,
-}
-
-/// The words that the browser writes; they travel in the page as JSON.
-#[derive(Serialize)]
-pub(super) struct LiveWords {
-    units: [&'static str; 4],
-    ms: &'static str,
-    rate: Forms,
-    lag: &'static str,
-    cut: &'static str,
-    back: &'static str,
-    here: &'static str,
-    first_look: &'static str,
-    memory: &'static str,
-    redis: &'static str,
-    db: &'static str,
-    copied: &'static str,
-    not_copied: &'static str,
-    loading: &'static str,
-    waiting: &'static str,
-    unreachable: &'static str,
-    new_version: &'static str,
-    new_rejected: Forms,
-    sending: &'static str,
-    pub(super) not_sent: &'static str,
-    replayed: &'static str,
-    status_now: &'static str,
-    not_back: &'static str,
-    on_foot: &'static str,
-    scooter: &'static str,
-    car: &'static str,
-    until: &'static str,
-    late: &'static str,
-    delivered: &'static str,
-    in_turn: &'static str,
-    all_couriers_busy: &'static str,
-    all_couriers_paused: &'static str,
-    no_couriers: &'static str,
-    held_by_hand: &'static str,
-    not_created: &'static str,
-    place: &'static str,
-    no_delivery: &'static str,
-    unknown_delivery: &'static str,
-    couriers_silent: &'static str,
 }
 
 impl Words {
@@ -205,8 +161,8 @@ pub(super) fn uid_problem(lang: Lang, why: InvalidOrderUid) -> String {
     }
 }
 
-/// The broken rule in words. English is how the violation was stored, the most exact there is;
-/// a code that this catalogue does not know yet is told in it too.
+/// The broken rule in words. In English, and if its code has no translation, it is the message as it
+/// was stored.
 pub(super) fn violation(lang: Lang, violation: &Violation) -> Cow<'_, str> {
     let russian = match violation.code.as_str() {
         "null_record" => "у записи нет значения",
@@ -299,7 +255,7 @@ static EN: Words = Words {
     version: "version {}",
     raw_json: "JSON",
     copy_link: "Copy link",
-    life: "Life of this order",
+    history: "Life of this order",
     received: "Received and stored",
     replaced: "Replaced by later content, version {}",
     more_events: "More was told: the whole history",
@@ -356,57 +312,17 @@ static EN: Words = Words {
     replays: "Replays",
     no_replays: "Not replayed yet.",
     replayed_as_is: "Sent again as it was",
-    replayed_changed: "Sent again, corrected",
+    replayed_edited: "Sent again, corrected",
     replay: "Replay as it is",
     replay_text: "The same bytes go to the topic again. That helps when the rules have changed, not when the record is wrong.",
-    correct: "Correct it first",
-    corrected_order: "The corrected order",
-    replay_corrected: "Replay corrected",
+    edit: "Correct it first",
+    edited_order: "The corrected order",
+    replay_edited: "Replay corrected",
 
     api_title: "API of the order service",
     api_text: "All calls of this service, as OpenAPI 3.1:",
 
-    live: LiveWords {
-        units: ["s", "min", "h", "d"],
-        ms: "ms",
-        rate: ["{} order/s", "{} orders/s", "{} orders/s"],
-        lag: "lag {}",
-        cut: "No live data since {}, trying again",
-        back: "Live again",
-        here: "here in {}",
-        first_look: "first look: {}",
-        memory: "from memory",
-        redis: "from Redis",
-        db: "from the database",
-        copied: "Copied",
-        not_copied: "The browser did not allow it",
-        loading: "Looking…",
-        waiting: "Waiting…",
-        unreachable: "The service does not answer. Check the connection and try again.",
-        new_version: "version {} is here: show it",
-        new_rejected: ["{} new: show it", "{} new: show them", "{} new: show them"],
-        sending: "Sending…",
-        not_sent: "Kafka has not confirmed the record. Sending it again is safe: try again in a few seconds.",
-        replayed: "Sent again",
-        status_now: "The order is {}",
-        not_back: "Sent. It shows here as soon as it has come back from Kafka.",
-        on_foot: "on foot",
-        scooter: "by scooter",
-        car: "by car",
-        until: "until {}",
-        late: "late since {}",
-        delivered: "delivered {}",
-        in_turn: "A courier is being found",
-        all_couriers_busy: "No courier is free: all are carrying",
-        all_couriers_paused: "No courier is free: all are paused",
-        no_couriers: "There are no couriers yet",
-        held_by_hand: "Held by hand: taken up again only by hand",
-        not_created: "Waits for the order to be created",
-        place: "number {} in the queue",
-        no_delivery: "No delivery",
-        unknown_delivery: "The courier service has not heard of this order yet",
-        couriers_silent: "The courier service does not answer just now",
-    },
+    live: live_words::EN,
 };
 
 static RU: Words = Words {
@@ -462,7 +378,7 @@ static RU: Words = Words {
     version: "версия {}",
     raw_json: "JSON",
     copy_link: "Скопировать ссылку",
-    life: "Путь заказа",
+    history: "Путь заказа",
     received: "Получен и сохранён",
     replaced: "Заменён более поздним содержанием, версия {}",
     more_events: "Было и другое — вся история",
@@ -519,57 +435,17 @@ static RU: Words = Words {
     replays: "Повторные отправки",
     no_replays: "Ещё не отправлялась повторно.",
     replayed_as_is: "Отправлена без изменений",
-    replayed_changed: "Отправлена с исправлениями",
+    replayed_edited: "Отправлена с исправлениями",
     replay: "Отправить ещё раз",
     replay_text: "В топик уйдут те же байты. Это поможет, если изменились правила, но не если ошибка в самой записи.",
-    correct: "Сначала исправить",
-    corrected_order: "Исправленный заказ",
-    replay_corrected: "Отправить исправленный",
+    edit: "Сначала исправить",
+    edited_order: "Исправленный заказ",
+    replay_edited: "Отправить исправленный",
 
     api_title: "API сервиса заказов",
     api_text: "Все вызовы сервиса в формате OpenAPI 3.1 (на английском):",
 
-    live: LiveWords {
-        units: ["с", "мин", "ч", "д"],
-        ms: "мс",
-        rate: ["{} заказ/с", "{} заказа/с", "{} заказов/с"],
-        lag: "отставание {}",
-        cut: "Нет свежих данных с {}, подключаемся",
-        back: "Снова на связи",
-        here: "здесь за {}",
-        first_look: "в первый раз: {}",
-        memory: "из памяти",
-        redis: "из Redis",
-        db: "из базы данных",
-        copied: "Скопировано",
-        not_copied: "Браузер не разрешил",
-        loading: "Ищем…",
-        waiting: "Ждём…",
-        unreachable: "Сервис не отвечает. Проверьте соединение и повторите.",
-        new_version: "пришла версия {} — показать",
-        new_rejected: ["{} новая — показать", "{} новые — показать", "{} новых — показать"],
-        sending: "Отправляем…",
-        not_sent: "Kafka не подтвердила запись. Отправить её ещё раз безопасно — повторите через несколько секунд.",
-        replayed: "Отправлена ещё раз",
-        status_now: "Статус заказа: {}",
-        not_back: "Отправлено. Появится здесь, как только вернётся из Kafka.",
-        on_foot: "пешком",
-        scooter: "на самокате",
-        car: "на машине",
-        until: "до {}",
-        late: "опаздывает с {}",
-        delivered: "доставлено в {}",
-        in_turn: "Подбираем курьера",
-        all_couriers_busy: "Свободных курьеров нет: все везут заказы",
-        all_couriers_paused: "Свободных курьеров нет: все на паузе",
-        no_couriers: "Курьеров пока нет",
-        held_by_hand: "Придержан вручную: вернуть в очередь можно только вручную",
-        not_created: "Ждёт, пока заказ будет создан",
-        place: "{}-й в очереди",
-        no_delivery: "Доставки нет",
-        unknown_delivery: "Служба доставки ещё не слышала об этом заказе",
-        couriers_silent: "Служба доставки сейчас не отвечает",
-    },
+    live: live_words::RU,
 };
 
 #[cfg(test)]

@@ -12,11 +12,11 @@ use crate::support::{add_courier, post, send_status, wait_for_delivery};
 const SERVICES: [(&str, &str); 2] = [
     (
         include_str!("../../../orders/src/http/openapi.json"),
-        include_str!("../../../orders/src/http/mod.rs"),
+        include_str!("../../../orders/src/routes.rs"),
     ),
     (
         include_str!("../../../couriers/src/http/openapi.json"),
-        include_str!("../../../couriers/src/http/mod.rs"),
+        include_str!("../../../couriers/src/routes.rs"),
     ),
 ];
 const HEALTH: &str = include_str!("../../../chassis/src/http/health.rs");

@@ -1,5 +1,5 @@
-//! Where browsers ask about an order's courier: the courier service, which this service itself never
-//! calls.
+//! The courier service as browsers reach it: pages link to it and ask it about an order's delivery.
+//! The order service itself never calls it.
 
 use std::sync::Arc;
 
@@ -9,16 +9,15 @@ use events::OrderUid;
 use http::{HeaderValue, header};
 use url::{Host, Url};
 
-/// The courier service as browsers reach it.
 #[derive(Debug, Clone)]
-pub(crate) struct Couriers {
+pub(crate) struct CourierService {
     base: Arc<str>,
     policy: HeaderValue,
 }
 
-impl Couriers {
+impl CourierService {
     pub(crate) fn at(url: &Url) -> Self {
-        let connect = format!("connect-src 'self' {}", source(url));
+        let connect = format!("connect-src 'self' {}", policy_source(url));
         let policy = CONTENT_SECURITY_POLICY.replace("connect-src 'self'", &connect);
         Self {
             base: url.as_str().trim_end_matches('/').into(),
@@ -26,17 +25,17 @@ impl Couriers {
         }
     }
 
-    /// Its page, the board.
-    pub(crate) fn board(&self) -> &str {
+    /// The address of its page, the board.
+    pub(super) fn board(&self) -> &str {
         &self.base
     }
 
-    /// Where the delivery of this order is told.
-    pub(crate) fn delivery(&self, uid: &OrderUid) -> String {
+    /// The address of an order's delivery.
+    pub(super) fn delivery_url(&self, uid: &OrderUid) -> String {
         format!("{}/delivery/{}", self.base, path_segment(uid.as_str()))
     }
 
-    /// Lets a page ask there, and nowhere else.
+    /// Extends the policy of a page by requests to this service.
     pub(crate) fn allow(&self, mut response: Response) -> Response {
         if let Some(policy) = response.headers_mut().get_mut(header::CONTENT_SECURITY_POLICY) {
             policy.clone_from(&self.policy);
@@ -45,9 +44,9 @@ impl Couriers {
     }
 }
 
-/// An address as a Content-Security-Policy names it. It has no word for an address of IPv6: there any
-/// host will do, if the port is the same.
-fn source(url: &Url) -> String {
+/// An address as a Content-Security-Policy writes it. The policy cannot name an IPv6 address, so in
+/// place of one it allows any host with the same port.
+fn policy_source(url: &Url) -> String {
     match (url.host(), url.port_or_known_default()) {
         (Some(Host::Ipv6(_)), Some(port)) => format!("{}://*:{port}", url.scheme()),
         _ => url.origin().ascii_serialization(),
@@ -60,14 +59,14 @@ mod tests {
 
     #[test]
     fn a_page_may_ask_that_one_origin() {
-        let couriers = Couriers::at(&"https://couriers.example:8443/api/".parse().unwrap());
+        let couriers = CourierService::at(&"https://couriers.example:8443/api/".parse().unwrap());
         let policy = couriers.policy.to_str().unwrap();
         assert!(policy.contains("connect-src 'self' https://couriers.example:8443;"), "{policy}");
-        let local = Couriers::at(&"http://[::1]:8082".parse().unwrap());
+        let local = CourierService::at(&"http://[::1]:8082".parse().unwrap());
         let policy = local.policy.to_str().unwrap();
         assert!(policy.contains("connect-src 'self' http://*:8082;"), "{policy}");
         assert_eq!(
-            couriers.delivery(&"a/b".parse().unwrap()),
+            couriers.delivery_url(&"a/b".parse().unwrap()),
             "https://couriers.example:8443/api/delivery/a%2Fb"
         );
     }

@@ -1,20 +1,20 @@
-//! The words of an order's life, in every language.
+//! The words of an order's history, in every language.
 
 use chassis::web::Lang;
 use events::OrderStatus;
 
-/// What the statuses and the events are called. `{}` stands for a value.
+/// The names of statuses and events. `{}` stands for a value.
 pub(super) struct StatusWords {
-    /// In the midst of a sentence, by rank.
+    /// Within a sentence, by rank.
     plain: [&'static str; 7],
-    /// That an order came so far, by rank.
-    told: [&'static str; 7],
+    /// At the start of an entry: the order reached this status; by rank.
+    reached: [&'static str; 7],
     pub(super) published: &'static str,
     pub(super) repeated: &'static str,
     pub(super) lower: &'static str,
     pub(super) unknown: &'static str,
     pub(super) updated: &'static str,
-    pub(super) updated_somehow: &'static str,
+    pub(super) updated_without_version: &'static str,
 }
 
 impl StatusWords {
@@ -29,31 +29,31 @@ impl StatusWords {
         self.plain[status as usize]
     }
 
-    pub(super) fn told(&self, status: OrderStatus) -> &'static str {
-        self.told[status as usize]
+    pub(super) fn reached(&self, status: OrderStatus) -> &'static str {
+        self.reached[status as usize]
     }
 }
 
 static EN: StatusWords = StatusWords {
     plain: ["created", "pending", "confirmed", "cooking", "delivering", "completed", "cancelled"],
-    told: ["Created", "Pending", "Confirmed", "Cooking", "Delivering", "Completed", "Cancelled"],
+    reached: ["Created", "Pending", "Confirmed", "Cooking", "Delivering", "Completed", "Cancelled"],
     published: "Published as created",
     repeated: "{} again, ignored: nothing new",
     lower: "{} told late, ignored: it had come further",
     unknown: "“{}”, ignored: nobody here knows this status",
     updated: "Published as updated, version {}",
-    updated_somehow: "Told as updated",
+    updated_without_version: "Told as updated",
 };
 
 static RU: StatusWords = StatusWords {
     plain: ["создан", "в ожидании", "подтверждён", "готовится", "в пути", "выполнен", "отменён"],
-    told: ["Создан", "В ожидании", "Подтверждён", "Готовится", "В пути", "Выполнен", "Отменён"],
+    reached: ["Создан", "В ожидании", "Подтверждён", "Готовится", "В пути", "Выполнен", "Отменён"],
     published: "Опубликован как созданный",
     repeated: "Снова «{}» — пропущено, ничего нового",
     lower: "Запоздалое «{}» — пропущено, заказ уже дальше",
     unknown: "«{}» — пропущено, такой статус здесь неизвестен",
     updated: "Опубликовано изменение, версия {}",
-    updated_somehow: "Сообщили об изменении",
+    updated_without_version: "Сообщили об изменении",
 };
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn both_languages_have_a_place_for_the_same_values() {
         let texts = |w: &StatusWords| {
-            [w.published, w.repeated, w.lower, w.unknown, w.updated, w.updated_somehow]
+            [w.published, w.repeated, w.lower, w.unknown, w.updated, w.updated_without_version]
                 .map(|text| text.matches("{}").count())
         };
         assert_eq!(texts(&EN), texts(&RU));

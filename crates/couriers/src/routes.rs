@@ -1,0 +1,41 @@
+//! Every route of the courier service.
+
+use axum::{
+    Router,
+    routing::{get, head, post},
+};
+use chassis::{
+    http::{Metrics, finish, health::Health, problems::NO_SUCH_PAGE},
+    web::by_accept,
+};
+
+use crate::{
+    http::{self, couriers, deliveries, live, rejected},
+    pages::{self, PageState, board},
+};
+
+pub(crate) fn router(state: PageState, health: Health, metrics: Metrics) -> Router {
+    let routes = Router::new()
+        .route("/", get(board::get))
+        .route("/docs", get(pages::docs))
+        .route("/openapi.json", get(http::openapi))
+        .route("/assets/{name}", get(pages::asset))
+        .route("/couriers", get(couriers::list))
+        .route("/courier", post(couriers::add).put(couriers::change))
+        .route("/courier/{id}", get(couriers::get))
+        .route("/courier/{id}/statistics", get(couriers::statistics))
+        .route("/delivery/assign", post(deliveries::assign))
+        .route("/delivery/unassign", post(deliveries::unassign))
+        .route("/delivery/{order_id}", get(deliveries::get))
+        .route("/queue", get(deliveries::queue))
+        .route("/statistics", get(deliveries::statistics))
+        .route("/rejected", get(rejected::list))
+        .route("/rejected/{id}", get(rejected::get))
+        .route("/rejected/{id}/replay", post(rejected::replay))
+        .route("/live", get(live::live))
+        .route("/ping", get(http::ping))
+        .route("/healthcheck", head(http::healthcheck))
+        .merge(health.routes())
+        .fallback(by_accept(NO_SUCH_PAGE, pages::no_such_page));
+    finish(routes, metrics).with_state(state)
+}

@@ -1,0 +1,47 @@
+//! The parameter `wait`: how long a call may wait for an order that is on its way.
+
+use std::time::Duration;
+
+use chassis::http::{problem::Problem, problems::bad_parameter};
+use serde::Deserialize;
+
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+#[derive(Deserialize)]
+pub(crate) struct WaitQuery {
+    wait: Option<String>,
+}
+
+impl WaitQuery {
+    pub(crate) fn wait(&self) -> Result<Option<Duration>, Problem> {
+        self.wait.as_deref().map(parse_wait).transpose()
+    }
+}
+
+/// `5s`, `500ms` or whole seconds, at most 30 s.
+fn parse_wait(text: &str) -> Result<Duration, Problem> {
+    let wait = if let Some(milliseconds) = text.strip_suffix("ms") {
+        milliseconds.parse().map(Duration::from_millis)
+    } else {
+        text.trim_end_matches('s').parse().map(Duration::from_secs)
+    };
+    match wait {
+        Ok(wait) if wait <= MAX_WAIT => Ok(wait),
+        _ => Err(bad_parameter("wait", "must be a time such as 5s or 500ms, at most 30s")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_takes_times_up_to_half_a_minute() {
+        assert_eq!(parse_wait("5s").unwrap(), Duration::from_secs(5));
+        assert_eq!(parse_wait("5").unwrap(), Duration::from_secs(5));
+        assert_eq!(parse_wait("250ms").unwrap(), Duration::from_millis(250));
+        for wrong in ["31s", "30001ms", "", "-1s", "soon"] {
+            assert_eq!(parse_wait(wrong).unwrap_err().status, 400, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The frame of every page: navigation, the newest orders, and the number of rejected records.
+
+use std::{ops::Deref, time::Duration};
+
+use chassis::{
+    rejected::{self, MAX_COUNTED},
+    web::{Reader, words::fill},
+};
+use events::OrderUid;
+use time::OffsetDateTime;
+
+use super::{ASSETS, CourierService, PageState, words::Words};
+use crate::{
+    http::{ApiState, order_path},
+    lookup::queries::{self, Listed, Listing},
+};
+
+pub(super) const NEWEST_ORDERS: i64 = 12;
+/// A page goes without its lists rather than wait longer for them.
+pub(super) const LISTS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The frame that all services share, and what this service adds to it.
+#[derive(Debug, Clone)]
+pub(super) struct Frame<'a> {
+    pub(super) shared: chassis::web::Frame<'a>,
+    /// The address of the courier service's board, if that is known.
+    pub(super) board: Option<&'a str>,
+    pub(super) newest: Vec<NewestOrder>,
+    /// The number of rejected records, if known; above [`MAX_COUNTED`] it is not exact.
+    pub(super) rejected: Option<u64>,
+    /// The last event of the live feed that this page includes, or an empty text.
+    pub(super) live: String,
+}
+
+/// Templates see one frame.
+impl<'a> Deref for Frame<'a> {
+    type Target = chassis::web::Frame<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.shared
+    }
+}
+
+impl<'a> Frame<'a> {
+    pub(super) fn without_lists(state: &'a PageState, reader: &'a Reader) -> Self {
+        Self {
+            shared: reader.frame(&ASSETS),
+            board: state.courier_service.as_ref().map(CourierService::board),
+            newest: Vec::new(),
+            rejected: None,
+            live: String::new(),
+        }
+    }
+
+    pub(super) async fn load(state: &'a PageState, reader: &'a Reader) -> Self {
+        let ApiState { feed, pool, .. } = &state.api;
+        let listing = Listing { limit: NEWEST_ORDERS, ..Listing::default() };
+        // Read before the list, so that no order is missed: one that is stored in between is in the
+        // list and comes by the feed once more.
+        let live = feed.last();
+        let lists = async { tokio::join!(queries::list(pool, &listing), rejected::count(pool)) };
+        let lists = tokio::time::timeout(LISTS_TIMEOUT, lists).await;
+        let frame = Self::without_lists(state, reader);
+        let Ok((newest, rejected)) = lists else { return frame };
+        let newest = newest.map(newest_orders).unwrap_or_default();
+        Self { newest, rejected: rejected.ok(), live, ..frame }
+    }
+
+    pub(super) fn words(&self) -> &'static Words {
+        Words::of(self.lang)
+    }
+
+    pub(super) fn live_words(&self) -> String {
+        serde_json::to_string(&self.words().live).expect("a struct of texts becomes JSON")
+    }
+
+    /// The number of rejected records, if that is known exactly.
+    pub(super) fn rejected_count(&self) -> Option<u64> {
+        self.rejected.filter(|count| *count <= MAX_COUNTED.unsigned_abs())
+    }
+
+    pub(super) fn rejected_total(&self) -> String {
+        match (self.rejected, self.rejected_count()) {
+            (None | Some(0), _) => String::new(),
+            (_, Some(count)) => format!(" {}", self.lang.number(count)),
+            (_, None) => {
+                format!(" {}", fill(self.words().more_than, self.lang.number(MAX_COUNTED)))
+            }
+        }
+    }
+}
+
+/// An order in a list.
+#[derive(Debug, Clone)]
+pub(super) struct NewestOrder {
+    pub(super) uid: OrderUid,
+    pub(super) ingested_at: OffsetDateTime,
+}
+
+impl NewestOrder {
+    pub(super) fn href(&self) -> String {
+        order_path(self.uid.as_str())
+    }
+}
+
+pub(super) fn newest_orders(orders: Vec<Listed>) -> Vec<NewestOrder> {
+    orders
+        .into_iter()
+        .map(|order| NewestOrder { uid: order.view.order_uid, ingested_at: order.ingested_at })
+        .collect()
+}

@@ -1,0 +1,153 @@
+//! The pages that say why there is nothing to show.
+
+use std::time::Duration;
+
+use askama::Template;
+use chassis::web::words::{counted, fill};
+use events::InvalidOrderUid;
+
+use super::{
+    Frame, NewestOrder, render,
+    words::{Words, uid_problem},
+};
+use crate::http::order_path;
+
+/// The most characters that are repeated of a text that is too long to be an id.
+const MAX_QUERY_CHARS: usize = 200;
+
+/// A server that the service depends on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Dependency {
+    Database,
+    Kafka,
+}
+
+pub(super) struct MissingOrder<'a> {
+    pub(super) frame: &'a Frame<'a>,
+    pub(super) uid: &'a str,
+    /// The orders that have this text as their track number.
+    pub(super) by_track: &'a [NewestOrder],
+    /// The time that `?wait=` has waited.
+    pub(super) waited: Option<Duration>,
+}
+
+/// 404: the order is not stored.
+pub(super) fn missing(page: &MissingOrder<'_>) -> String {
+    let (lang, w) = (page.frame.lang, page.frame.words());
+    let wait = format!("{}?wait=30s", order_path(page.uid));
+    render(&MessageTemplate {
+        query: page.uid,
+        waited: page.waited.map(|waited| fill(w.waited, lang.span(waited))),
+        by_track: page.by_track,
+        by_track_title: counted(lang, &w.is_track, page.by_track.len()),
+        actions: vec![
+            Action { href: wait, label: w.wait_for_it, waits: true },
+            Action { href: "/rejected".to_owned(), label: w.see_rejected, waits: false },
+        ],
+        ..MessageTemplate::new(page.frame, w.missing_title, w.missing_text.to_owned())
+    })
+}
+
+/// 400: this text cannot be the id of an order.
+pub(super) fn malformed(frame: &Frame<'_>, asked: &str, rule: InvalidOrderUid) -> String {
+    let end = asked.char_indices().nth(MAX_QUERY_CHARS).map_or(asked.len(), |(end, _)| end);
+    let text = uid_problem(frame.lang, rule);
+    render(&MessageTemplate {
+        query: &asked[..end],
+        ..MessageTemplate::new(frame, frame.words().malformed_title, text)
+    })
+}
+
+/// 503: the order is not cached and the database does not answer.
+pub(super) fn order_unavailable(frame: &Frame<'_>, uid: &str) -> String {
+    let w = frame.words();
+    let again = Action { href: order_path(uid), label: w.try_again, waits: false };
+    render(&MessageTemplate {
+        query: uid,
+        actions: vec![again],
+        ..MessageTemplate::new(frame, w.trouble_title, w.trouble_text.to_owned())
+    })
+}
+
+/// 503: rejected records cannot be shown or sent again, because a server does not answer. `again`
+/// is the address to try again.
+pub(super) fn rejected_unavailable(
+    frame: &Frame<'_>,
+    dependency: Dependency,
+    again: &str,
+) -> String {
+    let w = frame.words();
+    let text = match dependency {
+        Dependency::Database => w.trouble_list_text,
+        Dependency::Kafka => w.live.not_sent,
+    };
+    let again = Action { href: again.to_owned(), label: w.try_again, waits: false };
+    render(&MessageTemplate {
+        searchable: false,
+        tab: "rejected",
+        actions: vec![again],
+        ..MessageTemplate::new(frame, w.rejected_title, text.to_owned())
+    })
+}
+
+/// 404: no rejected record has this id; 400: no record can have it.
+pub(super) fn no_rejection(frame: &Frame<'_>, id: &str) -> String {
+    let w = frame.words();
+    let list = Action { href: "/rejected".to_owned(), label: w.see_rejected, waits: false };
+    render(&MessageTemplate {
+        searchable: false,
+        tab: "rejected",
+        query: id,
+        actions: vec![list],
+        ..MessageTemplate::new(frame, w.no_rejection_title, w.no_rejection_text.to_owned())
+    })
+}
+
+/// 404: nothing has this address.
+pub(super) fn no_such_page(frame: &Frame<'_>) -> String {
+    let w = frame.words();
+    render(&MessageTemplate {
+        tab: "",
+        ..MessageTemplate::new(frame, w.no_page_title, w.no_page_text.to_owned())
+    })
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessageTemplate<'a> {
+    f: &'a Frame<'a>,
+    w: &'static Words,
+    tab: &'static str,
+    title: &'static str,
+    text: String,
+    searchable: bool,
+    query: &'a str,
+    waited: Option<String>,
+    by_track: &'a [NewestOrder],
+    by_track_title: String,
+    actions: Vec<Action>,
+}
+
+impl<'a> MessageTemplate<'a> {
+    fn new(f: &'a Frame<'a>, title: &'static str, text: String) -> Self {
+        Self {
+            f,
+            w: f.words(),
+            tab: "orders",
+            title,
+            text,
+            searchable: true,
+            query: "",
+            waited: None,
+            by_track: &[],
+            by_track_title: String::new(),
+            actions: Vec::new(),
+        }
+    }
+}
+
+struct Action {
+    href: String,
+    label: &'static str,
+    waits: bool,
+}

@@ -1,0 +1,156 @@
+//! The page of one rejected record, with its bytes, its replays, and the form that replays it.
+
+use askama::Template;
+use axum::{
+    body::Bytes,
+    extract::{State, rejection::BytesRejection},
+    response::{IntoResponse, Redirect, Response},
+};
+use chassis::{
+    http::{Id, Parameters, problem::Problem, problems::body_unreadable},
+    rejected::{RejectedRow, Replay, calls},
+    web::{Lang, Reader, machine_time, time_markup, words::counted},
+};
+use http::StatusCode;
+
+use super::{
+    Frame, PageState,
+    messages::{self, Dependency},
+    position,
+    rejected::unavailable,
+    render,
+    text_or_hex::{MAX_TEXT_BYTES, TextOrHex},
+    words::{Words, violation},
+};
+use crate::http::{WaitQuery, rejected::send_again, rejected_path};
+
+/// `GET /rejected/{id}`
+pub(crate) async fn get(State(state): State<PageState>, Id(id): Id, reader: Reader) -> Response {
+    match calls::find(&state.api.pool, &id).await {
+        Ok(row) => {
+            let frame = Frame::load(&state, &reader).await;
+            reader.send(StatusCode::OK, rejection(&frame, &row, &state.api.topics.orders))
+        }
+        Err(problem) => not_found(&state, &reader, &id, &problem).await,
+    }
+}
+
+/// `POST /rejected/{id}/replay`: as it came, or with the request's body instead.
+pub(crate) async fn replay(
+    State(state): State<PageState>,
+    Id(id): Id,
+    Parameters(query): Parameters<WaitQuery>,
+    reader: Reader,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let body = body.map_err(|rejection| body_unreadable(&rejection))?;
+    let wait = query.wait()?;
+    let row = match calls::find(&state.api.pool, &id).await {
+        Ok(row) => row,
+        Err(problem) => return Ok(not_found(&state, &reader, &id, &problem).await),
+    };
+    let path = rejected_path(&row.id().to_string());
+    match send_again(&state.api, &row, &body, wait).await {
+        Ok(_) => Ok(Redirect::to(&path).into_response()),
+        Err(problem) if problem.is_transient() => {
+            Ok(unavailable(&state, &reader, Dependency::Kafka, &path))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+async fn not_found(state: &PageState, reader: &Reader, id: &str, problem: &Problem) -> Response {
+    if problem.is_transient() {
+        return unavailable(state, reader, Dependency::Database, &rejected_path(id));
+    }
+    let frame = Frame::load(state, reader).await;
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::NOT_FOUND);
+    reader.send(status, messages::no_rejection(&frame, id))
+}
+
+/// The page of a record. A replay is sent to `orders_topic`.
+pub(super) fn rejection(frame: &Frame<'_>, row: &RejectedRow, orders_topic: &str) -> String {
+    let (lang, w) = (frame.lang, frame.words());
+    let id = row.id().to_string();
+    let path = rejected_path(&id);
+    let (violations, value) = (&row.violations.0, row.value.as_deref());
+    render(&RejectionTemplate {
+        f: frame,
+        w,
+        tab: "rejected",
+        id,
+        reason: &row.reason,
+        position: position(&row.topic, row.partition, row.offset),
+        at: time_markup(lang, row.rejected_at),
+        rules_title: counted(lang, &w.broken_rules, violations.len()),
+        rules: violations
+            .iter()
+            .map(|one| BrokenRule {
+                pointer: &one.pointer,
+                code: &one.code,
+                words: violation(lang, one).into_owned(),
+            })
+            .collect(),
+        size: value.map(|value| counted(lang, &w.bytes, value.len())),
+        key: row.key.as_deref().map(|key| TextOrHex::of(lang, key).text),
+        value: value.map(|value| TextOrHex::of(lang, value)),
+        editable: value
+            .filter(|value| value.len() <= MAX_TEXT_BYTES)
+            .and_then(|value| str::from_utf8(value).ok()),
+        replays: row
+            .replays_in_order()
+            .iter()
+            .map(|replay| ReplayLine::of(lang, replay, orders_topic))
+            .collect(),
+        json_href: format!("{path}?format=json"),
+        // The wait lets the next page show the replay, which comes back through Kafka.
+        replay_href: format!("{path}/replay?wait=2s"),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "rejection.html")]
+struct RejectionTemplate<'a> {
+    f: &'a Frame<'a>,
+    w: &'static Words,
+    tab: &'static str,
+    id: String,
+    reason: &'a str,
+    position: String,
+    at: String,
+    rules_title: String,
+    rules: Vec<BrokenRule<'a>>,
+    size: Option<String>,
+    key: Option<String>,
+    value: Option<TextOrHex>,
+    /// The value, if it is text and short enough for a form.
+    editable: Option<&'a str>,
+    replays: Vec<ReplayLine>,
+    json_href: String,
+    replay_href: String,
+}
+
+struct BrokenRule<'a> {
+    pointer: &'a str,
+    code: &'a str,
+    words: String,
+}
+
+struct ReplayLine {
+    words: &'static str,
+    machine: String,
+    exact: String,
+    position: String,
+}
+
+impl ReplayLine {
+    fn of(lang: Lang, replay: &Replay, orders_topic: &str) -> Self {
+        let w = Words::of(lang);
+        Self {
+            words: if replay.edited { w.replayed_edited } else { w.replayed_as_is },
+            machine: machine_time(replay.at),
+            exact: lang.exact_time(replay.at),
+            position: position(orders_topic, replay.partition, replay.offset),
+        }
+    }
+}

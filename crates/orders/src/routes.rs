@@ -1,0 +1,54 @@
+//! Every route of the order service. Calls that offer JSON and a page choose by `Accept`.
+
+use std::future::ready;
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
+use chassis::{
+    http::{Metrics, finish, health::Health, problems::NO_SUCH_PAGE},
+    web::by_accept,
+};
+
+use crate::{
+    http::{self, live, orders},
+    pages::{self, PageState, docs, home},
+};
+
+pub(crate) fn router(state: PageState, health: Health, metrics: Metrics) -> Router {
+    let routes = Router::new()
+        .route("/", get(home::get))
+        .route("/docs", get(docs::get))
+        .route("/openapi.json", get(http::openapi))
+        .route("/assets/{name}", get(pages::asset))
+        .route("/order", post(http::order::post))
+        .route("/order/{order_uid}", get(by_accept(http::order::get, pages::order::get)))
+        .route("/order/{order_uid}/status", get(http::status::get))
+        .route("/order/{order_uid}/history", get(http::status::history))
+        .route(
+            "/order/{order_uid}/cancel",
+            post(by_accept(http::status::cancel, pages::status::cancel)),
+        )
+        .route(
+            "/order/{order_uid}/complete",
+            post(by_accept(http::status::complete, pages::status::complete)),
+        )
+        .route("/orders", get(orders::list))
+        .route("/rejected", get(by_accept(http::rejected::list, pages::rejected::list)))
+        .route("/rejected/{id}", get(by_accept(http::rejected::get, pages::rejection::get)))
+        .route(
+            "/rejected/{id}/replay",
+            post(by_accept(http::rejected::replay, pages::rejection::replay)),
+        )
+        .route("/live", get(live::live))
+        .merge(health.routes())
+        .fallback(by_accept(NO_SUCH_PAGE, pages::no_such_page));
+    let routes = match state.courier_service.clone() {
+        Some(service) => {
+            routes.layer(middleware::map_response(move |page| ready(service.allow(page))))
+        }
+        None => routes,
+    };
+    finish(routes, metrics).with_state(state)
+}
