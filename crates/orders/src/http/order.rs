@@ -165,7 +165,7 @@ pub(super) async fn post(
         }
         Err(_) => return Err(shared::kafka_silent()),
     }
-    let uids: Vec<&OrderUid> = orders.iter().map(|order| &order.order_uid).collect();
+    let uids: Vec<&OrderUid> = orders.iter().map(|valid| &valid.order.order_uid).collect();
     let mut response =
         (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": uids }))).into_response();
     if let [uid] = uids.as_slice() {
@@ -177,16 +177,16 @@ pub(super) async fn post(
 
 async fn send(
     state: &State,
-    orders: &[ValidOrder],
+    orders: &[ValidOrder<'_>],
     trace: Trace,
 ) -> Result<(), chassis::kafka::producer::ProduceError> {
     let deliveries = Deliveries::new();
-    for order in orders {
+    for valid in orders {
         let step = trace.child().header();
         let record = OutgoingRecord {
             topic: &state.topics.orders,
-            key: Some(order.order_uid.as_str().as_bytes()),
-            value: Some(&order.json),
+            key: Some(valid.order.order_uid.as_str().as_bytes()),
+            value: Some(&valid.json),
             headers: &[(trace::HEADER, &step)],
         };
         state.producer.enqueue(record, &deliveries).await?;

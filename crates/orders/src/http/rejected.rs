@@ -69,7 +69,7 @@ pub(super) async fn replay(
     };
     let href = rejection_href(&row.id().to_string());
     // A corrected order belongs with the others of its id.
-    let key = |body: &[u8]| Some(parse(Some(body)).ok()?.order_uid.to_string());
+    let key = |body: &[u8]| Some(parse(Some(body)).ok()?.order.order_uid.to_string());
     let sent = calls::replay(&state.producer, &state.topics.orders, &row, &body, key).await;
     let sent = match sent {
         Err(problem) if reader.wants_page() && problem.is_passing() => {

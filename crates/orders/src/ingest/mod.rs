@@ -27,14 +27,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ingest::{
+        copied_row::EncodedOrder,
         publish::{Published, Topics, publish},
         store::{Committed, Store},
     },
     lookup::Lookup,
-    order::{
-        parse::{ValidOrder, parse},
-        violation::Rejection,
-    },
+    order::{parse::parse, violation::Rejection},
 };
 
 /// A record and what it turned out to be. Only a rejection, and an order that the database may yet
@@ -58,7 +56,7 @@ impl Incoming {
 /// An order, or why it is none.
 #[derive(Debug)]
 pub(crate) enum Content {
-    Order(Box<ValidOrder>),
+    Order(Box<EncodedOrder>),
     Rejection(Rejection),
 }
 
@@ -136,7 +134,7 @@ pub(crate) async fn run(
         let (store, lookup) = (store.clone(), lookup.clone());
         async move {
             let mut committed = store.commit(batch).await;
-            lookup.admit(&mut committed);
+            lookup.admit(committed.take_views());
             committed
         }
     };
@@ -154,7 +152,7 @@ pub(crate) async fn run(
 /// Turns a record into what it is.
 fn decode(record: Record<'_>) -> (Incoming, usize) {
     let content = match parse(record.value) {
-        Ok(order) => Content::Order(Box::new(order)),
+        Ok(order) => Content::Order(Box::new(order.into())),
         Err(rejection) => Content::Rejection(rejection),
     };
     let original = Original::of(&record);
