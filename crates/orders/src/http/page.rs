@@ -115,7 +115,7 @@ pub(super) async fn order(
         tracing::error!(order.uid = %uid, "a cached order is not the canonical order");
         return problems::internal().into_response();
     };
-    let found_out = history::whole(&state.pool, uid, None, EVENTS + 1);
+    let found_out = history::find_history(&state.pool, uid, None, EVENTS + 1);
     let (around, known) =
         tokio::join!(Surroundings::find(state), tokio::time::timeout(PATIENCE, found_out));
     let known = known.ok().and_then(Result::ok);

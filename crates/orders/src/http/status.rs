@@ -28,7 +28,7 @@ use super::{State, problems};
 use crate::{
     ingest::publish::{now, send_event},
     pages::order_href,
-    status::history::{self, EventRow, Place, Standing},
+    status::history::{self, EventRow, HistoryCursor, OrderState},
 };
 
 /// How long Kafka may take to confirm.
@@ -61,7 +61,7 @@ pub(super) async fn history(
     let uid = parse_uid(&asked)?;
     let limit = paging::parse_limit(wanted.limit)?;
     let after = wanted.after.as_deref().map(parse_place).transpose()?;
-    let (standing, mut rows) = history::whole(&state.pool, &uid, after.as_ref(), limit + 1)
+    let (standing, mut rows) = history::find_history(&state.pool, &uid, after.as_ref(), limit + 1)
         .await
         .map_err(|error| silent(&error))?;
     let standing = standing.ok_or_else(problems::nothing_known)?;
@@ -156,7 +156,7 @@ async fn has_come(state: &State, uid: &OrderUid, status: OrderStatus) {
     let mut look = tokio::time::interval_at(Instant::now(), Duration::from_millis(25));
     loop {
         look.tick().await;
-        match history::standing(&state.pool, uid).await {
+        match history::find_state(&state.pool, uid).await {
             Ok(Some(standing)) if standing.status() < Some(status) => {}
             _ => return,
         }
@@ -167,8 +167,8 @@ fn back_to(uid: &OrderUid) -> Response {
     Redirect::to(&order_href(uid.as_str())).into_response()
 }
 
-async fn find(state: &State, uid: &OrderUid) -> Result<Standing, Problem> {
-    history::standing(&state.pool, uid)
+async fn find(state: &State, uid: &OrderUid) -> Result<OrderState, Problem> {
+    history::find_state(&state.pool, uid)
         .await
         .map_err(|error| silent(&error))?
         .ok_or_else(problems::nothing_known)
@@ -186,8 +186,8 @@ fn no_cache(body: Value) -> Response {
     ([(header::CACHE_CONTROL, "private, no-cache")], axum::Json(body)).into_response()
 }
 
-fn standing_of(state: &State, uid: &OrderUid, standing: &Standing) -> Value {
-    let told = standing.told.as_ref();
+fn standing_of(state: &State, uid: &OrderUid, standing: &OrderState) -> Value {
+    let told = standing.recorded.as_ref();
     let stored = standing.stored.as_ref();
     let since = told.map(|told| told.at).or(stored.map(|stored| stored.ingested_at));
     json!({
@@ -210,7 +210,7 @@ fn event_of(row: &EventRow) -> Value {
         "at": instant(row.at),
         "word": row.word,
         "status": row.status,
-        "created_at": row.told_at.map(instant),
+        "created_at": row.created_at.map(instant),
         "version": row.version,
         "ignored": row.ignored.map(|why| json!({
             "reason": why.as_str(),
@@ -228,14 +228,14 @@ fn instant(at: OffsetDateTime) -> Option<String> {
     at.format(&Rfc3339).ok()
 }
 
-fn parse_place(cursor: &str) -> Result<Place, Problem> {
+fn parse_place(cursor: &str) -> Result<HistoryCursor, Problem> {
     let (at, record) = paging::parse_cursor(cursor)?;
     let mut parts = record.rsplitn(3, ':');
     let offset = parts.next().and_then(|part| part.parse().ok());
     let partition = parts.next().and_then(|part| part.parse().ok());
     match (offset, partition, parts.next()) {
         (Some(offset), Some(partition), Some(topic)) => {
-            Ok(Place { at, partition, offset, topic: topic.to_owned() })
+            Ok(HistoryCursor { at, partition, offset, topic: topic.to_owned() })
         }
         _ => Err(paging::bad_cursor()),
     }
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn the_place_where_a_page_ended_is_found_again() {
         let at = OffsetDateTime::from_unix_timestamp(1_637_907_727).unwrap();
-        let place = Place { at, partition: 3, offset: 771, topic: "a:b".to_owned() };
+        let place = HistoryCursor { at, partition: 3, offset: 771, topic: "a:b".to_owned() };
         let cursor = paging::cursor(at, &record_id(&place.topic, place.partition, place.offset));
         assert_eq!(parse_place(&cursor).unwrap(), place);
         for wrong in ["", "1.a", "1.a:b", "1.t:1:x", "x.t:1:2"] {

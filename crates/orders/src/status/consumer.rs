@@ -24,7 +24,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::status::{
-    store::{Content, Heard, Recorded, Recorder},
+    store::{Recorded, Recorder, StatusRecord},
     verdict::Ignored,
 };
 
@@ -97,7 +97,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let topic = subscription.topic.clone();
     let recorder = Arc::new(Recorder::new(pool, topic, metrics.commit.clone()));
-    let write = move |batch: Vec<Heard>| {
+    let write = move |batch: Vec<StatusRecord>| {
         let (metrics, recorder) = (metrics.clone(), recorder.clone());
         async move {
             let recorded: Recorded = recorder.record(batch).await;
@@ -110,9 +110,9 @@ pub(crate) async fn run(
     consumer::consume(kafka, subscription, consumed, decode, write, settle, shutdown).await
 }
 
-fn decode(record: Record<'_>) -> (Heard, usize) {
-    let content = match StatusEvent::read(record.value) {
-        Ok(event) => Content::Event(event),
+fn decode(record: Record<'_>) -> (StatusRecord, usize) {
+    let event = match StatusEvent::read(record.value) {
+        Ok(event) => Ok(event),
         Err(violations) => {
             let position = record.position;
             let code = violations.first().map_or("unknown", |violation| violation.code);
@@ -121,8 +121,8 @@ fn decode(record: Record<'_>) -> (Heard, usize) {
                 offset = position.offset,
                 "passing over a record that is no event: {code}"
             );
-            Content::Unreadable(code)
+            Err(code)
         }
     };
-    (Heard { position: record.position, content }, record.value.map_or(0, <[u8]>::len))
+    (StatusRecord { position: record.position, event }, record.value.map_or(0, <[u8]>::len))
 }
