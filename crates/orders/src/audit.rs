@@ -1,10 +1,10 @@
-//! A recount of the order service's promises, with traffic going on.
+//! The audit of the order service's invariants, while records are being processed.
 //!
-//! What is read first may only lag behind what is read later: the committed offsets, then the
-//! tables, then the topics. So what a committed offset covers must be in the tables, and what the
-//! tables hold must have been told on the topics. What the tables have of a topic that was made anew
-//! since is older than the first record of the present one, and is not looked for there. Memory:
-//! some 150 bytes an order.
+//! The committed offsets are read first, then the tables, then the topics, so that each source may
+//! only lag behind the next one. So everything that a committed offset covers must be in the tables,
+//! and everything in the tables must have been published. Rows from a topic that was re-created
+//! since are older than its first record, and are not expected on it. Memory: about 150 bytes per
+//! order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -28,24 +28,24 @@ use crate::{
     order::{content_hash::ContentHash, parse::parse},
 };
 
-/// What the tables hold.
-struct Stored {
-    orders: HashMap<OrderUid, StoredOrder>,
+/// The content of the tables.
+struct Tables {
+    orders: HashMap<OrderUid, AuditedOrder>,
     rejected: HashSet<Position>,
-    /// The earliest time of a status event that was heard.
-    first_heard_ms: Option<i64>,
+    /// The earliest time of a recorded status event.
+    first_event_ms: Option<i64>,
 }
 
-struct StoredOrder {
+struct AuditedOrder {
     position: Position,
     hash: ContentHash,
-    /// Was its record seen on the topic?
+    /// Its record was found on the orders topic.
     seen: bool,
-    /// Was it told that it is created?
-    told: bool,
+    /// Its `created` event was found on the status topic.
+    published: bool,
 }
 
-/// Recounts invariants 1 and 2. Blocking in parts: to be run where that is allowed.
+/// Checks invariants 1 and 2. Blocks in parts, so it needs a thread that may block.
 pub async fn audit(
     kafka: &KafkaConfig,
     topics: &TopicConfig,
@@ -59,21 +59,21 @@ pub async fn audit(
         .await
         .context("connecting to the order service's database")?;
     let status_topic = &topics.kafka_status_topic;
-    let mut stored = read_tables(&mut connection, &orders_topic, status_topic).await?;
+    let mut tables = read_tables(&mut connection, &orders_topic, status_topic).await?;
 
-    let mut checks = recount_orders(&scanner, &orders_topic, &committed, &mut stored)?;
+    let mut checks = check_orders(&scanner, &orders_topic, &committed, &mut tables)?;
     checks.push(rejected::dead_letters(
         Check::new(1, "every kept record is on the dead-letter topic"),
         &scanner,
         &orders_topic,
         &dead_letters(&orders_topic),
         &committed,
-        &stored.rejected,
+        &tables.rejected,
     )?);
-    let told = read_status_topic(&scanner, status_topic, &mut stored)?;
-    checks.push(told.of_committed(&mut connection).await?);
-    checks.push(told.of_all(&committed, &stored));
-    checks.push(recount_statuses(&mut connection).await?);
+    let published = read_status_topic(&scanner, status_topic, &mut tables)?;
+    checks.push(published.check_orders_exist(&mut connection).await?);
+    checks.push(published.check_all_published(&committed, &tables));
+    checks.push(check_statuses(&mut connection).await?);
     connection.close().await.context("leaving the order service's database")?;
     Ok(checks)
 }
@@ -82,7 +82,7 @@ async fn read_tables(
     connection: &mut PgConnection,
     topic: &str,
     status_topic: &str,
-) -> anyhow::Result<Stored> {
+) -> anyhow::Result<Tables> {
     let mut orders = HashMap::new();
     let mut rows = sqlx::query!(
         "-- audit_orders\n\
@@ -98,25 +98,25 @@ async fn read_tables(
         };
         let uid = parse_uid("orders.order_uid", &row.order_uid)?;
         let hash = parse_hash(&row.content_hash)?;
-        orders.insert(uid, StoredOrder { position, hash, seen: false, told: false });
+        orders.insert(uid, AuditedOrder { position, hash, seen: false, published: false });
     }
     drop(rows);
     let rejected = rejected::kept(connection, topic).await?;
-    let first_heard = sqlx::query_scalar!(
-        "-- audit_first_heard\n\
+    let first_event = sqlx::query_scalar!(
+        "-- audit_first_event\n\
          SELECT min(record_timestamp) FROM orders.order_events WHERE topic = $1",
         status_topic
     )
     .fetch_one(connection)
     .await?;
-    Ok(Stored { orders, rejected, first_heard_ms: first_heard.map(milliseconds) })
+    Ok(Tables { orders, rejected, first_event_ms: first_event.map(milliseconds) })
 }
 
-fn recount_orders(
+fn check_orders(
     scanner: &Scanner,
     topic: &str,
     committed: &Ends,
-    stored: &mut Stored,
+    tables: &mut Tables,
 ) -> anyhow::Result<Vec<Check>> {
     let mut valid = Check::new(1, "every valid record is stored, or superseded by a later one");
     let mut same = Check::new(1, "what is stored is what the record says");
@@ -125,18 +125,21 @@ fn recount_orders(
     scanner.read(topic, committed, |record| {
         let Position { timestamp_ms, partition, offset } = record.position;
         begins.entry(partition).or_insert(timestamp_ms);
-        let place = || format!("{topic}:{partition}:{offset}");
-        let is_kept = stored.rejected.contains(&record.position);
+        let record_id = || format!("{topic}:{partition}:{offset}");
+        let is_kept = tables.rejected.contains(&record.position);
         match parse(record.value) {
-            Err(_) => invalid.look(is_kept, place),
-            // Only the database had something against it.
-            Ok(_) if is_kept => invalid.look(true, place),
-            Ok(order) => {
-                let row = stored.orders.get_mut(&order.order_uid);
-                valid.look(row.as_ref().is_some_and(|row| row.position >= record.position), place);
+            Err(_) => invalid.look(is_kept, record_id),
+            // Only the database refused it.
+            Ok(_) if is_kept => invalid.look(true, record_id),
+            Ok(parsed) => {
+                let row = tables.orders.get_mut(&parsed.order.order_uid);
+                valid.look(
+                    row.as_ref().is_some_and(|row| row.position >= record.position),
+                    record_id,
+                );
                 if let Some(row) = row.filter(|row| row.position == record.position) {
                     row.seen = true;
-                    same.look(row.hash == order.hash, place);
+                    same.look(row.hash == parsed.hash, record_id);
                 }
             }
         }
@@ -144,7 +147,7 @@ fn recount_orders(
     })?;
     let bounds = scanner.bounds(topic)?;
     let mut known = Check::new(1, "every stored order comes from a record");
-    for (uid, row) in &stored.orders {
+    for (uid, row) in &tables.orders {
         let Position { timestamp_ms, partition, offset } = row.position;
         let is_covered = committed.get(&partition).is_some_and(|next| offset < *next)
             && bounds.get(&partition).is_some_and(|(first, _)| *first <= offset)
@@ -156,53 +159,57 @@ fn recount_orders(
     Ok(vec![valid, same, invalid, known])
 }
 
-/// What the status topic says that this service has told.
-struct Told {
-    events: u64,
-    /// Of orders that the tables did not hold when they were read.
+/// This service's own events on the status topic.
+struct PublishedEvents {
+    count: u64,
+    /// Orders that were not in the tables when these were read.
     unknown: HashSet<OrderUid>,
-    /// What orders older than this were told of may be forgotten.
+    /// The events of orders older than this may have been deleted from the topic.
     begins_ms: i64,
 }
 
-fn read_status_topic(scanner: &Scanner, topic: &str, stored: &mut Stored) -> anyhow::Result<Told> {
+fn read_status_topic(
+    scanner: &Scanner,
+    topic: &str,
+    tables: &mut Tables,
+) -> anyhow::Result<PublishedEvents> {
     let is_whole = scanner.bounds(topic)?.values().all(|(first, _)| *first == 0);
-    let mut told = Told { events: 0, unknown: HashSet::new(), begins_ms: i64::MAX };
+    let mut published = PublishedEvents { count: 0, unknown: HashSet::new(), begins_ms: i64::MAX };
     scanner.read(topic, &scanner.ends(topic)?, |record| {
-        told.begins_ms = told.begins_ms.min(record.position.timestamp_ms);
+        published.begins_ms = published.begins_ms.min(record.position.timestamp_ms);
         if record.header("ce_source") != Some(SOURCE) {
             return Ok(());
         }
         let Ok(event) = StatusEvent::read(record.value) else { return Ok(()) };
         let is_created = event.word == StatusWord::Status(OrderStatus::Created);
         if is_created || event.word == StatusWord::Updated {
-            told.events += 1;
-            match stored.orders.get_mut(&event.order_id) {
-                Some(row) => row.told |= is_created,
+            published.count += 1;
+            match tables.orders.get_mut(&event.order_id) {
+                Some(row) => row.published |= is_created,
                 None => {
-                    told.unknown.insert(event.order_id);
+                    published.unknown.insert(event.order_id);
                 }
             }
         }
         Ok(())
     })?;
     if !is_whole {
-        told.begins_ms = i64::MAX;
-    } else if stored.first_heard_ms.is_none_or(|heard| heard >= told.begins_ms) {
-        // Nothing is known that would be older than what the topic begins with.
-        told.begins_ms = i64::MIN;
+        published.begins_ms = i64::MAX;
+    } else if tables.first_event_ms.is_none_or(|first| first >= published.begins_ms) {
+        // No recorded event is older than the start of the topic, so nothing was deleted.
+        published.begins_ms = i64::MIN;
     }
-    Ok(told)
+    Ok(published)
 }
 
-impl Told {
-    /// An order that was stored after the tables were read is there by now.
-    async fn of_committed(&self, connection: &mut PgConnection) -> anyhow::Result<Check> {
+impl PublishedEvents {
+    /// Queries the tables again, because an order may have been stored after they were read.
+    async fn check_orders_exist(&self, connection: &mut PgConnection) -> anyhow::Result<Check> {
         let mut check = Check::new(2, "created and updated are told only of stored orders");
-        check.checked = self.events;
+        check.checked = self.count;
         let asked: Vec<String> = self.unknown.iter().map(|uid| uid.as_str().to_owned()).collect();
         let missing = sqlx::query_scalar!(
-            "-- audit_told\n\
+            "-- audit_published\n\
              SELECT asked.order_uid AS \"order_uid!\" FROM UNNEST ($1::text[]) AS asked (order_uid) \
              WHERE NOT EXISTS (SELECT FROM orders.orders WHERE order_uid = asked.order_uid)",
             &asked,
@@ -213,32 +220,31 @@ impl Told {
         Ok(check.counted(0, broken, missing))
     }
 
-    fn of_all(&self, committed: &Ends, stored: &Stored) -> Check {
+    fn check_all_published(&self, committed: &Ends, tables: &Tables) -> Check {
         let mut check = Check::new(2, "created is told of every stored order");
-        for (uid, row) in &stored.orders {
+        for (uid, row) in &tables.orders {
             let Position { timestamp_ms, partition, offset } = row.position;
             if committed.get(&partition).is_some_and(|next| offset < *next)
                 && self.begins_ms <= timestamp_ms
             {
-                check.look(row.told, || uid.as_str().to_owned());
+                check.look(row.published, || uid.as_str().to_owned());
             }
         }
         check
     }
 }
 
-/// An order's status is the highest that its events tell.
-async fn recount_statuses(connection: &mut PgConnection) -> anyhow::Result<Check> {
+async fn check_statuses(connection: &mut PgConnection) -> anyhow::Result<Check> {
     let count = sqlx::query!(
         "-- audit_statuses\n\
          SELECT count(*) AS \"checked!\", \
-             count(*) FILTER (WHERE told.rank IS DISTINCT FROM status.rank) AS \"broken!\", \
-             (array_agg(coalesce(told.order_uid, status.order_uid)) \
-                 FILTER (WHERE told.rank IS DISTINCT FROM status.rank))[1:5] AS examples \
+             count(*) FILTER (WHERE recorded.rank IS DISTINCT FROM status.rank) AS \"broken!\", \
+             (array_agg(coalesce(recorded.order_uid, status.order_uid)) \
+                 FILTER (WHERE recorded.rank IS DISTINCT FROM status.rank))[1:5] AS examples \
          FROM orders.order_status AS status FULL JOIN ( \
              SELECT order_uid, max(rank) AS rank FROM orders.order_events \
              WHERE rank IS NOT NULL GROUP BY order_uid \
-         ) AS told USING (order_uid)"
+         ) AS recorded USING (order_uid)"
     )
     .fetch_one(connection)
     .await?;

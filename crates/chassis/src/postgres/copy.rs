@@ -13,8 +13,6 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 /// The length of a field that is NULL.
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
-/// The version of `jsonb` on the wire.
-const JSONB: u8 = 1;
 /// So many bytes are sent at once: few enough to stay near the processor, and PostgreSQL takes them
 /// while the next ones are written.
 const PIECE: usize = 64 << 10;
@@ -119,27 +117,17 @@ impl Row<'_> {
     }
 }
 
-/// JSON that is text already, for a column of type `jsonb`.
-#[derive(Debug, Clone, Copy)]
-pub struct JsonText<'a>(pub &'a [u8]);
-
-impl Encode<'_, Postgres> for JsonText<'_> {
-    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        buffer.push(JSONB);
-        buffer.extend_from_slice(self.0);
-        Ok(IsNull::No)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use sqlx::types::Json;
+
     use super::*;
 
     #[test]
     fn rows_stand_as_the_manual_of_postgresql_says() {
         let mut buffer = PgArgumentBuffer::default();
         row(&mut buffer, |row| {
-            row.field("ab").field(7_i32).field(None::<i64>).field(JsonText(b"[]"));
+            row.field("ab").field(7_i32).field(None::<i64>).field(Json([0; 0]));
         })
         .unwrap();
         let before = Fields::write(8, |row| {

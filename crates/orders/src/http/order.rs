@@ -131,7 +131,7 @@ pub(crate) async fn post(
     let trace = Trace::of(&headers);
     let enqueue = |deliveries| enqueue(&state, &orders, trace, deliveries);
     send("sending orders to Kafka", enqueue).await?;
-    let uids: Vec<&OrderUid> = orders.iter().map(|order| &order.order_uid).collect();
+    let uids: Vec<&OrderUid> = orders.iter().map(|valid| &valid.order.order_uid).collect();
     let mut response =
         (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": uids }))).into_response();
     if let [uid] = uids.as_slice() {
@@ -142,16 +142,16 @@ pub(crate) async fn post(
 
 async fn enqueue(
     state: &ApiState,
-    orders: &[ValidOrder],
+    orders: &[ValidOrder<'_>],
     trace: Trace,
     deliveries: Deliveries,
 ) -> Result<(), ProduceError> {
-    for order in orders {
+    for valid in orders {
         let step = trace.child().header();
         let record = OutgoingRecord {
             topic: &state.topics.orders,
-            key: Some(order.order_uid.as_str().as_bytes()),
-            value: Some(&order.json),
+            key: Some(valid.order.order_uid.as_str().as_bytes()),
+            value: Some(&valid.json),
             headers: &[(trace::HEADER, &step)],
         };
         state.producer.enqueue(record, &deliveries).await?;

@@ -53,7 +53,7 @@ pub(crate) async fn send_again(
     wait: Option<Duration>,
 ) -> Result<Response, Problem> {
     // An edited order goes to the partition of its own id.
-    let key = |body: &[u8]| Some(parse(Some(body)).ok()?.order_uid.to_string());
+    let key = |body: &[u8]| Some(parse(Some(body)).ok()?.order.order_uid.to_string());
     let sent = calls::replay(&state.producer, &state.topics.orders, row, body, key).await?;
     if let Some(wait) = wait {
         calls::wait_for_replay(&state.pool, row, wait).await;

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     ingest::publish::{now, send_event},
-    status::history::{self, EventRow, Place, Standing},
+    status::history::{self, EventRow, HistoryCursor, OrderState},
 };
 
 /// `GET /order/{order_uid}/status`
@@ -49,7 +49,7 @@ pub(crate) async fn history(
     let uid = parse_uid(&asked)?;
     let limit = paging::parse_limit(query.limit)?;
     let after = query.after.as_deref().map(parse_cursor).transpose()?;
-    let (current, mut rows) = history::whole(&state.pool, &uid, after.as_ref(), limit + 1)
+    let (current, mut rows) = history::find_history(&state.pool, &uid, after.as_ref(), limit + 1)
         .await
         .map_err(|error| failed(&error))?;
     let current = current.ok_or_else(nothing_known)?;
@@ -125,7 +125,7 @@ async fn change(
 pub(crate) async fn publish(
     state: &ApiState,
     uid: OrderUid,
-    current: &Standing,
+    current: &OrderState,
     change: Change,
     headers: &HeaderMap,
 ) -> Result<OrderEvent, Problem> {
@@ -139,8 +139,8 @@ pub(crate) async fn publish(
     Ok(event)
 }
 
-pub(crate) async fn find(state: &ApiState, uid: &OrderUid) -> Result<Standing, Problem> {
-    history::standing(&state.pool, uid)
+pub(crate) async fn find(state: &ApiState, uid: &OrderUid) -> Result<OrderState, Problem> {
+    history::find_state(&state.pool, uid)
         .await
         .map_err(|error| failed(&error))?
         .ok_or_else(nothing_known)
@@ -154,15 +154,15 @@ fn no_cache(body: Value) -> Response {
     ([(header::CACHE_CONTROL, "private, no-cache")], axum::Json(body)).into_response()
 }
 
-fn status_json(state: &ApiState, uid: &OrderUid, current: &Standing) -> Value {
-    let told = current.told.as_ref();
+fn status_json(state: &ApiState, uid: &OrderUid, current: &OrderState) -> Value {
+    let recorded = current.recorded.as_ref();
     let stored = current.stored.as_ref();
-    let since = told.map(|told| told.at).or(stored.map(|stored| stored.ingested_at));
+    let since = recorded.map(|status| status.at).or(stored.map(|stored| stored.ingested_at));
     json!({
         "order_uid": uid,
         "status": current.status(),
         "since": since.map(instant),
-        "record": told.map(|told| record_id(&told.topic, told.partition, told.offset)),
+        "record": recorded.map(|status| record_id(&status.topic, status.partition, status.offset)),
         "version": stored.map(|stored| stored.version),
         "stored": stored.map(|stored| json!({
             "at": instant(stored.ingested_at),
@@ -178,7 +178,7 @@ fn event_json(row: &EventRow) -> Value {
         "at": instant(row.at),
         "word": row.word,
         "status": row.status,
-        "created_at": row.told_at.map(instant),
+        "created_at": row.created_at.map(instant),
         "version": row.version,
         "ignored": row.ignored.map(|why| json!({
             "reason": why.as_str(),
@@ -196,14 +196,14 @@ fn instant(at: OffsetDateTime) -> Option<String> {
     at.format(&Rfc3339).ok()
 }
 
-fn parse_cursor(cursor: &str) -> Result<Place, Problem> {
+fn parse_cursor(cursor: &str) -> Result<HistoryCursor, Problem> {
     let (at, record) = paging::parse_cursor(cursor)?;
     let mut parts = record.rsplitn(3, ':');
     let offset = parts.next().and_then(|part| part.parse().ok());
     let partition = parts.next().and_then(|part| part.parse().ok());
     match (offset, partition, parts.next()) {
         (Some(offset), Some(partition), Some(topic)) => {
-            Ok(Place { at, partition, offset, topic: topic.to_owned() })
+            Ok(HistoryCursor { at, partition, offset, topic: topic.to_owned() })
         }
         _ => Err(paging::bad_cursor()),
     }
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn the_place_where_a_page_ended_is_found_again() {
         let at = OffsetDateTime::from_unix_timestamp(1_637_907_727).unwrap();
-        let place = Place { at, partition: 3, offset: 771, topic: "a:b".to_owned() };
+        let place = HistoryCursor { at, partition: 3, offset: 771, topic: "a:b".to_owned() };
         let cursor = paging::cursor(at, &record_id(&place.topic, place.partition, place.offset));
         assert_eq!(parse_cursor(&cursor).unwrap(), place);
         for wrong in ["", "1.a", "1.a:b", "1.t:1:x", "x.t:1:2"] {

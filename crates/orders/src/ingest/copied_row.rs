@@ -1,73 +1,142 @@
-//! An order's row, as it is copied into the table. How rows that may be there already are written is
-//! in [`upsert`](crate::ingest::upsert).
+//! A valid order as it waits in its batch, with its row already encoded for `COPY`.
 //!
-//! Pure: `order → fields of a row`.
+//! Pure: `order → row`. The row is encoded as soon as the order is parsed, while its texts are
+//! still borrowed from the record, so they are copied only once. Rows that may be stored already
+//! are written by [`upsert`](crate::ingest::upsert).
 
-use chassis::postgres::copy::{Fields, JsonText};
-use memchr::memmem;
+use chassis::{
+    kafka::record::{Position, instant},
+    postgres::copy::{Fields, Row},
+};
+use events::OrderUid;
+use sqlx::{
+    Encode, Postgres, Type,
+    encode::IsNull,
+    error::BoxDynError,
+    postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo},
+    types::Json,
+};
 
-use crate::order::{Order, content_hash::ContentHash};
+use crate::order::{
+    Order, columns::order_columns, content_hash::ContentHash, parse::ValidOrder, text::Text,
+};
 
-/// As `queries/insert_orders.sql`, for orders that are all new.
-pub(crate) const COPY_ORDERS: &str = "\
-    COPY orders.orders (order_uid, track_number, entry, delivery_name, delivery_phone, delivery_zip, \
-    delivery_city, delivery_address, delivery_region, delivery_email, payment_transaction, \
-    payment_request_id, payment_currency, payment_provider, payment_amount, payment_dt, \
-    payment_bank, payment_delivery_cost, payment_goods_total, payment_custom_fee, items, locale, \
-    internal_signature, customer_id, delivery_service, shardkey, sm_id, date_created, oof_shard, \
-    warnings, content_hash, source_timestamp, source_partition, source_offset) \
-    FROM STDIN (FORMAT binary)";
-
-/// What an order has its row hold, field by field as `COPY_ORDERS` names them; only where the record
-/// stands is not among it. `json` is its canonical form, and about as long as its row.
-pub(crate) fn fields(
-    order: &Order<'_>,
-    json: &[u8],
-    warnings: &[&str],
-    hash: ContentHash,
-) -> Fields {
-    let (delivery, payment) = (&order.delivery, &order.payment);
-    let written = Fields::write(json.len(), |row| {
-        row.field(order.order_uid.as_str())
-            .field(&*order.track_number)
-            .field(&*order.entry)
-            .field(&*delivery.name)
-            .field(&*delivery.phone)
-            .field(&*delivery.zip)
-            .field(&*delivery.city)
-            .field(&*delivery.address)
-            .field(&*delivery.region)
-            .field(&*delivery.email)
-            .field(&*payment.transaction)
-            .field(&*payment.request_id)
-            .field(&*payment.currency)
-            .field(&*payment.provider)
-            .field(payment.amount)
-            .field(payment.payment_dt)
-            .field(&*payment.bank)
-            .field(payment.delivery_cost)
-            .field(payment.goods_total)
-            .field(payment.custom_fee)
-            .field(JsonText(items_within(json)))
-            .field(&*order.locale)
-            .field(&*order.internal_signature)
-            .field(&*order.customer_id)
-            .field(&*order.delivery_service)
-            .field(&*order.shardkey)
-            .field(order.sm_id)
-            .field(order.date_created)
-            .field(&*order.oof_shard)
-            .field(warnings)
-            .field(hash.as_bytes().as_slice());
-    });
-    written.expect("an order of a megabyte at most has fields that PostgreSQL takes")
+macro_rules! copy_statement {
+    (() { $($column:ident: $type:ty,)* }
+        $($part:ident: $Part:ident { $($part_column:ident: $part_type:ty = $part_field:ident,)* })*
+    ) => {
+        concat!(
+            "COPY orders.orders (order_uid, ",
+            $(stringify!($column), ", ",)*
+            $($(stringify!($part_column), ", ",)*)*
+            "items, warnings, content_hash, source_timestamp, source_partition, source_offset) \
+             FROM STDIN (FORMAT binary)"
+        )
+    };
 }
 
-/// The items as they stand in the canonical order. Within a text quotes have backslashes before
-/// them, so what is looked for stands there once only.
-pub(crate) fn items_within(json: &[u8]) -> &[u8] {
-    const BEFORE: &[u8] = br#""items":"#;
-    let begin = memmem::find(json, BEFORE).expect("an order has items") + BEFORE.len();
-    let end = memmem::rfind(json, br#","locale":"#).expect("an order has a locale");
-    &json[begin..end]
+/// Takes the rows that [`EncodedOrder::write_row`] writes.
+pub(crate) const COPY_ORDERS: &str = order_columns!(copy_statement!());
+
+/// A valid order, independent of the record it was read from.
+#[derive(Debug)]
+pub(crate) struct EncodedOrder {
+    pub(crate) order_uid: OrderUid,
+    /// The canonical order.
+    pub(crate) json: Vec<u8>,
+    /// Of `json`.
+    pub(crate) hash: ContentHash,
+    pub(crate) warnings: Vec<&'static str>,
+    pub(crate) unknown_fields: u32,
+    /// The row without the record's position.
+    fields: Fields,
+}
+
+impl From<ValidOrder<'_>> for EncodedOrder {
+    fn from(valid: ValidOrder<'_>) -> Self {
+        let fields = encode(&valid);
+        let ValidOrder { order, json, hash, warnings, unknown_fields } = valid;
+        Self { order_uid: order.order_uid, json, hash, warnings, unknown_fields, fields }
+    }
+}
+
+impl EncodedOrder {
+    /// The order itself, read back from its canonical form.
+    pub(crate) fn order(&self) -> Order<'_> {
+        Order::from_canonical(&self.json).expect("the canonical form is that of an order")
+    }
+
+    pub(crate) fn write_row(&self, row: &mut Row<'_>, position: Position) {
+        row.fields(&self.fields)
+            .field(instant(position.timestamp_ms))
+            .field(position.partition)
+            .field(position.offset);
+    }
+}
+
+macro_rules! encode_columns {
+    (($row:ident, $order:ident) { $($column:ident: $type:ty,)* }
+        $($part:ident: $Part:ident { $($part_column:ident: $part_type:ty = $part_field:ident,)* })*
+    ) => {
+        $($row.field(&$order.$column);)*
+        $($($row.field(&$order.$part.$part_field);)*)*
+    };
+}
+
+fn encode(valid: &ValidOrder<'_>) -> Fields {
+    let order = &valid.order;
+    // The canonical form is about as long as the row.
+    let fields = Fields::write(valid.json.len(), |row| {
+        row.field(order.order_uid.as_str());
+        order_columns!(encode_columns!(row, order));
+        row.field(Json(&order.items))
+            .field(valid.warnings.as_slice())
+            .field(valid.hash.as_bytes().as_slice());
+    });
+    fields.expect("an order of at most a megabyte has fields that PostgreSQL takes")
+}
+
+impl Encode<'_, Postgres> for Text<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        <&str as Encode<'_, Postgres>>::encode_by_ref(&&**self, buffer)
+    }
+}
+
+impl Type<Postgres> for Text<'_> {
+    fn type_info() -> PgTypeInfo {
+        <str as Type<Postgres>>::type_info()
+    }
+}
+
+impl PgHasArrayType for Text<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        <&str as PgHasArrayType>::array_type_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use testkit::order_json::SAMPLE;
+
+    use super::*;
+    use crate::order::parse::parse;
+
+    #[test]
+    fn items_are_read_back_even_if_the_texts_look_like_json() {
+        let tricks = [r#","locale":"#, r#""items":"#, r#"\","items":["#, "items", "locale\\\""];
+        for trick in tricks {
+            for pointer in ["/entry", "/items/0/name", "/oof_shard", "/delivery/email", "/locale"] {
+                let trick = if pointer == "/delivery/email" { "a@b.c" } else { trick };
+                let mut sample: Value = serde_json::from_str(SAMPLE).unwrap();
+                *sample.pointer_mut(pointer).unwrap() = json!(trick);
+                let text = sample.to_string();
+
+                let valid = parse(Some(text.as_bytes())).unwrap();
+                let items = valid.order.items.clone();
+
+                assert_eq!(EncodedOrder::from(valid).order().items, items);
+            }
+        }
+    }
 }

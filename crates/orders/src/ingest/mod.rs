@@ -28,14 +28,12 @@ use sqlx::PgPool;
 
 use crate::{
     ingest::{
+        copied_row::EncodedOrder,
         publish::{Published, Topics, publish},
         store::{Committed, Store},
     },
     lookup::Lookup,
-    order::{
-        parse::{ValidOrder, parse},
-        violation::Rejection,
-    },
+    order::{parse::parse, violation::Rejection},
 };
 
 /// A record and what it turned out to be. Only a rejection, and an order that the database may yet
@@ -59,7 +57,7 @@ impl Incoming {
 /// An order, or why it is none.
 #[derive(Debug)]
 pub(crate) enum Content {
-    Order(Box<ValidOrder>),
+    Order(Box<EncodedOrder>),
     Rejection(Rejection),
 }
 
@@ -148,7 +146,7 @@ impl Pipeline for Ingest {
 
     fn parse(&self, record: Record<'_>) -> (Incoming, usize) {
         let content = match parse(record.value) {
-            Ok(order) => Content::Order(Box::new(order)),
+            Ok(order) => Content::Order(Box::new(order.into())),
             Err(rejection) => Content::Rejection(rejection),
         };
         let original = Original::of(&record);
@@ -158,7 +156,7 @@ impl Pipeline for Ingest {
 
     async fn commit(&self, batch: Vec<Incoming>) -> Committed {
         let mut committed = self.store.commit(batch).await;
-        self.lookup.admit(&mut committed);
+        self.lookup.admit(committed.take_views());
         committed
     }
 

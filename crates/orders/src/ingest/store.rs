@@ -1,7 +1,8 @@
-//! Writing batches of orders to PostgreSQL. How orders are read is in [`views`](crate::lookup::queries); the
-//! SQL about rejected records is in [`chassis::rejected`].
+//! Writing batches of records to PostgreSQL: orders to `orders`, the others to `rejected_records`.
 //!
-//! Only this module can make a [`Committed`]: cache, publisher and offsets take nothing else.
+//! Only this module can make a [`Committed`]; the cache, the publisher and the offsets accept
+//! nothing else. The SQL of whole rows is in [`upsert`], the SQL of rejected records in
+//! [`chassis::rejected`].
 
 use std::{
     cmp::Reverse,
@@ -10,10 +11,9 @@ use std::{
 };
 
 use chassis::{
-    kafka::record::{Position, instant},
+    kafka::record::{Position, milliseconds},
     postgres::{
         all_new::AllNew,
-        copy::Row,
         transaction::{self, Part, WriteError, Writer},
     },
     process::trace::Trace,
@@ -21,27 +21,23 @@ use chassis::{
 };
 use events::OrderUid;
 use sqlx::{PgConnection, PgPool};
-use time::OffsetDateTime;
 
 use crate::{
     ingest::{
         Content, Incoming,
-        copied_row::COPY_ORDERS,
-        upsert::{self, Latest},
+        copied_row::{COPY_ORDERS, EncodedOrder},
+        upsert::{self, LatestRecord},
     },
     lookup::queries::{View, parse_hash, parse_uid},
     order::{
+        FIRST_VERSION,
         content_hash::ContentHash,
-        parse::ValidOrder,
         violation::{Rejection, refused_by_database},
     },
 };
 
-/// The version of an order that was not known.
-pub(crate) const FIRST_VERSION: i32 = 1;
-
-/// A batch whose records are in the database: what remains to be done about them. It has private
-/// fields and no `Default`, so that only [`Store::commit`] makes one.
+/// A batch that is in the database. Its fields are private and it has no `Default`, so that only
+/// [`Store::commit`] makes one.
 #[derive(Debug)]
 pub(crate) struct Committed {
     orders: Vec<CommittedOrder>,
@@ -49,11 +45,11 @@ pub(crate) struct Committed {
     views: Vec<View>,
 }
 
-/// What is to be told of a record that is an order.
+/// The data for the events and the metrics of one valid record.
 #[derive(Debug)]
 pub(crate) struct CommittedOrder {
     pub(crate) uid: OrderUid,
-    /// As the order stands now, whether this record made it so or a later one.
+    /// The stored version, whether it comes from this record or from a later one.
     pub(crate) version: i32,
     pub(crate) trace: Option<Trace>,
     pub(crate) warnings: Vec<&'static str>,
@@ -61,38 +57,39 @@ pub(crate) struct CommittedOrder {
 }
 
 impl Committed {
-    /// Every record that is an order, as they came.
+    /// Returns every valid record, in the order of the batch.
     pub(crate) fn orders(&self) -> &[CommittedOrder] {
         &self.orders
     }
 
-    /// Every other record; one that only the database refused is a rejection by now.
+    /// Returns every other record, including those that only the database refused.
     pub(crate) fn rejected(&self) -> &[(Original, Rejection)] {
         &self.rejected
     }
 
-    /// Takes out the orders whose rows now hold what the batch brought.
+    /// Takes the orders whose rows now hold the content of the batch.
     pub(crate) fn take_views(&mut self) -> Vec<View> {
         std::mem::take(&mut self.views)
     }
 
     fn add(&mut self, Part { items, outcome }: Part<Store>) {
-        for (Incoming { original, content }, stands) in items.into_iter().zip(outcome.stands) {
-            match content {
-                Content::Rejection(rejection) => self.rejected.push((original, rejection)),
-                Content::Order(valid) => {
-                    let ValidOrder { order_uid: uid, json, hash, warnings, unknown_fields, .. } =
-                        *valid;
-                    let trace = original.trace;
-                    let standing = outcome.standing.get(&uid);
-                    let version = standing.map_or(FIRST_VERSION, |standing| standing.version);
-                    if stands {
-                        self.views.push(View { order_uid: uid.clone(), version, hash, json });
-                    }
-                    let told = CommittedOrder { uid, version, trace, warnings, unknown_fields };
-                    self.orders.push(told);
+        for (Incoming { original, content }, is_current) in
+            items.into_iter().zip(outcome.is_current)
+        {
+            let order = match content {
+                Content::Rejection(rejection) => {
+                    self.rejected.push((original, rejection));
+                    continue;
                 }
+                Content::Order(order) => *order,
+            };
+            let EncodedOrder { order_uid: uid, json, hash, warnings, unknown_fields, .. } = order;
+            let version = outcome.stored.get(&uid).map_or(FIRST_VERSION, |stored| stored.version);
+            if is_current {
+                self.views.push(View { order_uid: uid.clone(), version, hash, json });
             }
+            let trace = original.trace;
+            self.orders.push(CommittedOrder { uid, version, trace, warnings, unknown_fields });
         }
     }
 }
@@ -104,20 +101,15 @@ pub(crate) struct Store {
     topic: String,
     metrics: transaction::Metrics,
     /// Most orders of the last batch were stored before, as they are when records are read again.
-    /// Then it pays to look before inserting.
-    mostly_known: AtomicBool,
+    /// Then it is cheaper to query before inserting.
+    mostly_stored: AtomicBool,
     all_new: AllNew,
 }
 
 impl Store {
     pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::Metrics) -> Self {
-        Self {
-            pool,
-            topic,
-            metrics,
-            mostly_known: AtomicBool::new(false),
-            all_new: AllNew::default(),
-        }
+        let (mostly_stored, all_new) = (AtomicBool::new(false), AllNew::default());
+        Self { pool, topic, metrics, mostly_stored, all_new }
     }
 
     /// Commits a batch. A record that the database refuses becomes a rejection.
@@ -131,13 +123,13 @@ impl Store {
     }
 }
 
-/// How the orders of some records stand.
+/// The result of writing some records.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Of those that were known, at least; the others have their first version.
-    standing: HashMap<OrderUid, Standing>,
-    /// Of each record, whether its order's row holds now what it brought.
-    stands: Vec<bool>,
+    /// Contains at least the orders that were stored before; the others have their first version.
+    stored: HashMap<OrderUid, StoredVersion>,
+    /// For each record, whether its order's row now holds the content of the record.
+    is_current: Vec<bool>,
 }
 
 impl Writer for Store {
@@ -149,18 +141,18 @@ impl Writer for Store {
         transaction: &mut PgConnection,
         part: &[Incoming],
     ) -> Result<Outcome, WriteError> {
-        let (places, latest) = fold(part);
-        let standing = self.write_orders(transaction, &latest).await?;
+        let records = latest_records(part);
+        let stored = self.write_orders(transaction, &records).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
         rejected::insert(transaction, &self.topic, refused).await?;
         rejected::note_replays(transaction, part.iter().map(|one| &one.original)).await?;
 
-        let mut stands = vec![false; part.len()];
-        for (place, (_, order)) in places.into_iter().zip(&latest) {
-            let standing = standing.get(&order.order_uid);
-            stands[place] = standing.is_none_or(|standing| standing.hash == order.hash);
+        let mut is_current = vec![false; part.len()];
+        for LatestRecord { index, order, .. } in records {
+            let stored = stored.get(&order.order_uid);
+            is_current[index] = stored.is_none_or(|stored| stored.hash == order.hash);
         }
-        Ok(Outcome { standing, stands })
+        Ok(Outcome { stored, is_current })
     }
 
     fn refuse(&self, incoming: &mut Incoming, sqlstate: &str) {
@@ -169,102 +161,99 @@ impl Writer for Store {
 }
 
 impl Store {
-    /// Inserts those of the orders that are new, and tells how many were.
-    async fn insert_orders(
-        &self,
-        transaction: &mut PgConnection,
-        orders: &[Latest<'_>],
-    ) -> Result<usize, WriteError> {
-        if self.all_new.copy(transaction, COPY_ORDERS, orders, write_row).await? {
-            return Ok(orders.len());
-        }
-        let inserted = upsert::insert(transaction, orders).await?;
-        Ok(usize::try_from(inserted).expect("a batch is small"))
-    }
-
-    /// Inserts orders that are new and replaces those that an earlier record made. Tells how those
-    /// stand then that were known, at least.
+    /// Inserts orders that are new and replaces those that come from an earlier record. Returns at
+    /// least the orders that were stored before, as they are afterwards.
     async fn write_orders(
         &self,
         transaction: &mut PgConnection,
-        latest: &[Latest<'_>],
-    ) -> Result<HashMap<OrderUid, Standing>, WriteError> {
-        let mut standing = HashMap::new();
-        if self.mostly_known.load(Ordering::Relaxed) {
-            standing = find(transaction, latest).await?;
+        records: &[LatestRecord<'_>],
+    ) -> Result<HashMap<OrderUid, StoredVersion>, WriteError> {
+        let mut stored = HashMap::new();
+        // Only a hint for the faster way, so that lanes may overwrite each other's value.
+        if self.mostly_stored.load(Ordering::Relaxed) {
+            stored = find_stored(transaction, records).await?;
         }
-        let fresh = pick(latest, |(_, order)| !standing.contains_key(&order.order_uid));
-        let inserted =
-            if fresh.is_empty() { 0 } else { self.insert_orders(transaction, &fresh).await? };
-        if inserted < fresh.len() {
-            standing.extend(find(transaction, &fresh).await?);
+        let unknown = filter(records, |record| !stored.contains_key(&record.order.order_uid));
+        let inserted = self.insert_orders(transaction, &unknown).await?;
+        if inserted < unknown.len() {
+            stored.extend(find_stored(transaction, &unknown).await?);
         }
-        self.mostly_known.store(inserted * 2 < latest.len(), Ordering::Relaxed);
+        self.mostly_stored.store(inserted * 2 < records.len(), Ordering::Relaxed);
 
-        let newer = pick(latest, |(position, order)| {
-            let stands = standing.get(&order.order_uid);
-            stands.is_some_and(|stands| stands.source < source(*position))
+        // Another replica may replace these rows after they were read. The statement therefore
+        // locks them and compares the positions again, and the result is read afterwards.
+        let newer = filter(records, |record| {
+            let stored = stored.get(&record.order.order_uid);
+            stored.is_some_and(|stored| stored.position < record.position)
         });
         if !newer.is_empty() {
             upsert::update(transaction, &newer).await?;
-            standing.extend(find(transaction, &newer).await?);
+            stored.extend(find_stored(transaction, &newer).await?);
         }
-        Ok(standing)
+        Ok(stored)
+    }
+
+    /// Inserts the orders that are not stored and returns how many they were.
+    async fn insert_orders(
+        &self,
+        transaction: &mut PgConnection,
+        records: &[LatestRecord<'_>],
+    ) -> Result<usize, WriteError> {
+        if records.is_empty() {
+            return Ok(0);
+        }
+        let copied = self.all_new.copy(transaction, COPY_ORDERS, records, |row, record| {
+            record.order.write_row(row, record.position);
+        });
+        if copied.await? {
+            return Ok(records.len());
+        }
+        let inserted = upsert::insert(transaction, records).await?;
+        Ok(usize::try_from(inserted).expect("a batch is small"))
     }
 }
 
-/// How a stored order stands: its version, its content and the greatest of its records.
+/// The version of an order in the database, with its content and its latest record.
 #[derive(Debug, Clone, Copy)]
-struct Standing {
+struct StoredVersion {
     version: i32,
     hash: ContentHash,
-    source: Source,
+    position: Position,
 }
 
-/// Records of an order in their order: by Kafka's time, partition and offset.
-type Source = (OffsetDateTime, i32, i64);
-
-fn source(position: Position) -> Source {
-    (instant(position.timestamp_ms), position.partition, position.offset)
-}
-
-/// Of each order the latest record and its place in the part, sorted by order id.
-fn fold(part: &[Incoming]) -> (Vec<usize>, Vec<Latest<'_>>) {
-    let mut orders: Vec<(usize, Latest<'_>)> = part
+/// Folds the records of each order to the latest one, sorted by order id: two writers that lock
+/// rows in the same order never wait for each other.
+fn latest_records(part: &[Incoming]) -> Vec<LatestRecord<'_>> {
+    let mut records: Vec<_> = part
         .iter()
         .enumerate()
-        .filter_map(|(place, incoming)| match &incoming.content {
-            Content::Order(order) => Some((place, (incoming.original.position, &**order))),
+        .filter_map(|(index, incoming)| match &incoming.content {
+            Content::Order(order) => {
+                Some(LatestRecord { index, position: incoming.original.position, order })
+            }
             Content::Rejection(_) => None,
         })
         .collect();
-    // The latest of each comes first, and the others are left out.
-    orders.sort_unstable_by_key(|(_, (position, valid))| (&valid.order_uid, Reverse(*position)));
-    orders.dedup_by_key(|(_, (_, valid))| &valid.order_uid);
-    orders.into_iter().unzip()
+    // The latest record of each order comes first, and only the first is kept.
+    records.sort_unstable_by_key(|record| (&record.order.order_uid, Reverse(record.position)));
+    records.dedup_by_key(|record| &record.order.order_uid);
+    records
 }
 
-fn pick<'a>(orders: &[Latest<'a>], which: impl Fn(&Latest<'a>) -> bool) -> Vec<Latest<'a>> {
-    orders.iter().filter(|order| which(order)).copied().collect()
+fn filter<'a>(
+    records: &[LatestRecord<'a>],
+    matches: impl Fn(&LatestRecord<'a>) -> bool,
+) -> Vec<LatestRecord<'a>> {
+    records.iter().filter(|record| matches(record)).copied().collect()
 }
 
-/// An order's row as `COPY_ORDERS` names its fields: what the order says, then where its record
-/// stands.
-fn write_row(row: &mut Row<'_>, (position, valid): &Latest<'_>) {
-    row.fields(&valid.fields)
-        .field(instant(position.timestamp_ms))
-        .field(position.partition)
-        .field(position.offset);
-}
-
-/// How those of the orders stand that are stored.
-async fn find(
+async fn find_stored(
     connection: &mut PgConnection,
-    orders: &[Latest<'_>],
-) -> Result<HashMap<OrderUid, Standing>, sqlx::Error> {
-    let uids: Vec<&str> = orders.iter().map(|(_, order)| order.order_uid.as_str()).collect();
+    records: &[LatestRecord<'_>],
+) -> Result<HashMap<OrderUid, StoredVersion>, sqlx::Error> {
+    let uids: Vec<&str> = records.iter().map(|record| record.order.order_uid.as_str()).collect();
     let rows = sqlx::query!(
-        "-- find_orders\n\
+        "-- find_stored\n\
          SELECT order_uid, version, content_hash, source_timestamp, source_partition, source_offset \
          FROM orders.orders WHERE order_uid = ANY ($1)",
         &uids as &[&str],
@@ -275,8 +264,12 @@ async fn find(
         .map(|row| {
             let uid = parse_uid("orders.order_uid", &row.order_uid)?;
             let hash = parse_hash(&row.content_hash)?;
-            let source = (row.source_timestamp, row.source_partition, row.source_offset);
-            Ok((uid, Standing { version: row.version, hash, source }))
+            let position = Position {
+                timestamp_ms: milliseconds(row.source_timestamp),
+                partition: row.source_partition,
+                offset: row.source_offset,
+            };
+            Ok((uid, StoredVersion { version: row.version, hash, position }))
         })
         .collect()
 }

@@ -18,9 +18,9 @@ use chassis::kafka::{
     record::{Position, Record, instant},
     tail,
 };
-use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{ingest::publish::now, lookup::Lookup};
+use crate::lookup::Lookup;
 
 /// How many events a page that was cut off can catch up with.
 const KEPT: usize = 500;
@@ -184,7 +184,8 @@ impl Feed {
     fn rejection(&self, id: &str, reason: &str) {
         let mut state = self.state();
         state.rejected += 1;
-        let data = json!({ "id": id, "reason": reason, "at": now() });
+        let at = OffsetDateTime::now_utc().truncate_to_millisecond().format(&Rfc3339).ok();
+        let data = json!({ "id": id, "reason": reason, "at": at });
         self.tell(&mut state, "rejection", data.to_string());
     }
 

@@ -25,7 +25,8 @@ use prometheus_client::{
 use quick_cache::{DefaultHashBuilder, Weighter, sync};
 
 use crate::{
-    ingest::store::FIRST_VERSION, lookup::queries::View, order::content_hash::ContentHash,
+    lookup::queries::View,
+    order::{FIRST_VERSION, content_hash::ContentHash},
 };
 
 /// How long the absence of an order is believed.

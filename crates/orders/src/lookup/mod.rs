@@ -32,13 +32,10 @@ use prometheus_client::{
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::{Notify, oneshot};
 
-use crate::{
-    ingest::store::Committed,
-    lookup::{
-        memory::{Cache, Cached, Known},
-        queries::View,
-        redis::RedisLevel,
-    },
+use crate::lookup::{
+    memory::{Cache, Cached, Known},
+    queries::View,
+    redis::RedisLevel,
 };
 
 /// So long the database may take to confirm what is cached; then it counts as silent.
@@ -173,8 +170,8 @@ impl Lookup {
     }
 
     /// Takes in what was committed just now, and wakes those who wait for it.
-    pub(crate) fn admit(&self, committed: &mut Committed) {
-        let (views, now) = (committed.take_views(), Instant::now());
+    pub(crate) fn admit(&self, views: Vec<View>) {
+        let now = Instant::now();
         for view in &views {
             self.cache.put_confirmed(view, now);
             self.arrived(&view.order_uid);
@@ -369,7 +366,7 @@ impl Lookup {
             None => self.pool.acquire().await?,
         };
         // After a failure it is left to the pool, which looks whether it is still good.
-        let views = queries::find(&mut asked, uids).await?;
+        let views = queries::find_orders(&mut asked, uids).await?;
         *connection = Some(asked);
         Ok(views)
     }

@@ -1,4 +1,4 @@
-//! The hash by which contents of an order are told apart.
+//! The hash that identifies the content of an order.
 
 use std::{fmt, str::FromStr};
 
@@ -6,12 +6,11 @@ use twox_hash::XxHash3_128;
 
 /// The 128 bits of the canonical order's XXH3. As text: 32 hexadecimal digits.
 ///
-/// It tells contents apart, and keeps nobody out: two contents with one hash can be made on purpose,
-/// by whoever may send that order anyway, and the later of them would not replace the earlier.
+/// It is not cryptographic. A producer that may send an order can construct two contents with one
+/// hash; the later of them would then not replace the earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ContentHash([u8; 16]);
 
-/// A text that is no [`ContentHash`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a content hash is 32 hexadecimal digits")]
 pub(crate) struct InvalidContentHash;
@@ -25,7 +24,7 @@ impl TryFrom<&[u8]> for ContentHash {
 }
 
 impl ContentHash {
-    /// Of the canonical order's bytes.
+    /// Hashes the canonical order's bytes.
     pub(crate) fn of(json: &[u8]) -> Self {
         Self(XxHash3_128::oneshot(json).to_be_bytes())
     }

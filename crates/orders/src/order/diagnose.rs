@@ -1,9 +1,9 @@
-//! The explaining pass: what is the matter with a record that is no plain order.
+//! The second pass, for a record that is not a plain order: it names every violation.
 //!
-//! Pure: `record → message`, the slow way. It reads any JSON at all, names what cannot be
+//! Pure: `record → message`, the slow way. It reads any JSON, reports values that cannot be
 //! understood (repeated keys, wrong types, numbers that are not whole), and makes a message of the
-//! rest, so that the order's rules, which stand in [`rules`](crate::order::rules) only, find everything
-//! else. A record that merely has unknown fields comes out of it as a valid order.
+//! rest, so that the [`rules`](crate::order::rules) find everything else. A record that only has
+//! unknown fields becomes a valid order.
 
 use std::{
     borrow::Cow,
@@ -18,42 +18,42 @@ use crate::order::{
         DeliveryMessage, Field, ItemMessage, Items, MAX_ITEMS, Message, Object, PaymentMessage,
     },
     text::Text,
-    violation::{Code, Part, Place, Violations},
+    violation::{Code, Part, Pointer, Violations},
 };
 
-/// An order that was no plain one, and yet is valid.
+/// A valid order whose record has unknown fields.
 #[derive(Debug)]
-pub(crate) struct Explained<'a> {
+pub(crate) struct ExtendedOrder<'a> {
     pub(crate) order: Order<'a>,
     pub(crate) unknown_fields: u32,
 }
 
-/// Names every violation of the record, or finds none.
-pub(crate) fn explain(text: &str) -> Result<Explained<'_>, Violations> {
+/// Finds every violation of the record.
+pub(crate) fn diagnose(text: &str) -> Result<ExtendedOrder<'_>, Violations> {
     let json = json::read(text)?;
     let Json::Object(entries) = &json else {
         return Err(Violations::whole(Code::NotAnObject));
     };
-    let mut explainer = Explainer { violations: Violations::default(), unknown_fields: 0 };
-    Keys { violations: &mut explainer.violations, pointer: String::new() }.check(&json, true);
-    let message = explainer.message(entries);
-    match Order::check(message, &mut explainer.violations) {
-        Some(order) => Ok(Explained { order, unknown_fields: explainer.unknown_fields }),
-        None => Err(explainer.violations),
+    let mut reader = MessageReader { violations: Violations::default(), unknown_fields: 0 };
+    KeyChecker { violations: &mut reader.violations, pointer: String::new() }.check(&json, true);
+    let message = reader.message(entries);
+    match Order::check(message, &mut reader.violations) {
+        Some(order) => Ok(ExtendedOrder { order, unknown_fields: reader.unknown_fields }),
+        None => Err(reader.violations),
     }
 }
 
 type Entries<'a> = [(Option<Cow<'a, str>>, Json<'a>)];
 
-/// Makes a message of what can be understood, and names what cannot.
-struct Explainer {
+/// Reads the fields that can be understood, and reports the others.
+struct MessageReader {
     violations: Violations,
     unknown_fields: u32,
 }
 
-impl Explainer {
+impl MessageReader {
     fn message<'a>(&mut self, entries: &Entries<'a>) -> Message<'a> {
-        let mut fields = Fields::of(entries, Part::Order, self);
+        let mut fields = PartReader::of(entries, Part::Order, self);
         let message = Message {
             order_uid: fields.text("order_uid"),
             track_number: fields.text("track_number"),
@@ -75,7 +75,7 @@ impl Explainer {
     }
 
     fn delivery<'a>(&mut self, entries: &Entries<'a>) -> DeliveryMessage<'a> {
-        let mut fields = Fields::of(entries, Part::Delivery, self);
+        let mut fields = PartReader::of(entries, Part::Delivery, self);
         let delivery = DeliveryMessage {
             name: fields.text("name"),
             phone: fields.text("phone"),
@@ -90,7 +90,7 @@ impl Explainer {
     }
 
     fn payment<'a>(&mut self, entries: &Entries<'a>) -> PaymentMessage<'a> {
-        let mut fields = Fields::of(entries, Part::Payment, self);
+        let mut fields = PartReader::of(entries, Part::Payment, self);
         let payment = PaymentMessage {
             transaction: fields.text("transaction"),
             request_id: fields.text("request_id"),
@@ -108,7 +108,7 @@ impl Explainer {
     }
 
     fn item<'a>(&mut self, index: usize, entries: &Entries<'a>) -> ItemMessage<'a> {
-        let mut fields = Fields::of(entries, Part::Item(index), self);
+        let mut fields = PartReader::of(entries, Part::Item(index), self);
         let item = ItemMessage {
             chrt_id: fields.number("chrt_id"),
             track_number: fields.text("track_number"),
@@ -126,32 +126,32 @@ impl Explainer {
         item
     }
 
-    fn wrong_type(&mut self, place: impl fmt::Display, expected: &str) {
+    fn wrong_type(&mut self, pointer: impl fmt::Display, expected: &str) {
         let message = format_args!("must be {expected}");
-        self.violations.push_because(Code::WrongType, place, message);
+        self.violations.push_because(Code::WrongType, pointer, message);
     }
 }
 
-/// The fields of one part, taken one by one; those never asked for are the unknown ones.
-struct Fields<'t, 'a, 'e> {
+/// The fields of one part, taken one by one; the fields that are never taken are unknown.
+struct PartReader<'t, 'a, 'r> {
     entries: &'t Entries<'a>,
     part: Part,
     known: usize,
-    explainer: &'e mut Explainer,
+    reader: &'r mut MessageReader,
 }
 
-impl<'t, 'a, 'e> Fields<'t, 'a, 'e> {
-    fn of(entries: &'t Entries<'a>, part: Part, explainer: &'e mut Explainer) -> Self {
-        Self { entries, part, known: 0, explainer }
+impl<'t, 'a, 'r> PartReader<'t, 'a, 'r> {
+    fn of(entries: &'t Entries<'a>, part: Part, reader: &'r mut MessageReader) -> Self {
+        Self { entries, part, known: 0, reader }
     }
 
     fn end(self) {
         let unknown = u32::try_from(self.entries.len() - self.known)
             .expect("a record of 1 MiB has fewer than 4 billion keys");
-        self.explainer.unknown_fields += unknown;
+        self.reader.unknown_fields += unknown;
     }
 
-    /// The value of `key`, the first if it is repeated; `null` is as good as none.
+    /// Takes the value of `key`, the first if it is repeated; `null` counts as absent.
     fn take(&mut self, key: &str) -> Option<&'t Json<'a>> {
         let (_, value) = self.entries.iter().find(|(name, _)| name.as_deref() == Some(key))?;
         self.known += 1;
@@ -159,7 +159,7 @@ impl<'t, 'a, 'e> Fields<'t, 'a, 'e> {
     }
 
     fn wrong_type(&mut self, key: &'static str, expected: &str) {
-        self.explainer.wrong_type(Place::Field(self.part, key), expected);
+        self.reader.wrong_type(Pointer::Field(self.part, key), expected);
     }
 
     fn text(&mut self, key: &'static str) -> Field<Text<'a>> {
@@ -167,8 +167,8 @@ impl<'t, 'a, 'e> Fields<'t, 'a, 'e> {
             None => return Field::Absent,
             Some(Json::Text(text)) => return Field::Given(Text(text.clone())),
             Some(Json::LoneSurrogate) => {
-                let place = Place::Field(self.part, key);
-                self.explainer.violations.push(Code::LoneSurrogate, place);
+                let pointer = Pointer::Field(self.part, key);
+                self.reader.violations.push(Code::LoneSurrogate, pointer);
             }
             Some(_) => self.wrong_type(key, "text"),
         }
@@ -181,7 +181,7 @@ impl<'t, 'a, 'e> Fields<'t, 'a, 'e> {
             Some(Json::Number(digits)) => match parse_number(digits) {
                 Ok(number) => return Field::Given(number),
                 Err(code) => {
-                    self.explainer.violations.push(code, Place::Field(self.part, key));
+                    self.reader.violations.push(code, Pointer::Field(self.part, key));
                 }
             },
             Some(_) => self.wrong_type(key, "a whole number"),
@@ -192,11 +192,11 @@ impl<'t, 'a, 'e> Fields<'t, 'a, 'e> {
     fn object<T>(
         &mut self,
         key: &'static str,
-        read: fn(&mut Explainer, &Entries<'a>) -> T,
+        read: fn(&mut MessageReader, &Entries<'a>) -> T,
     ) -> Field<Object<T>> {
         match self.take(key) {
             None => Field::Absent,
-            Some(Json::Object(entries)) => Field::Given(Object(read(self.explainer, entries))),
+            Some(Json::Object(entries)) => Field::Given(Object(read(self.reader, entries))),
             Some(_) => {
                 self.wrong_type(key, "an object");
                 Field::Unreadable
@@ -204,7 +204,7 @@ impl<'t, 'a, 'e> Fields<'t, 'a, 'e> {
         }
     }
 
-    /// The items. Of too many it takes one more than are allowed, which is enough for the rule.
+    /// Takes the items. Of too many it takes one more than allowed, which is enough for the rule.
     fn items(&mut self, key: &'static str) -> Field<Items<'a>> {
         let values = match self.take(key) {
             None => return Field::Absent,
@@ -217,9 +217,9 @@ impl<'t, 'a, 'e> Fields<'t, 'a, 'e> {
         let items =
             values.iter().take(MAX_ITEMS + 1).enumerate().map(|(index, value)| match value {
                 Json::Null => Field::Absent,
-                Json::Object(entries) => Field::Given(Object(self.explainer.item(index, entries))),
+                Json::Object(entries) => Field::Given(Object(self.reader.item(index, entries))),
                 _ => {
-                    self.explainer.wrong_type(Place::Item(index), "an object");
+                    self.reader.wrong_type(Pointer::Item(index), "an object");
                     Field::Unreadable
                 }
             });
@@ -227,7 +227,6 @@ impl<'t, 'a, 'e> Fields<'t, 'a, 'e> {
     }
 }
 
-/// A number of the model, from its digits.
 fn parse_number(digits: &str) -> Result<i64, Code> {
     if let Ok(number) = digits.parse() {
         return Ok(number);
@@ -237,21 +236,21 @@ fn parse_number(digits: &str) -> Result<i64, Code> {
     Err(if whole || huge { Code::OutOfRange } else { Code::NotAnInteger })
 }
 
-/// The longest key that a pointer shows, and the longest pointer.
-const MAX_KEY: usize = 64;
-const MAX_POINTER: usize = 256;
+/// Bounds on the keys that a pointer shows, and on the pointer.
+const MAX_KEY_BYTES: usize = 64;
+const MAX_POINTER_BYTES: usize = 256;
 
 /// Looks for repeated and unreadable keys at any depth, in unknown fields too.
 ///
-/// Keys that are not the model's may hold anything, personal data and NUL included. A pointer shows
-/// only harmless ones and otherwise ends at the object or array before.
-struct Keys<'v> {
+/// Unknown keys may contain anything, personal data and NUL included. A pointer shows only harmless
+/// keys and otherwise ends at the object or array before.
+struct KeyChecker<'v> {
     violations: &'v mut Violations,
     pointer: String,
 }
 
-impl Keys<'_> {
-    /// Checks `value`; `shown` tells whether the pointer has come all the way to it.
+impl KeyChecker<'_> {
+    /// Checks `value`; `shown` says whether the pointer reaches all the way to it.
     fn check(&mut self, value: &Json<'_>, shown: bool) {
         match value {
             Json::Array(values) => {
@@ -281,10 +280,10 @@ impl Keys<'_> {
         }
     }
 
-    /// Goes one step down and comes back; lengthens the pointer only if that is to be `shown`.
+    /// Goes one level down and returns; extends the pointer only if the level is `shown`.
     fn step(&mut self, shown: bool, name: impl fmt::Display, go: impl FnOnce(&mut Self, bool)) {
         let before = self.pointer.len();
-        let shown = shown && before < MAX_POINTER;
+        let shown = shown && before < MAX_POINTER_BYTES;
         if shown {
             write!(self.pointer, "/{name}").expect("writing to a String does not fail");
         }
@@ -293,8 +292,176 @@ impl Keys<'_> {
     }
 }
 
-/// Whether a key looks like a name that a programmer gave. Such a one needs no escaping either.
+/// Returns whether a key looks like an identifier. Such a key needs no escaping either.
 fn is_harmless(key: &str) -> bool {
     let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    key.len() <= MAX_KEY && key.bytes().all(name)
+    key.len() <= MAX_KEY_BYTES && key.bytes().all(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{
+        collection::vec,
+        prelude::*,
+        sample::{Index, select},
+    };
+    use serde_json::{Value, json};
+    use testkit::order_json::{SAMPLE, valid_order};
+
+    use super::*;
+    use crate::order::{
+        message::{NotPlain, decode},
+        parse::ValidOrder,
+        testing::parse_str,
+        violation::Rejection,
+    };
+
+    #[test]
+    fn unknown_fields_are_counted_and_dropped() {
+        let plain = parse_str(SAMPLE).unwrap();
+        let extra = r#""":{"a":{"b":[1e999,"\u0000\ud800",null]}},"Order_uid":"2","price":1,"#;
+        let text = SAMPLE.replacen('{', &format!("{{{extra}"), 1);
+        let text = text.replacen("\"zip\"", "\"a/b~c\":1,\"zip\"", 1);
+        let text = text.replacen("\"chrt_id\"", "\"id\":1,\"chrt_id\"", 1);
+        let order = parse_str(&text).unwrap();
+        assert_eq!(order, ValidOrder { unknown_fields: 5, ..plain });
+    }
+
+    #[test]
+    fn minus_nothing_is_nothing() {
+        let text = SAMPLE.replace("\"custom_fee\": 0", "\"custom_fee\": -0");
+        assert_eq!(parse_str(&text), parse_str(SAMPLE));
+    }
+
+    #[test]
+    fn keys_may_be_escaped_and_in_any_order() {
+        let text = SAMPLE.replace("\"entry\"", r#""\u0065ntry""#);
+        assert_eq!(parse_str(&text), parse_str(SAMPLE));
+        let sorted = serde_json::from_str::<Value>(SAMPLE).unwrap().to_string();
+        assert_eq!(parse_str(&sorted), parse_str(SAMPLE));
+    }
+
+    /// Raw JSON, and nearly JSON, to put in the place of a value or behind it.
+    const RAW: &[&str] = &[
+        "null",
+        "0",
+        "-0",
+        "-1",
+        "1.5",
+        "1.0",
+        "1e3",
+        "1e999",
+        "9223372036854775808",
+        "01",
+        "true",
+        "\"\"",
+        "\" \"",
+        "\"x\"",
+        "\"usd\"",
+        r#""\u0000""#,
+        r#""\ud800""#,
+        r#""\n""#,
+        "[]",
+        "[null]",
+        "[{}]",
+        "{}",
+        r#"{"name":"x"}"#,
+        r#"{"a":{"b":1,"b":1}}"#,
+        "\"2021-11-26T06:22:60Z\"",
+        "nul",
+        r#"1,"extra":{"a":[1]}"#,
+        r#""x","entry":"y""#,
+        r#""x","\u0065ntry":"y""#,
+        r#""x","":1,"":2"#,
+    ];
+
+    /// What damages JSON.
+    const SPLINTERS: &[&str] =
+        &["", "\"", "{", "}", "[", "]", ",", ":", "\\", "0", "-", "e", "null", "ы"];
+
+    /// Every value's pointer, parts before their fields.
+    fn pointers(value: &Value, pointer: &str, all: &mut Vec<String>) {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Object(fields) => fields.iter().map(|(key, it)| (key.clone(), it)).collect(),
+            Value::Array(items) => {
+                items.iter().enumerate().map(|(at, it)| (at.to_string(), it)).collect()
+            }
+            _ => Vec::new(),
+        };
+        for (key, child) in children {
+            let pointer = format!("{pointer}/{key}");
+            all.push(pointer.clone());
+            pointers(child, &pointer, all);
+        }
+    }
+
+    /// The two ways to read a record must agree, whatever it holds.
+    fn assert_ways_agree(text: &str) {
+        let slow = diagnose(text);
+        match (decode(text).map(Order::try_from), slow) {
+            (Ok(Ok(order)), Ok(extended)) => {
+                assert_eq!((extended.order, extended.unknown_fields), (order, 0));
+            }
+            (Ok(Err(plain)), Err(explained)) => {
+                assert_eq!(Rejection::from(plain), Rejection::from(explained));
+            }
+            (Err(NotPlain), Ok(extended)) => {
+                assert!(extended.unknown_fields > 0 || text.contains("-0"), "{text}");
+            }
+            (Err(NotPlain), Err(violations)) => assert!(!violations.is_empty()),
+            (fast, slow) => panic!("{fast:?}\n{slow:?}\n{text}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_ways_say_the_same_of_changed_orders(
+            order in valid_order(),
+            edits in vec((any::<Index>(), select(RAW)), 0..4),
+        ) {
+            let mut all = Vec::new();
+            pointers(&order, "", &mut all);
+            let mut changed = order;
+            for (number, (pointer, _)) in edits.iter().enumerate() {
+                if let Some(value) = changed.pointer_mut(pointer.get::<String>(&all)) {
+                    *value = json!(format!("edit {number}"));
+                }
+            }
+            let mut text = changed.to_string();
+            for (number, (_, raw)) in edits.iter().enumerate() {
+                text = text.replace(&format!("\"edit {number}\""), raw);
+            }
+            assert_ways_agree(&text);
+        }
+
+        #[test]
+        fn both_ways_say_the_same_of_damaged_orders(
+            damage in vec((any::<Index>(), 0_usize..4, select(SPLINTERS)), 1..4),
+        ) {
+            let mut text = SAMPLE.to_owned();
+            for (at, length, raw) in damage {
+                let start = text.floor_char_boundary(at.index(text.len()));
+                let end = text.ceil_char_boundary((start + length).min(text.len()));
+                text.replace_range(start..end, raw);
+            }
+            assert_ways_agree(&text);
+        }
+
+        #[test]
+        fn keys_left_out_are_found_by_both_ways(
+            order in valid_order(),
+            gone in vec(any::<Index>(), 1..4),
+        ) {
+            let mut all = Vec::new();
+            pointers(&order, "", &mut all);
+            let mut changed = order;
+            for gone in gone {
+                let (parent, key) = gone.get(&all).rsplit_once('/').unwrap();
+                if let Some(parent) = changed.pointer_mut(parent).and_then(Value::as_object_mut) {
+                    parent.remove(key);
+                }
+            }
+            assert_ways_agree(&changed.to_string());
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! A JSON reader (RFC 8259) for records that the fast path did not take.
 //!
-//! Why not serde_json: a reader that explains must go on where that one stops. It keeps numbers as
-//! they are written (`1e999`), repeated keys, and text with half a surrogate pair, and says where
-//! the syntax breaks. Pure. Its memory is a small multiple of the text.
+//! Why not serde_json: a reader that names every violation must continue where serde_json stops. It
+//! keeps numbers as they are written (`1e999`), repeated keys, and text with half a surrogate pair,
+//! and reports where the syntax breaks. Pure. Its memory is a small multiple of the text.
 
 use std::borrow::Cow;
 
 use crate::order::violation::{Code, Violations};
 
-/// How deep arrays and objects may be nested.
+/// The limit on the nesting of arrays and objects.
 const MAX_DEPTH: usize = 128;
 
 /// A JSON value as it is written.
@@ -19,38 +19,38 @@ pub(crate) enum Json<'a> {
     /// The digits.
     Number(&'a str),
     Text(Cow<'a, str>),
-    /// Text that no `str` can hold.
+    /// Text that a `str` cannot represent.
     LoneSurrogate,
     Array(Vec<Json<'a>>),
     /// In the order of the text, repeated keys included; `None` is a key with a lone surrogate.
     Object(Vec<(Option<Cow<'a, str>>, Json<'a>)>),
 }
 
-/// Why a text is no JSON value.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Broken {
+pub(crate) enum JsonError {
     Syntax { line: usize, column: usize },
     TooDeep,
 }
 
 /// Reads a text that is one JSON value.
-pub(crate) fn read(text: &str) -> Result<Json<'_>, Broken> {
+pub(crate) fn read(text: &str) -> Result<Json<'_>, JsonError> {
     let mut reader = Reader { text, at: 0, depth: 0 };
     let value = reader.value()?;
     reader.end()?;
     Ok(value)
 }
 
-/// The elements of a text that is one JSON array, each as it is written; not more than `most`.
-pub(crate) fn elements(text: &str, most: usize) -> Result<Vec<&str>, Broken> {
+/// Splits a text that is one JSON array into its elements, each as it is written; returns at most
+/// `limit` of them.
+pub(crate) fn elements(text: &str, limit: usize) -> Result<Vec<&str>, JsonError> {
     let mut reader = Reader { text, at: 0, depth: 0 };
     let mut elements = Vec::new();
-    reader.blanks();
+    reader.skip_white_space();
     reader.sequence(b'[', b']', |reader| {
-        reader.blanks();
+        reader.skip_white_space();
         let start = reader.at;
         reader.value()?;
-        if elements.len() < most {
+        if elements.len() < limit {
             elements.push(&text[start..reader.at]);
         }
         Ok(())
@@ -59,28 +59,28 @@ pub(crate) fn elements(text: &str, most: usize) -> Result<Vec<&str>, Broken> {
     Ok(elements)
 }
 
-impl From<Broken> for Violations {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Syntax { line, column } => Self::whole_because(
+impl From<JsonError> for Violations {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Syntax { line, column } => Self::whole_because(
                 Code::InvalidJson,
                 format_args!("not valid JSON at line {line}, column {column}"),
             ),
-            Broken::TooDeep => Self::whole(Code::TooDeep),
+            JsonError::TooDeep => Self::whole(Code::TooDeep),
         }
     }
 }
 
 struct Reader<'a> {
     text: &'a str,
-    /// The next byte; on a character boundary wherever a value or an error may stand.
+    /// The next byte; on a character boundary wherever a value or an error can begin.
     at: usize,
     depth: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn value(&mut self) -> Result<Json<'a>, Broken> {
-        self.blanks();
+    fn value(&mut self) -> Result<Json<'a>, JsonError> {
+        self.skip_white_space();
         match self.peek() {
             Some(b'n') => self.word("null", Json::Null),
             Some(b't') => self.word("true", Json::Bool),
@@ -97,9 +97,9 @@ impl<'a> Reader<'a> {
             Some(b'{') => {
                 let mut entries = Vec::new();
                 self.sequence(b'{', b'}', |reader| {
-                    reader.blanks();
+                    reader.skip_white_space();
                     let key = reader.text()?;
-                    reader.blanks();
+                    reader.skip_white_space();
                     reader.expect(b':')?;
                     entries.push((key, reader.value()?));
                     Ok(())
@@ -110,40 +110,40 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What stands between brackets: nothing, or elements with commas between them.
+    /// Reads brackets with elements and commas between them.
     fn sequence(
         &mut self,
         open: u8,
         close: u8,
-        mut element: impl FnMut(&mut Self) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
+        mut element: impl FnMut(&mut Self) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
         self.expect(open)?;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(Broken::TooDeep);
+            return Err(JsonError::TooDeep);
         }
-        self.blanks();
+        self.skip_white_space();
         if self.peek() != Some(close) {
             element(self)?;
-            self.blanks();
+            self.skip_white_space();
             while self.peek() == Some(b',') {
                 self.at += 1;
                 element(self)?;
-                self.blanks();
+                self.skip_white_space();
             }
         }
         self.depth -= 1;
         self.expect(close)
     }
 
-    fn word(&mut self, word: &str, value: Json<'a>) -> Result<Json<'a>, Broken> {
+    fn word(&mut self, word: &str, value: Json<'a>) -> Result<Json<'a>, JsonError> {
         for byte in word.bytes() {
             self.expect(byte)?;
         }
         Ok(value)
     }
 
-    fn number(&mut self) -> Result<Json<'a>, Broken> {
+    fn number(&mut self) -> Result<Json<'a>, JsonError> {
         let start = self.at;
         self.skip(b'-');
         if !self.skip(b'0') {
@@ -159,16 +159,16 @@ impl<'a> Reader<'a> {
         Ok(Json::Number(&self.text[start..self.at]))
     }
 
-    fn digits(&mut self) -> Result<(), Broken> {
+    fn digits(&mut self) -> Result<(), JsonError> {
         let start = self.at;
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             self.at += 1;
         }
-        if self.at == start { Err(self.broken()) } else { Ok(()) }
+        if self.at == start { Err(self.syntax_error()) } else { Ok(()) }
     }
 
-    /// A text in quotes; `None` if it holds half of a surrogate pair.
-    fn text(&mut self) -> Result<Option<Cow<'a, str>>, Broken> {
+    /// Reads a text in quotes; `None` if it contains half of a surrogate pair.
+    fn text(&mut self) -> Result<Option<Cow<'a, str>>, JsonError> {
         self.expect(b'"')?;
         let mut start = self.at;
         let mut unescaped: Option<String> = None;
@@ -195,13 +195,13 @@ impl<'a> Reader<'a> {
                     start = self.at;
                 }
                 Some(0x20..) => self.at += 1,
-                Some(_) | None => return Err(self.broken()),
+                Some(_) | None => return Err(self.syntax_error()),
             }
         }
     }
 
-    /// What stands after a backslash; `None` for half of a surrogate pair.
-    fn escape(&mut self) -> Result<Option<char>, Broken> {
+    /// Reads the rest of an escape after its backslash; `None` for half of a surrogate pair.
+    fn escape(&mut self) -> Result<Option<char>, JsonError> {
         let char = match self.peek() {
             Some(byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
             Some(b'b') => '\u{8}',
@@ -213,13 +213,13 @@ impl<'a> Reader<'a> {
                 self.at += 1;
                 return self.code_point();
             }
-            _ => return Err(self.broken()),
+            _ => return Err(self.syntax_error()),
         };
         self.at += 1;
         Ok(Some(char))
     }
 
-    fn code_point(&mut self) -> Result<Option<char>, Broken> {
+    fn code_point(&mut self) -> Result<Option<char>, JsonError> {
         let high = self.code_unit()?;
         let pair = (0xd800..0xdc00).contains(&high);
         if !pair || !self.text[self.at..].starts_with("\\u") {
@@ -233,22 +233,22 @@ impl<'a> Reader<'a> {
         Ok(char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)))
     }
 
-    fn code_unit(&mut self) -> Result<u32, Broken> {
+    fn code_unit(&mut self) -> Result<u32, JsonError> {
         let mut unit = 0;
         for _ in 0..4 {
             let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
-            unit = unit * 16 + digit.ok_or_else(|| self.broken())?;
+            unit = unit * 16 + digit.ok_or_else(|| self.syntax_error())?;
             self.at += 1;
         }
         Ok(unit)
     }
 
-    fn end(&mut self) -> Result<(), Broken> {
-        self.blanks();
-        if self.at == self.text.len() { Ok(()) } else { Err(self.broken()) }
+    fn end(&mut self) -> Result<(), JsonError> {
+        self.skip_white_space();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.syntax_error()) }
     }
 
-    fn blanks(&mut self) {
+    fn skip_white_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
@@ -264,15 +264,15 @@ impl<'a> Reader<'a> {
         found
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), Broken> {
-        if self.skip(byte) { Ok(()) } else { Err(self.broken()) }
+    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
+        if self.skip(byte) { Ok(()) } else { Err(self.syntax_error()) }
     }
 
-    /// The syntax breaks here. Columns count characters, as an editor does.
-    fn broken(&self) -> Broken {
+    /// Reports the current position. Columns count characters, as an editor does.
+    fn syntax_error(&self) -> JsonError {
         let read = &self.text[..self.at];
         let line_start = read.rfind('\n').map_or(0, |newline| newline + 1);
-        Broken::Syntax {
+        JsonError::Syntax {
             line: 1 + read.matches('\n').count(),
             column: 1 + read[line_start..].chars().count(),
         }
@@ -287,7 +287,7 @@ mod tests {
 
     use super::*;
 
-    /// Pieces of JSON, and of what is nearly JSON.
+    /// Pieces of JSON and of almost-JSON.
     const PIECES: &[&str] = &[
         "{",
         "}",
@@ -340,7 +340,7 @@ mod tests {
         match (json, value) {
             (Json::Null, Value::Null) | (Json::Bool, Value::Bool(_)) => true,
             (Json::Number(digits), Value::Number(number)) => {
-                // serde_json may miss the nearest double by a hair.
+                // serde_json may miss the nearest double by a rounding error.
                 let (read, other) = (digits.parse::<f64>().unwrap(), number.as_f64().unwrap());
                 (read - other).abs() <= read.abs() * 1e-12
             }
@@ -358,7 +358,7 @@ mod tests {
         }
     }
 
-    /// serde_json decides what JSON is; where it can hold the value, both hold the same.
+    /// serde_json defines valid JSON. Both readers agree on every value that serde_json can represent.
     fn assert_reads_like_serde_json(text: &str) {
         let json = read(text);
         let valid = serde_json::from_str::<IgnoredAny>(text).is_ok();
@@ -400,7 +400,7 @@ mod tests {
             ("\"a\tb\"", 1, 3),
             ("1 2", 1, 3),
         ] {
-            assert_eq!(read(text), Err(Broken::Syntax { line, column }), "{text:?}");
+            assert_eq!(read(text), Err(JsonError::Syntax { line, column }), "{text:?}");
         }
     }
 
@@ -416,7 +416,7 @@ mod tests {
     fn stops_at_its_depth() {
         let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
         assert!(read(&nested(MAX_DEPTH)).is_ok());
-        assert_eq!(read(&nested(MAX_DEPTH + 1)), Err(Broken::TooDeep));
+        assert_eq!(read(&nested(MAX_DEPTH + 1)), Err(JsonError::TooDeep));
         // Depth is nesting, not number.
         assert!(read(&format!("[{}[]]", "[],".repeat(1_000))).is_ok());
     }

@@ -1,9 +1,9 @@
-//! The message: an order as it stands on the wire, decoded and not yet believed.
+//! The message: an order as it is on the wire, decoded and not yet checked.
 //!
 //! Pure: `record → message`. The structs mirror the model's JSON and borrow from the record. This
-//! is the fast path: it takes only what a well-behaved producer sends, and answers anything else
-//! (a wrong type, a repeated key, an unknown one, broken syntax) with a bare [`NotPlain`]; what
-//! exactly is the matter is then told by [`explain`](crate::order::diagnose). It checks no rule.
+//! is the fast path: it accepts only plain orders and answers anything else (a wrong type, a
+//! repeated or unknown key, broken syntax) with a bare [`NotPlain`].
+//! [`diagnose`](crate::order::diagnose) then finds the cause. No rule is checked here.
 
 use std::{fmt, marker::PhantomData};
 
@@ -14,25 +14,25 @@ use serde::{
 
 use crate::order::text::Text;
 
-/// The most items of an order. It is kept here, too, so that a record of half a million `{}` is
-/// given up early instead of becoming a hundred megabytes of empty items.
+/// The limit on the items of an order. The decoder applies it, too, so that a record of half a
+/// million `{}` is refused early instead of becoming a hundred megabytes of empty items.
 pub(crate) const MAX_ITEMS: usize = 1_000;
 
-/// Most orders have no more items.
+/// Most orders have at most this many items.
 const USUAL_ITEMS: usize = 2;
 
-/// A value of the wire.
+/// A field of the wire form.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) enum Field<T> {
     /// No such key, or `null`.
     #[default]
     Absent,
-    /// It was there, and the explaining pass has already said what is wrong with it.
+    /// Present, but [`diagnose`](crate::order::diagnose) has already reported it as a violation.
     Unreadable,
     Given(T),
 }
 
-/// The record is not a plain order: worth a second look.
+/// The record is not a plain order and needs the second pass.
 #[derive(Debug)]
 pub(crate) struct NotPlain;
 
@@ -106,8 +106,8 @@ pub(crate) struct ItemMessage<'a> {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Items<'a>(pub(crate) Vec<Field<Object<ItemMessage<'a>>>>);
 
-/// A struct that is read from a JSON object only: serde's derive alone would take an array of the
-/// fields' values as well.
+/// A struct that is read from a JSON object only. Serde's derive alone would also accept an array
+/// of the fields' values.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Object<T>(pub(crate) T);
 
@@ -161,5 +161,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
             }
         }
         deserializer.deserialize_seq(ItemsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_not_plain_is_read_as_plain() {
+        // What serde's derive alone would take.
+        assert!(decode(r#"["b563feb7b2b84b6test"]"#).is_err());
+        assert!(decode(r#"{"delivery":["Test Testov"]}"#).is_err());
+        assert_eq!(decode("{}").unwrap(), Message::default());
     }
 }

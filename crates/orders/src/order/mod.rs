@@ -1,16 +1,17 @@
 //! The order: a value that cannot be wrong.
 //!
-//! Pure: `message → order`. What arrives is a [`Message`](crate::order::message::Message); an [`Order`] is
-//! made from it by `TryFrom`, which stands in [`rules`](crate::order::rules). Nothing downstream checks
-//! again.
+//! Pure: `record → message → order`. [`parse`] decodes a record into a
+//! [`Message`](message::Message), which mirrors the JSON of the model. `TryFrom` makes an [`Order`]
+//! of it by the [`rules`], and nothing downstream checks it again.
 
+pub(crate) mod columns;
 pub(crate) mod content_hash;
 mod currency;
-pub(crate) mod diagnose;
-pub(crate) mod json;
-pub(crate) mod message;
+mod diagnose;
+mod json;
+mod message;
 pub(crate) mod parse;
-pub(crate) mod rules;
+mod rules;
 pub(crate) mod text;
 pub(crate) mod violation;
 
@@ -20,16 +21,19 @@ use time::OffsetDateTime;
 
 use crate::order::text::Text;
 
+/// The version of an order that has never been replaced.
+pub(crate) const FIRST_VERSION: i32 = 1;
+
 /// The warning for an order whose `goods_total` is not the sum of its items' `total_price`.
 pub(crate) const GOODS_TOTAL_MISMATCH: &str = "goods_total_mismatch";
 /// The warning for an order whose `amount` is not goods, delivery and fee together.
 pub(crate) const AMOUNT_MISMATCH: &str = "amount_mismatch";
 
-/// A valid order; its texts are borrowed from where it came from. Serialised, it is the *canonical
-/// order*: all keys of the model in the model's order, absent optional ones as `""` or 0, instants
-/// in UTC.
+/// A valid order; its texts are borrowed from the JSON that it was read from. Serialised, it is the
+/// *canonical order*: all keys of the model in the model's order, absent optional ones as `""` or 0,
+/// instants in UTC.
 ///
-/// `Deserialize` is for reading back what Waybill itself has written, never for what arrives.
+/// `Deserialize` is for reading back the canonical order, never for records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order<'a> {
     pub(crate) order_uid: OrderUid,
@@ -51,7 +55,6 @@ pub struct Order<'a> {
     pub(crate) oof_shard: Text<'a>,
 }
 
-/// To whom and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery<'a> {
     #[serde(borrow)]
@@ -64,7 +67,7 @@ pub struct Delivery<'a> {
     pub(crate) email: Text<'a>,
 }
 
-/// What was paid, and how. Amounts are whole numbers >= 0 in a unit that the model does not name.
+/// The payment. Amounts are whole numbers >= 0 in a unit that the model does not name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment<'a> {
     #[serde(borrow)]
@@ -100,18 +103,24 @@ pub struct Item<'a> {
     pub(crate) status: i64,
 }
 
-impl Order<'_> {
-    /// The canonical order: what is hashed, stored, served and compared. `room` is about how many
-    /// bytes it takes.
-    pub(crate) fn to_json(&self, room: usize) -> Vec<u8> {
-        let mut json = Vec::with_capacity(room);
+impl<'a> Order<'a> {
+    /// Reads the canonical order.
+    pub(crate) fn from_canonical(json: &'a [u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(json)
+    }
+
+    /// Writes the canonical order: the form that is hashed, stored, served and compared.
+    /// `capacity` is a guess of its length.
+    pub(crate) fn to_json(&self, capacity: usize) -> Vec<u8> {
+        let mut json = Vec::with_capacity(capacity);
         serde_json::to_writer(&mut json, self).expect(
             "an order holds only text, whole numbers and an instant of the years 0 to 9999",
         );
         json
     }
 
-    /// What is odd about the order without making it invalid: real producers send such sums.
+    /// Returns the codes of the sums that do not add up. They do not make the order invalid,
+    /// because real producers send such sums.
     pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let payment = &self.payment;
         let goods = self.items.iter().map(|item| item.total_price).sum::<i64>();
@@ -124,5 +133,172 @@ impl Order<'_> {
             warnings.push(AMOUNT_MISMATCH);
         }
         warnings
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    //! Shared by the tests of this folder.
+
+    use serde_json::Value;
+    use testkit::order_json::SAMPLE;
+
+    use super::{
+        Order,
+        message::decode,
+        parse::{ValidOrder, parse},
+        violation::Rejection,
+    };
+
+    pub(super) fn parse_str(text: &str) -> Result<ValidOrder<'_>, Rejection> {
+        parse(Some(text.as_bytes()))
+    }
+
+    /// The order of a plain record.
+    pub(super) fn plain(text: &str) -> Order<'_> {
+        decode(text).unwrap().try_into().unwrap()
+    }
+
+    pub(super) fn read_back<'a>(order: &'a ValidOrder<'_>) -> Order<'a> {
+        Order::from_canonical(&order.json).unwrap()
+    }
+
+    pub(super) fn sample_with(pointer: &str, value: Value) -> String {
+        let mut order = serde_json::from_str::<Value>(SAMPLE).unwrap();
+        *order.pointer_mut(pointer).unwrap() = value;
+        order.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+    use testkit::order_json::{SAMPLE, valid_order};
+    use time::{Duration, format_description::well_known::Rfc3339};
+
+    use super::{
+        parse::parse,
+        testing::{parse_str, plain, read_back, sample_with},
+        *,
+    };
+
+    #[test]
+    fn the_sample_is_valid_and_canonical_already() {
+        let order = parse_str(SAMPLE).unwrap();
+        let one_line = SAMPLE.lines().map(str::trim_start).collect::<String>();
+        let compact = one_line.replace("\": ", "\":");
+        assert_eq!(str::from_utf8(&order.json).unwrap(), compact);
+        assert_eq!(order.hash.to_string(), "33a43527313619a5dd487b7fe99e16b3");
+        assert_eq!(order.order.order_uid.as_str(), "b563feb7b2b84b6test");
+        assert!(order.warnings.is_empty());
+        assert_eq!(order.unknown_fields, 0);
+        assert_eq!(read_back(&order), plain(SAMPLE));
+    }
+
+    #[test]
+    fn optional_fields_may_be_absent_or_null() {
+        let absent = parse_str(
+            r#"{"order_uid":"1","track_number":"t","customer_id":"c","delivery_service":"d",
+            "date_created":"2021-11-26T06:22:19Z","delivery":{"name":"n","phone":"12345","city":"c",
+            "address":"a"},"payment":{"transaction":"t","currency":"EUR","provider":"p"},
+            "items":[{"chrt_id":0,"rid":"r","name":"n","price":0,"total_price":0}]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            str::from_utf8(&absent.json).unwrap(),
+            concat!(
+                r#"{"order_uid":"1","track_number":"t","entry":"","#,
+                r#""delivery":{"name":"n","phone":"12345","zip":"","city":"c","address":"a","#,
+                r#""region":"","email":""},"payment":{"transaction":"t","request_id":"","#,
+                r#""currency":"EUR","provider":"p","amount":0,"payment_dt":0,"bank":"","#,
+                r#""delivery_cost":0,"goods_total":0,"custom_fee":0},"items":[{"chrt_id":0,"#,
+                r#""track_number":"","price":0,"rid":"r","name":"n","sale":0,"size":"","#,
+                r#""total_price":0,"nm_id":0,"brand":"","status":0}],"locale":"","#,
+                r#""internal_signature":"","customer_id":"c","delivery_service":"d","#,
+                r#""shardkey":"","sm_id":0,"date_created":"2021-11-26T06:22:19Z","#,
+                r#""oof_shard":""}"#,
+            )
+        );
+        let nulls = str::from_utf8(&absent.json).unwrap();
+        let nulls = nulls.replace(":\"\"", ":null").replace("\"amount\":0", "\"amount\":null");
+        assert_eq!(parse_str(&nulls).unwrap(), absent);
+    }
+
+    #[test]
+    fn an_order_of_any_age_is_read_back() {
+        for date in [
+            "0000-01-01T00:00:00Z",
+            "2016-12-31T23:59:60Z",
+            "2021-11-26T06:22:19.000001Z",
+            "9999-12-31T23:59:59.999999999Z",
+        ] {
+            let text = sample_with("/date_created", json!(date));
+            assert_eq!(read_back(&parse_str(&text).unwrap()), plain(&text));
+        }
+    }
+
+    #[test]
+    fn sums_that_do_not_add_up_are_warnings() {
+        for (pointer, value, warnings) in [
+            ("/payment/goods_total", 316, &["goods_total_mismatch", "amount_mismatch"][..]),
+            ("/payment/amount", 0, &["amount_mismatch"]),
+            ("/items/0/total_price", 0, &["goods_total_mismatch"]),
+        ] {
+            let text = sample_with(pointer, json!(value));
+            assert_eq!(parse_str(&text).unwrap().warnings, warnings);
+        }
+    }
+
+    /// What the canonical order of a valid order must hold, written without the code under test.
+    fn expected(order: &Value) -> Value {
+        let mut model = serde_json::from_str::<Value>(SAMPLE).unwrap();
+        let item = model["items"][0].clone();
+        model["items"] = vec![item; order["items"].as_array().unwrap().len()].into();
+        fill(&mut model, order);
+        model
+    }
+
+    fn fill(model: &mut Value, order: &Value) {
+        match model {
+            Value::Object(fields) => {
+                for (key, field) in fields {
+                    fill(field, &order[key.as_str()]);
+                }
+            }
+            Value::Array(items) => {
+                for (item, order) in items.iter_mut().zip(order.as_array().unwrap()) {
+                    fill(item, order);
+                }
+            }
+            field if !order.is_null() => *field = order.clone(),
+            Value::String(text) => text.clear(),
+            number => *number = json!(0),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn valid_orders_come_out_field_for_field(order in valid_order()) {
+            let text = order.to_string();
+            let parsed = parse_str(&text).unwrap();
+            let json = serde_json::from_slice::<Value>(&parsed.json).unwrap();
+            let mut expected = expected(&order);
+            expected["date_created"] = json["date_created"].clone();
+            prop_assert_eq!(&json, &expected);
+
+            let given = order["date_created"].as_str().unwrap();
+            let lost = OffsetDateTime::parse(given, &Rfc3339).unwrap() - plain(&text).date_created;
+            prop_assert!(!lost.is_negative() && lost < Duration::MICROSECOND);
+        }
+
+        #[test]
+        fn the_canonical_order_stays_what_it_is(order in valid_order()) {
+            let text = order.to_string();
+            let once = parse_str(&text).unwrap();
+            let again = parse(Some(&once.json)).unwrap();
+            prop_assert_eq!(&again, &once);
+            prop_assert_eq!(read_back(&once), plain(&text));
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! The rules: what makes an order of a message.
+//! The rules that a message must satisfy to become an order.
 //!
-//! Pure: `message → order`. All rules of `docs/validation.md` about fields stand here, once, for
-//! both ways to read a record. They find every violation, not only the first.
+//! Pure: `message → order`. All rules of `docs/validation.md` about fields are here, once, for both
+//! ways to read a record. They find every violation, not only the first.
 
 use events::{InvalidOrderUid, MAX_UID_BYTES, OrderUid};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
@@ -13,15 +13,14 @@ use crate::order::{
         DeliveryMessage, Field, ItemMessage, Items, MAX_ITEMS, Message, Object, PaymentMessage,
     },
     text::Text,
-    violation::{Code, Part, Place, Violations},
+    violation::{Code, Part, Pointer, Violations},
 };
 
-/// Text that is indexed: longer values do not fit PostgreSQL's index pages.
-const INDEXED: usize = 255;
-/// Any other text.
-const ANY: usize = 10_000;
-/// An e-mail address, by RFC 5321.
-const EMAIL: usize = 254;
+/// Longer values do not fit PostgreSQL's index pages.
+const MAX_INDEXED_BYTES: usize = 255;
+const MAX_TEXT_BYTES: usize = 10_000;
+/// RFC 5321.
+const MAX_EMAIL_BYTES: usize = 254;
 
 impl<'a> TryFrom<Message<'a>> for Order<'a> {
     type Error = Violations;
@@ -33,25 +32,25 @@ impl<'a> TryFrom<Message<'a>> for Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    /// Checks every rule. Gives an order if, and only if, `violations` is empty afterwards.
+    /// Checks every rule. Returns an order if, and only if, `violations` is empty afterwards.
     pub(crate) fn check(message: Message<'a>, violations: &mut Violations) -> Option<Self> {
         let mut rules = Rules { part: Part::Order, violations: &mut *violations };
         let order_uid = rules.order_uid(message.order_uid);
-        let track_number = rules.required("track_number", message.track_number, INDEXED);
-        let entry = rules.optional("entry", message.entry, ANY);
+        let track_number = rules.required("track_number", message.track_number, MAX_INDEXED_BYTES);
+        let entry = rules.optional("entry", message.entry, MAX_TEXT_BYTES);
         let delivery = rules.delivery(message.delivery);
         let payment = rules.payment(message.payment);
         let items = rules.items(message.items);
-        let locale = rules.optional("locale", message.locale, ANY);
+        let locale = rules.optional("locale", message.locale, MAX_TEXT_BYTES);
         let internal_signature =
-            rules.optional("internal_signature", message.internal_signature, ANY);
-        let customer_id = rules.required("customer_id", message.customer_id, INDEXED);
+            rules.optional("internal_signature", message.internal_signature, MAX_TEXT_BYTES);
+        let customer_id = rules.required("customer_id", message.customer_id, MAX_INDEXED_BYTES);
         let delivery_service =
-            rules.required("delivery_service", message.delivery_service, INDEXED);
-        let shardkey = rules.optional("shardkey", message.shardkey, ANY);
+            rules.required("delivery_service", message.delivery_service, MAX_INDEXED_BYTES);
+        let shardkey = rules.optional("shardkey", message.shardkey, MAX_TEXT_BYTES);
         let sm_id = rules.number(message.sm_id);
         let date_created = rules.instant("date_created", message.date_created);
-        let oof_shard = rules.optional("oof_shard", message.oof_shard, ANY);
+        let oof_shard = rules.optional("oof_shard", message.oof_shard, MAX_TEXT_BYTES);
         if !violations.is_empty() {
             return None;
         }
@@ -74,8 +73,9 @@ impl<'a> Order<'a> {
     }
 }
 
-/// The rules for the fields of one part. Each takes a field as it came and gives the value for the
-/// order; after a violation it gives a stand-in, so that the checks go on and find the rest.
+/// The rules for the fields of one part. Each takes a field of the message and returns the value for
+/// the order. After a violation it returns a placeholder, so that the checks continue and find the
+/// rest.
 struct Rules<'v> {
     part: Part,
     violations: &'v mut Violations,
@@ -87,10 +87,10 @@ impl Rules<'_> {
     }
 
     fn push(&mut self, code: Code, key: &'static str) {
-        self.violations.push(code, Place::Field(self.part, key));
+        self.violations.push(code, Pointer::Field(self.part, key));
     }
 
-    /// The value of a field that must be there.
+    /// Returns the value of a required field.
     fn given<T>(&mut self, key: &'static str, field: Field<T>) -> Option<T> {
         match field {
             Field::Given(value) => Some(value),
@@ -106,11 +106,11 @@ impl Rules<'_> {
         let text = self.given("order_uid", field)?.0;
         match text.parse() {
             Ok(uid) => return Some(uid),
-            // What the id's own type finds first is not all there may be to say.
+            // The id's own type reports only the first of its rules, so the others are checked below.
             Err(InvalidOrderUid::Blank) => self.push(Code::Blank, "order_uid"),
             Err(InvalidOrderUid::TooLong(_) | InvalidOrderUid::ControlCharacter) => {}
         }
-        self.no_nul_and_no_longer("order_uid", &text, MAX_UID_BYTES);
+        self.check_text("order_uid", &text, MAX_UID_BYTES);
         if text.chars().any(|char| char.is_control() && char != '\0') {
             self.push(Code::ControlCharacter, "order_uid");
         }
@@ -127,7 +127,7 @@ impl Rules<'_> {
         if text.trim().is_empty() {
             self.push(Code::Blank, key);
         }
-        self.no_nul_and_no_longer(key, &text, limit);
+        self.check_text(key, &text, limit);
         text
     }
 
@@ -138,15 +138,15 @@ impl Rules<'_> {
         limit: usize,
     ) -> Text<'a> {
         let Field::Given(text) = field else { return Text::default() };
-        self.no_nul_and_no_longer(key, &text, limit);
+        self.check_text(key, &text, limit);
         text
     }
 
-    fn no_nul_and_no_longer(&mut self, key: &'static str, text: &str, limit: usize) {
+    fn check_text(&mut self, key: &'static str, text: &str, limit: usize) {
         if text.len() > limit {
             self.violations.push_because(
                 Code::TooLong,
-                Place::Field(self.part, key),
+                Pointer::Field(self.part, key),
                 format_args!("must be at most {limit} bytes long"),
             );
         }
@@ -156,7 +156,7 @@ impl Rules<'_> {
     }
 
     fn phone<'a>(&mut self, field: Field<Text<'a>>) -> Text<'a> {
-        let phone = self.required("phone", field, ANY);
+        let phone = self.required("phone", field, MAX_TEXT_BYTES);
         if !phone.trim().is_empty() && !is_plausible_phone(&phone) {
             self.push(Code::ImplausiblePhone, "phone");
         }
@@ -164,7 +164,7 @@ impl Rules<'_> {
     }
 
     fn email<'a>(&mut self, field: Field<Text<'a>>) -> Text<'a> {
-        let email = self.optional("email", field, EMAIL);
+        let email = self.optional("email", field, MAX_EMAIL_BYTES);
         if !email.is_empty() && !is_plausible_email(&email) {
             self.push(Code::ImplausibleEmail, "email");
         }
@@ -172,7 +172,7 @@ impl Rules<'_> {
     }
 
     fn currency<'a>(&mut self, field: Field<Text<'a>>) -> Text<'a> {
-        let currency = self.required("currency", field, ANY);
+        let currency = self.required("currency", field, MAX_TEXT_BYTES);
         if !currency.trim().is_empty() && !is_currency(&currency) {
             self.push(Code::UnknownCurrency, "currency");
         }
@@ -188,7 +188,7 @@ impl Rules<'_> {
         instant
     }
 
-    /// A whole number without further rule.
+    /// A number that no rule limits.
     fn number(&mut self, field: Field<i64>) -> i64 {
         match field {
             Field::Given(number) => number,
@@ -200,7 +200,7 @@ impl Rules<'_> {
         self.given(key, field).unwrap_or(0)
     }
 
-    /// A whole number that counts money or seconds.
+    /// A number that must not be negative.
     fn amount(&mut self, key: &'static str, field: Field<i64>) -> i64 {
         let amount = self.number(field);
         if amount < 0 {
@@ -218,12 +218,12 @@ impl Rules<'_> {
         let Object(delivery) = self.given("delivery", field)?;
         let mut rules = self.within(Part::Delivery);
         Some(Delivery {
-            name: rules.required("name", delivery.name, ANY),
+            name: rules.required("name", delivery.name, MAX_TEXT_BYTES),
             phone: rules.phone(delivery.phone),
-            zip: rules.optional("zip", delivery.zip, ANY),
-            city: rules.required("city", delivery.city, ANY),
-            address: rules.required("address", delivery.address, ANY),
-            region: rules.optional("region", delivery.region, ANY),
+            zip: rules.optional("zip", delivery.zip, MAX_TEXT_BYTES),
+            city: rules.required("city", delivery.city, MAX_TEXT_BYTES),
+            address: rules.required("address", delivery.address, MAX_TEXT_BYTES),
+            region: rules.optional("region", delivery.region, MAX_TEXT_BYTES),
             email: rules.email(delivery.email),
         })
     }
@@ -232,13 +232,13 @@ impl Rules<'_> {
         let Object(payment) = self.given("payment", field)?;
         let mut rules = self.within(Part::Payment);
         let payment = Payment {
-            transaction: rules.required("transaction", payment.transaction, INDEXED),
-            request_id: rules.optional("request_id", payment.request_id, ANY),
+            transaction: rules.required("transaction", payment.transaction, MAX_INDEXED_BYTES),
+            request_id: rules.optional("request_id", payment.request_id, MAX_TEXT_BYTES),
             currency: rules.currency(payment.currency),
-            provider: rules.required("provider", payment.provider, ANY),
+            provider: rules.required("provider", payment.provider, MAX_TEXT_BYTES),
             amount: rules.amount("amount", payment.amount),
             payment_dt: rules.amount("payment_dt", payment.payment_dt),
-            bank: rules.optional("bank", payment.bank, ANY),
+            bank: rules.optional("bank", payment.bank, MAX_TEXT_BYTES),
             delivery_cost: rules.amount("delivery_cost", payment.delivery_cost),
             goods_total: rules.amount("goods_total", payment.goods_total),
             custom_fee: rules.amount("custom_fee", payment.custom_fee),
@@ -262,7 +262,7 @@ impl Rules<'_> {
         for (index, field) in fields.into_iter().take(MAX_ITEMS).enumerate() {
             match field {
                 Field::Given(Object(item)) => items.push(self.within(Part::Item(index)).item(item)),
-                Field::Absent => self.violations.push(Code::Missing, Place::Item(index)),
+                Field::Absent => self.violations.push(Code::Missing, Pointer::Item(index)),
                 Field::Unreadable => {}
             }
         }
@@ -275,28 +275,28 @@ impl Rules<'_> {
     fn item<'a>(&mut self, item: ItemMessage<'a>) -> Item<'a> {
         Item {
             chrt_id: self.required_number("chrt_id", item.chrt_id),
-            track_number: self.optional("track_number", item.track_number, ANY),
+            track_number: self.optional("track_number", item.track_number, MAX_TEXT_BYTES),
             price: self.required_amount("price", item.price),
-            rid: self.required("rid", item.rid, ANY),
-            name: self.required("name", item.name, ANY),
+            rid: self.required("rid", item.rid, MAX_TEXT_BYTES),
+            name: self.required("name", item.name, MAX_TEXT_BYTES),
             sale: self.number(item.sale),
-            size: self.optional("size", item.size, ANY),
+            size: self.optional("size", item.size, MAX_TEXT_BYTES),
             total_price: self.required_amount("total_price", item.total_price),
             nm_id: self.number(item.nm_id),
-            brand: self.optional("brand", item.brand, ANY),
+            brand: self.optional("brand", item.brand, MAX_TEXT_BYTES),
             status: self.number(item.status),
         }
     }
 }
 
-/// Whether the amounts' sum leaves `i64`. Negative ones are a violation of their own.
+/// Returns whether the amounts' sum leaves `i64`. Negative amounts are a violation of their own.
 fn overflows(mut amounts: impl Iterator<Item = i64>) -> bool {
     amounts.try_fold(0_i64, |sum, amount| sum.checked_add(amount.max(0))).is_none()
 }
 
-/// RFC 3339 to UTC and whole microseconds, which is what PostgreSQL keeps.
+/// Parses RFC 3339 into UTC and whole microseconds, the precision of PostgreSQL.
 fn parse_instant(text: &str) -> Option<OffsetDateTime> {
-    // The parser takes any sign between date and time; the standard has `T`, and allows a space.
+    // The parser accepts any character between date and time; RFC 3339 has `T`, and allows a space.
     if !matches!(text.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
         return None;
     }
@@ -307,7 +307,7 @@ fn parse_instant(text: &str) -> Option<OffsetDateTime> {
     utc.replace_nanosecond(utc.nanosecond() / 1_000 * 1_000).ok()
 }
 
-/// 5 to 20 digits with the signs that people write between them, and at most one `+` before.
+/// Accepts 5 to 20 digits with the usual separators and at most one `+` before them.
 fn is_plausible_phone(phone: &str) -> bool {
     let phone = phone.trim();
     let mut digits = 0;
@@ -322,12 +322,15 @@ fn is_plausible_phone(phone: &str) -> bool {
     (5..=20).contains(&digits)
 }
 
-/// One `@` between two parts without spaces. Whether it exists, only a letter to it can tell.
+/// Accepts one `@` between two parts without spaces.
 fn is_plausible_email(email: &str) -> bool {
     match email.split_once('@') {
         Some((name, host)) => {
-            let odd = |char: char| char == '@' || char.is_whitespace() || char.is_control();
-            !name.is_empty() && !host.is_empty() && !name.contains(odd) && !host.contains(odd)
+            let forbidden = |char: char| char == '@' || char.is_whitespace() || char.is_control();
+            !name.is_empty()
+                && !host.is_empty()
+                && !name.contains(forbidden)
+                && !host.contains(forbidden)
         }
         None => false,
     }
@@ -335,7 +338,14 @@ fn is_plausible_email(email: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+    use testkit::order_json::SAMPLE;
+
     use super::*;
+    use crate::order::{
+        parse::MAX_RECORD_BYTES,
+        testing::{parse_str, plain, read_back, sample_with},
+    };
 
     /// The canonical text of an instant.
     fn canonical(text: &str) -> Option<String> {
@@ -432,5 +442,35 @@ mod tests {
         {
             assert!(!is_plausible_email(email), "{email}");
         }
+    }
+
+    #[test]
+    fn limits_are_reached_and_not_passed() {
+        for (pointer, value) in [
+            ("/order_uid", json!("x".repeat(100))),
+            ("/track_number", json!("x".repeat(255))),
+            ("/customer_id", json!("x".repeat(255))),
+            ("/delivery_service", json!("x".repeat(255))),
+            ("/payment/transaction", json!("x".repeat(255))),
+            ("/entry", json!("x".repeat(10_000))),
+            ("/items/0/rid", json!("x".repeat(10_000))),
+            ("/delivery/email", json!(format!("a@{}", "b".repeat(252)))),
+            ("/payment/amount", json!(i64::MAX)),
+            ("/payment/goods_total", json!(i64::MAX - 1500)),
+            ("/payment/payment_dt", json!(0)),
+            ("/items/0/sale", json!(i64::MIN)),
+            ("/items/0/total_price", json!(i64::MAX)),
+        ] {
+            let text = sample_with(pointer, value.clone());
+            let order = parse_str(&text).expect(pointer);
+            let json = serde_json::from_slice::<Value>(&order.json).unwrap();
+            assert_eq!(json.pointer(pointer), Some(&value));
+        }
+        let item = serde_json::from_str::<Value>(SAMPLE).unwrap()["items"][0].clone();
+        let text = sample_with("/items", vec![item; 1_000].into());
+        assert_eq!(read_back(&parse_str(&text).unwrap()), plain(&text));
+        assert_eq!(plain(&text).items.len(), 1_000);
+        let padding = " ".repeat(MAX_RECORD_BYTES - SAMPLE.len());
+        assert!(parse_str(&format!("{SAMPLE}{padding}")).is_ok());
     }
 }

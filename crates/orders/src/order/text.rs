@@ -1,10 +1,10 @@
-//! Text of a message or an order, not copied if that can be avoided.
+//! Text of a message or an order, borrowed where possible.
 
 use std::{borrow::Cow, fmt, ops::Deref};
 
 use serde::{Deserialize, Deserializer, Serialize, de::Visitor};
 
-/// Text, borrowed from the JSON it is read from, unless it holds escapes.
+/// Text, borrowed from the JSON that it was read from unless it contains escapes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 

@@ -1,18 +1,19 @@
-//! Why a record is rejected, in words: the [`Code`] of every rule, the [`Place`] where it was broken,
-//! and [`Violations`], the bounded list that the rules write to. `docs/validation.md` lists the
-//! same codes for people; a test holds the two together.
+//! The reasons of a rejection: the [`Code`] of every rule, the [`Pointer`] to the broken field, and
+//! [`Violations`], the bounded list that the rules write to. `docs/validation.md` lists the same
+//! codes for people; a test compares the two.
 
 use std::fmt;
 
 pub(crate) use chassis::rejected::{Rejection, Violation};
 
-/// A hostile record can break rules 100,000 times; so many are named, the others counted.
+/// A hostile record can break rules 100,000 times. The violations beyond this bound are only
+/// counted.
 pub(crate) const MAX_VIOLATIONS: usize = 100;
 
-/// Declares [`Code`] once, so that its word and its sentence cannot drift apart.
+/// Declares [`Code`] once, so that its word and its sentence cannot differ.
 macro_rules! codes {
     ($($name:ident $word:literal $sentence:literal)*) => {
-        /// Which rule was broken. The words are a contract: new ones may come, none may change.
+        /// The rule that was broken. The words are a contract: new ones may be added, none may change.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Code { $(#[doc = $sentence] $name,)* }
 
@@ -25,7 +26,7 @@ macro_rules! codes {
                 match self { $(Self::$name => $word,)* }
             }
 
-            /// The rule in words, unless the place of its use has more exact ones.
+            /// The rule in words, unless the caller has more exact ones.
             pub(crate) fn sentence(self) -> &'static str {
                 match self { $(Self::$name => $sentence,)* }
             }
@@ -43,14 +44,14 @@ codes! {
     TooDeep "too_deep" "arrays and objects must not be nested deeper than 128 levels"
     NotAnObject "not_an_object" "the order must be a JSON object"
 
-    // It can be read, but one of its values cannot be understood.
+    // The record can be read, but one of its values cannot be understood.
     DuplicateKey "duplicate_key" "a key must not be repeated within an object"
     LoneSurrogate "lone_surrogate" "text must not hold half of a surrogate pair"
     WrongType "wrong_type" "the value must be of the JSON type that the model has here"
     NotAnInteger "not_an_integer" "a number must be whole and written without fraction and exponent"
     OutOfRange "out_of_range" "a number must fit 64 bits"
 
-    // It is understood, but breaks a rule of the order.
+    // The record is understood, but breaks a rule of the order.
     Missing "missing" "this field is required"
     Blank "blank" "must not be blank"
     TooLong "too_long" "text must not be longer than its limit"
@@ -81,9 +82,9 @@ pub(crate) enum Part {
     Item(usize),
 }
 
-/// A place in the model; displayed as its JSON pointer. The model's keys need no escaping.
+/// A position in the model, displayed as a JSON pointer. The model's keys need no escaping.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Place {
+pub(crate) enum Pointer {
     /// The whole record.
     Record,
     /// A field of a part.
@@ -92,7 +93,7 @@ pub(crate) enum Place {
     Item(usize),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Record => Ok(()),
@@ -114,15 +115,15 @@ pub(crate) struct Violations {
 }
 
 impl Violations {
-    /// The one rule that the record broke as a whole.
+    /// A violation of the record as a whole.
     pub(crate) fn whole(code: Code) -> Self {
         Self::whole_because(code, code.sentence())
     }
 
-    /// The same in words of its own.
+    /// As [`whole`](Self::whole), with its own message.
     pub(crate) fn whole_because(code: Code, message: impl fmt::Display) -> Self {
         let mut violations = Self::default();
-        violations.push_because(code, Place::Record, message);
+        violations.push_because(code, Pointer::Record, message);
         violations
     }
 
@@ -130,16 +131,15 @@ impl Violations {
         self.first.is_none()
     }
 
-    /// Notes a broken rule in the words of its code.
-    pub(crate) fn push(&mut self, code: Code, place: impl fmt::Display) {
-        self.push_because(code, place, code.sentence());
+    pub(crate) fn push(&mut self, code: Code, pointer: impl fmt::Display) {
+        self.push_because(code, pointer, code.sentence());
     }
 
-    /// Notes a broken rule in words of its own.
+    /// As [`push`](Self::push), with its own message.
     pub(crate) fn push_because(
         &mut self,
         code: Code,
-        place: impl fmt::Display,
+        pointer: impl fmt::Display,
         message: impl fmt::Display,
     ) {
         self.first.get_or_insert(code);
@@ -148,13 +148,13 @@ impl Violations {
             return;
         }
         self.kept.push(Violation {
-            pointer: place.to_string(),
+            pointer: pointer.to_string(),
             code: code.as_str().to_owned(),
             message: message.to_string(),
         });
     }
 
-    /// Takes over the violations of the element `index` of an array of orders.
+    /// Adds the violations of the element `index` of an array of orders.
     pub(crate) fn append(&mut self, index: usize, others: Self) {
         self.first = self.first.or(others.first);
         self.more += others.more;
@@ -168,7 +168,7 @@ impl Violations {
         }
     }
 
-    /// The list as it is shown: the named ones, then how many more there are.
+    /// Returns the list that users see: the named violations, then the number of the others.
     pub(crate) fn into_vec(mut self) -> Vec<Violation> {
         if self.more > 0 {
             self.kept.push(Violation {
@@ -181,7 +181,7 @@ impl Violations {
     }
 }
 
-/// For a valid order that PostgreSQL refused all the same, with this SQLSTATE.
+/// The rejection of a valid order that PostgreSQL refused with this SQLSTATE.
 pub(crate) fn refused_by_database(sqlstate: &str) -> Rejection {
     let sentence = Code::RefusedByDatabase.sentence();
     Rejection::from(Violations::whole_because(
@@ -191,7 +191,7 @@ pub(crate) fn refused_by_database(sqlstate: &str) -> Rejection {
 }
 
 impl From<Violations> for Rejection {
-    /// There must be one: whoever rejects has found a reason.
+    /// There is at least one violation: a record without violations is not rejected.
     fn from(violations: Violations) -> Self {
         let reason = violations.first.unwrap_or(Code::More).as_str();
         Self { reason, violations: violations.into_vec() }
@@ -200,8 +200,17 @@ impl From<Violations> for Rejection {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use serde_json::{Value, json};
+    use testkit::{bad_records::bad_records, order_json::SAMPLE};
+
     use super::*;
-    use crate::order::{AMOUNT_MISMATCH, GOODS_TOTAL_MISMATCH};
+    use crate::order::{
+        AMOUNT_MISMATCH, GOODS_TOTAL_MISMATCH,
+        parse::{MAX_ORDERS, parse, parse_many},
+        testing::parse_str,
+    };
 
     const DOCUMENT: &str = include_str!("../../../../docs/validation.md");
 
@@ -252,7 +261,7 @@ mod tests {
     fn violations_beyond_the_bound_are_counted() {
         let mut violations = Violations::default();
         for index in 0..MAX_VIOLATIONS + 7 {
-            violations.push(Code::Missing, Place::Item(index));
+            violations.push(Code::Missing, Pointer::Item(index));
         }
         let mut all = Violations::whole(Code::Blank);
         all.append(3, violations);
@@ -265,5 +274,80 @@ mod tests {
             (last.code.as_str(), last.message.as_str()),
             ("more", "8 more rules are broken")
         );
+    }
+
+    #[test]
+    fn every_bad_record_is_rejected_with_exactly_its_violations() {
+        let records = bad_records();
+        for record in &records {
+            let rejection = parse(record.bytes.as_deref()).expect_err(record.name);
+            let found = rejection.violations.iter().map(|violation| {
+                assert!(!violation.message.is_empty());
+                (violation.pointer.clone(), violation.code.as_str())
+            });
+            assert_eq!(found.collect::<Vec<_>>(), record.violations, "{}", record.name);
+            assert_eq!(rejection.reason, record.reason, "{}", record.name);
+        }
+        let names = records.iter().map(|record| record.name).collect::<HashSet<_>>();
+        assert_eq!(names.len(), records.len());
+        assert!(records.len() >= 80, "{}", records.len());
+    }
+
+    #[test]
+    fn every_code_is_met_in_practice() {
+        let records = bad_records().into_iter();
+        let mut met = records
+            .flat_map(|record| record.violations.into_iter().map(|(_, code)| code.to_owned()))
+            .collect::<HashSet<_>>();
+        for body in ["[]".to_owned(), format!("[{}1]", "1,".repeat(MAX_ORDERS))] {
+            met.extend(parse_many(body.as_bytes()).unwrap_err().into_iter().map(|it| it.code));
+        }
+        // The only one that is not given here, but by the store.
+        met.insert(Code::RefusedByDatabase.as_str().to_owned());
+        for code in Code::ALL {
+            assert!(met.contains(code.as_str()), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_rejection_of_the_worst_record_is_small() {
+        for record in bad_records() {
+            let rejection = parse(record.bytes.as_deref()).unwrap_err();
+            let bytes = serde_json::to_vec(&rejection.violations).unwrap().len();
+            assert!(bytes < 64 * 1024, "{}: {bytes}", record.name);
+        }
+        let keys = "k".repeat(60);
+        let deep = format!("{{\"{keys}\":").repeat(100) + "1" + &"}".repeat(100);
+        let twice = format!("\"{keys}\":{deep},").repeat(150);
+        let rejection = parse_str(&format!("{{{twice}\"a\":1}}")).unwrap_err();
+        assert!(rejection.violations.len() <= MAX_VIOLATIONS + 1);
+        assert!(rejection.violations.iter().all(|violation| violation.pointer.len() < 400));
+    }
+
+    #[test]
+    fn violations_never_repeat_what_was_sent() {
+        let mut order = serde_json::from_str::<Value>(SAMPLE).unwrap();
+        fn spoil(value: &mut Value) {
+            match value {
+                Value::Object(fields) => {
+                    fields.values_mut().for_each(spoil);
+                    fields.insert("marker 73@91".to_owned(), json!(1));
+                }
+                Value::Array(items) => items.iter_mut().for_each(spoil),
+                Value::String(text) => *text = format!("marker\0\n73@91 {}", "x".repeat(10_001)),
+                number => *number = json!(-7391),
+            }
+        }
+        spoil(&mut order);
+        let spoilt = order
+            .to_string()
+            .replace("\"marker 73@91\":1", "\"marker 73@91\":1,\"marker 73@91\":1");
+        let said = format!("{:?}", parse_str(&spoilt).unwrap_err());
+        for marker in ["marker", "73", "91"] {
+            assert!(!said.contains(marker), "{said}");
+        }
+        for code in ["duplicate_key", "too_long", "negative", "implausible_email", "invalid_date"] {
+            assert!(said.contains(code), "{said}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::{position, status_words::StatusWords, words::Words};
 use crate::{
     http::order_path,
     status::{
-        history::{EventRow, Stored},
+        history::{EventRow, StoredOrder},
         verdict::Ignored,
     },
 };
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct OrderHistory<'a> {
     pub(super) status: OrderStatus,
-    pub(super) stored: &'a Stored,
+    pub(super) stored: &'a StoredOrder,
     pub(super) orders_topic: &'a str,
     /// The first events, oldest first.
     pub(super) events: &'a [EventRow],

@@ -83,15 +83,15 @@ async fn show(
         tracing::error!(order.uid = %uid, "a cached order is not the canonical order");
         INTERNAL.problem()
     })?;
-    let history = history::whole(&state.api.pool, uid, None, MAX_EVENTS as i64 + 1);
+    let history = history::find_history(&state.api.pool, uid, None, MAX_EVENTS as i64 + 1);
     let history = tokio::time::timeout(HISTORY_TIMEOUT, history);
     let (frame, history) = tokio::join!(Frame::load(state, reader), history);
-    let (standing, events) = history.ok().and_then(Result::ok).unwrap_or_default();
+    let (current, events) = history.ok().and_then(Result::ok).unwrap_or_default();
     let shown = &events[..events.len().min(MAX_EVENTS)];
-    let history = standing.as_ref().and_then(|standing| {
+    let history = current.as_ref().and_then(|current| {
         Some(OrderHistory {
-            status: standing.status()?,
-            stored: standing.stored.as_ref()?,
+            status: current.status()?,
+            stored: current.stored.as_ref()?,
             orders_topic: &state.api.topics.orders,
             events: shown,
             more: shown.len() < events.len(),

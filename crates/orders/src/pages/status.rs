@@ -52,10 +52,10 @@ async fn change(
 ) -> Result<Response, Problem> {
     let uid = parse_uid(asked)?;
     let back = Redirect::to(&order_path(uid.as_str())).into_response();
-    let standing = find(state, &uid).await?;
+    let current = find(state, &uid).await?;
     // Where there is nothing to do, the page shows the reason.
-    if standing.status() < Some(change.status) {
-        let event = publish(state, uid, &standing, change, headers).await?;
+    if current.status() < Some(change.status) {
+        let event = publish(state, uid, &current, change, headers).await?;
         let reached = wait_for_status(state, &event.order_id, change.status);
         let _ = tokio::time::timeout(RETURN_TIMEOUT, reached).await;
     }
@@ -67,8 +67,8 @@ async fn wait_for_status(state: &ApiState, uid: &OrderUid, status: OrderStatus) 
     let mut poll = tokio::time::interval_at(Instant::now(), POLL_INTERVAL);
     loop {
         poll.tick().await;
-        match history::standing(&state.pool, uid).await {
-            Ok(Some(standing)) if standing.status() < Some(status) => {}
+        match history::find_state(&state.pool, uid).await {
+            Ok(Some(current)) if current.status() < Some(status) => {}
             _ => return,
         }
     }

@@ -31,7 +31,7 @@ use crate::{
     lookup::Source,
     order::{Order, violation::Violation},
     status::{
-        history::{EventRow, Stored},
+        history::{EventRow, StoredOrder},
         verdict::Ignored,
     },
 };
@@ -78,7 +78,7 @@ fn frame(lang: Lang, newest: &[NewestOrder]) -> Frame<'static> {
 }
 
 fn page_of(lang: Lang, order: &Order<'_>, newest: &[NewestOrder]) -> String {
-    let stored = Stored {
+    let stored = StoredOrder {
         version: 1,
         ingested_at: datetime!(2021-11-26 06:22:19.112 UTC),
         record_timestamp: datetime!(2021-11-26 06:22:19.100 UTC),
@@ -111,7 +111,7 @@ fn events() -> [EventRow; 4] {
         offset: 771,
         word: word.to_owned(),
         status,
-        told_at: None,
+        created_at: None,
         version: (second == 0).then_some(1),
         ignored,
     };

@@ -20,7 +20,7 @@ use prometheus_client::{
 use sqlx::PgPool;
 
 use crate::status::{
-    store::{Content, Heard, Recorded, Recorder},
+    store::{Recorded, Recorder, StatusRecord},
     verdict::Ignored,
 };
 
@@ -95,28 +95,25 @@ impl StatusConsumer {
 }
 
 impl Pipeline for StatusConsumer {
-    type Item = Heard;
+    type Item = StatusRecord;
     type Committed = Recorded;
     type Receipt = Recorded;
 
-    fn parse(&self, record: Record<'_>) -> (Heard, usize) {
-        let content = match StatusEvent::read(record.value) {
-            Ok(event) => Content::Event(event),
-            Err(violations) => {
-                let position = record.position;
-                let code = violations.first().map_or("unknown", |violation| violation.code);
-                tracing::debug!(
-                    partition = position.partition,
-                    offset = position.offset,
-                    "passing over a record that is no event: {code}"
-                );
-                Content::Unreadable(code)
-            }
-        };
-        (Heard { position: record.position, content }, record.value.map_or(0, <[u8]>::len))
+    fn parse(&self, record: Record<'_>) -> (StatusRecord, usize) {
+        let position = record.position;
+        let event = StatusEvent::read(record.value).map_err(|violations| {
+            let code = violations.first().map_or("unknown", |violation| violation.code);
+            tracing::debug!(
+                partition = position.partition,
+                offset = position.offset,
+                "passing over a record that is no event: {code}"
+            );
+            code
+        });
+        (StatusRecord { position, event }, record.value.map_or(0, <[u8]>::len))
     }
 
-    async fn commit(&self, batch: Vec<Heard>) -> Recorded {
+    async fn commit(&self, batch: Vec<StatusRecord>) -> Recorded {
         let recorded = self.recorder.record(batch).await;
         self.metrics.count(&recorded);
         recorded

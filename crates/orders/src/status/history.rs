@@ -1,25 +1,28 @@
-//! What became of an order, as it is read from PostgreSQL: how it stands, and its history. Nothing is
-//! written here; that is [`status`](crate::status::store).
+//! Reading the status of an order and its history from PostgreSQL.
+//! [`store`](crate::status::store) writes them.
 
 use chassis::postgres::pool::snapshot;
 use events::{OrderStatus, OrderUid};
 use sqlx::{PgExecutor, PgPool};
 use time::OffsetDateTime;
 
-use crate::{lookup::queries::bad_column, status::verdict::Ignored};
+use crate::{
+    lookup::queries::bad_column,
+    status::verdict::{Ignored, Verdict},
+};
 
-/// How an order stands.
+/// The state of an order.
 #[derive(Debug, Clone)]
-pub(crate) struct Standing {
-    /// Its status, and since which record; `None` if no event has told one yet.
-    pub(crate) told: Option<ToldBy>,
+pub(crate) struct OrderState {
+    /// `None` if no event with a status is recorded.
+    pub(crate) recorded: Option<RecordedStatus>,
     /// The order itself, if it is stored.
-    pub(crate) stored: Option<Stored>,
+    pub(crate) stored: Option<StoredOrder>,
 }
 
-/// A status and the record that told it first.
+/// A status and the first record with it.
 #[derive(Debug, Clone)]
-pub(crate) struct ToldBy {
+pub(crate) struct RecordedStatus {
     pub(crate) status: OrderStatus,
     pub(crate) at: OffsetDateTime,
     pub(crate) topic: String,
@@ -27,48 +30,49 @@ pub(crate) struct ToldBy {
     pub(crate) offset: i64,
 }
 
-/// A stored order and its greatest record.
+/// A stored order and its latest record.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub(crate) struct StoredOrder {
     pub(crate) version: i32,
-    /// When its first record was stored.
+    /// The time when its first record was stored.
     pub(crate) ingested_at: OffsetDateTime,
     pub(crate) record_timestamp: OffsetDateTime,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
 }
 
-impl Standing {
-    /// The order's status. A stored order is created, whether its event has come round or not; one
-    /// of which only unknown words were told has none.
+impl OrderState {
+    /// Returns the order's status. A stored order is at least created, even if its event is not
+    /// recorded yet. An order known only from events with unknown words has no status.
     pub(crate) fn status(&self) -> Option<OrderStatus> {
         let stored = self.stored.is_some().then_some(OrderStatus::Created);
-        self.told.as_ref().map(|told| told.status).or(stored)
+        self.recorded.as_ref().map(|recorded| recorded.status).or(stored)
     }
 }
 
-/// How an order stands, and a page of its [`history`], as of one instant: an event and the status
-/// that follows from it are seen together.
-pub(crate) async fn whole(
+/// Reads the state of an order and a page of its history from one snapshot, so that an event and the
+/// status that follows from it are seen together.
+pub(crate) async fn find_history(
     pool: &PgPool,
     uid: &OrderUid,
-    after: Option<&Place>,
+    after: Option<&HistoryCursor>,
     limit: i64,
-) -> Result<(Option<Standing>, Vec<EventRow>), sqlx::Error> {
+) -> Result<(Option<OrderState>, Vec<EventRow>), sqlx::Error> {
     let mut snapshot = snapshot(pool).await?;
-    let standing = standing(&mut *snapshot, uid).await?;
-    let events = history(&mut *snapshot, uid, after, limit).await?;
+    let state = find_state(&mut *snapshot, uid).await?;
+    let events = order_history(&mut *snapshot, uid, after, limit).await?;
     snapshot.commit().await?;
-    Ok((standing, events))
+    Ok((state, events))
 }
 
-/// How an order stands; `None` if neither it nor an event of it is known.
-pub(crate) async fn standing(
+/// Reads the state of an order; `None` if neither the order nor an event of it is known.
+pub(crate) async fn find_state(
     database: impl PgExecutor<'_>,
     uid: &OrderUid,
-) -> Result<Option<Standing>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"-- find_status
+) -> Result<Option<OrderState>, sqlx::Error> {
+    let row = sqlx::query_as!(
+        StateRow,
+        r#"-- find_state
         SELECT stored.version AS "version?", stored.ingested_at AS "ingested_at?",
             stored.source_timestamp AS "source_timestamp?",
             stored.source_partition AS "source_partition?",
@@ -76,7 +80,7 @@ pub(crate) async fn standing(
             status.rank AS "rank?", status.since AS "since?", status.topic AS "topic?",
             status."partition" AS "partition?", status."offset" AS "offset?",
             EXISTS (SELECT FROM orders.order_events AS event WHERE event.order_uid = asked.order_uid)
-                AS "heard_of!"
+                AS "has_events!"
         FROM (SELECT $1 AS order_uid) AS asked
         LEFT JOIN orders.orders AS stored USING (order_uid)
         LEFT JOIN orders.order_status AS status USING (order_uid)"#,
@@ -84,63 +88,75 @@ pub(crate) async fn standing(
     )
     .fetch_one(database)
     .await?;
-    let told = match (row.rank, row.since, row.topic, row.partition, row.offset) {
-        (Some(rank), Some(at), Some(topic), Some(partition), Some(offset)) => {
-            Some(ToldBy { status: status_of(rank)?, at, topic, partition, offset })
-        }
-        _ => None,
-    };
-    let stored = match (
-        row.version,
-        row.ingested_at,
-        row.source_timestamp,
-        row.source_partition,
-        row.source_offset,
-    ) {
-        (
-            Some(version),
-            Some(ingested_at),
-            Some(record_timestamp),
-            Some(partition),
-            Some(offset),
-        ) => Some(Stored { version, ingested_at, record_timestamp, partition, offset }),
-        _ => None,
-    };
-    let is_known = stored.is_some() || row.heard_of;
-    Ok(is_known.then_some(Standing { told, stored }))
+    let status = row.rank.map(parse_rank).transpose()?;
+    let (stored, has_events) = (row.stored_order(), row.has_events);
+    let recorded = status.and_then(|status| row.recorded_status(status));
+    let is_known = stored.is_some() || has_events;
+    Ok(is_known.then_some(OrderState { recorded, stored }))
 }
 
-/// An event as it is recorded.
+/// The columns of `orders` and `order_status`, which have no row for every order.
+struct StateRow {
+    version: Option<i32>,
+    ingested_at: Option<OffsetDateTime>,
+    source_timestamp: Option<OffsetDateTime>,
+    source_partition: Option<i32>,
+    source_offset: Option<i64>,
+    rank: Option<i16>,
+    since: Option<OffsetDateTime>,
+    topic: Option<String>,
+    partition: Option<i32>,
+    offset: Option<i64>,
+    has_events: bool,
+}
+
+impl StateRow {
+    fn stored_order(&self) -> Option<StoredOrder> {
+        Some(StoredOrder {
+            version: self.version?,
+            ingested_at: self.ingested_at?,
+            record_timestamp: self.source_timestamp?,
+            partition: self.source_partition?,
+            offset: self.source_offset?,
+        })
+    }
+
+    fn recorded_status(self, status: OrderStatus) -> Option<RecordedStatus> {
+        let (at, topic) = (self.since?, self.topic?);
+        Some(RecordedStatus { status, at, topic, partition: self.partition?, offset: self.offset? })
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct EventRow {
     pub(crate) at: OffsetDateTime,
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    /// The status as it was written.
+    /// The status as it was spelled in the event.
     pub(crate) word: String,
-    /// What that means, if anything.
+    /// `None` if the word is not a status.
     pub(crate) status: Option<OrderStatus>,
-    /// When it happened, as the event tells.
-    pub(crate) told_at: Option<OffsetDateTime>,
+    /// The `created_at` of the event.
+    pub(crate) created_at: Option<OffsetDateTime>,
     pub(crate) version: Option<i32>,
-    pub(crate) ignored: Option<Ignored>,
+    pub(crate) ignored: Verdict,
 }
 
-/// Where a page of a history ended.
+/// The last event of a page of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct HistoryCursor {
     pub(crate) at: OffsetDateTime,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) topic: String,
 }
 
-/// The events of an order, as Kafka took them: one page, after `after`.
-async fn history(
+/// Reads the events of an order in Kafka's order: one page, after `after`.
+async fn order_history(
     database: impl PgExecutor<'_>,
     uid: &OrderUid,
-    after: Option<&Place>,
+    after: Option<&HistoryCursor>,
     limit: i64,
 ) -> Result<Vec<EventRow>, sqlx::Error> {
     let rows = sqlx::query!(
@@ -153,10 +169,10 @@ async fn history(
         ORDER BY record_timestamp, "partition", "offset", topic
         LIMIT $6"#,
         uid.as_str(),
-        after.map(|place| place.at),
-        after.map(|place| place.partition),
-        after.map(|place| place.offset),
-        after.map(|place| place.topic.as_str()),
+        after.map(|last| last.at),
+        after.map(|last| last.partition),
+        after.map(|last| last.offset),
+        after.map(|last| last.topic.as_str()),
         limit,
     )
     .fetch_all(database)
@@ -169,22 +185,22 @@ async fn history(
                 partition: row.partition,
                 offset: row.offset,
                 word: row.word,
-                status: row.rank.map(status_of).transpose()?,
-                told_at: row.told_at,
+                status: row.rank.map(parse_rank).transpose()?,
+                created_at: row.told_at,
                 version: row.version,
-                ignored: row.ignored.as_deref().map(ignored_of).transpose()?,
+                ignored: row.ignored.as_deref().map(parse_ignored).transpose()?,
             })
         })
         .collect()
 }
 
-/// The status of a rank in a row.
-pub(crate) fn status_of(rank: i16) -> Result<OrderStatus, sqlx::Error> {
+/// Parses the rank of a status in a row.
+pub(crate) fn parse_rank(rank: i16) -> Result<OrderStatus, sqlx::Error> {
     OrderStatus::of_rank(rank)
         .ok_or_else(|| bad_column("order_status.rank", format!("{rank} is none")))
 }
 
-fn ignored_of(code: &str) -> Result<Ignored, sqlx::Error> {
+fn parse_ignored(code: &str) -> Result<Ignored, sqlx::Error> {
     Ignored::ALL
         .into_iter()
         .find(|ignored| ignored.as_str() == code)

@@ -1,8 +1,7 @@
-//! Writing what became of orders to PostgreSQL: every event of the status topic once, with why it was
-//! ignored if it was, and of each order the status that follows. How that is read is in
-//! [`life`](crate::status::history).
+//! Writing the status topic to PostgreSQL: each event once, with its verdict, and for each order the
+//! status that follows. [`history`](crate::status::history) reads them.
 //!
-//! Only this module can make [`Recorded`]: offsets are stored for nothing else.
+//! Only this module can make [`Recorded`]; offsets are stored for nothing else.
 
 use std::{
     cmp::Reverse,
@@ -21,35 +20,29 @@ use chassis::{
     },
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
-use sqlx::{PgConnection, PgPool};
-use time::OffsetDateTime;
+use sqlx::{PgConnection, PgPool, postgres::PgBindIterExt as _};
 
 use crate::{
     lookup::queries::parse_uid,
-    status::{history::status_of, verdict::Ignored},
+    status::{
+        history::parse_rank,
+        verdict::{Ignored, Verdict},
+    },
 };
 
-/// A record of the status topic and what it turned out to be.
+/// A record of the status topic.
 #[derive(Debug)]
-pub(crate) struct Heard {
+pub(crate) struct StatusRecord {
     pub(crate) position: Position,
-    pub(crate) content: Content,
+    /// The event, or the code of the first rule that the record broke.
+    pub(crate) event: Result<StatusEvent, &'static str>,
 }
 
-/// An event, or the code of the first rule that made it none.
-#[derive(Debug)]
-pub(crate) enum Content {
-    Event(StatusEvent),
-    Unreadable(&'static str),
-}
-
-/// What an event did: nothing and why, or, if `None`, it moved its order on.
-pub(crate) type Verdict = Option<Ignored>;
-
-/// The proof that all events of a batch are recorded, with what each did. Its fields are private, so
-/// that only [`Recorder::record`] makes one.
+/// The proof that all events of a batch are recorded. Its fields are private, so that only
+/// [`Recorder::record`] makes one.
 pub(crate) struct Recorded {
     verdicts: Vec<Verdict>,
+    /// The codes of the records that are not events.
     unreadable: Vec<&'static str>,
 }
 
@@ -58,7 +51,6 @@ impl Recorded {
         &self.verdicts
     }
 
-    /// Returns the rules by which records could not be read.
     pub(crate) fn unreadable(&self) -> &[&'static str] {
         &self.unreadable
     }
@@ -81,239 +73,236 @@ impl Recorder {
         Self { pool, topic, metrics, new_events, new_statuses }
     }
 
-    /// Records a batch.
-    pub(crate) async fn record(&self, batch: Vec<Heard>) -> Recorded {
+    pub(crate) async fn record(&self, batch: Vec<StatusRecord>) -> Recorded {
         let mut recorded = Recorded { verdicts: Vec::new(), unreadable: Vec::new() };
         for part in transaction::commit(&self.pool, self, &self.metrics, batch).await {
             recorded.verdicts.extend(part.outcome);
-            recorded.unreadable.extend(part.items.iter().filter_map(|heard| match heard.content {
-                Content::Event(_) => None,
-                Content::Unreadable(code) => Some(code),
-            }));
+            let codes = part.items.iter().filter_map(|record| record.event.as_ref().err());
+            recorded.unreadable.extend(codes);
         }
         recorded
     }
 }
 
 impl Writer for Recorder {
-    type Item = Heard;
+    type Item = StatusRecord;
     type Outcome = Vec<Verdict>;
 
     async fn write(
         &self,
         transaction: &mut PgConnection,
-        part: &[Heard],
+        part: &[StatusRecord],
     ) -> Result<Vec<Verdict>, WriteError> {
-        let events = in_order(part);
+        let events = sorted_events(part);
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let before = self.advance(transaction, &highest(&events)).await?;
-        let verdicts = judge(&events, &before);
-        let judged: Vec<_> = events.into_iter().zip(verdicts.iter().copied()).collect();
+        let before = self.advance(transaction, &highest_statuses(&events)).await?;
+        let judged = judge(&events, &before);
         self.insert_events(transaction, &judged).await?;
-        Ok(verdicts)
+        Ok(judged.iter().map(|judged| judged.verdict).collect())
     }
 
-    fn refuse(&self, heard: &mut Heard, _: &str) {
-        heard.content = Content::Unreadable("refused_by_database");
+    fn refuse(&self, record: &mut StatusRecord, _: &str) {
+        record.event = Err("refused_by_database");
     }
 }
 
-type Event<'a> = (Position, &'a StatusEvent);
-type Judged<'a> = (Event<'a>, Verdict);
+#[derive(Clone, Copy)]
+struct PositionedEvent<'a> {
+    position: Position,
+    event: &'a StatusEvent,
+}
 
-/// The events of a batch by their order, and for each order as Kafka took them: by timestamp,
-/// partition and offset. Rows that are written by key never have two writers wait in a circle.
-fn in_order(part: &[Heard]) -> Vec<Event<'_>> {
+/// Sorts the events of a batch by order id, and for each order by Kafka's timestamp, partition and
+/// offset. Two writers that lock rows in the same order never wait for each other.
+fn sorted_events(part: &[StatusRecord]) -> Vec<PositionedEvent<'_>> {
     let mut events: Vec<_> = part
         .iter()
-        .filter_map(|heard| match &heard.content {
-            Content::Event(event) => Some((heard.position, event)),
-            Content::Unreadable(_) => None,
+        .filter_map(|StatusRecord { position, event }| {
+            Some(PositionedEvent { position: *position, event: event.as_ref().ok()? })
         })
         .collect();
-    events.sort_unstable_by_key(|(position, event)| (&event.order_id, *position));
+    events.sort_unstable_by_key(|it| (&it.event.order_id, it.position));
     events
 }
 
-/// The events of each order.
-fn by_order<'e, 'a>(events: &'e [Event<'a>]) -> impl Iterator<Item = &'e [Event<'a>]> {
-    events.chunk_by(|(_, event), (_, next)| event.order_id == next.order_id)
+/// Groups sorted events by order.
+fn by_order<'e, 'a>(
+    events: &'e [PositionedEvent<'a>],
+) -> impl Iterator<Item = &'e [PositionedEvent<'a>]> {
+    events.chunk_by(|one, next| one.event.order_id == next.event.order_id)
 }
 
-/// The highest status that is told of an order, and the earliest record that tells it.
-type Told<'a> = (&'a OrderUid, OrderStatus, Position);
+/// The highest status of an order in a batch, and the earliest record with this status.
+#[derive(Debug, Clone, Copy)]
+struct HighestStatus<'a> {
+    uid: &'a OrderUid,
+    status: OrderStatus,
+    position: Position,
+}
 
-/// Of each order the highest status, sorted by order id.
-fn highest<'a>(events: &[Event<'a>]) -> Vec<Told<'a>> {
-    let told = |(position, event): &Event<'a>| match event.word {
-        StatusWord::Status(status) => Some((&event.order_id, status, *position)),
+/// Returns the highest status of each order, sorted by order id.
+fn highest_statuses<'a>(events: &[PositionedEvent<'a>]) -> Vec<HighestStatus<'a>> {
+    let with_status = |it: &PositionedEvent<'a>| match it.event.word {
+        StatusWord::Status(status) => {
+            Some(HighestStatus { uid: &it.event.order_id, status, position: it.position })
+        }
         StatusWord::Updated | StatusWord::Unknown => None,
     };
     by_order(events)
         .filter_map(|events| {
-            let told = events.iter().filter_map(told);
-            told.max_by_key(|(_, status, position)| (*status, Reverse(*position)))
+            let statuses = events.iter().filter_map(with_status);
+            statuses.max_by_key(|it| (it.status, Reverse(it.position)))
         })
         .collect()
 }
 
-/// What each event did to its order, which stood as `before` tells before all of them.
-fn judge(events: &[Event<'_>], before: &HashMap<OrderUid, OrderStatus>) -> Vec<Verdict> {
-    let mut verdicts = Vec::with_capacity(events.len());
+#[derive(Clone, Copy)]
+struct JudgedEvent<'a> {
+    position: Position,
+    event: &'a StatusEvent,
+    verdict: Verdict,
+}
+
+/// Judges sorted events, given the statuses that the orders had before all of them.
+fn judge<'a>(
+    events: &[PositionedEvent<'a>],
+    before: &HashMap<OrderUid, OrderStatus>,
+) -> Vec<JudgedEvent<'a>> {
+    let mut judged = Vec::with_capacity(events.len());
     for events in by_order(events) {
-        let mut status = events.first().and_then(|(_, event)| before.get(&event.order_id)).copied();
-        for (_, event) in events {
-            verdicts.push(Ignored::judge(status, event.word));
+        let mut status = events.first().and_then(|it| before.get(&it.event.order_id)).copied();
+        for &PositionedEvent { position, event } in events {
+            let verdict = Ignored::judge(status, event.word);
+            judged.push(JudgedEvent { position, event, verdict });
             status = event.word.advance(status);
         }
     }
-    verdicts
+    judged
 }
 
-/// One array a column, as `UNNEST` takes them.
-struct Columns<'a> {
-    uids: Vec<&'a str>,
-    ranks: Vec<i16>,
-    since: Vec<OffsetDateTime>,
-    partitions: Vec<i32>,
-    offsets: Vec<i64>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(told: &[Told<'a>]) -> Self {
-        Self {
-            uids: told.iter().map(|(uid, ..)| uid.as_str()).collect(),
-            ranks: told.iter().map(|(_, status, _)| status.rank()).collect(),
-            since: told.iter().map(|(.., position)| instant(position.timestamp_ms)).collect(),
-            partitions: told.iter().map(|(.., position)| position.partition).collect(),
-            offsets: told.iter().map(|(.., position)| position.offset).collect(),
-        }
-    }
-}
-
-/// Gives the status that each order had before.
-async fn advance_status(
-    connection: &mut PgConnection,
-    topic: &str,
-    told: &[Told<'_>],
-) -> Result<HashMap<OrderUid, OrderStatus>, sqlx::Error> {
-    let columns = Columns::of(told);
-    let known = sqlx::query_file!(
-        "queries/advance_status.sql",
-        &columns.uids as &[&str],
-        &columns.ranks,
-        &columns.since,
-        &columns.partitions,
-        &columns.offsets,
-        topic,
-    );
-    let known = known.fetch_all(connection).await?;
-    let uid = |uid: &str| parse_uid("order_status.order_uid", uid);
-    known.into_iter().map(|row| Ok((uid(&row.order_uid)?, status_of(row.rank)?))).collect()
-}
-
-/// As `queries/insert_status.sql`, for orders of which nothing was told before.
+/// Takes the rows of `queries/insert_status.sql`, if all of them are new.
 const COPY_STATUSES: &str = "\
     COPY orders.order_status (order_uid, rank, since, \"partition\", \"offset\", topic) \
     FROM STDIN (FORMAT binary)";
-/// As `queries/insert_events.sql`, for events that are all new.
+/// Takes the rows of `queries/insert_events.sql`, if all of them are new.
 const COPY_EVENTS: &str = "\
     COPY orders.order_events (order_uid, record_timestamp, \"partition\", \"offset\", word, rank, \
     told_at, version, ignored, topic) FROM STDIN (FORMAT binary)";
 
 impl Recorder {
-    /// Brings the statuses up to what was told, and gives those that orders had before.
+    /// Raises the statuses of orders and returns those that orders had before.
     async fn advance(
         &self,
         transaction: &mut PgConnection,
-        told: &[Told<'_>],
+        statuses: &[HighestStatus<'_>],
     ) -> Result<HashMap<OrderUid, OrderStatus>, WriteError> {
-        if told.is_empty() {
+        if statuses.is_empty() {
             return Ok(HashMap::new());
         }
-        let topic = self.topic.as_str();
-        let write = |row: &mut Row<'_>, (uid, status, position): &Told<'_>| {
-            row.field(uid.as_str())
-                .field(status.rank())
-                .field(instant(position.timestamp_ms))
-                .field(position.partition)
-                .field(position.offset)
-                .field(topic);
+        let write = |row: &mut Row<'_>, it: &HighestStatus<'_>| {
+            row.field(it.uid.as_str())
+                .field(it.status.rank())
+                .field(instant(it.position.timestamp_ms))
+                .field(it.position.partition)
+                .field(it.position.offset)
+                .field(self.topic.as_str());
         };
-        if self.new_statuses.copy(transaction, COPY_STATUSES, told, write).await? {
+        if self.new_statuses.copy(transaction, COPY_STATUSES, statuses, write).await? {
             return Ok(HashMap::new());
         }
-        let columns = Columns::of(told);
-        let fresh = sqlx::query_file_scalar!(
-            "queries/insert_status.sql",
-            &columns.uids as &[&str],
-            &columns.ranks,
-            &columns.since,
-            &columns.partitions,
-            &columns.offsets,
-            self.topic,
-        );
-        let fresh: HashSet<_> = fresh.fetch_all(&mut *transaction).await?.into_iter().collect();
-        if fresh.len() == told.len() {
+        let inserted = insert_statuses(transaction, &self.topic, statuses).await?;
+        let mut known = statuses.to_vec();
+        known.retain(|it| !inserted.contains(it.uid.as_str()));
+        if known.is_empty() {
             return Ok(HashMap::new());
         }
-        let known: Vec<_> =
-            told.iter().copied().filter(|(uid, ..)| !fresh.contains(uid.as_str())).collect();
-        Ok(advance_status(transaction, &self.topic, &known).await?)
+        Ok(advance_statuses(transaction, &self.topic, &known).await?)
     }
 
     async fn insert_events(
         &self,
         transaction: &mut PgConnection,
-        judged: &[Judged<'_>],
+        events: &[JudgedEvent<'_>],
     ) -> Result<(), WriteError> {
-        let topic = self.topic.as_str();
-        let write = |row: &mut Row<'_>, ((position, event), verdict): &Judged<'_>| {
-            row.field(event.order_id.as_str())
-                .field(instant(position.timestamp_ms))
-                .field(position.partition)
-                .field(position.offset)
-                .field(event.status.as_str())
-                .field(rank(event.word))
-                .field(event.created_at)
-                .field(event.version)
-                .field(verdict.map(Ignored::as_str))
-                .field(topic);
+        let write = |row: &mut Row<'_>, it: &JudgedEvent<'_>| {
+            row.field(it.event.order_id.as_str())
+                .field(instant(it.position.timestamp_ms))
+                .field(it.position.partition)
+                .field(it.position.offset)
+                .field(it.event.status.as_str())
+                .field(rank(it.event.word))
+                .field(it.event.created_at)
+                .field(it.event.version)
+                .field(it.verdict.map(Ignored::as_str))
+                .field(self.topic.as_str());
         };
-        if self.new_events.copy(transaction, COPY_EVENTS, judged, write).await? {
-            return Ok(());
+        if !self.new_events.copy(transaction, COPY_EVENTS, events, write).await? {
+            insert_events(transaction, &self.topic, events).await?;
         }
-        let events = || judged.iter().map(|((position, event), _)| (position, *event));
-        let uids: Vec<&str> = events().map(|(_, event)| event.order_id.as_str()).collect();
-        let timestamps: Vec<OffsetDateTime> =
-            events().map(|(position, _)| instant(position.timestamp_ms)).collect();
-        let partitions: Vec<i32> = events().map(|(position, _)| position.partition).collect();
-        let offsets: Vec<i64> = events().map(|(position, _)| position.offset).collect();
-        let words: Vec<&str> = events().map(|(_, event)| event.status.as_str()).collect();
-        let ranks: Vec<Option<i16>> = events().map(|(_, event)| rank(event.word)).collect();
-        let told_at: Vec<Option<OffsetDateTime>> =
-            events().map(|(_, event)| event.created_at).collect();
-        let versions: Vec<Option<i32>> = events().map(|(_, event)| event.version).collect();
-        let ignored: Vec<Option<&str>> =
-            judged.iter().map(|(_, verdict)| verdict.map(Ignored::as_str)).collect();
-        let inserted = sqlx::query_file!(
-            "queries/insert_events.sql",
-            &uids as &[&str],
-            &timestamps,
-            &partitions,
-            &offsets,
-            &words as &[&str],
-            &ranks as &[Option<i16>],
-            &told_at as &[Option<OffsetDateTime>],
-            &versions as &[Option<i32>],
-            &ignored as &[Option<&str>],
-            self.topic,
-        );
-        inserted.execute(transaction).await?;
         Ok(())
     }
+}
+
+/// Inserts the statuses of orders that have none and returns the ids of these orders.
+async fn insert_statuses(
+    connection: &mut PgConnection,
+    topic: &str,
+    statuses: &[HighestStatus<'_>],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let inserted = sqlx::query_file_scalar!(
+        "queries/insert_status.sql",
+        statuses.iter().map(|it| it.uid.as_str()).bind_iter() as _,
+        statuses.iter().map(|it| it.status.rank()).bind_iter() as _,
+        statuses.iter().map(|it| instant(it.position.timestamp_ms)).bind_iter() as _,
+        statuses.iter().map(|it| it.position.partition).bind_iter() as _,
+        statuses.iter().map(|it| it.position.offset).bind_iter() as _,
+        topic,
+    );
+    Ok(inserted.fetch_all(connection).await?.into_iter().collect())
+}
+
+/// Raises the statuses of orders that have one and returns the statuses before.
+async fn advance_statuses(
+    connection: &mut PgConnection,
+    topic: &str,
+    statuses: &[HighestStatus<'_>],
+) -> Result<HashMap<OrderUid, OrderStatus>, sqlx::Error> {
+    let before = sqlx::query_file!(
+        "queries/advance_status.sql",
+        statuses.iter().map(|it| it.uid.as_str()).bind_iter() as _,
+        statuses.iter().map(|it| it.status.rank()).bind_iter() as _,
+        statuses.iter().map(|it| instant(it.position.timestamp_ms)).bind_iter() as _,
+        statuses.iter().map(|it| it.position.partition).bind_iter() as _,
+        statuses.iter().map(|it| it.position.offset).bind_iter() as _,
+        topic,
+    );
+    let before = before.fetch_all(connection).await?;
+    let uid = |uid: &str| parse_uid("order_status.order_uid", uid);
+    before.into_iter().map(|row| Ok((uid(&row.order_uid)?, parse_rank(row.rank)?))).collect()
+}
+
+async fn insert_events(
+    connection: &mut PgConnection,
+    topic: &str,
+    events: &[JudgedEvent<'_>],
+) -> Result<(), sqlx::Error> {
+    let inserted = sqlx::query_file!(
+        "queries/insert_events.sql",
+        events.iter().map(|it| it.event.order_id.as_str()).bind_iter() as _,
+        events.iter().map(|it| instant(it.position.timestamp_ms)).bind_iter() as _,
+        events.iter().map(|it| it.position.partition).bind_iter() as _,
+        events.iter().map(|it| it.position.offset).bind_iter() as _,
+        events.iter().map(|it| it.event.status.as_str()).bind_iter() as _,
+        events.iter().map(|it| rank(it.event.word)).bind_iter() as _,
+        events.iter().map(|it| it.event.created_at).bind_iter() as _,
+        events.iter().map(|it| it.event.version).bind_iter() as _,
+        events.iter().map(|it| it.verdict.map(Ignored::as_str)).bind_iter() as _,
+        topic,
+    );
+    inserted.execute(connection).await?;
+    Ok(())
 }
 
 fn rank(word: StatusWord) -> Option<i16> {
@@ -331,50 +320,57 @@ mod tests {
 
     const WORDS: &[&str] = &["created", "cooking", "delivered", "deleted", "updated", "lost"];
 
-    fn heard(events: &[(u8, &str, i64)]) -> Vec<Heard> {
-        let heard = |(offset, (order, word, timestamp_ms)): (usize, &(u8, &str, i64))| Heard {
-            position: Position { timestamp_ms: *timestamp_ms, partition: 0, offset: offset as i64 },
-            content: Content::Event(StatusEvent {
-                order_id: order.to_string().parse().unwrap(),
-                status: (*word).into(),
-                word: StatusWord::read(word),
-                created_at: None,
-                version: None,
-            }),
-        };
-        events.iter().enumerate().map(heard).collect()
+    fn records(events: &[(u8, &str, i64)]) -> Vec<StatusRecord> {
+        let record =
+            |(offset, (order, word, timestamp_ms)): (usize, &(u8, &str, i64))| StatusRecord {
+                position: Position {
+                    timestamp_ms: *timestamp_ms,
+                    partition: 0,
+                    offset: offset as i64,
+                },
+                event: Ok(StatusEvent {
+                    order_id: order.to_string().parse().unwrap(),
+                    status: (*word).into(),
+                    word: StatusWord::read(word),
+                    created_at: None,
+                    version: None,
+                }),
+            };
+        events.iter().enumerate().map(record).collect()
     }
 
     proptest! {
         #[test]
-        fn what_is_told_of_an_order_is_what_its_events_that_were_not_ignored_end_in(
+        fn highest_status_is_where_the_events_not_ignored_end(
             events in vec((0..3_u8, select(WORDS), 0..5_i64), 0..20),
         ) {
-            let part = heard(&events);
-            let events = in_order(&part);
-            prop_assert!(events.is_sorted_by_key(|(position, event)| (&event.order_id, *position)));
-            let told = highest(&events);
-            prop_assert!(told.is_sorted_by_key(|(uid, ..)| *uid));
-            let verdicts = judge(&events, &HashMap::new());
+            let part = records(&events);
+            let events = sorted_events(&part);
+            prop_assert!(events.is_sorted_by_key(|it| (&it.event.order_id, it.position)));
+            let highest = highest_statuses(&events);
+            prop_assert!(highest.is_sorted_by_key(|it| it.uid));
             let mut ends = HashMap::new();
-            for ((position, event), verdict) in events.iter().zip(&verdicts) {
+            for JudgedEvent { position, event, verdict } in judge(&events, &HashMap::new()) {
                 if let (StatusWord::Status(status), None) = (event.word, verdict) {
-                    ends.insert(&event.order_id, (status, *position));
+                    ends.insert(&event.order_id, (status, position));
                 }
             }
-            let told: HashMap<_, _> =
-                told.into_iter().map(|(uid, status, position)| (uid, (status, position))).collect();
-            prop_assert_eq!(told, ends);
+            let highest: HashMap<_, _> =
+                highest.into_iter().map(|it| (it.uid, (it.status, it.position))).collect();
+            prop_assert_eq!(highest, ends);
         }
     }
 
     #[test]
-    fn events_are_judged_as_kafka_took_them_and_against_what_was_before() {
-        let part = heard(&[(1, "delivered", 30), (1, "created", 10), (1, "created", 20)]);
-        let events = in_order(&part);
-        assert_eq!(judge(&events, &HashMap::new()), [None, Some(Ignored::Repeated), None]);
+    fn events_are_judged_in_kafkas_order_against_the_status_before() {
+        let part = records(&[(1, "delivered", 30), (1, "created", 10), (1, "created", 20)]);
+        let events = sorted_events(&part);
+        let verdicts = |before: HashMap<_, _>| -> Vec<Verdict> {
+            judge(&events, &before).iter().map(|it| it.verdict).collect()
+        };
+        assert_eq!(verdicts(HashMap::new()), [None, Some(Ignored::Repeated), None]);
         let before = HashMap::from([("1".parse().unwrap(), OrderStatus::Completed)]);
         let lower = Some(Ignored::Lower);
-        assert_eq!(judge(&events, &before), [lower, lower, Some(Ignored::Repeated)]);
+        assert_eq!(verdicts(before), [lower, lower, Some(Ignored::Repeated)]);
     }
 }

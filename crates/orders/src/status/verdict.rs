@@ -1,30 +1,30 @@
-//! Why an event of the status topic changed nothing. The state machine itself is in `events`; pure.
+//! The verdict on an event of the status topic. Pure; the state machine itself is in `events`.
 
 use events::{OrderStatus, StatusWord};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
-/// Why an event did not change its order's status. Stored with the event and served: the codes are
-/// part of the contract.
+/// The effect of an event: `None` if it changed its order's status, otherwise why it was ignored.
+pub(crate) type Verdict = Option<Ignored>;
+
+/// The reason why an event did not change its order's status. Stored with the event and served: the
+/// codes are part of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Ignored {
-    /// The order had this status already: nothing new.
+    /// The order had this status already.
     Repeated,
-    /// The order had come further already.
+    /// The order had a higher status already.
     Lower,
-    /// `updated` tells of the order's content: it has no rank.
+    /// `updated` is about the order's content and has no rank.
     NoRank,
-    /// A word that nobody here knows.
     UnknownStatus,
 }
 
 impl Ignored {
-    /// All of them.
     pub(crate) const ALL: [Self; 4] =
         [Self::Repeated, Self::Lower, Self::NoRank, Self::UnknownStatus];
 
-    /// What an event with this word does to an order of this status: nothing, and why, or `None`
-    /// if it moves the order on.
-    pub(crate) fn judge(before: Option<OrderStatus>, word: StatusWord) -> Option<Self> {
+    /// Judges an event with this word, given the order's status before.
+    pub(crate) fn judge(before: Option<OrderStatus>, word: StatusWord) -> Verdict {
         match (word, before) {
             (StatusWord::Unknown, _) => Some(Self::UnknownStatus),
             (StatusWord::Updated, _) => Some(Self::NoRank),
@@ -34,7 +34,6 @@ impl Ignored {
         }
     }
 
-    /// The code.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Repeated => "repeated",
@@ -44,7 +43,7 @@ impl Ignored {
         }
     }
 
-    /// What it means, for whoever reads the API's answers.
+    /// Returns the explanation for readers of the API's answers.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Repeated => "the order had this status already",
@@ -66,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_is_not_ignored_moves_the_order_on() {
+    fn an_event_that_is_not_ignored_changes_the_status() {
         let known = OrderStatus::ALL.map(StatusWord::Status);
         for before in [None].into_iter().chain(OrderStatus::ALL.map(Some)) {
             for word in known.into_iter().chain([StatusWord::Updated, StatusWord::Unknown]) {
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_ignored_is_told_apart() {
+    fn each_reason_has_its_own_verdict() {
         let judge = |word| Ignored::judge(Some(OrderStatus::Completed), StatusWord::read(word));
         assert_eq!(judge("delivered"), Some(Ignored::Repeated));
         assert_eq!(judge("created"), Some(Ignored::Lower));
