@@ -12,8 +12,7 @@ use std::{
 use chassis::{
     kafka::record::{Position, instant},
     postgres::{
-        all_new::AllNew,
-        copy::Row,
+        copy::{CopyTarget, Method, Row},
         transaction::{self, Part, WriteError, Writer},
     },
     process::trace::Trace,
@@ -105,7 +104,7 @@ pub(crate) struct Store {
     /// Most orders of the last batch were stored before, as they are when records are read again.
     /// Then it pays to look before inserting.
     mostly_known: AtomicBool,
-    all_new: AllNew,
+    copy_target: CopyTarget,
 }
 
 impl Store {
@@ -115,7 +114,7 @@ impl Store {
             topic,
             metrics,
             mostly_known: AtomicBool::new(false),
-            all_new: AllNew::default(),
+            copy_target: CopyTarget::new(COPY_ORDERS),
         }
     }
 
@@ -173,7 +172,8 @@ impl Store {
         transaction: &mut PgConnection,
         orders: &[Latest<'_>],
     ) -> Result<usize, WriteError> {
-        if self.all_new.copy(transaction, COPY_ORDERS, orders, write_row).await? {
+        if self.copy_target.next_method(orders.len()) == Method::Copy {
+            self.copy_target.copy(transaction, orders, write_row).await?;
             return Ok(orders.len());
         }
         let inserted = upsert::insert(transaction, orders).await?;

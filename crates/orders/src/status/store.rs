@@ -15,8 +15,7 @@ use chassis::{
         record::{Position, instant},
     },
     postgres::{
-        all_new::AllNew,
-        copy::Row,
+        copy::{CopyTarget, Method, Row},
         transaction::{self, WriteError, Writer},
     },
 };
@@ -60,14 +59,14 @@ pub(crate) struct Recorder {
     pool: PgPool,
     topic: String,
     metrics: transaction::Metrics,
-    new_events: AllNew,
-    new_statuses: AllNew,
+    events: CopyTarget,
+    statuses: CopyTarget,
 }
 
 impl Recorder {
     pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::Metrics) -> Self {
-        let (new_events, new_statuses) = (AllNew::default(), AllNew::default());
-        Self { pool, topic, metrics, new_events, new_statuses }
+        let (events, statuses) = (CopyTarget::new(COPY_EVENTS), CopyTarget::new(COPY_STATUSES));
+        Self { pool, topic, metrics, events, statuses }
     }
 
     /// Records a batch.
@@ -231,7 +230,8 @@ impl Recorder {
                 .field(position.offset)
                 .field(topic);
         };
-        if self.new_statuses.copy(transaction, COPY_STATUSES, told, write).await? {
+        if self.statuses.next_method(told.len()) == Method::Copy {
+            self.statuses.copy(transaction, told, write).await?;
             return Ok(HashMap::new());
         }
         let columns = Columns::of(told);
@@ -271,7 +271,8 @@ impl Recorder {
                 .field(verdict.map(Ignored::as_str))
                 .field(topic);
         };
-        if self.new_events.copy(transaction, COPY_EVENTS, judged, write).await? {
+        if self.events.next_method(judged.len()) == Method::Copy {
+            self.events.copy(transaction, judged, write).await?;
             return Ok(());
         }
         let events = || judged.iter().map(|((position, event), _)| (position, *event));
