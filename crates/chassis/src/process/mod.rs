@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;
+pub mod supervisor;
 pub mod telemetry;
 pub mod trace;
 pub mod warm_up;

@@ -95,7 +95,7 @@ impl LiveBoard {
     }
 
     /// Keeps the board fresh until `shutdown`, as long as there are watchers.
-    pub(crate) async fn keep(&self, pool: &PgPool, shutdown: CancellationToken) {
+    pub(crate) async fn keep(self, pool: PgPool, shutdown: CancellationToken) {
         let mut refresh = tokio::time::interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked_at: Option<Instant> = None;
@@ -116,7 +116,7 @@ impl LiveBoard {
             }
             asked_at = Some(Instant::now());
             // Watchers see by its age that the board is old; dispatch tells the log.
-            if let Err(error) = self.ask(pool).await {
+            if let Err(error) = self.ask(&pool).await {
                 tracing::debug!("asking for the board: {error}");
             }
         }

@@ -104,7 +104,7 @@ impl Intake {
     /// Runs until `shutdown`.
     pub(crate) async fn run(
         self,
-        kafka: &KafkaConfig,
+        kafka: KafkaConfig,
         subscription: Subscription,
         consumed: consumer::Metrics,
         shutdown: CancellationToken,
@@ -118,7 +118,7 @@ impl Intake {
             let intake = self.clone();
             async move { intake.settle(committed).await }
         };
-        consumer::consume(kafka, subscription, consumed, decode, write, settle, shutdown).await
+        consumer::consume(&kafka, subscription, consumed, decode, write, settle, shutdown).await
     }
 
     async fn commit(&self, batch: Vec<Incoming>) -> Committed {

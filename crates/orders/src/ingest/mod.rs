@@ -97,7 +97,7 @@ impl Metrics {
 /// Runs until `shutdown`.
 #[expect(clippy::too_many_arguments, reason = "the flow's parts, each named once, wired in `run`")]
 pub(crate) async fn run(
-    kafka: &KafkaConfig,
+    kafka: KafkaConfig,
     subscription: Subscription,
     consumed: consumer::Metrics,
     metrics: Metrics,
@@ -124,7 +124,7 @@ pub(crate) async fn run(
             Ok(published)
         }
     };
-    consumer::consume(kafka, subscription, consumed, decode, write, settle, shutdown).await
+    consumer::consume(&kafka, subscription, consumed, decode, write, settle, shutdown).await
 }
 
 /// Turns a record into what it is.

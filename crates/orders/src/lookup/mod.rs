@@ -14,6 +14,7 @@ pub(crate) mod live_feed;
 pub(crate) mod memory;
 pub(crate) mod queries;
 pub(crate) mod redis;
+pub(crate) mod warm_up;
 
 use std::{
     collections::HashMap,

@@ -66,7 +66,7 @@ impl Metrics {
 
 /// Runs until `shutdown`.
 pub(crate) async fn run(
-    kafka: &KafkaConfig,
+    kafka: KafkaConfig,
     subscription: Subscription,
     consumed: consumer::Metrics,
     metrics: Metrics,
@@ -85,7 +85,7 @@ pub(crate) async fn run(
     };
     // Nothing follows from it.
     let settle = |recorded: Recorded| std::future::ready(Ok(recorded));
-    consumer::consume(kafka, subscription, consumed, decode, write, settle, shutdown).await
+    consumer::consume(&kafka, subscription, consumed, decode, write, settle, shutdown).await
 }
 
 fn decode(record: Record<'_>) -> (Heard, usize) {
