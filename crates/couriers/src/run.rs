@@ -1,24 +1,27 @@
-//! The courier service, wired by hand.
+//! Starts the courier service: opens what its parts share, then runs the parts.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use anyhow::anyhow;
 use chassis::{
-    http::{Metrics, health::Health, limits::Limits, readable_from, serve},
+    http::{Metrics as HttpMetrics, health::Health, limits::Limits, readable_from, serve},
     kafka::{
-        consumer::{self, Pace, Subscription},
+        config::KafkaConfig,
+        consumer::{self, Pace, Subscription, consume},
         producer::Producer,
     },
     postgres::{errors::mark_refusal, pool},
-    process::warm_up::warm_up,
+    process::{supervisor::Supervisor, warm_up::warm_up},
 };
 use events::topics::dead_letters;
+use futures_util::FutureExt as _;
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, task::JoinSet};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::{
-    config::Config,
+    config::{Config, Options, TopicConfig},
     dispatch::{self, Policy, Wake},
     http::{ApiState, live_board::LiveBoard},
     intake::{self, Intake, Topics},
@@ -26,112 +29,124 @@ use crate::{
     routes, store,
 };
 
-/// Runs the courier service on `listener` until `shutdown`, then drains. A part that ends uninvited
-/// ends the whole.
+/// Runs the courier service on `listener` until `shutdown`; then its parts finish what they have. A
+/// part that fails ends the service.
 pub async fn run(
     config: Config,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut registry = Registry::default();
-    let pool = pool::pool(
-        config.own.database.options(&config.postgres)?,
-        config.postgres.postgres_connections,
-        "waybill couriers",
-        "couriers",
-    );
-    pool::tell_connections(pool.clone(), &mut registry);
-    let topics = Topics {
-        status: config.topics.status().to_owned(),
-        dead_letters: dead_letters(config.topics.status()),
-    };
-    let wake = Wake::default();
-    let consumed = consumer::Metrics::register(&mut registry);
+    let database = config.own.database.options(&config.postgres)?;
+    let connections = config.postgres.postgres_connections;
+    let pool = pool::open(database, connections, "couriers", &mut registry);
     let producer = Producer::new(&config.kafka)?;
-    let board = LiveBoard::new();
-    let state = ApiState {
+    let topics = topics(&config.topics);
+    let (wake, board) = (Wake::default(), LiveBoard::new());
+    let consumed = consumer::Metrics::register(&mut registry);
+    let intake = Intake {
+        topics: topics.clone(),
         pool: pool.clone(),
         producer: producer.clone(),
+        wake: wake.clone(),
+        metrics: intake::Metrics::register(&mut registry),
+    };
+    let dispatched = dispatch::Metrics::register(&mut registry);
+    let served = HttpMetrics::register(&mut registry);
+    let ready = Arc::new(AtomicBool::new(false));
+    let api = ApiState {
+        pool: pool.clone(),
+        producer,
         status_topic: topics.status.as_str().into(),
         times: config.own.delivery_times(),
         wake: wake.clone(),
         board: board.clone(),
         shutdown: shutdown.clone(),
     };
-    let intake = Intake {
-        topics: topics.clone(),
-        pool: pool.clone(),
-        producer,
-        wake: wake.clone(),
-        metrics: intake::Metrics::register(&mut registry),
-    };
-    let dispatched = dispatch::Metrics::register(&mut registry);
-    let served = Metrics::register(&mut registry);
-    let ready = Arc::new(AtomicBool::new(false));
+    let orders_url = config.orders_url.as_str().trim_end_matches('/').into();
+    let state = PageState { api, orders_url };
     let health =
         Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
-    let mut tasks = JoinSet::new();
-    let orders_url = config.orders_url.as_str().trim_end_matches('/').into();
-    let router = routes::router(PageState { api: state, orders_url }, health, served);
-    let router = readable_from(router, &config.orders_url);
+    let mut parts = Supervisor::new(shutdown.clone());
     let limits = Limits { connections: config.http_connections, ..Limits::default() };
-    let serving = serve::serve(listener, |_| None, router, limits, shutdown.clone());
-    tasks.spawn(async move {
-        serving.await;
-        Ok(())
-    });
-    tasks.spawn({
-        let (board, pool, shutdown) = (board.clone(), pool.clone(), shutdown.clone());
-        async move {
-            board.keep(&pool, shutdown).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let shutdown = shutdown.clone();
-        let policy = Policy {
-            times: config.own.delivery_times(),
-            grace: config.own.overdue_grace,
-            sweep: config.own.dispatch_sweep,
-        };
-        async move {
-            let let_in = warm_up(
-                async || store::reach(&pool).await.map_err(|error| mark_refusal(error.into())),
-                ready,
-                shutdown.clone(),
-            );
-            let_in.await?;
-            dispatch::run(&pool, policy, &wake, &dispatched, || board.changed(), shutdown).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            let names = [topics.status.as_str(), topics.dead_letters.as_str()];
-            let made = shutdown.run_until_cancelled(config.kafka.create_topics(&names)).await;
-            let Some(made) = made else { return Ok(()) };
-            made?;
-            let subscription = Subscription {
-                topic: topics.status,
-                group: config.kafka.group("couriers"),
-                lanes: usize::from(config.lanes),
-                policy: config.batch,
-                pace: Pace::Prompt,
-            };
-            consumer::consume(&config.kafka, subscription, consumed, intake, shutdown).await
-        }
-    });
-
-    let mut outcome = Ok(());
-    while let Some(ended) = tasks.join_next().await {
-        let ended =
-            ended.unwrap_or_else(|panic| Err(anyhow!("a part of the service ended: {panic}")));
-        if ended.is_err() {
-            shutdown.cancel();
-        }
-        outcome = outcome.and(ended);
+    parts.run(
+        "http",
+        serve_http(listener, limits, config.orders_url.clone(), state, health, served),
+    );
+    parts.run("live board", board.clone().keep(pool.clone(), shutdown.clone()).map(Ok));
+    parts.run(
+        "dispatch",
+        dispatch_when_warm(
+            pool,
+            policy(&config.own),
+            wake,
+            board,
+            dispatched,
+            ready,
+            shutdown.clone(),
+        ),
+    );
+    // The parts above work without Kafka, intake needs its topics.
+    if parts.run_first("topics", create_topics(config.kafka.clone(), topics)).await {
+        let subscription = subscription(&config);
+        parts.run("intake", consume(config.kafka, subscription, consumed, intake, shutdown));
     }
-    outcome
+    parts.wait().await
+}
+
+fn topics(config: &TopicConfig) -> Topics {
+    Topics { status: config.status().to_owned(), dead_letters: dead_letters(config.status()) }
+}
+
+fn policy(config: &Options) -> Policy {
+    Policy {
+        times: config.delivery_times(),
+        grace: config.overdue_grace,
+        sweep: config.dispatch_sweep,
+    }
+}
+
+fn subscription(config: &Config) -> Subscription {
+    Subscription {
+        topic: config.topics.status().to_owned(),
+        group: config.kafka.group("couriers"),
+        lanes: usize::from(config.lanes),
+        policy: config.batch,
+        pace: Pace::Prompt,
+    }
+}
+
+async fn serve_http(
+    listener: TcpListener,
+    limits: Limits,
+    orders_url: Url,
+    state: PageState,
+    health: Health,
+    metrics: HttpMetrics,
+) -> anyhow::Result<()> {
+    let shutdown = state.api.shutdown.clone();
+    let router = readable_from(routes::router(state, health, metrics), &orders_url);
+    serve::serve(listener, |_| None, router, limits, shutdown).await;
+    Ok(())
+}
+
+/// Waits until PostgreSQL lets the service read its tables, then dispatches.
+async fn dispatch_when_warm(
+    pool: PgPool,
+    policy: Policy,
+    wake: Wake,
+    board: LiveBoard,
+    metrics: dispatch::Metrics,
+    ready: Arc<AtomicBool>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let reach = async || store::reach(&pool).await.map_err(|error| mark_refusal(error.into()));
+    warm_up(reach, ready, shutdown.clone()).await?;
+    dispatch::run(&pool, policy, &wake, &metrics, || board.changed(), shutdown).await;
+    Ok(())
+}
+
+async fn create_topics(kafka: KafkaConfig, topics: Topics) -> anyhow::Result<()> {
+    kafka.create_topics(&[&topics.status, &topics.dead_letters]).await
 }

@@ -1,57 +1,49 @@
-//! The order service, wired by hand.
+//! Starts the order service: opens what its parts share, then runs the parts.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
-    time::Instant,
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use chassis::{
-    http::{Metrics, health::Health, limits::Limits, serve},
+    http::{Metrics as HttpMetrics, health::Health, limits::Limits, serve},
     kafka::{
         batch::BatchPolicy,
-        consumer::{self, Pace, Subscription},
+        config::KafkaConfig,
+        consumer::{self, Pace, Subscription, consume},
         producer::Producer,
     },
-    postgres::{errors::mark_refusal, pool},
-    process::{crash, exit::ExitReason, warm_up::warm_up},
+    postgres::pool,
+    process::{exit::ExitReason, supervisor::Supervisor},
 };
 use events::topics::dead_letters;
-use futures_util::{FutureExt as _, TryStreamExt as _};
-use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
-use sqlx::PgPool;
-use tokio::{net::TcpListener, task::JoinSet};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use futures_util::FutureExt as _;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::Config,
+    config::{CacheConfig, Config, TopicConfig},
     http::{ApiState, FastPath},
     ingest::{self, Ingest, publish::Topics},
     lookup::{
         Lookup,
         live_feed::{Feed, follow},
         memory::Cache,
-        queries,
-        redis::RedisLevel,
+        redis::{RedisLevel, ToWrite},
+        warm_up::{WarmUpMetrics, warm_up},
     },
     pages::{CourierService, PageState},
     routes,
     status::{self, consumer::StatusConsumer},
 };
 
-/// How many batches of status events may be written at once: they shall leave those of orders their
-/// connections.
+/// The number of batches of status events that may be written at the same time. It leaves
+/// connections to the batches of orders.
 const STATUS_LANES: usize = 2;
-/// So many times the records of a batch of orders are in one of status events, which are small.
-const STATUS_BATCH: u32 = 4;
-/// How many pages the warm-up reads at once.
-const WARM_UP_READERS: usize = 3;
+/// A batch of status events, which are small, has this many times the records of a batch of orders.
+const STATUS_BATCH_FACTOR: u32 = 4;
 
-/// Runs the order service on `listener` until `shutdown`, then drains. A part that ends uninvited
-/// ends the whole.
+/// Runs the order service on `listener` until `shutdown`; then its parts finish what they have. A
+/// part that fails ends the service.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -59,46 +51,23 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     config.topics.check()?;
     let mut registry = Registry::default();
-    let pool = pool::pool(
-        config.database.options()?,
-        config.database.postgres.postgres_connections,
-        "waybill orders",
-        "orders",
-    );
-    pool::tell_connections(pool.clone(), &mut registry);
-    let (redis, to_write) = match config.cache.redis_url().context(ExitReason::Configuration)? {
-        Some(url) => {
-            let (redis, to_write) =
-                RedisLevel::new(&url, config.cache.cache_max_age, &mut registry)
-                    .context("REDIS_URL is not a Redis address")
-                    .context(ExitReason::Configuration)?;
-            let redis = Arc::new(redis);
-            (Some(redis.clone()), Some((redis, to_write)))
-        }
-        None => (None, None),
-    };
+    let connections = config.database.postgres.postgres_connections;
+    let pool = pool::open(config.database.options()?, connections, "orders", &mut registry);
+    let (redis, to_write) = open_redis(&config.cache, &mut registry)?.unzip();
     let cache = Cache::new(config.cache.cache_bytes, config.cache.cache_max_age, &mut registry);
-    let lookup = Lookup::new(cache, redis, pool.clone(), &mut registry);
-    let producer = Producer::new(&config.kafka)?;
-    let topics = Topics {
-        orders: config.topics.orders().to_owned(),
-        status: config.topics.kafka_status_topic.clone(),
-        dead_letters: dead_letters(config.topics.orders()),
-    };
+    let lookup = Lookup::new(cache, redis.clone(), pool.clone(), &mut registry);
+    let kafka = config.kafka.clone();
+    let producer = Producer::new(&kafka)?;
+    let topics = topics(&config.topics);
+    let feed = Feed::new();
     let consumed = consumer::Metrics::register(&mut registry);
     let ingested = ingest::Metrics::register(&mut registry);
     let consumed_status = consumer::Metrics::register(registry.sub_registry_with_prefix("status"));
-    let heard = status::consumer::Metrics::register(&mut registry);
-    let feed = Feed::new();
+    let recorded = status::consumer::Metrics::register(&mut registry);
+    let warmed = WarmUpMetrics::register(&mut registry);
+    let served = HttpMetrics::register(&mut registry);
     let ready = Arc::new(AtomicBool::new(false));
-    let warm_up_seconds = Gauge::<f64, AtomicU64>::default();
-    registry.register(
-        "waybill_warm_up_seconds",
-        "How long the cache was warmed up; 0 until that is done",
-        warm_up_seconds.clone(),
-    );
-    let served = Metrics::register(&mut registry);
-    let state = ApiState {
+    let api = ApiState {
         lookup: lookup.clone(),
         pool: pool.clone(),
         producer: producer.clone(),
@@ -106,136 +75,103 @@ pub async fn run(
         feed: feed.clone(),
         shutdown: shutdown.clone(),
     };
+    let courier_service = config.couriers_url.as_ref().map(CourierService::at);
+    let state = PageState { api, courier_service };
     let health =
         Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
-    let mut tasks = JoinSet::new();
-    let fast_path = Arc::new(FastPath::new(lookup.clone(), &served));
-    let courier_service = config.couriers_url.as_ref().map(CourierService::at);
-    let router = routes::router(PageState { api: state, courier_service }, health, served);
-    let limits = Limits { connections: config.http_connections, ..Limits::default() };
-    let fast_path = move |request: &_| fast_path.answer(request);
-    let serving = serve::serve(listener, fast_path, router, limits, shutdown.clone());
-    tasks.spawn(async move {
-        serving.await;
-        Ok(())
-    });
-    if let Some((redis, to_write)) = to_write {
-        let shutdown = shutdown.clone();
-        tasks.spawn(async move {
-            redis.write(to_write, shutdown).await;
-            Ok(())
-        });
+    let mut parts = Supervisor::new(shutdown.clone());
+    parts.run("http", serve_http(listener, config.http_connections, state, health, served));
+    if let Some((redis, to_write)) = redis.zip(to_write) {
+        parts.run("redis", redis.write(to_write, shutdown.clone()).map(Ok));
     }
-    tasks.spawn({
-        let (pool, lookup) = (pool.clone(), lookup.clone());
-        warm_up(
-            move || {
-                let filling = fill(pool.clone(), lookup.clone(), warm_up_seconds.clone());
-                async move { filling.await.map_err(mark_refusal) }
-            },
-            ready,
-            shutdown.clone(),
-        )
-    });
-    tasks.spawn({
-        let (feed, consumed, shutdown) = (feed.clone(), consumed.clone(), shutdown.clone());
-        async move {
-            feed.tell_rates(consumed, shutdown).await;
-            Ok(())
-        }
-    });
-    tasks.spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            let names =
-                [topics.orders.as_str(), topics.status.as_str(), topics.dead_letters.as_str()];
-            let made = shutdown.run_until_cancelled(config.kafka.create_topics(&names)).await;
-            let Some(made) = made else { return Ok(()) };
-            made?;
-            let subscription = Subscription {
-                topic: topics.orders.clone(),
-                group: config.kafka.group("orders"),
-                lanes: usize::from(config.lanes),
-                policy: config.batch,
-                pace: Pace::Prompt,
-            };
-            let status = Subscription {
-                topic: topics.status.clone(),
-                group: config.kafka.group("status"),
-                lanes: STATUS_LANES,
-                policy: BatchPolicy {
-                    rows: config.batch.rows.saturating_mul(STATUS_BATCH),
-                    ..config.batch
-                },
-                pace: Pace::Gathered,
-            };
-            let follow = follow(
-                &config.kafka,
-                &topics.status,
-                &topics.orders,
-                feed,
-                lookup.clone(),
-                shutdown.clone(),
-            );
-            let ingest = consumer::consume(
-                &config.kafka,
-                subscription,
-                consumed,
-                Ingest::new(pool.clone(), topics.clone(), producer, lookup.clone(), ingested),
-                shutdown.clone(),
-            );
-            let hearing = consumer::consume(
-                &config.kafka,
-                status,
-                consumed_status,
-                StatusConsumer::new(pool, topics.status.clone(), heard),
-                shutdown.clone(),
-            );
-            tokio::try_join!(follow, ingest, hearing).map(|_| ())
-        }
-    });
-
-    let mut outcome = Ok(());
-    while let Some(ended) = tasks.join_next().await {
-        let ended =
-            ended.unwrap_or_else(|panic| Err(anyhow!("a part of the service ended: {panic}")));
-        if ended.is_err() {
-            shutdown.cancel();
-        }
-        outcome = outcome.and(ended);
+    let warm_up = warm_up(pool.clone(), lookup.clone(), warmed, ready, shutdown.clone());
+    parts.run_once("warm-up", warm_up);
+    parts.run("live rates", feed.clone().tell_rates(consumed.clone(), shutdown.clone()).map(Ok));
+    // The parts above work without Kafka, those below need its topics.
+    if parts.run_first("topics", create_topics(kafka.clone(), topics.clone())).await {
+        let feeding =
+            feed_events(kafka.clone(), topics.clone(), feed, lookup.clone(), shutdown.clone());
+        parts.run("live feed", feeding);
+        let (orders, statuses) = (orders_subscription(&config), status_subscription(&config));
+        let status_consumer = StatusConsumer::new(pool.clone(), topics.status.clone(), recorded);
+        let ingest = Ingest::new(pool, topics, producer, lookup, ingested);
+        parts.run("ingest", consume(kafka.clone(), orders, consumed, ingest, shutdown.clone()));
+        let consuming = consume(kafka, statuses, consumed_status, status_consumer, shutdown);
+        parts.run("status consumer", consuming);
     }
-    outcome
+    parts.wait().await
 }
 
-/// Reads pages side by side and takes them in one after the other, until the cache is full: when the
-/// budget is smaller than the table, the newest orders are those that are in.
-async fn fill(
-    pool: PgPool,
-    lookup: Arc<Lookup>,
-    seconds: Gauge<f64, AtomicU64>,
-) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    let pages = queries::pages(&pool).map_ok(|begin| {
-        let pool = pool.clone();
-        let reading = tokio::spawn(async move { queries::page(&pool, begin.as_ref()).await });
-        AbortOnDropHandle::new(reading).map(|page| Ok(page??))
-    });
-    let mut pages = std::pin::pin!(pages.map_err(anyhow::Error::new).try_buffered(WARM_UP_READERS));
-    let mut orders = 0;
-    'pages: while let Some(page) = pages.try_next().await? {
-        for view in &page {
-            if lookup.cache().is_full() {
-                break 'pages;
-            }
-            lookup.cache().put(view);
-            orders += 1;
-            if orders == 10 {
-                crash::point("warm-up");
-            }
-        }
+/// Opens Redis, if there is one.
+fn open_redis(
+    config: &CacheConfig,
+    registry: &mut Registry,
+) -> anyhow::Result<Option<(Arc<RedisLevel>, ToWrite)>> {
+    let Some(url) = config.redis_url().context(ExitReason::Configuration)? else {
+        return Ok(None);
+    };
+    let (redis, to_write) = RedisLevel::new(&url, config.cache_max_age, registry)
+        .context("REDIS_URL is not a Redis address")
+        .context(ExitReason::Configuration)?;
+    Ok(Some((Arc::new(redis), to_write)))
+}
+
+fn topics(config: &TopicConfig) -> Topics {
+    Topics {
+        orders: config.orders().to_owned(),
+        status: config.kafka_status_topic.clone(),
+        dead_letters: dead_letters(config.orders()),
     }
-    seconds.set(begun.elapsed().as_secs_f64());
-    tracing::info!(orders, "the cache is warm: {orders} orders");
+}
+
+fn orders_subscription(config: &Config) -> Subscription {
+    Subscription {
+        topic: config.topics.orders().to_owned(),
+        group: config.kafka.group("orders"),
+        lanes: usize::from(config.lanes),
+        policy: config.batch,
+        pace: Pace::Prompt,
+    }
+}
+
+fn status_subscription(config: &Config) -> Subscription {
+    let rows = config.batch.rows.saturating_mul(STATUS_BATCH_FACTOR);
+    Subscription {
+        topic: config.topics.kafka_status_topic.clone(),
+        group: config.kafka.group("status"),
+        lanes: STATUS_LANES,
+        policy: BatchPolicy { rows, ..config.batch },
+        pace: Pace::Gathered,
+    }
+}
+
+async fn serve_http(
+    listener: TcpListener,
+    connections: usize,
+    state: PageState,
+    health: Health,
+    metrics: HttpMetrics,
+) -> anyhow::Result<()> {
+    let shutdown = state.api.shutdown.clone();
+    let fast_path = Arc::new(FastPath::new(state.api.lookup.clone(), &metrics));
+    let fast_path = move |request: &_| fast_path.answer(request);
+    let router = routes::router(state, health, metrics);
+    let limits = Limits { connections, ..Limits::default() };
+    serve::serve(listener, fast_path, router, limits, shutdown).await;
     Ok(())
+}
+
+async fn create_topics(kafka: KafkaConfig, topics: Topics) -> anyhow::Result<()> {
+    kafka.create_topics(&[&topics.orders, &topics.status, &topics.dead_letters]).await
+}
+
+async fn feed_events(
+    kafka: KafkaConfig,
+    topics: Topics,
+    feed: Arc<Feed>,
+    lookup: Arc<Lookup>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    follow(&kafka, &topics.status, &topics.orders, feed, lookup, shutdown).await
 }

@@ -1,50 +1,46 @@
-//! What a recount found: for tools that check promises against what is stored.
+//! The result of an audit check: one promise, compared with the stored data.
 
 use serde::Serialize;
 
-/// The most examples that are kept of one broken promise.
-const EXAMPLES: usize = 5;
+/// The most examples of one broken promise.
+const MAX_EXAMPLES: usize = 5;
 
-/// One promise, and how it was kept.
+/// One promise, with the number of things that keep it and that break it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
-    /// Which invariant of ARCHITECTURE.md it belongs to.
+    /// The number of the invariant in ARCHITECTURE.md.
     pub invariant: u8,
-    /// The promise.
     pub promise: &'static str,
-    /// How many things were looked at.
     pub checked: u64,
-    /// Of these, how many break it.
     pub broken: u64,
-    /// Some of these: ids and positions, never contents.
+    /// Some of the things that break it: ids and positions, never contents.
     pub examples: Vec<String>,
 }
 
 impl Check {
-    /// Nothing looked at yet.
     #[must_use]
     pub fn new(invariant: u8, promise: &'static str) -> Self {
         Self { invariant, promise, checked: 0, broken: 0, examples: Vec::new() }
     }
 
-    /// Looks at one thing; `example` names it if it breaks the promise.
+    /// Counts one thing; `example` names it if it breaks the promise.
     pub fn look(&mut self, holds: bool, example: impl FnOnce() -> String) {
         self.checked += 1;
         if !holds {
             self.broken += 1;
-            if self.examples.len() < EXAMPLES {
+            if self.examples.len() < MAX_EXAMPLES {
                 self.examples.push(example());
             }
         }
     }
 
-    /// Notes what somebody else has counted, the broken ones by example.
+    /// Adds things that were counted elsewhere, such as in SQL.
     #[must_use]
     pub fn counted(mut self, checked: u64, broken: u64, examples: Vec<String>) -> Self {
         self.checked += checked;
         self.broken += broken;
         self.examples.extend(examples);
-        self.examples.truncate(EXAMPLES);
+        self.examples.truncate(MAX_EXAMPLES);
         self
     }
 }

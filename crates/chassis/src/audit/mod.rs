@@ -1,4 +1,4 @@
-//! Checks that recount what is stored, for `waybill audit`.
+//! Checks of the stored data, for `waybill audit`.
 
 pub mod check;
 pub mod rejected;

@@ -1,4 +1,4 @@
-//! A recount of rejected records and their dead letters, for tools.
+//! The check that each rejected record has a dead letter.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,8 @@ use crate::{
     },
 };
 
-/// Where the kept records of `topic` stood. Names without a schema are those of the service's.
+/// Returns the positions of the rejected records of `topic`. The table is found in the schema that
+/// the connection searches.
 pub async fn kept(
     connection: &mut PgConnection,
     topic: &str,
@@ -32,8 +33,8 @@ pub async fn kept(
     Ok(positions.collect())
 }
 
-/// Looks for a dead letter on the topic `to` of every kept record of `topic` before the `committed`
-/// offsets.
+/// Checks that each rejected record of `topic` before the `committed` offsets has a dead letter on
+/// the topic `to`.
 pub fn dead_letters(
     mut check: Check,
     scanner: &Scanner,
@@ -43,7 +44,7 @@ pub fn dead_letters(
     kept: &HashSet<Position>,
 ) -> anyhow::Result<Check> {
     let bounds = scanner.bounds(to)?;
-    // Where the topic has forgotten its beginning, what is missing may have been there.
+    // Once the topic has dropped its oldest records, a missing dead letter may have been one of them.
     if bounds.values().any(|(first, _)| *first > 0) {
         return Ok(check);
     }
@@ -58,17 +59,18 @@ pub fn dead_letters(
     scanner.read(to, &ends, |letter| {
         let Some(place) = original(&letter) else { return Ok(()) };
         if begun.insert(letter.position.partition)
-            && let Some(told) = earliest.get(&place)
+            && let Some(rejected_ms) = earliest.get(&place)
         {
-            begins = Some(begins.map_or(*told, |begins: i64| begins.min(*told)));
+            begins = Some(begins.map_or(*rejected_ms, |begins: i64| begins.min(*rejected_ms)));
         }
         seen.insert(place);
         Ok(())
     })?;
     for Position { timestamp_ms, partition, offset } in kept {
-        // What is older than all that the first letters are of was told on a topic that is no more.
-        let is_told_here = begins.is_none_or(|begins| begins <= *timestamp_ms);
-        if is_told_here && committed.get(partition).is_some_and(|next| offset < next) {
+        // The dead letter of a record that is older than those of all first dead letters was sent to
+        // a topic that has since been replaced by this one.
+        let is_on_this_topic = begins.is_none_or(|begins| begins <= *timestamp_ms);
+        if is_on_this_topic && committed.get(partition).is_some_and(|next| offset < next) {
             let is_seen = seen.contains(&(*partition, *offset));
             check.look(is_seen, || format!("{topic}:{partition}:{offset}"));
         }

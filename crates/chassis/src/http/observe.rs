@@ -20,15 +20,18 @@ use prometheus_client::{
         family::Family,
         histogram::{Histogram, exponential_buckets},
     },
-    registry::Registry,
 };
 
 use super::problems;
 
-/// What the HTTP layer counts.
-#[derive(Debug, Clone)]
-pub struct Metrics {
-    durations: Family<Served, Histogram>,
+crate::metrics! {
+    pub struct Metrics {
+        /// From a request's head to its answer's, seconds
+        durations: Family<Served, Histogram> = "http_server_request_duration_seconds"
+            from Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.000_02, 2.5, 15))
+            }),
+    }
 }
 
 /// The metric of one method, route and status, looked up once instead of for each request.
@@ -55,19 +58,6 @@ enum Route {
 }
 
 impl Metrics {
-    /// Nothing counted yet.
-    pub fn register(registry: &mut Registry) -> Self {
-        let durations = Family::<Served, Histogram>::new_with_constructor(|| {
-            Histogram::new(exponential_buckets(0.000_02, 2.5, 15))
-        });
-        registry.register(
-            "http_server_request_duration_seconds",
-            "From a request's head to its answer's, seconds",
-            durations.clone(),
-        );
-        Self { durations }
-    }
-
     /// The metric of answers that do not pass the router.
     #[must_use]
     pub fn series(&self, method: &Method, route: &'static str, status: StatusCode) -> Series {

@@ -1,47 +1,126 @@
-//! Rows as PostgreSQL's `COPY … FROM STDIN (FORMAT binary)` takes them.
+//! Inserting rows with `COPY … FROM STDIN (FORMAT binary)`.
 //!
-//! `COPY` puts rows into their table and its log by the page; `INSERT` does so row by row, after it
-//! has taken arrays apart. It knows no `ON CONFLICT`: see [`all_new`](crate::postgres::all_new).
+//! `COPY` fills pages of the table and of the log; `INSERT` takes arrays apart and then writes row by
+//! row. But `COPY` has no `ON CONFLICT`: it fails if a row is stored already. So a [`CopyTarget`]
+//! chooses a [`Method`] for each batch. When a copied row is stored already, the transaction fails,
+//! and its next attempt and the next batches are inserted.
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{
     Encode, PgConnection, Postgres, encode::IsNull, error::BoxDynError, postgres::PgArgumentBuffer,
 };
 
-/// What stands before the first row: the signature, no flags, no extension.
+use crate::postgres::transaction::WriteError;
+
+/// The fewest rows that are worth the second round trip of a `COPY`.
+const MIN_COPIED_ROWS: usize = 64;
+/// The number of batches that are inserted after a row that was stored already: a producer that
+/// repeats one record usually repeats more, and PostgreSQL logs each failed `COPY`.
+const BATCHES_INSERTED_AFTER_KNOWN_ROW: u32 = 100;
+
+/// The bytes before the first row: the signature, no flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// What stands behind the last row.
+/// The bytes after the last row.
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 /// The length of a field that is NULL.
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
-/// So many bytes are sent at once: few enough to stay near the processor, and PostgreSQL takes them
-/// while the next ones are written.
-const PIECE: usize = 64 << 10;
+/// The bytes that are sent at once: few enough to stay in the processor's cache, and PostgreSQL
+/// reads them while the next ones are written.
+const CHUNK_BYTES: usize = 64 << 10;
 
-/// Copies rows into a table, all or none; tells how many they were. `statement` is a `COPY` in the
-/// binary format, from `STDIN`; `write` makes a row of an item.
-pub async fn copy<T>(
+/// A way to insert rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// [`CopyTarget::copy`].
+    Copy,
+    /// `INSERT … ON CONFLICT`, by the caller.
+    Insert(Reason),
+}
+
+/// The reason that rows are not copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    FewRows,
+    /// A row of this batch or of a recent one was stored already.
+    KnownRow,
+}
+
+/// A table that rows are copied into. One value serves all writers of the table.
+#[derive(Debug)]
+pub struct CopyTarget {
+    statement: &'static str,
+    /// The number of batches that are still to be inserted because of a known row.
+    batches_to_insert: AtomicU32,
+}
+
+impl CopyTarget {
+    /// Prepares copying by `statement`, a `COPY` in the binary format from `STDIN`.
+    #[must_use]
+    pub fn new(statement: &'static str) -> Self {
+        Self { statement, batches_to_insert: AtomicU32::new(0) }
+    }
+
+    /// Chooses how the next batch, of `rows` rows, is inserted.
+    pub fn next_method(&self, rows: usize) -> Method {
+        let count_down = |batches: u32| batches.checked_sub(1);
+        // Lanes count down together. The count is a hint only, so it needs no ordering.
+        let known_row = self
+            .batches_to_insert
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_down)
+            .is_ok();
+        if known_row {
+            Method::Insert(Reason::KnownRow)
+        } else if rows < MIN_COPIED_ROWS {
+            Method::Insert(Reason::FewRows)
+        } else {
+            Method::Copy
+        }
+    }
+
+    /// Copies items into the table, all or none; `write` makes a row of an item. If a row is stored
+    /// already, returns [`WriteError::KnownRow`], and the next batches are inserted.
+    pub async fn copy<T>(
+        &self,
+        transaction: &mut PgConnection,
+        items: &[T],
+        write: impl Fn(&mut Row<'_>, &T),
+    ) -> Result<(), WriteError> {
+        let copied = copy(transaction, self.statement, items, write).await;
+        copied.map_err(|error| {
+            if error.as_database_error().is_some_and(|error| error.is_unique_violation()) {
+                self.batches_to_insert.store(BATCHES_INSERTED_AFTER_KNOWN_ROW, Ordering::Relaxed);
+                return WriteError::KnownRow;
+            }
+            error.into()
+        })
+    }
+}
+
+async fn copy<T>(
     connection: &mut PgConnection,
     statement: &str,
     items: &[T],
     write: impl Fn(&mut Row<'_>, &T),
-) -> Result<u64, sqlx::Error> {
+) -> Result<(), sqlx::Error> {
     let mut copy = connection.copy_in_raw(statement).await?;
     let mut buffer = PgArgumentBuffer::default();
-    buffer.reserve(PIECE + PIECE / 4);
+    buffer.reserve(CHUNK_BYTES + CHUNK_BYTES / 4);
     buffer.extend_from_slice(HEADER);
     for item in items {
         if let Err(error) = row(&mut buffer, |row| write(row, item)) {
             copy.abort("a row cannot be written").await?;
             return Err(sqlx::Error::Encode(error));
         }
-        if buffer.len() >= PIECE {
+        if buffer.len() >= CHUNK_BYTES {
             copy.send(buffer.as_slice()).await?;
             buffer.clear();
         }
     }
     buffer.extend_from_slice(&TRAILER);
     copy.send(buffer.as_slice()).await?;
-    copy.finish().await
+    copy.finish().await?;
+    Ok(())
 }
 
 /// Adds a row: the number of its fields, then each with its length before it.
@@ -53,7 +132,7 @@ fn row(buffer: &mut PgArgumentBuffer, write: impl FnOnce(&mut Row<'_>)) -> Resul
     Ok(())
 }
 
-/// Adds fields, each with its length before it; tells how many.
+/// Adds fields, each with its length before it, and returns their number.
 fn fields(
     buffer: &mut PgArgumentBuffer,
     write: impl FnOnce(&mut Row<'_>),
@@ -70,7 +149,7 @@ pub struct Row<'a> {
     outcome: Result<(), BoxDynError>,
 }
 
-/// Some fields of a row, written before the row is sent.
+/// Some fields of a row, encoded before the row is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fields {
     bytes: Vec<u8>,
@@ -78,26 +157,25 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Writes fields; `room` is about how many bytes they take. An error names what PostgreSQL could
-    /// not be told.
-    pub fn write(room: usize, write: impl FnOnce(&mut Row<'_>)) -> Result<Self, BoxDynError> {
+    /// Encodes fields that take about `capacity` bytes. Fails if PostgreSQL has no form for a value.
+    pub fn write(capacity: usize, write: impl FnOnce(&mut Row<'_>)) -> Result<Self, BoxDynError> {
         let mut buffer = PgArgumentBuffer::default();
-        buffer.reserve(room);
+        buffer.reserve(capacity);
         let count = fields(&mut buffer, write)?;
         Ok(Self { bytes: std::mem::take(&mut *buffer), count })
     }
 }
 
 impl Row<'_> {
-    /// Adds fields that were written before.
+    /// Adds fields that are encoded already.
     pub fn fields(&mut self, fields: &Fields) -> &mut Self {
         self.buffer.extend_from_slice(&fields.bytes);
         self.fields += fields.count;
         self
     }
 
-    /// Adds the value of the next of the statement's columns, which must be of just that type: what
-    /// PostgreSQL takes is not converted.
+    /// Adds the value of the statement's next column. Its type must be exactly the column's:
+    /// PostgreSQL converts nothing here.
     pub fn field<'q>(&mut self, value: impl Encode<'q, Postgres>) -> &mut Self {
         if let Err(error) = self.write(value) {
             self.outcome = Err(error);
@@ -122,6 +200,17 @@ mod tests {
     use sqlx::types::Json;
 
     use super::*;
+
+    #[test]
+    fn small_batches_and_batches_after_a_known_row_are_inserted() {
+        let target = CopyTarget::new("");
+        assert_eq!(target.next_method(MIN_COPIED_ROWS - 1), Method::Insert(Reason::FewRows));
+        assert_eq!(target.next_method(MIN_COPIED_ROWS), Method::Copy);
+        target.batches_to_insert.store(2, Ordering::Relaxed);
+        assert_eq!(target.next_method(500), Method::Insert(Reason::KnownRow));
+        assert_eq!(target.next_method(500), Method::Insert(Reason::KnownRow));
+        assert_eq!(target.next_method(500), Method::Copy);
+    }
 
     #[test]
     fn rows_stand_as_the_manual_of_postgresql_says() {

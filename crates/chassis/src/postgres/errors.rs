@@ -1,18 +1,16 @@
-//! Whether an error of PostgreSQL is the data's, passes by itself, or needs an operator.
+//! Classes of PostgreSQL's errors: permanent, transient, or a refusal that needs an operator.
 
 use crate::process::exit::ExitReason;
 
-/// Whose fault a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// A value that PostgreSQL refuses (SQLSTATE classes 22, 23, 54): the same again would fail
-    /// again.
+    /// PostgreSQL refuses a value (SQLSTATE classes 22, 23, 54): a retry would fail again.
     Permanent,
-    /// Connection, deadlock, disk full, read-only, time-out, unknown: to be tried again, for ever.
+    /// Connection, deadlock, disk full, read-only, time-out, unknown: retried without limit.
     Transient,
 }
 
-/// Tells data from weather by SQLSTATE.
+/// Classifies an error by its SQLSTATE.
 #[must_use]
 pub fn classify(error: &sqlx::Error) -> ErrorClass {
     match error {
@@ -27,14 +25,15 @@ pub fn classify(error: &sqlx::Error) -> ErrorClass {
     }
 }
 
-/// Wrong credentials, no such database, missing rights: nothing that waiting would mend.
+/// Returns whether PostgreSQL refuses the service because of wrong credentials, a missing database
+/// or missing rights: waiting does not help.
 #[must_use]
 pub fn is_refusal(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(database) = error else { return false };
     database.code().is_some_and(|code| code.starts_with("28") || code == "3D000" || code == "42501")
 }
 
-/// Marks a [refusal](is_refusal) as bad configuration, so that the process ends with 78 instead of
+/// Marks a [refusal](is_refusal) as bad configuration: the process ends with exit code 78 instead of
 /// waiting.
 #[must_use]
 pub fn mark_refusal(error: anyhow::Error) -> anyhow::Error {

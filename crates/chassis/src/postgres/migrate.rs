@@ -1,6 +1,6 @@
-//! Making a database what a service needs: the database, an owner, the service's own user with no
-//! more rights than it needs, its schema and tables. May run twice, and beside the previous
-//! version: migrations only ever add.
+//! Preparing a database for a service: the database, an owner, the service's least-privilege user,
+//! its schema and its tables. It may run twice, and alongside the previous version, because
+//! migrations are append-only.
 
 use anyhow::Context;
 use sqlx::{
@@ -16,18 +16,16 @@ const OWNER: &str = "waybill_owner";
 /// SQLSTATE `insufficient_privilege`.
 const DENIED: &str = "42501";
 
-/// What a service keeps.
+/// The schema of a service.
 #[derive(Debug)]
 pub struct Schema {
-    /// The schema's name.
     pub name: &'static str,
-    /// Its tables.
     pub migrations: Migrator,
-    /// What the service's user may do, such as `SELECT, INSERT ON orders.orders`.
+    /// The permissions of the service's user, such as `SELECT, INSERT ON orders.orders`.
     pub grants: &'static [&'static str],
 }
 
-/// Whoever migrates may not do so.
+/// The user that migrates has no permission for it.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the user \"{user}\" may not make the schema {schema} in the database \"{database}\" what this \
@@ -39,9 +37,9 @@ pub struct MissingRights {
     schema: &'static str,
 }
 
-/// Migrates. Given an administrator's address, it first makes the database, the owner, the
-/// service's user and its grants; without one, the tables are made by the service's own user, who
-/// needs no rights for it when there is nothing to do.
+/// Migrates. With an administrator's address it also creates the database, the owner, the service's
+/// user and its grants. Without one the service's user creates the tables, and needs no permission
+/// for that if all migrations are applied already.
 pub async fn migrate(
     schema: &Schema,
     service: &PgConnectOptions,
@@ -89,10 +87,10 @@ async fn make_all(
 ) -> anyhow::Result<()> {
     let mut server =
         connect(schema, administrator).await.context("connecting as the administrator")?;
-    // Two that migrate at once take turns: roles and databases know no IF NOT EXISTS.
+    // Roles and databases have no IF NOT EXISTS, so only one process may check and create at a time.
     execute(&mut server, "SELECT pg_advisory_lock(hashtext('waybill migrate'))".to_owned()).await?;
     make_role(&mut server, OWNER, None).await?;
-    // An administrator who is no superuser must be a member to give anything to the owner.
+    // An administrator who is not a superuser must be a member of the owner to give it anything.
     execute(&mut server, format!("GRANT {OWNER} TO CURRENT_USER")).await?;
     make_role(&mut server, &login.user, Some(login.password.as_deref())).await?;
     let exists = sqlx::query_scalar!(
@@ -112,7 +110,7 @@ async fn make_all(
     execute(&mut database, format!("SET ROLE {OWNER}")).await?;
     apply(schema, &mut database).await?;
     execute(&mut database, format!("GRANT USAGE ON SCHEMA {name} TO {user}")).await?;
-    // Lets the service's own user see that there is nothing to do.
+    // The service's user must be able to see that all migrations are applied.
     let migrations = format!("SELECT ON {name}.{}", schema.migrations.table_name);
     for grant in schema.grants.iter().copied().chain([migrations.as_str()]) {
         execute(&mut database, format!("GRANT {grant} TO {user}")).await?;
@@ -126,8 +124,8 @@ async fn connect(schema: &Schema, options: &PgConnectOptions) -> anyhow::Result<
     PgConnection::connect_with(&options).await.context("connecting to PostgreSQL")
 }
 
-/// Has every migration been applied? Asked first because sqlx wants the right to create tables even
-/// when there is none to create.
+/// Returns whether all migrations are applied. This is asked first because sqlx needs the permission
+/// to create tables even if it creates none.
 async fn is_migrated(schema: &Schema, connection: &mut PgConnection) -> anyhow::Result<bool> {
     let table = schema.migrations.table_name.as_ref();
     let qualified = format!("{}.{table}", schema.name);
@@ -180,8 +178,8 @@ async fn make_role(
 }
 
 async fn execute(connection: &mut PgConnection, statement: String) -> anyhow::Result<()> {
-    // Only names from the program, names quoted here and a literal quoted by the server are in
-    // these statements. None is repeated in the error, for it may hold a password.
+    // These statements contain only names from the program, names quoted here and a literal quoted
+    // by the server. The error does not repeat the statement because it may contain a password.
     sqlx::query(sqlx::AssertSqlSafe(statement))
         .execute(connection)
         .await

@@ -1,6 +1,6 @@
-//! PostgreSQL: connections, whether an error is transient or permanent, and a batch's transaction.
+//! PostgreSQL: connections, whether an error is transient or permanent, transactions, `COPY`, and
+//! migrations.
 
-pub mod all_new;
 pub mod copy;
 pub mod errors;
 pub mod migrate;

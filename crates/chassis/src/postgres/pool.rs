@@ -1,5 +1,4 @@
-//! PostgreSQL: where it is, a pool of connections, and whether a failure is the data's or the
-//! weather's.
+//! Connections to PostgreSQL: the addresses of a service's database, and its pool.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -19,8 +18,8 @@ use sqlx::{
 use super::errors::is_refusal;
 use crate::process::{exit::ExitReason, retry::Backoff, secret};
 
-/// How long a tool waits for PostgreSQL.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest wait of a tool for PostgreSQL.
+const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to reach PostgreSQL when a service has no address of its own.
 #[derive(Clone, Args)]
@@ -61,7 +60,7 @@ impl std::fmt::Debug for PostgresConfig {
 }
 
 impl PostgresConfig {
-    /// Has anybody said where PostgreSQL is?
+    /// Returns whether an address of PostgreSQL is configured.
     #[must_use]
     pub fn is_given(&self) -> bool {
         self.database_url.is_some()
@@ -69,7 +68,7 @@ impl PostgresConfig {
             || self.database_host.is_some()
     }
 
-    /// The address: `own` if given, else `DATABASE_URL`, else the `POSTGRES_*` parts.
+    /// Returns the address: `own` if given, else `DATABASE_URL`, else the `POSTGRES_*` parts.
     pub fn options(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<PgConnectOptions> {
         if let Some(url) = own {
             return url.parse().with_context(|| format!("{own_name} is not a PostgreSQL address"));
@@ -104,19 +103,16 @@ impl PostgresConfig {
     }
 }
 
-/// Who a service is in its database.
+/// The identity of a service in its database.
 #[derive(Clone)]
 pub struct Login {
-    /// The user's name.
     pub user: String,
-    /// The user's password, if one is given.
     pub password: Option<String>,
-    /// The database's name.
     pub database: String,
 }
 
 impl PostgresConfig {
-    /// Whom [`options`](Self::options) logs in as.
+    /// Returns the login that [`options`](Self::options) uses.
     pub fn login(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<Login> {
         let options = self.options(own, own_name)?;
         let url = match own {
@@ -139,45 +135,44 @@ impl PostgresConfig {
     }
 }
 
-/// A pool that connects when first asked: PostgreSQL need not be there yet. Names without a schema
-/// are those of `schema`. A statement that runs longer than 30 s and a transaction that idles for
-/// 10 s are ended by the server.
+/// Opens the pool of a service, whose tables are in the schema of the same name. It connects when
+/// the first query is run, so PostgreSQL may still be unreachable. The server ends a statement after
+/// 30 s, and a transaction that is idle for 10 s.
 ///
-/// Every question of the services has its index. A planner that knows nothing yet of a table that
-/// grows would read all of it instead, and keep to that plan; nor is any of them worth compiling.
+/// Each query of the services has its index. Sequential scans are off because the planner would
+/// choose them for a table that is still small, and would keep to that plan while the table grows.
+/// No query is long enough to be worth compiling.
 #[must_use]
-pub fn pool(
+pub fn open(
     options: PgConnectOptions,
     connections: u32,
-    application: &str,
-    schema: &str,
+    service: &str,
+    registry: &mut Registry,
 ) -> PgPool {
-    let options = options.application_name(application).options([
-        ("search_path", schema),
+    let options = options.application_name(&format!("waybill {service}")).options([
+        ("search_path", service),
         ("statement_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "10s"),
         ("enable_seqscan", "off"),
         ("jit", "off"),
     ]);
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(3))
         .idle_timeout(Duration::from_secs(300))
         .max_lifetime(Duration::from_secs(1_800))
         .test_before_acquire(false)
-        .connect_lazy_with(options)
+        .connect_lazy_with(options);
+    registry.register_collector(Box::new(Connections(pool.clone())));
+    pool
 }
 
-/// A transaction that changes nothing and sees one moment: several questions, one truth.
+/// Begins a read-only transaction whose queries all see the same state of the database.
 pub async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
 }
 
-/// Has `registry` tell how many connections the pool has, whenever that is asked for.
-pub fn tell_connections(pool: PgPool, registry: &mut Registry) {
-    registry.register_collector(Box::new(Connections(pool)));
-}
-
+/// Counts the pool's connections whenever the metrics are read.
 #[derive(Debug)]
 struct Connections(PgPool);
 
@@ -196,8 +191,8 @@ impl Collector for Connections {
     }
 }
 
-/// For tools: waits until PostgreSQL lets us in, but for 10 seconds only. What it refuses for good
-/// is not tried again.
+/// Waits until PostgreSQL accepts a connection, for [`REACH_TIMEOUT`] at most: for tools. A refusal
+/// that waiting cannot change ends the wait at once.
 pub async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
     let mut last = None;
     let mut backoff = Backoff::default();
@@ -211,7 +206,7 @@ pub async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
             backoff.pause().await;
         }
     };
-    match tokio::time::timeout(PATIENCE, trying).await {
+    match tokio::time::timeout(REACH_TIMEOUT, trying).await {
         Ok(outcome) => {
             outcome.context("connecting to PostgreSQL").context(ExitReason::Configuration)
         }

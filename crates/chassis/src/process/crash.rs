@@ -1,9 +1,9 @@
-//! Named points at which a test may have the process killed.
+//! Named points at which a test can kill the process.
 //!
-//! Compiled in only with the feature `crash-points`, which the tests alone turn on. A point kills
-//! the process by SIGKILL, as the kernel would: no destructor runs, nothing is flushed.
+//! They exist only with the feature `crash-points`, which only the tests enable. The process is
+//! killed by SIGKILL: no destructor runs, and nothing is flushed.
 
-/// Kills the process if the environment's `WAYBILL_CRASH_AT` names this point.
+/// Kills the process if the environment variable `WAYBILL_CRASH_AT` names this point.
 #[inline]
 pub fn point(name: &str) {
     #[cfg(feature = "crash-points")]

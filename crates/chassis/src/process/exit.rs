@@ -1,17 +1,18 @@
-//! How a process ends: the exit codes that tell more than "it failed".
+//! Exit codes that say more than "it failed".
 
-/// Why it ends, as the context of an error; an error without one is unexpected.
+/// The reason for the end of a process, as the context of an error. An error without a reason is
+/// unexpected and ends the process with exit code 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExitReason {
-    /// Bad configuration, credentials or rights: 78.
+    /// Bad configuration, credentials or permissions: exit code 78.
     #[error("bad configuration")]
     Configuration,
-    /// What a tool depends on is silent, and what to do about it: 69.
+    /// A dependency of a tool is unreachable: exit code 69. The text names it and says what to do.
     #[error("{0}")]
     Unreachable(String),
 }
 
-/// The exit code of a process that ends with `error`.
+/// Returns the exit code of a process that ends with `error`.
 #[must_use]
 pub fn code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<ExitReason>() {

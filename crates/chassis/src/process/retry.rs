@@ -1,27 +1,25 @@
-//! Waiting between attempts: exponential, jittered, bounded.
+//! Pauses between attempts: exponential, jittered, bounded.
 
 use std::time::Duration;
 
-/// Grows from 50 ms to 5 s; each pause is a random part, at least half, of its step.
+/// Steps from 50 ms to 5 s. Each pause is a random part of its step, at least half.
 #[derive(Debug, Default)]
 pub struct Backoff {
     attempts: u32,
 }
 
 impl Backoff {
-    /// The next pause.
     pub fn next_pause(&mut self) -> Duration {
         let step = Duration::from_millis(50 << self.attempts.min(7)).min(Duration::from_secs(5));
         self.attempts += 1;
         step.mul_f64(rand::random_range(0.5..=1.0))
     }
 
-    /// Sleeps for the next pause.
     pub async fn pause(&mut self) {
         tokio::time::sleep(self.next_pause()).await;
     }
 
-    /// True before the second pause: the moment to tell of a failure once.
+    /// Returns whether no pause was taken yet: the moment to report a failure once.
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.attempts == 0

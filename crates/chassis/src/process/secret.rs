@@ -1,12 +1,12 @@
-//! Secrets: given as they are, or as the name of a file that holds one, so that they need not
-//! stand in a command line, an environment or a file of settings.
+//! Secrets: given as a value, or as the name of a file that contains it, so that a secret need not be
+//! in a command line, an environment variable or a settings file.
 
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 
-/// The secret that the variable `name` gives, or the file that `<name>_FILE` names; the file beats
-/// the variable. Blanks and line ends around a file's text are not part of it.
+/// Returns the secret in the file that `<name>_FILE` names, or else the value of the variable `name`.
+/// White space around the text of a file is not part of the secret.
 pub fn read(
     name: &str,
     given: Option<&str>,

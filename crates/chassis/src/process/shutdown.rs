@@ -1,12 +1,12 @@
-//! Signals: the first asks for an orderly end, the second, or a deadline, ends at once.
+//! Signals: the first one starts an orderly shutdown; the second one, or a timeout, ends the process.
 
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Cancelled by the first SIGTERM or SIGINT. The second, or `timeout` after the first, ends the
-/// process with exit code 1: whatever was not finished comes again.
+/// Returns a token that the first SIGTERM or SIGINT cancels. A second signal, or `timeout` after the
+/// first one, ends the process with exit code 1: unfinished records are delivered again.
 pub fn on_signals(timeout: Duration) -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -16,7 +16,7 @@ pub fn on_signals(timeout: Duration) -> std::io::Result<CancellationToken> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::info!("stopping in good order; a second signal stops at once");
         token.cancel();
-        // A thread, for the runtime itself may be what does not end.
+        // The timeout runs on a thread because the runtime itself may be blocked.
         std::thread::spawn(move || {
             std::thread::sleep(timeout);
             tracing::warn!("left unfinished work after {timeout:?}; it will come again");

@@ -1,10 +1,10 @@
-//! Logs on standard error: lines for people on a terminal, JSON elsewhere.
+//! Logs on standard error: as lines on a terminal, as JSON elsewhere.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging. `RUST_LOG` chooses what is told, `info` by default.
+/// Starts logging. `RUST_LOG` is the filter, `info` by default.
 pub fn start() {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,rdkafka=error,librdkafka=error,sqlx=warn"));

@@ -1,14 +1,14 @@
-//! Traces, as W3C Trace Context names them: which trace a request or a record belongs to is told
-//! again with what follows from it. Nothing is measured here.
+//! Traces, as defined by W3C Trace Context: the trace of a request or a record is passed on to the
+//! records that follow from it. Nothing is measured here.
 
 use http::HeaderMap;
 
 /// The header, of requests and of records.
 pub const HEADER: &str = "traceparent";
 
-/// The length of what the header holds.
+/// The bytes of the header's value.
 const LENGTH: usize = 55;
-/// Flags that version 00 knows: sampled, and that the id is random.
+/// The flags of version 00: sampled, and random trace id.
 const FLAGS: u8 = 0b11;
 
 /// One step of a trace: `00-<trace>-<step>-<flags>`, in hexadecimal digits.
@@ -20,26 +20,26 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The first step of a new trace.
+    /// Begins a new trace.
     #[must_use]
     pub fn begin() -> Self {
         Self { id: rand::random(), step: rand::random(), flags: 0 }
     }
 
-    /// The step that a request belongs to, or a new one.
+    /// Returns the step that a request belongs to, or begins a new trace.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let text = headers.get(HEADER).and_then(|value| value.to_str().ok());
         text.and_then(Self::read).unwrap_or_else(Self::begin)
     }
 
-    /// What a header says; `None` if that is no step of a trace.
+    /// Reads a header; returns `None` if it is not a step of a trace.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let text = text.as_bytes();
         let (fields, rest) = text.split_at_checked(LENGTH)?;
         let [version] = bytes(&fields[..2])?;
-        // A later version may say more, after another hyphen.
+        // A later version may add fields after another hyphen.
         let is_version = version != 0xff && (rest.is_empty() || version > 0 && rest[0] == b'-');
         let is_parted = [2, 35, 52].into_iter().all(|place| fields[place] == b'-');
         let id: [u8; 16] = bytes(&fields[3..35])?;
@@ -49,13 +49,13 @@ impl Trace {
         (is_version && is_parted && is_given).then_some(Self { id, step, flags: flags & FLAGS })
     }
 
-    /// A step that follows from this one.
+    /// Returns a new step that follows from this one.
     #[must_use]
     pub fn child(self) -> Self {
         Self { step: rand::random(), ..self }
     }
 
-    /// What the header says of it.
+    /// Returns the value of the header.
     #[must_use]
     pub fn header(self) -> [u8; LENGTH] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";

@@ -1,5 +1,6 @@
-//! The first moments of a service: it is not ready until PostgreSQL has let it in, but it does not
-//! wait for ever to serve what it can without.
+//! The warm-up: loads what a service needs before it is ready.
+//!
+//! A service whose warm-up takes too long becomes ready all the same and serves without it.
 
 use std::{
     sync::{
@@ -13,14 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::exit::ExitReason;
 
-/// A service that is not warm by then is ready all the same.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Between attempts.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The service becomes ready after this time even if it is not warm.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Repeats `load` until it succeeds, and says once that it waits. Ends when it has succeeded, when
-/// PostgreSQL refuses the service for good, which is bad configuration, or on `shutdown`; sets
-/// `ready` as soon as the service is warm, and after ten seconds in any case.
+/// Repeats `load` until it succeeds, and sets `ready` then, or after [`READY_TIMEOUT`]. Ends when
+/// `load` has succeeded or on `shutdown`; an error with an [`ExitReason`] is not retried.
 pub async fn warm_up<L, F>(
     load: L,
     ready: Arc<AtomicBool>,
@@ -31,12 +30,13 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let mut loading = std::pin::pin!(retry_forever(load));
-    let in_time = shutdown.run_until_cancelled(tokio::time::timeout(PATIENCE, &mut loading)).await;
-    if let Some(Ok(refused @ Err(_))) = in_time {
-        return refused;
+    let within_timeout =
+        shutdown.run_until_cancelled(tokio::time::timeout(READY_TIMEOUT, &mut loading)).await;
+    if let Some(Ok(error @ Err(_))) = within_timeout {
+        return error;
     }
     ready.store(true, Ordering::Release);
-    match in_time {
+    match within_timeout {
         Some(Err(_)) => shutdown.run_until_cancelled(loading).await.unwrap_or(Ok(())),
         _ => Ok(()),
     }
@@ -47,17 +47,17 @@ where
     L: Fn() -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    let mut told = false;
+    let mut reported = false;
     loop {
         match load().await {
             Ok(()) => return Ok(()),
             Err(error) if error.is::<ExitReason>() => return Err(error),
-            Err(error) if !told => {
+            Err(error) if !reported => {
                 tracing::warn!("waiting for PostgreSQL to warm up: {error}");
-                told = true;
+                reported = true;
             }
             Err(_) => {}
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }

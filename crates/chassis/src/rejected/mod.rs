@@ -18,7 +18,6 @@ use std::{fmt, str::FromStr};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
-    registry::Registry,
 };
 
 pub use self::table::{MAX_COUNTED, RejectedRow, Replay, count, insert, list, note_replays};
@@ -139,21 +138,14 @@ struct Reason {
     reason: &'static str,
 }
 
-/// How many records were rejected, and why.
-#[derive(Debug, Clone)]
-pub struct Metrics {
-    rejections: Family<Reason, Counter>,
+crate::metrics! {
+    pub struct Metrics {
+        /// Records rejected
+        rejections: Family<Reason, Counter> = "waybill_records_rejected",
+    }
 }
 
 impl Metrics {
-    /// Nothing rejected yet.
-    pub fn register(registry: &mut Registry) -> Self {
-        let rejections = Family::<Reason, Counter>::default();
-        registry.register("waybill_records_rejected", "Records rejected", rejections.clone());
-        Self { rejections }
-    }
-
-    /// Counts one.
     pub fn count(&self, rejection: &Rejection) {
         self.rejections.get_or_create(&Reason { reason: rejection.reason }).inc();
     }

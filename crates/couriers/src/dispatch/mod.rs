@@ -10,23 +10,17 @@
 //! leave a pair unmatched.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
-use chassis::{
-    postgres::errors::{ErrorClass, classify},
-    process::retry::Backoff,
+use chassis::{postgres::transaction::transact, process::retry::Backoff};
+use prometheus_client::metrics::{
+    counter::Counter,
+    gauge::Gauge,
+    histogram::{Histogram, exponential_buckets},
 };
-use prometheus_client::{
-    metrics::{
-        counter::Counter,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
-    registry::Registry,
-};
-use sqlx::{Acquire, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use time::{OffsetDateTime, macros::datetime};
 use tokio::{sync::Notify, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -35,8 +29,6 @@ use crate::delivery::DeliveryTimes;
 
 /// The most pairs, or releases, of one transaction: as the two statements have it.
 pub const MATCH_ROWS: i64 = 2_000;
-/// A transaction that has been silent for so long is given up and tried again.
-const SILENCE: Duration = Duration::from_secs(40);
 /// How often the queue is measured.
 const MEASURE: Duration = Duration::from_secs(5);
 
@@ -97,52 +89,19 @@ impl Wake {
     }
 }
 
-/// What dispatch counts.
-#[derive(Debug, Clone)]
-pub struct Metrics {
-    assigned: Counter,
-    released: Counter,
-    wait_seconds: Histogram,
-    waiting: Gauge,
-    oldest_wait_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
-}
-
-impl Metrics {
-    /// Makes them known to `registry`.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            assigned: Counter::default(),
-            released: Counter::default(),
-            wait_seconds: Histogram::new(exponential_buckets(0.005, 2.5, 14)),
-            waiting: Gauge::default(),
-            oldest_wait_seconds: Gauge::default(),
-        };
-        registry.register(
-            "waybill_deliveries_assigned",
-            "Orders given to couriers by dispatch",
-            metrics.assigned.clone(),
-        );
-        registry.register(
-            "waybill_deliveries_released",
-            "Couriers freed long after a deadline",
-            metrics.released.clone(),
-        );
-        registry.register(
-            "waybill_order_wait_seconds",
-            "From an order's created event to its courier, seconds",
-            metrics.wait_seconds.clone(),
-        );
-        registry.register(
-            "waybill_orders_waiting",
-            "Orders that wait for a courier",
-            metrics.waiting.clone(),
-        );
-        registry.register(
-            "waybill_oldest_wait_seconds",
-            "How long the first of the queue has waited, seconds",
-            metrics.oldest_wait_seconds.clone(),
-        );
-        metrics
+chassis::metrics! {
+    pub struct Metrics {
+        /// Orders given to couriers by dispatch
+        assigned: Counter = "waybill_deliveries_assigned",
+        /// Couriers freed long after a deadline
+        released: Counter = "waybill_deliveries_released",
+        /// From an order's created event to its courier, seconds
+        wait_seconds: Histogram = "waybill_order_wait_seconds"
+            from Histogram::new(exponential_buckets(0.005, 2.5, 14)),
+        /// Orders that wait for a courier
+        waiting: Gauge = "waybill_orders_waiting",
+        /// How long the first of the queue has waited, seconds
+        oldest_wait_seconds: Gauge<f64, AtomicU64> = "waybill_oldest_wait_seconds",
     }
 }
 
@@ -247,26 +206,6 @@ async fn match_all(
             return Ok(());
         }
     }
-}
-
-async fn transact<T>(
-    pool: &PgPool,
-    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
-) -> Result<T, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let attempt = async {
-        let mut transaction = connection.begin().await?;
-        let done = work(&mut transaction).await?;
-        transaction.commit().await?;
-        Ok(done)
-    };
-    let outcome = tokio::time::timeout(SILENCE, attempt).await;
-    let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    if outcome.as_ref().is_err_and(|error| classify(error) == ErrorClass::Transient) {
-        // A connection to a server that failed over, or that is silent, is of no more use.
-        connection.close_on_drop();
-    }
-    outcome
 }
 
 /// Waits until nobody else matches, until the end of this transaction. A statement of its own: the

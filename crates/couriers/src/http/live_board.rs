@@ -95,7 +95,7 @@ impl LiveBoard {
     }
 
     /// Keeps the board fresh until `shutdown`, as long as there are watchers.
-    pub(crate) async fn keep(&self, pool: &PgPool, shutdown: CancellationToken) {
+    pub(crate) async fn keep(self, pool: PgPool, shutdown: CancellationToken) {
         let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked_at: Option<Instant> = None;
@@ -116,7 +116,7 @@ impl LiveBoard {
             }
             asked_at = Some(Instant::now());
             // Watchers see the age of the board, and dispatch logs the failure.
-            if let Err(error) = self.ask(pool).await {
+            if let Err(error) = self.ask(&pool).await {
                 tracing::debug!("asking for the board: {error}");
             }
         }

@@ -23,7 +23,6 @@ use events::{StatusEvent, StatusWord};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
-    registry::Registry,
 };
 use sqlx::{PgConnection, PgPool};
 
@@ -56,25 +55,16 @@ struct Status {
     status: &'static str,
 }
 
-/// The counters of intake.
-#[derive(Debug, Clone)]
-pub(crate) struct Metrics {
-    commit: transaction::Metrics,
-    events: Family<Status, Counter>,
-    rejections: rejected::Metrics,
+chassis::metrics! {
+    pub(crate) struct Metrics {
+        commit: transaction::Metrics => transaction::Metrics::register,
+        rejections: rejected::Metrics => rejected::Metrics::register,
+        /// Events taken in
+        events: Family<Status, Counter> = "waybill_status_events",
+    }
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            commit: transaction::Metrics::register(registry),
-            events: Family::default(),
-            rejections: rejected::Metrics::register(registry),
-        };
-        registry.register("waybill_status_events", "Events taken in", metrics.events.clone());
-        metrics
-    }
-
     fn count(&self, incoming: &[Incoming]) {
         for incoming in incoming {
             match &incoming.content {

@@ -1,9 +1,10 @@
 //! Couriers: added, changed, listed.
 
+use chassis::postgres::transaction::{TransactionError, transact};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::{bad_column, transact};
+use super::bad_column;
 use crate::delivery::courier::{Courier, CourierChange, CourierId, NewCourier};
 
 /// Why a courier was not stored.
@@ -24,6 +25,13 @@ impl From<sqlx::Error> for NotStored {
     fn from(error: sqlx::Error) -> Self {
         let constraint = error.as_database_error().and_then(|error| error.constraint());
         if constraint == Some("couriers_phone") { Self::PhoneTaken } else { Self::Database(error) }
+    }
+}
+
+impl TransactionError for NotStored {
+    fn database(&self) -> Option<&sqlx::Error> {
+        let Self::Database(error) = self else { return None };
+        Some(error)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Orders assigned to couriers, and taken from them, by hand.
 
+use chassis::postgres::transaction::{TransactionError, transact};
 use events::{OrderStatus, OrderUid};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::{bad_column, status_of, transact};
+use super::{bad_column, status_of};
 use crate::{
     delivery::{
         DeliveryTimes,
@@ -98,6 +99,13 @@ pub enum NotUnassigned {
     /// PostgreSQL.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+}
+
+impl TransactionError for NotUnassigned {
+    fn database(&self) -> Option<&sqlx::Error> {
+        let Self::Database(error) = self else { return None };
+        Some(error)
+    }
 }
 
 /// Takes an order from its courier, frees him, and holds the order until it is assigned by hand.

@@ -15,7 +15,7 @@ pub use states::tell;
 
 pub(crate) use couriers::CourierRow;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 
 /// Succeeds once PostgreSQL lets the service read its tables.
 pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
@@ -27,25 +27,6 @@ pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
     .fetch_optional(pool)
     .await?;
     Ok(())
-}
-
-/// Does `work` in a transaction that has ended when this returns, by a rollback too: dispatch skips
-/// what is locked while it matches, so it is woken after the locks are gone.
-async fn transact<T, E: From<sqlx::Error>>(
-    pool: &PgPool,
-    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
-) -> Result<T, E> {
-    let mut transaction = pool.begin().await?;
-    match work(&mut transaction).await {
-        Ok(done) => {
-            transaction.commit().await?;
-            Ok(done)
-        }
-        Err(refused) => {
-            transaction.rollback().await?;
-            Err(refused)
-        }
-    }
 }
 
 /// A row that the database should never hold.

@@ -22,7 +22,6 @@ use chassis::{
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
-    registry::Registry,
 };
 use sqlx::PgPool;
 
@@ -66,43 +65,20 @@ struct Warning {
     warning: &'static str,
 }
 
-/// What ingest counts.
-#[derive(Debug, Clone)]
-pub(crate) struct Metrics {
-    commit: transaction::Metrics,
-    orders: Counter,
-    rejections: rejected::Metrics,
-    warnings: Family<Warning, Counter>,
-    unknown_fields: Counter,
+chassis::metrics! {
+    pub(crate) struct Metrics {
+        commit: transaction::Metrics => transaction::Metrics::register,
+        rejections: rejected::Metrics => rejected::Metrics::register,
+        /// Valid records committed and published
+        orders: Counter = "waybill_orders_committed",
+        /// Orders that are odd without being invalid
+        warnings: Family<Warning, Counter> = "waybill_order_warnings",
+        /// Unknown fields dropped
+        unknown_fields: Counter = "waybill_unknown_fields",
+    }
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            commit: transaction::Metrics::register(registry),
-            orders: Counter::default(),
-            rejections: rejected::Metrics::register(registry),
-            warnings: Family::default(),
-            unknown_fields: Counter::default(),
-        };
-        registry.register(
-            "waybill_orders_committed",
-            "Valid records committed and published",
-            metrics.orders.clone(),
-        );
-        registry.register(
-            "waybill_order_warnings",
-            "Orders that are odd without being invalid",
-            metrics.warnings.clone(),
-        );
-        registry.register(
-            "waybill_unknown_fields",
-            "Unknown fields dropped",
-            metrics.unknown_fields.clone(),
-        );
-        metrics
-    }
-
     fn count(&self, committed: &Committed) {
         let orders = committed.orders();
         self.orders.inc_by(orders.len() as u64);

@@ -13,7 +13,7 @@ use std::{
 use chassis::{
     kafka::record::{Position, milliseconds},
     postgres::{
-        all_new::AllNew,
+        copy::{CopyTarget, Method, Row},
         transaction::{self, Part, WriteError, Writer},
     },
     process::trace::Trace,
@@ -103,13 +103,13 @@ pub(crate) struct Store {
     /// Most orders of the last batch were stored before, as they are when records are read again.
     /// Then it is cheaper to query before inserting.
     mostly_stored: AtomicBool,
-    all_new: AllNew,
+    copy_target: CopyTarget,
 }
 
 impl Store {
     pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::Metrics) -> Self {
-        let (mostly_stored, all_new) = (AtomicBool::new(false), AllNew::default());
-        Self { pool, topic, metrics, mostly_stored, all_new }
+        let (mostly_stored, copy_target) = (AtomicBool::new(false), CopyTarget::new(COPY_ORDERS));
+        Self { pool, topic, metrics, mostly_stored, copy_target }
     }
 
     /// Commits a batch. A record that the database refuses becomes a rejection.
@@ -202,10 +202,11 @@ impl Store {
         if records.is_empty() {
             return Ok(0);
         }
-        let copied = self.all_new.copy(transaction, COPY_ORDERS, records, |row, record| {
-            record.order.write_row(row, record.position);
-        });
-        if copied.await? {
+        if self.copy_target.next_method(records.len()) == Method::Copy {
+            let write = |row: &mut Row<'_>, record: &LatestRecord<'_>| {
+                record.order.write_row(row, record.position);
+            };
+            self.copy_target.copy(transaction, records, write).await?;
             return Ok(records.len());
         }
         let inserted = upsert::insert(transaction, records).await?;

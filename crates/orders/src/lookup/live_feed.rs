@@ -191,7 +191,7 @@ impl Feed {
 
     /// Tells the rates of the last second, every second.
     pub(crate) async fn tell_rates(
-        &self,
+        self: Arc<Self>,
         consumed: consumer::Metrics,
         shutdown: CancellationToken,
     ) {

@@ -139,6 +139,15 @@ fn allocated(bytes: usize) -> usize {
 
 type Entries = sync::Cache<OrderUid, Entry, ByBytes>;
 
+chassis::metrics! {
+    struct CacheMetrics {
+        /// Orders served from memory
+        hits: Counter = "waybill_cache_hits",
+        /// Orders asked for that memory did not hold
+        misses: Counter = "waybill_cache_misses",
+    }
+}
+
 /// The memory level.
 pub(crate) struct Cache {
     entries: Arc<Entries>,
@@ -151,8 +160,7 @@ pub(crate) struct Cache {
     max_age: Duration,
     /// Moments are counted from here: what was confirmed before it is stale already.
     epoch: Instant,
-    hits: Counter,
-    misses: Counter,
+    metrics: CacheMetrics,
 }
 
 impl Cache {
@@ -169,15 +177,8 @@ impl Cache {
             capacity: bytes,
             max_age,
             epoch: now.checked_sub(max_age).unwrap_or(now),
-            hits: Counter::default(),
-            misses: Counter::default(),
+            metrics: CacheMetrics::register(registry),
         };
-        registry.register("waybill_cache_hits", "Orders served from memory", cache.hits.clone());
-        registry.register(
-            "waybill_cache_misses",
-            "Orders asked for that memory did not hold",
-            cache.misses.clone(),
-        );
         registry.register_collector(Box::new(Weight(cache.entries.clone())));
         cache
     }
@@ -186,7 +187,7 @@ impl Cache {
         let now = Instant::now();
         match self.entries.get(uid) {
             Some(Entry::Value(cached)) => {
-                self.hits.inc();
+                self.metrics.hits.inc();
                 if self.is_fresh(&cached, now) {
                     Known::Fresh(cached)
                 } else {
@@ -195,7 +196,7 @@ impl Cache {
             }
             None if self.absences.get(uid).is_some_and(|until| now < until) => Known::Absent,
             Some(Entry::Floor(_)) | None => {
-                self.misses.inc();
+                self.metrics.misses.inc();
                 Known::Nothing
             }
         }
@@ -206,7 +207,7 @@ impl Cache {
     pub(crate) fn fresh(&self, uid: &str, now: Instant) -> Option<Cached> {
         match self.entries.get(uid) {
             Some(Entry::Value(cached)) if self.is_fresh(&cached, now) => {
-                self.hits.inc();
+                self.metrics.hits.inc();
                 Some(cached)
             }
             _ => None,

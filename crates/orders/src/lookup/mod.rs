@@ -14,6 +14,7 @@ pub(crate) mod live_feed;
 pub(crate) mod memory;
 pub(crate) mod queries;
 pub(crate) mod redis;
+pub(crate) mod warm_up;
 
 use std::{
     collections::HashMap,
@@ -76,6 +77,13 @@ struct LoadedFrom {
     from: &'static str,
 }
 
+chassis::metrics! {
+    struct LoadMetrics {
+        /// Orders that memory did not hold, or not fresh, by what told of them
+        loads: Family<LoadedFrom, Counter> = "waybill_cache_loads",
+    }
+}
+
 /// How many statements may be on their way at once. Each holds a connection while there is anything
 /// to ask for, so misses leave the other connections to the rest of the service.
 const CREWS: usize = 2;
@@ -91,7 +99,7 @@ pub(crate) struct Lookup {
     ask_again_at: Mutex<Option<Instant>>,
     misses: Mutex<Misses>,
     arrivals: Mutex<HashMap<OrderUid, Arc<Notify>>>,
-    loads: Family<LoadedFrom, Counter>,
+    metrics: LoadMetrics,
 }
 
 #[derive(Default)]
@@ -122,15 +130,10 @@ impl Lookup {
         pool: PgPool,
         registry: &mut Registry,
     ) -> Arc<Self> {
-        let loads = Family::default();
-        registry.register(
-            "waybill_cache_loads",
-            "Orders that memory did not hold, or not fresh, by what told of them",
-            loads.clone(),
-        );
+        let metrics = LoadMetrics::register(registry);
         let (ask_again_at, misses, arrivals) =
             (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { cache, redis, pool, ask_again_at, misses, arrivals, loads })
+        Arc::new(Self { cache, redis, pool, ask_again_at, misses, arrivals, metrics })
     }
 
     pub(crate) fn cache(&self) -> &Cache {
@@ -262,7 +265,7 @@ impl Lookup {
             Ok(None) => "none",
             Err(Unavailable) => "silence",
         };
-        self.loads.get_or_create(&LoadedFrom { from }).inc();
+        self.metrics.loads.get_or_create(&LoadedFrom { from }).inc();
     }
 
     /// A crew: takes what has gathered, again and again, until nothing is left.

@@ -3,7 +3,7 @@
 //! client: for a second nobody asks it again.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -35,6 +35,15 @@ const SET_IF_NEWER: &str = "\
 const VERSION_DIGITS: usize = 10;
 const HASH_BYTES: usize = 16;
 
+chassis::metrics! {
+    struct RedisMetrics {
+        /// Failures of Redis
+        failures: Counter = "waybill_redis_failures",
+        /// Orders not written to Redis because it was too slow
+        unwritten: Counter = "waybill_redis_unwritten",
+    }
+}
+
 /// The Redis level.
 pub(crate) struct RedisLevel {
     client: redis::Client,
@@ -42,8 +51,7 @@ pub(crate) struct RedisLevel {
     expiry: Duration,
     resting_until: Mutex<Instant>,
     to_write: mpsc::Sender<Put>,
-    failures: Counter,
-    unwritten: Counter,
+    metrics: RedisMetrics,
 }
 
 /// Views, and when the database confirmed them.
@@ -61,13 +69,6 @@ impl RedisLevel {
         expiry: Duration,
         registry: &mut Registry,
     ) -> Result<(Self, ToWrite), redis::RedisError> {
-        let (failures, unwritten) = (Counter::default(), Counter::default());
-        registry.register("waybill_redis_failures", "Failures of Redis", failures.clone());
-        registry.register(
-            "waybill_redis_unwritten",
-            "Orders not written to Redis because it was too slow",
-            unwritten.clone(),
-        );
         let (to_write, waiting) = mpsc::channel(QUEUE);
         let level = Self {
             client: redis::Client::open(url)?,
@@ -75,8 +76,7 @@ impl RedisLevel {
             expiry,
             resting_until: Mutex::new(Instant::now()),
             to_write,
-            failures,
-            unwritten,
+            metrics: RedisMetrics::register(registry),
         };
         Ok((level, ToWrite(waiting)))
     }
@@ -107,12 +107,16 @@ impl RedisLevel {
     /// slow they are not written.
     pub(crate) fn put(&self, views: Vec<View>, confirmed_at: Instant) {
         if let Err(full) = self.to_write.try_send((views, confirmed_at)) {
-            self.unwritten.inc_by(full.into_inner().0.len() as u64);
+            self.metrics.unwritten.inc_by(full.into_inner().0.len() as u64);
         }
     }
 
     /// Writes what is put, until `shutdown`.
-    pub(crate) async fn write(&self, ToWrite(mut waiting): ToWrite, shutdown: CancellationToken) {
+    pub(crate) async fn write(
+        self: Arc<Self>,
+        ToWrite(mut waiting): ToWrite,
+        shutdown: CancellationToken,
+    ) {
         let writing = async {
             while let Some((views, confirmed_at)) = waiting.recv().await {
                 for views in views.chunks(WRITTEN_AT_ONCE) {
@@ -163,7 +167,7 @@ impl RedisLevel {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        self.failures.inc();
+        self.metrics.failures.inc();
         tracing::warn!("Redis: {failure}; going on without it");
         *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + REST;
         None
@@ -218,7 +222,7 @@ mod tests {
         for number in 0..10 * QUEUE {
             redis.put(vec![view(&number.to_string())], Instant::now());
         }
-        assert_eq!((waiting.len(), redis.unwritten.get()), (QUEUE, 9 * QUEUE as u64));
+        assert_eq!((waiting.len(), redis.metrics.unwritten.get()), (QUEUE, 9 * QUEUE as u64));
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
     }
 

@@ -15,7 +15,6 @@ use events::StatusEvent;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
-    registry::Registry,
 };
 use sqlx::PgPool;
 
@@ -34,42 +33,21 @@ struct Rule {
     reason: &'static str,
 }
 
-/// The counters of the status consumer.
-#[derive(Debug, Clone)]
-pub(crate) struct Metrics {
-    commit: transaction::Metrics,
-    advanced: Counter,
-    ignored: Family<Why, Counter>,
-    unreadable: Family<Rule, Counter>,
+chassis::metrics! {
+    pub(crate) struct Metrics {
+        // With the prefix that the metrics of this topic's consumer have.
+        commit: transaction::Metrics
+            => |registry| transaction::Metrics::register(registry.sub_registry_with_prefix("status")),
+        /// Status events that moved their order on
+        advanced: Counter = "waybill_status_events_advanced",
+        /// Status events recorded and ignored
+        ignored: Family<Why, Counter> = "waybill_status_events_ignored",
+        /// Records of the status topic that are no event, passed over
+        unreadable: Family<Rule, Counter> = "waybill_status_events_unreadable",
+    }
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            // With the prefix that the consumer's metrics of this topic have.
-            commit: transaction::Metrics::register(registry.sub_registry_with_prefix("status")),
-            advanced: Counter::default(),
-            ignored: Family::default(),
-            unreadable: Family::default(),
-        };
-        registry.register(
-            "waybill_status_events_advanced",
-            "Status events that moved their order on",
-            metrics.advanced.clone(),
-        );
-        registry.register(
-            "waybill_status_events_ignored",
-            "Status events recorded and ignored",
-            metrics.ignored.clone(),
-        );
-        registry.register(
-            "waybill_status_events_unreadable",
-            "Records of the status topic that are no event, passed over",
-            metrics.unreadable.clone(),
-        );
-        metrics
-    }
-
     fn count(&self, recorded: &Recorded) {
         let ignored = recorded.verdicts().iter().flatten();
         self.advanced.inc_by((recorded.verdicts().len() - ignored.clone().count()) as u64);

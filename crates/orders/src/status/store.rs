@@ -14,8 +14,7 @@ use chassis::{
         record::{Position, instant},
     },
     postgres::{
-        all_new::AllNew,
-        copy::Row,
+        copy::{CopyTarget, Method, Row},
         transaction::{self, WriteError, Writer},
     },
 };
@@ -63,14 +62,14 @@ pub(crate) struct Recorder {
     pool: PgPool,
     topic: String,
     metrics: transaction::Metrics,
-    new_events: AllNew,
-    new_statuses: AllNew,
+    events: CopyTarget,
+    statuses: CopyTarget,
 }
 
 impl Recorder {
     pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::Metrics) -> Self {
-        let (new_events, new_statuses) = (AllNew::default(), AllNew::default());
-        Self { pool, topic, metrics, new_events, new_statuses }
+        let (events, statuses) = (CopyTarget::new(COPY_EVENTS), CopyTarget::new(COPY_STATUSES));
+        Self { pool, topic, metrics, events, statuses }
     }
 
     pub(crate) async fn record(&self, batch: Vec<StatusRecord>) -> Recorded {
@@ -209,7 +208,8 @@ impl Recorder {
                 .field(it.position.offset)
                 .field(self.topic.as_str());
         };
-        if self.new_statuses.copy(transaction, COPY_STATUSES, statuses, write).await? {
+        if self.statuses.next_method(statuses.len()) == Method::Copy {
+            self.statuses.copy(transaction, statuses, write).await?;
             return Ok(HashMap::new());
         }
         let inserted = insert_statuses(transaction, &self.topic, statuses).await?;
@@ -238,7 +238,9 @@ impl Recorder {
                 .field(it.verdict.map(Ignored::as_str))
                 .field(self.topic.as_str());
         };
-        if !self.new_events.copy(transaction, COPY_EVENTS, events, write).await? {
+        if self.events.next_method(events.len()) == Method::Copy {
+            self.events.copy(transaction, events, write).await?;
+        } else {
             insert_events(transaction, &self.topic, events).await?;
         }
         Ok(())

@@ -18,57 +18,25 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// What the consumer counts.
-#[derive(Debug, Clone)]
-pub struct Metrics {
-    pub(super) records: Counter,
-    pub(super) bytes: Counter,
-    pub(super) batch_records: Histogram,
-    pub(super) write_seconds: Histogram,
-    pub(super) partitions: Gauge,
-    pub(super) lag: Lag,
+crate::metrics! {
+    pub struct Metrics {
+        /// Records taken from Kafka
+        pub(super) records: Counter = "messaging_client_consumed_messages",
+        /// Bytes of their values
+        pub(super) bytes: Counter = "messaging_client_consumed_bytes",
+        /// Records in a batch
+        pub(super) batch_records: Histogram = "waybill_batch_records"
+            from Histogram::new(exponential_buckets(1.0, 2.0, 14)),
+        /// From the end of a batch to its offsets, seconds
+        pub(super) write_seconds: Histogram = "messaging_process_duration_seconds"
+            from Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+        /// Partitions assigned to this replica
+        pub(super) partitions: Gauge = "waybill_consumer_partitions",
+        pub(super) lag: Lag => Lag::register,
+    }
 }
 
 impl Metrics {
-    /// Makes them known to `registry`.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            records: Counter::default(),
-            bytes: Counter::default(),
-            batch_records: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
-            write_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
-            partitions: Gauge::default(),
-            lag: Lag::default(),
-        };
-        registry.register(
-            "messaging_client_consumed_messages",
-            "Records taken from Kafka",
-            metrics.records.clone(),
-        );
-        registry.register(
-            "messaging_client_consumed_bytes",
-            "Bytes of their values",
-            metrics.bytes.clone(),
-        );
-        registry.register(
-            "waybill_batch_records",
-            "Records in a batch",
-            metrics.batch_records.clone(),
-        );
-        registry.register(
-            "messaging_process_duration_seconds",
-            "From the end of a batch to its offsets, seconds",
-            metrics.write_seconds.clone(),
-        );
-        registry.register(
-            "waybill_consumer_partitions",
-            "Partitions assigned to this replica",
-            metrics.partitions.clone(),
-        );
-        registry.register_collector(Box::new(metrics.lag.clone()));
-        metrics
-    }
-
     /// Records taken since the start.
     #[must_use]
     pub fn records(&self) -> u64 {
@@ -88,6 +56,12 @@ impl Metrics {
 pub(super) struct Lag(Arc<Mutex<BTreeMap<usize, i64>>>);
 
 impl Lag {
+    fn register(registry: &mut Registry) -> Self {
+        let lag = Self::default();
+        registry.register_collector(Box::new(lag.clone()));
+        lag
+    }
+
     /// Notes the oldest timestamp of a lane, `None` if everything it has taken is settled.
     pub(super) fn set(&self, lane: usize, oldest_ms: Option<i64>) {
         let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -105,7 +105,7 @@ impl Pace {
 /// Consumes until `shutdown`; then commits and settles what was taken, stores its offsets and leaves
 /// the group. An error of `settle` ends it, and so does an error of Kafka that is not transient.
 pub async fn consume<P: Pipeline>(
-    kafka: &KafkaConfig,
+    kafka: KafkaConfig,
     subscription: Subscription,
     metrics: Metrics,
     pipeline: P,
@@ -115,7 +115,7 @@ pub async fn consume<P: Pipeline>(
         (0..subscription.lanes).map(|_| mpsc::unbounded_channel()).unzip();
     let Subscription { topic, policy, .. } = &subscription;
     let assigned = metrics.partitions.clone();
-    let mut config = client_config(kafka, &subscription)?;
+    let mut config = client_config(&kafka, &subscription)?;
     let consumer = Group::join(&mut config, topic, senders, assigned, shutdown.clone())
         .with_context(|| format!("subscribing to the topic {topic}"))
         .context(ExitReason::Configuration)?;

@@ -1,0 +1,199 @@
+//! Runs the parts of a service as tasks that have one shutdown.
+//!
+//! Most parts run until the shutdown; a few end earlier, when their work is done, as the warm-up
+//! does. The first part that fails, be it by an error, by a panic or by an end before the shutdown,
+//! stops all others, and its error is the outcome of the service.
+
+use std::collections::HashMap;
+
+use anyhow::{anyhow, ensure};
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// The running parts of a service.
+#[derive(Debug)]
+pub struct Supervisor {
+    parts: JoinSet<anyhow::Result<()>>,
+    names: HashMap<Id, &'static str>,
+    shutdown: CancellationToken,
+}
+
+impl Supervisor {
+    /// Supervises parts that end on `shutdown`. A part that fails cancels it.
+    #[must_use]
+    pub fn new(shutdown: CancellationToken) -> Self {
+        Self { parts: JoinSet::new(), names: HashMap::new(), shutdown }
+    }
+
+    /// Starts a part that runs until the shutdown. An earlier end is an error.
+    pub fn run(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        let shutdown = self.shutdown.clone();
+        self.run_once(name, async move {
+            part.await?;
+            ensure!(shutdown.is_cancelled(), "it ended before the shutdown");
+            Ok(())
+        });
+    }
+
+    /// Starts a part that ends when its work is done.
+    pub fn run_once(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        // An error and a panic both drop the guard, which cancels the shutdown.
+        let stop_others = self.shutdown.clone().drop_guard();
+        let task = self.parts.spawn(async move {
+            part.await?;
+            stop_others.disarm();
+            Ok(())
+        });
+        self.names.insert(task.id(), name);
+    }
+
+    /// Runs a part to its end before the parts that need it are started. Returns false if it failed
+    /// or if the shutdown came first.
+    pub async fn run_first(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) -> bool {
+        let (done, shutdown) = (CancellationToken::new(), self.shutdown.clone());
+        let succeeded = done.clone();
+        self.run_once(name, async move {
+            if let Some(outcome) = shutdown.run_until_cancelled(part).await {
+                outcome?;
+                succeeded.cancel();
+            }
+            Ok(())
+        });
+        self.shutdown.run_until_cancelled(done.cancelled()).await.is_some()
+    }
+
+    /// Waits until all parts have ended. Returns the error of the first part that failed.
+    pub async fn wait(mut self) -> anyhow::Result<()> {
+        let mut outcome = Ok(());
+        while let Some(ended) = self.parts.join_next_with_id().await {
+            let (part, ended) = match ended {
+                Ok(ended) => ended,
+                Err(panic) => (panic.id(), Err(anyhow!(panic))),
+            };
+            let Err(error) = ended else { continue };
+            let name = self.names[&part];
+            if outcome.is_ok() {
+                tracing::error!(part = name, "{name} failed; stopping all other parts");
+                outcome = Err(error.context(format!("{name} failed")));
+            } else {
+                tracing::warn!(part = name, "{name} failed while it was stopped: {error:#}");
+            }
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+    use crate::process::exit::{self, ExitReason};
+
+    /// A supervisor with a part that runs until the shutdown.
+    fn with_lasting_part() -> Supervisor {
+        let shutdown = CancellationToken::new();
+        let mut parts = Supervisor::new(shutdown.clone());
+        parts.run("lasting", async move {
+            shutdown.cancelled().await;
+            Ok(())
+        });
+        parts
+    }
+
+    #[tokio::test]
+    async fn a_part_that_fails_stops_the_others_and_is_named() {
+        let mut parts = with_lasting_part();
+        parts.run("ingest", async {
+            Err(anyhow!("no such topic").context(ExitReason::Configuration))
+        });
+
+        let error = parts.wait().await.unwrap_err();
+
+        assert_eq!(format!("{error:#}"), "ingest failed: bad configuration: no such topic");
+        assert_eq!(exit::code(&error), 78);
+    }
+
+    #[tokio::test]
+    async fn the_first_failure_is_the_outcome() {
+        let mut parts = with_lasting_part();
+        let shutdown = parts.shutdown.clone();
+        parts.run("later", async move {
+            shutdown.cancelled().await;
+            bail!("it lost its connection")
+        });
+        parts.run("first", async { bail!("it met a record that is too large") });
+
+        let error = parts.wait().await.unwrap_err();
+
+        assert_eq!(format!("{error:#}"), "first failed: it met a record that is too large");
+    }
+
+    #[tokio::test]
+    async fn a_panic_stops_the_others_and_is_named() {
+        let mut parts = with_lasting_part();
+        parts.run_once("warm-up", async { panic!("a row without an id") });
+
+        let error = format!("{:#}", parts.wait().await.unwrap_err());
+
+        assert!(error.starts_with("warm-up failed: "), "{error}");
+        assert!(error.contains("a row without an id"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_part_may_not_end_before_the_shutdown() {
+        let mut parts = with_lasting_part();
+        parts.run("ingest", async { Ok(()) });
+
+        let error = parts.wait().await.unwrap_err();
+
+        assert_eq!(format!("{error:#}"), "ingest failed: it ended before the shutdown");
+    }
+
+    #[tokio::test]
+    async fn a_part_whose_work_is_done_may_end() {
+        let mut parts = with_lasting_part();
+        parts.run_once("warm-up", async { Ok(()) });
+        let shutdown = parts.shutdown.clone();
+
+        tokio::task::yield_now().await;
+        assert!(!shutdown.is_cancelled());
+
+        shutdown.cancel();
+        assert!(parts.wait().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn later_parts_wait_for_a_first_part_that_succeeds() {
+        let mut parts = with_lasting_part();
+        assert!(parts.run_first("topics", async { Ok(()) }).await);
+        assert!(!parts.run_first("topics", async { bail!("no permission") }).await);
+
+        let error = parts.wait().await.unwrap_err();
+
+        assert_eq!(format!("{error:#}"), "topics failed: no permission");
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_ends_all_parts() {
+        let mut parts = with_lasting_part();
+        let shutdown = parts.shutdown.clone();
+        tokio::spawn(async move { shutdown.cancel() });
+
+        assert!(!parts.run_first("topics", std::future::pending()).await);
+
+        assert!(parts.wait().await.is_ok());
+    }
+}
