@@ -1,0 +1,259 @@
+//! The import rules of ARCHITECTURE.md, checked against the sources: imports go in one direction, no
+//! files import each other in a cycle, and only the named places know SQL, rdkafka and status codes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sources::{Source, sources};
+
+/// A crate of the workspace and those of ours that it may import.
+const CRATES: [(&str, &[&str]); 9] = [
+    ("events", &[]),
+    ("chassis", &[]),
+    ("local", &[]),
+    ("orders", &["chassis", "events"]),
+    ("couriers", &["chassis", "events"]),
+    ("waybill", &["orders", "couriers", "local", "chassis", "events"]),
+    ("testkit", &["orders", "couriers", "local", "chassis", "events"]),
+    ("benches", &["testkit", "orders", "couriers", "local", "chassis", "events"]),
+    ("chaos", &["testkit", "orders", "couriers", "local", "chassis", "events"]),
+];
+
+/// A part of the order service and the parts that it may import.
+const ORDERS: [(&str, &[&str]); 10] = [
+    ("run", &["config", "routes", "ingest", "status", "http", "pages", "lookup", "order"]),
+    ("routes", &["http", "pages", "lookup"]),
+    ("pages", &["http", "status", "lookup", "order", "ingest"]),
+    ("http", &["status", "lookup", "order", "ingest"]),
+    ("ingest", &["lookup", "order"]),
+    ("status", &["lookup", "order"]),
+    ("lookup", &["order"]),
+    ("order", &[]),
+    ("config", &[]),
+    ("migrate", &["config"]),
+];
+
+/// A part of the courier service and the parts that it may import.
+const COURIERS: [(&str, &[&str]); 11] = [
+    ("run", &["config", "routes", "intake", "dispatch", "store", "http", "pages", "delivery"]),
+    ("routes", &["http", "pages"]),
+    ("pages", &["http", "read", "dispatch", "store", "delivery"]),
+    ("http", &["read", "dispatch", "store", "delivery"]),
+    ("intake", &["dispatch", "store", "delivery"]),
+    ("read", &["store", "delivery"]),
+    ("store", &["dispatch", "delivery"]),
+    ("dispatch", &["delivery"]),
+    ("delivery", &[]),
+    ("config", &["delivery", "dispatch"]),
+    ("migrate", &["config"]),
+];
+
+/// A part of the chassis and the parts that it may import.
+const CHASSIS: [(&str, &[&str]); 7] = [
+    ("audit", &["rejected", "kafka", "postgres", "process"]),
+    ("rejected", &["http", "kafka", "postgres", "process"]),
+    ("web", &["http", "process"]),
+    ("http", &["postgres", "process"]),
+    ("kafka", &["process"]),
+    ("postgres", &["process"]),
+    ("process", &[]),
+];
+
+#[test]
+fn crates_import_in_one_direction() {
+    for source in sources() {
+        let allowed = allowed(&CRATES, &source.krate);
+        for import in &source.imports {
+            let is_ours = CRATES.iter().any(|(name, _)| *name == import[0]);
+            let is_allowed = import[0] == source.krate || allowed.contains(&import[0].as_str());
+            assert!(!is_ours || is_allowed, "{source} imports {}", import.join("::"));
+        }
+    }
+}
+
+#[test]
+fn the_parts_of_the_order_service_import_along_the_flow() {
+    assert_parts("orders", &ORDERS, &["audit"]);
+}
+
+#[test]
+fn the_parts_of_the_courier_service_import_along_the_flow() {
+    assert_parts("couriers", &COURIERS, &["audit"]);
+}
+
+#[test]
+fn the_parts_of_the_chassis_import_in_one_direction() {
+    assert_parts("chassis", &CHASSIS, &[]);
+}
+
+/// Single events are the one thing that the HTTP layer takes from ingest.
+#[test]
+fn http_and_pages_take_only_publishing_from_ingest() {
+    for source in sources().into_iter().filter(|source| source.krate == "orders") {
+        let part = source.module.first().map_or("", String::as_str);
+        for import in source.imports.iter().filter(|_| ["http", "pages"].contains(&part)) {
+            let is_ingest =
+                import[0] == "orders" && import.get(1).is_some_and(|one| one == "ingest");
+            let is_publish = import.get(2).is_some_and(|one| one == "publish");
+            assert!(!is_ingest || is_publish, "{source} imports {}", import.join("::"));
+        }
+    }
+}
+
+#[test]
+fn the_order_is_pure() {
+    let impure = ["sqlx", "axum", "rdkafka"];
+    for source in sources().iter().filter(|source| source.is_in("orders", "order")) {
+        for import in &source.imports {
+            let is_postgres =
+                import[0] == "chassis" && import.get(1).is_some_and(|one| one == "postgres");
+            let is_impure = is_postgres || impure.contains(&import[0].as_str());
+            assert!(!is_impure, "{source} imports {}", import.join("::"));
+        }
+    }
+}
+
+#[test]
+fn only_kafka_of_the_chassis_refers_to_rdkafka() {
+    assert_only(&["chassis::kafka", "testkit", "benches", "chaos"], |source| {
+        source.imports_crate("rdkafka")
+    });
+}
+
+#[test]
+fn only_the_named_places_contain_sql() {
+    let places = [
+        "orders::ingest",
+        "orders::status",
+        "orders::lookup::queries",
+        "orders::audit",
+        "couriers::store",
+        "couriers::dispatch",
+        "couriers::read",
+        "couriers::audit",
+        "chassis::postgres",
+        "chassis::rejected",
+        "chassis::audit",
+        "testkit",
+        "benches",
+        "chaos",
+    ];
+
+    assert_only(&places, Source::contains_sql);
+}
+
+#[test]
+fn only_http_and_pages_know_status_codes() {
+    let places = [
+        "orders::http",
+        "orders::pages",
+        "orders::routes",
+        "couriers::http",
+        "couriers::pages",
+        "couriers::routes",
+        "chassis::http",
+        "chassis::web",
+        "chassis::rejected::calls",
+        // Clients of the services.
+        "waybill::load",
+        "waybill::tools",
+        "testkit",
+        "benches",
+        "chaos",
+    ];
+
+    assert_only(&places, |source| source.names("StatusCode"));
+}
+
+#[test]
+fn no_files_import_each_other_in_a_cycle() {
+    let sources = sources();
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in &sources {
+        let from = source.to_string();
+        let targets = source.imports.iter().filter_map(|import| file_of(&sources, import));
+        // A module and its children count as one.
+        let others = targets.filter(|to| !is_within(&from, to) && !is_within(to, &from));
+        imports.entry(from.clone()).or_default().extend(others);
+    }
+
+    assert_eq!(cycle(&imports), None);
+}
+
+#[test]
+fn a_cycle_is_found() {
+    let graph = |edges: &[(&str, &str)]| {
+        let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (from, to) in edges {
+            graph.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        graph
+    };
+
+    assert_eq!(cycle(&graph(&[("a", "b"), ("b", "c"), ("a", "c")])), None);
+    let found = cycle(&graph(&[("a", "b"), ("b", "c"), ("c", "b")]));
+    assert_eq!(found, Some(vec!["b".to_owned(), "c".to_owned(), "b".to_owned()]));
+}
+
+/// Each part of a crate imports only the parts that the table allows; `free` may import anything.
+fn assert_parts(krate: &str, table: &[(&str, &[&str])], free: &[&str]) {
+    for source in sources().iter().filter(|source| source.krate == krate) {
+        let Some(part) = source.module.first() else { continue };
+        if free.contains(&part.as_str()) {
+            continue;
+        }
+        let allowed = allowed(table, part);
+        for import in source.imports.iter().filter(|import| import[0] == krate && import.len() > 1)
+        {
+            let is_part = table.iter().any(|(name, _)| *name == import[1]);
+            let is_allowed = import[1] == *part || allowed.contains(&import[1].as_str());
+            assert!(!is_part || is_allowed, "{source} imports {}", import.join("::"));
+        }
+    }
+}
+
+/// Only sources below one of `places` do what `does` looks for, and each place has one that does.
+fn assert_only(places: &[&str], does: impl Fn(&Source) -> bool) {
+    for source in sources().iter().filter(|source| does(source)) {
+        let path = source.to_string();
+        assert!(places.iter().any(|place| is_within(&path, place)), "{path} does");
+    }
+}
+
+fn allowed<'a>(table: &[(&str, &'a [&'a str])], name: &str) -> &'a [&'a str] {
+    let row = table.iter().find(|(part, _)| *part == name);
+    row.unwrap_or_else(|| panic!("say in this test what {name} may import")).1
+}
+
+/// The file that an imported path leads to.
+fn file_of(sources: &[Source], import: &[String]) -> Option<String> {
+    let paths = (1..=import.len()).rev().map(|length| import[..length].join("::"));
+    let mut files = paths.filter(|path| sources.iter().any(|source| source.to_string() == *path));
+    files.next()
+}
+
+fn is_within(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// Some nodes of a graph that lead from one back to itself.
+fn cycle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    graph.keys().find_map(|start| {
+        let mut paths = vec![vec![start.clone()]];
+        let mut seen = BTreeSet::new();
+        while let Some(path) = paths.pop() {
+            for next in graph.get(path.last()?).into_iter().flatten() {
+                let longer = [path.as_slice(), std::slice::from_ref(next)].concat();
+                if next == start {
+                    return Some(longer);
+                }
+                if seen.insert(next.clone()) {
+                    paths.push(longer);
+                }
+            }
+        }
+        None
+    })
+}
