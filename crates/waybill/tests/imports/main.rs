@@ -157,6 +157,7 @@ fn only_http_and_pages_know_status_codes() {
         "chassis::web",
         "chassis::rejected::calls",
         // Clients of the services.
+        "waybill::http",
         "waybill::load",
         "waybill::tools",
         "testkit",
