@@ -35,6 +35,7 @@ use super::{
     Pipeline,
     group::{Command, Group, Partition},
     metrics::Metrics,
+    turns::Turns,
 };
 use crate::kafka::{
     batch::{Batch, BatchPolicy},
@@ -289,46 +290,5 @@ impl<T> InFlight<T> {
             Some(batch) => (&mut batch.task).await.context("a batch's task ended"),
             None => std::future::pending().await,
         }
-    }
-}
-
-/// Chooses the partition for the next record. The turns go on where the last fill ended, because a
-/// fill that always began with the same partition would starve the others while that one is busy.
-#[derive(Default)]
-struct Turns(usize);
-
-impl Turns {
-    /// Returns the next index below `count`, which is not 0. After a change of `count` a partition
-    /// may be passed over once.
-    fn next(&mut self, count: usize) -> usize {
-        let turn = if self.0 < count { self.0 } else { 0 };
-        self.0 = turn + 1;
-        turn
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turns_go_on_where_the_last_fill_ended() {
-        let mut turns = Turns::default();
-        let fill =
-            |turns: &mut Turns, records| (0..records).map(|_| turns.next(3)).collect::<Vec<_>>();
-
-        assert_eq!(fill(&mut turns, 4), [0, 1, 2, 0]);
-        assert_eq!(fill(&mut turns, 4), [1, 2, 0, 1]);
-    }
-
-    #[test]
-    fn turns_stay_in_range_when_partitions_are_revoked() {
-        let mut turns = Turns::default();
-        (0..7).for_each(|_| {
-            turns.next(8);
-        });
-
-        assert_eq!((turns.next(2), turns.next(2), turns.next(2)), (0, 1, 0));
-        assert_eq!(turns.next(1), 0);
     }
 }

@@ -8,8 +8,8 @@
 //! Each partition has its own queue, so a lane that waits for the database delays only its own
 //! partitions and never the heartbeats. Offsets are stored once `settle` has returned its
 //! [`Receipt`], and committed in the background. [`group`] gives partitions to lanes and takes them
-//! back; [`lane`] fills batches and passes them through the pipeline; [`errors`] decides which
-//! errors are waited out; [`topic_id`] detects a re-created topic.
+//! back; [`lane`] fills batches, in [`turns`] of its partitions, and passes them through the pipeline;
+//! [`errors`] decides which errors are waited out; [`topic_id`] detects a re-created topic.
 //!
 //! This is not for readers outside a group: these are [`tail`](crate::kafka::tail) and
 //! [`topic_scan`](crate::kafka::topic_scan).
@@ -19,6 +19,7 @@ mod group;
 mod lane;
 mod metrics;
 mod topic_id;
+mod turns;
 
 use std::{sync::Arc, time::Duration};
 
