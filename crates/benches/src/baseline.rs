@@ -13,7 +13,7 @@ use rdkafka::{
     message::BorrowedMessage,
 };
 use serde::Deserialize;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, Postgres, postgres::PgArguments, query::Query};
 use testkit::TestEnvironment;
 use tokio::time::timeout;
 
@@ -146,16 +146,18 @@ pub async fn next_message(consumer: &StreamConsumer) -> anyhow::Result<BorrowedM
 
 async fn store(database: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
     let mut transaction = database.begin().await?;
-    insert_order(&mut transaction, order).await?;
-    insert_delivery(&mut transaction, &order.order_uid, &order.delivery).await?;
-    insert_payment(&mut transaction, &order.order_uid, &order.payment).await?;
+    insert_order(order).execute(&mut *transaction).await?;
+    insert_delivery(&order.order_uid, &order.delivery).execute(&mut *transaction).await?;
+    insert_payment(&order.order_uid, &order.payment).execute(&mut *transaction).await?;
     for item in &order.items {
-        insert_item(&mut transaction, &order.order_uid, item).await?;
+        insert_item(&order.order_uid, item).execute(&mut *transaction).await?;
     }
     transaction.commit().await
 }
 
-async fn insert_order(connection: &mut PgConnection, order: &Order) -> Result<(), sqlx::Error> {
+type Insert<'a> = Query<'a, Postgres, PgArguments>;
+
+fn insert_order(order: &Order) -> Insert<'_> {
     sqlx::query(
         "INSERT INTO baseline.orders VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::timestamptz, $11)",
     )
@@ -170,16 +172,9 @@ async fn insert_order(connection: &mut PgConnection, order: &Order) -> Result<()
     .bind(order.sm_id)
     .bind(&order.date_created)
     .bind(&order.oof_shard)
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
-async fn insert_delivery(
-    connection: &mut PgConnection,
-    order_uid: &str,
-    delivery: &Delivery,
-) -> Result<(), sqlx::Error> {
+fn insert_delivery<'a>(order_uid: &'a str, delivery: &'a Delivery) -> Insert<'a> {
     sqlx::query("INSERT INTO baseline.delivery VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
         .bind(order_uid)
         .bind(&delivery.name)
@@ -189,16 +184,9 @@ async fn insert_delivery(
         .bind(&delivery.address)
         .bind(&delivery.region)
         .bind(&delivery.email)
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
-async fn insert_payment(
-    connection: &mut PgConnection,
-    order_uid: &str,
-    payment: &Payment,
-) -> Result<(), sqlx::Error> {
+fn insert_payment<'a>(order_uid: &'a str, payment: &'a Payment) -> Insert<'a> {
     sqlx::query(
         "INSERT INTO baseline.payment VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
@@ -213,16 +201,9 @@ async fn insert_payment(
     .bind(payment.delivery_cost)
     .bind(payment.goods_total)
     .bind(payment.custom_fee)
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
-async fn insert_item(
-    connection: &mut PgConnection,
-    order_uid: &str,
-    item: &Item,
-) -> Result<(), sqlx::Error> {
+fn insert_item<'a>(order_uid: &'a str, item: &'a Item) -> Insert<'a> {
     sqlx::query(
         "INSERT INTO baseline.items (order_uid, chrt_id, track_number, price, rid, name, sale, \
          size, total_price, nm_id, brand, status) \
@@ -240,7 +221,4 @@ async fn insert_item(
     .bind(item.nm_id)
     .bind(&item.brand)
     .bind(item.status)
-    .execute(connection)
-    .await?;
-    Ok(())
 }

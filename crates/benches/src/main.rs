@@ -161,45 +161,34 @@ async fn create_log_files(servers: &Servers) -> anyhow::Result<()> {
 }
 
 async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
-    let wanted = |bench| cli.benches.is_empty() || cli.benches.contains(&bench);
     let mut figures = Vec::new();
-    if wanted(Bench::Ingest) {
-        figures.extend(ingest::measure(cli, servers).await.context("ingest")?);
-    }
-    if wanted(Bench::IngestLarge) {
-        figures.push(ingest::measure_large(cli, servers).await.context("ingest-large")?);
-    }
-    if wanted(Bench::ReadLatency) {
-        figures.push(read_latency::measure(cli, servers).await.context("read-latency")?);
-    }
-    if wanted(Bench::Get) {
-        figures.push(get::measure(cli, servers).await.context("get")?);
-    }
-    if wanted(Bench::Uncached) {
-        figures.push(uncached::measure(cli, servers).await.context("uncached")?);
-    }
-    if wanted(Bench::WarmUp) {
-        figures.extend(warm_up::measure(cli, servers).await.context("warm-up")?);
-    }
-    if wanted(Bench::Start) {
-        figures.push(start::measure(cli, servers).await.context("start")?);
-    }
-    if wanted(Bench::Memory) {
-        figures.push(memory::measure(cli, servers).await.context("memory")?);
-    }
-    if wanted(Bench::Dispatch) {
-        figures.push(dispatch::measure(cli, servers).await.context("dispatch")?);
-    }
-    if wanted(Bench::DispatchLarge) {
-        figures.push(dispatch::measure_large(cli, servers).await.context("dispatch-large")?);
-    }
-    if wanted(Bench::DispatchHeld) {
-        figures.push(dispatch::measure_held(cli, servers).await.context("dispatch-held")?);
-    }
-    if wanted(Bench::AssignLatency) {
-        figures.push(dispatch::measure_latency(cli, servers).await.context("assign-latency")?);
+    for bench in Bench::value_variants() {
+        if cli.benches.is_empty() || cli.benches.contains(bench) {
+            let name = bench.to_possible_value().expect("no bench is hidden");
+            let measured = bench.measure(cli, servers).await;
+            figures.extend(measured.with_context(|| name.get_name().to_owned())?);
+        }
     }
     Ok(figures)
+}
+
+impl Bench {
+    async fn measure(self, cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
+        Ok(match self {
+            Self::Ingest => ingest::measure(cli, servers).await?,
+            Self::IngestLarge => vec![ingest::measure_large(cli, servers).await?],
+            Self::ReadLatency => vec![read_latency::measure(cli, servers).await?],
+            Self::Get => vec![get::measure(cli, servers).await?],
+            Self::Uncached => vec![uncached::measure(cli, servers).await?],
+            Self::WarmUp => warm_up::measure(cli, servers).await?.into(),
+            Self::Start => vec![start::measure(cli, servers).await?],
+            Self::Memory => vec![memory::measure(cli, servers).await?],
+            Self::Dispatch => vec![dispatch::measure(cli, servers).await?],
+            Self::DispatchLarge => vec![dispatch::measure_large(cli, servers).await?],
+            Self::DispatchHeld => vec![dispatch::measure_held(cli, servers).await?],
+            Self::AssignLatency => vec![dispatch::measure_latency(cli, servers).await?],
+        })
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what the program is for")]

@@ -1,4 +1,4 @@
-//! Uncached GET: 32 connections, each order asked for once, against pgbench with as many connections
+//! Uncached GET: 32 connections, each order requested once, against pgbench with as many connections
 //! that reads the same columns by the same keys. Both have the whole machine, one after the other.
 
 use std::path::{Path, PathBuf};

@@ -18,7 +18,6 @@ use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use crate::{
     config::{Config, Options, TopicConfig},
@@ -69,24 +68,13 @@ pub async fn run(
         Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
 
     let mut parts = Supervisor::new(shutdown.clone());
+    let router = readable_from(routes::router(state, health, served), &config.orders_url);
     let limits = Limits { connections: config.http_connections, ..Limits::default() };
-    parts.run(
-        "http",
-        serve_http(listener, limits, config.orders_url.clone(), state, health, served),
-    );
+    parts.run("http", serve::serve(listener, |_| None, router, limits, shutdown.clone()).map(Ok));
     parts.run("live board", board.clone().keep(pool.clone(), shutdown.clone()).map(Ok));
-    parts.run(
-        "dispatch",
-        dispatch_when_warm(
-            pool,
-            policy(&config.own),
-            wake,
-            board,
-            dispatched,
-            ready,
-            shutdown.clone(),
-        ),
-    );
+    let (policy, stop) = (policy(&config.own), shutdown.clone());
+    let dispatch = dispatch_when_warm(pool, policy, wake, board, dispatched, ready, stop);
+    parts.run("dispatch", dispatch);
     // The parts above work without Kafka, intake needs its topics.
     if parts.run_first("topics", create_topics(config.kafka.clone(), topics)).await {
         let subscription = subscription(&config);
@@ -115,20 +103,6 @@ fn subscription(config: &Config) -> Subscription {
         policy: config.batch,
         pace: Pace::Prompt,
     }
-}
-
-async fn serve_http(
-    listener: TcpListener,
-    limits: Limits,
-    orders_url: Url,
-    state: PageState,
-    health: Health,
-    metrics: HttpMetrics,
-) -> anyhow::Result<()> {
-    let shutdown = state.api.shutdown.clone();
-    let router = readable_from(routes::router(state, health, metrics), &orders_url);
-    serve::serve(listener, |_| None, router, limits, shutdown).await;
-    Ok(())
 }
 
 /// Waits until PostgreSQL lets the service read its tables, then dispatches.

@@ -28,27 +28,16 @@ impl LocalServers {
     /// Starts the servers in parallel. If one of them cannot start, the other one is stopped.
     pub async fn start(options: &LocalServersOptions, progress: Progress<'_>) -> Result<Self> {
         let postgres = async {
-            let Some(port) = options.postgres_port else {
-                return Ok(None);
-            };
-            let data_dir = options.data_dir.join("postgres");
-            let begun = Instant::now();
-            let postgres = Postgres::start(&PostgresOptions { data_dir, port }, progress).await?;
-            progress(&format!("PostgreSQL is ready after {:.1} s", begun.elapsed().as_secs_f64()));
-            anyhow::Ok(Some(postgres))
+            let Some(port) = options.postgres_port else { return Ok(None) };
+            let options = PostgresOptions { data_dir: options.data_dir.join("postgres"), port };
+            let starting = Postgres::start(&options, progress);
+            report_ready("PostgreSQL", starting, progress).await.map(Some)
         };
         let kafka = async {
-            let Some(port) = options.kafka_port else {
-                return Ok(None);
-            };
-            let data_dir = options.data_dir.join("kafka");
-            let begun = Instant::now();
-            let kafka = Kafka::start(&KafkaOptions { data_dir, port }, progress).await?;
-            progress(&format!(
-                "Apache Kafka is ready after {:.1} s",
-                begun.elapsed().as_secs_f64()
-            ));
-            anyhow::Ok(Some(kafka))
+            let Some(port) = options.kafka_port else { return Ok(None) };
+            let options = KafkaOptions { data_dir: options.data_dir.join("kafka"), port };
+            let starting = Kafka::start(&options, progress);
+            report_ready("Apache Kafka", starting, progress).await.map(Some)
         };
         let (postgres, kafka) = tokio::try_join!(postgres, kafka)?;
         Ok(Self { postgres, kafka })
@@ -87,4 +76,15 @@ impl LocalServers {
         };
         kafka.and(postgres)
     }
+}
+
+async fn report_ready<T>(
+    name: &str,
+    starting: impl Future<Output = Result<T>>,
+    progress: Progress<'_>,
+) -> Result<T> {
+    let begun = Instant::now();
+    let server = starting.await?;
+    progress(&format!("{name} is ready after {:.1} s", begun.elapsed().as_secs_f64()));
+    Ok(server)
 }

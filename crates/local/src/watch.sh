@@ -8,8 +8,8 @@
 #
 # The shell becomes the program itself (`exec`, so the parent waits for and
 # signals the right process) and leaves a watcher beside it. The watcher sits in
-# two subshells so that it is nobody's child: PostgreSQL would otherwise wonder
-# about a child it did not start. It keeps the lock open, so that the folder is
+# two subshells so that it is no child of the program: PostgreSQL would otherwise
+# find a child that it did not start. It keeps the lock open, so that the folder is
 # free only when the program is gone.
 exec 3<&0 </dev/null
 (

@@ -58,7 +58,7 @@ fn the_example_lists_every_variable_and_no_other() {
         EXAMPLE.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).collect();
     let known = variables(&crate::Cli::command());
 
-    // An alias is only told of, in the comment of what it stands for.
+    // An alias is only in the comment of the variable that it stands for.
     let unlisted: Vec<_> = known.iter().filter(|name| !words.contains(name.as_str())).collect();
     assert!(unlisted.is_empty(), "missing in .env.example: {unlisted:?}");
     let unknown: Vec<_> = example

@@ -25,7 +25,6 @@ const EVENTS: u64 = 100_000;
 /// The couriers of a small fixture, and of a large one.
 const SMALL: u64 = 10_000;
 const LARGE: u64 = 1_000_000;
-const HALF_OF_BASELINE: Target = Target::AtLeast { must: 0.5, aim: 0.8 };
 /// Bounds the time without a settled event.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -61,40 +60,35 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
 
 /// Measures with a large fixture, against a small one.
 pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
-    let events = cli.events.unwrap_or(EVENTS);
-    let mut rounds = Vec::new();
-    for number in 1..=cli.rounds {
-        let small = take_in(servers, SMALL, events, OtherSession::Idle).await?;
-        let large = take_in(servers, LARGE, events, OtherSession::Idle).await?;
-        let round = Round { waybill: large, baseline: small };
-        rounds.push(report("dispatch-large", number, cli, round));
-    }
-    Ok(Figure::of_ratios(
-        "dispatch-large",
-        format!("the same with {LARGE} couriers; baseline: with {SMALL}"),
-        "events/s",
-        HALF_OF_BASELINE,
-        &rounds,
-    ))
+    let what = format!("the same with {LARGE} couriers; baseline: with {SMALL}");
+    compare(cli, servers, "dispatch-large", what, LARGE, OtherSession::Idle).await
 }
 
 /// Measures while another session keeps a snapshot open, so that no dead row can be removed.
 pub async fn measure_held(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+    let what =
+        format!("the same with {SMALL} couriers and a snapshot open elsewhere; baseline: none is");
+    compare(cli, servers, "dispatch-held", what, SMALL, OtherSession::OpenSnapshot).await
+}
+
+/// Compares with a small fixture without another session.
+async fn compare(
+    cli: &Cli,
+    servers: &Servers,
+    name: &'static str,
+    what: String,
+    couriers: u64,
+    other: OtherSession,
+) -> anyhow::Result<Figure> {
     let events = cli.events.unwrap_or(EVENTS);
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
-        let free = take_in(servers, SMALL, events, OtherSession::Idle).await?;
-        let held = take_in(servers, SMALL, events, OtherSession::OpenSnapshot).await?;
-        let round = Round { waybill: held, baseline: free };
-        rounds.push(report("dispatch-held", number, cli, round));
+        let baseline = take_in(servers, SMALL, events, OtherSession::Idle).await?;
+        let waybill = take_in(servers, couriers, events, other).await?;
+        rounds.push(report(name, number, cli, Round { waybill, baseline }));
     }
-    Ok(Figure::of_ratios(
-        "dispatch-held",
-        format!("the same with {SMALL} couriers and a snapshot open elsewhere; baseline: none is"),
-        "events/s",
-        HALF_OF_BASELINE,
-        &rounds,
-    ))
+    let target = Target::AtLeast { must: 0.5, aim: 0.8 };
+    Ok(Figure::of_ratios(name, what, "events/s", target, &rounds))
 }
 
 fn report(name: &str, number: u32, cli: &Cli, round: Round) -> Round {

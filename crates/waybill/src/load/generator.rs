@@ -55,12 +55,12 @@ impl Kind {
 /// The number of records by kind.
 pub(crate) type ByKind = BTreeMap<Kind, u64>;
 
-/// A generated record.
+/// A record to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Made {
+pub(crate) struct Record {
     pub(crate) kind: Kind,
-    /// The uid of the order, even if the value no longer contains it.
-    pub(crate) order_uid: String,
+    /// The uid of the order, even if a spoiled value no longer contains it.
+    pub(crate) key: Option<String>,
     pub(crate) value: Vec<u8>,
 }
 
@@ -104,7 +104,7 @@ impl Generator {
     }
 
     /// Makes the next record; if it is a new order, it is dated `created`.
-    pub(crate) fn make(&mut self, created: OffsetDateTime) -> Made {
+    pub(crate) fn make(&mut self, created: OffsetDateTime) -> Record {
         let kind = self.choose();
         let origin = match kind {
             Kind::Duplicate => self.rng.pick(&self.recent),
@@ -122,7 +122,7 @@ impl Generator {
             Kind::Unparsable => spoil::garble(&mut value, &mut self.rng),
             Kind::Duplicate | Kind::Changed | Kind::Given => {}
         }
-        Made { kind, order_uid: origin.order_uid(), value }
+        Record { kind, key: Some(origin.order_uid()), value }
     }
 
     /// Returns a random kind; while there is no order to repeat, a repeat becomes a new order.
@@ -162,9 +162,9 @@ impl Generator {
 
 /// The records in sequence, dated [`STEP`](Generator::STEP) apart.
 impl Iterator for Generator {
-    type Item = Made;
+    type Item = Record;
 
-    fn next(&mut self) -> Option<Made> {
+    fn next(&mut self) -> Option<Record> {
         let created = self.clock;
         self.clock = created.saturating_add(Self::STEP);
         Some(self.make(created))

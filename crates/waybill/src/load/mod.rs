@@ -34,28 +34,29 @@ mod spoil;
 mod summary;
 mod watch;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use chassis::kafka::config::KafkaConfig;
+use chassis::kafka::{config::KafkaConfig, producer::ProduceError};
 use orders::TopicConfig;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    args::Walked,
+    generator::{ByKind, Record},
+    pace::Pace,
+    progress::Progress,
+    scenario::{ByStatus, Scenario},
+    send::Sender,
+    source::{Next, Source},
+    summary::Summary,
+    watch::Watch,
+};
 pub(crate) use self::{
     args::{LoadArgs, OnTimeout},
     command::{LoadCommand, run as run_command},
     register::register_couriers,
     summary::EndReason,
-};
-use self::{
-    generator::ByKind,
-    pace::Pace,
-    progress::Progress,
-    scenario::Scenario,
-    send::{Refusal, Sender},
-    source::{Next, Record, Source},
-    summary::Summary,
-    watch::Watch,
 };
 
 /// Bounds the wait of a stopped run for acknowledgements.
@@ -76,7 +77,14 @@ pub(crate) async fn run(
     let progress = Progress::new(args.quiet, args.limit());
     let watch = Watch::new(sender.clone(), stop_sending.clone(), args.on_timeout, progress);
     let mut orders = Orders { source, sender, watch, by_kind: ByKind::new(), bytes: 0, skipped: 0 };
-    let mut scenario = Scenario::new(args, seed, kafka, topics)?;
+    let status_topic = &topics.kafka_status_topic;
+    let since = match args.walked {
+        Walked::FromNowOn => SystemTime::now(),
+        Walked::All => SystemTime::UNIX_EPOCH,
+    };
+    let (status_sender, statuses) = (Sender::new(kafka, status_topic)?, ByStatus::new());
+    let mut scenario =
+        Scenario { kafka, status_topic, since, seed, sender: status_sender, statuses };
     let registering = register_couriers(&args.couriers_url, args.couriers, args.on_timeout);
     let couriers = shutdown.run_until_cancelled(registering).await.unwrap_or(Ok(0))?;
     let begun = Instant::now();
@@ -127,7 +135,8 @@ async fn run_both(
         outcome
     };
     let walking = async {
-        let outcome = scenario.run(&all_sent, stop_scenario).await;
+        let Some(walk) = args.walk() else { return Ok(()) };
+        let outcome = scenario.run(walk, &all_sent, stop_scenario).await;
         // Orders whose status no longer changes are not what the user wants.
         outcome.inspect_err(|_| stop_sending.cancel())
     };
@@ -172,12 +181,12 @@ impl Orders {
         match self.watch.wait_for(self.sender.settled()).await? {
             Ok(()) => Ok(()),
             // The broker's refusal does not name the record; the summary counts such records.
-            Err(Refusal::TooLarge) => {
+            Err(ProduceError::TooLarge) => {
                 let message = "at least one record was larger than the topic takes";
                 self.watch.progress.warn(message);
                 Ok(())
             }
-            Err(Refusal::Lasting(why)) => Err(EndReason::Refused(why)),
+            Err(error) => Err(EndReason::Refused(error.to_string())),
         }
     }
 
@@ -185,8 +194,8 @@ impl Orders {
         let key = record.key.as_deref().map(str::as_bytes);
         match self.watch.wait_for(self.sender.send(key, &record.value)).await? {
             Ok(()) => {}
-            Err(Refusal::TooLarge) => self.watch.progress.warn(&too_large(&record)),
-            Err(Refusal::Lasting(why)) => return Err(EndReason::Refused(why)),
+            Err(ProduceError::TooLarge) => self.watch.progress.warn(&too_large(&record)),
+            Err(error) => return Err(EndReason::Refused(error.to_string())),
         }
         self.watch.sent += 1;
         *self.by_kind.entry(record.kind).or_default() += 1;
@@ -198,13 +207,15 @@ impl Orders {
     /// refusal may be among them.
     async fn end_reason(&self, sent: Result<(), EndReason>) -> EndReason {
         let ended = sent.err().unwrap_or(EndReason::Done);
-        if ended == EndReason::Stopped
-            && let Ok(Err(Refusal::Lasting(why))) =
-                tokio::time::timeout(FLUSH_TIMEOUT, self.sender.settled()).await
-        {
-            return EndReason::Refused(why);
+        if ended != EndReason::Stopped {
+            return ended;
         }
-        ended
+        match tokio::time::timeout(FLUSH_TIMEOUT, self.sender.settled()).await {
+            Ok(Err(error)) if !matches!(error, ProduceError::TooLarge) => {
+                EndReason::Refused(error.to_string())
+            }
+            _ => ended,
+        }
     }
 }
 

@@ -7,9 +7,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chassis::kafka::{config::KafkaConfig, record::Record, tail};
+use chassis::kafka::{config::KafkaConfig, producer::ProduceError, record::Record, tail};
 use events::{OrderUid, StatusEvent};
-use orders::TopicConfig;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
     sync::mpsc,
@@ -19,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     FLUSH_TIMEOUT,
-    args::{LoadArgs, Walked},
-    send::{Refusal, Sender},
+    send::Sender,
     simulation::{Simulation, Step, Walk},
 };
 
@@ -35,47 +33,25 @@ const FAILURE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_QUEUED_EVENTS: usize = 10_000;
 
 pub(super) struct Scenario<'a> {
-    kafka: &'a KafkaConfig,
-    status_topic: &'a str,
+    pub(super) kafka: &'a KafkaConfig,
+    pub(super) status_topic: &'a str,
     /// Orders that were created before it stay as they are.
-    since: SystemTime,
-    seed: u64,
-    /// Without it, nothing is read or sent.
-    walk: Option<Walk>,
+    pub(super) since: SystemTime,
+    pub(super) seed: u64,
     pub(super) sender: Sender,
+    /// The number of sent statuses so far.
     pub(super) statuses: ByStatus,
 }
 
-impl<'a> Scenario<'a> {
-    pub(super) fn new(
-        args: &LoadArgs,
-        seed: u64,
-        kafka: &'a KafkaConfig,
-        topics: &'a TopicConfig,
-    ) -> anyhow::Result<Self> {
-        let status_topic = &topics.kafka_status_topic;
-        Ok(Self {
-            kafka,
-            status_topic,
-            since: match args.walked {
-                Walked::FromNowOn => SystemTime::now(),
-                Walked::All => SystemTime::UNIX_EPOCH,
-            },
-            seed,
-            walk: args.walk(),
-            sender: Sender::new(kafka, status_topic)?,
-            statuses: ByStatus::new(),
-        })
-    }
-
+impl Scenario<'_> {
     /// Sends the statuses of orders until `shutdown`, or until `all_sent` says that no more orders
     /// come and every order has ended.
     pub(super) async fn run(
         &mut self,
+        walk: Walk,
         all_sent: &CancellationToken,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let Some(walk) = self.walk else { return Ok(()) };
         let (events, mut received) = mpsc::channel::<StatusEvent>(MAX_QUEUED_EVENTS);
         let topics = [self.status_topic.to_owned()];
         let queue = move |_: &str, record: Record<'_>| {
@@ -113,14 +89,14 @@ impl<'a> Scenario<'a> {
                     last_event = Instant::now();
                 }
                 () = tokio::time::sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
-                _ = checks.tick() => if let Some(Refusal::Lasting(why)) = self.sender.failure() {
-                    anyhow::bail!(why);
-                },
+                _ = checks.tick() => or_too_large(self.sender.failure().map_or(Ok(()), Err))?,
             }
         }
         // The reading thread blocks on a full queue; without a receiver it can end.
         drop(received);
-        self.flush().await
+        // The wait for acknowledgements is short, because nothing depends on these events.
+        let settled = tokio::time::timeout(FLUSH_TIMEOUT, self.sender.settled()).await;
+        or_too_large(settled.unwrap_or(Ok(())))
     }
 
     async fn send_due(
@@ -132,23 +108,19 @@ impl<'a> Scenario<'a> {
         while let Some(Step { order_id, status }) = simulation.step(now) {
             let event = event(&order_id, status, OffsetDateTime::now_utc());
             let sending = self.sender.send(Some(order_id.as_str().as_bytes()), &event);
-            match shutdown.run_until_cancelled(sending).await {
-                None => break,
-                Some(Err(Refusal::Lasting(why))) => anyhow::bail!(why),
-                Some(Ok(()) | Err(Refusal::TooLarge)) => {
-                    *self.statuses.entry(status).or_default() += 1;
-                }
-            }
+            let Some(sent) = shutdown.run_until_cancelled(sending).await else { break };
+            or_too_large(sent)?;
+            *self.statuses.entry(status).or_default() += 1;
         }
         Ok(())
     }
+}
 
-    /// Waits for acknowledgements, but not for long: nothing depends on these events.
-    async fn flush(&self) -> anyhow::Result<()> {
-        match tokio::time::timeout(FLUSH_TIMEOUT, self.sender.settled()).await {
-            Ok(Err(Refusal::Lasting(why))) => anyhow::bail!(why),
-            _ => Ok(()),
-        }
+/// Ignores that a record is too large, which says nothing about the next one.
+fn or_too_large(sent: Result<(), ProduceError>) -> anyhow::Result<()> {
+    match sent {
+        Ok(()) | Err(ProduceError::TooLarge) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

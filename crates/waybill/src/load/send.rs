@@ -26,44 +26,26 @@ impl Sender {
 
     /// Hands a record to the producer; waits while the producer's queue is full. If the future is
     /// dropped while it waits, nothing was handed over.
-    pub(super) async fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<(), Refusal> {
+    pub(super) async fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<(), ProduceError> {
         let record = OutgoingRecord { topic: &self.topic, key, value: Some(value), headers: &[] };
-        self.producer.enqueue(record, &self.deliveries).await.map_err(Refusal::from)
+        self.producer.enqueue(record, &self.deliveries).await
     }
 
     pub(super) fn acknowledged(&self) -> u64 {
         self.deliveries.acknowledged()
     }
 
-    pub(super) fn failure(&self) -> Option<Refusal> {
-        self.deliveries.failure().map(Refusal::from)
+    pub(super) fn failure(&self) -> Option<ProduceError> {
+        self.deliveries.failure()
     }
 
     /// Waits until every record is acknowledged or has failed; returns the first failure.
-    pub(super) async fn settled(&self) -> Result<(), Refusal> {
-        self.deliveries.settled().await.map_err(Refusal::from)
+    pub(super) async fn settled(&self) -> Result<(), ProduceError> {
+        self.deliveries.settled().await
     }
 
     /// Returns the same without waiting, or `None` while a record is on its way.
-    pub(super) async fn settled_by_now(&self) -> Option<Result<(), Refusal>> {
+    pub(super) async fn settled_by_now(&self) -> Option<Result<(), ProduceError>> {
         tokio::time::timeout(Duration::ZERO, self.settled()).await.ok()
-    }
-}
-
-/// The reason why a record was not accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It is larger than the topic accepts; the next record may pass.
-    TooLarge,
-    /// The next record would be refused as well.
-    Lasting(String),
-}
-
-impl From<ProduceError> for Refusal {
-    fn from(error: ProduceError) -> Self {
-        match error {
-            ProduceError::TooLarge => Self::TooLarge,
-            ProduceError::Fatal(_) | ProduceError::Other(_) => Self::Lasting(error.to_string()),
-        }
     }
 }

@@ -29,7 +29,7 @@ const CANCELLED: [&str; 3] = ["cancelled", "canceled", "deleted"];
 /// Words that no service knows.
 const UNKNOWN: [&str; 3] = ["refunded", "lost", "in_orbit"];
 
-/// How orders are walked.
+/// The options of the simulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Walk {
     /// The average time from one status to the next; each takes half to one and a half of it.

@@ -4,19 +4,13 @@ use time::OffsetDateTime;
 
 use super::{
     args::{LoadArgs, Start},
-    generator::{Generator, Kind, Made},
+    generator::{Generator, Kind, Record},
     lines::{self, Line, Lines},
 };
 
 pub(super) enum Source {
     Generated { generator: Box<Generator>, start: Start },
     Given(Lines),
-}
-
-pub(super) struct Record {
-    pub(super) kind: Kind,
-    pub(super) key: Option<String>,
-    pub(super) value: Vec<u8>,
 }
 
 /// The next item of a source.
@@ -45,17 +39,10 @@ impl Source {
     /// Returns the next item, or `None` at the end.
     pub(super) async fn next(&mut self) -> std::io::Result<Option<Next>> {
         let record = match self {
-            Self::Generated { generator, start } => {
-                let made = match start {
-                    Start::At(_) => generator.next(),
-                    Start::Now => Some(generator.make(OffsetDateTime::now_utc())),
-                };
-                made.map(|Made { kind, order_uid, value }| Record {
-                    kind,
-                    key: Some(order_uid),
-                    value,
-                })
-            }
+            Self::Generated { generator, start } => match start {
+                Start::At(_) => generator.next(),
+                Start::Now => Some(generator.make(OffsetDateTime::now_utc())),
+            },
             Self::Given(lines) => match lines.next().await? {
                 Some(Line::TooLong(number)) => return Ok(Some(Next::TooLong(number))),
                 Some(Line::Record(value)) => {

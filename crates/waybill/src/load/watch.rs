@@ -3,15 +3,11 @@
 
 use std::{pin::pin, time::Duration};
 
+use chassis::kafka::producer::ProduceError;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    args::OnTimeout,
-    progress::Progress,
-    send::{Refusal, Sender},
-    summary::EndReason,
-};
+use super::{args::OnTimeout, progress::Progress, send::Sender, summary::EndReason};
 
 /// Bounds the time without an acknowledgement while records are on their way.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,8 +69,9 @@ impl Watch {
         let acknowledged = self.sender.acknowledged();
         self.progress.show(self.sent, acknowledged);
         let settled = self.sender.settled_by_now().await;
-        if let Some(Err(Refusal::Lasting(why))) = settled {
-            return Err(EndReason::Refused(why));
+        // A record that is too large says nothing about the next one.
+        if let Some(Err(error @ (ProduceError::Fatal(_) | ProduceError::Other(_)))) = settled {
+            return Err(EndReason::Refused(error.to_string()));
         }
         if settled.is_some() || acknowledged > self.acknowledged {
             self.acknowledged = acknowledged;

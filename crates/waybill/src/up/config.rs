@@ -1,13 +1,11 @@
 //! The configuration of both services, from the arguments of `up` and from the local servers.
 
-use anyhow::Context;
-use chassis::process::exit::ExitReason;
 use local::LocalServers;
-use sqlx::postgres::PgConnectOptions;
+use url::Url;
 
-use super::{Addresses, UpArgs};
+use super::UpArgs;
 
-/// Tells for each service whether the user gives its database; else the local PostgreSQL has it.
+/// For each service: true if the user gives its database, false if the local PostgreSQL has it.
 #[derive(Clone, Copy)]
 pub(super) struct GivenDatabases {
     pub(super) orders: bool,
@@ -31,53 +29,27 @@ impl GivenDatabases {
     }
 }
 
-/// The administrator's address of each service's database, if there is one.
-pub(super) struct Administrators {
-    pub(super) orders: Option<PgConnectOptions>,
-    pub(super) couriers: Option<PgConnectOptions>,
-}
-
-/// Puts the addresses of the local servers into `args`. The superuser of the local PostgreSQL is the
-/// administrator of the databases in it.
-pub(super) fn use_local_servers(
-    args: &mut UpArgs,
-    servers: &LocalServers,
-    given: GivenDatabases,
-) -> anyhow::Result<Administrators> {
-    let administrator = args.administrator.options().context(ExitReason::Configuration)?;
-    let mut administrators =
-        Administrators { orders: administrator.clone(), couriers: administrator };
+/// Puts the addresses of the local servers into `args`.
+pub(super) fn use_local_servers(args: &mut UpArgs, servers: &LocalServers, given: GivenDatabases) {
     if let Some(postgres) = &servers.postgres {
-        let superuser: PgConnectOptions =
-            postgres.url().parse().context("the local PostgreSQL's address")?;
         // The server listens on loopback only and trusts it: the password protects nothing.
         let url = |name| format!("postgres://{name}:waybill@127.0.0.1:{}/{name}", postgres.port());
         if !given.orders {
             args.orders.database.orders_database_url = Some(url("waybill_orders"));
-            administrators.orders = Some(superuser.clone());
         }
         if !given.couriers {
             args.deliveries.database.couriers_database_url = Some(url("waybill_couriers"));
-            administrators.couriers = Some(superuser);
         }
     }
     if let Some(kafka) = &servers.kafka {
         args.orders.kafka = args.orders.kafka.clone().with_brokers(kafka.brokers());
     }
-    Ok(administrators)
 }
 
 /// Builds the courier service's configuration; what both services share is in the order service's.
-pub(super) fn couriers_config(
-    args: &mut UpArgs,
-    addresses: &Addresses,
-) -> anyhow::Result<couriers::Config> {
-    let orders_url = match args.orders_url.take() {
-        Some(given) => given,
-        None => addresses.orders.parse().context("the order service's address")?,
-    };
+pub(super) fn couriers_config(args: &UpArgs, orders_url: Url) -> couriers::Config {
     let orders = &args.orders;
-    Ok(couriers::Config {
+    couriers::Config {
         kafka: orders.kafka.clone(),
         topics: couriers::TopicConfig::named(orders.topics.kafka_status_topic.clone()),
         postgres: orders.database.postgres.clone(),
@@ -86,5 +58,5 @@ pub(super) fn couriers_config(
         http_connections: orders.http_connections,
         orders_url,
         own: args.deliveries.clone(),
-    })
+    }
 }

@@ -135,16 +135,40 @@ async fn run_on(
     listeners: Listeners,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let administrators = use_local_servers(&mut args, servers, given)?;
-    let addresses = Addresses::of(&listeners)?;
+    let administrator = args.administrator.options().context(ExitReason::Configuration)?;
+    let superuser = servers.postgres.as_ref().map(|postgres| postgres.url().parse()).transpose();
+    let superuser = superuser.context("the local PostgreSQL's address")?;
+    let administrator_of =
+        |is_given| if is_given { administrator.as_ref() } else { superuser.as_ref() };
+    use_local_servers(&mut args, servers, given);
+    let addresses = Addresses {
+        orders: format!("http://{}", reachable_from_here(listeners.orders.local_addr()?)),
+        couriers: format!("http://{}", reachable_from_here(listeners.couriers.local_addr()?)),
+    };
     let couriers_url: Url = addresses.couriers.parse().context("the couriers' address")?;
     args.orders.couriers_url.get_or_insert_with(|| couriers_url.clone());
-    let couriers = couriers_config(&mut args, &addresses)?;
-    migrate_orders(&args.orders.database, administrators.orders.as_ref()).await?;
-    let database = &couriers.own.database;
-    migrate_couriers(database, &couriers.postgres, administrators.couriers.as_ref()).await?;
+    let orders_url = match args.orders_url.take() {
+        Some(given) => given,
+        None => addresses.orders.parse().context("the order service's address")?,
+    };
+    let couriers = couriers_config(&args, orders_url);
+    let (database, postgres) = (&couriers.own.database, &couriers.postgres);
+    migrate_orders(&args.orders.database, administrator_of(given.orders)).await?;
+    migrate_couriers(database, postgres, administrator_of(given.couriers)).await?;
 
     output::print(&banner::text(servers, &args, given, &addresses));
+    run_services(servers, args, couriers, couriers_url, listeners, shutdown).await
+}
+
+/// Runs both services and the generator until shutdown, or until a service or a local server ends.
+async fn run_services(
+    servers: &mut LocalServers,
+    args: UpArgs,
+    couriers: couriers::Config,
+    couriers_url: Url,
+    listeners: Listeners,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     let count = args.couriers.unwrap_or_else(|| enough_couriers(args.rate));
     let load = LoadArgs::unending(args.rate, count, couriers_url);
     let (kafka, topics) = (args.orders.kafka.clone(), args.orders.topics.clone());
@@ -207,20 +231,11 @@ async fn both(
     other: impl Future<Output = anyhow::Result<()>>,
     services: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let (one, other) =
-        tokio::join!(async { one.await.inspect_err(|_| services.cancel()) }, async {
-            other.await.inspect_err(|_| services.cancel())
-        },);
+    let stop_both = |_: &anyhow::Error| services.cancel();
+    let one = async { one.await.inspect_err(stop_both) };
+    let other = async { other.await.inspect_err(stop_both) };
+    let (one, other) = tokio::join!(one, other);
     one.and(other)
-}
-
-impl Addresses {
-    fn of(listeners: &Listeners) -> std::io::Result<Self> {
-        let url = |listener: &TcpListener| -> std::io::Result<String> {
-            Ok(format!("http://{}", reachable_from_here(listener.local_addr()?)))
-        };
-        Ok(Self { orders: url(&listeners.orders)?, couriers: url(&listeners.couriers)? })
-    }
 }
 
 /// Returns the address for a browser on this machine: the unspecified address becomes loopback.

@@ -26,7 +26,7 @@ fn same_seed_same_bytes_in_every_version() {
     let mut hash = blake3::Hasher::new();
     for made in mixed(1).take(2_000) {
         hash.update(made.kind.as_str().as_bytes());
-        hash.update(made.order_uid.as_bytes());
+        hash.update(made.key.unwrap().as_bytes());
         hash.update(&made.value);
     }
     assert_eq!(
@@ -39,7 +39,7 @@ fn same_seed_same_bytes_in_every_version() {
 fn other_seeds_make_other_orders() {
     let uids: HashSet<String> = (0..20)
         .flat_map(|seed| Generator::new(seed, Shares::default(), START).take(500))
-        .map(|made| made.order_uid)
+        .map(|made| made.key.unwrap())
         .collect();
     assert_eq!(uids.len(), 20 * 500);
 }
@@ -115,7 +115,7 @@ fn one_irregular_kind_alone_never_stops() {
         (["0", "0", "1", "0"], Kind::Invalid),
         (["0", "0", "0", "1"], Kind::Unparsable),
     ] {
-        let made: Vec<Made> = Generator::new(1, shares(texts), START).take(500).collect();
+        let made: Vec<Record> = Generator::new(1, shares(texts), START).take(500).collect();
         let repeats = matches!(kind, Kind::Duplicate | Kind::Changed);
         assert_eq!(made[0].kind, if repeats { Kind::New } else { kind });
         assert!(made[1..].iter().all(|made| made.kind == kind));
@@ -139,7 +139,8 @@ proptest! {
         let mut latest: HashMap<String, Vec<u8>> = HashMap::new();
         let mut spoiled = HashSet::new();
         for made in mixed(seed).take(400) {
-            let Made { kind, order_uid, value } = made;
+            let Record { kind, key, value } = made;
+            let order_uid = key.unwrap();
             let decoded = serde_json::from_slice::<Value>(&value);
             match kind {
                 Kind::New => prop_assert!(latest.insert(order_uid.clone(), value).is_none()),
