@@ -139,7 +139,7 @@ pub async fn run(
     tasks.spawn({
         let (feed, consumed, shutdown) = (feed.clone(), consumed.clone(), shutdown.clone());
         async move {
-            feed.tell_rates(consumed, shutdown).await;
+            feed.send_rates(consumed, shutdown).await;
             Ok(())
         }
     });

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::{State, couriers::Couriers, problems::all as all_problems};
 use crate::{
     lookup::{
-        Found, Source,
+        AnsweredBy, Found,
         queries::{self, Listed, Listing},
     },
     order::{Order, violation::Code},
@@ -147,9 +147,9 @@ pub(super) async fn order(
         order: &order,
         version: i64::from(cached.version()),
         source: match source {
-            Source::Memory => pages::Source::Memory,
-            Source::Redis => pages::Source::Redis,
-            Source::Database => pages::Source::Database,
+            AnsweredBy::Memory => pages::Source::Memory,
+            AnsweredBy::Redis => pages::Source::Redis,
+            AnsweredBy::Database => pages::Source::Database,
         },
         took,
         life,
