@@ -38,7 +38,8 @@ use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::oneshot;
 
 use crate::lookup::{
-    AnsweredBy, Found, Loaded, Unavailable, memory::Cache, queries, redis::RedisLevel,
+    AnsweredBy, Found, Loaded, Unavailable, cached::Cached, memory::Cache, queries,
+    redis::RedisLevel,
 };
 
 /// Each worker holds a connection while it has misses, so this leaves the other connections to the
@@ -46,7 +47,9 @@ use crate::lookup::{
 const MAX_WORKERS: usize = 2;
 /// The limit on the orders of one statement.
 const MAX_GROUP: usize = 64;
-/// While the database does not answer, the interval of the queries that confirm cached orders.
+/// A database that takes longer to confirm a stale order counts as unavailable.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
+/// While the database is unavailable, the interval of the queries that confirm stale orders.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct Misses {
@@ -54,7 +57,7 @@ pub(super) struct Misses {
     redis: Option<Arc<RedisLevel>>,
     pool: PgPool,
     state: Mutex<State>,
-    /// Set while the database does not answer: the time of the next query that confirms.
+    /// Set while the database is unavailable: the time of the next query that confirms.
     confirm_at: Mutex<Option<Instant>>,
     loads: Family<LoadedFrom, Counter>,
 }
@@ -74,20 +77,9 @@ struct Miss {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ask {
+enum Ask {
     RedisFirst,
     DatabaseOnly,
-}
-
-/// Whether a stale order may be confirmed now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Confirm {
-    /// The database answers: wait for its answer.
-    Wait,
-    /// The database does not answer: ask again, but do not wait.
-    Probe,
-    /// The database does not answer, and was asked a moment ago.
-    NotNow,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -118,7 +110,7 @@ impl Misses {
     }
 
     /// Queues a miss, unless the order is already queued or loading.
-    pub(super) fn push(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> oneshot::Receiver<Loaded> {
+    fn push(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> oneshot::Receiver<Loaded> {
         let (sender, loaded) = oneshot::channel();
         let needs_worker = {
             let mut state = self.state();
@@ -138,21 +130,34 @@ impl Misses {
         loaded
     }
 
-    /// Decides whether to confirm a stale order, and reserves the next probe for the caller.
-    pub(super) fn confirm(&self) -> Confirm {
-        let now = Instant::now();
-        // Of the callers that come after the interval, only the first finds it expired.
-        match &mut *self.confirm_at() {
-            None => Confirm::Wait,
-            Some(at) if now < *at => Confirm::NotNow,
-            Some(at) => {
-                *at = now + CONFIRM_INTERVAL;
-                Confirm::Probe
+    /// Asks the database for a stale order. Only the first client that finds the database unavailable
+    /// waits for it; until it answers again, the others get the stale order at once.
+    pub(super) async fn confirm(self: &Arc<Self>, uid: &OrderUid, stale: Cached) -> Option<Found> {
+        let stale = Some((stale, AnsweredBy::Memory));
+        let is_unavailable = {
+            // Of the clients that come after the interval, only the first finds it expired.
+            let mut confirm_at = self.confirm_at();
+            let now = Instant::now();
+            if confirm_at.is_some_and(|at| now < at) {
+                return stale;
+            }
+            confirm_at.as_mut().map(|at| *at = now + CONFIRM_INTERVAL).is_some()
+        };
+        let answer = self.push(uid, Ask::DatabaseOnly);
+        if is_unavailable {
+            return stale;
+        }
+        match tokio::time::timeout(CONFIRM_TIMEOUT, answer).await {
+            Ok(Ok(Ok(found))) => found,
+            Ok(Ok(Err(Unavailable)) | Err(_)) => stale,
+            Err(_) => {
+                self.note_no_answer();
+                stale
             }
         }
     }
 
-    pub(super) fn note_no_answer(&self) {
+    fn note_no_answer(&self) {
         *self.confirm_at() = Some(Instant::now() + CONFIRM_INTERVAL);
     }
 

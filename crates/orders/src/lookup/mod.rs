@@ -27,13 +27,11 @@ use tokio::sync::Notify;
 use crate::lookup::{
     cached::Cached,
     memory::{Cache, Known},
-    misses::{Ask, Confirm, Misses},
+    misses::Misses,
     queries::View,
     redis::RedisLevel,
 };
 
-/// A database that takes longer to confirm a cached order counts as unavailable.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval at which a waiting client's order is looked up, in case its event is late.
 const WAIT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -93,7 +91,7 @@ impl Lookup {
     pub(crate) async fn find(&self, uid: &OrderUid) -> Loaded {
         match self.cache.get(uid) {
             Known::Fresh(cached) => Ok(Some((cached, AnsweredBy::Memory))),
-            Known::Stale(cached) => Ok(self.confirm(uid, cached).await),
+            Known::Stale(cached) => Ok(self.misses.confirm(uid, cached).await),
             Known::Absent => Ok(None),
             Known::Nothing => self.misses.load(uid).await,
         }
@@ -146,28 +144,6 @@ impl Lookup {
 
     fn arrivals(&self) -> MutexGuard<'_, HashMap<OrderUid, Arc<Notify>>> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks the database for an order that is cached. Only the first client that finds the database
-    /// unavailable waits for it; until it answers again, the others get the cached order at once.
-    async fn confirm(&self, uid: &OrderUid, stale: Cached) -> Option<Found> {
-        let stale = Some((stale, AnsweredBy::Memory));
-        let confirm = self.misses.confirm();
-        if confirm == Confirm::NotNow {
-            return stale;
-        }
-        let answer = self.misses.push(uid, Ask::DatabaseOnly);
-        if confirm == Confirm::Probe {
-            return stale;
-        }
-        match tokio::time::timeout(CONFIRM_TIMEOUT, answer).await {
-            Ok(Ok(Ok(found))) => found,
-            Ok(Ok(Err(Unavailable)) | Err(_)) => stale,
-            Err(_) => {
-                self.misses.note_no_answer();
-                stale
-            }
-        }
     }
 }
 

@@ -47,7 +47,6 @@ pub(crate) struct Recorded {
 
 impl Receipt for Recorded {}
 
-/// Records events of one topic.
 pub(crate) struct Recorder {
     pool: PgPool,
     topic: String,
