@@ -87,7 +87,7 @@ pub async fn run(
     }
     let warm_up = warm_up(pool.clone(), lookup.clone(), warmed, ready, shutdown.clone());
     parts.run_once("warm-up", warm_up);
-    parts.run("live rates", feed.clone().tell_rates(consumed.clone(), shutdown.clone()).map(Ok));
+    parts.run("live rates", feed.clone().send_rates(consumed.clone(), shutdown.clone()).map(Ok));
     // The parts above work without Kafka, those below need its topics.
     if parts.run_first("topics", create_topics(kafka.clone(), topics.clone())).await {
         let feeding =

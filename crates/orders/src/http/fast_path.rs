@@ -14,7 +14,7 @@ use chassis::{
 use http::{HeaderValue, Method, Request, StatusCode, header};
 
 use super::order;
-use crate::lookup::{Lookup, Source};
+use crate::lookup::{AnsweredBy, Lookup};
 
 pub(crate) struct FastPath {
     lookup: Arc<Lookup>,
@@ -34,7 +34,7 @@ impl FastPath {
         let started = Instant::now();
         let cached = self.lookup.cache().fresh(plain_uid(request)?, started)?;
         let took = started.elapsed();
-        let found = (cached, Source::Memory);
+        let found = (cached, AnsweredBy::Memory);
         let mut response = order::answer(&found, took, request.headers());
         let nosniff = HeaderValue::from_static("nosniff");
         response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);

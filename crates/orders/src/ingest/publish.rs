@@ -1,4 +1,4 @@
-//! Publishing: what a committed batch tells the world. Events are a function of the batch's
+//! Publishing the events and dead letters of a committed batch. Events are a function of the batch's
 //! records, not of the rows that changed, so a redelivered batch repeats them.
 
 use chassis::{
@@ -18,10 +18,9 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::ingest::store::Committed;
 
-/// Who tells: the header `ce_source` of all events of this service.
+/// The header `ce_source` of all events of this service.
 pub(crate) const SOURCE: &str = "waybill/orders";
 
-/// Where to publish.
 #[derive(Debug, Clone)]
 pub(crate) struct Topics {
     pub(crate) orders: String,
@@ -34,8 +33,8 @@ pub(crate) struct Published(());
 
 impl Receipt for Published {}
 
-/// Publishes a batch's events and dead letters and waits until Kafka has acknowledged them, however
-/// long that takes. Only a producer that failed for good is an error.
+/// Publishes a batch's events and dead letters and waits, without a timeout, until Kafka has
+/// acknowledged them. Only a fatal error of the producer is an error.
 pub(crate) async fn publish(
     producer: &Producer,
     topics: &Topics,
@@ -78,7 +77,7 @@ async fn send_events(
     deliveries.settled().await
 }
 
-/// Hands an event over, as this step of its trace.
+/// Enqueues an event as this step of its trace.
 pub(crate) async fn send_event(
     producer: &Producer,
     topics: &Topics,
@@ -105,7 +104,7 @@ pub(crate) async fn send_event(
     producer.enqueue(record, deliveries).await
 }
 
-/// The present as RFC 3339 in UTC, in whole milliseconds, as Kafka tells time.
+/// Returns the current time as RFC 3339 in UTC and whole milliseconds, the precision of Kafka.
 pub(crate) fn now() -> CompactString {
     let now = OffsetDateTime::now_utc().truncate_to_millisecond();
     now.format(&Rfc3339).expect("the present has four digits of year").into()

@@ -1,5 +1,5 @@
-//! The live feed: what happens, as it happens, to every page that watches. Fed by following the
-//! status topic and the dead letters, so that each replica sees the work of all.
+//! The live feed: orders, statuses, rejections and rates, sent to every open page. It reads the tail of
+//! the status topic and of the dead letters, so each replica shows the work of all.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,11 +22,10 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::lookup::Lookup;
 
-/// How many events a page that was cut off can catch up with.
-const KEPT: usize = 500;
-/// More than so many orders, and so many statuses, a second help nobody who watches; the rate tells
-/// the rest.
-const A_SECOND: u32 = 40;
+/// The number of events that a reconnected page can catch up with.
+const KEPT_EVENTS: usize = 500;
+/// The limit on the orders, and on the statuses, shown per second. The rates cover the rest.
+const MAX_SHOWN_PER_SECOND: u32 = 40;
 
 /// One event of the feed.
 #[derive(Debug, Clone)]
@@ -38,15 +37,15 @@ pub(crate) struct FeedEvent {
     pub(crate) data: String,
 }
 
-/// The feed. Each page has a receiver of its own; one that is too slow loses events and reloads.
+/// The feed. Each page has its own receiver; one that is too slow loses events and reloads.
 pub(crate) struct Feed {
-    /// Tells this process's numbers from those of the one before.
+    /// Distinguishes this process's numbers from those of an earlier process.
     pub(crate) epoch: u32,
     events: broadcast::Sender<Arc<FeedEvent>>,
-    state: Mutex<State>,
+    state: Mutex<FeedState>,
 }
 
-struct State {
+struct FeedState {
     next: u64,
     recent: VecDeque<Arc<FeedEvent>>,
     second: Instant,
@@ -54,11 +53,11 @@ struct State {
     statuses_shown: u32,
     orders: u64,
     rejected: u64,
-    /// Orders that somebody looks at, and how many do: all that is told of them is shown.
+    /// Orders whose page is open, and on how many pages: all of their events are shown.
     watched: HashMap<OrderUid, usize>,
 }
 
-/// Somebody looks at this order until it is dropped.
+/// A page of this order is open until this is dropped.
 pub(crate) struct Watch {
     feed: Arc<Feed>,
     uid: OrderUid,
@@ -80,10 +79,10 @@ impl Feed {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             epoch: rand::random(),
-            events: broadcast::channel(KEPT).0,
-            state: Mutex::new(State {
+            events: broadcast::channel(KEPT_EVENTS).0,
+            state: Mutex::new(FeedState {
                 next: 1,
-                recent: VecDeque::with_capacity(KEPT),
+                recent: VecDeque::with_capacity(KEPT_EVENTS),
                 second: Instant::now(),
                 orders_shown: 0,
                 statuses_shown: 0,
@@ -94,23 +93,24 @@ impl Feed {
         })
     }
 
-    /// The id of the last event: a page that has seen it goes on from there.
+    /// Returns the id of the last event, from which a page can resume.
     pub(crate) fn last(&self) -> String {
         let state = self.state();
         format!("{}-{}", self.epoch, state.next - 1)
     }
 
-    /// Has every status of this order told, however much else there is to tell.
+    /// Exempts the statuses of this order from the limit per second.
     pub(crate) fn watch(self: &Arc<Self>, uid: OrderUid) -> Watch {
         *self.state().watched.entry(uid.clone()).or_default() += 1;
         Watch { feed: self.clone(), uid }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FeedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Events after `seen` that are still kept, and all that come. `None` if `seen` is too old.
+    /// Returns the kept events after `seen`, `None` if it is too old, and a receiver of all later ones.
+    /// Both are taken under the lock that sends, so no event is lost or repeated in between.
     pub(crate) fn subscribe(
         &self,
         seen: Option<u64>,
@@ -131,41 +131,40 @@ impl Feed {
         (missed, self.events.subscribe())
     }
 
-    fn tell(&self, state: &mut State, name: &'static str, data: String) {
+    fn send(&self, state: &mut FeedState, name: &'static str, data: String) {
         let event = Arc::new(FeedEvent { number: state.next, name, data });
         state.next += 1;
-        if state.recent.len() == KEPT {
+        if state.recent.len() == KEPT_EVENTS {
             state.recent.pop_front();
         }
         state.recent.push_back(event.clone());
-        // Nobody may be watching.
+        // An error only means that no page is open.
         let _ = self.events.send(event);
     }
 
-    /// Tells what an event on the status topic told.
-    fn event(&self, event: &StatusEvent, position: Position) {
+    fn send_status(&self, event: &StatusEvent, position: Position) {
         let mut state = self.state();
         if state.second.elapsed() >= Duration::from_secs(1) {
             state.second = Instant::now();
             (state.orders_shown, state.statuses_shown) = (0, 0);
         }
-        // Only this service tells of versions: the order was stored.
+        // Only this service writes versions, after it has stored the order.
         let stored = event.word == StatusWord::Status(OrderStatus::Created);
         let stored = event.version.filter(|_| stored);
         if let Some(version) = stored {
             state.orders += 1;
-            if state.orders_shown < A_SECOND {
+            if state.orders_shown < MAX_SHOWN_PER_SECOND {
                 state.orders_shown += 1;
                 let data = json!({
                     "order_uid": event.order_id,
                     "version": version,
                     "at": event.created_at.and_then(|at| at.format(&Rfc3339).ok()),
                 });
-                self.tell(&mut state, "order", data.to_string());
+                self.send(&mut state, "order", data.to_string());
             }
         }
         let watched = state.watched.contains_key(&event.order_id);
-        if watched || (stored.is_none() && state.statuses_shown < A_SECOND) {
+        if watched || (stored.is_none() && state.statuses_shown < MAX_SHOWN_PER_SECOND) {
             if !watched {
                 state.statuses_shown += 1;
             }
@@ -177,20 +176,20 @@ impl Feed {
                 "partition": position.partition,
                 "offset": position.offset,
             });
-            self.tell(&mut state, "status", data.to_string());
+            self.send(&mut state, "status", data.to_string());
         }
     }
 
-    fn rejection(&self, id: &str, reason: &str) {
+    fn send_rejection(&self, id: &str, reason: &str) {
         let mut state = self.state();
         state.rejected += 1;
         let at = OffsetDateTime::now_utc().truncate_to_millisecond().format(&Rfc3339).ok();
         let data = json!({ "id": id, "reason": reason, "at": at });
-        self.tell(&mut state, "rejection", data.to_string());
+        self.send(&mut state, "rejection", data.to_string());
     }
 
-    /// Tells the rates of the last second, every second.
-    pub(crate) async fn tell_rates(
+    /// Sends the rates of the last second, every second.
+    pub(crate) async fn send_rates(
         self: Arc<Self>,
         consumed: consumer::Metrics,
         shutdown: CancellationToken,
@@ -206,14 +205,14 @@ impl Feed {
                 "rejected_total": state.rejected,
             });
             before = state.orders;
-            self.tell(&mut state, "rates", data.to_string());
+            self.send(&mut state, "rates", data.to_string());
         }
     }
 }
 
-/// Follows the status topic and the dead letters from now on: evicts what other replicas replaced,
-/// wakes those who wait, and feeds the pages. Missing an event here costs at most staleness, which
-/// `CACHE_MAX_AGE` bounds.
+/// Reads the tail of the status topic and of the dead letters: evicts orders that other replicas
+/// replaced, wakes waiting clients, and feeds the pages. A missed event only leaves a stale order in
+/// the cache, at most for `CACHE_MAX_AGE`.
 pub(crate) async fn follow(
     kafka: &KafkaConfig,
     status_topic: &str,
@@ -224,14 +223,14 @@ pub(crate) async fn follow(
 ) -> anyhow::Result<()> {
     let topics = [status_topic.to_owned(), dead_letters(orders_topic)];
     let status_topic = status_topic.to_owned();
-    let heard = move |topic: &str, record: Record<'_>| {
+    let handle = move |topic: &str, record: Record<'_>| {
         if topic == status_topic {
-            // What is no event says nothing of an order.
+            // The status consumer counts records that are not events.
             if let Ok(event) = StatusEvent::read(record.value) {
                 if let Some(version) = event.version {
-                    lookup.heard_of(&event.order_id, version);
+                    lookup.note_version(&event.order_id, version);
                 }
-                feed.event(&event, record.position);
+                feed.send_status(&event, record.position);
             }
         } else {
             let headers = record.headers();
@@ -242,8 +241,8 @@ pub(crate) async fn follow(
                 header("__connect.errors.partition"),
                 header("__connect.errors.offset")
             );
-            feed.rejection(&id, header("waybill.error.reason"));
+            feed.send_rejection(&id, header("waybill.error.reason"));
         }
     };
-    tail::read(kafka, &topics, SystemTime::now(), heard, shutdown).await
+    tail::read(kafka, &topics, SystemTime::now(), handle, shutdown).await
 }

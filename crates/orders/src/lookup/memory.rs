@@ -1,20 +1,27 @@
-//! The memory level of the cache: orders as ready responses, weighed by the bytes they take.
+//! The memory level of the cache: orders as ready responses, weighted by the bytes they take.
 //!
-//! A load never overwrites something newer. An entry is a value with its version, or a floor, below
-//! which nothing may enter (left by an eviction through an event). That there is no such order is
-//! known elsewhere, for a second at most and never over a value: whoever asks for thousands of ids
-//! that mean nothing drives no order out.
+//! An order is in one of four states:
+//!
+//! - *unknown*: no entry. Any version may enter.
+//! - *value*: a version and the time when the database last confirmed it. It is *fresh* for
+//!   `max_age` from that time, then *stale*. A higher version replaces it; a lower one does not. The
+//!   same version only advances the time.
+//! - *minimum version*: an event made the value obsolete. No lower version may enter, so a query
+//!   that was sent before the event cannot bring the old value back.
+//! - *absent*: the database did not find it. Kept apart from the entries, for [`ABSENT_FOR`] and never
+//!   over a value, so that requests for thousands of unknown ids evict no order. A value or an event
+//!   ends it.
+//!
+//! Anything may be evicted at any time, which makes it unknown: the next query finds it again.
+//! Changes of one order take turns by a lock on its key; reads take no such lock.
 
 use std::{
     fmt,
     hash::BuildHasher,
-    iter,
-    ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use events::OrderUid;
 use prometheus_client::{
     collector::Collector,
@@ -25,89 +32,32 @@ use prometheus_client::{
 use quick_cache::{DefaultHashBuilder, Weighter, sync};
 
 use crate::{
-    lookup::queries::View,
-    order::{FIRST_VERSION, content_hash::ContentHash},
+    lookup::{cached::Cached, queries::View},
+    order::FIRST_VERSION,
 };
 
-/// How long the absence of an order is believed.
-const ABSENCE: Duration = Duration::from_secs(1);
-/// How many absences are known at once: not more than the database can tell of in that time.
-const ABSENCES: usize = 20_000;
-/// Two counters stand before what an `Arc` holds.
+/// The lifetime of a negative entry.
+const ABSENT_FOR: Duration = Duration::from_secs(1);
+/// More than the database can answer in that time.
+const MAX_ABSENT: usize = 20_000;
+/// An `Arc` allocates two counters before its value.
 const ARC_BYTES: usize = 16;
-/// An entry's place in the table, its share of the index, and of the places that remember what has
-/// lately been evicted.
-const PLACE_BYTES: usize = 104;
-/// Longer ids have memory of their own.
-const ID_IN_PLACE: usize = 24;
-/// What an order mostly weighs.
+/// An entry in the table, with its share of the index and of the list of recent evictions.
+const ENTRY_BYTES: usize = 104;
+/// Longer ids are allocated.
+const MAX_INLINE_ID_BYTES: usize = 24;
+/// The weight of most orders.
 const USUAL_BYTES: u64 = 1_200;
 
 #[derive(Clone)]
 enum Entry {
     Value(Cached),
-    Floor(i32),
+    MinimumVersion(i32),
 }
 
-/// A cached order: when the database last confirmed it, its version, its hash, and its JSON.
-///
-/// All of that is one piece of memory. An allocator rounds every piece up, and beside a JSON of 1 KB
-/// there is room for the rest in what is rounded up anyway.
-#[derive(Clone)]
-pub(crate) struct Cached(Arc<[u8]>);
-
-const CONFIRMED: Range<usize> = 0..8;
-const VERSION: Range<usize> = 8..12;
-const HASH: Range<usize> = 12..28;
-const JSON: usize = 28;
-
-impl Cached {
-    /// Confirmed so many microseconds after the cache's epoch.
-    fn new(view: &View, confirmed: u64) -> Self {
-        // Made in its place: from a vector it would be copied once more.
-        let mut piece: Arc<[u8]> = iter::repeat_n(0, JSON + view.json.len()).collect();
-        let bytes = Arc::get_mut(&mut piece).expect("nobody else has it yet");
-        bytes[CONFIRMED].copy_from_slice(&confirmed.to_le_bytes());
-        bytes[VERSION].copy_from_slice(&view.version.to_le_bytes());
-        bytes[HASH].copy_from_slice(view.hash.as_bytes());
-        bytes[JSON..].copy_from_slice(&view.json);
-        Self(piece)
-    }
-
-    fn confirmed(&self) -> u64 {
-        u64::from_le_bytes(self.part(CONFIRMED))
-    }
-
-    /// From 1.
-    pub(crate) fn version(&self) -> i32 {
-        i32::from_le_bytes(self.part(VERSION))
-    }
-
-    /// Of the JSON.
-    pub(crate) fn hash(&self) -> ContentHash {
-        self.part(HASH).into()
-    }
-
-    /// The canonical order, not copied.
-    pub(crate) fn json(&self) -> Bytes {
-        Bytes::from_owner(self.clone())
-    }
-
-    fn part<const N: usize>(&self, range: Range<usize>) -> [u8; N] {
-        self.0[range].try_into().expect("each part has its own length")
-    }
-}
-
-/// The canonical order.
-impl AsRef<[u8]> for Cached {
-    fn as_ref(&self) -> &[u8] {
-        &self.0[JSON..]
-    }
-}
-
-/// What the cache knows of an order.
+/// The state of an order in the cache.
 pub(crate) enum Known {
-    /// Confirmed within the greatest age.
+    /// Confirmed within the maximum age.
     Fresh(Cached),
     Stale(Cached),
     Absent,
@@ -120,19 +70,18 @@ struct ByBytes;
 impl Weighter<OrderUid, Entry> for ByBytes {
     fn weight(&self, uid: &OrderUid, entry: &Entry) -> u64 {
         let value = match entry {
-            Entry::Value(Cached(piece)) => allocated(ARC_BYTES + piece.len()),
-            Entry::Floor(_) => 0,
+            Entry::Value(cached) => allocated(ARC_BYTES + cached.bytes()),
+            Entry::MinimumVersion(_) => 0,
         };
         let id = match uid.as_str().len() {
-            ..=ID_IN_PLACE => 0,
+            ..=MAX_INLINE_ID_BYTES => 0,
             longer => allocated(longer),
         };
-        (id + value + PLACE_BYTES) as u64
+        (id + value + ENTRY_BYTES) as u64
     }
 }
 
-/// What an allocation of so many bytes takes: allocators know four sizes from one power of two to
-/// the next.
+/// Returns the size of an allocation: allocators have four sizes from one power of two to the next.
 fn allocated(bytes: usize) -> usize {
     bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(8))
 }
@@ -148,31 +97,31 @@ chassis::metrics! {
     }
 }
 
-/// The memory level.
 pub(crate) struct Cache {
     entries: Arc<Entries>,
-    /// Until when there is no such order.
-    absences: sync::Cache<OrderUid, Instant>,
-    /// Writers of one order take turns, so that each sees what the one before it left.
-    turns: Vec<Mutex<()>>,
+    /// Negative entries with their end.
+    absent: sync::Cache<OrderUid, Instant>,
+    /// Each change of an order reads its entry and then writes it; the lock makes this atomic. Orders
+    /// share locks by hash.
+    key_locks: Vec<Mutex<()>>,
     hasher: DefaultHashBuilder,
     capacity: u64,
     max_age: Duration,
-    /// Moments are counted from here: what was confirmed before it is stale already.
+    /// Times are counted from here. An order confirmed before it is stale already.
     epoch: Instant,
     metrics: CacheMetrics,
 }
 
 impl Cache {
-    /// An empty cache of at most `bytes`, in which an order is fresh for `max_age`.
+    /// Makes an empty cache of at most `bytes`, in which an order is fresh for `max_age`.
     pub(crate) fn new(bytes: u64, max_age: Duration, registry: &mut Registry) -> Self {
         let now = Instant::now();
         let entries =
             Entries::with_weighter((bytes / USUAL_BYTES).max(16) as usize, bytes, ByBytes);
         let cache = Self {
             entries: Arc::new(entries),
-            absences: sync::Cache::new(ABSENCES),
-            turns: (0..64).map(|_| Mutex::new(())).collect(),
+            absent: sync::Cache::new(MAX_ABSENT),
+            key_locks: (0..64).map(|_| Mutex::new(())).collect(),
             hasher: DefaultHashBuilder::default(),
             capacity: bytes,
             max_age,
@@ -194,16 +143,15 @@ impl Cache {
                     Known::Stale(cached)
                 }
             }
-            None if self.absences.get(uid).is_some_and(|until| now < until) => Known::Absent,
-            Some(Entry::Floor(_)) | None => {
+            None if self.absent.get(uid).is_some_and(|until| now < until) => Known::Absent,
+            Some(Entry::MinimumVersion(_)) | None => {
                 self.metrics.misses.inc();
                 Known::Nothing
             }
         }
     }
 
-    /// The order, if it is here and fresh. Anything else is left to [`get`](Self::get), which counts
-    /// it.
+    /// Returns the order if it is fresh. Anything else is left to [`get`](Self::get), which counts it.
     pub(crate) fn fresh(&self, uid: &str, now: Instant) -> Option<Cached> {
         match self.entries.get(uid) {
             Some(Entry::Value(cached)) if self.is_fresh(&cached, now) => {
@@ -214,17 +162,16 @@ impl Cache {
         }
     }
 
-    /// As [`put_confirmed`](Self::put_confirmed), fresh from the database.
+    /// As [`put_confirmed`](Self::put_confirmed), confirmed now.
     pub(crate) fn put(&self, view: &View) -> Option<Cached> {
         self.put_confirmed(view, Instant::now())
     }
 
-    /// Takes in a view that the database confirmed at that moment, unless something newer is known;
-    /// the same version is confirmed anew. Returns what is to be served now: this view, or the newer
-    /// one. Nothing if an event told of a newer one that is not here.
+    /// Adds a view that the database confirmed at that time, unless a newer version is known. Returns
+    /// the order to serve: this view or the newer one, or `None` if the newer one is not cached.
     pub(crate) fn put_confirmed(&self, view: &View, confirmed_at: Instant) -> Option<Cached> {
         let uid = &view.order_uid;
-        let _turn = self.turn(uid);
+        let _lock = self.lock_key(uid);
         let mut confirmed = self.micros(confirmed_at);
         let lowest = match self.entries.peek(uid) {
             Some(Entry::Value(newer)) if newer.version() > view.version => return Some(newer),
@@ -234,7 +181,7 @@ impl Cache {
                 }
                 0
             }
-            Some(Entry::Floor(version)) => version,
+            Some(Entry::MinimumVersion(version)) => version,
             None => 0,
         };
         if view.version < lowest {
@@ -242,38 +189,38 @@ impl Cache {
         }
         let cached = Cached::new(view, confirmed);
         self.entries.insert(uid.clone(), Entry::Value(cached.clone()));
-        self.absences.remove(uid);
+        self.absent.remove(uid);
         Some(cached)
     }
 
-    /// A view as it would be cached, confirmed at that moment.
+    /// Returns a view as it would be cached, confirmed at that time.
     pub(crate) fn uncached(&self, view: &View, confirmed_at: Instant) -> Cached {
         Cached::new(view, self.micros(confirmed_at))
     }
 
-    /// Notes that there is no such order, unless there is.
+    /// Adds a negative entry, unless the order is cached or has a minimum version.
     pub(crate) fn put_absent(&self, uid: &OrderUid) {
-        let _turn = self.turn(uid);
+        let _lock = self.lock_key(uid);
         if self.entries.peek(uid).is_none() {
-            self.absences.insert(uid.clone(), Instant::now() + ABSENCE);
+            self.absent.insert(uid.clone(), Instant::now() + ABSENT_FOR);
         }
     }
 
-    /// An event told of `version`: what is older leaves, and nothing older enters any more.
+    /// Applies an event about `version`: lower versions leave and may not enter again.
     pub(crate) fn evict_below(&self, uid: &OrderUid, version: i32) {
-        self.absences.remove(uid);
-        // Nothing is older than the first version, and most events tell of that.
+        self.absent.remove(uid);
+        // No version is lower than the first one, and most events are about that.
         if version == FIRST_VERSION {
             return;
         }
-        let _turn = self.turn(uid);
+        let _lock = self.lock_key(uid);
         let known = match self.entries.peek(uid) {
             Some(Entry::Value(cached)) => cached.version(),
-            Some(Entry::Floor(floor)) => floor,
+            Some(Entry::MinimumVersion(version)) => version,
             None => return,
         };
         if known < version {
-            self.entries.insert(uid.clone(), Entry::Floor(version));
+            self.entries.insert(uid.clone(), Entry::MinimumVersion(version));
         }
     }
 
@@ -281,23 +228,23 @@ impl Cache {
         self.micros(now).saturating_sub(cached.confirmed()) < self.max_age.as_micros() as u64
     }
 
-    /// From the epoch to `moment`.
-    fn micros(&self, moment: Instant) -> u64 {
-        moment.saturating_duration_since(self.epoch).as_micros() as u64
+    /// Returns the microseconds from the epoch to `time`.
+    fn micros(&self, time: Instant) -> u64 {
+        time.saturating_duration_since(self.epoch).as_micros() as u64
     }
 
-    /// No room left without evicting?
+    /// Returns whether further orders would evict others.
     pub(crate) fn is_full(&self) -> bool {
         self.entries.weight() * 100 >= self.capacity * 95
     }
 
-    fn turn(&self, uid: &OrderUid) -> std::sync::MutexGuard<'_, ()> {
-        let turn = self.hasher.hash_one(uid) as usize % self.turns.len();
-        self.turns[turn].lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_key(&self, uid: &OrderUid) -> MutexGuard<'_, ()> {
+        let index = self.hasher.hash_one(uid) as usize % self.key_locks.len();
+        self.key_locks[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells the weight when it is asked for.
+/// Reads the weight when the metrics are read.
 struct Weight(Arc<Entries>);
 
 impl fmt::Debug for Weight {
@@ -318,6 +265,7 @@ impl Collector for Weight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::order::content_hash::ContentHash;
 
     fn cache(bytes: u64) -> Cache {
         Cache::new(bytes, Duration::from_secs(300), &mut Registry::default())
@@ -359,13 +307,13 @@ mod tests {
     }
 
     #[test]
-    fn an_eviction_through_an_event_leaves_a_floor() {
+    fn an_eviction_by_an_event_leaves_a_minimum_version() {
         let cache = cache(1 << 20);
         let uid = "a".parse().unwrap();
         put(&cache, "a", 1);
         cache.evict_below(&uid, 2);
         assert_eq!(version(&cache, "a"), None);
-        assert_eq!(put(&cache, "a", 1), None, "a load that was on its way is too old");
+        assert_eq!(put(&cache, "a", 1), None, "a query sent before the event is too old");
         assert_eq!(put(&cache, "a", 2), Some(2));
         cache.evict_below(&uid, 2);
         assert_eq!(version(&cache, "a"), Some(2), "the event of the cached version evicts nothing");
@@ -386,19 +334,19 @@ mod tests {
             cache.put_absent(&uid);
             assert!(matches!(cache.get(&uid), Known::Absent));
             cache.evict_below(&uid, version);
-            assert!(matches!(cache.get(&uid), Known::Nothing), "an event told of it");
+            assert!(matches!(cache.get(&uid), Known::Nothing), "an event ends it");
         }
     }
 
     #[test]
-    fn absences_drive_no_order_out() {
+    fn negative_entries_evict_no_order() {
         let cache = cache(100_000);
         put(&cache, "a", 1);
-        for n in 0..3 * ABSENCES {
+        for n in 0..3 * MAX_ABSENT {
             cache.put_absent(&format!("nobody-{n}").parse().unwrap());
         }
         assert_eq!(version(&cache, "a"), Some(1));
-        assert!(cache.absences.len() <= ABSENCES);
+        assert!(cache.absent.len() <= MAX_ABSENT);
     }
 
     #[test]
@@ -410,15 +358,6 @@ mod tests {
         let (entries, weight) = (cache.entries.len(), cache.entries.weight());
         assert!(weight <= 100_000, "{weight}");
         assert!(entries > 40 && entries < 100, "{entries}");
-    }
-
-    #[test]
-    fn a_view_comes_out_as_it_went_in() {
-        let cache = cache(1 << 20);
-        let view = view("a", 7, 1_000);
-        let cached = cache.put(&view).unwrap();
-        assert_eq!((cached.version(), cached.hash()), (7, view.hash));
-        assert_eq!(cached.json(), view.json);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The second level of the cache, shared by replicas: Redis, if there is one. Versioned,
-//! checksummed, set if newer, with expiry. Its failure is not a miss and never an error to the
-//! client: for a second nobody asks it again.
+//! The second level of the cache, shared by replicas: Redis, if it is configured. Values are versioned
+//! and checksummed, replaced only by newer ones, and expire. A failure of Redis is not a miss and
+//! never an error to the client; Redis is then not asked for [`FAILURE_PAUSE`].
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -15,15 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{lookup::queries::View, order::content_hash::ContentHash};
 
-/// The longest wait for an answer.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// After a failure Redis is left alone for so long.
-const REST: Duration = Duration::from_secs(1);
-/// So many batches of orders may wait to be written; what comes when Redis is slower than that is
-/// not written.
-const QUEUE: usize = 16;
-/// So many orders are written at once.
-const WRITTEN_AT_ONCE: usize = 128;
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// The limit on the batches that wait to be written; further ones are dropped.
+const MAX_QUEUED_BATCHES: usize = 16;
+/// The limit on the orders of one pipeline.
+const MAX_PIPELINE: usize = 128;
 /// Sets a value unless there is one of a newer version.
 const SET_IF_NEWER: &str = "\
     local known = redis.call('GETRANGE', KEYS[1], 0, 9)
@@ -31,7 +28,7 @@ const SET_IF_NEWER: &str = "\
       redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
     end";
 
-/// Ten digits of version come first in a value, so that the script can compare them.
+/// A value begins with ten digits of version, so that the script can compare them.
 const VERSION_DIGITS: usize = 10;
 const HASH_BYTES: usize = 16;
 
@@ -49,69 +46,67 @@ pub(crate) struct RedisLevel {
     client: redis::Client,
     connection: tokio::sync::OnceCell<ConnectionManager>,
     expiry: Duration,
-    resting_until: Mutex<Instant>,
+    paused_until: Mutex<Instant>,
     to_write: mpsc::Sender<Put>,
     metrics: RedisMetrics,
 }
 
-/// Views, and when the database confirmed them.
+/// Views and the time when the database confirmed them.
 type Put = (Vec<View>, Instant);
 
 /// The orders that wait to be written.
 pub(crate) struct ToWrite(mpsc::Receiver<Put>);
 
 impl RedisLevel {
-    /// Connects when first asked. Entries live for `expiry` from their confirmation by the database
-    /// on, so what is left of it tells the age of an answer. What is to be written is for
-    /// [`write`](Self::write) to take.
+    /// Connects at the first use. Values expire `expiry` after their confirmation by the database, so
+    /// the remaining time gives the age of an answer. [`write`](Self::write) takes the receiver.
     pub(crate) fn new(
         url: &str,
         expiry: Duration,
         registry: &mut Registry,
     ) -> Result<(Self, ToWrite), redis::RedisError> {
-        let (to_write, waiting) = mpsc::channel(QUEUE);
+        let (to_write, waiting) = mpsc::channel(MAX_QUEUED_BATCHES);
         let level = Self {
             client: redis::Client::open(url)?,
             connection: tokio::sync::OnceCell::new(),
             expiry,
-            resting_until: Mutex::new(Instant::now()),
+            paused_until: Mutex::new(Instant::now()),
             to_write,
             metrics: RedisMetrics::register(registry),
         };
         Ok((level, ToWrite(waiting)))
     }
 
-    /// The order as Redis has it, and when the database confirmed it; `None` also when Redis is
-    /// silent, or holds what it should not.
+    /// Returns the order in Redis and the time when the database confirmed it; `None` also if Redis
+    /// does not answer or the value is damaged.
     pub(crate) async fn get(&self, uid: &OrderUid) -> Option<(View, Instant)> {
         let (asked_at, key) = (Instant::now(), key(uid));
-        // The time left is asked for first: a value that comes in between is younger than it says.
+        // The remaining time is read first: a value written in between is younger than that.
         let mut pipeline = redis::pipe();
         pipeline.cmd("PTTL").arg(&key).cmd("GET").arg(&key);
         let read = async {
             let mut connection = self.connection().await?;
             pipeline.query_async::<(i64, Option<Vec<u8>>)>(&mut connection).await
         };
-        let (left, value) = self.guarded(read).await?;
+        let (left, value) = self.attempt(read).await?;
         let view = decode(uid, &value?);
         if view.is_none() {
             tracing::warn!("a cached order in Redis is damaged and was left alone");
         }
-        // Negative: it came in between, or lives for ever, which nobody here gave it.
+        // Negative: the value was written in between, or has no expiry, which this service never sets.
         let left = Duration::from_millis(u64::try_from(left).ok()?);
         let confirmed_at = asked_at.checked_sub(self.expiry.saturating_sub(left))?;
         Some((view?, confirmed_at))
     }
 
-    /// Has views written, soon, each unless Redis has a newer one. Never waits: when Redis is too
-    /// slow they are not written.
+    /// Queues views for writing. Never waits: if the queue is full, they are dropped.
     pub(crate) fn put(&self, views: Vec<View>, confirmed_at: Instant) {
         if let Err(full) = self.to_write.try_send((views, confirmed_at)) {
             self.metrics.unwritten.inc_by(full.into_inner().0.len() as u64);
         }
     }
 
-    /// Writes what is put, until `shutdown`.
+    /// Writes the queued views until `shutdown`, each unless Redis has a newer one.
     pub(crate) async fn write(
         self: Arc<Self>,
         ToWrite(mut waiting): ToWrite,
@@ -119,7 +114,7 @@ impl RedisLevel {
     ) {
         let writing = async {
             while let Some((views, confirmed_at)) = waiting.recv().await {
-                for views in views.chunks(WRITTEN_AT_ONCE) {
+                for views in views.chunks(MAX_PIPELINE) {
                     self.write_all(views, confirmed_at).await;
                 }
             }
@@ -141,35 +136,36 @@ impl RedisLevel {
             let mut connection = self.connection().await?;
             pipeline.query_async::<()>(&mut connection).await
         };
-        self.guarded(write).await;
+        self.attempt(write).await;
     }
 
     async fn connection(&self) -> Result<ConnectionManager, redis::RedisError> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
+            .set_connection_timeout(Some(RESPONSE_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
         self.connection
             .get_or_try_init(|| self.client.get_connection_manager_with_config(config))
             .await
             .cloned()
     }
 
-    async fn guarded<T>(
+    async fn attempt<T>(
         &self,
         call: impl Future<Output = Result<T, redis::RedisError>>,
     ) -> Option<T> {
-        if Instant::now() < *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) {
+        if Instant::now() < *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) {
             return None;
         }
-        let failure = match tokio::time::timeout(PATIENCE * 2, call).await {
+        let failure = match tokio::time::timeout(RESPONSE_TIMEOUT * 2, call).await {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
         self.metrics.failures.inc();
         tracing::warn!("Redis: {failure}; going on without it");
-        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + REST;
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) =
+            Instant::now() + FAILURE_PAUSE;
         None
     }
 }
@@ -198,7 +194,7 @@ fn decode(uid: &OrderUid, value: &[u8]) -> Option<View> {
     })
 }
 
-/// Of all that a value tells: a version that was damaged would do as much harm as a damaged order.
+/// Covers the whole value: a damaged version would do as much harm as a damaged order.
 fn checksum(uid: &OrderUid, version: &[u8], json: &[u8]) -> ContentHash {
     ContentHash::of(&[version, uid.as_str().as_bytes(), b"\0", json].concat())
 }
@@ -214,20 +210,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_slow_redis_does_not_take_is_not_kept() {
+    async fn batches_are_dropped_when_redis_is_slow() {
         let expiry = Duration::from_secs(300);
         let (redis, ToWrite(waiting)) =
             RedisLevel::new("redis://127.0.0.1:1", expiry, &mut Registry::default()).unwrap();
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        for number in 0..10 * QUEUE {
+        for number in 0..10 * MAX_QUEUED_BATCHES {
             redis.put(vec![view(&number.to_string())], Instant::now());
         }
-        assert_eq!((waiting.len(), redis.metrics.unwritten.get()), (QUEUE, 9 * QUEUE as u64));
+        assert_eq!(
+            (waiting.len(), redis.metrics.unwritten.get()),
+            (MAX_QUEUED_BATCHES, 9 * MAX_QUEUED_BATCHES as u64)
+        );
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
     }
 
     #[test]
-    fn what_is_damaged_is_not_served() {
+    fn a_damaged_value_is_not_served() {
         let view = view("a");
         let uid = view.order_uid.clone();
         let value = encode(&view);

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     http::{WaitQuery, order, order_path},
     lookup::{
-        Found, Source,
+        AnsweredBy, Found,
         queries::{self, Listing},
     },
     order::Order,
@@ -136,7 +136,7 @@ pub(super) struct OrderPage<'a> {
     pub(super) frame: Frame<'a>,
     pub(super) order: &'a Order<'a>,
     pub(super) version: i64,
-    pub(super) source: Source,
+    pub(super) source: AnsweredBy,
     pub(super) took: Duration,
     /// `None` if the database does not answer.
     pub(super) history: Option<OrderHistory<'a>>,
@@ -169,11 +169,11 @@ impl OrderPage<'_> {
             items_title: counted(lang, &w.items, order.items.len()),
             sums: sums(lang, order),
             source: match self.source {
-                Source::Memory => w.from_memory,
-                Source::Redis => w.from_redis,
-                Source::Database => w.from_database,
+                AnsweredBy::Memory => w.from_memory,
+                AnsweredBy::Redis => w.from_redis,
+                AnsweredBy::Database => w.from_database,
             },
-            source_good: self.source == Source::Memory,
+            source_good: self.source == AnsweredBy::Memory,
             took: lang.span(self.took),
             version: self.version,
             version_words: fill(w.version, lang.number(self.version)),

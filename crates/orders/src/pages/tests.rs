@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     http::OPENAPI,
-    lookup::Source,
+    lookup::AnsweredBy,
     order::{Order, violation::Violation},
     status::{
         history::{EventRow, StoredOrder},
@@ -89,7 +89,7 @@ fn page_of(lang: Lang, order: &Order<'_>, newest: &[NewestOrder]) -> String {
         frame: frame(lang, newest),
         order,
         version: 2,
-        source: Source::Memory,
+        source: AnsweredBy::Memory,
         took: Duration::from_micros(214),
         history: Some(OrderHistory {
             status: OrderStatus::Delivering,

@@ -11,7 +11,6 @@ use crate::{
     status::verdict::{Ignored, Verdict},
 };
 
-/// The state of an order.
 #[derive(Debug, Clone)]
 pub(crate) struct OrderState {
     /// `None` if no event with a status is recorded.

@@ -57,7 +57,6 @@ impl Recorded {
 
 impl Receipt for Recorded {}
 
-/// Records events of one topic.
 pub(crate) struct Recorder {
     pool: PgPool,
     topic: String,
