@@ -27,6 +27,12 @@ pub fn classify(error: &sqlx::Error) -> ErrorClass {
     }
 }
 
+/// Returns the error for a row that the database should never hold; `column` is
+/// `schema.table.column`.
+pub fn bad_column(column: &str, source: impl Into<sqlx::error::BoxDynError>) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: source.into() }
+}
+
 /// Wrong credentials, no such database, missing rights: nothing that waiting would mend.
 #[must_use]
 pub fn is_refusal(error: &sqlx::Error) -> bool {
