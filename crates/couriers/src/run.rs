@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    dispatch::{self, Policy, Wake},
+    dispatch::{self, DispatchMetrics, Policy, Wake},
     http::{self, State, live_board::LiveBoard},
     intake::{self, Intake, Topics},
     store,
@@ -65,7 +65,7 @@ pub async fn run(
         wake: wake.clone(),
         metrics: intake::Metrics::register(&mut registry),
     };
-    let dispatched = dispatch::Metrics::register(&mut registry);
+    let dispatched = DispatchMetrics::register(&mut registry);
     let served = Metrics::register(&mut registry);
     let ready = Arc::new(AtomicBool::new(false));
     let health =

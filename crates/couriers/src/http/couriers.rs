@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     delivery::courier::CourierId,
-    dispatch::Front,
+    dispatch::MatchCursor,
     read::courier_statistics,
     store::{create_courier, find_courier, list_couriers, update_courier},
 };
@@ -61,7 +61,7 @@ pub(super) async fn get(Extract(state): Extract<State>, Id(id): Id) -> Result<Re
 pub(super) async fn add(Extract(state): Extract<State>, body: Body) -> Result<Response, Problem> {
     let courier = form::new_courier(body)?;
     let id = create_courier(&state.pool, &courier).await.map_err(Refused::from)?;
-    state.wake.wake(Front::START);
+    state.wake.wake(MatchCursor::START);
     let location = HeaderValue::try_from(format!("/courier/{id}")).expect("digits are ASCII");
     let answer =
         (StatusCode::CREATED, [(header::LOCATION, location)], Json(json!({ "id": id.get() })));
@@ -75,7 +75,7 @@ pub(super) async fn change(
 ) -> Result<Response, Problem> {
     let (id, change) = form::courier_change(body)?;
     let changed = update_courier(&state.pool, id, &change).await;
-    state.wake.wake(Front::START);
+    state.wake.wake(MatchCursor::START);
     let courier = changed.map_err(Refused::from)?;
     Ok(Json(CourierView::of(&courier)).into_response())
 }

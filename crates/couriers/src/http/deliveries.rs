@@ -20,10 +20,10 @@ use super::{
     view::{AssignedView, DeliveryView, QueueView, StatisticsView},
 };
 use crate::{
-    delivery::Standing,
-    dispatch::Front,
+    delivery::DeliveryState,
+    dispatch::MatchCursor,
     read::{self, count_couriers, find_delivery},
-    store::{assign as assign_by_hand, find_courier, unassign as unassign_by_hand},
+    store::{assign as assign_manually, find_courier, unassign as unassign_manually},
 };
 
 /// `POST /delivery/assign`
@@ -33,7 +33,7 @@ pub(super) async fn assign(
 ) -> Result<Response, Problem> {
     let order_id = form::order_id(body)?;
     let assigned =
-        assign_by_hand(&state.pool, &order_id, &state.times).await.map_err(Refused::from)?;
+        assign_manually(&state.pool, &order_id, &state.times).await.map_err(Refused::from)?;
     state.board.changed();
     Ok(Json(AssignedView::of(&order_id, &assigned)).into_response())
 }
@@ -44,8 +44,8 @@ pub(super) async fn unassign(
     body: Body,
 ) -> Result<Response, Problem> {
     let order_id = form::order_id(body)?;
-    let taken = unassign_by_hand(&state.pool, &order_id).await;
-    state.wake.wake(Front::START);
+    let taken = unassign_manually(&state.pool, &order_id).await;
+    state.wake.wake(MatchCursor::START);
     let courier_id = taken.map_err(Refused::from)?;
     let answer =
         json!({ "order_id": order_id, "status": "unassigned", "courier_id": courier_id.get() });
@@ -63,8 +63,8 @@ pub(super) async fn get(
     let found = find_delivery(&mut snapshot, &order_id).await.map_err(silent)?;
     let delivery = found.ok_or_else(no_such_order)?;
     // How many carry and how many are paused is what a wait is explained by.
-    let counts = match delivery.standing {
-        Standing::Waiting => Some(count_couriers(&mut snapshot).await.map_err(silent)?),
+    let counts = match delivery.state {
+        DeliveryState::Waiting => Some(count_couriers(&mut snapshot).await.map_err(silent)?),
         _ => None,
     };
     drop(snapshot);

@@ -1,7 +1,7 @@
 //! Both services and their pages in a real browser: what is done on the order's page shows on the
 //! courier's board.
 
-use couriers::delivery::{Reason, courier::Transport};
+use couriers::delivery::{WaitReason, courier::Transport};
 use serde_json::{Value, json};
 use testkit::{
     TestEnvironment,
@@ -100,7 +100,7 @@ fn is_idle(free: &str) -> String {
 async fn every_reason_has_its_words(page: &Page, lang: &str) {
     let words: Value =
         page.value("JSON.parse(document.querySelector('meta[name=words]').content)").await;
-    let reasons = Reason::ALL.map(Reason::as_str);
+    let reasons = WaitReason::ALL.map(WaitReason::as_str);
     let transports = Transport::ALL.map(Transport::as_str);
     for code in reasons.into_iter().chain(transports) {
         let said = words[code].as_str().unwrap_or_else(|| panic!("no word for {code} in {lang}"));
