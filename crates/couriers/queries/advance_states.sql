@@ -1,20 +1,20 @@
 -- advance_states
--- Orders that are known, told by key: the planner is made to look each up in turn, and so two
--- writers never wait for each other in a circle. Only rows to which it is news are touched.
--- The highest rank wins. The first `created` has the order wait, once; an end takes it out of the
--- queue.
+-- Orders that are known already. The caller makes the planner look each up by its key, in the order
+-- of the keys, so that two writers never deadlock. Only rows that an event changes are written.
+-- The highest rank wins. The first `created` puts the order into the queue, once; a rank from 5 on
+-- (completed, cancelled) takes it out.
 UPDATE couriers.order_states AS stored SET
-    rank = greatest(stored.rank, told.rank),
-    changed_at = CASE WHEN told.rank > stored.rank THEN told.changed_at ELSE stored.changed_at END,
-    created_at = coalesce(stored.created_at, told.created_at),
+    rank = greatest(stored.rank, folded.rank),
+    changed_at = CASE WHEN folded.rank > stored.rank THEN folded.changed_at ELSE stored.changed_at END,
+    created_at = coalesce(stored.created_at, folded.created_at),
     waiting_since = CASE
-        WHEN greatest(stored.rank, told.rank) >= 5 THEN NULL
-        WHEN stored.created_at IS NULL THEN told.created_at
+        WHEN greatest(stored.rank, folded.rank) >= 5 THEN NULL
+        WHEN stored.created_at IS NULL THEN folded.created_at
         ELSE stored.waiting_since
     END,
-    held_at = CASE WHEN greatest(stored.rank, told.rank) >= 5 THEN NULL ELSE stored.held_at END
+    held_at = CASE WHEN greatest(stored.rank, folded.rank) >= 5 THEN NULL ELSE stored.held_at END
 FROM UNNEST ($1::text[], $2::smallint[], $3::timestamptz[], $4::timestamptz[])
-    AS told (order_id, rank, changed_at, created_at)
-WHERE stored.order_id = told.order_id COLLATE "C"
-    AND (told.rank > stored.rank OR (stored.created_at IS NULL AND told.created_at IS NOT NULL))
+    AS folded (order_id, rank, changed_at, created_at)
+WHERE stored.order_id = folded.order_id COLLATE "C"
+    AND (folded.rank > stored.rank OR (stored.created_at IS NULL AND folded.created_at IS NOT NULL))
 RETURNING stored.order_id, stored.rank, stored.changed_at

@@ -25,7 +25,7 @@ busy AS (
     SET status = 'busy', deliveries = courier.deliveries + 1
     FROM assigned WHERE courier.id = assigned.courier_id
 )
--- It leaves the queue, held or not. Its `created` event, should it still come, is a repeat.
+-- The order leaves the queue, held or not. A `created` event that comes later is a repeat.
 UPDATE couriers.order_states AS stored SET
     created_at = coalesce(stored.created_at, assigned.assigned_at),
     waiting_since = NULL,

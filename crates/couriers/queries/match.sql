@@ -1,11 +1,12 @@
 -- match
--- The caller holds the advisory lock: one matcher at a time. The limits of 2,000 are written out,
--- for the planner to know: it takes a limit that it cannot see for a tenth of the table, and reads
--- all of it.
+-- The caller holds the advisory lock: one matcher at a time. The limits of 2,000 are written as
+-- constants for the planner: it estimates a limit that it cannot see at a tenth of the table, and
+-- then plans to read all of it.
 WITH
--- Before the front nobody stands in either line, but dead entries of the indexes do. It moves back
--- to whom the caller knows of, $4 and $5, and on to the first who is there.
-front AS (
+-- Before the match cursor both indexes hold only dead entries. The cursor moves back to the places
+-- that the caller gives, $4 and $5, and then forward to the first live row. A
+-- rollback does not undo setval, which is harmless: the first live row is the same before the match.
+match_cursor AS (
     SELECT
         'epoch'::timestamptz + interval '1 microsecond' * setval('couriers.waiting_front', coalesce((
             SELECT (extract(epoch FROM waiting_since) * 1000000)::bigint FROM couriers.order_states
@@ -24,27 +25,28 @@ front AS (
         FROM couriers.waiting_front AS waiting, couriers.available_front AS available
     ) AS known
 ),
--- How many pairs there can be, so that no row is locked in vain.
+-- The number of possible pairs, so that no row is locked without being used.
 pairs AS (
     SELECT least(
         (SELECT count(*) FROM (
             SELECT FROM couriers.order_states
-            WHERE waiting_since >= (SELECT since FROM front)
+            WHERE waiting_since >= (SELECT since FROM match_cursor)
                 AND held_at IS NULL
             ORDER BY waiting_since, order_id LIMIT 2000
         ) AS waiting),
         (SELECT count(*) FROM (
             SELECT FROM couriers.couriers
-            WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM front)
+            WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM match_cursor)
             ORDER BY deliveries, free_since, id LIMIT 2000
         ) AS available)
     ) AS number
 ),
--- Oldest first. A row that somebody is changing is left to the match after that change.
+-- Oldest first. A row that another transaction has locked is skipped: that transaction wakes
+-- dispatch when it ends, and the next match sees the row.
 waiting AS (
     SELECT * FROM (
         SELECT order_id FROM couriers.order_states
-        WHERE waiting_since >= (SELECT since FROM front)
+        WHERE waiting_since >= (SELECT since FROM match_cursor)
             AND held_at IS NULL
         ORDER BY waiting_since, order_id
         LIMIT (SELECT number FROM pairs)
@@ -55,13 +57,14 @@ waiting AS (
 available AS (
     SELECT * FROM (
         SELECT id, transport_type FROM couriers.couriers
-        WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM front)
+        WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM match_cursor)
         ORDER BY deliveries, free_since, id
         LIMIT (SELECT number FROM pairs)
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS locked LIMIT 2000
 ),
--- The first with the first: UNNEST takes from each array in turn, and fills the shorter with NULL.
+-- The first order with the first courier: UNNEST reads its arrays in parallel and fills the shorter
+-- ones with NULL.
 assigned AS (
     INSERT INTO couriers.courier_orders
         (order_id, courier_id, transport_type, assigned_at, deadline, by_hand)

@@ -1,10 +1,10 @@
-//! A recount of the courier service's promises, with traffic going on.
+//! The audit of the courier service: checks its invariants while it runs.
 //!
-//! What is read first may only lag behind what is read later: the committed offsets, then the
-//! tables, then the topics. So what a committed offset covers must be in the tables, and what the
-//! tables hold must have been told on the topics. What the tables have of a topic that was made anew
-//! since is older than the first record of the present one, and is not looked for there. Memory:
-//! some 150 bytes an order.
+//! Each source may only lag behind those that are read after it: first the committed offsets, then
+//! the tables, then the topics. So the tables must hold everything that a committed offset covers,
+//! and the topics must hold everything that the tables hold. A table row that is older than the first
+//! record of the topic is not looked for there: the topic was deleted and created again. Memory: some
+//! 150 bytes per order.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -19,15 +19,16 @@ use chassis::{
         record::{Position, milliseconds},
         topic_scan::{Ends, Scanner},
     },
+    postgres::errors::bad_column,
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letters};
 use futures_util::TryStreamExt as _;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
-use crate::store::{bad_column, status_of};
+use crate::store::parse_rank;
 
-/// Recounts invariants 1, 3 and 4. `sweep` is how often dispatch looks by itself. Blocking in
-/// parts: to be run where that is allowed.
+/// Checks invariants 1, 3 and 4; `sweep` is dispatch's interval. Blocks the thread in parts, so the
+/// caller runs it where that is allowed.
 pub async fn audit(
     kafka: &KafkaConfig,
     status_topic: &str,
@@ -42,10 +43,10 @@ pub async fn audit(
         .context("connecting to the courier service's database")?;
     let states = read_states(&mut connection).await?;
     let kept = rejected::kept(&mut connection, status_topic).await?;
-    let (told, rejected) = read_topic(&scanner, status_topic, &committed, &kept)?;
+    let topic = read_topic(&scanner, status_topic, &committed, &kept)?;
     let mut checks = vec![
-        recount_states(&states, &told),
-        rejected,
+        check_states(&states, &topic),
+        topic.rejected,
         rejected::dead_letters(
             Check::new(1, "every kept status record is on the dead-letter topic"),
             &scanner,
@@ -54,18 +55,15 @@ pub async fn audit(
             &committed,
             &kept,
         )?,
-        recount_active(&mut connection).await?,
-        recount_busy(&mut connection).await?,
-        recount_lost(&mut connection).await?,
     ];
-    checks.push(recount_waiting(&mut connection, sweep * 2).await?);
-    checks.push(recount_counters(&mut connection).await?);
-    checks.push(recount_ended(&mut connection).await?);
+    checks.extend(check_tables(&mut connection).await?);
+    // Listed with the others of invariant 3.
+    checks.insert(checks.len() - 2, check_waiting(&mut connection, sweep * 2).await?);
     connection.close().await.context("leaving the courier service's database")?;
     Ok(checks)
 }
 
-/// How far each order has come, and since when by Kafka's clock.
+/// Each order's status, and Kafka's time of its event.
 type States = HashMap<OrderUid, (OrderStatus, i64)>;
 
 async fn read_states(connection: &mut PgConnection) -> anyhow::Result<States> {
@@ -76,171 +74,136 @@ async fn read_states(connection: &mut PgConnection) -> anyhow::Result<States> {
     )
     .fetch(connection);
     while let Some(row) = rows.try_next().await? {
-        let order_id = row.order_id.parse();
-        let order_id = order_id.map_err(|error| bad_column("order_states.order_id", error))?;
-        states.insert(order_id, (status_of(row.rank)?, milliseconds(row.changed_at)));
+        let bad = |error| bad_column("couriers.order_states.order_id", error);
+        let order_id = row.order_id.parse().map_err(bad)?;
+        states.insert(order_id, (parse_rank(row.rank)?, milliseconds(row.changed_at)));
     }
     Ok(states)
 }
 
-/// What the topic says.
-struct Told {
-    highest: HashMap<OrderUid, Highest>,
-    /// What was told before it may be forgotten.
+/// The content of the status topic.
+struct StatusTopic {
+    orders: HashMap<OrderUid, HighestStatus>,
+    /// Records before this time may have been deleted.
     begins_ms: i64,
+    /// The check of the records that were rejected.
+    rejected: Check,
 }
 
-/// The highest status that was told of an order.
+/// The highest status of an order on the topic.
 #[derive(Default)]
-struct Highest {
-    /// Before the committed offsets.
-    settled: Option<OrderStatus>,
-    /// Ever.
+struct HighestStatus {
+    /// Among the records before the committed offsets.
+    committed: Option<OrderStatus>,
+    /// Among all records.
     ever: Option<OrderStatus>,
 }
 
-/// Reads the whole topic; what cannot be read, or what the database refused, must be among `kept`.
+/// Reads the whole topic. A record that is no event, or that the database refused, must be among
+/// `kept`.
 fn read_topic(
     scanner: &Scanner,
     topic: &str,
     committed: &Ends,
     kept: &HashSet<Position>,
-) -> anyhow::Result<(Told, Check)> {
+) -> anyhow::Result<StatusTopic> {
     let mut rejected = Check::new(1, "every status record that is no event is kept");
-    let mut highest: HashMap<OrderUid, Highest> = HashMap::new();
+    let mut orders: HashMap<OrderUid, HighestStatus> = HashMap::new();
     let mut begins = BTreeMap::new();
     let is_whole = scanner.bounds(topic)?.values().all(|(first, _)| *first == 0);
     scanner.read(topic, &scanner.ends(topic)?, |record| {
         let Position { timestamp_ms, partition, offset } = record.position;
         begins.entry(partition).or_insert(timestamp_ms);
-        let is_settled = committed.get(&partition).is_some_and(|next| offset < *next);
+        let is_committed = committed.get(&partition).is_some_and(|next| offset < *next);
         match StatusEvent::read(record.value) {
-            // Only the database had something against it.
+            // A valid event that the database refused.
             Ok(_) if kept.contains(&record.position) => {}
             Ok(StatusEvent { order_id, word: StatusWord::Status(status), .. }) => {
-                let told = highest.entry(order_id).or_default();
-                told.ever = told.ever.max(Some(status));
-                if is_settled {
-                    told.settled = told.settled.max(Some(status));
+                let highest = orders.entry(order_id).or_default();
+                highest.ever = highest.ever.max(Some(status));
+                if is_committed {
+                    highest.committed = highest.committed.max(Some(status));
                 }
             }
             Ok(_) => {}
-            Err(_) if is_settled => rejected
+            Err(_) if is_committed => rejected
                 .look(kept.contains(&record.position), || format!("{topic}:{partition}:{offset}")),
             Err(_) => {}
         }
         Ok(())
     })?;
-    // Where records were deleted, each partition begins when it may.
+    // If records were deleted, each partition may begin at another time, and the topic has all
+    // records only after the latest of these.
     let begins = begins.into_values();
     let begins_ms = if is_whole { begins.min() } else { begins.max() };
-    Ok((Told { highest, begins_ms: begins_ms.unwrap_or(i64::MAX) }, rejected))
+    Ok(StatusTopic { orders, begins_ms: begins_ms.unwrap_or(i64::MAX), rejected })
 }
 
-/// At least what was told before the committed offsets, at most what was told ever.
-fn recount_states(states: &States, told: &Told) -> Check {
+/// A stored status is at least the highest before the committed offsets, and at most the highest of
+/// the topic.
+fn check_states(states: &States, topic: &StatusTopic) -> Check {
     let mut check = Check::new(1, "an order's state is the highest status that was told of it");
-    for (order_id, highest) in &told.highest {
+    for (order_id, highest) in &topic.orders {
         let state = states.get(order_id).map(|(status, _)| *status);
-        check.look(state >= highest.settled, || order_id.as_str().to_owned());
+        check.look(state >= highest.committed, || order_id.as_str().to_owned());
     }
     for (order_id, (status, since_ms)) in states {
-        // Assigned by hand, an order that nobody has told of is created.
-        if *status == OrderStatus::Created || *since_ms < told.begins_ms {
+        // An order that was assigned manually before its first event is `created`.
+        if *status == OrderStatus::Created || *since_ms < topic.begins_ms {
             continue;
         }
-        let ever = told.highest.get(order_id).and_then(|highest| highest.ever);
+        let ever = topic.orders.get(order_id).and_then(|highest| highest.ever);
         check.look(Some(*status) <= ever, || order_id.as_str().to_owned());
     }
     check
 }
 
-async fn recount_active(connection: &mut PgConnection) -> anyhow::Result<Check> {
-    let count = sqlx::query!(
-        "-- audit_active\n\
-         SELECT count(*) AS \"checked!\", count(*) FILTER (WHERE active > 1) AS \"broken!\", \
-             (array_agg(courier_id::text) FILTER (WHERE active > 1))[1:5] AS examples \
-         FROM ( \
-             SELECT courier_id, count(*) AS active FROM couriers.courier_orders \
-             WHERE completed_at IS NULL AND released_at IS NULL GROUP BY courier_id \
-         ) AS carrying"
-    )
-    .fetch_one(connection)
-    .await?;
-    let check = Check::new(3, "no courier has two active deliveries, no order two couriers");
-    Ok(check.counted(
-        count.checked.unsigned_abs(),
-        count.broken.unsigned_abs(),
-        count.examples.unwrap_or_else(Vec::new),
-    ))
-}
-
-async fn recount_busy(connection: &mut PgConnection) -> anyhow::Result<Check> {
-    let count = sqlx::query!(
-        "-- audit_busy\n\
-         SELECT count(*) AS \"checked!\", count(*) FILTER (WHERE is_wrong) AS \"broken!\", \
-             (array_agg(id::text) FILTER (WHERE is_wrong))[1:5] AS examples \
-         FROM ( \
-             SELECT courier.id, \
-                 (courier.status = 'busy' AND delivery.order_id IS NULL) \
-                 OR (courier.status = 'available' AND delivery.order_id IS NOT NULL) AS is_wrong \
-             FROM couriers.couriers AS courier LEFT JOIN couriers.courier_orders AS delivery \
-                 ON delivery.courier_id = courier.id \
-                 AND delivery.completed_at IS NULL AND delivery.released_at IS NULL \
-         ) AS couriers"
-    )
-    .fetch_one(connection)
-    .await?;
-    let check = Check::new(3, "who is busy carries an order, who is available carries none");
-    Ok(check.counted(
-        count.checked.unsigned_abs(),
-        count.broken.unsigned_abs(),
-        count.examples.unwrap_or_else(Vec::new),
-    ))
-}
-
-async fn recount_lost(connection: &mut PgConnection) -> anyhow::Result<Check> {
-    let count = sqlx::query!(
-        "-- audit_lost\n\
-         SELECT count(*) AS \"checked!\", count(*) FILTER (WHERE is_wrong) AS \"broken!\", \
-             (array_agg(order_id) FILTER (WHERE is_wrong))[1:5] AS examples \
-         FROM ( \
-             SELECT order_id, \
-                 (state.waiting_since IS NOT NULL) = (delivery.order_id IS NOT NULL) AS is_wrong \
-             FROM couriers.order_states AS state \
-             LEFT JOIN couriers.courier_orders AS delivery USING (order_id) \
-             WHERE state.created_at IS NOT NULL AND state.rank < $1 \
-         ) AS orders",
+/// Checks the tables against each other, in one snapshot.
+async fn check_tables(connection: &mut PgConnection) -> anyhow::Result<Vec<Check>> {
+    let checks = [
+        Check::new(3, "no courier has two active deliveries, no order two couriers"),
+        Check::new(3, "who is busy carries an order, who is available carries none"),
+        Check::new(3, "an order that has not ended waits, is held, or has a courier"),
+        Check::new(4, "a courier's figures equal a recount of his deliveries"),
+        Check::new(4, "cancelled orders never count, completed ones do"),
+    ];
+    let rows = sqlx::query_file!(
+        "queries/audit.sql",
         OrderStatus::Completed.rank(),
+        OrderStatus::Cancelled.rank(),
     )
-    .fetch_one(connection)
+    .fetch_all(connection)
     .await?;
-    let check = Check::new(3, "an order that has not ended waits, is held, or has a courier");
-    Ok(check.counted(
-        count.checked.unsigned_abs(),
-        count.broken.unsigned_abs(),
-        count.examples.unwrap_or_else(Vec::new),
-    ))
+    let checks = checks.into_iter().zip(rows).map(|(check, row)| {
+        let examples = row.examples.unwrap_or_default();
+        check.counted(row.checked.unsigned_abs(), row.broken.unsigned_abs(), examples)
+    });
+    Ok(checks.collect())
 }
 
-/// Two looks, `apart`: an order that waits in both, while a courier is available in both and was
-/// not given another order in between, has been left waiting.
-async fn recount_waiting(connection: &mut PgConnection, apart: Duration) -> anyhow::Result<Check> {
-    let (waiting, available) = look_at_queue(connection).await?;
+/// Looks twice, `apart`. An order that waits both times, while a courier is available both times and
+/// was not assigned another order in between, was left waiting.
+async fn check_waiting(connection: &mut PgConnection, apart: Duration) -> anyhow::Result<Check> {
+    let before = read_queues(connection).await?;
     tokio::time::sleep(apart).await;
-    let (still_waiting, still_available) = look_at_queue(connection).await?;
+    let after = read_queues(connection).await?;
     let mut check = Check::new(3, "no order waits while a courier stands available");
-    let somebody = available.intersection(&still_available).next().is_some();
-    for order_id in &waiting {
-        let was_left = somebody && still_waiting.contains(order_id);
-        check.look(!was_left, || order_id.clone());
+    let is_one_available = !before.available.is_disjoint(&after.available);
+    for order_id in &before.waiting {
+        let is_left = is_one_available && after.waiting.contains(order_id);
+        check.look(!is_left, || order_id.clone());
     }
     Ok(check)
 }
 
-async fn look_at_queue(
-    connection: &mut PgConnection,
-) -> anyhow::Result<(HashSet<String>, HashSet<(i64, i64)>)> {
+/// The heads of both queues.
+struct Queues {
+    waiting: HashSet<String>,
+    /// Couriers by id, and since when each is free, in microseconds.
+    available: HashSet<(i64, i64)>,
+}
+
+async fn read_queues(connection: &mut PgConnection) -> anyhow::Result<Queues> {
     let waiting = sqlx::query_scalar!(
         "-- audit_queue\n\
          SELECT order_id FROM couriers.order_states \
@@ -257,56 +220,8 @@ async fn look_at_queue(
     )
     .fetch_all(connection)
     .await?;
-    let available = available.into_iter().map(|row| (row.id, row.since)).collect();
-    Ok((waiting.into_iter().collect(), available))
-}
-
-async fn recount_counters(connection: &mut PgConnection) -> anyhow::Result<Check> {
-    let count = sqlx::query!(
-        "-- audit_counters\n\
-         SELECT count(*) AS \"checked!\", count(*) FILTER (WHERE is_wrong) AS \"broken!\", \
-             (array_agg(id::text) FILTER (WHERE is_wrong))[1:5] AS examples \
-         FROM ( \
-             SELECT courier.id, (courier.deliveries, courier.completed, courier.on_time) \
-                 IS DISTINCT FROM (coalesce(his.deliveries, 0), coalesce(his.completed, 0), \
-                     coalesce(his.on_time, 0)) AS is_wrong \
-             FROM couriers.couriers AS courier LEFT JOIN ( \
-                 SELECT courier_id, count(*) AS deliveries, count(completed_at) AS completed, \
-                     count(*) FILTER (WHERE completed_at <= deadline) AS on_time \
-                 FROM couriers.courier_orders GROUP BY courier_id \
-             ) AS his ON his.courier_id = courier.id \
-         ) AS couriers"
-    )
-    .fetch_one(connection)
-    .await?;
-    let check = Check::new(4, "a courier's figures equal a recount of his deliveries");
-    Ok(check.counted(
-        count.checked.unsigned_abs(),
-        count.broken.unsigned_abs(),
-        count.examples.unwrap_or_else(Vec::new),
-    ))
-}
-
-async fn recount_ended(connection: &mut PgConnection) -> anyhow::Result<Check> {
-    let count = sqlx::query!(
-        "-- audit_ended\n\
-         SELECT count(*) AS \"checked!\", count(*) FILTER (WHERE is_wrong) AS \"broken!\", \
-             (array_agg(order_id) FILTER (WHERE is_wrong))[1:5] AS examples \
-         FROM ( \
-             SELECT order_id, state.rank IS NULL OR state.rank = $1 \
-                 OR (state.rank = $2) IS DISTINCT FROM (delivery.completed_at IS NOT NULL) AS is_wrong \
-             FROM couriers.courier_orders AS delivery \
-             LEFT JOIN couriers.order_states AS state USING (order_id) \
-         ) AS deliveries",
-        OrderStatus::Cancelled.rank(),
-        OrderStatus::Completed.rank(),
-    )
-    .fetch_one(connection)
-    .await?;
-    let check = Check::new(4, "cancelled orders never count, completed ones do");
-    Ok(check.counted(
-        count.checked.unsigned_abs(),
-        count.broken.unsigned_abs(),
-        count.examples.unwrap_or_else(Vec::new),
-    ))
+    Ok(Queues {
+        waiting: waiting.into_iter().collect(),
+        available: available.into_iter().map(|row| (row.id, row.since)).collect(),
+    })
 }

@@ -1,7 +1,7 @@
 //! The courier service's configuration.
 //!
-//! What it shares with other services ([`KafkaConfig`], [`PostgresConfig`], the batches) stands
-//! beside what is its own, [`Options`], so that `waybill up` can give both services the same.
+//! The options that it shares with other services ([`KafkaConfig`], [`PostgresConfig`], the batches)
+//! are beside its own, [`Options`], so that `waybill up` can pass the same ones to both services.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -80,7 +80,6 @@ pub struct Options {
 }
 
 impl Options {
-    /// How long deliveries may take.
     #[must_use]
     pub fn delivery_times(&self) -> DeliveryTimes {
         DeliveryTimes {
@@ -104,7 +103,6 @@ pub struct TopicConfig {
 }
 
 impl TopicConfig {
-    /// The topic of status events.
     #[must_use]
     pub fn status(&self) -> &str {
         [&self.kafka_status_topic, &self.kafka_order_topic, &self.kafka_topic]
@@ -113,7 +111,6 @@ impl TopicConfig {
             .unwrap_or(events::topics::ORDER_STATUS_CHANGED)
     }
 
-    /// This topic.
     #[must_use]
     pub fn named(status: String) -> Self {
         Self { kafka_status_topic: Some(status), kafka_order_topic: None, kafka_topic: None }
@@ -139,12 +136,11 @@ impl std::fmt::Debug for DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    /// How to connect.
     pub fn options(&self, postgres: &PostgresConfig) -> anyhow::Result<PgConnectOptions> {
         postgres.options(self.own()?.as_deref(), OWN_DATABASE)
     }
 
-    /// Whom the service logs in as.
+    /// Returns the user that the service logs in as.
     pub fn login(&self, postgres: &PostgresConfig) -> anyhow::Result<Login> {
         postgres.login(self.own()?.as_deref(), OWN_DATABASE)
     }
@@ -154,7 +150,7 @@ impl DatabaseConfig {
         secret::read(OWN_DATABASE, self.couriers_database_url.as_deref(), file)
     }
 
-    /// Has anybody said where PostgreSQL is?
+    /// Returns whether an address of PostgreSQL is configured.
     #[must_use]
     pub fn is_given(&self, postgres: &PostgresConfig) -> bool {
         self.couriers_database_url.is_some()
@@ -163,7 +159,7 @@ impl DatabaseConfig {
     }
 }
 
-/// A time such as `30m`, `15s`, `500ms` or `2h`; at most a year.
+/// Parses a time such as `30m`, `15s`, `500ms` or `2h`; at most a year.
 fn duration(text: &str) -> Result<Duration, &'static str> {
     let wrong = "a time is a whole number and ms, s, m or h, such as 30m, and at most a year";
     let unit = text.find(|char: char| !char.is_ascii_digit()).ok_or(wrong)?;
@@ -179,7 +175,7 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
     if time <= Duration::from_secs(365 * 86_400) { Ok(time) } else { Err(wrong) }
 }
 
-/// A time that is not nothing.
+/// Parses a time above zero.
 fn interval(text: &str) -> Result<Duration, &'static str> {
     duration(text)
         .and_then(|time| if time.is_zero() { Err("must be longer than nothing") } else { Ok(time) })

@@ -1,11 +1,12 @@
-//! What the courier service needs of its database.
+//! The courier service's schema, and the rights of its user.
 
 use chassis::postgres::{migrate::Schema, pool::PostgresConfig};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::config::DatabaseConfig;
 
-/// Migrates; given an administrator's address, it first makes the database and the service's user.
+/// Migrates the database. With an administrator's address, it first creates the database and the
+/// service's user.
 pub async fn migrate(
     config: &DatabaseConfig,
     postgres: &PostgresConfig,
@@ -17,6 +18,7 @@ pub async fn migrate(
         grants: &[
             "SELECT, INSERT, UPDATE ON couriers.couriers, couriers.order_states, couriers.rejected_records",
             "SELECT, INSERT, UPDATE, DELETE ON couriers.courier_orders",
+            "SELECT, UPDATE ON couriers.active_deliveries",
             "SELECT, UPDATE ON SEQUENCE couriers.waiting_front, couriers.available_front",
         ],
     };

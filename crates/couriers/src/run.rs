@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, Options, TopicConfig},
-    dispatch::{self, Policy, Wake},
+    dispatch::{self, DispatchMetrics, Policy, Wake},
     http::{ApiState, live_board::LiveBoard},
     intake::{self, Intake, Topics},
     pages::PageState,
@@ -50,7 +50,7 @@ pub async fn run(
         wake: wake.clone(),
         metrics: intake::Metrics::register(&mut registry),
     };
-    let dispatched = dispatch::Metrics::register(&mut registry);
+    let dispatched = DispatchMetrics::register(&mut registry);
     let served = HttpMetrics::register(&mut registry);
     let ready = Arc::new(AtomicBool::new(false));
     let api = ApiState {
@@ -111,7 +111,7 @@ async fn dispatch_when_warm(
     policy: Policy,
     wake: Wake,
     board: LiveBoard,
-    metrics: dispatch::Metrics,
+    metrics: DispatchMetrics,
     ready: Arc<AtomicBool>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {

@@ -25,6 +25,12 @@ pub fn classify(error: &sqlx::Error) -> ErrorClass {
     }
 }
 
+/// Returns the error for a row that the database should never hold; `column` is
+/// `schema.table.column`.
+pub fn bad_column(column: &str, source: impl Into<sqlx::error::BoxDynError>) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: source.into() }
+}
+
 /// Returns whether PostgreSQL refuses the service because of wrong credentials, a missing database
 /// or missing rights: waiting does not help.
 #[must_use]

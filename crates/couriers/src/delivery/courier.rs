@@ -1,18 +1,15 @@
-//! A courier: values that cannot be wrong. Pure.
+//! A courier: parsed values that cannot be wrong. Pure.
 
 use std::{fmt, str::FromStr};
 
 use time::OffsetDateTime;
 
-/// The longest name, in bytes of UTF-8.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// The id of a courier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CourierId(i64);
 
 impl CourierId {
-    /// The number.
     #[must_use]
     pub fn get(self) -> i64 {
         self.0
@@ -41,31 +38,23 @@ impl fmt::Display for CourierId {
     }
 }
 
-/// Why a value of a courier cannot be taken. Never repeats the value.
+/// A value of a courier that is not accepted. The message never repeats the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// An id.
     #[error("must be a whole number from 1 on")]
     Id,
-    /// A name.
     #[error("must not be blank")]
     BlankName,
-    /// A name.
     #[error("must be at most {MAX_NAME_BYTES} bytes long")]
     LongName,
-    /// A name.
     #[error("must not hold control characters")]
     ControlCharacter,
-    /// A phone number.
     #[error("must be + and 10 to 15 digits")]
     Phone,
-    /// A means of transport.
     #[error("must be on_foot, scooter or car")]
     Transport,
-    /// A status.
     #[error("must be available or paused")]
     Status,
-    /// A status that is never asked for.
     #[error("must be available or paused: busy follows from what the courier carries")]
     Busy,
 }
@@ -124,22 +113,18 @@ impl fmt::Debug for Phone {
     }
 }
 
-/// How a courier moves; decides how long a delivery may take.
+/// A courier's means of transport, which decides how long a delivery may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// Walks.
     OnFoot,
-    /// Rides a scooter.
     Scooter,
-    /// Drives a car.
     Car,
 }
 
 impl Transport {
-    /// Every means of transport.
     pub const ALL: [Self; 3] = [Self::OnFoot, Self::Scooter, Self::Car];
 
-    /// The word on the wire and in the database.
+    /// Returns the word in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -158,22 +143,20 @@ impl FromStr for Transport {
     }
 }
 
-/// What a courier is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CourierStatus {
-    /// Carries nothing and takes the next order.
+    /// Carries nothing and gets the next order.
     Available,
     /// Carries an order.
     Busy,
-    /// Gets no order. He may still carry one.
+    /// Gets no order, but may still carry one.
     Paused,
 }
 
 impl CourierStatus {
-    /// Every status.
     pub const ALL: [Self; 3] = [Self::Available, Self::Busy, Self::Paused];
 
-    /// The word on the wire and in the database.
+    /// Returns the word in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -192,17 +175,15 @@ impl FromStr for CourierStatus {
     }
 }
 
-/// What a courier may be asked to be: whether he is busy follows from what he carries.
+/// A status that a client may set: `busy` only follows from the orders that a courier carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskedStatus {
-    /// Take orders.
     Available,
-    /// Take none.
     Paused,
 }
 
 impl AskedStatus {
-    /// The word on the wire.
+    /// Returns the word in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -224,54 +205,39 @@ impl FromStr for AskedStatus {
     }
 }
 
-/// A courier to be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewCourier {
-    /// His name.
     pub name: Name,
-    /// His phone number.
     pub phone: Phone,
-    /// Whether he starts at once.
     pub status: AskedStatus,
-    /// How he moves.
     pub transport_type: Transport,
 }
 
-/// What is to change about a courier; `None` leaves it as it is.
+/// A change of a courier; `None` leaves a value as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CourierChange {
-    /// His name.
     pub name: Option<Name>,
-    /// His phone number.
     pub phone: Option<Phone>,
-    /// Pauses or resumes him.
+    /// Pauses or resumes the courier.
     pub status: Option<AskedStatus>,
-    /// How he moves, from his next order on.
+    /// Takes effect with the courier's next order.
     pub transport_type: Option<Transport>,
 }
 
-/// A courier as he is stored.
+/// A stored courier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Courier {
-    /// His id.
     pub id: CourierId,
-    /// His name.
     pub name: Name,
-    /// His phone number.
     pub phone: Phone,
-    /// What he is doing.
     pub status: CourierStatus,
-    /// How he moves.
     pub transport_type: Transport,
-    /// How many orders he has been given, but for cancelled ones and those taken from him.
+    /// The number of orders assigned to the courier, except cancelled ones and those unassigned.
     pub deliveries: i64,
-    /// How many of these are completed.
+    /// The number of these that are completed.
     pub completed: i64,
-    /// How many of these in time.
+    /// The number of these that were completed in time.
     pub on_time: i64,
-    /// Since when he has carried nothing; of no meaning while he does.
-    pub free_since: OffsetDateTime,
-    /// When he was added.
     pub created_at: OffsetDateTime,
 }
 
@@ -306,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_read_as_they_are_written_and_busy_is_never_asked_for() {
+    fn words_are_parsed_as_written_and_busy_cannot_be_set() {
         for one in Transport::ALL {
             assert_eq!(one.as_str().parse(), Ok(one));
         }

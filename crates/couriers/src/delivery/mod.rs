@@ -1,5 +1,5 @@
-//! The life of a delivery: what each status of its order does to it, and the words for how it
-//! stands. Pure.
+//! The state machine of a delivery: the effect of each order status, and the state that follows.
+//! Pure.
 
 pub mod courier;
 
@@ -10,57 +10,55 @@ use time::OffsetDateTime;
 
 use crate::delivery::courier::{CourierId, Transport};
 
-/// What a status does.
+/// The effect of a status on an order's delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// The order waits for a courier, once.
-    Wait,
-    /// Nothing here; the order has come further, that is all.
-    Pass,
-    /// Its courier is freed; the delivery stays and counts. Waiting, it leaves the queue.
+    /// The order joins the queue, once.
+    Enqueue,
+    /// The order's rank rises; its delivery does not change.
+    Advance,
+    /// The courier is freed; the delivery stays and counts. A waiting order leaves the queue.
     Complete,
-    /// Its delivery is deleted, its courier freed, and it never counts. Waiting, it leaves the queue.
+    /// The delivery is deleted, its courier is freed, and it never counts. A waiting order leaves
+    /// the queue.
     Cancel,
 }
 
 impl Effect {
-    /// The one place that says what each status does.
+    /// Returns the effect of `status`. No other place decides this.
     #[must_use]
     pub fn of(status: OrderStatus) -> Self {
         match status {
-            OrderStatus::Created => Self::Wait,
+            OrderStatus::Created => Self::Enqueue,
             OrderStatus::Pending
             | OrderStatus::Confirmed
             | OrderStatus::Cooking
-            | OrderStatus::Delivering => Self::Pass,
+            | OrderStatus::Delivering => Self::Advance,
             OrderStatus::Completed => Self::Complete,
             OrderStatus::Cancelled => Self::Cancel,
         }
     }
 }
 
-/// What some events tell of one order.
+/// Several events of one order, folded into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct FoldedStatus {
     /// The highest status.
     pub status: OrderStatus,
     /// Kafka's time of the first event of that status.
     pub changed_at: OffsetDateTime,
-    /// Kafka's time of the first event that has the order wait.
+    /// Kafka's time of the first event that enqueues the order.
     pub created_at: Option<OffsetDateTime>,
 }
 
-impl Told {
-    /// What one event tells.
-    #[must_use]
-    pub fn by(status: OrderStatus, at: OffsetDateTime) -> Self {
-        let created_at = (Effect::of(status) == Effect::Wait).then_some(at);
+impl FoldedStatus {
+    fn new(status: OrderStatus, at: OffsetDateTime) -> Self {
+        let created_at = (Effect::of(status) == Effect::Enqueue).then_some(at);
         Self { status, changed_at: at, created_at }
     }
 
-    /// What both tell together: the higher status wins.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
+    /// Combines two: the higher status wins, and of equal ones the earlier.
+    fn merge(self, other: Self) -> Self {
         let created_at = match (self.created_at, other.created_at) {
             (Some(one), Some(another)) => Some(one.min(another)),
             (one, another) => one.or(another),
@@ -75,53 +73,50 @@ impl Told {
     }
 }
 
-/// Folds events to what they tell of each order, sorted by order id.
+/// Folds events into one status per order, sorted by order id.
 pub fn fold<'a>(
     events: impl IntoIterator<Item = (&'a OrderUid, OrderStatus, OffsetDateTime)>,
-) -> BTreeMap<&'a OrderUid, Told> {
+) -> BTreeMap<&'a OrderUid, FoldedStatus> {
     let mut orders = BTreeMap::new();
     for (order_id, status, at) in events {
-        let told = Told::by(status, at);
+        let event = FoldedStatus::new(status, at);
         orders
             .entry(order_id)
-            .and_modify(|so_far: &mut Told| *so_far = so_far.and(told))
-            .or_insert(told);
+            .and_modify(|folded: &mut FoldedStatus| *folded = folded.merge(event))
+            .or_insert(event);
     }
     orders
 }
 
-/// How long a delivery may take.
+/// The time that a delivery may take, by transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliveryTimes {
-    /// On foot.
     pub on_foot: Duration,
-    /// By scooter.
     pub scooter: Duration,
-    /// By car.
     pub car: Duration,
 }
 
-/// How the delivery of an order stands.
+/// The state of an order's delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
-    /// Events have told of the order, but its `created` has not come yet.
+pub enum DeliveryState {
+    /// Events of the order have come, but not yet its `created`.
     Expected,
-    /// It waits for a courier.
+    /// The order waits for a courier.
     Waiting,
-    /// It was taken from its courier by hand and waits until it is assigned by hand.
+    /// The order was taken from its courier manually, and waits until it is assigned manually.
     Held,
-    /// A courier carries it.
+    /// A courier carries the order.
     Assigned,
-    /// It is not completed though its deadline has passed; its courier may be freed by now.
+    /// The deadline has passed, and perhaps the courier has been freed.
     Overdue,
-    /// It has arrived, by one of our couriers or otherwise.
+    /// The order has arrived, with or without one of our couriers.
     Completed,
-    /// It is not to be delivered.
+    /// The order is not to be delivered.
     Cancelled,
 }
 
-impl Standing {
-    /// The word on the wire.
+impl DeliveryState {
+    /// Returns the word in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -136,40 +131,37 @@ impl Standing {
     }
 }
 
-/// Why an order has no courier yet.
+/// The reason why an order has no courier yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum WaitReason {
     /// Its `created` event has not come yet.
     NotCreated,
-    /// It was taken from its courier by hand.
-    HeldByHand,
-    /// Nobody is registered.
+    /// It was taken from its courier manually.
+    HeldManually,
     NoCouriers,
-    /// Whoever is not paused carries another order.
+    /// Every courier who is not paused carries another order.
     AllBusy,
-    /// Every courier is paused.
     AllPaused,
-    /// A courier is free: it is a matter of moments, or of those who have waited longer.
+    /// A courier is free: the next match, or orders that have waited longer, come first.
     InTurn,
 }
 
-impl Reason {
-    /// All of them.
+impl WaitReason {
     pub const ALL: [Self; 6] = [
         Self::NotCreated,
-        Self::HeldByHand,
+        Self::HeldManually,
         Self::NoCouriers,
         Self::AllBusy,
         Self::AllPaused,
         Self::InTurn,
     ];
 
-    /// The word on the wire.
+    /// Returns the code in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotCreated => "not_created",
-            Self::HeldByHand => "held_by_hand",
+            Self::HeldManually => "held_by_hand",
             Self::NoCouriers => "no_couriers",
             Self::AllBusy => "all_couriers_busy",
             Self::AllPaused => "all_couriers_paused",
@@ -178,22 +170,20 @@ impl Reason {
     }
 }
 
-/// Who carries, or carried, an order.
+/// The courier who carries, or carried, an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
-    /// The courier.
     pub courier_id: CourierId,
-    /// How he moved when he was given it.
+    /// The courier's transport at the time of the assignment.
     pub transport_type: Transport,
-    /// When that was, by the database's clock.
+    /// By the database's clock.
     pub assigned_at: OffsetDateTime,
-    /// Until when it should arrive.
+    /// By the database's clock.
     pub deadline: OffsetDateTime,
-    /// Given by hand?
-    pub by_hand: bool,
+    pub is_manual: bool,
     /// Kafka's time of the `completed` event.
     pub completed_at: Option<OffsetDateTime>,
-    /// When the courier was freed because nobody completed the order long after its deadline.
+    /// The time when the courier was freed because the delivery was long overdue.
     pub released_at: Option<OffsetDateTime>,
 }
 
@@ -209,33 +199,36 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_order_and_grouping_and_repetition_of_events_tells_the_same(
+        fn events_fold_alike_in_any_order_grouping_and_repetition(
             (events, mixed) in vec((select(&OrderStatus::ALL[..]), 0..20i64), 1..10)
                 .prop_flat_map(|events| (Just(events.clone()), Just(events).prop_shuffle())),
             cut in any::<prop::sample::Index>(),
         ) {
             let uid: OrderUid = "1".parse().unwrap();
-            let told = |events: &[(OrderStatus, i64)]| {
+            let fold_one = |events: &[(OrderStatus, i64)]| {
                 let events = events.iter().map(|(status, second)| (&uid, *status, at(*second)));
                 fold(events).get(&uid).copied()
             };
-            let whole = told(&events).unwrap();
+
+            let whole = fold_one(&events).unwrap();
+
             prop_assert_eq!(whole.status, events.iter().map(|event| event.0).max().unwrap());
             prop_assert_eq!(
                 whole.created_at,
                 events.iter().filter(|e| e.0 == OrderStatus::Created).map(|e| at(e.1)).min()
             );
             let (first, second) = mixed.split_at(cut.index(mixed.len()));
-            let parts = [first, second, &mixed].into_iter().filter_map(told);
-            prop_assert_eq!(Some(whole), parts.reduce(Told::and));
+            let parts = [first, second, &mixed].into_iter().filter_map(fold_one);
+            prop_assert_eq!(Some(whole), parts.reduce(FoldedStatus::merge));
         }
     }
 
     #[test]
-    fn only_created_has_an_order_wait_and_only_the_ends_free_a_courier() {
+    fn only_created_enqueues_and_only_the_last_two_end_a_delivery() {
         let effects = OrderStatus::ALL.map(Effect::of);
-        assert_eq!(effects[0], Effect::Wait);
-        assert_eq!(effects[1..5], [Effect::Pass; 4]);
+
+        assert_eq!(effects[0], Effect::Enqueue);
+        assert_eq!(effects[1..5], [Effect::Advance; 4]);
         assert_eq!(effects[5..], [Effect::Complete, Effect::Cancel]);
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     delivery::courier::CourierId,
-    dispatch::Front,
+    dispatch::MatchCursor,
     read::courier_statistics,
     store::{create_courier, find_courier, list_couriers, update_courier},
 };
@@ -61,7 +61,7 @@ pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Res
 pub(crate) async fn add(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
     let courier = form::new_courier(body)?;
     let id = create_courier(&state.pool, &courier).await?;
-    state.wake.wake(Front::START);
+    state.wake.wake(MatchCursor::START);
     let location = HeaderValue::try_from(format!("/courier/{id}")).expect("digits are ASCII");
     let answer =
         (StatusCode::CREATED, [(header::LOCATION, location)], Json(json!({ "id": id.get() })));
@@ -72,7 +72,7 @@ pub(crate) async fn add(State(state): State<ApiState>, body: Body) -> Result<Res
 pub(crate) async fn change(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
     let (id, change) = form::courier_change(body)?;
     let changed = update_courier(&state.pool, id, &change).await;
-    state.wake.wake(Front::START);
+    state.wake.wake(MatchCursor::START);
     let courier = changed?;
     Ok(Json(CourierView::of(&courier)).into_response())
 }

@@ -20,16 +20,16 @@ use super::{
     view::{AssignedView, DeliveryView, QueueView, StatisticsView},
 };
 use crate::{
-    delivery::Standing,
-    dispatch::Front,
+    delivery::DeliveryState,
+    dispatch::MatchCursor,
     read::{self, count_couriers, find_delivery},
-    store::{assign as assign_by_hand, find_courier, unassign as unassign_by_hand},
+    store::{assign as assign_manually, find_courier, unassign as unassign_manually},
 };
 
 /// `POST /delivery/assign`
 pub(crate) async fn assign(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
     let order_id = form::order_id(body)?;
-    let assigned = assign_by_hand(&state.pool, &order_id, &state.times).await?;
+    let assigned = assign_manually(&state.pool, &order_id, &state.times).await?;
     state.board.changed();
     Ok(Json(AssignedView::of(&order_id, &assigned)).into_response())
 }
@@ -40,8 +40,8 @@ pub(crate) async fn unassign(
     body: Body,
 ) -> Result<Response, Problem> {
     let order_id = form::order_id(body)?;
-    let taken = unassign_by_hand(&state.pool, &order_id).await;
-    state.wake.wake(Front::START);
+    let taken = unassign_manually(&state.pool, &order_id).await;
+    state.wake.wake(MatchCursor::START);
     let courier_id = taken?;
     let answer =
         json!({ "order_id": order_id, "status": "unassigned", "courier_id": courier_id.get() });
@@ -59,8 +59,8 @@ pub(crate) async fn get(
     let found = find_delivery(&mut snapshot, &order_id).await.map_err(failed)?;
     let delivery = found.ok_or_else(|| NO_SUCH_ORDER.problem())?;
     // The numbers of busy and of paused couriers explain a wait.
-    let counts = match delivery.standing {
-        Standing::Waiting => Some(count_couriers(&mut snapshot).await.map_err(failed)?),
+    let counts = match delivery.state {
+        DeliveryState::Waiting => Some(count_couriers(&mut snapshot).await.map_err(failed)?),
         _ => None,
     };
     drop(snapshot);

@@ -5,7 +5,7 @@ use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
 use crate::{
-    delivery::{Assignment, Reason, courier::Courier},
+    delivery::{Assignment, WaitReason, courier::Courier},
     read::{Board, CourierCounts, Delivery, Queue, Queued, Statistics, WINDOW},
     store::Assigned,
 };
@@ -116,7 +116,7 @@ impl<'a> AssignmentView<'a> {
             transport_type: assignment.transport_type.as_str(),
             assigned_at: assignment.assigned_at,
             deadline: assignment.deadline,
-            by_hand: assignment.by_hand,
+            by_hand: assignment.is_manual,
             completed_at: assignment.completed_at,
             released_at: assignment.released_at,
         }
@@ -144,20 +144,20 @@ struct WhyNot {
 }
 
 impl WhyNot {
-    fn of(reason: Reason, counts: Option<CourierCounts>) -> Self {
+    fn of(reason: WaitReason, counts: Option<CourierCounts>) -> Self {
         let message = match (reason, counts) {
-            (Reason::NotCreated, _) => "its created event has not come yet".to_owned(),
-            (Reason::HeldByHand, _) => {
+            (WaitReason::NotCreated, _) => "its created event has not come yet".to_owned(),
+            (WaitReason::HeldManually, _) => {
                 "it was taken from its courier by hand, and is taken up again only by hand"
                     .to_owned()
             }
-            (Reason::NoCouriers, _) => "no courier is registered".to_owned(),
-            (Reason::AllBusy, Some(counts)) => {
+            (WaitReason::NoCouriers, _) => "no courier is registered".to_owned(),
+            (WaitReason::AllBusy, Some(counts)) => {
                 format!("no courier is free: {} carry, {} are paused", counts.busy, counts.paused)
             }
-            (Reason::AllBusy, None) => "no courier is free".to_owned(),
-            (Reason::AllPaused, _) => "every courier is paused".to_owned(),
-            (Reason::InTurn, _) => "a courier is free: its turn comes in a moment".to_owned(),
+            (WaitReason::AllBusy, None) => "no courier is free".to_owned(),
+            (WaitReason::AllPaused, _) => "every courier is paused".to_owned(),
+            (WaitReason::InTurn, _) => "a courier is free: its turn comes in a moment".to_owned(),
         };
         Self { code: reason.as_str(), message }
     }
@@ -193,7 +193,7 @@ impl<'a> DeliveryView<'a> {
     ) -> Self {
         Self {
             order_id: order_id.as_str(),
-            state: delivery.standing.as_str(),
+            state: delivery.state.as_str(),
             order_status: delivery.status.as_str(),
             created_at: delivery.created_at,
             changed_at: delivery.changed_at,

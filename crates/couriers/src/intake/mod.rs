@@ -28,7 +28,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::{
     delivery,
-    dispatch::{Front, Wake},
+    dispatch::{MatchCursor, Wake},
     store,
 };
 
@@ -115,7 +115,9 @@ impl Pipeline for Intake {
     async fn commit(&self, batch: Vec<Incoming>) -> Committed {
         let events = EventsOf(&self.topics.status);
         let parts = transaction::commit(&self.pool, &events, &self.metrics.commit, batch).await;
-        self.wake.wake(parts.iter().map(|part| part.outcome).fold(Front::END, Front::and));
+        self.wake.wake(
+            parts.iter().map(|part| part.outcome).fold(MatchCursor::END, MatchCursor::earlier),
+        );
         Committed(parts.into_iter().flat_map(|part| part.items).collect())
     }
 
@@ -144,23 +146,23 @@ struct EventsOf<'a>(&'a str);
 
 impl Writer for EventsOf<'_> {
     type Item = Incoming;
-    type Outcome = Front;
+    type Outcome = MatchCursor;
 
     async fn write(
         &self,
         transaction: &mut PgConnection,
         part: &[Incoming],
-    ) -> Result<Front, WriteError> {
+    ) -> Result<MatchCursor, WriteError> {
         let statuses = part.iter().filter_map(|incoming| {
             let event = incoming.content.as_ref().ok()?;
             let StatusWord::Status(status) = event.word else { return None };
             Some((&event.order_id, status, instant(incoming.original.position.timestamp_ms)))
         });
-        let front = store::tell(transaction, &delivery::fold(statuses)).await?;
+        let cursor = store::apply(transaction, &delivery::fold(statuses)).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
         rejected::insert(transaction, self.0, refused).await?;
         rejected::note_replays(transaction, part.iter().map(|one| &one.original)).await?;
-        Ok(front)
+        Ok(cursor)
     }
 
     fn refuse(&self, item: &mut Incoming, sqlstate: &str) {

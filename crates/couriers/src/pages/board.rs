@@ -18,7 +18,7 @@ use time::{OffsetDateTime, serde::rfc3339};
 use super::{Frame, PageState, message, render, words::Words};
 use crate::{
     delivery::{
-        Reason,
+        WaitReason,
         courier::{CourierStatus, Transport},
     },
     read::{Board, CourierCounts, CourierOnBoard, Queued, Statistics},
@@ -189,12 +189,12 @@ impl<'a> WaitingCard<'a> {
         let (lang, words) = (frame.lang, frame.words());
         let CourierCounts { busy, paused, .. } = board.counts;
         let why = match (queued.reason, queued.position, queued.held_at) {
-            (Reason::HeldByHand, _, Some(held_at)) => {
+            (WaitReason::HeldManually, _, Some(held_at)) => {
                 fill(words.held_since, lang.age(held_at, board.at))
             }
-            (Reason::HeldByHand, _, None) => words.held.to_owned(),
+            (WaitReason::HeldManually, _, None) => words.held.to_owned(),
             (_, Some(position @ 2..), _) => fill(words.place_in_queue, lang.number(position)),
-            (Reason::AllBusy, _, _) => {
+            (WaitReason::AllBusy, _, _) => {
                 let carry = counted(lang, &words.all_carry, usize::try_from(busy).unwrap_or(0));
                 match paused {
                     0 => carry,
@@ -204,9 +204,9 @@ impl<'a> WaitingCard<'a> {
                     }
                 }
             }
-            (Reason::AllPaused, _, _) => words.all_paused.to_owned(),
-            (Reason::NoCouriers, _, _) => words.no_couriers.to_owned(),
-            (Reason::InTurn | Reason::NotCreated, _, _) => words.next_in_queue.to_owned(),
+            (WaitReason::AllPaused, _, _) => words.all_paused.to_owned(),
+            (WaitReason::NoCouriers, _, _) => words.no_couriers.to_owned(),
+            (WaitReason::InTurn | WaitReason::NotCreated, _, _) => words.next_in_queue.to_owned(),
         };
         Self {
             order_id: &queued.order_id,

@@ -1,22 +1,21 @@
-//! Couriers: added, changed, listed.
+//! Couriers: create, change, list.
 
-use chassis::postgres::transaction::{TransactionError, transact};
+use chassis::postgres::{
+    errors::bad_column,
+    transaction::{TransactionError, transact},
+};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::bad_column;
 use crate::delivery::courier::{Courier, CourierChange, CourierId, NewCourier};
 
-/// Why a courier was not stored.
+/// The reason why a courier was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum NotStored {
-    /// Another courier has the phone number.
     #[error("another courier has this phone number")]
     PhoneTaken,
-    /// There is no courier with this id.
     #[error("no such courier")]
     Unknown,
-    /// PostgreSQL.
     #[error(transparent)]
     Database(sqlx::Error),
 }
@@ -44,7 +43,6 @@ pub(crate) struct CourierRow {
     pub(crate) deliveries: i64,
     pub(crate) completed: i64,
     pub(crate) on_time: i64,
-    pub(crate) free_since: OffsetDateTime,
     pub(crate) created_at: OffsetDateTime,
 }
 
@@ -54,21 +52,23 @@ impl TryFrom<CourierRow> for Courier {
     fn try_from(row: CourierRow) -> Result<Self, sqlx::Error> {
         let bad = |column| move |error| bad_column(column, error);
         Ok(Self {
-            id: row.id.try_into().map_err(bad("couriers.id"))?,
-            name: row.name.parse().map_err(bad("couriers.name"))?,
-            phone: row.phone.parse().map_err(bad("couriers.phone"))?,
-            status: row.status.parse().map_err(bad("couriers.status"))?,
-            transport_type: row.transport_type.parse().map_err(bad("couriers.transport_type"))?,
+            id: row.id.try_into().map_err(bad("couriers.couriers.id"))?,
+            name: row.name.parse().map_err(bad("couriers.couriers.name"))?,
+            phone: row.phone.parse().map_err(bad("couriers.couriers.phone"))?,
+            status: row.status.parse().map_err(bad("couriers.couriers.status"))?,
+            transport_type: row
+                .transport_type
+                .parse()
+                .map_err(bad("couriers.couriers.transport_type"))?,
             deliveries: row.deliveries,
             completed: row.completed,
             on_time: row.on_time,
-            free_since: row.free_since,
             created_at: row.created_at,
         })
     }
 }
 
-/// Adds a courier. If he is available, dispatch is to be woken.
+/// Adds a courier. The caller wakes dispatch afterwards if the courier is available.
 pub async fn create_courier(pool: &PgPool, courier: &NewCourier) -> Result<CourierId, NotStored> {
     let id = sqlx::query_scalar!(
         "-- create_courier\n\
@@ -81,26 +81,32 @@ pub async fn create_courier(pool: &PgPool, courier: &NewCourier) -> Result<Couri
     )
     .fetch_one(pool)
     .await?;
-    Ok(id.try_into().map_err(|error| bad_column("couriers.id", error))?)
+    Ok(id.try_into().map_err(|error| bad_column("couriers.couriers.id", error))?)
 }
 
-/// Changes a courier. One who is resumed while he carries an order is busy, not available. Dispatch is to be
-/// woken, after a refusal too.
+/// Changes a courier. A courier who is resumed while they carry an order is busy, not available.
+///
+/// The caller wakes dispatch afterwards, also after an error: a match may have skipped the courier
+/// while their row was locked here.
 pub async fn update_courier(
     pool: &PgPool,
     id: CourierId,
     change: &CourierChange,
 ) -> Result<Courier, NotStored> {
-    transact(pool, async |transaction| change_courier(transaction, id, change).await).await
+    transact(pool, async |transaction| {
+        // A separate statement: the next one must see the deliveries as they are once the courier is
+        // locked, for a transaction that held the lock may just have freed them.
+        lock_courier(transaction, id).await?.ok_or(NotStored::Unknown)?;
+        Ok(change_courier(transaction, id, change).await?)
+    })
+    .await
 }
 
 async fn change_courier(
     transaction: &mut PgConnection,
     id: CourierId,
     change: &CourierChange,
-) -> Result<Courier, NotStored> {
-    // A statement of its own: what he carries must be read after whoever frees him has committed.
-    lock_courier(&mut *transaction, id).await?.ok_or(NotStored::Unknown)?;
+) -> Result<Courier, sqlx::Error> {
     let row = sqlx::query_as!(
         CourierRow,
         "-- update_courier\n\
@@ -111,8 +117,7 @@ async fn change_courier(
              status = CASE \
                  WHEN $5::text IS NULL THEN status \
                  WHEN $5 = 'available' AND EXISTS ( \
-                     SELECT FROM couriers.courier_orders \
-                     WHERE courier_id = $1 AND completed_at IS NULL AND released_at IS NULL \
+                     SELECT FROM couriers.active_deliveries WHERE courier_id = $1 \
                  ) THEN 'busy' \
                  ELSE $5 \
              END, \
@@ -120,7 +125,7 @@ async fn change_courier(
                  WHEN $5 = 'available' AND status = 'paused' THEN clock_timestamp() ELSE free_since \
              END \
          WHERE id = $1 \
-         RETURNING *",
+         RETURNING id, name, phone, transport_type, status, deliveries, completed, on_time, created_at",
         id.get(),
         change.name.as_ref().map(AsRef::as_ref),
         change.phone.as_ref().map(AsRef::as_ref),
@@ -129,7 +134,7 @@ async fn change_courier(
     )
     .fetch_one(transaction)
     .await?;
-    Ok(row.try_into()?)
+    row.try_into()
 }
 
 async fn lock_courier(
@@ -144,11 +149,12 @@ async fn lock_courier(
     .await
 }
 
-/// One courier.
 pub async fn find_courier(pool: &PgPool, id: CourierId) -> Result<Option<Courier>, sqlx::Error> {
     let row = sqlx::query_as!(
         CourierRow,
-        "-- find_courier\nSELECT * FROM couriers.couriers WHERE id = $1",
+        "-- find_courier\n\
+         SELECT id, name, phone, transport_type, status, deliveries, completed, on_time, created_at \
+         FROM couriers.couriers WHERE id = $1",
         id.get(),
     )
     .fetch_optional(pool)
@@ -156,7 +162,7 @@ pub async fn find_courier(pool: &PgPool, id: CourierId) -> Result<Option<Courier
     row.map(TryInto::try_into).transpose()
 }
 
-/// One page of couriers, by id, after the one given.
+/// Returns one page of couriers, by id, after the given one.
 pub async fn list_couriers(
     pool: &PgPool,
     after: Option<CourierId>,
@@ -164,7 +170,9 @@ pub async fn list_couriers(
 ) -> Result<Vec<Courier>, sqlx::Error> {
     let rows = sqlx::query_as!(
         CourierRow,
-        "-- list_couriers\nSELECT * FROM couriers.couriers WHERE id > $1 ORDER BY id LIMIT $2",
+        "-- list_couriers\n\
+         SELECT id, name, phone, transport_type, status, deliveries, completed, on_time, created_at \
+         FROM couriers.couriers WHERE id > $1 ORDER BY id LIMIT $2",
         after.map_or(0, CourierId::get),
         limit,
     )

@@ -1,69 +1,74 @@
-//! Orders assigned to couriers, and taken from them, by hand.
+//! Manual actions: an order is assigned to a courier, or unassigned from them.
 
-use chassis::postgres::transaction::{TransactionError, transact};
+use chassis::postgres::{
+    errors::bad_column,
+    transaction::{TransactionError, transact},
+};
 use events::{OrderStatus, OrderUid};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::{bad_column, status_of};
+use super::parse_rank;
 use crate::{
     delivery::{
         DeliveryTimes,
         courier::{CourierId, Transport},
     },
-    dispatch::take_turn,
+    dispatch::lock_match,
 };
 
 /// An order that now has a courier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
-    /// The courier.
     pub courier_id: CourierId,
-    /// How he moves.
     pub transport_type: Transport,
-    /// Until when it should arrive.
     pub deadline: OffsetDateTime,
 }
 
-/// Why an order was not assigned. Nothing is stored then.
+/// The reason why an order was not assigned. Nothing is stored then.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAssigned {
-    /// It is assigned already.
     #[error("the order is assigned to courier {0} already")]
     Already(CourierId),
-    /// It is completed or cancelled.
     #[error("the order is {}", .0.as_str())]
     Ended(OrderStatus),
-    /// Nobody is available.
     #[error("no courier is available")]
     NoCourier,
-    /// PostgreSQL.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-/// Gives an order to the courier who comes next: a waiting or held one at once, before all others;
-/// an unknown one as if it had been created now.
+/// Assigns an order to the first available courier: a waiting or held order at once, before the
+/// rest of the queue; an unknown order as if it had been created now.
 pub async fn assign(
     pool: &PgPool,
     order_id: &OrderUid,
     times: &DeliveryTimes,
 ) -> Result<Assigned, NotAssigned> {
     let mut transaction = pool.begin().await?;
-    take_turn(&mut transaction).await?;
-    let rank = loop {
-        if let Some(rank) = lock_state(&mut transaction, order_id).await? {
-            break rank;
-        }
-        insert_created(&mut transaction, order_id).await?;
-    };
-    let status = status_of(rank)?;
+    // No match runs until this transaction ends, so none can skip the rows that it locks: dispatch
+    // need not be woken afterwards.
+    lock_match(&mut transaction).await?;
+    let status = lock_or_create_state(&mut transaction, order_id).await?;
     if status.is_ended() {
         return Err(NotAssigned::Ended(status));
     }
-    if let Some(courier_id) = courier_of(&mut transaction, order_id).await? {
+    // Read in a new statement, after the order's row is locked: no other transaction can assign it.
+    if let Some(courier_id) = find_courier_of(&mut transaction, order_id).await? {
         return Err(NotAssigned::Already(courier_id));
     }
+    let assigned = assign_first_available(&mut transaction, order_id, times)
+        .await?
+        .ok_or(NotAssigned::NoCourier)?;
+    transaction.commit().await?;
+    Ok(assigned)
+}
+
+async fn assign_first_available(
+    transaction: &mut PgConnection,
+    order_id: &OrderUid,
+    times: &DeliveryTimes,
+) -> Result<Option<Assigned>, sqlx::Error> {
     let row = sqlx::query_file!(
         "queries/assign.sql",
         order_id.as_str(),
@@ -71,32 +76,29 @@ pub async fn assign(
         times.scooter.as_secs_f64(),
         times.car.as_secs_f64(),
     )
-    .fetch_optional(&mut *transaction)
-    .await?
-    .ok_or(NotAssigned::NoCourier)?;
-    let bad = |error| bad_column("courier_orders", error);
-    let assigned = Assigned {
-        courier_id: row.courier_id.try_into().map_err(bad)?,
-        transport_type: row.transport_type.parse().map_err(bad)?,
+    .fetch_optional(transaction)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let bad = |column| move |error| bad_column(column, error);
+    Ok(Some(Assigned {
+        courier_id: row.courier_id.try_into().map_err(bad("couriers.courier_orders.courier_id"))?,
+        transport_type: row
+            .transport_type
+            .parse()
+            .map_err(bad("couriers.courier_orders.transport_type"))?,
         deadline: row.deadline,
-    };
-    transaction.commit().await?;
-    Ok(assigned)
+    }))
 }
 
-/// Why an order was not taken from a courier.
+/// The reason why an order was not unassigned.
 #[derive(Debug, thiserror::Error)]
 pub enum NotUnassigned {
-    /// Nobody has told of such an order.
     #[error("no such order")]
     Unknown,
-    /// It has no courier.
     #[error("the order is not assigned")]
     NotAssigned,
-    /// It is completed or cancelled.
     #[error("the order is {}", .0.as_str())]
     Ended(OrderStatus),
-    /// PostgreSQL.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -108,27 +110,35 @@ impl TransactionError for NotUnassigned {
     }
 }
 
-/// Takes an order from its courier, frees him, and holds the order until it is assigned by hand.
-/// Dispatch is to be woken,
-/// after a refusal too.
+/// Takes an order from its courier, frees them, and holds the order until it is assigned manually.
+///
+/// The caller wakes dispatch afterwards, also after an error: a match may have skipped the order
+/// while its row was locked here.
 pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, NotUnassigned> {
-    transact(pool, async |transaction| take(transaction, order_id).await).await
+    transact(pool, async |transaction| {
+        let status = lock_state(transaction, order_id).await?.ok_or(NotUnassigned::Unknown)?;
+        if status.is_ended() {
+            return Err(NotUnassigned::Ended(status));
+        }
+        take(transaction, order_id).await?.ok_or(NotUnassigned::NotAssigned)
+    })
+    .await
 }
 
+/// Deletes the delivery, frees its courier and holds the order.
 async fn take(
     transaction: &mut PgConnection,
     order_id: &OrderUid,
-) -> Result<CourierId, NotUnassigned> {
-    let rank = lock_state(&mut *transaction, order_id).await?.ok_or(NotUnassigned::Unknown)?;
-    let status = status_of(rank)?;
-    if status.is_ended() {
-        return Err(NotUnassigned::Ended(status));
-    }
-    let courier_id = sqlx::query_scalar!(
+) -> Result<Option<CourierId>, sqlx::Error> {
+    let id = sqlx::query_scalar!(
         "-- unassign\n\
          WITH taken AS ( \
              DELETE FROM couriers.courier_orders WHERE order_id = $1 AND completed_at IS NULL \
-             RETURNING courier_id, released_at IS NULL AS was_active \
+             RETURNING order_id, courier_id, released_at IS NULL AS was_active \
+         ), held AS ( \
+             UPDATE couriers.order_states AS stored \
+             SET waiting_since = created_at, held_at = clock_timestamp() \
+             FROM taken WHERE stored.order_id = taken.order_id \
          ) \
          UPDATE couriers.couriers AS courier SET \
              deliveries = courier.deliveries - 1, \
@@ -140,33 +150,39 @@ async fn take(
          RETURNING courier.id",
         order_id.as_str(),
     )
-    .fetch_optional(&mut *transaction)
-    .await?
-    .ok_or(NotUnassigned::NotAssigned)?;
-    sqlx::query!(
-        "-- hold\n\
-         UPDATE couriers.order_states SET waiting_since = created_at, held_at = clock_timestamp() \
-         WHERE order_id = $1",
-        order_id.as_str(),
-    )
-    .execute(transaction)
+    .fetch_optional(transaction)
     .await?;
-    Ok(courier_id.try_into().map_err(|error| bad_column("couriers.id", error))?)
+    id.map(|id| id.try_into().map_err(|error| bad_column("couriers.couriers.id", error)))
+        .transpose()
+}
+
+async fn lock_or_create_state(
+    transaction: &mut PgConnection,
+    order_id: &OrderUid,
+) -> Result<OrderStatus, sqlx::Error> {
+    loop {
+        if let Some(status) = lock_state(transaction, order_id).await? {
+            return Ok(status);
+        }
+        // An event may make the order known in between. The insert then does nothing, and the next
+        // turn of the loop locks the row of the event.
+        insert_created(transaction, order_id).await?;
+    }
 }
 
 async fn lock_state(
     transaction: &mut PgConnection,
     order_id: &OrderUid,
-) -> Result<Option<i16>, sqlx::Error> {
-    sqlx::query_scalar!(
+) -> Result<Option<OrderStatus>, sqlx::Error> {
+    let rank = sqlx::query_scalar!(
         "-- lock_state\nSELECT rank FROM couriers.order_states WHERE order_id = $1 FOR NO KEY UPDATE",
         order_id.as_str(),
     )
     .fetch_optional(transaction)
-    .await
+    .await?;
+    rank.map(parse_rank).transpose()
 }
 
-/// Does nothing if an event has made the order known in the meantime.
 async fn insert_created(
     transaction: &mut PgConnection,
     order_id: &OrderUid,
@@ -183,16 +199,16 @@ async fn insert_created(
     Ok(())
 }
 
-async fn courier_of(
+async fn find_courier_of(
     transaction: &mut PgConnection,
     order_id: &OrderUid,
 ) -> Result<Option<CourierId>, sqlx::Error> {
     let id = sqlx::query_scalar!(
-        "-- courier_of\nSELECT courier_id FROM couriers.courier_orders WHERE order_id = $1",
+        "-- find_courier_of\nSELECT courier_id FROM couriers.courier_orders WHERE order_id = $1",
         order_id.as_str(),
     )
     .fetch_optional(transaction)
     .await?;
-    let bad = |error| bad_column("courier_orders.courier_id", error);
+    let bad = |error| bad_column("couriers.courier_orders.courier_id", error);
     id.map(|id| id.try_into().map_err(bad)).transpose()
 }

@@ -1,9 +1,17 @@
-//! What changes deliveries: events, hands, and changes of couriers. The match is in
-//! [`dispatch`](crate::dispatch).
+//! Changes of deliveries and couriers: by events, by manual actions, and of a courier's data. The
+//! match and the releases are in [`dispatch`](crate::dispatch).
 //!
-//! Whoever changes rows of several tables locks them in this order: `order_states`, then
-//! `courier_orders`, then `couriers`, each by ascending key. A row of `courier_orders` is touched
-//! only by who holds its order's row in `order_states`.
+//! **Lock order.** A transaction that changes rows of several tables locks them in this order, so
+//! that no two transactions deadlock:
+//!
+//! 1. the advisory lock of the match (`dispatch::lock_match`), if it takes it,
+//! 2. `order_states`, by ascending key,
+//! 3. `courier_orders`, by ascending key; a row is changed only while its order's row in
+//!    `order_states` is locked, so that lock alone decides who changes a delivery,
+//! 4. `couriers`, by ascending key.
+//!
+//! Only the match departs from the key order: it takes the oldest orders and the first couriers, but
+//! with `SKIP LOCKED`, so it never waits for a row.
 
 mod couriers;
 mod manual;
@@ -11,38 +19,28 @@ mod states;
 
 pub use couriers::{NotStored, create_courier, find_courier, list_couriers, update_courier};
 pub use manual::{Assigned, NotAssigned, NotUnassigned, assign, unassign};
-pub use states::tell;
+pub use states::apply;
 
 pub(crate) use couriers::CourierRow;
 
+use chassis::postgres::errors::bad_column;
+use events::OrderStatus;
 use sqlx::PgPool;
 
-/// Succeeds once PostgreSQL lets the service read its tables.
+/// Succeeds when PostgreSQL lets the service read its tables.
 pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- reach\n\
          SELECT 1 AS one FROM couriers.order_states, couriers.courier_orders, couriers.couriers, \
-             couriers.rejected_records LIMIT 0"
+             couriers.active_deliveries, couriers.rejected_records LIMIT 0"
     )
     .fetch_optional(pool)
     .await?;
     Ok(())
 }
 
-/// A row that the database should never hold.
-pub(crate) fn bad_column(
-    column: &'static str,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: format!("couriers.{column}"), source: Box::new(error) }
-}
-
-/// A rank that is none.
-#[derive(Debug, thiserror::Error)]
-#[error("no status has this rank")]
-pub(crate) struct NoSuchRank;
-
-/// A status as the database keeps it.
-pub(crate) fn status_of(rank: i16) -> Result<events::OrderStatus, sqlx::Error> {
-    events::OrderStatus::of_rank(rank).ok_or_else(|| bad_column("order_states.rank", NoSuchRank))
+/// Returns the status of a stored rank.
+pub(crate) fn parse_rank(rank: i16) -> Result<OrderStatus, sqlx::Error> {
+    OrderStatus::of_rank(rank)
+        .ok_or_else(|| bad_column("couriers.order_states.rank", "no status has this rank"))
 }

@@ -1,4 +1,4 @@
-//! How far orders have come, as events tell it: some set-based statements a batch.
+//! The states of orders, as events change them: a few set-based statements per batch.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -6,50 +6,48 @@ use events::OrderUid;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::status_of;
+use super::parse_rank;
 use crate::{
-    delivery::{Effect, Told},
-    dispatch::Front,
+    delivery::{Effect, FoldedStatus},
+    dispatch::MatchCursor,
 };
 
-/// Writes what a batch of events tells, within a transaction. What is known already changes
-/// nothing. After the commit dispatch is to be woken in any case, with the front that this gives: a
-/// row that another replica has just brought further may have been locked in vain, and a match have
-/// skipped it.
-pub async fn tell(
+/// Applies a batch of events within a transaction. Events that are known already change nothing.
+///
+/// The caller wakes dispatch after the commit, with the cursor that this returns, even if nothing
+/// changed: while this transaction waited for a row that another replica was changing, it may have
+/// locked other rows, and a match may have skipped them.
+pub async fn apply(
     transaction: &mut PgConnection,
-    orders: &BTreeMap<&OrderUid, Told>,
-) -> Result<Front, sqlx::Error> {
-    let mut front = Front::END;
+    orders: &BTreeMap<&OrderUid, FoldedStatus>,
+) -> Result<MatchCursor, sqlx::Error> {
+    let mut cursor = MatchCursor::END;
     if orders.is_empty() {
-        return Ok(front);
+        return Ok(cursor);
     }
-    if let Some(oldest) = orders.values().filter_map(|told| told.created_at).min() {
-        front.waiting_since = oldest;
+    if let Some(oldest) = orders.values().filter_map(|folded| folded.created_at).min() {
+        cursor.waiting_since = oldest;
     }
-    look_up_by_key(&mut *transaction).await?;
+    force_key_lookups(&mut *transaction).await?;
     let new = insert_states(&mut *transaction, &Columns::of(orders)).await?;
     if new.len() == orders.len() {
-        return Ok(front);
+        return Ok(cursor);
     }
     let known = orders.iter().filter(|(order_id, _)| !new.contains(order_id.as_str()));
-    let known = known.map(|(order_id, told)| (*order_id, *told)).collect();
+    let known = known.map(|(order_id, folded)| (*order_id, *folded)).collect();
     let advanced = advance_states(&mut *transaction, &Columns::of(&known)).await?;
-    let mut ends = Ends::default();
-    for order in advanced {
-        ends.add(order)?;
-    }
+    let ends = Ends::of(advanced)?;
     if let Some(fewest) = end_deliveries(transaction, &ends).await? {
-        front.deliveries = fewest;
+        cursor.deliveries = fewest;
     }
-    Ok(front)
+    Ok(cursor)
 }
 
-/// Has the planner look up each row by its key, one after the other, until the end of this
-/// transaction: rows that are locked in the order of the keys have nobody wait in a circle.
-async fn look_up_by_key(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Makes the planner look up each row by its key, one after the other, until the end of this
+/// transaction: the rows are then locked in the order of their keys, and no two writers deadlock.
+async fn force_key_lookups(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(
-        "-- look_up_by_key\n\
+        "-- force_key_lookups\n\
          SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
     )
     .execute(transaction)
@@ -57,7 +55,7 @@ async fn look_up_by_key(transaction: &mut PgConnection) -> Result<(), sqlx::Erro
     Ok(())
 }
 
-/// One array a column, as `UNNEST` takes them, sorted by order id.
+/// One array per column, as `UNNEST` takes them, sorted by order id.
 #[derive(Default)]
 struct Columns {
     order_ids: Vec<String>,
@@ -67,19 +65,19 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(orders: &BTreeMap<&OrderUid, Told>) -> Self {
+    fn of(orders: &BTreeMap<&OrderUid, FoldedStatus>) -> Self {
         let mut columns = Self::default();
-        for (order_id, told) in orders {
+        for (order_id, folded) in orders {
             columns.order_ids.push(order_id.as_str().to_owned());
-            columns.ranks.push(told.status.rank());
-            columns.changed_at.push(told.changed_at);
-            columns.created_at.push(told.created_at);
+            columns.ranks.push(folded.status.rank());
+            columns.changed_at.push(folded.changed_at);
+            columns.created_at.push(folded.created_at);
         }
         columns
     }
 }
 
-/// The ids of those that were not known.
+/// Returns the ids of the orders that were not known.
 async fn insert_states(
     transaction: &mut PgConnection,
     columns: &Columns,
@@ -96,8 +94,8 @@ async fn insert_states(
     Ok(new.into_iter().collect())
 }
 
-/// An order to which something was news, as it stands now. One that had ended, and whose `created`
-/// came only now, never had a delivery: ending it again does nothing.
+/// The present state of an order that the batch changed. An ended order whose `created` comes only
+/// now never had a delivery, so ending its delivery again changes nothing.
 struct Advanced {
     order_id: String,
     rank: i16,
@@ -120,7 +118,7 @@ async fn advance_states(
     .await
 }
 
-/// Orders whose delivery has ended.
+/// Orders whose delivery ends.
 #[derive(Default)]
 struct Ends {
     completed: Vec<String>,
@@ -129,21 +127,24 @@ struct Ends {
 }
 
 impl Ends {
-    fn add(&mut self, order: Advanced) -> Result<(), sqlx::Error> {
-        match Effect::of(status_of(order.rank)?) {
-            // That an order waits is a matter of its row alone.
-            Effect::Wait | Effect::Pass => {}
-            Effect::Complete => {
-                self.completed.push(order.order_id);
-                self.completed_at.push(order.changed_at);
+    fn of(advanced: Vec<Advanced>) -> Result<Self, sqlx::Error> {
+        let mut ends = Self::default();
+        for order in advanced {
+            match Effect::of(parse_rank(order.rank)?) {
+                // These concern the order's row in order_states alone, which is written already.
+                Effect::Enqueue | Effect::Advance => {}
+                Effect::Complete => {
+                    ends.completed.push(order.order_id);
+                    ends.completed_at.push(order.changed_at);
+                }
+                Effect::Cancel => ends.cancelled.push(order.order_id),
             }
-            Effect::Cancel => self.cancelled.push(order.order_id),
         }
-        Ok(())
+        Ok(ends)
     }
 }
 
-/// The fewest deliveries of a courier whose delivery has ended.
+/// Returns the fewest deliveries of a courier whose delivery ended, for the match cursor.
 async fn end_deliveries(
     transaction: &mut PgConnection,
     ends: &Ends,

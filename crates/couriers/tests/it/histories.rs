@@ -1,11 +1,10 @@
-//! Random histories, driven against the real database and against a model; the two agree after
-//! every step.
+//! Random histories, run on the real database and on a model, which must agree after every step.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use couriers::{
     delivery::courier::{AskedStatus, CourierChange, CourierId},
-    dispatch::{Front, release_overdue},
+    dispatch::{MatchCursor, release_overdue},
     store::{self, NotAssigned, NotUnassigned},
 };
 use events::OrderStatus;
@@ -13,23 +12,31 @@ use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRun
 use sqlx::PgPool;
 use testkit::{CourierDatabase, shared};
 
-use crate::support::{TIMES, all_holds, at, courier, match_from, tell, uid};
+use crate::support::{TIMES, apply, assert_invariants, at, courier, match_from, uid};
 
 const ORDERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A batch of events, told as often as it says, so many seconds old when Kafka stamped it.
-    Tell(Vec<(usize, OrderStatus)>, usize, i64),
+    Apply(Batch),
     Match,
     Add(AskedStatus),
     Ask(usize, AskedStatus),
     Assign(usize),
     Unassign(usize),
-    /// The deadline of an order's delivery turns out to be long past.
+    /// Moves the deadline of an order's delivery far into the past.
     Overdue(usize),
-    /// Another process goes on.
+    /// Continues with another process.
     Restart,
+}
+
+/// A batch of events.
+#[derive(Debug, Clone)]
+struct Batch {
+    events: Vec<(usize, OrderStatus)>,
+    /// The number of times that the batch is delivered.
+    times: usize,
+    age_seconds: i64,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -49,7 +56,9 @@ fn step() -> impl Strategy<Value = Step> {
     );
     prop_oneof![
         6 => (vec((order.clone(), status), 1..6), 1..3usize, select(&[0, 0, 1_000][..]))
-            .prop_map(|(events, times, age)| Step::Tell(events, times, age)),
+            .prop_map(|(events, times, age_seconds)| {
+                Step::Apply(Batch { events, times, age_seconds })
+            }),
         4 => Just(Step::Match),
         2 => asked.clone().prop_map(Step::Add),
         2 => (0..4usize, asked).prop_map(|(courier, asked)| Step::Ask(courier, asked)),
@@ -79,7 +88,7 @@ struct Courier {
     deliveries: i64,
     completed: i64,
     on_time: i64,
-    /// When he was freed or added, in steps.
+    /// The step at which the courier was added or freed.
     free_since: i64,
 }
 
@@ -102,15 +111,15 @@ impl Model {
         available.min_by_key(|c| (self.couriers[*c].deliveries, self.couriers[*c].free_since, *c))
     }
 
-    fn tell(&mut self, batch: &[(usize, OrderStatus)], at: i64) {
+    fn apply(&mut self, batch: &[(usize, OrderStatus)], at: i64) {
         let mut freed = Vec::new();
         for order in 0..ORDERS.len() {
-            let told = batch.iter().filter(|event| event.0 == order).map(|event| event.1);
-            let Some(rank) = told.clone().max().map(OrderStatus::rank) else { continue };
+            let statuses = batch.iter().filter(|event| event.0 == order).map(|event| event.1);
+            let Some(rank) = statuses.clone().max().map(OrderStatus::rank) else { continue };
             let known = self.orders.entry(order).or_default();
             let before = known.rank;
             known.rank = before.max(rank);
-            if !known.created && told.into_iter().any(|status| status == OrderStatus::Created) {
+            if !known.created && statuses.into_iter().any(|status| status == OrderStatus::Created) {
                 (known.created, known.waiting) = (true, Some(at));
             }
             if known.rank >= 5 {
@@ -132,7 +141,7 @@ impl Model {
                 (known.courier, known.released) = (None, false);
             }
         }
-        // Those of one batch at one moment.
+        // All couriers of one batch are freed at one moment.
         self.free(freed);
     }
 
@@ -169,7 +178,7 @@ impl Model {
     }
 }
 
-async fn compare(database: &CourierDatabase, model: &Model) {
+async fn assert_agrees(database: &CourierDatabase, model: &Model) {
     let rows: Vec<(String, i16, bool, bool, bool, Option<i64>)> = sqlx::query_as(
         "SELECT order_id, rank, created_at IS NOT NULL, waiting_since IS NOT NULL, held_at IS NOT NULL, courier_id \
          FROM couriers.order_states LEFT JOIN couriers.courier_orders USING (order_id) ORDER BY order_id",
@@ -205,15 +214,14 @@ async fn compare(database: &CourierDatabase, model: &Model) {
         })
         .collect();
     assert_eq!(rows, wanted, "{model:?}");
-    all_holds(&database.pool).await;
+    assert_invariants(&database.pool).await;
 }
 
-/// Puts a delivery that is not over before all events, and releases it.
+/// Moves the deadline of an active delivery before all events, and releases the delivery.
 async fn expire(pool: &PgPool, order_id: &str) {
     let mut transaction = pool.begin().await.unwrap();
     sqlx::query(
-        "UPDATE couriers.courier_orders SET assigned_at = $1, deadline = $1 \
-         WHERE order_id = $2 AND completed_at IS NULL AND released_at IS NULL",
+        "UPDATE couriers.active_deliveries SET assigned_at = $1, deadline = $1 WHERE order_id = $2",
     )
     .bind(at(-2_000))
     .bind(order_id)
@@ -224,108 +232,126 @@ async fn expire(pool: &PgPool, order_id: &str) {
     transaction.commit().await.unwrap();
 }
 
-async fn drive(database: &CourierDatabase, steps: &[Step]) {
-    let mut pool = database.pool.clone();
-    let mut administrator = database.administrator().await;
-    sqlx::raw_sql("TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states RESTART IDENTITY")
+/// A history on the real database and on the model.
+struct History<'a> {
+    database: &'a CourierDatabase,
+    pool: PgPool,
+    model: Model,
+    /// The cursor of all wake-ups since the last match.
+    cursor: MatchCursor,
+}
+
+impl<'a> History<'a> {
+    async fn new(database: &'a CourierDatabase) -> Self {
+        let mut administrator = database.administrator().await;
+        sqlx::raw_sql(
+            "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states RESTART IDENTITY",
+        )
         .execute(&mut administrator)
         .await
         .unwrap();
-    let mut model = Model::default();
-    // What dispatch was last woken with and has not seen to.
-    let mut front = Front::START;
-    for (second, step) in (0..).zip(steps) {
-        let pool = &mut pool;
+        let (pool, cursor) = (database.pool.clone(), MatchCursor::START);
+        Self { database, pool, model: Model::default(), cursor }
+    }
+
+    async fn run(&mut self, step: &Step, second: i64) {
         match step {
-            Step::Tell(batch, times, age) => {
-                let second = second - age;
-                let events: Vec<_> = batch
-                    .iter()
-                    .map(|(order, status)| (ORDERS[*order], *status, at(second)))
-                    .collect();
-                for _ in 0..*times {
-                    front = front.and(tell(pool, &events).await);
-                    model.tell(batch, second);
-                }
+            Step::Apply(batch) => self.apply(batch, second).await,
+            Step::Match => {
+                match_from(&self.pool, std::mem::replace(&mut self.cursor, MatchCursor::END)).await;
+                self.model.match_all();
             }
+            Step::Add(status) => self.add(*status).await,
+            Step::Ask(number, status) => self.ask(*number, *status).await,
+            Step::Assign(order) => self.assign(*order).await,
+            Step::Unassign(order) => self.unassign(*order).await,
             Step::Overdue(order) => {
-                expire(pool, ORDERS[*order]).await;
-                model.release(*order);
+                expire(&self.pool, ORDERS[*order]).await;
+                self.model.release(*order);
             }
             Step::Restart => {
-                // A pool of the same options, none of whose connections has seen anything.
-                *pool = PgPool::connect(&database.url).await.unwrap();
-            }
-            Step::Match => {
-                match_from(pool, std::mem::replace(&mut front, Front::END)).await;
-                model.match_all();
-            }
-            Step::Add(status) => {
-                let number = model.couriers.len();
-                store::create_courier(pool, &courier(number as u64, *status)).await.unwrap();
-                let paused = *status == AskedStatus::Paused;
-                model.couriers.push(Courier { paused, ..Courier::default() });
-                model.free([number]);
-            }
-            Step::Ask(number, status) => {
-                let change = CourierChange { status: Some(*status), ..CourierChange::default() };
-                let id = CourierId::try_from(*number as i64 + 1).unwrap();
-                let changed = store::update_courier(pool, id, &change).await;
-                assert_eq!(changed.is_ok(), *number < model.couriers.len());
-                if let Some(courier) = model.couriers.get_mut(*number) {
-                    let was_paused = courier.paused;
-                    courier.paused = *status == AskedStatus::Paused;
-                    if was_paused && !courier.paused {
-                        model.free([*number]);
-                    }
-                }
-            }
-            Step::Assign(order) => {
-                let assigned = store::assign(pool, &uid(ORDERS[*order]), &TIMES).await;
-                let known = model.orders.get(order);
-                match (known, model.best()) {
-                    (Some(known), _) if known.rank >= 5 => {
-                        assert!(matches!(assigned, Err(NotAssigned::Ended(_))));
-                    }
-                    (Some(Order { courier: Some(_), .. }), _) => {
-                        assert!(matches!(assigned, Err(NotAssigned::Already(_))));
-                    }
-                    (_, None) => assert!(matches!(assigned, Err(NotAssigned::NoCourier))),
-                    (_, Some(best)) => {
-                        assert_eq!(assigned.unwrap().courier_id.get(), best as i64 + 1);
-                        model.orders.entry(*order).or_default();
-                        model.give(*order, best);
-                    }
-                }
-            }
-            Step::Unassign(order) => {
-                let taken = store::unassign(pool, &uid(ORDERS[*order])).await;
-                match model.orders.get_mut(order) {
-                    None => assert!(matches!(taken, Err(NotUnassigned::Unknown))),
-                    Some(known) if known.rank >= 5 => {
-                        assert!(matches!(taken, Err(NotUnassigned::Ended(_))));
-                    }
-                    Some(known) => match known.courier.take() {
-                        None => assert!(matches!(taken, Err(NotUnassigned::NotAssigned))),
-                        Some(courier) => {
-                            assert_eq!(taken.unwrap().get(), courier as i64 + 1);
-                            (known.waiting, known.held) = (Some(0), true);
-                            let was_released = std::mem::take(&mut known.released);
-                            model.couriers[courier].deliveries -= 1;
-                            if !was_released {
-                                model.free([courier]);
-                            }
-                        }
-                    },
-                }
+                // A pool with the same options, and with new connections.
+                self.pool = PgPool::connect(&self.database.url).await.unwrap();
             }
         }
-        // Only what events tell says where to begin: hands, the sweep that releases, and a process
-        // that starts have dispatch look anywhere.
-        if !matches!(step, Step::Tell(..) | Step::Match | Step::Assign(_)) {
-            front = Front::START;
+        // Only events give a later cursor: after manual actions, a release or a start, dispatch looks
+        // from the start.
+        if !matches!(step, Step::Apply(_) | Step::Match | Step::Assign(_)) {
+            self.cursor = MatchCursor::START;
         }
-        compare(database, &model).await;
+        assert_agrees(self.database, &self.model).await;
+    }
+
+    async fn apply(&mut self, batch: &Batch, second: i64) {
+        let second = second - batch.age_seconds;
+        let events: Vec<_> =
+            batch.events.iter().map(|(n, status)| (ORDERS[*n], *status, at(second))).collect();
+        for _ in 0..batch.times {
+            self.cursor = self.cursor.earlier(apply(&self.pool, &events).await);
+            self.model.apply(&batch.events, second);
+        }
+    }
+
+    async fn add(&mut self, status: AskedStatus) {
+        let number = self.model.couriers.len();
+        store::create_courier(&self.pool, &courier(number as u64, status)).await.unwrap();
+        let paused = status == AskedStatus::Paused;
+        self.model.couriers.push(Courier { paused, ..Courier::default() });
+        self.model.free([number]);
+    }
+
+    async fn ask(&mut self, number: usize, status: AskedStatus) {
+        let change = CourierChange { status: Some(status), ..CourierChange::default() };
+        let id = CourierId::try_from(number as i64 + 1).unwrap();
+        let changed = store::update_courier(&self.pool, id, &change).await;
+        assert_eq!(changed.is_ok(), number < self.model.couriers.len());
+        let Some(courier) = self.model.couriers.get_mut(number) else { return };
+        let was_paused = courier.paused;
+        courier.paused = status == AskedStatus::Paused;
+        if was_paused && !courier.paused {
+            self.model.free([number]);
+        }
+    }
+
+    async fn assign(&mut self, order: usize) {
+        let assigned = store::assign(&self.pool, &uid(ORDERS[order]), &TIMES).await;
+        match (self.model.orders.get(&order), self.model.best()) {
+            (Some(known), _) if known.rank >= 5 => {
+                assert!(matches!(assigned, Err(NotAssigned::Ended(_))));
+            }
+            (Some(Order { courier: Some(_), .. }), _) => {
+                assert!(matches!(assigned, Err(NotAssigned::Already(_))));
+            }
+            (_, None) => assert!(matches!(assigned, Err(NotAssigned::NoCourier))),
+            (_, Some(best)) => {
+                assert_eq!(assigned.unwrap().courier_id.get(), best as i64 + 1);
+                self.model.orders.entry(order).or_default();
+                self.model.give(order, best);
+            }
+        }
+    }
+
+    async fn unassign(&mut self, order: usize) {
+        let unassigned = store::unassign(&self.pool, &uid(ORDERS[order])).await;
+        let Some(known) = self.model.orders.get_mut(&order) else {
+            assert!(matches!(unassigned, Err(NotUnassigned::Unknown)));
+            return;
+        };
+        if known.rank >= 5 {
+            assert!(matches!(unassigned, Err(NotUnassigned::Ended(_))));
+            return;
+        }
+        let Some(courier) = known.courier.take() else {
+            assert!(matches!(unassigned, Err(NotUnassigned::NotAssigned)));
+            return;
+        };
+        assert_eq!(unassigned.unwrap().get(), courier as i64 + 1);
+        (known.waiting, known.held) = (Some(0), true);
+        let was_released = std::mem::take(&mut known.released);
+        self.model.couriers[courier].deliveries -= 1;
+        if !was_released {
+            self.model.free([courier]);
+        }
     }
 }
 
@@ -339,10 +365,16 @@ fn the_database_agrees_with_the_model_after_every_step() {
         source_file: Some(file!()),
         ..ProptestConfig::default()
     };
-    TestRunner::new(config)
-        .run(&vec(step(), 1..40), |steps| {
-            runtime.block_on(drive(&database, &steps));
-            Ok(())
-        })
-        .unwrap();
+
+    let outcome = TestRunner::new(config).run(&vec(step(), 1..40), |steps| {
+        runtime.block_on(async {
+            let mut history = History::new(&database).await;
+            for (second, step) in (0..).zip(&steps) {
+                history.run(step, second).await;
+            }
+        });
+        Ok(())
+    });
+
+    outcome.unwrap();
 }

@@ -1,14 +1,14 @@
 //! Two orders, two couriers and two or three replicas around the match, in every interleaving of
-//! their statements: nobody waits while one is available, no order is matched twice, no deadlock.
+//! their statements: no order waits while a courier is available, none is matched twice, no deadlock.
 //!
 //! After its commit each replica does what the service does: it wakes its dispatch, which matches.
-//! Nobody sweeps, so that a wake-up that is lost stays lost.
+//! No replica sweeps, so a lost wake-up stays lost.
 
 use std::time::Duration;
 
 use couriers::{
     delivery::courier::{AskedStatus, CourierChange, CourierId},
-    dispatch::{self, Front},
+    dispatch::{self, MatchCursor},
     store,
 };
 use events::OrderStatus::{self, Cancelled, Completed, Cooking, Created, Pending};
@@ -17,39 +17,39 @@ use testkit::{CourierDatabase, shared};
 
 use crate::{
     stepper::{Stepper, Work, next_path},
-    support::{TIMES, at, broken, courier, match_all, match_from, tell, uid},
+    support::{TIMES, apply, at, broken_invariants, courier, match_all, match_from, uid},
 };
 
-/// What one replica does.
+/// The action of one replica.
 #[derive(Debug, Clone, Copy)]
 enum Act {
-    /// A batch of events.
-    Tell(&'static [(&'static str, OrderStatus)]),
-    /// One of events that happened earlier.
-    TellEarlier(&'static [(&'static str, OrderStatus)]),
-    /// What a wake-up from elsewhere, or the sweep, has it do.
+    /// Applies a batch of events.
+    Apply(&'static [(&'static str, OrderStatus)]),
+    /// Applies a batch of events that happened earlier.
+    ApplyEarlier(&'static [(&'static str, OrderStatus)]),
+    /// Matches after a wake-up from elsewhere.
     Match,
     Release,
     Assign(&'static str),
     Unassign(&'static str),
     Ask(i64, AskedStatus),
-    /// To take a phone number that another courier has.
+    /// Asks for a phone number that another courier has.
     TakePhone(i64),
 }
-use Act::{Ask, Assign, Match, Release, TakePhone, Tell, TellEarlier, Unassign};
+use Act::{Apply, ApplyEarlier, Ask, Assign, Match, Release, TakePhone, Unassign};
 
 impl Act {
-    /// Does it on a connection of its own, as the service would.
+    /// Acts on a separate connection, as the service would.
     async fn act(self, pool: PgPool) {
-        let mut front = Front::START;
+        let mut cursor = MatchCursor::START;
         match self {
-            Tell(events) | TellEarlier(events) => {
-                let at = at(if matches!(self, Tell(_)) { 9 } else { 5 });
+            Apply(events) | ApplyEarlier(events) => {
+                let at = at(if matches!(self, Apply(_)) { 9 } else { 5 });
                 let events: Vec<_> = events.iter().map(|(n, s)| (*n, *s, at)).collect();
-                front = tell(&pool, &events).await;
+                cursor = apply(&pool, &events).await;
             }
-            // A wake-up for the sake of somebody whom another replica has told of, or will.
-            Match => front = Front::END,
+            // The new entry is one that another replica has added, or will add.
+            Match => cursor = MatchCursor::END,
             Release => {
                 let mut transaction = pool.begin().await.unwrap();
                 let grace = Duration::from_secs(60);
@@ -59,12 +59,15 @@ impl Act {
             Assign(order) => {
                 let assigned = store::assign(&pool, &uid(order), &TIMES).await;
                 assert!(!matches!(assigned, Err(store::NotAssigned::Database(_))), "{assigned:?}");
-                // A match waits for its turn until this has ended: there is nothing to wake.
+                // A match waits for the lock until this has ended: there is nothing to wake.
                 return;
             }
             Unassign(order) => {
-                let taken = store::unassign(&pool, &uid(order)).await;
-                assert!(!matches!(taken, Err(store::NotUnassigned::Database(_))), "{taken:?}");
+                let unassigned = store::unassign(&pool, &uid(order)).await;
+                assert!(
+                    !matches!(unassigned, Err(store::NotUnassigned::Database(_))),
+                    "{unassigned:?}"
+                );
             }
             Ask(id, status) => {
                 let change = CourierChange { status: Some(status), ..CourierChange::default() };
@@ -79,28 +82,29 @@ impl Act {
                 assert!(matches!(changed, Err(store::NotStored::PhoneTaken)), "{changed:?}");
             }
         }
-        match_from(&pool, front).await;
+        match_from(&pool, cursor).await;
     }
 }
 
-/// What is so before the race: what the orders have been told, and who of two couriers is paused.
+/// The situation before the race.
 #[derive(Debug, Clone, Copy)]
 struct Before {
     couriers: [AskedStatus; 2],
-    /// Told, then matched.
+    /// Applied, then matched.
     matched: &'static [(&'static str, OrderStatus)],
-    /// Told after that.
-    told: &'static [(&'static str, OrderStatus)],
+    /// Applied after that.
+    waiting: &'static [(&'static str, OrderStatus)],
     are_overdue: bool,
 }
 
 const FREE: AskedStatus = AskedStatus::Available;
 const PAUSED: AskedStatus = AskedStatus::Paused;
 const BOTH_FREE: Before =
-    Before { couriers: [FREE, FREE], matched: &[], told: &[], are_overdue: false };
+    Before { couriers: [FREE, FREE], matched: &[], waiting: &[], are_overdue: false };
 const ONE_FREE: Before = Before { couriers: [FREE, PAUSED], ..BOTH_FREE };
 /// `a` is carried by the only courier, `b` waits.
-const CARRIED: Before = Before { matched: &[("a", Created)], told: &[("b", Created)], ..ONE_FREE };
+const CARRIED: Before =
+    Before { matched: &[("a", Created)], waiting: &[("b", Created)], ..ONE_FREE };
 
 async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before) {
     sqlx::raw_sql(
@@ -118,7 +122,7 @@ async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before
         events.iter().map(|(name, status)| (*name, *status, at(1))).collect()
     };
     if !before.matched.is_empty() {
-        tell(pool, &with_times(before.matched)).await;
+        apply(pool, &with_times(before.matched)).await;
         match_all(pool).await;
     }
     if before.are_overdue {
@@ -130,14 +134,14 @@ async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before
         .await
         .unwrap();
     }
-    tell(pool, &with_times(before.told)).await;
+    apply(pool, &with_times(before.waiting)).await;
 }
 
-/// Runs every interleaving, and checks what must hold after each.
-async fn race(before: Before, acts: &[Act]) {
+/// Runs every interleaving, and asserts the invariants after each.
+async fn assert_race(before: Before, acts: &[Act]) {
     let database = CourierDatabase::new(shared()).await;
     let mut administrator = database.administrator().await;
-    // Nothing here is to outlive a crash.
+    // Nothing here must survive a crash.
     sqlx::raw_sql(
         "DO $$ BEGIN EXECUTE format( \
             'ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$",
@@ -154,7 +158,7 @@ async fn race(before: Before, acts: &[Act]) {
         let works = works.map(|(act, pool)| Box::pin(act.act(pool.clone())) as Work).collect();
         let chosen = stepper.run(works, &choices).await;
         let said = || format!("{acts:?} from {before:?}, choices {chosen:?}");
-        let mut broken = broken(&mut administrator).await;
+        let mut broken = broken_invariants(&mut administrator).await;
         let is_missed: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM couriers.couriers WHERE status = 'available') AND EXISTS \
              (SELECT FROM couriers.order_states WHERE waiting_since IS NOT NULL AND held_at IS NULL)",
@@ -163,7 +167,7 @@ async fn race(before: Before, acts: &[Act]) {
         .await
         .unwrap();
         if is_missed {
-            broken.insert("one waits while one is available".to_owned(), 1);
+            broken.insert("an order waits while a courier is available".to_owned(), 1);
         }
         assert!(broken.is_empty(), "{broken:?} after {}", said());
         number += 1;
@@ -173,94 +177,100 @@ async fn race(before: Before, acts: &[Act]) {
 }
 
 /// `a` and `b` wait.
-const WAITING: Before = Before { told: &[("a", Created), ("b", Created)], ..BOTH_FREE };
+const WAITING: Before = Before { waiting: &[("a", Created), ("b", Created)], ..BOTH_FREE };
 /// `a` and `b` are carried.
 const BOTH_CARRIED: Before = Before { matched: &[("a", Created), ("b", Created)], ..BOTH_FREE };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn match_against_match() {
+async fn matches_race_with_matches() {
     tokio::join!(
-        race(WAITING, &[Match, Match, Match]),
-        race(Before { couriers: [FREE, PAUSED], ..WAITING }, &[Match, Match]),
+        assert_race(WAITING, &[Match, Match, Match]),
+        assert_race(Before { couriers: [FREE, PAUSED], ..WAITING }, &[Match, Match]),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn enqueue_against_free() {
-    let carried = Before { told: &[], ..CARRIED };
+async fn an_enqueued_order_races_with_a_freed_courier() {
+    let carried = Before { waiting: &[], ..CARRIED };
     tokio::join!(
-        race(carried, &[Tell(&[("b", Created)]), Tell(&[("a", Completed)])]),
-        race(carried, &[Tell(&[("b", Created)]), Tell(&[("a", Cancelled)])]),
+        assert_race(carried, &[Apply(&[("b", Created)]), Apply(&[("a", Completed)])]),
+        assert_race(carried, &[Apply(&[("b", Created)]), Apply(&[("a", Cancelled)])]),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn enqueue_against_resume_and_enqueue() {
+async fn enqueued_orders_race_with_each_other_and_a_resume() {
     let all_paused = Before { couriers: [PAUSED, PAUSED], ..BOTH_FREE };
     tokio::join!(
-        race(all_paused, &[Tell(&[("a", Created)]), Ask(1, FREE)]),
-        race(ONE_FREE, &[Tell(&[("a", Created)]), Tell(&[("a", Created), ("b", Created)])]),
-        race(BOTH_FREE, &[Tell(&[("a", Created)]), TellEarlier(&[("b", Created)])]),
-        race(CARRIED, &[TellEarlier(&[("c", Created)]), Tell(&[("a", Completed)])]),
+        assert_race(all_paused, &[Apply(&[("a", Created)]), Ask(1, FREE)]),
+        assert_race(
+            ONE_FREE,
+            &[Apply(&[("a", Created)]), Apply(&[("a", Created), ("b", Created)])]
+        ),
+        assert_race(BOTH_FREE, &[Apply(&[("a", Created)]), ApplyEarlier(&[("b", Created)])]),
+        assert_race(CARRIED, &[ApplyEarlier(&[("c", Created)]), Apply(&[("a", Completed)])]),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_two_replicas_tell() {
-    const BATCH: Act = Tell(&[("a", Completed), ("b", Pending)]);
-    race(CARRIED, &[BATCH, BATCH]).await;
+async fn two_replicas_apply_the_same_batch() {
+    const BATCH: Act = Apply(&[("a", Completed), ("b", Pending)]);
+    assert_race(CARRIED, &[BATCH, BATCH]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn match_against_cancel_and_advance() {
+async fn a_match_races_with_a_cancellation_and_an_advance() {
     tokio::join!(
-        race(WAITING, &[Match, Tell(&[("a", Cancelled)])]),
-        race(CARRIED, &[Match, Tell(&[("a", Cancelled)])]),
-        race(CARRIED, &[Match, Tell(&[("a", Completed), ("b", Cancelled)])]),
-        race(WAITING, &[Match, Tell(&[("a", Cooking), ("b", Cancelled)])]),
+        assert_race(WAITING, &[Match, Apply(&[("a", Cancelled)])]),
+        assert_race(CARRIED, &[Match, Apply(&[("a", Cancelled)])]),
+        assert_race(CARRIED, &[Match, Apply(&[("a", Completed), ("b", Cancelled)])]),
+        assert_race(WAITING, &[Match, Apply(&[("a", Cooking), ("b", Cancelled)])]),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn match_against_pause_and_change() {
+async fn a_match_races_with_changes_of_couriers() {
     let paused = Before { couriers: [PAUSED, PAUSED], ..WAITING };
     tokio::join!(
-        race(WAITING, &[Match, Ask(1, PAUSED)]),
-        race(Before { couriers: [FREE, PAUSED], ..WAITING }, &[Match, Ask(2, FREE)]),
-        race(WAITING, &[Match, TakePhone(2)]),
-        race(CARRIED, &[Tell(&[("a", Completed)]), Ask(1, PAUSED)]),
-        race(paused, &[Ask(1, FREE), Ask(2, FREE)]),
+        assert_race(WAITING, &[Match, Ask(1, PAUSED)]),
+        assert_race(Before { couriers: [FREE, PAUSED], ..WAITING }, &[Match, Ask(2, FREE)]),
+        assert_race(WAITING, &[Match, TakePhone(2)]),
+        assert_race(CARRIED, &[Apply(&[("a", Completed)]), Ask(1, PAUSED)]),
+        assert_race(paused, &[Ask(1, FREE), Ask(2, FREE)]),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn match_against_hands() {
+async fn a_match_races_with_manual_actions() {
     tokio::join!(
-        race(WAITING, &[Match, Assign("a")]),
-        race(WAITING, &[Match, Assign("b"), Assign("b")]),
-        race(WAITING, &[Match, Unassign("a")]),
-        race(CARRIED, &[Match, Unassign("a")]),
-        race(ONE_FREE, &[Assign("new"), Tell(&[("new", Created)])]),
-        race(WAITING, &[Assign("a"), Tell(&[("a", Cancelled)])]),
-        race(CARRIED, &[Unassign("a"), Tell(&[("a", Completed)])]),
+        assert_race(WAITING, &[Match, Assign("a")]),
+        assert_race(WAITING, &[Match, Assign("b"), Assign("b")]),
+        assert_race(WAITING, &[Match, Unassign("a")]),
+        assert_race(CARRIED, &[Match, Unassign("a")]),
+        assert_race(ONE_FREE, &[Assign("new"), Apply(&[("new", Created)])]),
+        assert_race(WAITING, &[Assign("a"), Apply(&[("a", Cancelled)])]),
+        assert_race(CARRIED, &[Unassign("a"), Apply(&[("a", Completed)])]),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn release_against_match_ends_and_hands() {
+async fn a_release_races_with_matches_ends_and_manual_actions() {
     let overdue = Before { are_overdue: true, ..CARRIED };
     let both_overdue = Before { are_overdue: true, ..BOTH_CARRIED };
     tokio::join!(
-        race(overdue, &[Release, Match]),
-        race(overdue, &[Release, Tell(&[("a", Completed)])]),
-        race(overdue, &[Release, Unassign("a")]),
-        race(overdue, &[Release, Ask(1, PAUSED)]),
-        race(both_overdue, &[Release, Release]),
+        assert_race(overdue, &[Release, Match]),
+        assert_race(overdue, &[Release, Apply(&[("a", Completed)])]),
+        assert_race(overdue, &[Release, Unassign("a")]),
+        assert_race(overdue, &[Release, Ask(1, PAUSED)]),
+        assert_race(both_overdue, &[Release, Release]),
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ends_against_ends() {
-    race(BOTH_CARRIED, &[Tell(&[("a", Completed), ("b", Cancelled)]), Tell(&[("b", Cancelled)])])
-        .await;
+async fn ends_of_deliveries_race_with_each_other() {
+    assert_race(
+        BOTH_CARRIED,
+        &[Apply(&[("a", Completed), ("b", Cancelled)]), Apply(&[("b", Cancelled)])],
+    )
+    .await;
 }

@@ -1,21 +1,18 @@
 -- invariants
-WITH active AS (
-    SELECT * FROM couriers.courier_orders WHERE completed_at IS NULL AND released_at IS NULL
-),
-recount AS (
+WITH recount AS (
     SELECT c.id, count(d.order_id) AS deliveries, count(d.completed_at) AS completed,
         count(*) FILTER (WHERE d.completed_at <= d.deadline) AS on_time
     FROM couriers.couriers AS c LEFT JOIN couriers.courier_orders AS d ON d.courier_id = c.id
     GROUP BY c.id
 )
 SELECT 'a courier with two active deliveries', count(*)
-FROM (SELECT FROM active GROUP BY courier_id HAVING count(*) > 1) AS two
+FROM (SELECT FROM couriers.active_deliveries GROUP BY courier_id HAVING count(*) > 1) AS two
 UNION ALL
 SELECT 'a courier is available and carries', count(*)
-FROM couriers.couriers AS c JOIN active ON courier_id = c.id WHERE c.status = 'available'
+FROM couriers.couriers AS c JOIN couriers.active_deliveries ON courier_id = c.id WHERE c.status = 'available'
 UNION ALL
 SELECT 'a courier is busy and carries nothing', count(*) FROM couriers.couriers AS c
-WHERE c.status = 'busy' AND NOT EXISTS (SELECT FROM active WHERE courier_id = c.id)
+WHERE c.status = 'busy' AND NOT EXISTS (SELECT FROM couriers.active_deliveries WHERE courier_id = c.id)
 UNION ALL
 SELECT 'counters differ from a recount', count(*) FROM couriers.couriers AS c JOIN recount USING (id)
 WHERE (c.deliveries, c.completed, c.on_time) <> (recount.deliveries, recount.completed, recount.on_time)

@@ -1,6 +1,5 @@
 //! Tests of the courier service's store and dispatch on the real PostgreSQL.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(missing_docs, reason = "a test")]
 
 mod cases;
 mod histories;

@@ -1,4 +1,4 @@
-//! What several tests need: events told without Kafka, couriers, and what must hold at any moment.
+//! Events without Kafka, couriers, and the invariants.
 
 use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
@@ -8,7 +8,7 @@ use couriers::{
         courier::{AskedStatus, CourierId, NewCourier, Transport},
         fold,
     },
-    dispatch::{self, Front, match_orders},
+    dispatch::{self, MatchCursor, match_orders},
     store,
 };
 use events::{OrderStatus, OrderUid};
@@ -26,7 +26,7 @@ pub fn uid(name: &str) -> OrderUid {
     name.parse().unwrap()
 }
 
-/// Kafka's clock: seconds after an hour before the first call.
+/// Returns a time by Kafka's clock: seconds after an hour before the first call.
 pub fn at(second: i64) -> OffsetDateTime {
     static START: OnceLock<OffsetDateTime> = OnceLock::new();
     let start = START.get_or_init(|| OffsetDateTime::now_utc() - Duration::from_secs(3_600));
@@ -34,25 +34,27 @@ pub fn at(second: i64) -> OffsetDateTime {
     start.replace_nanosecond(0).unwrap() + time::Duration::seconds(second)
 }
 
-/// One batch of events, as intake writes it.
-pub async fn tell(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) -> Front {
+/// Applies one batch of events, as intake does.
+pub async fn apply(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) -> MatchCursor {
     let events: Vec<_> =
         events.iter().map(|(name, status, at)| (uid(name), *status, *at)).collect();
     let events = events.iter().map(|(order_id, status, at)| (order_id, *status, *at));
     let mut transaction = pool.begin().await.unwrap();
-    let front = store::tell(&mut transaction, &fold(events)).await.unwrap();
+    let cursor = store::apply(&mut transaction, &fold(events)).await.unwrap();
     transaction.commit().await.unwrap();
-    front
+    cursor
 }
 
-/// One batch of events that changes nothing.
-pub async fn tell_again(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) {
-    let before = everything(pool).await;
-    tell(pool, events).await;
-    assert_eq!(everything(pool).await, before, "{events:?}");
+/// Applies one batch of events that must change nothing.
+pub async fn assert_no_change_by(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) {
+    let before = all_rows(pool).await;
+
+    apply(pool, events).await;
+
+    assert_eq!(all_rows(pool).await, before, "{events:?}");
 }
 
-async fn everything(pool: &PgPool) -> Vec<String> {
+async fn all_rows(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar(
         "SELECT o::text FROM couriers.order_states AS o UNION ALL \
          SELECT d::text FROM couriers.courier_orders AS d UNION ALL \
@@ -63,20 +65,20 @@ async fn everything(pool: &PgPool) -> Vec<String> {
     .unwrap()
 }
 
-/// Matches until nothing is left to match, as a sweep does.
+/// Matches until no pair is left, as a sweep does.
 pub async fn match_all(pool: &PgPool) -> Vec<dispatch::Match> {
-    match_from(pool, Front::START).await
+    match_from(pool, MatchCursor::START).await
 }
 
-/// The same as dispatch does when it is woken.
-pub async fn match_from(pool: &PgPool, mut front: Front) -> Vec<dispatch::Match> {
+/// Matches until no pair is left, as dispatch does after a wake-up.
+pub async fn match_from(pool: &PgPool, mut cursor: MatchCursor) -> Vec<dispatch::Match> {
     let mut all = Vec::new();
     loop {
         let mut transaction = pool.begin().await.unwrap();
-        let matches = match_orders(&mut transaction, &TIMES, front).await.unwrap();
-        front = Front::END;
+        let matches = match_orders(&mut transaction, &TIMES, cursor).await.unwrap();
+        cursor = MatchCursor::END;
         transaction.commit().await.unwrap();
-        let is_last = matches.len() < usize::try_from(dispatch::MATCH_ROWS).unwrap();
+        let is_last = matches.len() < dispatch::MATCH_ROWS;
         all.extend(matches);
         if is_last {
             return all;
@@ -102,16 +104,16 @@ pub async fn add_couriers(pool: &PgPool, number: u64) -> Vec<CourierId> {
     ids
 }
 
-/// What holds at any moment, in one snapshot: each name of a broken rule with how often.
-pub async fn broken(connection: &mut PgConnection) -> BTreeMap<String, i64> {
+/// Returns each broken invariant with the number of violations, in one snapshot.
+pub async fn broken_invariants(connection: &mut PgConnection) -> BTreeMap<String, i64> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as(include_str!("invariants.sql")).fetch_all(connection).await.unwrap();
     rows.into_iter().filter(|(_, number)| *number > 0).collect()
 }
 
-pub async fn all_holds(pool: &PgPool) {
+pub async fn assert_invariants(pool: &PgPool) {
     let mut connection = pool.acquire().await.unwrap();
-    assert_eq!(broken(&mut connection).await, BTreeMap::new());
+    assert_eq!(broken_invariants(&mut connection).await, BTreeMap::new());
 }
 
 pub async fn scalar(database: &CourierDatabase, statement: &'static str) -> i64 {

@@ -1,6 +1,6 @@
 //! The pages of both services together: a cancelled order on its page frees its courier on the board.
 
-use couriers::delivery::{Reason, courier::Transport};
+use couriers::delivery::{WaitReason, courier::Transport};
 use serde_json::{Value, json};
 use testkit::{
     TestEnvironment,
@@ -100,7 +100,7 @@ fn is_idle(free: &str) -> String {
 async fn assert_every_code_is_translated(page: &Page, lang: &str) {
     let words: Value =
         page.value("JSON.parse(document.querySelector('meta[name=words]').content)").await;
-    let reasons = Reason::ALL.map(Reason::as_str);
+    let reasons = WaitReason::ALL.map(WaitReason::as_str);
     let transports = Transport::ALL.map(Transport::as_str);
     for code in reasons.into_iter().chain(transports) {
         let said = words[code].as_str().unwrap_or_else(|| panic!("no word for {code} in {lang}"));

@@ -1,0 +1,36 @@
+-- audit
+-- One row per check, in the order in which the caller names them.
+SELECT count(seen.id) AS "checked!", count(*) FILTER (WHERE seen.is_wrong) AS "broken!",
+    (array_agg(seen.id) FILTER (WHERE seen.is_wrong))[1:5] AS examples
+FROM generate_series(1, 5) AS number LEFT JOIN (
+    -- No courier has two active deliveries.
+    SELECT 1 AS number, courier_id::text AS id, count(*) > 1 AS is_wrong
+    FROM couriers.active_deliveries GROUP BY courier_id
+    UNION ALL
+    -- A busy courier carries an order, an available one carries none.
+    SELECT 2, courier.id::text, (courier.status = 'busy' AND delivery.order_id IS NULL)
+        OR (courier.status = 'available' AND delivery.order_id IS NOT NULL)
+    FROM couriers.couriers AS courier
+    LEFT JOIN couriers.active_deliveries AS delivery ON delivery.courier_id = courier.id
+    UNION ALL
+    -- An order that has not ended either waits or has a delivery.
+    SELECT 3, order_id, (state.waiting_since IS NOT NULL) = (delivery.order_id IS NOT NULL)
+    FROM couriers.order_states AS state LEFT JOIN couriers.courier_orders AS delivery USING (order_id)
+    WHERE state.created_at IS NOT NULL AND state.rank < $1
+    UNION ALL
+    -- A courier's counters are those of their deliveries.
+    SELECT 4, courier.id::text, (courier.deliveries, courier.completed, courier.on_time)
+        IS DISTINCT FROM
+        (coalesce(own.deliveries, 0), coalesce(own.completed, 0), coalesce(own.on_time, 0))
+    FROM couriers.couriers AS courier LEFT JOIN (
+        SELECT courier_id, count(*) AS deliveries, count(completed_at) AS completed,
+            count(*) FILTER (WHERE completed_at <= deadline) AS on_time
+        FROM couriers.courier_orders GROUP BY courier_id
+    ) AS own ON own.courier_id = courier.id
+    UNION ALL
+    -- A cancelled order has no delivery, and a completed order's delivery is completed.
+    SELECT 5, order_id, state.rank IS NULL OR state.rank = $2
+        OR (state.rank = $1) IS DISTINCT FROM (delivery.completed_at IS NOT NULL)
+    FROM couriers.courier_orders AS delivery LEFT JOIN couriers.order_states AS state USING (order_id)
+) AS seen USING (number)
+GROUP BY number ORDER BY number

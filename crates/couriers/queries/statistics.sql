@@ -1,0 +1,25 @@
+-- statistics
+SELECT counters.deliveries AS "deliveries!", counters.completed AS "completed!",
+    counters.on_time AS "on_time!", active.number AS "active!", active.overdue AS "overdue!",
+    released.number AS "released!", recent.mean AS mean_seconds, recent.p95 AS p95_seconds
+FROM (
+    SELECT coalesce(sum(deliveries), 0)::bigint AS deliveries,
+        coalesce(sum(completed), 0)::bigint AS completed,
+        coalesce(sum(on_time), 0)::bigint AS on_time
+    FROM couriers.couriers
+) AS counters, (
+    SELECT count(*) AS number, count(*) FILTER (WHERE deadline < clock_timestamp()) AS overdue
+    FROM couriers.active_deliveries
+) AS active, (
+    SELECT count(*) AS number FROM couriers.courier_orders
+    WHERE released_at IS NOT NULL AND completed_at IS NULL
+) AS released, (
+    SELECT avg(seconds) AS mean, percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95
+    FROM (
+        -- An event that is read late may have completed an order, by Kafka's clock, before it was
+        -- assigned.
+        SELECT greatest(extract(epoch FROM completed_at - assigned_at), 0)::double precision AS seconds
+        FROM couriers.courier_orders
+        WHERE completed_at > now() - make_interval(secs => $1)
+    ) AS durations
+) AS recent

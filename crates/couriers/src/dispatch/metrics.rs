@@ -1,0 +1,51 @@
+//! The metrics of dispatch.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::{
+    counter::Counter,
+    gauge::Gauge,
+    histogram::{Histogram, exponential_buckets},
+};
+use sqlx::PgPool;
+
+use crate::dispatch::Match;
+
+chassis::metrics! {
+    pub struct DispatchMetrics {
+        /// Orders given to couriers by dispatch
+        assigned: Counter = "waybill_deliveries_assigned",
+        /// Couriers freed long after a deadline
+        pub(super) released: Counter = "waybill_deliveries_released",
+        /// From an order's created event to its courier, seconds
+        wait_seconds: Histogram = "waybill_order_wait_seconds"
+            from Histogram::new(exponential_buckets(0.005, 2.5, 14)),
+        /// Orders that wait for a courier
+        waiting: Gauge = "waybill_orders_waiting",
+        /// How long the first of the queue has waited, seconds
+        oldest_wait_seconds: Gauge<f64, AtomicU64> = "waybill_oldest_wait_seconds",
+    }
+}
+
+impl DispatchMetrics {
+    pub(super) fn count(&self, matches: &[Match]) {
+        self.assigned.inc_by(matches.len() as u64);
+        for one in matches {
+            self.wait_seconds.observe(one.waited_seconds.max(0.0));
+        }
+    }
+
+    pub(super) async fn measure_queue(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let queue = sqlx::query!(
+            "-- measure_queue\n\
+             SELECT count(*) AS \"waiting!\", \
+                 coalesce(extract(epoch FROM now() - min(waiting_since)), 0)::double precision AS \"oldest!\" \
+             FROM couriers.order_states WHERE waiting_since IS NOT NULL AND held_at IS NULL"
+        )
+        .fetch_one(pool)
+        .await?;
+        self.waiting.set(queue.waiting);
+        self.oldest_wait_seconds.set(queue.oldest.max(0.0));
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! The whole service at one moment, for the board.
+
+use chassis::postgres::pool::snapshot;
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+
+use super::{
+    delivery::AssignmentRow,
+    figures::{CourierCounts, Statistics, count_couriers, statistics},
+    queue::{Queue, queue},
+};
+use crate::{
+    delivery::{Assignment, courier::Courier},
+    store::CourierRow,
+};
+
+/// A courier, and the delivery that they carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CourierOnBoard {
+    pub courier: Courier,
+    pub order_id: Option<String>,
+    pub assignment: Option<Assignment>,
+}
+
+/// The whole service at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Board {
+    /// The moment, by the database's clock.
+    pub at: OffsetDateTime,
+    pub counts: CourierCounts,
+    pub statistics: Statistics,
+    pub queue: Queue,
+    /// The couriers who carry, earliest deadline first, then the available ones, then the paused.
+    pub couriers: Vec<CourierOnBoard>,
+}
+
+/// Returns the board with at most `rows` couriers who carry, as many who do not, and as many waiting
+/// and held orders.
+pub async fn board(pool: &PgPool, rows: i64) -> Result<Board, sqlx::Error> {
+    let mut snapshot = snapshot(pool).await?;
+    let counts = count_couriers(&mut snapshot).await?;
+    let statistics = statistics(&mut snapshot).await?;
+    let queue = queue(&mut snapshot, rows).await?;
+    let mut couriers = list_carrying(&mut snapshot, rows).await?;
+    couriers.extend(list_idle(&mut snapshot, rows).await?);
+    let at = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *snapshot).await?;
+    snapshot.commit().await?;
+    Ok(Board { at, counts, statistics, queue, couriers })
+}
+
+async fn list_carrying(
+    connection: &mut PgConnection,
+    limit: i64,
+) -> Result<Vec<CourierOnBoard>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"-- list_carrying
+        SELECT courier.id, name, phone, courier.transport_type, status, deliveries, completed, on_time,
+            created_at, delivery.order_id AS "order_id!",
+            delivery.transport_type AS "used_transport_type!", assigned_at AS "assigned_at!",
+            deadline AS "deadline!", by_hand AS "by_hand!"
+        FROM couriers.active_deliveries AS delivery
+        JOIN couriers.couriers AS courier ON courier.id = courier_id
+        ORDER BY deadline LIMIT $1"#,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let on_board = rows.into_iter().map(|row| {
+        let assignment = Assignment::try_from(AssignmentRow {
+            courier_id: row.id,
+            transport_type: row.used_transport_type,
+            assigned_at: row.assigned_at,
+            deadline: row.deadline,
+            by_hand: row.by_hand,
+            completed_at: None,
+            released_at: None,
+        })?;
+        let courier = Courier::try_from(CourierRow {
+            id: row.id,
+            name: row.name,
+            phone: row.phone,
+            transport_type: row.transport_type,
+            status: row.status,
+            deliveries: row.deliveries,
+            completed: row.completed,
+            on_time: row.on_time,
+            created_at: row.created_at,
+        })?;
+        Ok(CourierOnBoard { courier, order_id: Some(row.order_id), assignment: Some(assignment) })
+    });
+    on_board.collect()
+}
+
+async fn list_idle(
+    connection: &mut PgConnection,
+    limit: i64,
+) -> Result<Vec<CourierOnBoard>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        CourierRow,
+        "-- list_idle\n\
+         SELECT id, name, phone, transport_type, status, deliveries, completed, on_time, created_at \
+         FROM couriers.couriers AS courier \
+         WHERE status <> 'busy' \
+             AND NOT EXISTS (SELECT FROM couriers.active_deliveries WHERE courier_id = courier.id) \
+         ORDER BY status, deliveries, free_since, id LIMIT $1",
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    let on_board = rows.into_iter().map(|row| {
+        Ok(CourierOnBoard { courier: row.try_into()?, order_id: None, assignment: None })
+    });
+    on_board.collect()
+}

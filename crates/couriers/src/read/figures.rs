@@ -1,0 +1,80 @@
+//! The statistics of one courier or of all, and the number of couriers by status.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use crate::delivery::courier::CourierId;
+
+/// Mean and percentile are of deliveries completed within this time.
+pub const WINDOW: Duration = Duration::from_secs(24 * 3_600);
+
+/// The statistics of one courier, or of all. Cancelled orders, and those unassigned manually, never
+/// count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Statistics {
+    pub deliveries: i64,
+    pub completed: i64,
+    /// The number of deliveries completed in time.
+    pub on_time: i64,
+    pub active: i64,
+    /// The number of active deliveries whose deadline has passed.
+    pub overdue: i64,
+    /// The number of released deliveries that are not completed.
+    pub released: i64,
+    /// The mean time from the assignment to the completion within [`WINDOW`].
+    pub mean_seconds: Option<f64>,
+    /// The 95th percentile of this time.
+    pub p95_seconds: Option<f64>,
+}
+
+impl Statistics {
+    /// Returns the share of completed deliveries that were in time, 0 to 1.
+    #[must_use]
+    pub fn on_time_share(&self) -> Option<f64> {
+        (self.completed > 0).then(|| self.on_time as f64 / self.completed as f64)
+    }
+}
+
+/// Returns the statistics of all couriers.
+pub async fn statistics(connection: &mut PgConnection) -> Result<Statistics, sqlx::Error> {
+    sqlx::query_file_as!(Statistics, "queries/statistics.sql", WINDOW.as_secs_f64())
+        .fetch_one(connection)
+        .await
+}
+
+/// Returns the statistics of one courier, or `None` if there is no such courier.
+pub async fn courier_statistics(
+    connection: &mut PgConnection,
+    id: CourierId,
+) -> Result<Option<Statistics>, sqlx::Error> {
+    sqlx::query_file_as!(
+        Statistics,
+        "queries/courier_statistics.sql",
+        id.get(),
+        WINDOW.as_secs_f64(),
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// The number of couriers by status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CourierCounts {
+    pub available: i64,
+    pub busy: i64,
+    pub paused: i64,
+}
+
+pub async fn count_couriers(connection: &mut PgConnection) -> Result<CourierCounts, sqlx::Error> {
+    sqlx::query_as!(
+        CourierCounts,
+        r#"-- count_couriers
+        SELECT count(*) FILTER (WHERE status = 'available') AS "available!",
+            count(*) FILTER (WHERE status = 'busy') AS "busy!",
+            count(*) FILTER (WHERE status = 'paused') AS "paused!"
+        FROM couriers.couriers"#
+    )
+    .fetch_one(connection)
+    .await
+}
