@@ -57,7 +57,8 @@ async fn keep_everything(env: &TestEnvironment) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &env.servers.kafka).create()?;
     let topic = env.orders_topic();
-    // A setting that is not listed gets the default of the broker, so the timestamps are listed too.
+    // A setting that is not listed gets the default of the broker, so the timestamps are listed
+    // too.
     let config = AlterConfig::new(ResourceSpecifier::Topic(&topic))
         .set("retention.bytes", "-1")
         .set("message.timestamp.type", "LogAppendTime");
@@ -68,7 +69,8 @@ async fn keep_everything(env: &TestEnvironment) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns key and value of one order: the sample with other ids, names and sums, and one or two items.
+/// Returns key and value of one order: the sample with other ids, names and sums, and one or two
+/// items.
 fn record(sample: &Value, number: u64) -> (Vec<u8>, Vec<u8>) {
     const NAMES: [&str; 4] = ["Anna Petrova", "Boris Levin", "Clara Weiss", "Denis Orlov"];
     const CITIES: [&str; 4] = ["Kazan", "Haifa", "Almaty", "Kiryat Mozkin"];

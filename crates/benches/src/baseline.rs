@@ -1,8 +1,8 @@
-//! The baseline of ingest, a loop like that of most such services: one transaction a message, row by
-//! row into four tables with foreign keys, offsets committed in the background.
+//! The baseline of ingest, a loop like that of most such services: one transaction a message, row
+//! by row into four tables with foreign keys, offsets committed in the background.
 //!
-//! It has every advantage of its design: typed parsing, prepared statements, one connection without a
-//! pool, and auto-commit, which takes four requests a second and not one a message.
+//! It has every advantage of its design: typed parsing, prepared statements, one connection without
+//! a pool, and auto-commit, which takes four requests a second and not one a message.
 
 use std::time::{Duration, Instant};
 
@@ -100,8 +100,8 @@ struct Item {
     status: i64,
 }
 
-/// Takes the first `orders` records of the backlog, and returns the orders a second from the start of
-/// the consumer to the last commit.
+/// Takes the first `orders` records of the backlog, and returns the orders a second from the start
+/// of the consumer to the last commit.
 pub async fn take(
     env: &TestEnvironment,
     database: &mut PgConnection,

@@ -147,8 +147,8 @@ fn median(values: &mut [f64]) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-/// Prints the distribution of latencies in milliseconds, and returns their 99th percentile. There must
-/// be at least one. Sorts them.
+/// Prints the distribution of latencies in milliseconds, and returns their 99th percentile. There
+/// must be at least one. Sorts them.
 pub fn p99(name: &str, latencies: &mut [f64]) -> f64 {
     latencies.sort_by(f64::total_cmp);
     let of = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];

@@ -1,6 +1,6 @@
-//! Ingest: the release binary takes a backlog from Kafka. The baselines run on the same machine: a loop
-//! with one transaction a message on the head of the same backlog, PostgreSQL's own `COPY` of the
-//! resulting rows, and one typed parse of the same records.
+//! Ingest: the release binary takes a backlog from Kafka. The baselines run on the same machine: a
+//! loop with one transaction a message on the head of the same backlog, PostgreSQL's own `COPY` of
+//! the resulting rows, and one typed parse of the same records.
 
 use std::{
     path::Path,
@@ -299,8 +299,8 @@ async fn copy(administrator: &mut PgConnection, orders: u64) -> anyhow::Result<f
     Ok(rate)
 }
 
-/// Returns the microseconds of CPU of one typed parse of a record: the mean of many, on all cores at
-/// the same time, as when the service computes.
+/// Returns the microseconds of CPU of one typed parse of a record: the mean of many, on all cores
+/// at the same time, as when the service computes.
 fn parse(records: &[(Vec<u8>, Vec<u8>)]) -> anyhow::Result<f64> {
     let pass = || -> anyhow::Result<Duration> {
         for _ in 0..PASSES {

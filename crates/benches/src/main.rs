@@ -1,7 +1,7 @@
 //! `make bench`: the project's figures, as ratios of one run, on a real PostgreSQL and Kafka.
 //!
-//! Each bench has a module and returns its [`Figure`]s; `benches/README.md` explains the targets and
-//! the results. This is no test: nothing fails because a machine is slow.
+//! Each bench has a module and returns its [`Figure`]s; `benches/README.md` explains the targets
+//! and the results. This is no test: nothing fails because a machine is slow.
 
 mod backlog;
 mod baseline;

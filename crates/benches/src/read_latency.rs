@@ -1,6 +1,6 @@
-//! Read latency: from Kafka's timestamp of an order's record to the answer with the order, at a steady
-//! pace. Each order is requested at once with `?wait`, on a connection of its own, so that the answer
-//! comes as soon as the service has the order.
+//! Read latency: from Kafka's timestamp of an order's record to the answer with the order, at a
+//! steady pace. Each order is requested at once with `?wait`, on a connection of its own, so that
+//! the answer comes as soon as the service has the order.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! A report: the figures of a run with their commit and machine, and an earlier report for a comparison.
+//! A report: the figures of a run with their commit and machine, and an earlier report for a
+//! comparison.
 
 use std::{fmt::Write as _, path::Path, process::Command};
 

@@ -1,5 +1,5 @@
-//! Seeded orders: PostgreSQL copies a few orders that the service has stored, which takes seconds where
-//! ingest would take minutes.
+//! Seeded orders: PostgreSQL copies a few orders that the service has stored, which takes seconds
+//! where ingest would take minutes.
 
 use sqlx::Connection as _;
 use testkit::TestEnvironment;
@@ -61,7 +61,8 @@ pub async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Res
 /// Returns the statement that copies the originals, each copy with ids of its own.
 fn copy_originals(names: &[String], orders: u64, uids: Uids) -> String {
     let uid = match uids {
-        // 7919 is prime: orders that are neighbours in time are no neighbours by key, like real ids.
+        // 7919 is prime: orders that are neighbours in time are no neighbours by key, like real
+        // ids.
         Uids::Numbers => format!("({FIRST_UID} + n * 7919 % {orders})::text"),
         Uids::Hashes => "left(md5(n::text), 16) || 'test'".to_owned(),
     };

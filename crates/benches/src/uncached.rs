@@ -1,5 +1,6 @@
-//! Uncached GET: 32 connections, each order requested once, against pgbench with as many connections
-//! that reads the same columns by the same keys. Both have the whole machine, one after the other.
+//! Uncached GET: 32 connections, each order requested once, against pgbench with as many
+//! connections that reads the same columns by the same keys. Both have the whole machine, one after
+//! the other.
 
 use std::path::{Path, PathBuf};
 
@@ -68,8 +69,8 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// Writes wrk's script. The ids differ in their last digits only, and a prime step reaches every one
-/// of them. wrk's numbers are not exact beyond 2^53.
+/// Writes wrk's script. The ids differ in their last digits only, and a prime step reaches every
+/// one of them. wrk's numbers are not exact beyond 2^53.
 fn write_wrk_script(folder: &Folder, orders: u64) -> anyhow::Result<PathBuf> {
     let (head, digits) = (seeded_orders::FIRST_UID / 1_000_000_000, 9);
     let script = format!(

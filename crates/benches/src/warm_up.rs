@@ -1,6 +1,6 @@
 //! Warm-up and resident memory: the release binary starts on a large table with a cache for all of
-//! it. The time until it is warm is compared with a `COPY` of the same columns, and what it then has
-//! in memory with the bytes that it serves.
+//! it. The time until it is warm is compared with a `COPY` of the same columns, and what it then
+//! has in memory with the bytes that it serves.
 
 use std::{
     path::Path,

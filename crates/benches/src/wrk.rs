@@ -8,7 +8,8 @@ use crate::{child::Server, process};
 pub struct Measured {
     /// Requests a second.
     pub rate: f64,
-    /// Microseconds of CPU of the server for a request: less dependent on other load of the machine.
+    /// Microseconds of CPU of the server for a request: less dependent on other load of the
+    /// machine.
     pub cpu: f64,
 }
 

@@ -1,5 +1,5 @@
-//! Reads the JSON object of a status event. Deserializes by hand, because all violations are listed and
-//! the derive stops at the first repeated key or wrong type.
+//! Reads the JSON object of a status event. Deserializes by hand, because all violations are listed
+//! and the derive stops at the first repeated key or wrong type.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 

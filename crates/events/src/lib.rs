@@ -1,5 +1,5 @@
-//! The contract between the services. Everything here is a value with a wire form; nothing here does
-//! I/O.
+//! The contract between the services. Everything here is a value with a wire form; nothing here
+//! does I/O.
 //!
 //! ```text
 //! order_uid      the id of an order

@@ -1,5 +1,5 @@
-//! The Java runtime, the jars of Apache Kafka, and an archive of parsed classes that halves the time
-//! of its start.
+//! The Java runtime, the jars of Apache Kafka, and an archive of parsed classes that halves the
+//! time of its start.
 //!
 //! The jars come from `KAFKA_HOME`, or Maven downloads them once from the pinned `kafka/pom.xml`.
 //! Jars and archive are kept in the user's data folder, for all folders of `--data-dir` together.

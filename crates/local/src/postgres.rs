@@ -1,8 +1,8 @@
 //! The real PostgreSQL as a child process.
 //!
-//! It is durable: `fsync` and `synchronous_commit` are on. It trusts every connection, and it listens
-//! on 127.0.0.1 only: right for one person's machine and for tests, wrong for a shared machine,
-//! where `DATABASE_URL` names a real server.
+//! It is durable: `fsync` and `synchronous_commit` are on. It trusts every connection, and it
+//! listens on 127.0.0.1 only: right for one person's machine and for tests, wrong for a shared
+//! machine, where `DATABASE_URL` names a real server.
 
 use std::{
     fs,

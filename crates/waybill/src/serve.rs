@@ -6,8 +6,8 @@ use anyhow::Context;
 use chassis::process::{exit::ExitReason, shutdown};
 use tokio::net::TcpListener;
 
-/// Bounds the shutdown of a role. It usually takes a second or two, but it could wait for ever for a
-/// dependency that is down. Unfinished work is delivered again.
+/// Bounds the shutdown of a role. It usually takes a second or two, but it could wait for ever for
+/// a dependency that is down. Unfinished work is delivered again.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn orders(config: orders::Config) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
-//! Tests that the files beside the program agree with it: `.env.example` lists every variable that the
-//! program reads, with its default; `compose.yaml` sets no other variable and generates the orders of
-//! `waybill up`; the Dockerfile builds with the toolchain of the repository.
+//! Tests that the files beside the program agree with it: `.env.example` lists every variable that
+//! the program reads, with its default; `compose.yaml` sets no other variable and generates the
+//! orders of `waybill up`; the Dockerfile builds with the toolchain of the repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,9 @@
-//! The baseline of dispatch, a loop like that of most such services: one transaction an event, on the
-//! same tables with the same indexes, offsets committed in the background.
+//! The baseline of dispatch, a loop like that of most such services: one transaction an event, on
+//! the same tables with the same indexes, offsets committed in the background.
 //!
-//! It has every advantage of its design: typed parsing, prepared statements, one connection without a
-//! pool, auto-commit, no queue for an order that has a courier at once, and no check for repeated or
-//! late events.
+//! It has every advantage of its design: typed parsing, prepared statements, one connection without
+//! a pool, auto-commit, no queue for an order that has a courier at once, and no check for repeated
+//! or late events.
 
 use std::time::Instant;
 
@@ -21,8 +21,8 @@ struct Event {
     status: String,
 }
 
-/// Takes the first `events` records of the backlog, and returns the events a second from the start of
-/// the consumer to the last commit.
+/// Takes the first `events` records of the backlog, and returns the events a second from the start
+/// of the consumer to the last commit.
 pub async fn take(
     env: &TestEnvironment,
     database: &CourierDatabase,

@@ -1,6 +1,6 @@
-//! A fixture: couriers, nine of ten of whom carry an order, and the following events. They alternate
-//! between `created` of a new order and `completed` of the order that has been carried longest, so
-//! that the number of carried orders stays the same.
+//! A fixture: couriers, nine of ten of whom carry an order, and the following events. They
+//! alternate between `created` of a new order and `completed` of the order that has been carried
+//! longest, so that the number of carried orders stays the same.
 
 use anyhow::ensure;
 use sqlx::PgConnection;
@@ -17,7 +17,8 @@ pub struct CourierFixture {
 }
 
 impl CourierFixture {
-    /// Returns the number of orders that are carried at the start; new orders have the next numbers.
+    /// Returns the number of orders that are carried at the start; new orders have the next
+    /// numbers.
     fn carried(self) -> u64 {
         self.couriers / 10 * 9
     }
@@ -99,8 +100,9 @@ impl CourierFixture {
         Ok(())
     }
 
-    /// Checks the tables after `events` events, and returns how many orders were delivered. An order
-    /// whose `completed` is taken in before it has a courier leaves the queue; there may be few.
+    /// Checks the tables after `events` events, and returns how many orders were delivered. An
+    /// order whose `completed` is taken in before it has a courier leaves the queue; there may be
+    /// few.
     pub async fn count_delivered(
         self,
         administrator: &mut PgConnection,

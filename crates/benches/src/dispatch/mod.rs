@@ -136,8 +136,8 @@ impl Setup {
         Ok(Self { env, database, administrator, fixture, events })
     }
 
-    /// Returns the events of delivered orders a second, from the start of the service until all events
-    /// are settled, their offsets committed and no match is left.
+    /// Returns the events of delivered orders a second, from the start of the service until all
+    /// events are settled, their offsets committed and no match is left.
     async fn take(&mut self, other: OtherSession) -> anyhow::Result<f64> {
         self.fixture.settle(&mut self.administrator).await?;
         let mut session = self.database.administrator().await;

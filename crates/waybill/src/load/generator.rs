@@ -1,7 +1,7 @@
 //! Generates records: valid orders, repeated orders and irregular records, in the given shares.
 //!
-//! Pure: the same seed, shares and instants give the same records. It sends nothing, reads no clock,
-//! and remembers only the origins of the latest orders.
+//! Pure: the same seed, shares and instants give the same records. It sends nothing, reads no
+//! clock, and remembers only the origins of the latest orders.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The records of the user: one in each line of a file or of standard input.
 //!
-//! A thread reads the lines, because a read from a terminal or a pipe cannot be interrupted: on Ctrl-C
-//! the process ends while the thread still waits. The channel bounds the memory.
+//! A thread reads the lines, because a read from a terminal or a pipe cannot be interrupted: on
+//! Ctrl-C the process ends while the thread still waits. The channel bounds the memory.
 
 use std::{
     borrow::Cow,

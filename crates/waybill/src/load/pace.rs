@@ -1,15 +1,15 @@
 //! The pace of a run: when the next record is due.
 //!
-//! Pure: the caller passes the time. Records are due at even distances from one anchor: five a second
-//! are sent every 200 ms, and at fifty thousand a second each wake-up sends some dozens. Late
-//! wake-ups do not add up.
+//! Pure: the caller passes the time. Records are due at even distances from one anchor: five a
+//! second are sent every 200 ms, and at fifty thousand a second each wake-up sends some dozens.
+//! Late wake-ups do not add up.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Bounds the delay that is caught up. After a longer one (Kafka was unreachable) the missed records
-/// are skipped rather than sent in one burst.
+/// Bounds the delay that is caught up. After a longer one (Kafka was unreachable) the missed
+/// records are skipped rather than sent in one burst.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
 pub(super) struct Pace {

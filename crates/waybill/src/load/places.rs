@@ -2,7 +2,8 @@
 //!
 //! Data only. The people are invented. Telephone numbers are from the ranges that a country keeps
 //! for fiction (United States 555-01xx, Ofcom's and the Bundesnetzagentur's drama numbers); Russia
-//! and Israel keep none, so theirs begin with 000. In patterns `#` is a digit, `@` a capital letter.
+//! and Israel keep none, so theirs begin with 000. In patterns `#` is a digit, `@` a capital
+//! letter.
 
 /// A country with one language.
 pub(super) struct Country {

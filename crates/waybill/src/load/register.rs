@@ -1,5 +1,5 @@
-//! Registers couriers at the courier service, so that orders can be delivered. Courier N has the same
-//! name and phone number in every run, so a second registration adds nobody.
+//! Registers couriers at the courier service, so that orders can be delivered. Courier N has the
+//! same name and phone number in every run, so a second registration adds nobody.
 
 use anyhow::Context;
 use chassis::process::{exit::ExitReason, retry::Backoff};

@@ -1,5 +1,5 @@
-//! Connects the [simulation](super::simulation) to the status topic: reads which orders are created,
-//! and sends each status of an order when it is due.
+//! Connects the [simulation](super::simulation) to the status topic: reads which orders are
+//! created, and sends each status of an order when it is due.
 
 use std::{
     collections::BTreeMap,

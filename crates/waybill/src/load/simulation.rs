@@ -1,7 +1,8 @@
 //! Simulates the other services that change the status of an order: they confirm it, cook it and
 //! deliver it. Some orders are cancelled, and some statuses are repeated, out of order or unknown.
 //!
-//! Pure: seed, words and instants go in, status words come out. It sends nothing and reads no clock.
+//! Pure: seed, words and instants go in, status words come out. It sends nothing and reads no
+//! clock.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -163,8 +164,8 @@ impl Simulation {
         Some(Step { order_id, status })
     }
 
-    /// Returns all statuses of an order, each with the time since the one before. They depend on seed
-    /// and id only.
+    /// Returns all statuses of an order, each with the time since the one before. They depend on
+    /// seed and id only.
     fn plan(&self, order_id: &OrderUid) -> VecDeque<(Duration, &'static str)> {
         let words = order_id.as_str().bytes().map(u64::from);
         let mut rng =

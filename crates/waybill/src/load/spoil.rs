@@ -1,7 +1,7 @@
 //! Makes the JSON of a valid order invalid (it still decodes) or unparsable (it does not).
 //!
-//! It edits the text that [`draft`](super::draft) wrote, not a tree, so that all other bytes stay as
-//! they were. The caller's random numbers choose the rule.
+//! It edits the text that [`draft`](super::draft) wrote, not a tree, so that all other bytes stay
+//! as they were. The caller's random numbers choose the rule.
 
 use super::rng::Rng;
 
@@ -135,7 +135,8 @@ impl Rule {
             Absence => {
                 let (start, end) = find(json, self.section, self.key);
                 let member = start - self.key.len() - r#""":"#.len();
-                // One comma is removed as well: the one behind, or for the last member the one before.
+                // One comma is removed as well: the one behind, or for the last member the one
+                // before.
                 if json[end] == b',' {
                     json.drain(member..=end);
                 } else {

@@ -1,5 +1,5 @@
-//! Watches a run: while the run waits for anything, it shows the progress, checks for a failure or a
-//! timeout of Kafka, and stops on shutdown.
+//! Watches a run: while the run waits for anything, it shows the progress, checks for a failure or
+//! a timeout of Kafka, and stops on shutdown.
 
 use std::{pin::pin, time::Duration};
 

@@ -1,5 +1,5 @@
-//! `waybill audit`: checks the invariants of ARCHITECTURE.md against the databases and the topics, and
-//! prints one line for each.
+//! `waybill audit`: checks the invariants of ARCHITECTURE.md against the databases and the topics,
+//! and prints one line for each.
 
 use std::process::ExitCode;
 

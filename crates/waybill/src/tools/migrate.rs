@@ -1,4 +1,5 @@
-//! `waybill migrate`: creates databases, users and tables, for each service whose database is given.
+//! `waybill migrate`: creates databases, users and tables, for each service whose database is
+//! given.
 
 use std::path::PathBuf;
 
@@ -42,7 +43,8 @@ impl Administrator {
     }
 }
 
-/// Migrates each service whose database is given. If none is, the error is about the order service's.
+/// Migrates each service whose database is given. If none is, the error is about the order
+/// service's.
 pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<()> {
     let MigrateArgs { orders, couriers, administrator } = args;
     let administrator = administrator.options().context(ExitReason::Configuration)?;

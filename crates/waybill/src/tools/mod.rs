@@ -1,5 +1,5 @@
-//! The tools beside the services. `explain`, `rejected` and `probe` are HTTP clients of the services;
-//! `migrate` and `audit` connect to the databases and to Kafka.
+//! The tools beside the services. `explain`, `rejected` and `probe` are HTTP clients of the
+//! services; `migrate` and `audit` connect to the databases and to Kafka.
 
 pub(crate) mod audit;
 pub(crate) mod explain;

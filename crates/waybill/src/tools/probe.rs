@@ -1,5 +1,5 @@
-//! `waybill probe`: requests an address and succeeds if the answer is a success. It is for the health
-//! checks of containers, whose image has no other HTTP client.
+//! `waybill probe`: requests an address and succeeds if the answer is a success. It is for the
+//! health checks of containers, whose image has no other HTTP client.
 
 use std::time::Duration;
 

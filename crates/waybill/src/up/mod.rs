@@ -219,8 +219,9 @@ async fn generate(
     Ok(())
 }
 
-/// Returns a number of couriers that is just enough: a courier carries an order for some 19 seconds,
-/// and there are four more than orders on their way, so that a queue forms only now and then.
+/// Returns a number of couriers that is just enough: a courier carries an order for some 19
+/// seconds, and there are four more than orders on their way, so that a queue forms only now and
+/// then.
 pub(crate) fn enough_couriers(rate: u32) -> u64 {
     u64::from(rate) * 20 + 4
 }
