@@ -10,7 +10,9 @@ use axum::{
     extract::rejection::BytesRejection,
     routing::{get, post},
 };
-use chassis::http::{Metrics, finish, limits::Limits, problem::Problem, problems, serve::serve};
+use chassis::http::{
+    HttpMetrics, finish, limits::Limits, problem::Problem, problems, serve::serve,
+};
 use prometheus_client::registry::Registry;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -39,7 +41,7 @@ async fn start(limits: Limits) -> (SocketAddr, DropGuard) {
         .route("/", get(async || "here"))
         .route("/much", get(async || vec![b'x'; LARGE]))
         .route("/take", post(take));
-    let router = finish(routes, Metrics::register(&mut Registry::default()));
+    let router = finish(routes, HttpMetrics::register(&mut Registry::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();

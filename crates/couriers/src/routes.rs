@@ -5,7 +5,7 @@ use axum::{
     routing::{get, head, post},
 };
 use chassis::{
-    http::{Metrics, finish, health::Health, problems::NO_SUCH_PAGE},
+    http::{HttpMetrics, finish, health::Health, problems::NO_SUCH_PAGE},
     web::by_accept,
 };
 
@@ -14,7 +14,7 @@ use crate::{
     pages::{self, PageState, board},
 };
 
-pub(crate) fn router(state: PageState, health: Health, metrics: Metrics) -> Router {
+pub(crate) fn router(state: PageState, health: Health, metrics: HttpMetrics) -> Router {
     let routes = Router::new()
         .route("/", get(board::get))
         .route("/docs", get(pages::docs))

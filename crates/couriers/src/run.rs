@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use chassis::{
-    http::{Metrics as HttpMetrics, health::Health, limits::Limits, readable_from, serve},
+    http::{HttpMetrics, health::Health, limits::Limits, readable_from, serve},
     kafka::{
         config::KafkaConfig,
         consumer::{self, Pace, Subscription, consume},
@@ -42,13 +42,13 @@ pub async fn run(
     let producer = Producer::new(&config.kafka)?;
     let topics = topics(&config.topics);
     let (wake, board) = (Wake::default(), LiveBoard::new());
-    let consumed = consumer::Metrics::register(&mut registry);
+    let consumed = consumer::ConsumerMetrics::register(&mut registry);
     let intake = Intake {
         topics: topics.clone(),
         pool: pool.clone(),
         producer: producer.clone(),
         wake: wake.clone(),
-        metrics: intake::Metrics::register(&mut registry),
+        metrics: intake::IntakeMetrics::register(&mut registry),
     };
     let dispatched = DispatchMetrics::register(&mut registry);
     let served = HttpMetrics::register(&mut registry);

@@ -7,7 +7,7 @@ use axum::{
     routing::{get, post},
 };
 use chassis::{
-    http::{Metrics, finish, health::Health, problems::NO_SUCH_PAGE},
+    http::{HttpMetrics, finish, health::Health, problems::NO_SUCH_PAGE},
     web::by_accept,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     pages::{self, PageState, docs, home},
 };
 
-pub(crate) fn router(state: PageState, health: Health, metrics: Metrics) -> Router {
+pub(crate) fn router(state: PageState, health: Health, metrics: HttpMetrics) -> Router {
     let routes = Router::new()
         .route("/", get(home::get))
         .route("/docs", get(docs::get))

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::Context;
 use chassis::{
-    http::{Metrics as HttpMetrics, health::Health, limits::Limits, serve},
+    http::{HttpMetrics, health::Health, limits::Limits, serve},
     kafka::{
         batch::BatchPolicy,
         config::KafkaConfig,
@@ -60,10 +60,11 @@ pub async fn run(
     let producer = Producer::new(&kafka)?;
     let topics = topics(&config.topics);
     let feed = Feed::new();
-    let consumed = consumer::Metrics::register(&mut registry);
-    let ingested = ingest::Metrics::register(&mut registry);
-    let consumed_status = consumer::Metrics::register(registry.sub_registry_with_prefix("status"));
-    let recorded = status::consumer::Metrics::register(&mut registry);
+    let consumed = consumer::ConsumerMetrics::register(&mut registry);
+    let ingested = ingest::IngestMetrics::register(&mut registry);
+    let consumed_status =
+        consumer::ConsumerMetrics::register(registry.sub_registry_with_prefix("status"));
+    let recorded = status::consumer::StatusMetrics::register(&mut registry);
     let warmed = WarmUpMetrics::register(&mut registry);
     let served = HttpMetrics::register(&mut registry);
     let ready = Arc::new(AtomicBool::new(false));

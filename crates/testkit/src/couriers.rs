@@ -19,7 +19,7 @@ pub struct CourierDatabase {
 }
 
 #[derive(Parser)]
-struct Flags {
+struct CourierFlags {
     #[command(flatten)]
     couriers: couriers::Config,
 }
@@ -129,5 +129,5 @@ fn free_address() -> SocketAddr {
 
 fn parse(flags: impl IntoIterator<Item = String>) -> couriers::Config {
     let flags = std::iter::once("waybill".to_owned()).chain(flags);
-    Flags::try_parse_from(flags).expect("the flags are valid").couriers
+    CourierFlags::try_parse_from(flags).expect("the flags are valid").couriers
 }

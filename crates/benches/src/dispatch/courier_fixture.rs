@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_of_the_events_complete_what_was_carried_or_created_before() {
+    fn half_of_the_events_complete_earlier_orders() {
         let fixture = CourierFixture { couriers: 100 };
         let mut carried: HashSet<Vec<u8>> =
             (0..90).map(|number| order_id(number).into_bytes()).collect();

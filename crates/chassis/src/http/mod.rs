@@ -22,7 +22,7 @@ use tower_http::{
 };
 
 pub use self::{
-    observe::{Metrics, Series},
+    observe::{HttpMetrics, Series},
     origin::{readable_from, web_address},
     parameters::{Id, Parameters},
 };
@@ -34,7 +34,10 @@ const COMPRESSED_FROM_BYTES: u64 = 1_024;
 
 /// Adds to all routes of a service: metrics, refusals, limits and compression. To be called after
 /// the last route is added.
-pub fn finish<S: Clone + Send + Sync + 'static>(router: Router<S>, metrics: Metrics) -> Router<S> {
+pub fn finish<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    metrics: HttpMetrics,
+) -> Router<S> {
     router
         .method_not_allowed_fallback(problems::NO_SUCH_METHOD)
         .layer(

@@ -25,7 +25,7 @@ use prometheus_client::{
 use super::problems;
 
 crate::metrics! {
-    pub struct Metrics {
+    pub struct HttpMetrics {
         /// From a request's head to its answer's, seconds
         durations: Family<Served, Histogram> = "http_server_request_duration_seconds"
             from Family::new_with_constructor(|| {
@@ -57,7 +57,7 @@ enum Route {
     Named(&'static str),
 }
 
-impl Metrics {
+impl HttpMetrics {
     /// The metric of answers that do not pass the router.
     #[must_use]
     pub fn series(&self, method: &Method, route: &'static str, status: StatusCode) -> Series {
@@ -80,7 +80,7 @@ impl Metrics {
 }
 
 pub(super) async fn observe(
-    State(metrics): State<Metrics>,
+    State(metrics): State<HttpMetrics>,
     request: Request,
     next: Next,
 ) -> Response {

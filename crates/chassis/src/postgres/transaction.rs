@@ -70,7 +70,7 @@ async fn transact_on<T, E: TransactionError>(
 }
 
 crate::metrics! {
-    pub struct Metrics {
+    pub struct CommitMetrics {
         /// A batch's transaction, whatever came of it, seconds
         seconds: Histogram = "db_client_operation_duration_seconds"
             from Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
@@ -127,7 +127,7 @@ pub struct Part<W: Writer> {
 pub async fn commit<W: Writer>(
     pool: &PgPool,
     writer: &W,
-    metrics: &Metrics,
+    metrics: &CommitMetrics,
     batch: Vec<W::Item>,
 ) -> Vec<Part<W>> {
     let mut committed = Vec::with_capacity(1);
@@ -165,7 +165,7 @@ struct Refused(String);
 async fn commit_part<W: Writer>(
     pool: &PgPool,
     writer: &W,
-    metrics: &Metrics,
+    metrics: &CommitMetrics,
     part: &[W::Item],
     on_refusal: OnRefusal,
 ) -> Result<W::Outcome, Refused> {
@@ -198,7 +198,7 @@ async fn commit_part<W: Writer>(
 async fn attempt<W: Writer>(
     pool: &PgPool,
     writer: &W,
-    metrics: &Metrics,
+    metrics: &CommitMetrics,
     part: &[W::Item],
 ) -> Result<W::Outcome, WriteError> {
     let mut connection = pool.acquire().await?;

@@ -6,8 +6,8 @@
 /// A group of metrics has a type and `=>` a function that registers it.
 ///
 /// ```text
-/// struct Metrics {
-///     commit: transaction::Metrics => transaction::Metrics::register,
+/// struct ExampleMetrics {
+///     commit: transaction::CommitMetrics => transaction::CommitMetrics::register,
 ///     /// Orders committed
 ///     orders: Counter = "waybill_orders_committed",
 ///     /// Items of an order
@@ -75,15 +75,15 @@ mod tests {
     type Labels = [(&'static str, &'static str); 1];
 
     crate::metrics! {
-        struct Group {
+        struct ExampleGroup {
             /// Batches written
             batches: Counter = "batches",
         }
     }
 
     crate::metrics! {
-        struct Metrics {
-            group: Group => |registry| Group::register(registry.sub_registry_with_prefix("status")),
+        struct ExampleMetrics {
+            group: ExampleGroup => |registry| ExampleGroup::register(registry.sub_registry_with_prefix("status")),
             /// Orders, by status
             orders: Family<Labels, Counter> = "orders",
             /// Items of an order
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn the_doc_comment_of_a_metric_is_its_help_text() {
         let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry);
+        let metrics = ExampleMetrics::register(&mut registry);
         metrics.group.batches.inc();
         metrics.orders.get_or_create(&[("status", "created")]).inc();
         metrics.items.observe(2.0);

@@ -134,20 +134,20 @@ impl fmt::Display for RejectedId {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct ReasonLabel {
     reason: &'static str,
 }
 
 crate::metrics! {
-    pub struct Metrics {
+    pub struct RejectionMetrics {
         /// Records rejected
-        rejections: Family<Reason, Counter> = "waybill_records_rejected",
+        rejections: Family<ReasonLabel, Counter> = "waybill_records_rejected",
     }
 }
 
-impl Metrics {
+impl RejectionMetrics {
     pub fn count(&self, rejection: &Rejection) {
-        self.rejections.get_or_create(&Reason { reason: rejection.reason }).inc();
+        self.rejections.get_or_create(&ReasonLabel { reason: rejection.reason }).inc();
     }
 }
 

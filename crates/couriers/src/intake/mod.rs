@@ -56,15 +56,15 @@ struct Status {
 }
 
 chassis::metrics! {
-    pub(crate) struct Metrics {
-        commit: transaction::Metrics => transaction::Metrics::register,
-        rejections: rejected::Metrics => rejected::Metrics::register,
+    pub(crate) struct IntakeMetrics {
+        commit: transaction::CommitMetrics => transaction::CommitMetrics::register,
+        rejections: rejected::RejectionMetrics => rejected::RejectionMetrics::register,
         /// Events taken in
         events: Family<Status, Counter> = "waybill_status_events",
     }
 }
 
-impl Metrics {
+impl IntakeMetrics {
     fn count(&self, incoming: &[Incoming]) {
         for incoming in incoming {
             match &incoming.content {
@@ -97,7 +97,7 @@ pub(crate) struct Intake {
     pub(crate) pool: PgPool,
     pub(crate) producer: Producer,
     pub(crate) wake: Wake,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: IntakeMetrics,
 }
 
 impl Pipeline for Intake {

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::response::Response;
 use chassis::{
-    http::{Metrics, Series},
+    http::{HttpMetrics, Series},
     web,
 };
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -23,7 +23,7 @@ pub(crate) struct FastPath {
 }
 
 impl FastPath {
-    pub(crate) fn new(lookup: Arc<Lookup>, metrics: &Metrics) -> Self {
+    pub(crate) fn new(lookup: Arc<Lookup>, metrics: &HttpMetrics) -> Self {
         let series = |status| metrics.series(&Method::GET, "/order/{order_uid}", status);
         let (whole, unchanged) = (series(StatusCode::OK), series(StatusCode::NOT_MODIFIED));
         Self { lookup, whole, unchanged }

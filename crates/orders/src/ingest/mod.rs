@@ -66,9 +66,9 @@ struct Warning {
 }
 
 chassis::metrics! {
-    pub(crate) struct Metrics {
-        commit: transaction::Metrics => transaction::Metrics::register,
-        rejections: rejected::Metrics => rejected::Metrics::register,
+    pub(crate) struct IngestMetrics {
+        commit: transaction::CommitMetrics => transaction::CommitMetrics::register,
+        rejections: rejected::RejectionMetrics => rejected::RejectionMetrics::register,
         /// Valid records committed and published
         orders: Counter = "waybill_orders_committed",
         /// Orders that are odd without being invalid
@@ -78,7 +78,7 @@ chassis::metrics! {
     }
 }
 
-impl Metrics {
+impl IngestMetrics {
     fn count(&self, committed: &Committed) {
         let orders = committed.orders();
         self.orders.inc_by(orders.len() as u64);
@@ -99,7 +99,7 @@ pub(crate) struct Ingest {
     topics: Topics,
     producer: Producer,
     lookup: Arc<Lookup>,
-    metrics: Metrics,
+    metrics: IngestMetrics,
 }
 
 impl Ingest {
@@ -108,7 +108,7 @@ impl Ingest {
         topics: Topics,
         producer: Producer,
         lookup: Arc<Lookup>,
-        metrics: Metrics,
+        metrics: IngestMetrics,
     ) -> Self {
         let store = Store::new(pool, topics.orders.clone(), metrics.commit.clone());
         Self { store, topics, producer, lookup, metrics }

@@ -99,7 +99,7 @@ impl Committed {
 pub(crate) struct Store {
     pool: PgPool,
     topic: String,
-    metrics: transaction::Metrics,
+    metrics: transaction::CommitMetrics,
     /// Most orders of the last batch were stored before, as they are when records are read again.
     /// Then it is cheaper to query before inserting.
     mostly_stored: AtomicBool,
@@ -107,7 +107,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::Metrics) -> Self {
+    pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::CommitMetrics) -> Self {
         let (mostly_stored, copy_target) = (AtomicBool::new(false), CopyTarget::new(COPY_ORDERS));
         Self { pool, topic, metrics, mostly_stored, copy_target }
     }
@@ -125,7 +125,7 @@ impl Store {
 
 /// The result of writing some records.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct WrittenRecords {
     /// Contains at least the orders that were stored before; the others have their first version.
     stored: HashMap<OrderUid, StoredVersion>,
     /// For each record, whether its order's row now holds the content of the record.
@@ -134,13 +134,13 @@ pub(crate) struct Outcome {
 
 impl Writer for Store {
     type Item = Incoming;
-    type Outcome = Outcome;
+    type Outcome = WrittenRecords;
 
     async fn write(
         &self,
         transaction: &mut PgConnection,
         part: &[Incoming],
-    ) -> Result<Outcome, WriteError> {
+    ) -> Result<WrittenRecords, WriteError> {
         let records = latest_records(part);
         let stored = self.write_orders(transaction, &records).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
@@ -152,7 +152,7 @@ impl Writer for Store {
             let stored = stored.get(&order.order_uid);
             is_current[index] = stored.is_none_or(|stored| stored.hash == order.hash);
         }
-        Ok(Outcome { stored, is_current })
+        Ok(WrittenRecords { stored, is_current })
     }
 
     fn refuse(&self, incoming: &mut Incoming, sqlstate: &str) {

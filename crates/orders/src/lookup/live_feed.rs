@@ -191,7 +191,7 @@ impl Feed {
     /// Sends the rates of the last second, every second.
     pub(crate) async fn send_rates(
         self: Arc<Self>,
-        consumed: consumer::Metrics,
+        consumed: consumer::ConsumerMetrics,
         shutdown: CancellationToken,
     ) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));

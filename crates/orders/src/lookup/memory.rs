@@ -86,7 +86,7 @@ fn allocated(bytes: usize) -> usize {
     bytes.next_multiple_of((bytes.next_power_of_two() / 8).max(8))
 }
 
-type Entries = sync::Cache<OrderUid, Entry, ByBytes>;
+type CacheEntries = sync::Cache<OrderUid, Entry, ByBytes>;
 
 chassis::metrics! {
     struct CacheMetrics {
@@ -98,7 +98,7 @@ chassis::metrics! {
 }
 
 pub(crate) struct Cache {
-    entries: Arc<Entries>,
+    entries: Arc<CacheEntries>,
     /// Negative entries with their end.
     absent: sync::Cache<OrderUid, Instant>,
     /// Each change of an order reads its entry and then writes it; the lock makes this atomic. Orders
@@ -117,7 +117,7 @@ impl Cache {
     pub(crate) fn new(bytes: u64, max_age: Duration, registry: &mut Registry) -> Self {
         let now = Instant::now();
         let entries =
-            Entries::with_weighter((bytes / USUAL_BYTES).max(16) as usize, bytes, ByBytes);
+            CacheEntries::with_weighter((bytes / USUAL_BYTES).max(16) as usize, bytes, ByBytes);
         let cache = Self {
             entries: Arc::new(entries),
             absent: sync::Cache::new(MAX_ABSENT),
@@ -245,7 +245,7 @@ impl Cache {
 }
 
 /// Reads the weight when the metrics are read.
-struct Weight(Arc<Entries>);
+struct Weight(Arc<CacheEntries>);
 
 impl fmt::Debug for Weight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

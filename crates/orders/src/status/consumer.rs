@@ -34,10 +34,10 @@ struct Rule {
 }
 
 chassis::metrics! {
-    pub(crate) struct Metrics {
+    pub(crate) struct StatusMetrics {
         // With the prefix that the metrics of this topic's consumer have.
-        commit: transaction::Metrics
-            => |registry| transaction::Metrics::register(registry.sub_registry_with_prefix("status")),
+        commit: transaction::CommitMetrics
+            => |registry| transaction::CommitMetrics::register(registry.sub_registry_with_prefix("status")),
         /// Status events that moved their order on
         advanced: Counter = "waybill_status_events_advanced",
         /// Status events recorded and ignored
@@ -47,7 +47,7 @@ chassis::metrics! {
     }
 }
 
-impl Metrics {
+impl StatusMetrics {
     fn count(&self, recorded: &Recorded) {
         let ignored = recorded.verdicts().iter().flatten();
         self.advanced.inc_by((recorded.verdicts().len() - ignored.clone().count()) as u64);
@@ -63,11 +63,11 @@ impl Metrics {
 /// The parts that the status consumer works with.
 pub(crate) struct StatusConsumer {
     recorder: Recorder,
-    metrics: Metrics,
+    metrics: StatusMetrics,
 }
 
 impl StatusConsumer {
-    pub(crate) fn new(pool: PgPool, topic: String, metrics: Metrics) -> Self {
+    pub(crate) fn new(pool: PgPool, topic: String, metrics: StatusMetrics) -> Self {
         Self { recorder: Recorder::new(pool, topic, metrics.commit.clone()), metrics }
     }
 }

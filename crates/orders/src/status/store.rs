@@ -60,13 +60,13 @@ impl Receipt for Recorded {}
 pub(crate) struct Recorder {
     pool: PgPool,
     topic: String,
-    metrics: transaction::Metrics,
+    metrics: transaction::CommitMetrics,
     events: CopyTarget,
     statuses: CopyTarget,
 }
 
 impl Recorder {
-    pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::Metrics) -> Self {
+    pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::CommitMetrics) -> Self {
         let (events, statuses) = (CopyTarget::new(COPY_EVENTS), CopyTarget::new(COPY_STATUSES));
         Self { pool, topic, metrics, events, statuses }
     }

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_sent_as_they_are_without_their_ends_and_blank_ones_are_passed_over() {
+    fn lines_are_sent_without_their_ends_and_blank_lines_are_skipped() {
         assert_eq!(all(b""), []);
         assert_eq!(all(b"\n \t\r\n\n"), []);
         assert_eq!(

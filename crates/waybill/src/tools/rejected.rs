@@ -76,7 +76,8 @@ enum RejectedCommand {
 }
 
 pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<()> {
-    let service = Service { client: http::client()?, base: &args.orders_url, json: args.json };
+    let service =
+        RejectedClient { client: http::client()?, base: &args.orders_url, json: args.json };
     let outcome = match &args.command {
         RejectedCommand::List { reason, limit } => service.list(reason.as_deref(), *limit).await,
         RejectedCommand::Show { id } => service.show(id).await,
@@ -95,13 +96,13 @@ pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<()> {
 }
 
 /// The service that keeps the records, and the form of the output.
-struct Service<'a> {
+struct RejectedClient<'a> {
     client: Client,
     base: &'a Url,
     json: bool,
 }
 
-impl Service<'_> {
+impl RejectedClient<'_> {
     async fn list(&self, reason: Option<&str>, limit: usize) -> anyhow::Result<()> {
         let mut left = if limit == 0 { usize::MAX } else { limit };
         let mut after: Option<String> = None;

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Pipeline,
     group::{Command, Group, Partition},
-    metrics::Metrics,
+    metrics::ConsumerMetrics,
     turns::Turns,
 };
 use crate::kafka::{
@@ -53,7 +53,7 @@ pub(super) struct Shared<P> {
     pub(super) pipeline: P,
     pub(super) consumer: Arc<BaseConsumer<Group>>,
     pub(super) policy: BatchPolicy,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: ConsumerMetrics,
     pub(super) stop: CancellationToken,
 }
 

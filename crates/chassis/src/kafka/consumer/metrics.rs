@@ -19,7 +19,7 @@ use prometheus_client::{
 };
 
 crate::metrics! {
-    pub struct Metrics {
+    pub struct ConsumerMetrics {
         /// Records taken from Kafka
         pub(super) records: Counter = "messaging_client_consumed_messages",
         /// Bytes of their values
@@ -36,7 +36,7 @@ crate::metrics! {
     }
 }
 
-impl Metrics {
+impl ConsumerMetrics {
     /// Records taken since the start.
     #[must_use]
     pub fn records(&self) -> u64 {

@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::metrics::Metrics;
+pub use self::metrics::ConsumerMetrics;
 use self::{
     group::{Group, commit_stored},
     lane::{Lane, Shared},
@@ -108,7 +108,7 @@ impl Pace {
 pub async fn consume<P: Pipeline>(
     kafka: KafkaConfig,
     subscription: Subscription,
-    metrics: Metrics,
+    metrics: ConsumerMetrics,
     pipeline: P,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {

@@ -44,9 +44,13 @@ pub(crate) struct ExplainArgs {
 
 pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let client = http::client()?;
-    let orders =
-        Service { client: &client, name: "order", flag: "--orders-url", base: &args.orders_url };
-    let couriers = Service {
+    let orders = ExplainedService {
+        client: &client,
+        name: "order",
+        flag: "--orders-url",
+        base: &args.orders_url,
+    };
+    let couriers = ExplainedService {
         client: &client,
         name: "courier",
         flag: "--couriers-url",
@@ -75,7 +79,7 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     Ok(exit_code)
 }
 
-async fn fetch_order(orders: &Service<'_>, uid: &str) -> anyhow::Result<Answer> {
+async fn fetch_order(orders: &ExplainedService<'_>, uid: &str) -> anyhow::Result<Answer> {
     let mut history = orders.json(&["order", uid, "history"], None).await?;
     // A long history has more than one page.
     while let Some(all) = &mut history
@@ -97,7 +101,7 @@ async fn fetch_order(orders: &Service<'_>, uid: &str) -> anyhow::Result<Answer> 
     })
 }
 
-async fn fetch_delivery(couriers: &Service<'_>, uid: &str) -> anyhow::Result<Answer> {
+async fn fetch_delivery(couriers: &ExplainedService<'_>, uid: &str) -> anyhow::Result<Answer> {
     Ok(Answer {
         served: None,
         body: couriers.json(&["delivery", uid], None).await?,
@@ -105,14 +109,14 @@ async fn fetch_delivery(couriers: &Service<'_>, uid: &str) -> anyhow::Result<Ans
     })
 }
 
-struct Service<'a> {
+struct ExplainedService<'a> {
     client: &'a Client,
     name: &'static str,
     flag: &'static str,
     base: &'a str,
 }
 
-impl Service<'_> {
+impl ExplainedService<'_> {
     /// Returns the JSON of an answer, or `None` for 404.
     async fn json(
         &self,
