@@ -1,14 +1,9 @@
 //! Records that a call sends to Kafka.
 
-use std::time::Duration;
-
 use chassis::{
     http::{problem::Problem, problems::KAFKA_UNAVAILABLE},
-    kafka::producer::{Deliveries, ProduceError},
+    kafka::producer::{ACK_TIMEOUT, Deliveries, ProduceError, send_within},
 };
-
-/// The longest wait for Kafka's acknowledgement.
-const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Enqueues records with `enqueue` and waits until Kafka has acknowledged all of them.
 ///
@@ -21,15 +16,8 @@ pub(super) async fn send<F>(
 where
     F: Future<Output = Result<(), ProduceError>>,
 {
-    let deliveries = Deliveries::new();
-    let sent = async {
-        enqueue(deliveries.clone()).await?;
-        deliveries.settled().await
-    };
-    match tokio::time::timeout(ACK_TIMEOUT, sent).await {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => tracing::warn!("{attempted}: {error}"),
-        Err(_) => {}
-    }
-    Err(KAFKA_UNAVAILABLE.problem())
+    send_within(ACK_TIMEOUT, enqueue).await.map_err(|error| {
+        tracing::warn!("{attempted}: {error}");
+        KAFKA_UNAVAILABLE.problem()
+    })
 }
