@@ -21,7 +21,7 @@ pub enum OrderStatus {
     Delivering,
     /// It has arrived.
     Completed,
-    /// It will not be delivered; if it was, its delivery no longer counts.
+    /// It will not be delivered. If it was delivered before, that delivery no longer counts.
     Cancelled,
 }
 

@@ -25,7 +25,8 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// Returns the effect of `status`. No other place decides this.
+    /// Returns the effect of `status`. The statements in `queries/` follow it by rank: an order of
+    /// rank 5 (completed) or higher leaves the queue.
     #[must_use]
     pub fn of(status: OrderStatus) -> Self {
         match status {
@@ -45,9 +46,9 @@ impl Effect {
 pub struct FoldedStatus {
     /// The highest status.
     pub status: OrderStatus,
-    /// Kafka's time of the first event of that status.
+    /// Kafka's time of the first of these events that has that status.
     pub changed_at: OffsetDateTime,
-    /// Kafka's time of the first event that enqueues the order.
+    /// Kafka's time of the first of these events that enqueues the order.
     pub created_at: Option<OffsetDateTime>,
 }
 
@@ -107,7 +108,7 @@ pub enum DeliveryState {
     Held,
     /// A courier carries the order.
     Assigned,
-    /// The deadline has passed, and perhaps the courier has been freed.
+    /// The deadline has passed; the courier is freed when the grace period has passed too.
     Overdue,
     /// The order has arrived, with or without one of our couriers.
     Completed,

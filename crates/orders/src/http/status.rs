@@ -1,5 +1,6 @@
 //! The status of an order and its history, and the calls that cancel or complete an order. These
-//! calls only publish an event; the order changes when that event comes back from Kafka.
+//! calls refuse what the status rules out, and publish an event; the order changes when that event
+//! comes back from Kafka.
 
 use axum::{
     extract::State,

@@ -2,7 +2,7 @@
 //!
 //! `order_columns!(generate!(arguments))` expands to `generate! { (arguments) <the list> }`.
 //! A line of the list is `column: type when read = field`; the group says in which part of the
-//! [`Order`](crate::order::Order) the field is. Three macros are generated from it:
+//! [`Order`](crate::order::Order) the field is. The macros that expand it generate:
 //!
 //! - the statement `COPY` and its row (`ingest/copied_row.rs`)
 //! - the arguments of `insert_orders.sql` and `update_orders.sql` (`ingest/upsert.rs`)
@@ -19,6 +19,8 @@
 //! 3. Add it to the two SQL files and to `select_orders!` in `lookup/queries.rs`. If the `SELECT`
 //!    lacks it, the crate does not compile; a test in `ingest/upsert.rs` compares the SQL files.
 //! 4. Run `scripts/sqlx-prepare`.
+//!
+//! `ARCHITECTURE.md` lists the tests and documents that follow.
 
 macro_rules! order_columns {
     ($generate:ident!($($argument:tt)*)) => {

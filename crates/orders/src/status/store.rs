@@ -113,7 +113,7 @@ struct PositionedEvent<'a> {
 }
 
 /// Sorts the events of a batch by order id, and for each order by Kafka's timestamp, partition and
-/// offset. Two writers that lock rows in the same order never wait for each other.
+/// offset. Two writers that lock rows in the same order may wait, but never in a circle.
 fn sorted_events(part: &[StatusRecord]) -> Vec<PositionedEvent<'_>> {
     let mut events: Vec<_> = part
         .iter()
@@ -180,17 +180,18 @@ fn judge<'a>(
     judged
 }
 
-/// Takes the rows of `queries/insert_status.sql`, if all of them are new.
+/// Copies the rows that `queries/insert_status.sql` inserts, when all of them are expected to be new.
 const COPY_STATUSES: &str = "\
     COPY orders.order_status (order_uid, rank, since, \"partition\", \"offset\", topic) \
     FROM STDIN (FORMAT binary)";
-/// Takes the rows of `queries/insert_events.sql`, if all of them are new.
+/// Copies the rows that `queries/insert_events.sql` inserts, when all of them are expected to be new.
 const COPY_EVENTS: &str = "\
     COPY orders.order_events (order_uid, record_timestamp, \"partition\", \"offset\", word, rank, \
     told_at, version, ignored, topic) FROM STDIN (FORMAT binary)";
 
 impl Recorder {
-    /// Raises the statuses of orders and returns those that orders had before.
+    /// Raises the statuses of orders and returns those that orders had before; an order without a
+    /// status is not among them.
     async fn advance(
         &self,
         transaction: &mut PgConnection,

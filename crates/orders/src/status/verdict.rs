@@ -3,7 +3,7 @@
 use events::{OrderStatus, StatusWord};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
-/// The effect of an event: `None` if it changed its order's status, otherwise why it was ignored.
+/// `None` for an event that changed its order's status, otherwise the reason why it was ignored.
 pub(crate) type Verdict = Option<Ignored>;
 
 /// The reason why an event did not change its order's status. Stored with the event and served: the

@@ -198,6 +198,33 @@ fn a_cycle_is_found() {
     assert_eq!(found, Some(vec!["b".to_owned(), "c".to_owned(), "b".to_owned()]));
 }
 
+#[test]
+fn the_paths_that_architecture_names_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let names =
+        text.split('`').skip(1).step_by(2).filter(|name| !name.contains(char::is_whitespace));
+    let is_file =
+        |path: &str| path.ends_with('/') || path.rsplit('/').next().unwrap().contains('.');
+    let paths = names.flat_map(alternatives).filter(|path| path.contains('/') && is_file(path));
+
+    let missing: Vec<_> = paths
+        .filter(|path| !path.starts_with('/') && !path.contains('<'))
+        .filter(|path| !root.join(path).exists() && !root.join("crates").join(path).exists())
+        .filter(|path| !root.join("crates/orders").join(path).exists())
+        .filter(|path| !root.join("crates/orders/src").join(path).exists())
+        .collect();
+
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// The paths that `a/{b,c}/d` stands for.
+fn alternatives(path: &str) -> Vec<String> {
+    let Some((before, rest)) = path.split_once('{') else { return vec![path.to_owned()] };
+    let Some((names, after)) = rest.split_once('}') else { return vec![path.to_owned()] };
+    names.split(',').flat_map(|name| alternatives(&format!("{before}{name}{after}"))).collect()
+}
+
 /// Each part of a crate imports only the parts that the table allows; `free` may import anything.
 fn assert_parts(krate: &str, table: &[(&str, &[&str])], free: &[&str]) {
     for source in sources().iter().filter(|source| source.krate == krate) {

@@ -52,7 +52,7 @@ impl Partition {
 /// A message from the group to a lane.
 pub(super) enum Command {
     Assigned(Partition),
-    /// Give the partitions up, and drop the sender once nothing of them is in flight.
+    /// Give the partitions up, and drop the sender once the lane has no batch in flight.
     Revoked(Vec<i32>, blocking::Sender<()>),
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Joins the group with `config` and the settings that this file relies on.
+    /// Joins the group with `config`, to which it adds the assignment strategy and what reports a topic's id.
     pub(super) fn join(
         config: &mut ClientConfig,
         topic: &str,
@@ -213,8 +213,8 @@ impl Group {
             let _ = lane.send(Command::Revoked(revoked.clone(), sender.clone()));
         }
         drop(sender);
-        // Nothing is ever sent. Each lane drops its sender when nothing of these partitions is in
-        // flight; after the last one, receiving fails at once. The wait saves redeliveries: the
+        // Nothing is ever sent. A lane that had one of these partitions drops its sender when it has
+        // no batch in flight, any other lane at once; after the last one, receiving fails at once. The wait saves redeliveries: the
         // next owner then starts after the batches in flight. After the timeout it reads their
         // records again, which changes nothing.
         let _ = receiver.recv_timeout(REVOCATION_TIMEOUT);

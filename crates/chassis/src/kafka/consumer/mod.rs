@@ -44,8 +44,8 @@ use crate::{
     process::exit::ExitReason,
 };
 
-/// The proof that a batch is settled, so that its offsets may be stored. Each service implements it
-/// for the one type that only the last step of its flow can make.
+/// The proof that a batch is settled, so that its offsets may be stored. Each pipeline has its own
+/// type of it, which only the last step of its flow can make.
 pub trait Receipt: Send + 'static {}
 
 /// The flow of a service, from a record to the receipt of its batch.
