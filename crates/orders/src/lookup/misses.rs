@@ -56,14 +56,14 @@ pub(super) struct Misses {
     cache: Arc<Cache>,
     redis: Option<Arc<RedisLevel>>,
     pool: PgPool,
-    state: Mutex<State>,
+    pending: Mutex<Pending>,
     /// Set while the database is unavailable: the time of the next query that confirms.
     confirm_at: Mutex<Option<Instant>>,
     metrics: LoadMetrics,
 }
 
 #[derive(Default)]
-struct State {
+struct Pending {
     /// The callers that wait for an order.
     waiting: HashMap<OrderUid, Vec<oneshot::Sender<Loaded>>>,
     /// The misses that no worker has taken yet.
@@ -102,8 +102,8 @@ impl Misses {
         registry: &mut Registry,
     ) -> Arc<Self> {
         let metrics = LoadMetrics::register(registry);
-        let (state, confirm_at) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { cache, redis, pool, state, confirm_at, metrics })
+        let (pending, confirm_at) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { cache, redis, pool, pending, confirm_at, metrics })
     }
 
     /// Loads an order that memory does not hold.
@@ -115,15 +115,15 @@ impl Misses {
     fn push(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> oneshot::Receiver<Loaded> {
         let (sender, loaded) = oneshot::channel();
         let needs_worker = {
-            let mut state = self.state();
-            let callers = state.waiting.entry(uid.clone()).or_default();
+            let mut pending = self.pending();
+            let callers = pending.waiting.entry(uid.clone()).or_default();
             callers.push(sender);
             if callers.len() == 1 {
-                state.queue.push(Miss { uid: uid.clone(), ask });
+                pending.queue.push(Miss { uid: uid.clone(), ask });
             }
             // Counted under the lock that also ends a worker, so a queued miss always has one.
-            let needs_worker = !state.queue.is_empty() && state.workers < MAX_WORKERS;
-            state.workers += usize::from(needs_worker);
+            let needs_worker = !pending.queue.is_empty() && pending.workers < MAX_WORKERS;
+            pending.workers += usize::from(needs_worker);
             needs_worker
         };
         if needs_worker {
@@ -183,13 +183,13 @@ impl Misses {
 
     /// Takes the next group, or ends the worker.
     fn next_group(&self) -> Option<Vec<Miss>> {
-        let mut state = self.state();
-        if state.queue.is_empty() {
-            state.workers -= 1;
+        let mut pending = self.pending();
+        if pending.queue.is_empty() {
+            pending.workers -= 1;
             return None;
         }
-        let taken = state.queue.len().min(MAX_GROUP);
-        Some(state.queue.drain(..taken).collect())
+        let taken = pending.queue.len().min(MAX_GROUP);
+        Some(pending.queue.drain(..taken).collect())
     }
 
     fn answer(&self, group: &[Miss], found: Result<HashMap<OrderUid, Found>, sqlx::Error>) {
@@ -198,11 +198,11 @@ impl Misses {
             self.note_no_answer();
             Unavailable
         });
-        let mut state = self.state();
+        let mut pending = self.pending();
         for Miss { uid, .. } in group {
             let loaded = found.as_ref().map(|found| found.get(uid).cloned()).map_err(|why| *why);
             self.count(&loaded);
-            for caller in state.waiting.remove(uid).into_iter().flatten() {
+            for caller in pending.waiting.remove(uid).into_iter().flatten() {
                 // A caller that has gone away is no error.
                 let _ = caller.send(loaded.clone());
             }
@@ -271,8 +271,8 @@ impl Misses {
     }
 
     // No code panics while it holds one of these locks in an inconsistent state.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn confirm_at(&self) -> MutexGuard<'_, Option<Instant>> {
