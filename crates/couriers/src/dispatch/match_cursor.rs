@@ -6,8 +6,8 @@ use time::{OffsetDateTime, macros::datetime};
 /// of available couriers, which is sorted by `deliveries`.
 ///
 /// An entry that left a queue leaves a dead index entry behind. The database therefore keeps a
-/// cursor before which no live entry is, and a match begins there. The code that adds an entry passes its
-/// place to the next match, which moves the cursor back if necessary.
+/// cursor before which no live entry is, and a match begins there. The code that adds an entry
+/// passes its place to the next match, which moves the cursor back if necessary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MatchCursor {
     pub waiting_since: OffsetDateTime,
