@@ -34,7 +34,7 @@ impl Supervisor {
         let shutdown = self.shutdown.clone();
         self.run_once(name, async move {
             part.await?;
-            ensure!(shutdown.is_cancelled(), "it ended before the shutdown");
+            ensure!(shutdown.is_cancelled(), "{name} ended before the shutdown");
             Ok(())
         });
     }
@@ -78,15 +78,17 @@ impl Supervisor {
     pub async fn wait(mut self) -> anyhow::Result<()> {
         let mut outcome = Ok(());
         while let Some(ended) = self.parts.join_next_with_id().await {
-            let (part, ended) = match ended {
-                Ok(ended) => ended,
-                Err(panic) => (panic.id(), Err(anyhow!(panic))),
+            let (name, ended) = match ended {
+                Ok((part, ended)) => (self.names[&part], ended),
+                Err(panic) => {
+                    let name = self.names[&panic.id()];
+                    (name, Err(anyhow!(panic).context(format!("{name} panicked"))))
+                }
             };
             let Err(error) = ended else { continue };
-            let name = self.names[&part];
             if outcome.is_ok() {
                 tracing::error!(part = name, "{name} failed; stopping all other parts");
-                outcome = Err(error.context(format!("{name} failed")));
+                outcome = Err(error);
             } else {
                 tracing::warn!(part = name, "{name} failed while it was stopped: {error:#}");
             }
@@ -97,10 +99,42 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
     use anyhow::bail;
 
     use super::*;
     use crate::process::exit::{self, ExitReason};
+
+    /// What is logged on this thread.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        fn capture(&self) -> tracing::subscriber::DefaultGuard {
+            let log = self.clone();
+            let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone());
+            tracing::subscriber::set_default(subscriber.finish())
+        }
+
+        fn assert_names(&self, part: &str) {
+            let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            assert!(log.contains(&format!("{part} failed; stopping all other parts")), "{log}");
+        }
+    }
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     /// A supervisor with a part that runs until the shutdown.
     fn with_lasting_part() -> Supervisor {
@@ -115,6 +149,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_that_fails_stops_the_others_and_is_named() {
+        let log = Log::default();
+        let _captured = log.capture();
         let mut parts = with_lasting_part();
         parts.run("ingest", async {
             Err(anyhow!("no such topic").context(ExitReason::Configuration))
@@ -122,7 +158,8 @@ mod tests {
 
         let error = parts.wait().await.unwrap_err();
 
-        assert_eq!(format!("{error:#}"), "ingest failed: bad configuration: no such topic");
+        log.assert_names("ingest");
+        assert_eq!(format!("{error:#}"), "bad configuration: no such topic");
         assert_eq!(exit::code(&error), 78);
     }
 
@@ -138,7 +175,7 @@ mod tests {
 
         let error = parts.wait().await.unwrap_err();
 
-        assert_eq!(format!("{error:#}"), "first failed: it met a record that is too large");
+        assert_eq!(format!("{error:#}"), "it met a record that is too large");
     }
 
     #[tokio::test]
@@ -148,7 +185,7 @@ mod tests {
 
         let error = format!("{:#}", parts.wait().await.unwrap_err());
 
-        assert!(error.starts_with("warm-up failed: "), "{error}");
+        assert!(error.starts_with("warm-up panicked: "), "{error}");
         assert!(error.contains("a row without an id"), "{error}");
     }
 
@@ -159,7 +196,7 @@ mod tests {
 
         let error = parts.wait().await.unwrap_err();
 
-        assert_eq!(format!("{error:#}"), "ingest failed: it ended before the shutdown");
+        assert_eq!(format!("{error:#}"), "ingest ended before the shutdown");
     }
 
     #[tokio::test]
@@ -183,7 +220,7 @@ mod tests {
 
         let error = parts.wait().await.unwrap_err();
 
-        assert_eq!(format!("{error:#}"), "topics failed: no permission");
+        assert_eq!(format!("{error:#}"), "no permission");
     }
 
     #[tokio::test]
