@@ -1,4 +1,4 @@
-//! What every service is built on. It contains no business terms.
+//! The base of every service. It contains no business terms.
 //!
 //! - `kafka/`: topics to batches with offsets, and records to topics; the only code that refers to
 //!   rdkafka
