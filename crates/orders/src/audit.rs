@@ -96,7 +96,7 @@ async fn read_tables(
             partition: row.source_partition,
             offset: row.source_offset,
         };
-        let uid = parse_uid("orders.order_uid", &row.order_uid)?;
+        let uid = parse_uid("orders.orders.order_uid", &row.order_uid)?;
         let hash = parse_hash(&row.content_hash)?;
         orders.insert(uid, AuditedOrder { position, hash, seen: false, published: false });
     }

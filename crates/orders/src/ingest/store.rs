@@ -263,7 +263,7 @@ async fn find_stored(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let uid = parse_uid("orders.order_uid", &row.order_uid)?;
+            let uid = parse_uid("orders.orders.order_uid", &row.order_uid)?;
             let hash = parse_hash(&row.content_hash)?;
             let position = Position {
                 timestamp_ms: milliseconds(row.source_timestamp),

@@ -1,8 +1,9 @@
 //! Reading orders from PostgreSQL: some of them, a page, or all of them. `ingest/` writes them.
 
+use chassis::postgres::errors::bad_column;
 use events::OrderUid;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use sqlx::{PgConnection, PgPool, error::BoxDynError};
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::order::{
@@ -198,10 +199,10 @@ macro_rules! order_row {
             fn into_view(self) -> Result<View, sqlx::Error> {
                 let items = serde_json::from_str::<Vec<Item<'_>>>(&self.items);
                 let order = Order {
-                    order_uid: parse_uid("orders.order_uid", &self.order_uid)?,
+                    order_uid: parse_uid("orders.orders.order_uid", &self.order_uid)?,
                     $($column: self.$column.into(),)*
                     $($part: $Part { $($part_field: self.$part_column.into(),)* },)*
-                    items: items.map_err(|error| bad_column("orders.items", error))?,
+                    items: items.map_err(|error| bad_column("orders.orders.items", error))?,
                 };
                 let json = order.to_json(USUAL_JSON_BYTES);
                 let (order_uid, hash) = (order.order_uid, ContentHash::of(&json));
@@ -213,16 +214,12 @@ macro_rules! order_row {
 
 order_columns!(order_row!());
 
-/// Parses the id of an order in a row; `column` is `table.column`.
+/// Parses the id of an order in a row; `column` is `schema.table.column`.
 pub(crate) fn parse_uid(column: &str, uid: &str) -> Result<OrderUid, sqlx::Error> {
     uid.parse().map_err(|error| bad_column(column, error))
 }
 
 pub(crate) fn parse_hash(hash: &[u8]) -> Result<ContentHash, sqlx::Error> {
-    hash.try_into().map_err(|error: InvalidContentHash| bad_column("orders.content_hash", error))
-}
-
-/// The error for a value that the database should never hold; `column` is `table.column`.
-pub(crate) fn bad_column(column: &str, why: impl Into<BoxDynError>) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: format!("orders.{column}"), source: why.into() }
+    hash.try_into()
+        .map_err(|error: InvalidContentHash| bad_column("orders.orders.content_hash", error))
 }

@@ -1,15 +1,12 @@
 //! Reading the status of an order and its history from PostgreSQL.
 //! [`store`](crate::status::store) writes them.
 
-use chassis::postgres::pool::snapshot;
+use chassis::postgres::{errors::bad_column, pool::snapshot};
 use events::{OrderStatus, OrderUid};
 use sqlx::{PgExecutor, PgPool};
 use time::OffsetDateTime;
 
-use crate::{
-    lookup::queries::bad_column,
-    status::verdict::{Ignored, Verdict},
-};
+use crate::status::verdict::{Ignored, Verdict};
 
 #[derive(Debug, Clone)]
 pub(crate) struct OrderState {
@@ -196,12 +193,12 @@ async fn order_history(
 /// Parses the rank of a status in a row.
 pub(crate) fn parse_rank(rank: i16) -> Result<OrderStatus, sqlx::Error> {
     OrderStatus::of_rank(rank)
-        .ok_or_else(|| bad_column("order_status.rank", format!("{rank} is none")))
+        .ok_or_else(|| bad_column("orders.order_status.rank", format!("{rank} is none")))
 }
 
 fn parse_ignored(code: &str) -> Result<Ignored, sqlx::Error> {
     Ignored::ALL
         .into_iter()
         .find(|ignored| ignored.as_str() == code)
-        .ok_or_else(|| bad_column("order_events.ignored", format!("{code:?} is no reason")))
+        .ok_or_else(|| bad_column("orders.order_events.ignored", format!("{code:?} is no reason")))
 }

@@ -281,7 +281,7 @@ async fn advance_statuses(
         topic,
     );
     let before = before.fetch_all(connection).await?;
-    let uid = |uid: &str| parse_uid("order_status.order_uid", uid);
+    let uid = |uid: &str| parse_uid("orders.order_status.order_uid", uid);
     before.into_iter().map(|row| Ok((uid(&row.order_uid)?, parse_rank(row.rank)?))).collect()
 }
 
