@@ -91,8 +91,9 @@ pub async fn run(
     parts.run("live rates", feed.clone().send_rates(consumed.clone(), shutdown.clone()).map(Ok));
     // The parts above work without Kafka, those below need its topics.
     if parts.run_first("topics", create_topics(kafka.clone(), topics.clone())).await {
+        let (status, letters) = (topics.status.clone(), topics.dead_letters.clone());
         let feeding =
-            feed_events(kafka.clone(), topics.clone(), feed, lookup.clone(), shutdown.clone());
+            follow(kafka.clone(), status, letters, feed, lookup.clone(), shutdown.clone());
         parts.run("live feed", feeding);
         let (orders, statuses) = (orders_subscription(&config), status_subscription(&config));
         let status_consumer = StatusConsumer::new(pool.clone(), topics.status.clone(), recorded);
@@ -165,14 +166,4 @@ async fn serve_http(
 
 async fn create_topics(kafka: KafkaConfig, topics: Topics) -> anyhow::Result<()> {
     kafka.create_topics(&[&topics.orders, &topics.status, &topics.dead_letters]).await
-}
-
-async fn feed_events(
-    kafka: KafkaConfig,
-    topics: Topics,
-    feed: Arc<Feed>,
-    lookup: Arc<Lookup>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    follow(&kafka, &topics.status, &topics.orders, feed, lookup, shutdown).await
 }

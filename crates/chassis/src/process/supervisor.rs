@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::process::exit::{self, ExitReason};
 
-    /// What is logged on this thread.
+    /// The log lines of this thread.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 

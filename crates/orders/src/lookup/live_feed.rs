@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letters};
+use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -214,15 +214,14 @@ impl Feed {
 /// replaced, wakes waiting clients, and feeds the pages. A missed event only leaves a stale order in
 /// the cache, at most for `CACHE_MAX_AGE`.
 pub(crate) async fn follow(
-    kafka: &KafkaConfig,
-    status_topic: &str,
-    orders_topic: &str,
+    kafka: KafkaConfig,
+    status_topic: String,
+    dead_letter_topic: String,
     feed: Arc<Feed>,
     lookup: Arc<Lookup>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let topics = [status_topic.to_owned(), dead_letters(orders_topic)];
-    let status_topic = status_topic.to_owned();
+    let topics = [status_topic.clone(), dead_letter_topic];
     let handle = move |topic: &str, record: Record<'_>| {
         if topic == status_topic {
             // The status consumer counts records that are not events.
@@ -244,5 +243,5 @@ pub(crate) async fn follow(
             feed.send_rejection(&id, header("waybill.error.reason"));
         }
     };
-    tail::read(kafka, &topics, SystemTime::now(), handle, shutdown).await
+    tail::read(&kafka, &topics, SystemTime::now(), handle, shutdown).await
 }

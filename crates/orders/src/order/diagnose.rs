@@ -375,7 +375,7 @@ mod tests {
         r#""x","":1,"":2"#,
     ];
 
-    /// What damages JSON.
+    /// Texts that can make valid JSON invalid where they are inserted.
     const SPLINTERS: &[&str] =
         &["", "\"", "{", "}", "[", "]", ",", ":", "\\", "0", "-", "e", "null", "ы"];
 
