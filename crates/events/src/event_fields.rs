@@ -1,7 +1,7 @@
 //! Reads the JSON object of a status event. Deserializes by hand, because all violations are listed
 //! and the derive stops at the first repeated key or wrong type.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -17,10 +17,9 @@ pub(crate) enum FieldValue<'a> {
     #[default]
     Null,
     Text(Cow<'a, str>),
-    /// A whole number; a number above the greatest `i64` becomes the greatest `i64`.
-    Whole(i64),
-    /// A number with a fraction or an exponent.
-    Fraction,
+    /// A whole number of 64 bits, signed or not.
+    Whole(i128),
+    /// Any other value: a larger number or one with a fraction, a boolean, an array, an object.
     Other,
 }
 
@@ -52,15 +51,15 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<FieldValue<'de>, E> {
-        Ok(FieldValue::Whole(number))
+        Ok(FieldValue::Whole(number.into()))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<FieldValue<'de>, E> {
-        Ok(FieldValue::Whole(i64::try_from(number).unwrap_or(i64::MAX)))
+        Ok(FieldValue::Whole(number.into()))
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<FieldValue<'de>, E> {
-        Ok(FieldValue::Fraction)
+        Ok(FieldValue::Other)
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<FieldValue<'de>, E> {
@@ -76,7 +75,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// The fields of an event's object; of a repeated key, the first value.
+/// The fields of an event's object. A repeated optional field has its first value; a repeated
+/// required field is a violation, because the event then names two orders or two statuses.
 #[derive(Default)]
 pub(crate) struct Fields<'a> {
     pub(crate) order_id: Option<FieldValue<'a>>,
@@ -103,26 +103,24 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        let mut unknown = HashSet::new();
         while let Some(key) = map.next_key::<Key<'de>>()? {
-            let (field, pointer) = match &*key.0 {
-                "order_id" => (Some(&mut fields.order_id), "/order_id"),
-                "status" => (Some(&mut fields.status), "/status"),
-                "created_at" => (Some(&mut fields.created_at), "/created_at"),
-                "version" => (Some(&mut fields.version), "/version"),
-                _ => (None, ""),
+            let (field, required) = match &*key.0 {
+                "order_id" => (&mut fields.order_id, Some("/order_id")),
+                "status" => (&mut fields.status, Some("/status")),
+                "created_at" => (&mut fields.created_at, None),
+                "version" => (&mut fields.version, None),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
             };
-            let first = match &field {
-                Some(field) => field.is_none(),
-                None => unknown.insert(key.0),
-            };
-            match field {
-                Some(field) if first => *field = Some(map.next_value()?),
-                _ => drop(map.next_value::<IgnoredAny>()?),
+            if field.is_none() {
+                *field = Some(map.next_value()?);
+                continue;
             }
-            let repeated = EventViolation::new(pointer, DUPLICATE_KEY);
-            // All repeated unknown keys make one violation, so that the list stays short.
-            if !first && !fields.repeated.contains(&repeated) {
+            map.next_value::<IgnoredAny>()?;
+            let repeated = required.map(|pointer| EventViolation::new(pointer, DUPLICATE_KEY));
+            if let Some(repeated) = repeated.filter(|one| !fields.repeated.contains(one)) {
                 fields.repeated.push(repeated);
             }
         }

@@ -35,16 +35,13 @@ rules! {
     INVALID_UTF8 "invalid_utf8" "the record must be UTF-8"
     INVALID_JSON "invalid_json" "the record must be one JSON value"
     NOT_AN_OBJECT "not_an_object" "the event must be a JSON object"
-    DUPLICATE_KEY "duplicate_key" "a key must not be repeated within an object"
-    WRONG_TYPE "wrong_type" "the value must be of the JSON type that an event has here"
+    DUPLICATE_KEY "duplicate_key" "an order id or a status must not be repeated"
+    WRONG_TYPE "wrong_type" "a status must be text; an order id must be text or a whole number of 64 bits"
     MISSING "missing" "this field is required"
     BLANK "blank" "must not be blank"
     ID_TOO_LONG "too_long" "an order id must be at most 100 bytes long"
     WORD_TOO_LONG "too_long" "a status must be at most 255 bytes long"
     CONTROL_CHARACTER "control_character" "must not hold control characters"
-    INVALID_DATE "invalid_date" "must be a date and time by RFC 3339 with its offset from UTC"
-    NOT_AN_INTEGER "not_an_integer" "a number must be whole and written without fraction and exponent"
-    OUT_OF_RANGE "out_of_range" "a version must be 1 to 2147483647"
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@
 //! order_status   the state machine of an order: ranks and spellings
 //! order_event    the events that the order service publishes
 //! status_event   any event on the status topic, and its rules (event_rules, event_fields)
+//! instant        RFC 3339 to a time in UTC
 //! topics         the names of the topics
 //! ```
 
 mod event_fields;
 mod event_rules;
+mod instant;
 mod order_event;
 mod order_status;
 mod order_uid;
@@ -18,6 +20,7 @@ mod status_event;
 pub mod topics;
 
 pub use event_rules::{EVENT_RULES, EventViolation};
+pub use instant::parse_instant;
 pub use order_event::{EventType, OrderEvent};
 pub use order_status::{OrderStatus, StatusWord};
 pub use order_uid::{InvalidOrderUid, MAX_UID_BYTES, OrderUid};

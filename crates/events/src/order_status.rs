@@ -82,17 +82,22 @@ pub enum StatusWord {
 }
 
 impl StatusWord {
-    /// Reads a word in any of its spellings.
+    /// Reads a word in any of its spellings and in any letter case.
     #[must_use]
     pub fn read(word: &str) -> Self {
-        match word.trim() {
-            "updated" => Self::Updated,
-            "delivered" => Self::Status(OrderStatus::Completed),
-            "canceled" | "deleted" => Self::Status(OrderStatus::Cancelled),
-            word => OrderStatus::ALL
-                .into_iter()
-                .find(|status| status.as_str() == word)
-                .map_or(Self::Unknown, Self::Status),
+        let word = word.trim();
+        let is = |spelling: &&str| word.eq_ignore_ascii_case(spelling);
+        let status = OrderStatus::ALL.into_iter().find(|status| is(&status.as_str()));
+        if let Some(status) = status {
+            Self::Status(status)
+        } else if is(&"updated") {
+            Self::Updated
+        } else if is(&"delivered") {
+            Self::Status(OrderStatus::Completed)
+        } else if ["canceled", "deleted"].iter().any(is) {
+            Self::Status(OrderStatus::Cancelled)
+        } else {
+            Self::Unknown
         }
     }
 
@@ -171,7 +176,10 @@ mod tests {
             ("delivered", StatusWord::Status(OrderStatus::Completed)),
             ("\tcooking\n", StatusWord::Status(OrderStatus::Cooking)),
             ("updated", StatusWord::Updated),
-            ("CREATED", StatusWord::Unknown),
+            ("CREATED", StatusWord::Status(OrderStatus::Created)),
+            ("Canceled", StatusWord::Status(OrderStatus::Cancelled)),
+            ("UPDATED", StatusWord::Updated),
+            ("creating", StatusWord::Unknown),
             ("", StatusWord::Unknown),
         ] {
             assert_eq!(StatusWord::read(word), meant, "{word:?}");

@@ -6,22 +6,24 @@ use std::borrow::Cow;
 
 use compact_str::CompactString;
 use serde::de::IgnoredAny;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
 use crate::{
     EventViolation, InvalidOrderUid, OrderUid, StatusWord,
     event_fields::{FieldValue, Fields},
     event_rules::{
-        BLANK, CONTROL_CHARACTER, EMPTY_RECORD, ID_TOO_LONG, INVALID_DATE, INVALID_JSON,
-        INVALID_UTF8, MISSING, NOT_AN_INTEGER, NOT_AN_OBJECT, NULL_RECORD, OUT_OF_RANGE, Rule,
-        WORD_TOO_LONG, WRONG_TYPE,
+        BLANK, CONTROL_CHARACTER, EMPTY_RECORD, ID_TOO_LONG, INVALID_JSON, INVALID_UTF8, MISSING,
+        NOT_AN_OBJECT, NULL_RECORD, Rule, WORD_TOO_LONG, WRONG_TYPE,
     },
+    parse_instant,
 };
 
 /// The longest status word, in bytes of UTF-8.
 pub const MAX_WORD_BYTES: usize = 255;
 
-/// An event on the status topic as its sender wrote it. Unknown fields are ignored.
+/// An event on the status topic as its sender wrote it. It is read tolerantly, because other programs
+/// write such events, too: only an event that names no order or no status is invalid. Unknown fields
+/// are ignored, and an optional field that cannot be read counts as absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusEvent {
     pub order_id: OrderUid,
@@ -29,7 +31,7 @@ pub struct StatusEvent {
     pub status: CompactString,
     /// The meaning of `status`.
     pub word: StatusWord,
-    /// The time of the event by the sender's clock.
+    /// The time of the event by the sender's clock, in UTC.
     pub created_at: Option<OffsetDateTime>,
     /// The version of the order that the event is about, from 1.
     pub version: Option<i32>,
@@ -42,12 +44,9 @@ impl StatusEvent {
         let mut violations = fields.repeated;
         let order_id = field("/order_id", fields.order_id, order_id, &mut violations);
         let status = field("/status", fields.status, status, &mut violations);
-        let created_at = field("/created_at", fields.created_at, created_at, &mut violations);
-        let version = field("/version", fields.version, version, &mut violations);
-        match (order_id, status, created_at, version) {
-            (Some(order_id), Some(status), Some(created_at), Some(version))
-                if violations.is_empty() =>
-            {
+        let (created_at, version) = (created_at(fields.created_at), version(fields.version));
+        match (order_id, status) {
+            (Some(order_id), Some(status)) if violations.is_empty() => {
                 let word = StatusWord::read(&status);
                 Ok(Self { order_id, status, word, created_at, version })
             }
@@ -84,7 +83,11 @@ fn field<'a, T>(
 }
 
 fn order_id(value: FieldValue<'_>) -> Result<OrderUid, Rule> {
-    required_text(value)?.parse().map_err(|error| match error {
+    let text = match value {
+        FieldValue::Whole(number) => number.to_string().into(),
+        value => required_text(value)?,
+    };
+    text.parse().map_err(|error| match error {
         InvalidOrderUid::Blank => BLANK,
         InvalidOrderUid::TooLong(_) => ID_TOO_LONG,
         InvalidOrderUid::ControlCharacter => CONTROL_CHARACTER,
@@ -105,33 +108,21 @@ fn status(value: FieldValue<'_>) -> Result<CompactString, Rule> {
     }
 }
 
-fn created_at(value: FieldValue<'_>) -> Result<Option<OffsetDateTime>, Rule> {
-    match value {
-        FieldValue::Null => Ok(None),
-        FieldValue::Text(text) => {
-            OffsetDateTime::parse(&text, &Rfc3339).map(Some).map_err(|_| INVALID_DATE)
-        }
-        FieldValue::Whole(_) | FieldValue::Fraction | FieldValue::Other => Err(WRONG_TYPE),
-    }
+fn created_at(value: Option<FieldValue<'_>>) -> Option<OffsetDateTime> {
+    let Some(FieldValue::Text(text)) = value else { return None };
+    parse_instant(&text)
 }
 
-fn version(value: FieldValue<'_>) -> Result<Option<i32>, Rule> {
-    match value {
-        FieldValue::Null => Ok(None),
-        FieldValue::Fraction => Err(NOT_AN_INTEGER),
-        FieldValue::Whole(number) => match i32::try_from(number) {
-            Ok(version @ 1..) => Ok(Some(version)),
-            _ => Err(OUT_OF_RANGE),
-        },
-        FieldValue::Text(_) | FieldValue::Other => Err(WRONG_TYPE),
-    }
+fn version(value: Option<FieldValue<'_>>) -> Option<i32> {
+    let Some(FieldValue::Whole(number)) = value else { return None };
+    i32::try_from(number).ok().filter(|version| *version > 0)
 }
 
 fn required_text(value: FieldValue<'_>) -> Result<Cow<'_, str>, Rule> {
     match value {
         FieldValue::Text(text) => Ok(text),
         FieldValue::Null => Err(MISSING),
-        FieldValue::Whole(_) | FieldValue::Fraction | FieldValue::Other => Err(WRONG_TYPE),
+        FieldValue::Whole(_) | FieldValue::Other => Err(WRONG_TYPE),
     }
 }
 
@@ -177,7 +168,7 @@ mod tests {
             (
                 sent.order_id,
                 StatusWord::Updated,
-                Some(datetime!(2021-11-26 06:22:19.123456789 UTC)),
+                Some(datetime!(2021-11-26 06:22:19.123456 UTC)),
                 sent.version
             )
         );
@@ -213,40 +204,66 @@ mod tests {
     fn all_violations_are_listed_at_once() {
         assert_eq!(violations("{}"), [("/order_id", "missing"), ("/status", "missing")]);
         assert_eq!(
-            violations(r#"{"order_id":7,"status":" ","created_at":"yesterday","version":0}"#),
-            [
-                ("/order_id", "wrong_type"),
-                ("/status", "blank"),
-                ("/created_at", "invalid_date"),
-                ("/version", "out_of_range")
-            ]
-        );
-        assert_eq!(
             violations(
-                r#"{"x":1,"x":2,"x":3,"order_id":"a\u0000","order_id":"b","status":null,"created_at":1,"version":1.5}"#
+                r#"{"x":1,"x":2,"order_id":"a\u0000","order_id":"b","status":null,"status":1,"status":2}"#
             ),
             [
-                ("", "duplicate_key"),
                 ("/order_id", "duplicate_key"),
+                ("/status", "duplicate_key"),
                 ("/order_id", "control_character"),
-                ("/status", "missing"),
-                ("/created_at", "wrong_type"),
-                ("/version", "not_an_integer")
+                ("/status", "missing")
             ]
         );
-        let long =
-            format!(r#"{{"order_id":"{0}","status":"{0}{0}{0}","version":"1"}}"#, "x".repeat(101));
         assert_eq!(
-            violations(&long),
-            [("/order_id", "too_long"), ("/status", "too_long"), ("/version", "wrong_type")]
+            violations(r#"{"order_id":1.5,"status":[]}"#),
+            [("/order_id", "wrong_type"), ("/status", "wrong_type")]
         );
+        let long = format!(r#"{{"order_id":"{0}","status":"{0}{0}{0}"}}"#, "x".repeat(101));
+        assert_eq!(violations(&long), [("/order_id", "too_long"), ("/status", "too_long")]);
         assert_eq!(
             violations(r#"{"order_id":"1","status":"a\u0007b"}"#),
             [("/status", "control_character")]
         );
+    }
+
+    #[test]
+    fn an_order_id_may_be_a_whole_number_of_64_bits() {
+        for id in ["7", "-7", "0", "18446744073709551615", "-9223372036854775808"] {
+            let text = format!(r#"{{"order_id":{id},"status":"created"}}"#);
+            assert_eq!(StatusEvent::read(Some(text.as_bytes())).unwrap().order_id.as_str(), id);
+        }
         assert_eq!(
-            violations(r#"{"order_id":"1","status":"a","version":2147483648}"#),
-            [("/version", "out_of_range")]
+            violations(r#"{"order_id":18446744073709551616,"status":"created"}"#),
+            [("/order_id", "wrong_type")]
+        );
+    }
+
+    #[test]
+    fn an_optional_field_that_cannot_be_read_counts_as_absent() {
+        let read = |fields: &str| {
+            let text = format!(r#"{{"order_id":"1","status":"created",{fields}}}"#);
+            let event = StatusEvent::read(Some(text.as_bytes())).unwrap();
+            (event.created_at, event.version)
+        };
+        for created_at in [
+            "null",
+            r#""""#,
+            r#""yesterday""#,
+            r#""2025-08-06 12:00:00 Moscow""#,
+            "1754481600",
+            "1.5",
+            "[]",
+            r#""9999-12-31T23:59:59-00:01""#,
+            r#""0000-01-01T00:00:00+00:01""#,
+        ] {
+            assert_eq!(read(&format!(r#""created_at":{created_at}"#)), (None, None), "{created_at}");
+        }
+        for version in ["null", "0", "-1", "1.5", "2147483648", "99999999999999999999", r#""17""#] {
+            assert_eq!(read(&format!(r#""version":{version}"#)), (None, None), "{version}");
+        }
+        assert_eq!(
+            read(r#""version":2147483647,"created_at":"2025-08-06T14:00:00+02:00","version":2"#),
+            (Some(datetime!(2025-08-06 12:00 UTC)), Some(i32::MAX))
         );
     }
 

@@ -6,10 +6,14 @@ use rdkafka::{
 };
 use time::OffsetDateTime;
 
+/// The greatest timestamp of a record, 9999-12-31T23:59:59.999Z, in milliseconds since 1970. The least
+/// is 0. PostgreSQL, `time` and RFC 3339 can all hold this range.
+pub const MAX_TIMESTAMP_MS: i64 = 253_402_300_799_999;
+
 /// The position and the timestamp of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970, from 0 to [`MAX_TIMESTAMP_MS`].
     pub timestamp_ms: i64,
     pub partition: i32,
     pub offset: i64,
@@ -27,8 +31,11 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     pub(crate) fn of(message: &'a BorrowedMessage<'_>) -> Self {
+        // Producers may send any 64 bits. The timestamp is clamped here, before it is compared or
+        // stored, so that every replica compares the same value that the database holds.
+        let timestamp_ms = message.timestamp().to_millis().unwrap_or(0);
         let position = Position {
-            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+            timestamp_ms: timestamp_ms.clamp(0, MAX_TIMESTAMP_MS),
             partition: message.partition(),
             offset: message.offset(),
         };
@@ -60,15 +67,31 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Converts milliseconds since 1970, as Kafka counts time.
+/// Converts milliseconds since 1970, as Kafka counts time. Values outside the range of a record's
+/// timestamp are clamped.
 #[must_use]
 pub fn instant(milliseconds: i64) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    let nanoseconds = i128::from(milliseconds.clamp(0, MAX_TIMESTAMP_MS)) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).expect("the year is 1970 to 9999")
 }
 
 /// Converts to milliseconds since 1970, as Kafka counts time.
 #[must_use]
 pub fn milliseconds(instant: OffsetDateTime) -> i64 {
     i64::try_from(instant.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn every_timestamp_of_a_record_can_be_stored() {
+        assert_eq!(instant(0), OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(instant(MAX_TIMESTAMP_MS), datetime!(9999-12-31 23:59:59.999 UTC));
+        assert_eq!(milliseconds(instant(MAX_TIMESTAMP_MS)), MAX_TIMESTAMP_MS);
+        assert_eq!((instant(i64::MIN), instant(i64::MAX)), (instant(0), instant(MAX_TIMESTAMP_MS)));
+    }
 }

@@ -1,12 +1,18 @@
 //! Transactions: of any work, and of a batch of records.
 //!
 //! [`transact`] bounds the time of a transaction. [`commit`] commits a batch. It retries transient
-//! errors without limit. When the database refuses a value, it splits the batch in halves, each a
-//! transaction of its own, until the record at fault is alone and becomes a rejection: no record is
-//! refused because of another one. The [`Writer`] of a service defines what is written.
+//! errors without limit. When the database refuses a value, or writing panics, it splits the batch in
+//! halves, each a transaction of its own, until the record at fault is alone and becomes a rejection:
+//! no record is refused because of another one. If every record of a batch fails alone, no record is
+//! at fault, and the batch is an error. The [`Writer`] of a service defines what is written.
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
+use anyhow::{anyhow, bail};
+use futures_util::FutureExt as _;
 use prometheus_client::metrics::{
     counter::Counter,
     histogram::{Histogram, exponential_buckets},
@@ -112,8 +118,29 @@ pub trait Writer: Sync {
         part: &[Self::Item],
     ) -> impl Future<Output = Result<Self::Outcome, WriteError>> + Send;
 
-    /// Turns a record into its rejection, given the SQLSTATE.
-    fn refuse(&self, item: &mut Self::Item, sqlstate: &str);
+    /// Turns a record that cannot be written into its rejection.
+    fn reject(&self, item: &mut Self::Item, fault: &Fault);
+}
+
+/// The reason why a record cannot be written, however often it is tried.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The database refused a value, with this SQLSTATE.
+    #[error("the database refused this record's data (SQLSTATE {0})")]
+    Refused(String),
+    #[error("Waybill failed while it processed this record; please report this as a fault of Waybill")]
+    Panic,
+}
+
+impl Fault {
+    /// Returns the reason of the rejection.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused_by_database",
+            Self::Panic => "internal_error",
+        }
+    }
 }
 
 /// A part of a batch that is in the database.
@@ -129,63 +156,76 @@ pub async fn commit<W: Writer>(
     writer: &W,
     metrics: &CommitMetrics,
     batch: Vec<W::Item>,
-) -> Vec<Part<W>> {
+) -> anyhow::Result<Vec<Part<W>>> {
+    let records = batch.len();
     let mut committed = Vec::with_capacity(1);
-    let mut parts = vec![(batch, OnRefusal::Split)];
-    while let Some((mut items, on_refusal)) = parts.pop() {
-        match commit_part(pool, writer, metrics, &items, on_refusal).await {
+    let mut faulty = Vec::new();
+    let mut parts = vec![batch];
+    while let Some(mut items) = parts.pop() {
+        match commit_part(pool, writer, metrics, &items, OnFault::Return).await {
             Ok(outcome) => committed.push(Part { items, outcome }),
-            Err(Refused(sqlstate)) if items.len() == 1 => {
-                items.iter_mut().for_each(|item| writer.refuse(item, &sqlstate));
-                parts.push((items, OnRefusal::Retry));
-            }
-            Err(Refused(_)) => {
+            Err(fault) if items.len() == 1 => faulty.push((items, fault)),
+            Err(_) => {
                 metrics.splits.inc();
                 let second = items.split_off(items.len() / 2);
-                parts.push((second, OnRefusal::Split));
-                parts.push((items, OnRefusal::Split));
+                parts.push(second);
+                parts.push(items);
             }
         }
     }
-    committed
+    // Rejections are written last, when it is known that the database takes other records of the
+    // batch. A fault of the table or of the code would otherwise reject every record of the topic.
+    if let (true, [(_, fault), _, ..]) = (committed.is_empty(), &faulty[..]) {
+        bail!("none of the {records} records of a batch can be written, so no record is at fault: {fault}");
+    }
+    for (mut items, fault) in faulty {
+        items.iter_mut().for_each(|item| writer.reject(item, &fault));
+        let outcome = commit_part(pool, writer, metrics, &items, OnFault::Retry).await;
+        let outcome = outcome.map_err(|fault| anyhow!("writing a rejection: {fault}"))?;
+        committed.push(Part { items, outcome });
+    }
+    Ok(committed)
 }
 
-/// The treatment of a part that the database refuses.
+/// The treatment of a part that cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OnRefusal {
-    Split,
+enum OnFault {
+    Return,
     /// For a rejection, which holds no value that could be refused. If it is refused all the same,
     /// an operator must repair the database, and nothing is skipped until then.
     Retry,
 }
-
-/// The database's refusal of a value, by its SQLSTATE.
-struct Refused(String);
 
 async fn commit_part<W: Writer>(
     pool: &PgPool,
     writer: &W,
     metrics: &CommitMetrics,
     part: &[W::Item],
-    on_refusal: OnRefusal,
-) -> Result<W::Outcome, Refused> {
+    on_fault: OnFault,
+) -> Result<W::Outcome, Fault> {
     let mut backoff = Backoff::default();
     loop {
-        let error = match attempt(pool, writer, metrics, part).await {
-            Ok(outcome) => {
+        // A panic leaves no half-written state: the transaction is rolled back, and a writer keeps
+        // nothing of an attempt but hints.
+        let attempt = AssertUnwindSafe(attempt(pool, writer, metrics, part)).catch_unwind().await;
+        let error = match attempt {
+            Ok(Ok(outcome)) => {
                 if !backoff.is_first() {
                     tracing::info!(records = part.len(), "PostgreSQL takes batches again");
                 }
                 return Ok(outcome);
             }
-            Err(WriteError::KnownRow) => continue,
-            Err(WriteError::Database(error)) => error,
+            Ok(Err(WriteError::KnownRow)) => continue,
+            Ok(Err(WriteError::Database(error))) => error,
+            Err(_) => {
+                tracing::error!(records = part.len(), "writing records panicked");
+                return Err(Fault::Panic);
+            }
         };
-        if classify(&error) == ErrorClass::Permanent && on_refusal == OnRefusal::Split {
+        if classify(&error) == ErrorClass::Permanent && on_fault == OnFault::Return {
             let code = error.as_database_error().and_then(|error| error.code());
-            return Err(Refused(
-                code.map_or_else(|| "unknown".to_owned(), |code| code.into_owned()),
-            ));
+            let code = code.map_or_else(|| "unknown".to_owned(), |code| code.into_owned());
+            return Err(Fault::Refused(code));
         }
         if backoff.is_first() {
             tracing::warn!(records = part.len(), "waiting for PostgreSQL to take a batch: {error}");
@@ -201,9 +241,9 @@ async fn attempt<W: Writer>(
     metrics: &CommitMetrics,
     part: &[W::Item],
 ) -> Result<W::Outcome, WriteError> {
-    let mut connection = pool.acquire().await?;
+    let mut connection = CloseOnPanic(pool.acquire().await?);
     let started = Instant::now();
-    let outcome = transact_on(&mut connection, async |transaction| {
+    let outcome = transact_on(&mut connection.0, async |transaction| {
         let outcome = writer.write(transaction, part).await?;
         crash::point("before-commit");
         Ok(outcome)
@@ -214,4 +254,16 @@ async fn attempt<W: Writer>(
         crash::point("after-commit");
     }
     outcome
+}
+
+/// A connection that is closed when its user panics: a panic may leave it within a message of the
+/// protocol, where nobody else can use it.
+struct CloseOnPanic(PoolConnection<Postgres>);
+
+impl Drop for CloseOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close_on_drop();
+        }
+    }
 }

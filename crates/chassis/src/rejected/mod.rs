@@ -23,9 +23,12 @@ use prometheus_client::{
 pub use self::table::{MAX_COUNTED, RejectedRow, Replay, count, insert, list, note_replays};
 pub use crate::http::problem::Violation;
 use crate::{
-    kafka::record::{Position, Record},
+    kafka::record::{Headers, MAX_TIMESTAMP_MS, Position, Record},
     process::trace::{self, Trace},
 };
+
+/// The longest name of a topic that Kafka allows.
+const MAX_TOPIC_BYTES: usize = 249;
 
 /// The header of a replay that names the rejected record.
 pub const REPLAY_OF: &str = "waybill.replay.of";
@@ -69,13 +72,14 @@ pub struct ReplayOf {
 }
 
 impl Original {
+    /// Copies a record. Headers of a replay that cannot be read are dropped and counted: anyone can
+    /// send them, and the record does not depend on them.
     #[must_use]
-    pub fn of(record: &Record<'_>) -> Self {
+    pub fn of(record: &Record<'_>, metrics: &RejectionMetrics) -> Self {
         let headers = record.headers();
-        let replay = headers.get(REPLAY_OF).and_then(|id| id.parse().ok()).map(|id| ReplayOf {
-            id,
-            timestamp_ms: headers.get(REPLAY_OF_TIMESTAMP).and_then(|text| text.parse().ok()),
-            edited: headers.get(REPLAY_EDITED).is_some(),
+        let replay = ReplayOf::read(headers).unwrap_or_else(|_| {
+            metrics.dropped_notes.inc();
+            None
         });
         Self {
             position: record.position,
@@ -106,6 +110,20 @@ impl Original {
     }
 }
 
+impl ReplayOf {
+    /// Reads the headers of a replay; `None` if the record is not one.
+    fn read(headers: Headers<'_>) -> Result<Option<Self>, &'static str> {
+        let Some(id) = headers.get(REPLAY_OF) else { return Ok(None) };
+        let timestamp = |text: &str| {
+            let timestamp_ms = text.parse().ok().filter(|it| (0..=MAX_TIMESTAMP_MS).contains(it));
+            timestamp_ms.ok_or("a timestamp is the milliseconds from 1970 to the year 9999")
+        };
+        let timestamp_ms = headers.get(REPLAY_OF_TIMESTAMP).map(timestamp).transpose()?;
+        let edited = headers.get(REPLAY_EDITED).is_some();
+        Ok(Some(Self { id: id.parse()?, timestamp_ms, edited }))
+    }
+}
+
 /// The id of a rejected record: `topic:partition:offset`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedId {
@@ -119,12 +137,21 @@ impl FromStr for RejectedId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = "an id of a rejected record looks like orders:3:18204";
-        let mut parts = text.rsplitn(3, ':');
-        let offset = parts.next().and_then(|part| part.parse().ok()).ok_or(wrong)?;
-        let partition = parts.next().and_then(|part| part.parse().ok()).ok_or(wrong)?;
-        let topic = parts.next().filter(|topic| !topic.is_empty()).ok_or(wrong)?.to_owned();
-        Ok(Self { topic, partition, offset })
+        let [topic, partition, offset] =
+            *text.split(':').collect::<Vec<_>>() else { return Err(wrong) };
+        let partition: i32 = partition.parse().map_err(|_| wrong)?;
+        let offset: i64 = offset.parse().map_err(|_| wrong)?;
+        if !is_topic_name(topic) || partition < 0 || offset < 0 {
+            return Err(wrong);
+        }
+        Ok(Self { topic: topic.to_owned(), partition, offset })
     }
+}
+
+/// Returns whether Kafka allows this name for a topic.
+fn is_topic_name(name: &str) -> bool {
+    (1..=MAX_TOPIC_BYTES).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 impl fmt::Display for RejectedId {
@@ -142,6 +169,8 @@ crate::metrics! {
     pub struct RejectionMetrics {
         /// Records rejected
         rejections: Family<ReasonLabel, Counter> = "waybill_records_rejected",
+        /// Replays whose header `waybill.replay.of` could not be read or stored; the record itself is processed
+        dropped_notes: Counter = "waybill_replay_notes_dropped",
     }
 }
 
@@ -156,11 +185,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_read_from_its_end_because_topics_may_hold_colons() {
-        let id: RejectedId = "a:b:3:18204".parse().unwrap();
-        assert_eq!((id.topic.as_str(), id.partition, id.offset), ("a:b", 3, 18_204));
-        assert_eq!(id.to_string(), "a:b:3:18204");
-        for wrong in ["", "orders", "orders:1", ":1:2", "orders:x:1", "orders:1:"] {
+    fn only_an_id_that_kafka_can_give_is_read() {
+        let id: RejectedId = "my-orders_v1.0:3:18204".parse().unwrap();
+        assert_eq!((id.topic.as_str(), id.partition, id.offset), ("my-orders_v1.0", 3, 18_204));
+        assert_eq!(id.to_string(), "my-orders_v1.0:3:18204");
+        let long = format!("{}:1:2", "x".repeat(250));
+        for wrong in [
+            "", "orders", "orders:1", ":1:2", "orders:x:1", "orders:1:", "a:b:1:2", "\0:1:2",
+            "orders:-1:2", "orders:1:-2", "orders:2147483648:1", "заказы:1:2", long.as_str(),
+        ] {
             assert!(wrong.parse::<RejectedId>().is_err(), "{wrong}");
         }
     }

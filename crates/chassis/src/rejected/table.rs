@@ -1,11 +1,14 @@
 //! Rejected records in PostgreSQL: the table `rejected_records` of each service.
 
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool, types::Json};
+use sqlx::{Connection as _, PgConnection, PgPool, types::Json};
 use time::OffsetDateTime;
 
-use super::{Original, RejectedId, Rejection, Violation};
-use crate::kafka::record::instant;
+use super::{Original, RejectedId, Rejection, RejectionMetrics, ReplayOf, Violation};
+use crate::{
+    kafka::record::{Position, instant},
+    postgres::errors::{ErrorClass, classify},
+};
 
 /// The most rejected records that are counted, so that a page need not read the whole table.
 pub const MAX_COUNTED: i64 = 10_000;
@@ -118,36 +121,55 @@ pub async fn insert(
 }
 
 /// Records which rejected records were sent again. Recording the same replay twice changes nothing.
+/// A note that the database refuses is dropped and counted: it must not hold up its record.
 pub async fn note_replays(
     connection: &mut PgConnection,
     originals: impl Iterator<Item = &Original>,
+    metrics: &RejectionMetrics,
 ) -> Result<(), sqlx::Error> {
     for original in originals {
         let Some(replay) = &original.replay else { continue };
-        let position = original.position;
-        let note = Json([Replay {
-            at: instant(position.timestamp_ms),
-            partition: position.partition,
-            offset: position.offset,
-            edited: replay.edited,
-        }]);
-        sqlx::query!(
-            "-- note_replay\nUPDATE rejected_records SET replays = replays || $4 \
+        // A savepoint: after a refusal, the transaction of the batch goes on without the note.
+        let mut savepoint = connection.begin().await?;
+        match note_replay(&mut savepoint, original.position, replay).await {
+            Ok(()) => savepoint.commit().await?,
+            Err(error) if classify(&error) == ErrorClass::Permanent => {
+                savepoint.rollback().await?;
+                metrics.dropped_notes.inc();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn note_replay(
+    connection: &mut PgConnection,
+    position: Position,
+    replay: &ReplayOf,
+) -> Result<(), sqlx::Error> {
+    let note = Json([Replay {
+        at: instant(position.timestamp_ms),
+        partition: position.partition,
+        offset: position.offset,
+        edited: replay.edited,
+    }]);
+    sqlx::query!(
+        "-- note_replay\nUPDATE rejected_records SET replays = replays || $4 \
              WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 \
                  AND record_timestamp = coalesce($5, ( \
                      SELECT max(newest.record_timestamp) FROM rejected_records AS newest \
                      WHERE newest.topic = $1 AND newest.\"partition\" = $2 \
                          AND newest.\"offset\" = $3)) \
                  AND NOT replays @> $4",
-            replay.id.topic,
-            replay.id.partition,
-            replay.id.offset,
-            note as Json<[Replay; 1]>,
-            replay.timestamp_ms.map(instant),
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
+        replay.id.topic,
+        replay.id.partition,
+        replay.id.offset,
+        note as Json<[Replay; 1]>,
+        replay.timestamp_ms.map(instant),
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use chassis::{
         producer::{Producer, retry_forever},
         record::{Record, instant},
     },
-    postgres::transaction::{self, WriteError, Writer},
+    postgres::transaction::{self, Fault, WriteError, Writer},
     process::crash,
     rejected::{self, Original, Rejection, dead_letter},
 };
@@ -106,19 +106,20 @@ impl Pipeline for Intake {
     type Receipt = Settled;
 
     fn parse(&self, record: Record<'_>) -> (Incoming, usize) {
-        let content = StatusEvent::read(record.value).map_err(rejection::of);
-        let original = Original::of(&record);
-        let bytes = original.size();
-        (Incoming { original, content }, bytes)
+        self.incoming(record, StatusEvent::read(record.value).map_err(rejection::of))
     }
 
-    async fn commit(&self, batch: Vec<Incoming>) -> Committed {
-        let events = EventsOf(&self.topics.status);
-        let parts = transaction::commit(&self.pool, &events, &self.metrics.commit, batch).await;
+    fn reject_panicked(&self, record: Record<'_>) -> (Incoming, usize) {
+        self.incoming(record, Err(rejection::for_fault(&Fault::Panic)))
+    }
+
+    async fn commit(&self, batch: Vec<Incoming>) -> anyhow::Result<Committed> {
+        let events = Events { topic: &self.topics.status, metrics: &self.metrics.rejections };
+        let parts = transaction::commit(&self.pool, &events, &self.metrics.commit, batch).await?;
         self.wake.wake(
             parts.iter().map(|part| part.outcome).fold(MatchCursor::END, MatchCursor::earlier),
         );
-        Committed(parts.into_iter().flat_map(|part| part.items).collect())
+        Ok(Committed(parts.into_iter().flat_map(|part| part.items).collect()))
     }
 
     async fn settle(&self, Committed(incoming): Committed) -> anyhow::Result<Settled> {
@@ -129,6 +130,16 @@ impl Pipeline for Intake {
 }
 
 impl Intake {
+    fn incoming(
+        &self,
+        record: Record<'_>,
+        content: Result<StatusEvent, Rejection>,
+    ) -> (Incoming, usize) {
+        let original = Original::of(&record, &self.metrics.rejections);
+        let bytes = original.size();
+        (Incoming { original, content }, bytes)
+    }
+
     /// Waits until Kafka has acknowledged them, however long that takes. Only a producer that
     /// failed for good is an error.
     async fn send_dead_letters(&self, incoming: &[Incoming]) -> anyhow::Result<()> {
@@ -141,10 +152,13 @@ impl Intake {
     }
 }
 
-/// Writes events of this topic.
-struct EventsOf<'a>(&'a str);
+/// Writes events of a topic.
+struct Events<'a> {
+    topic: &'a str,
+    metrics: &'a rejected::RejectionMetrics,
+}
 
-impl Writer for EventsOf<'_> {
+impl Writer for Events<'_> {
     type Item = Incoming;
     type Outcome = MatchCursor;
 
@@ -160,12 +174,13 @@ impl Writer for EventsOf<'_> {
         });
         let cursor = store::apply(transaction, &delivery::fold(statuses)).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
-        rejected::insert(transaction, self.0, refused).await?;
-        rejected::note_replays(transaction, part.iter().map(|one| &one.original)).await?;
+        rejected::insert(transaction, self.topic, refused).await?;
+        let originals = part.iter().map(|one| &one.original);
+        rejected::note_replays(transaction, originals, self.metrics).await?;
         Ok(cursor)
     }
 
-    fn refuse(&self, item: &mut Incoming, sqlstate: &str) {
-        item.content = Err(rejection::refused_by_database(sqlstate));
+    fn reject(&self, item: &mut Incoming, fault: &Fault) {
+        item.content = Err(rejection::for_fault(fault));
     }
 }

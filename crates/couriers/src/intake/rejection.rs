@@ -1,6 +1,9 @@
 //! Why a status record is rejected.
 
-use chassis::rejected::{Rejection, Violation};
+use chassis::{
+    postgres::transaction::Fault,
+    rejected::{Rejection, Violation},
+};
 use events::EventViolation;
 
 /// For a record that breaks these rules of an event, at least one.
@@ -11,11 +14,10 @@ pub(crate) fn of(violations: Vec<EventViolation>) -> Rejection {
     Rejection { reason, violations: violations.collect() }
 }
 
-/// For a valid event that PostgreSQL refused all the same, with this SQLSTATE.
-pub(crate) fn refused_by_database(sqlstate: &str) -> Rejection {
-    let reason = "refused_by_database";
-    let message = format!("the database refused this event's data (SQLSTATE {sqlstate})");
-    Rejection { reason, violations: vec![violation("", reason, &message)] }
+/// Returns the rejection of a valid event that could not be written.
+pub(crate) fn for_fault(fault: &Fault) -> Rejection {
+    let reason = fault.code();
+    Rejection { reason, violations: vec![violation("", reason, &fault.to_string())] }
 }
 
 fn violation(pointer: &str, code: &str, message: &str) -> Violation {

@@ -32,7 +32,10 @@ use crate::{
         store::{Committed, Store},
     },
     lookup::Lookup,
-    order::{parse::parse, violation::Rejection},
+    order::{
+        parse::parse,
+        violation::{Rejection, internal_error},
+    },
 };
 
 /// A record and what it turned out to be. Only a rejection, and an order that the database may yet
@@ -71,6 +74,8 @@ chassis::metrics! {
         rejections: rejected::RejectionMetrics => rejected::RejectionMetrics::register,
         /// Valid records committed and published
         orders: Counter = "waybill_orders_committed",
+        /// Valid records that changed nothing because a record of the same order with a greater timestamp, partition and offset was already stored
+        superseded: Counter = "waybill_orders_superseded",
         /// Orders that are odd without being invalid
         warnings: Family<Warning, Counter> = "waybill_order_warnings",
         /// Unknown fields dropped
@@ -82,6 +87,7 @@ impl IngestMetrics {
     fn count(&self, committed: &Committed) {
         let orders = committed.orders();
         self.orders.inc_by(orders.len() as u64);
+        self.superseded.inc_by(committed.superseded() as u64);
         self.unknown_fields
             .inc_by(orders.iter().map(|order| u64::from(order.unknown_fields)).sum());
         for warning in orders.iter().flat_map(|order| &order.warnings) {
@@ -110,8 +116,15 @@ impl Ingest {
         lookup: Arc<Lookup>,
         metrics: IngestMetrics,
     ) -> Self {
-        let store = Store::new(pool, topics.orders.clone(), metrics.commit.clone());
+        let (commit, rejections) = (metrics.commit.clone(), metrics.rejections.clone());
+        let store = Store::new(pool, topics.orders.clone(), commit, rejections);
         Self { store, topics, producer, lookup, metrics }
+    }
+
+    fn incoming(&self, record: Record<'_>, content: Content) -> (Incoming, usize) {
+        let original = Original::of(&record, &self.metrics.rejections);
+        let bytes = original.size();
+        (Incoming { original, content }, bytes)
     }
 }
 
@@ -125,15 +138,17 @@ impl Pipeline for Ingest {
             Ok(order) => Content::Order(Box::new(order.into())),
             Err(rejection) => Content::Rejection(rejection),
         };
-        let original = Original::of(&record);
-        let bytes = original.size();
-        (Incoming { original, content }, bytes)
+        self.incoming(record, content)
     }
 
-    async fn commit(&self, batch: Vec<Incoming>) -> Committed {
-        let mut committed = self.store.commit(batch).await;
+    fn reject_panicked(&self, record: Record<'_>) -> (Incoming, usize) {
+        self.incoming(record, Content::Rejection(internal_error()))
+    }
+
+    async fn commit(&self, batch: Vec<Incoming>) -> anyhow::Result<Committed> {
+        let mut committed = self.store.commit(batch).await?;
         self.lookup.admit(committed.take_views());
-        committed
+        Ok(committed)
     }
 
     async fn settle(&self, committed: Committed) -> anyhow::Result<Published> {

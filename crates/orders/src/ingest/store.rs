@@ -14,10 +14,10 @@ use chassis::{
     kafka::record::{Position, milliseconds},
     postgres::{
         copy::{CopyTarget, Method, Row},
-        transaction::{self, Part, WriteError, Writer},
+        transaction::{self, Fault, Part, WriteError, Writer},
     },
     process::trace::Trace,
-    rejected::{self, Original},
+    rejected::{self, Original, RejectionMetrics},
 };
 use events::OrderUid;
 use sqlx::{PgConnection, PgPool};
@@ -32,7 +32,7 @@ use crate::{
     order::{
         FIRST_VERSION,
         content_hash::ContentHash,
-        violation::{Rejection, refused_by_database},
+        violation::{Rejection, internal_error, refused_by_database},
     },
 };
 
@@ -43,6 +43,7 @@ pub(crate) struct Committed {
     orders: Vec<CommittedOrder>,
     rejected: Vec<(Original, Rejection)>,
     views: Vec<View>,
+    superseded: usize,
 }
 
 /// The data for the events and the metrics of one valid record.
@@ -67,12 +68,18 @@ impl Committed {
         &self.rejected
     }
 
+    /// Returns the number of valid records that changed nothing because a later one is stored.
+    pub(crate) fn superseded(&self) -> usize {
+        self.superseded
+    }
+
     /// Takes the orders whose rows now hold the content of the batch.
     pub(crate) fn take_views(&mut self) -> Vec<View> {
         std::mem::take(&mut self.views)
     }
 
     fn add(&mut self, Part { items, outcome }: Part<Store>) {
+        self.superseded += outcome.superseded;
         for (Incoming { original, content }, is_current) in
             items.into_iter().zip(outcome.is_current)
         {
@@ -100,6 +107,7 @@ pub(crate) struct Store {
     pool: PgPool,
     topic: String,
     metrics: transaction::CommitMetrics,
+    rejections: RejectionMetrics,
     /// Most orders of the last batch were stored before, as they are when records are read again.
     /// Then it is cheaper to query before inserting.
     mostly_stored: AtomicBool,
@@ -107,19 +115,24 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(pool: PgPool, topic: String, metrics: transaction::CommitMetrics) -> Self {
+    pub(crate) fn new(
+        pool: PgPool,
+        topic: String,
+        metrics: transaction::CommitMetrics,
+        rejections: RejectionMetrics,
+    ) -> Self {
         let (mostly_stored, copy_target) = (AtomicBool::new(false), CopyTarget::new(COPY_ORDERS));
-        Self { pool, topic, metrics, mostly_stored, copy_target }
+        Self { pool, topic, metrics, rejections, mostly_stored, copy_target }
     }
 
     /// Commits a batch. A record that the database refuses becomes a rejection.
-    pub(crate) async fn commit(&self, batch: Vec<Incoming>) -> Committed {
-        let mut committed =
-            Committed { orders: Vec::new(), rejected: Vec::new(), views: Vec::new() };
-        for part in transaction::commit(&self.pool, self, &self.metrics, batch).await {
+    pub(crate) async fn commit(&self, batch: Vec<Incoming>) -> anyhow::Result<Committed> {
+        let (orders, rejected, views) = (Vec::new(), Vec::new(), Vec::new());
+        let mut committed = Committed { orders, rejected, views, superseded: 0 };
+        for part in transaction::commit(&self.pool, self, &self.metrics, batch).await? {
             committed.add(part);
         }
-        committed
+        Ok(committed)
     }
 }
 
@@ -130,6 +143,8 @@ pub(crate) struct WrittenRecords {
     stored: HashMap<OrderUid, StoredVersion>,
     /// For each record, whether its order's row now holds the content of the record.
     is_current: Vec<bool>,
+    /// The number of records that changed nothing because a later one was already stored.
+    superseded: usize,
 }
 
 impl Writer for Store {
@@ -145,18 +160,24 @@ impl Writer for Store {
         let stored = self.write_orders(transaction, &records).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
         rejected::insert(transaction, &self.topic, refused).await?;
-        rejected::note_replays(transaction, part.iter().map(|one| &one.original)).await?;
+        let originals = part.iter().map(|one| &one.original);
+        rejected::note_replays(transaction, originals, &self.rejections).await?;
 
         let mut is_current = vec![false; part.len()];
-        for LatestRecord { index, order, .. } in records {
+        let mut superseded = 0;
+        for LatestRecord { index, order, position } in records {
             let stored = stored.get(&order.order_uid);
             is_current[index] = stored.is_none_or(|stored| stored.hash == order.hash);
+            superseded += usize::from(stored.is_some_and(|stored| stored.position > position));
         }
-        Ok(WrittenRecords { stored, is_current })
+        Ok(WrittenRecords { stored, is_current, superseded })
     }
 
-    fn refuse(&self, incoming: &mut Incoming, sqlstate: &str) {
-        incoming.content = Content::Rejection(refused_by_database(sqlstate));
+    fn reject(&self, incoming: &mut Incoming, fault: &Fault) {
+        incoming.content = Content::Rejection(match fault {
+            Fault::Refused(sqlstate) => refused_by_database(sqlstate),
+            Fault::Panic => internal_error(),
+        });
     }
 }
 

@@ -61,7 +61,7 @@ codes! {
     UnknownCurrency "unknown_currency" "must be an ISO 4217 currency code in capitals"
     InvalidDate "invalid_date" "must be a date and time by RFC 3339 with its offset from UTC"
     ImplausibleEmail "implausible_email" "must be an e-mail address: one @ between two parts without spaces"
-    ImplausiblePhone "implausible_phone" "must be a phone number: 5 to 20 digits, perhaps with + before them"
+    ImplausiblePhone "implausible_phone" "must be a phone number: 5 to 20 digits, perhaps with + before them and an extension after them"
     NoItems "no_items" "an order has at least one item"
     TooManyItems "too_many_items" "an order has at most 1000 items"
     SumOverflow "sum_overflow" "the sum of the amounts must fit 64 bits"
@@ -70,6 +70,7 @@ codes! {
     NoOrders "no_orders" "at least one order must be sent"
     TooManyOrders "too_many_orders" "at most 1000 orders may be sent at once"
     RefusedByDatabase "refused_by_database" "the database refused this order's data"
+    InternalError "internal_error" "Waybill failed while it processed this record; please report this as a fault of Waybill"
     More "more" "more rules are broken than are named here"
 }
 
@@ -188,6 +189,11 @@ pub(crate) fn refused_by_database(sqlstate: &str) -> Rejection {
         Code::RefusedByDatabase,
         format_args!("{sentence} (SQLSTATE {sqlstate})"),
     ))
+}
+
+/// The rejection of a record for which Waybill's own code panicked.
+pub(crate) fn internal_error() -> Rejection {
+    Rejection::from(Violations::whole(Code::InternalError))
 }
 
 impl From<Violations> for Rejection {

@@ -9,7 +9,7 @@
 
 use chassis::{
     kafka::{consumer::Pipeline, record::Record},
-    postgres::transaction,
+    postgres::transaction::{self, Fault},
 };
 use events::StatusEvent;
 use prometheus_client::{
@@ -91,10 +91,14 @@ impl Pipeline for StatusConsumer {
         (StatusRecord { position, event }, record.value.map_or(0, <[u8]>::len))
     }
 
-    async fn commit(&self, batch: Vec<StatusRecord>) -> Recorded {
-        let recorded = self.recorder.record(batch).await;
+    fn reject_panicked(&self, record: Record<'_>) -> (StatusRecord, usize) {
+        (StatusRecord { position: record.position, event: Err(Fault::Panic.code()) }, 0)
+    }
+
+    async fn commit(&self, batch: Vec<StatusRecord>) -> anyhow::Result<Recorded> {
+        let recorded = self.recorder.record(batch).await?;
         self.metrics.count(&recorded);
-        recorded
+        Ok(recorded)
     }
 
     /// Returns the receipt: nothing follows from a recorded event.

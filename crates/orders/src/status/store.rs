@@ -15,7 +15,7 @@ use chassis::{
     },
     postgres::{
         copy::{CopyTarget, Method, Row},
-        transaction::{self, WriteError, Writer},
+        transaction::{self, Fault, WriteError, Writer},
     },
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
@@ -71,14 +71,14 @@ impl Recorder {
         Self { pool, topic, metrics, events, statuses }
     }
 
-    pub(crate) async fn record(&self, batch: Vec<StatusRecord>) -> Recorded {
+    pub(crate) async fn record(&self, batch: Vec<StatusRecord>) -> anyhow::Result<Recorded> {
         let mut recorded = Recorded { verdicts: Vec::new(), unreadable: Vec::new() };
-        for part in transaction::commit(&self.pool, self, &self.metrics, batch).await {
+        for part in transaction::commit(&self.pool, self, &self.metrics, batch).await? {
             recorded.verdicts.extend(part.outcome);
             let codes = part.items.iter().filter_map(|record| record.event.as_ref().err());
             recorded.unreadable.extend(codes);
         }
-        recorded
+        Ok(recorded)
     }
 }
 
@@ -101,8 +101,8 @@ impl Writer for Recorder {
         Ok(judged.iter().map(|judged| judged.verdict).collect())
     }
 
-    fn refuse(&self, record: &mut StatusRecord, _: &str) {
-        record.event = Err("refused_by_database");
+    fn reject(&self, record: &mut StatusRecord, fault: &Fault) {
+        record.event = Err(fault.code());
     }
 }
 

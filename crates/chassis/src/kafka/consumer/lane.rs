@@ -19,11 +19,12 @@
 //! flight: between commit and offsets a lane only waits.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc as blocking},
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::{
     sync::{Notify, mpsc},
@@ -66,7 +67,9 @@ pub(super) struct Lane<P: Pipeline> {
     partitions: Vec<Partition>,
     turns: Turns,
     filling: Batch<P::Item>,
-    committing: Option<InFlight<P::Committed>>,
+    /// The records in `filling` for which `parse` panicked.
+    panicked: usize,
+    committing: Option<InFlight<anyhow::Result<P::Committed>>>,
     settling: Option<InFlight<anyhow::Result<P::Receipt>>>,
     /// Revocations that wait until nothing is in flight.
     revocations: Vec<blocking::Sender<()>>,
@@ -105,6 +108,7 @@ impl<P: Pipeline> Lane<P> {
             partitions: Vec::new(),
             turns: Turns::default(),
             filling: Batch::default(),
+            panicked: 0,
             committing: None,
             settling: None,
             revocations: Vec::new(),
@@ -120,7 +124,7 @@ impl<P: Pipeline> Lane<P> {
                 self.partitions.clear();
             }
             let max_wait = self.fill()?;
-            self.start_commit();
+            self.start_commit()?;
             self.report_lag();
             if self.is_idle() {
                 self.release_revoked();
@@ -158,7 +162,17 @@ impl<P: Pipeline> Lane<P> {
                     let record = Record::of(&message);
                     let position = record.position;
                     bytes += record.value.map_or(0, <[u8]>::len) as u64;
-                    let (item, size) = pipeline.parse(record);
+                    // A panic is treated like bad data, so that one record cannot stop its partition.
+                    let parsed = catch_unwind(AssertUnwindSafe(|| pipeline.parse(record)));
+                    let (item, size) = parsed.unwrap_or_else(|_| {
+                        self.panicked += 1;
+                        tracing::error!(
+                            partition = position.partition,
+                            offset = position.offset,
+                            "parsing a record panicked"
+                        );
+                        pipeline.reject_panicked(record)
+                    });
                     self.filling.push(item, size, position, now);
                     partition.next = Some(NextOffset::after(position.offset).get());
                     records += 1;
@@ -171,16 +185,21 @@ impl<P: Pipeline> Lane<P> {
         Ok(if records < MAX_RECORDS_PER_FILL { MAX_WAIT } else { Duration::ZERO })
     }
 
-    fn start_commit(&mut self) {
+    fn start_commit(&mut self) -> anyhow::Result<()> {
         let Shared { policy, metrics, .. } = &*self.shared;
         if self.committing.is_some() || self.filling.is_empty() {
-            return;
+            return Ok(());
         }
         // A revocation and a stop wait for this batch, so it does not wait for more records.
         let in_a_hurry = self.stopping || !self.revocations.is_empty();
         if !in_a_hurry && !self.filling.is_due(policy, Instant::now()) {
-            return;
+            return Ok(());
         }
+        let panicked = std::mem::take(&mut self.panicked);
+        ensure!(
+            panicked < 2 || panicked < self.filling.items.len(),
+            "parsing panicked for all {panicked} records of a batch, so no record is at fault"
+        );
         let next = Batch::as_large_as(&self.filling);
         let Batch { items, offsets, oldest_ms, .. } = std::mem::replace(&mut self.filling, next);
         metrics.batch_records.observe(items.len() as f64);
@@ -188,6 +207,7 @@ impl<P: Pipeline> Lane<P> {
         let task = tokio::spawn(async move { shared.pipeline.commit(items).await });
         let started = Instant::now();
         self.committing = Some(InFlight { offsets, oldest_ms, started, task });
+        Ok(())
     }
 
     fn start_settle(&mut self, committed: P::Committed) {
@@ -272,7 +292,7 @@ impl<P: Pipeline> Lane<P> {
             committed = InFlight::outcome(&mut self.committing),
                 if self.committing.is_some() && self.settling.is_none() =>
             {
-                Ok(Event::Committed(committed?))
+                Ok(Event::Committed(committed?.context("committing a batch")?))
             }
             Some(command) = self.commands.recv() => Ok(Event::Command(command)),
             // A full batch takes nothing, so new records need not wake the lane.

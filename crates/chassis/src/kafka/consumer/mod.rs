@@ -59,9 +59,15 @@ pub trait Pipeline: Send + Sync + 'static {
     /// Returns the item and its size in bytes. It cannot fail: bad data is a value.
     fn parse(&self, record: Record<'_>) -> (Self::Item, usize);
 
+    /// Returns the rejection of a record for which [`parse`](Self::parse) panicked, and its size.
+    fn reject_panicked(&self, record: Record<'_>) -> (Self::Item, usize);
+
     /// Writes a batch, and retries until it is written. The next batch is written while one is
-    /// settled.
-    fn commit(&self, batch: Vec<Self::Item>) -> impl Future<Output = Self::Committed> + Send;
+    /// settled. Its error ends the consumer.
+    fn commit(
+        &self,
+        batch: Vec<Self::Item>,
+    ) -> impl Future<Output = anyhow::Result<Self::Committed>> + Send;
 
     /// Does what follows from a committed batch. It retries by itself what can be retried; its error
     /// ends the consumer. A lane settles its batches in the order in which they were committed.
