@@ -10,7 +10,7 @@ use chassis::{
         producer::Producer,
     },
     postgres::{errors::mark_refusal, pool},
-    process::{supervisor::Supervisor, warm_up::warm_up},
+    process::{blocked::Blocked, supervisor::Supervisor, warm_up::warm_up},
 };
 use events::topics::dead_letters;
 use futures_util::FutureExt as _;
@@ -39,7 +39,8 @@ pub async fn run(
     let database = config.own.database.options(&config.postgres)?;
     let connections = config.postgres.postgres_connections;
     let pool = pool::open(database, connections, "couriers", &mut registry);
-    let producer = Producer::new(&config.kafka)?;
+    let blocked = Blocked::register(&mut registry);
+    let producer = Producer::new(&config.kafka, blocked.clone())?;
     let topics = topics(&config.topics);
     let (wake, board) = (Wake::default(), LiveBoard::new());
     let consumed = consumer::ConsumerMetrics::register(&mut registry);
@@ -64,8 +65,12 @@ pub async fn run(
     };
     let orders_url = config.orders_url.as_str().trim_end_matches('/').into();
     let state = PageState { api, orders_url };
-    let health =
-        Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
+    let health = Health {
+        ready: ready.clone(),
+        registry: Arc::new(registry),
+        blocked: blocked.clone(),
+        shutdown: shutdown.clone(),
+    };
 
     let mut parts = Supervisor::new(shutdown.clone());
     let router = readable_from(routes::router(state, health, served), &config.orders_url);

@@ -256,7 +256,11 @@ mod tests {
             r#""9999-12-31T23:59:59-00:01""#,
             r#""0000-01-01T00:00:00+00:01""#,
         ] {
-            assert_eq!(read(&format!(r#""created_at":{created_at}"#)), (None, None), "{created_at}");
+            assert_eq!(
+                read(&format!(r#""created_at":{created_at}"#)),
+                (None, None),
+                "{created_at}"
+            );
         }
         for version in ["null", "0", "-1", "1.5", "2147483648", "99999999999999999999", r#""17""#] {
             assert_eq!(read(&format!(r#""version":{version}"#)), (None, None), "{version}");

@@ -12,7 +12,7 @@ use chassis::{
         producer::Producer,
     },
     postgres::pool,
-    process::{exit::ExitReason, supervisor::Supervisor},
+    process::{blocked::Blocked, exit::ExitReason, supervisor::Supervisor},
 };
 use events::topics::dead_letters;
 use futures_util::FutureExt as _;
@@ -57,7 +57,8 @@ pub async fn run(
     let cache = Cache::new(config.cache.cache_bytes, config.cache.cache_max_age, &mut registry);
     let lookup = Lookup::new(cache, redis.clone(), pool.clone(), &mut registry);
     let kafka = config.kafka.clone();
-    let producer = Producer::new(&kafka)?;
+    let blocked = Blocked::register(&mut registry);
+    let producer = Producer::new(&kafka, blocked.clone())?;
     let topics = topics(&config.topics);
     let feed = Feed::new();
     let consumed = consumer::ConsumerMetrics::register(&mut registry);
@@ -78,8 +79,12 @@ pub async fn run(
     };
     let courier_service = config.couriers_url.as_ref().map(CourierService::at);
     let state = PageState { api, courier_service };
-    let health =
-        Health { ready: ready.clone(), registry: Arc::new(registry), shutdown: shutdown.clone() };
+    let health = Health {
+        ready: ready.clone(),
+        registry: Arc::new(registry),
+        blocked: blocked.clone(),
+        shutdown: shutdown.clone(),
+    };
 
     let mut parts = Supervisor::new(shutdown.clone());
     parts.run("http", serve_http(listener, config.http_connections, state, health, served));

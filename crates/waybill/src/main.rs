@@ -84,7 +84,9 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     // The error is printed inside the runtime, because dropping the runtime waits for its threads.
-    runtime.block_on(async { run(cli.role).await.unwrap_or_else(|error| fail(&error)) })
+    let code = runtime.block_on(async { run(cli.role).await.unwrap_or_else(|error| fail(&error)) });
+    telemetry::flush();
+    code
 }
 
 fn read_dotenv() -> anyhow::Result<()> {

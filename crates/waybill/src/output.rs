@@ -2,16 +2,21 @@
 
 use std::{io::Write as _, process::ExitCode};
 
-use chassis::{postgres::errors, process::exit};
+use chassis::{
+    postgres::errors,
+    process::{exit, telemetry},
+};
 
 /// Prints data. The reader of standard output may have ended, which is no failure.
 pub(crate) fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
-#[expect(clippy::print_stderr, reason = "the last message of a process, for a person")]
+/// Prints a message for a person, after the log lines before it.
 pub(crate) fn print_error(text: &str) {
-    eprintln!("{text}");
+    telemetry::flush();
+    // Nobody may read standard error, as with `2>&1 | head`: that must not change the exit code.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints why the process ends, and returns its exit code. A usage error ends the process at once.

@@ -16,12 +16,15 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use super::problems;
+use crate::process::blocked::Blocked;
 
 #[derive(Debug, Clone)]
 pub struct Health {
     /// Set once, when the service is warm.
     pub ready: Arc<AtomicBool>,
     pub registry: Arc<Registry>,
+    /// Shown by `/readyz`.
+    pub blocked: Blocked,
     /// Cancelled when the service begins to drain.
     pub shutdown: CancellationToken,
 }
@@ -42,12 +45,18 @@ async fn livez() -> &'static str {
 }
 
 /// Ready once warm, until shutdown begins. A replica stays ready while a dependency is unreachable,
-/// for it serves what it has cached.
+/// for it serves what it has cached; the text names the parts that are blocked.
 async fn readyz(State(health): State<Health>) -> Response {
     if health.shutdown.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if health.ready.load(Ordering::Acquire) {
-        "ready\n".into_response()
+        let mut text = "ready\n".to_owned();
+        for reason in health.blocked.reasons() {
+            text.push_str("blocked: ");
+            text.push_str(&reason);
+            text.push('\n');
+        }
+        text.into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "warming up\n").into_response()
     }

@@ -9,6 +9,7 @@ use super::{
     problem::{Problem, ProblemKind},
 };
 use crate::{
+    kafka::producer::ProduceError,
     postgres::errors::{ErrorClass, classify},
     problem_kinds,
 };
@@ -28,6 +29,8 @@ problem_kinds! {
         "this call wants another method; /docs lists every call";
     pub BODY_UNREADABLE = 408, "/docs#body-unreadable", "body not read",
         "the body did not come in time";
+    pub RECORD_TOO_LARGE = 413, "/docs#record-too-large", "record too large",
+        "Kafka's topic does not accept a record of this size; raise its max.message.bytes";
     pub INTERNAL = 500, "/docs#internal", "internal error",
         "something went wrong here; the log tells what";
     pub DATABASE_UNAVAILABLE = 503, "/docs#database-silent", "database silent",
@@ -61,6 +64,17 @@ pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
     }
     tracing::warn!("{attempted}: {error}");
     DATABASE_UNAVAILABLE.problem()
+}
+
+/// A failed send: 413 if the topic does not accept a record of this size; else 503, and the cause is
+/// logged.
+#[must_use]
+pub fn of_kafka(attempted: &str, error: &ProduceError) -> Problem {
+    if let ProduceError::TooLarge = error {
+        return RECORD_TOO_LARGE.problem();
+    }
+    tracing::warn!("{attempted}: {error}");
+    KAFKA_UNAVAILABLE.problem()
 }
 
 /// 413: the body was too large. 408: it did not come in time, or the client has gone and reads no

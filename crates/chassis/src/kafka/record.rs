@@ -1,5 +1,7 @@
 //! A record as Kafka delivers it: its position, key, value and headers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use rdkafka::{
     Message as _,
     message::{BorrowedHeaders, BorrowedMessage, Headers as _},
@@ -62,8 +64,20 @@ impl<'a> Headers<'a> {
     /// Returns the last header of this name, if it is text.
     #[must_use]
     pub fn get(self, name: &str) -> Option<&'a str> {
-        let header = self.0?.iter().filter(|header| header.key == name).last()?;
-        std::str::from_utf8(header.value?).ok()
+        let (_, value) = self.iter().filter(|(known, _)| *known == name).last()?;
+        std::str::from_utf8(value?).ok()
+    }
+
+    /// Returns names and values, without the headers whose name is not UTF-8.
+    pub fn iter(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
+        let headers = self.0;
+        let indices = 0..headers.map_or(0, |headers| headers.count());
+        indices.filter_map(move |index| {
+            let headers = headers?;
+            // The client panics if a name is not UTF-8, and producers may send any bytes.
+            let header = catch_unwind(AssertUnwindSafe(|| headers.try_get(index))).ok()??;
+            Some((header.key, header.value))
+        })
     }
 }
 

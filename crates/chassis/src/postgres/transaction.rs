@@ -128,7 +128,9 @@ pub enum Fault {
     /// The database refused a value, with this SQLSTATE.
     #[error("the database refused this record's data (SQLSTATE {0})")]
     Refused(String),
-    #[error("Waybill failed while it processed this record; please report this as a fault of Waybill")]
+    #[error(
+        "Waybill failed while it processed this record; please report this as a fault of Waybill"
+    )]
     Panic,
 }
 
@@ -176,7 +178,9 @@ pub async fn commit<W: Writer>(
     // Rejections are written last, when it is known that the database takes other records of the
     // batch. A fault of the table or of the code would otherwise reject every record of the topic.
     if let (true, [(_, fault), _, ..]) = (committed.is_empty(), &faulty[..]) {
-        bail!("none of the {records} records of a batch can be written, so no record is at fault: {fault}");
+        bail!(
+            "none of the {records} records of a batch can be written, so no record is at fault: {fault}"
+        );
     }
     for (mut items, fault) in faulty {
         items.iter_mut().for_each(|item| writer.reject(item, &fault));

@@ -9,6 +9,7 @@ pub fn point(name: &str) {
     #[cfg(feature = "crash-points")]
     if std::env::var_os("WAYBILL_CRASH_AT").is_some_and(|wanted| wanted == name) {
         tracing::warn!(name, "crashing on purpose");
+        crate::process::telemetry::flush();
         let _ =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }

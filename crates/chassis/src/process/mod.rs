@@ -1,5 +1,6 @@
 //! The process around a service: its start, its parts, its reports and its end.
 
+pub mod blocked;
 pub mod crash;
 pub mod exit;
 pub mod metrics;

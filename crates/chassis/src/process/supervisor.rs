@@ -4,11 +4,17 @@
 //! does. The first part that fails, be it by an error, by a panic or by an end before the shutdown,
 //! stops all others, and its error is the outcome of the service.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::{anyhow, ensure};
-use tokio::task::{Id, JoinSet};
+use tokio::{
+    task::{Id, JoinSet},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
+
+/// The longest time for which the other parts finish their work after one of them failed.
+const FAILURE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The running parts of a service.
 #[derive(Debug)]
@@ -74,10 +80,29 @@ impl Supervisor {
         self.shutdown.run_until_cancelled(done.cancelled()).await.is_some()
     }
 
-    /// Waits until all parts have ended. Returns the error of the first part that failed.
-    pub async fn wait(mut self) -> anyhow::Result<()> {
+    /// Waits until all parts have ended, after the first failure for [`FAILURE_TIMEOUT`] at most.
+    /// Returns the error of the first part that failed.
+    pub async fn wait(self) -> anyhow::Result<()> {
+        self.wait_within(FAILURE_TIMEOUT).await
+    }
+
+    async fn wait_within(mut self, failure_timeout: Duration) -> anyhow::Result<()> {
         let mut outcome = Ok(());
-        while let Some(ended) = self.parts.join_next_with_id().await {
+        let mut give_up_at = None;
+        loop {
+            let ended = match give_up_at {
+                None => self.parts.join_next_with_id().await,
+                // A part may wait without a limit for PostgreSQL or Kafka. The failure must not
+                // depend on them: unfinished records are delivered again.
+                Some(at) => {
+                    let next = tokio::time::timeout_at(at, self.parts.join_next_with_id()).await;
+                    next.unwrap_or_else(|_| {
+                        tracing::warn!("left unfinished work after {failure_timeout:?}");
+                        None
+                    })
+                }
+            };
+            let Some(ended) = ended else { return outcome };
             let (name, ended) = match ended {
                 Ok((part, ended)) => (self.names[&part], ended),
                 Err(panic) => {
@@ -87,13 +112,13 @@ impl Supervisor {
             };
             let Err(error) = ended else { continue };
             if outcome.is_ok() {
-                tracing::error!(part = name, "{name} failed; stopping all other parts");
+                tracing::error!(part = name, "{name} failed; stopping all other parts: {error:#}");
+                give_up_at = Some(Instant::now() + failure_timeout);
                 outcome = Err(error);
             } else {
                 tracing::warn!(part = name, "{name} failed while it was stopped: {error:#}");
             }
         }
-        outcome
     }
 }
 
@@ -232,5 +257,16 @@ mod tests {
         assert!(!parts.run_first("topics", std::future::pending()).await);
 
         assert!(parts.wait().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_never_ends_does_not_hold_up_a_failure() {
+        let mut parts = with_lasting_part();
+        parts.run("endless", std::future::pending());
+        parts.run("ingest", async { bail!("the offset is out of range") });
+
+        let error = parts.wait_within(Duration::ZERO).await.unwrap_err();
+
+        assert_eq!(format!("{error:#}"), "the offset is out of range");
     }
 }

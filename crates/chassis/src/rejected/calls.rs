@@ -13,7 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRow, list, table};
 use crate::{
     http::{paging, problem::Problem, problems},
-    kafka::producer::{ACK_TIMEOUT, OutgoingRecord, Producer, send_within},
+    kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord, Producer},
 };
 
 /// The pause between two reads while a client waits for its replay to be recorded.
@@ -108,21 +108,21 @@ pub async fn replay(
     let of = row.id().to_string();
     let timestamp_ms = row.record_timestamp.unix_timestamp_nanos() / 1_000_000;
     let timestamp_ms = timestamp_ms.to_string();
-    let mut headers =
-        vec![(REPLAY_OF, of.as_bytes()), (REPLAY_OF_TIMESTAMP, timestamp_ms.as_bytes())];
+    let mut headers = vec![
+        (REPLAY_OF, Some(of.as_bytes())),
+        (REPLAY_OF_TIMESTAMP, Some(timestamp_ms.as_bytes())),
+    ];
     let mut key = row.key.clone();
     let mut value = row.value.as_deref();
     if !body.is_empty() {
-        headers.push((REPLAY_EDITED, b"true"));
+        headers.push((REPLAY_EDITED, Some(b"true")));
         key = key_of(body).map(String::into_bytes).or(key);
         value = Some(body);
     }
-    let record = OutgoingRecord { topic, key: key.as_deref(), value, headers: &headers };
-    let enqueue = async |deliveries| producer.enqueue(record, &deliveries).await;
-    send_within(ACK_TIMEOUT, enqueue).await.map_err(|error| {
-        tracing::warn!("replaying a record: {error}");
-        problems::KAFKA_UNAVAILABLE.problem()
-    })?;
+    let record = OutgoingRecord { key: key.as_deref(), value, headers: &headers };
+    let records = |_: Attempt, send: &mut dyn FnMut(OutgoingRecord<'_>)| send(record);
+    let sent = producer.send_within(ACK_TIMEOUT, topic, 1, records).await;
+    sent.map_err(|error| problems::of_kafka("replaying a record", &error))?;
     Ok((StatusCode::ACCEPTED, axum::Json(json!({ "replay_of": of }))).into_response())
 }
 

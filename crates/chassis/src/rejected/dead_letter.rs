@@ -1,101 +1,74 @@
 //! Dead letters: rejected records on a topic of their own, with key and value as they came.
 
 use super::{Original, Rejection};
-use crate::kafka::producer::{Deliveries, OutgoingRecord, ProduceError, Producer};
+use crate::kafka::producer::{Attempt, OutgoingRecord, ProduceError, Producer};
 
 /// The most violations of a record that the header of its dead letter lists.
 const MAX_LISTED_VIOLATIONS: usize = 10;
 
+/// The forms of a dead letter, each smaller than the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Form {
+    Whole,
+    WithoutValue,
+    /// Also without the record's own headers.
+    WithoutHeaders,
+    /// Also with the record's position as its key.
+    PositionOnly,
+}
+
+impl Form {
+    const ALL: [Self; 4] =
+        [Self::Whole, Self::WithoutValue, Self::WithoutHeaders, Self::PositionOnly];
+}
+
 /// Sends the records of topic `from` that were rejected to topic `to`, and waits until Kafka has
-/// acknowledged all of them. One that is too large for the topic goes without its bytes, which are
-/// in the database.
+/// acknowledged all of them. One that the topic does not take whole goes in a smaller [`Form`]: its
+/// bytes are in the database.
 pub async fn send(
     producer: &Producer,
     from: &str,
     to: &str,
     rejected: &[(&Original, &Rejection)],
 ) -> Result<(), ProduceError> {
-    let letters = Letters { producer, from, to };
-    let mut sent = Vec::with_capacity(rejected.len());
-    for &rejected in rejected {
-        let deliveries = Deliveries::new();
-        let enqueued = letters.enqueue(rejected, SentValue::Whole, &deliveries).await;
-        sent.push((rejected, enqueued, deliveries));
-    }
-    let mut too_large = Vec::new();
-    for (rejected, enqueued, deliveries) in sent {
-        match acknowledged(enqueued, &deliveries).await {
-            Err(ProduceError::TooLarge) => too_large.push(rejected),
-            other => other?,
-        }
-    }
-    let truncated = Deliveries::new();
-    for rejected in too_large {
-        // The broker refuses the records of a request together, so this one may not be the one
-        // that is too large: it is sent again, alone.
-        let deliveries = Deliveries::new();
-        let enqueued = letters.enqueue(rejected, SentValue::Whole, &deliveries).await;
-        match acknowledged(enqueued, &deliveries).await {
-            Err(ProduceError::TooLarge) => {
-                letters.enqueue(rejected, SentValue::Truncated, &truncated).await?;
-            }
-            other => other?,
-        }
-    }
-    truncated.settled().await
+    let letters = |attempt: Attempt, send: &mut dyn FnMut(OutgoingRecord<'_>)| {
+        let form = Form::ALL[usize::from(attempt.form)];
+        letter(from, rejected[attempt.number], form, send);
+    };
+    producer.send_all(to, rejected.len(), Form::PositionOnly as u8, letters).await
 }
 
-async fn acknowledged(
-    enqueued: Result<(), ProduceError>,
-    deliveries: &Deliveries,
-) -> Result<(), ProduceError> {
-    enqueued?;
-    deliveries.settled().await
-}
-
-#[derive(Clone, Copy)]
-enum SentValue {
-    Whole,
-    Truncated,
-}
-
-/// The dead letters of one topic.
-struct Letters<'a> {
-    producer: &'a Producer,
-    from: &'a str,
-    to: &'a str,
-}
-
-impl Letters<'_> {
-    async fn enqueue(
-        &self,
-        (original, rejection): (&Original, &Rejection),
-        value: SentValue,
-        deliveries: &Deliveries,
-    ) -> Result<(), ProduceError> {
-        let listed = rejection.violations.iter().take(MAX_LISTED_VIOLATIONS);
-        let detail: Vec<String> =
-            listed.map(|one| format!("{} {}: {}", one.pointer, one.code, one.message)).collect();
-        let detail = detail.join("\n");
-        let partition = original.position.partition.to_string();
-        let offset = original.position.offset.to_string();
-        let mut headers = vec![
-            ("waybill.error.reason", rejection.reason.as_bytes()),
-            ("waybill.error.detail", detail.as_bytes()),
-            ("__connect.errors.topic", self.from.as_bytes()),
-            ("__connect.errors.partition", partition.as_bytes()),
-            ("__connect.errors.offset", offset.as_bytes()),
-            ("__connect.errors.exception.message", rejection.reason.as_bytes()),
-        ];
-        let value = match value {
-            SentValue::Whole => original.value(),
-            SentValue::Truncated => {
-                headers.push(("waybill.truncated", b"true"));
-                Some(b"".as_slice())
-            }
-        };
-        let record =
-            OutgoingRecord { topic: self.to, key: original.key(), value, headers: &headers };
-        self.producer.enqueue(record, deliveries).await
+/// Passes the dead letter of a record of the topic `from` to `send`.
+fn letter(
+    from: &str,
+    (original, rejection): (&Original, &Rejection),
+    form: Form,
+    send: &mut dyn FnMut(OutgoingRecord<'_>),
+) {
+    let listed = rejection.violations.iter().take(MAX_LISTED_VIOLATIONS);
+    let detail: Vec<String> =
+        listed.map(|one| format!("{} {}: {}", one.pointer, one.code, one.message)).collect();
+    let detail = detail.join("\n");
+    let partition = original.position.partition.to_string();
+    let offset = original.position.offset.to_string();
+    let id = format!("{}:{partition}:{offset}", from);
+    let mut headers = vec![
+        ("waybill.error.reason", Some(rejection.reason.as_bytes())),
+        ("waybill.error.detail", Some(detail.as_bytes())),
+        ("__connect.errors.topic", Some(from.as_bytes())),
+        ("__connect.errors.partition", Some(partition.as_bytes())),
+        ("__connect.errors.offset", Some(offset.as_bytes())),
+        ("__connect.errors.exception.message", Some(rejection.reason.as_bytes())),
+    ];
+    if form < Form::WithoutHeaders {
+        headers.extend(original.headers());
     }
+    if form != Form::Whole {
+        headers.push(("waybill.truncated", Some(b"true")));
+    }
+    // A compacted topic refuses records without a key.
+    let key = original.key().filter(|_| form < Form::PositionOnly).unwrap_or(id.as_bytes());
+    let value = if form == Form::Whole { original.value() } else { Some(b"".as_slice()) };
+    send(OutgoingRecord { key: Some(key), value, headers: &headers });
 }

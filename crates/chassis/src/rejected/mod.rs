@@ -30,6 +30,9 @@ use crate::{
 /// The longest name of a topic that Kafka allows.
 const MAX_TOPIC_BYTES: usize = 249;
 
+/// The prefixes of headers that Waybill and Kafka Connect add.
+const ADDED_PREFIXES: [&str; 2] = ["waybill.", "__connect.errors."];
+
 /// The header of a replay that names the rejected record.
 pub const REPLAY_OF: &str = "waybill.replay.of";
 /// The header of a replay with the rejected record's time on Kafka, in milliseconds since 1970. A
@@ -56,6 +59,8 @@ pub struct Original {
     bytes: Box<[u8]>,
     key_bytes: Option<usize>,
     value_bytes: Option<usize>,
+    /// The record's own headers: not those that Waybill or Kafka Connect add.
+    headers: Vec<(Box<str>, Option<Box<[u8]>>)>,
     /// The rejected record that this one replays.
     pub replay: Option<ReplayOf>,
     /// The step of a trace that it belongs to, if it names one.
@@ -88,6 +93,7 @@ impl Original {
                 .into_boxed_slice(),
             key_bytes: record.key.map(<[u8]>::len),
             value_bytes: record.value.map(<[u8]>::len),
+            headers: own_headers(headers),
             replay,
             trace: headers.get(trace::HEADER).and_then(Trace::read),
         }
@@ -103,11 +109,28 @@ impl Original {
         self.value_bytes.map(|length| &self.bytes[self.bytes.len() - length..])
     }
 
-    /// The bytes of key and value.
+    /// Returns the record's own headers.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.headers.iter().map(|(name, value)| (&**name, value.as_deref()))
+    }
+
+    /// The bytes of key, value and headers.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        let headers = self.headers();
+        let headers = headers.map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
+        self.bytes.len() + headers.sum::<usize>()
     }
+}
+
+/// Copies the headers whose names do not begin with a prefix of Waybill or of Kafka Connect: a dead
+/// letter and a replay get new ones.
+fn own_headers(headers: Headers<'_>) -> Vec<(Box<str>, Option<Box<[u8]>>)> {
+    headers
+        .iter()
+        .filter(|(name, _)| !ADDED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        .map(|(name, value)| (name.into(), value.map(Into::into)))
+        .collect()
 }
 
 impl ReplayOf {
@@ -137,8 +160,9 @@ impl FromStr for RejectedId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = "an id of a rejected record looks like orders:3:18204";
-        let [topic, partition, offset] =
-            *text.split(':').collect::<Vec<_>>() else { return Err(wrong) };
+        let [topic, partition, offset] = *text.split(':').collect::<Vec<_>>() else {
+            return Err(wrong);
+        };
         let partition: i32 = partition.parse().map_err(|_| wrong)?;
         let offset: i64 = offset.parse().map_err(|_| wrong)?;
         if !is_topic_name(topic) || partition < 0 || offset < 0 {
@@ -191,8 +215,19 @@ mod tests {
         assert_eq!(id.to_string(), "my-orders_v1.0:3:18204");
         let long = format!("{}:1:2", "x".repeat(250));
         for wrong in [
-            "", "orders", "orders:1", ":1:2", "orders:x:1", "orders:1:", "a:b:1:2", "\0:1:2",
-            "orders:-1:2", "orders:1:-2", "orders:2147483648:1", "заказы:1:2", long.as_str(),
+            "",
+            "orders",
+            "orders:1",
+            ":1:2",
+            "orders:x:1",
+            "orders:1:",
+            "a:b:1:2",
+            "\0:1:2",
+            "orders:-1:2",
+            "orders:1:-2",
+            "orders:2147483648:1",
+            "заказы:1:2",
+            long.as_str(),
         ] {
             assert!(wrong.parse::<RejectedId>().is_err(), "{wrong}");
         }

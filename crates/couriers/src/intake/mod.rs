@@ -12,7 +12,7 @@ mod rejection;
 use chassis::{
     kafka::{
         consumer::{Pipeline, Receipt},
-        producer::{Producer, retry_forever},
+        producer::Producer,
         record::{Record, instant},
     },
     postgres::transaction::{self, Fault, WriteError, Writer},
@@ -145,8 +145,7 @@ impl Intake {
     async fn send_dead_letters(&self, incoming: &[Incoming]) -> anyhow::Result<()> {
         let Topics { status, dead_letters } = &self.topics;
         let rejected: Vec<_> = incoming.iter().filter_map(Incoming::rejected).collect();
-        retry_forever(|| dead_letter::send(&self.producer, status, dead_letters, &rejected))
-            .await?;
+        dead_letter::send(&self.producer, status, dead_letters, &rejected).await?;
         crash::point("after-publish");
         Ok(())
     }

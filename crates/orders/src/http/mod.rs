@@ -7,7 +7,6 @@ pub(crate) mod order;
 pub(crate) mod orders;
 pub(crate) mod problems;
 pub(crate) mod rejected;
-mod send;
 pub(crate) mod status;
 mod wait;
 

@@ -11,9 +11,9 @@ use chassis::{
     http::{
         Id, Parameters,
         problem::Problem,
-        problems::{DATABASE_UNAVAILABLE, MALFORMED_ID, body_unreadable},
+        problems::{DATABASE_UNAVAILABLE, MALFORMED_ID, body_unreadable, of_kafka},
     },
-    kafka::producer::{Deliveries, OutgoingRecord, ProduceError},
+    kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord},
     process::trace::{self, Trace},
 };
 use events::OrderUid;
@@ -23,7 +23,6 @@ use serde_json::json;
 use super::{
     ApiState, WaitQuery, order_path,
     problems::{INVALID_ORDER, NO_SUCH_ORDER},
-    send::send,
 };
 use crate::{
     lookup::{Found, Unavailable},
@@ -32,6 +31,9 @@ use crate::{
         parse::{ValidOrder, parse_many},
     },
 };
+
+/// A record that every topic takes, whatever its limit.
+const ALWAYS_ACCEPTED_BYTES: usize = 10_000;
 
 /// `GET /order/{order_uid}`
 pub(crate) async fn get(
@@ -129,8 +131,7 @@ pub(crate) async fn post(
     let orders =
         parse_many(&body).map_err(|violations| INVALID_ORDER.with_violations(violations))?;
     let trace = Trace::of(&headers);
-    let enqueue = |deliveries| enqueue(&state, &orders, trace, deliveries);
-    send("sending orders to Kafka", enqueue).await?;
+    publish(&state, &orders, trace).await?;
     let uids: Vec<&OrderUid> = orders.iter().map(|valid| &valid.order.order_uid).collect();
     let mut response =
         (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": uids }))).into_response();
@@ -140,21 +141,30 @@ pub(crate) async fn post(
     Ok(response)
 }
 
-async fn enqueue(
-    state: &ApiState,
-    orders: &[ValidOrder<'_>],
-    trace: Trace,
-    deliveries: Deliveries,
-) -> Result<(), ProduceError> {
-    for valid in orders {
-        let step = trace.child().header();
-        let record = OutgoingRecord {
-            topic: &state.topics.orders,
-            key: Some(valid.order.order_uid.as_str().as_bytes()),
-            value: Some(&valid.json),
-            headers: &[(trace::HEADER, &step)],
+/// Publishes orders, all or none of them as far as that can be known: a topic that takes the largest
+/// record takes the others, too, so a large record is sent first, alone.
+async fn publish(state: &ApiState, orders: &[ValidOrder<'_>], trace: Trace) -> Result<(), Problem> {
+    let topic = &state.topics.orders;
+    let largest = orders.iter().max_by_key(|valid| valid.json.len());
+    let first = largest.filter(|valid| valid.json.len() > ALWAYS_ACCEPTED_BYTES);
+    let uid = |valid: &ValidOrder<'_>| valid.order.order_uid.clone();
+    // The last record of an order wins. So if the array holds the largest order twice, it is sent
+    // again in its place.
+    let is_repeated =
+        |one: &ValidOrder<'_>| orders.iter().filter(|it| uid(it) == uid(one)).count() > 1;
+    let is_first = |valid| first.is_some_and(|first| std::ptr::eq(first, valid));
+    let others = orders.iter().filter(|valid| !is_first(*valid) || is_repeated(valid));
+    for group in [Vec::from_iter(first), others.collect()] {
+        let records = |attempt: Attempt, send: &mut dyn FnMut(OutgoingRecord<'_>)| {
+            let valid = group[attempt.number];
+            send(OutgoingRecord {
+                key: Some(valid.order.order_uid.as_str().as_bytes()),
+                value: Some(&valid.json),
+                headers: &[(trace::HEADER, Some(&trace.child().header()))],
+            });
         };
-        state.producer.enqueue(record, &deliveries).await?;
+        let sent = state.producer.send_within(ACK_TIMEOUT, topic, group.len(), records).await;
+        sent.map_err(|error| of_kafka("sending orders to Kafka", &error))?;
     }
     Ok(())
 }

@@ -7,7 +7,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Id, Parameters, paging, problem::Problem, problems::of_database},
+    http::{
+        Id, Parameters, paging,
+        problem::Problem,
+        problems::{of_database, of_kafka},
+    },
+    kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord},
     process::trace::Trace,
 };
 use events::{EventType, OrderEvent, OrderStatus, OrderUid};
@@ -21,10 +26,9 @@ use super::{
     order::parse_uid,
     order_path,
     problems::{nothing_known, status_reached},
-    send::send,
 };
 use crate::{
-    ingest::publish::{now, send_event},
+    ingest::publish::{event_record, now},
     status::history::{self, EventRow, HistoryCursor, OrderState},
 };
 
@@ -132,11 +136,12 @@ pub(crate) async fn publish(
 ) -> Result<OrderEvent, Problem> {
     let version = current.stored.as_ref().map(|stored| stored.version);
     let event = OrderEvent { order_id: uid, status: change.event, created_at: now(), version };
-    let (sent, step) = (&event, Trace::of(headers).child());
-    let enqueue = |deliveries| async move {
-        send_event(&state.producer, &state.topics, sent, step, &deliveries).await
+    let step = Trace::of(headers).child();
+    let records = |_: Attempt, send: &mut dyn FnMut(OutgoingRecord<'_>)| {
+        event_record(&event, step, send);
     };
-    send("sending an event to Kafka", enqueue).await?;
+    let sent = state.producer.send_within(ACK_TIMEOUT, &state.topics.status, 1, records).await;
+    sent.map_err(|error| of_kafka("sending an event to Kafka", &error))?;
     Ok(event)
 }
 

@@ -4,7 +4,7 @@
 use chassis::{
     kafka::{
         consumer::Receipt,
-        producer::{Deliveries, OutgoingRecord, ProduceError, Producer, retry_forever},
+        producer::{Attempt, OutgoingRecord, ProduceError, Producer},
     },
     process::{
         crash,
@@ -16,7 +16,7 @@ use compact_str::CompactString;
 use events::{EventType, OrderEvent};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::ingest::store::Committed;
+use crate::{ingest::store::Committed, order::FIRST_VERSION};
 
 /// The header `ce_source` of all events of this service.
 pub(crate) const SOURCE: &str = "waybill/orders";
@@ -40,19 +40,11 @@ pub(crate) async fn publish(
     topics: &Topics,
     committed: &Committed,
 ) -> anyhow::Result<Published> {
-    retry_forever(|| attempt(producer, topics, committed)).await?;
-    crash::point("after-publish");
-    Ok(Published(()))
-}
-
-async fn attempt(
-    producer: &Producer,
-    topics: &Topics,
-    committed: &Committed,
-) -> Result<(), ProduceError> {
     let rejected: Vec<_> = committed.rejected().iter().map(|(one, why)| (one, why)).collect();
     let letters = dead_letter::send(producer, &topics.orders, &topics.dead_letters, &rejected);
-    tokio::try_join!(send_events(producer, topics, committed), letters).map(|_| ())
+    tokio::try_join!(send_events(producer, topics, committed), letters)?;
+    crash::point("after-publish");
+    Ok(Published(()))
 }
 
 async fn send_events(
@@ -60,48 +52,43 @@ async fn send_events(
     topics: &Topics,
     committed: &Committed,
 ) -> Result<(), ProduceError> {
-    let deliveries = Deliveries::new();
     let now = now();
+    let mut events = Vec::with_capacity(committed.orders().len());
     for order in committed.orders() {
         let trace = order.trace.unwrap_or_else(Trace::begin);
-        let version = order.version;
-        let (order_id, created_at) = (order.uid.clone(), now.clone());
-        let status = EventType::Created;
-        let mut event = OrderEvent { order_id, status, created_at, version: Some(version) };
-        send_event(producer, topics, &event, trace.child(), &deliveries).await?;
-        if version > 1 {
-            event.status = EventType::Updated;
-            send_event(producer, topics, &event, trace.child(), &deliveries).await?;
-        }
+        let replaced = order.version > FIRST_VERSION;
+        let types = [Some(EventType::Created), replaced.then_some(EventType::Updated)];
+        events.extend(types.into_iter().flatten().map(|status| (order, status, trace.child())));
     }
-    deliveries.settled().await
+    let records = |attempt: Attempt, send: &mut dyn FnMut(OutgoingRecord<'_>)| {
+        let (order, status, step) = &events[attempt.number];
+        let (order_id, created_at) = (order.uid.clone(), now.clone());
+        let version = Some(order.version);
+        let event = OrderEvent { order_id, status: *status, created_at, version };
+        event_record(&event, *step, send);
+    };
+    // An event has no smaller form.
+    producer.send_all(&topics.status, events.len(), 0, records).await
 }
 
-/// Enqueues an event as this step of its trace.
-pub(crate) async fn send_event(
-    producer: &Producer,
-    topics: &Topics,
+/// Passes the record of an event, as this step of its trace, to `send`.
+pub(crate) fn event_record(
     event: &OrderEvent,
     step: Trace,
-    deliveries: &Deliveries,
-) -> Result<(), ProduceError> {
+    send: &mut dyn FnMut(OutgoingRecord<'_>),
+) {
     let value = serde_json::to_vec(event).expect("an event has string keys");
     let id = event.id();
     let step = step.header();
     let headers = [
-        ("ce_id", id.as_bytes()),
-        ("ce_type", event.status.as_str().as_bytes()),
-        ("ce_source", SOURCE.as_bytes()),
-        ("ce_time", event.created_at.as_bytes()),
-        (trace::HEADER, step.as_slice()),
+        ("ce_id", Some(id.as_bytes())),
+        ("ce_type", Some(event.status.as_str().as_bytes())),
+        ("ce_source", Some(SOURCE.as_bytes())),
+        ("ce_time", Some(event.created_at.as_bytes())),
+        (trace::HEADER, Some(step.as_slice())),
     ];
-    let record = OutgoingRecord {
-        topic: &topics.status,
-        key: Some(event.order_id.as_str().as_bytes()),
-        value: Some(&value),
-        headers: &headers,
-    };
-    producer.enqueue(record, deliveries).await
+    let key = Some(event.order_id.as_str().as_bytes());
+    send(OutgoingRecord { key, value: Some(&value), headers: &headers });
 }
 
 /// Returns the current time as RFC 3339 in UTC and whole milliseconds, the precision of Kafka.

@@ -3,7 +3,7 @@
 //! Pure: `message → order`. All rules of `docs/validation.md` about fields are here, once, for both
 //! ways to read a record. They find every violation, not only the first.
 
-use events::{InvalidOrderUid, MAX_UID_BYTES, OrderUid};
+use events::{InvalidOrderUid, MAX_UID_BYTES, OrderUid, parse_instant};
 use time::OffsetDateTime;
 
 use crate::order::{
@@ -304,7 +304,8 @@ fn is_plausible_phone(phone: &str) -> bool {
         None => is_phone_number(phone),
         Some(at) => {
             let (number, extension) = phone.split_at(at);
-            is_phone_number(number.trim_end_matches([',', ';', ' ', '('])) && is_extension(extension)
+            is_phone_number(number.trim_end_matches([',', ';', ' ', '(']))
+                && is_extension(extension)
         }
     }
 }
@@ -375,8 +376,7 @@ mod tests {
             "650-253-0000x12",
             "650-253-0000 #12",
             "8 800 555-35-35 (доб. 12)",
-        ]
-        {
+        ] {
             assert!(is_plausible_phone(phone), "{phone}");
         }
         for phone in [

@@ -193,7 +193,9 @@ pub(super) fn violation(lang: Lang, violation: &Violation) -> Cow<'_, str> {
         "no_orders" => "не прислано ни одного заказа",
         "too_many_orders" => "прислано больше 1000 заказов сразу",
         "refused_by_database" => "база данных не приняла эти данные",
-        "internal_error" => "внутренняя ошибка Waybill при обработке этой записи — сообщите о ней разработчикам",
+        "internal_error" => {
+            "внутренняя ошибка Waybill при обработке этой записи — сообщите о ней разработчикам"
+        }
         "more" => "нарушены и другие правила, здесь не названные",
         _ => violation.message.as_str(),
     };

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use chassis::kafka::{
-    config::KafkaConfig,
-    producer::{Deliveries, OutgoingRecord, ProduceError, Producer},
+use chassis::{
+    kafka::{
+        config::KafkaConfig,
+        producer::{Deliveries, OutgoingRecord, ProduceError, Producer},
+    },
+    process::blocked::Blocked,
 };
 
 /// A producer for one topic. Clones share the counts.
@@ -18,7 +21,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<Self> {
         Ok(Self {
-            producer: Producer::new(kafka)?,
+            producer: Producer::new(kafka, Blocked::default())?,
             deliveries: Deliveries::new(),
             topic: topic.to_owned(),
         })
@@ -27,8 +30,8 @@ impl Sender {
     /// Hands a record to the producer; waits while the producer's queue is full. If the future is
     /// dropped while it waits, nothing was handed over.
     pub(super) async fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<(), ProduceError> {
-        let record = OutgoingRecord { topic: &self.topic, key, value: Some(value), headers: &[] };
-        self.producer.enqueue(record, &self.deliveries).await
+        let record = OutgoingRecord { key, value: Some(value), headers: &[] };
+        self.producer.enqueue(&self.topic, record, &self.deliveries).await
     }
 
     pub(super) fn acknowledged(&self) -> u64 {

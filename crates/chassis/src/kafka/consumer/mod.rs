@@ -44,6 +44,9 @@ use crate::{
     process::exit::ExitReason,
 };
 
+/// The longest time for which the lanes of a consumer finish their batches after one of them failed.
+const FAILURE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The proof that a batch is settled, so that its offsets may be stored. Each pipeline has its own
 /// type of it, which only the last step of its flow can make.
 pub trait Receipt: Send + 'static {}
@@ -144,11 +147,23 @@ pub async fn consume<P: Pipeline>(
         stop_polling.cancel();
         ended
     };
+    let failed = CancellationToken::new();
     let poller = async {
         let ended =
             poller.await.unwrap_or_else(|panic| Err(anyhow!("polling Kafka ended: {panic}")));
         shared.stop.cancel();
+        if let Err(error) = &ended {
+            tracing::error!("the consumer failed; stopping its lanes: {error:#}");
+            failed.cancel();
+        }
         ended
+    };
+    // The poller fails also while the lanes wait without a limit, so the wait for them is bounded.
+    let lanes = async {
+        tokio::select! {
+            ended = lanes => ended,
+            () = async { failed.cancelled().await; tokio::time::sleep(FAILURE_TIMEOUT).await } => Ok(()),
+        }
     };
     let (lanes, poller) = tokio::join!(lanes, poller);
     lanes.and(poller)
@@ -174,19 +189,33 @@ fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Re
     Ok(config)
 }
 
-/// Waits until all lanes have ended. When one ends with an error, the others finish their batches
-/// and end too; the first error is returned.
+/// Waits until all lanes have ended. When one ends with an error, it is logged at once; the others
+/// finish their batches and end too, within [`FAILURE_TIMEOUT`]. The first error is returned.
 async fn join_lanes(
     mut lanes: JoinSet<anyhow::Result<()>>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut outcome = Ok(());
-    while let Some(ended) = lanes.join_next().await {
-        let ended = ended.unwrap_or_else(|panic| Err(anyhow!("a lane ended: {panic}")));
-        outcome = outcome.and(ended);
+    let mut give_up_at = None;
+    loop {
+        // A lane may wait without a limit for PostgreSQL or for Kafka's acknowledgements. After an
+        // error its unfinished batch is dropped: the next start reads the records again.
+        let next = async {
+            match give_up_at {
+                None => Ok(lanes.join_next().await),
+                Some(at) => tokio::time::timeout_at(at, lanes.join_next()).await,
+            }
+        };
+        let Ok(Some(ended)) = next.await else { return outcome };
         stop.cancel();
+        let ended = ended.unwrap_or_else(|panic| Err(anyhow!("a lane ended: {panic}")));
+        let Err(error) = ended else { continue };
+        if outcome.is_ok() {
+            tracing::error!("a lane failed; stopping the others: {error:#}");
+            give_up_at = Some(tokio::time::Instant::now() + FAILURE_TIMEOUT);
+            outcome = Err(error);
+        }
     }
-    outcome
 }
 
 /// Serves rebalances and errors until `stop`; then commits the stored offsets and leaves the group.

@@ -1,0 +1,114 @@
+//! The reasons why parts of a service make no progress: shown by `/readyz` and counted by a metric.
+//!
+//! A blocked part waits and retries; nothing is skipped. It reports its reason once, when it begins
+//! to wait, and withdraws it when it goes on.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+
+/// The present reasons. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Blocked {
+    reasons: Arc<Mutex<Reasons>>,
+    parts: Gauge,
+}
+
+#[derive(Debug, Default)]
+struct Reasons {
+    next_id: u64,
+    by_id: BTreeMap<u64, String>,
+}
+
+/// A reason that holds until this is dropped.
+#[derive(Debug)]
+pub struct Report {
+    blocked: Blocked,
+    id: u64,
+    reason: String,
+}
+
+impl Blocked {
+    /// Adds the gauge to `registry`.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let blocked = Self::default();
+        let help =
+            "Parts of the service that make no progress; /readyz and the log give the reasons";
+        registry.register("waybill_blocked_parts", help, blocked.parts.clone());
+        blocked
+    }
+
+    /// Reports a reason, and logs it.
+    #[must_use]
+    pub fn report(&self, reason: String) -> Report {
+        tracing::warn!("blocked: {reason}");
+        let mut reasons = self.lock();
+        let id = reasons.next_id;
+        reasons.next_id += 1;
+        reasons.by_id.insert(id, reason.clone());
+        drop(reasons);
+        self.parts.inc();
+        Report { blocked: self.clone(), id, reason }
+    }
+
+    /// Returns the present reasons, sorted, each once.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons: Vec<String> = self.lock().by_id.values().cloned().collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reasons> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Report {
+    /// Reports `reason` in the slot of a part that may be blocked. The same reason is not reported
+    /// again.
+    pub fn set(slot: &mut Option<Self>, blocked: &Blocked, reason: String) {
+        if slot.as_ref().is_none_or(|report| report.reason != reason) {
+            *slot = Some(blocked.report(reason));
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.blocked.lock().by_id.remove(&self.id);
+        self.blocked.parts.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_holds_until_its_report_is_dropped() {
+        let blocked = Blocked::default();
+        let (one, other) = (blocked.report("b".to_owned()), blocked.report("a".to_owned()));
+        let again = blocked.report("a".to_owned());
+        assert_eq!(blocked.reasons(), ["a", "b"]);
+        drop(other);
+        assert_eq!(blocked.reasons(), ["a", "b"]);
+        drop((again, one));
+        assert!(blocked.reasons().is_empty());
+    }
+
+    #[test]
+    fn a_slot_holds_the_last_reason() {
+        let (blocked, mut slot) = (Blocked::default(), None);
+        Report::set(&mut slot, &blocked, "first".to_owned());
+        Report::set(&mut slot, &blocked, "second".to_owned());
+        assert_eq!(blocked.reasons(), ["second"]);
+        drop(slot);
+        assert!(blocked.reasons().is_empty());
+    }
+}
