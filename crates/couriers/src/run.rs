@@ -8,6 +8,7 @@ use chassis::{
         config::KafkaConfig,
         consumer::{self, Pace, Subscription, consume},
         producer::Producer,
+        topics,
     },
     postgres::{errors::mark_refusal, pool},
     process::{blocked::Blocked, supervisor::Supervisor, warm_up::warm_up},
@@ -81,7 +82,7 @@ pub async fn run(
     let dispatch = dispatch_when_warm(pool, policy, wake, board, dispatched, ready, stop);
     parts.run("dispatch", dispatch);
     // The parts above work without Kafka, intake needs its topics.
-    if parts.run_first("topics", create_topics(config.kafka.clone(), topics)).await {
+    if parts.run_first("topics", ensure_topics(config.kafka.clone(), topics)).await {
         let subscription = subscription(&config);
         parts.run("intake", consume(config.kafka, subscription, consumed, intake, shutdown));
     }
@@ -126,6 +127,8 @@ async fn dispatch_when_warm(
     Ok(())
 }
 
-async fn create_topics(kafka: KafkaConfig, topics: Topics) -> anyhow::Result<()> {
-    kafka.create_topics(&[&topics.status, &topics.dead_letters]).await
+async fn ensure_topics(kafka: KafkaConfig, topics: Topics) -> anyhow::Result<()> {
+    topics::ensure(&kafka, &[&topics.status, &topics.dead_letters]).await?;
+    topics::warn_of_producers_timestamps(&kafka, &topics.status).await;
+    Ok(())
 }

@@ -10,6 +10,7 @@ use chassis::{
         config::KafkaConfig,
         consumer::{self, Pace, Subscription, consume},
         producer::Producer,
+        topics,
     },
     postgres::pool,
     process::{blocked::Blocked, exit::ExitReason, supervisor::Supervisor},
@@ -95,7 +96,7 @@ pub async fn run(
     parts.run_once("warm-up", warm_up);
     parts.run("live rates", feed.clone().send_rates(consumed.clone(), shutdown.clone()).map(Ok));
     // The parts above work without Kafka, those below need its topics.
-    if parts.run_first("topics", create_topics(kafka.clone(), topics.clone())).await {
+    if parts.run_first("topics", ensure_topics(kafka.clone(), topics.clone())).await {
         let (status, letters) = (topics.status.clone(), topics.dead_letters.clone());
         let feeding =
             follow(kafka.clone(), status, letters, feed, lookup.clone(), shutdown.clone());
@@ -169,6 +170,8 @@ async fn serve_http(
     Ok(())
 }
 
-async fn create_topics(kafka: KafkaConfig, topics: Topics) -> anyhow::Result<()> {
-    kafka.create_topics(&[&topics.orders, &topics.status, &topics.dead_letters]).await
+async fn ensure_topics(kafka: KafkaConfig, topics: Topics) -> anyhow::Result<()> {
+    topics::ensure(&kafka, &[&topics.orders, &topics.status, &topics.dead_letters]).await?;
+    topics::warn_of_producers_timestamps(&kafka, &topics.orders).await;
+    Ok(())
 }

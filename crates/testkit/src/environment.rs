@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use chassis::kafka::topics;
 use clap::Parser;
 use sqlx::{ConnectOptions as _, PgConnection, PgPool, postgres::PgConnectOptions};
 
@@ -42,7 +43,7 @@ impl TestEnvironment {
         env.create_large_topic(&env.orders_topic()).await;
         let topics = [env.orders_topic(), env.status_topic(), env.dead_letter_topic()];
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        config.kafka.create_topics(&topics).await.expect("the topics are made");
+        topics::ensure(&config.kafka, &topics).await.expect("the topics are made");
         env
     }
 

@@ -1,5 +1,5 @@
-//! The Kafka settings that all clients share (address, security, group prefix), the wait for Kafka at
-//! the start, and the creation of missing topics. The settings of one kind of client are with it:
+//! The Kafka settings that all clients share (address, security, group prefix), and the wait of
+//! a tool for Kafka. The settings of one kind of client are with it:
 //! [`consumer`](super::consumer), [`producer`](super::producer), [`tail`](super::tail).
 
 use std::time::Duration;
@@ -8,22 +8,18 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult},
-    client::DefaultClientContext,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _},
     error::RDKafkaErrorCode,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::process::{exit::ExitReason, retry::Backoff, secret};
+use crate::process::{exit::ExitReason, secret};
 
 /// The time for which a tool waits for Kafka.
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for one request for metadata.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time for one request to create topics.
-const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest record that Waybill sends: a 1 MiB value, its key and its dead-letter headers fit.
 pub const MAX_RECORD_BYTES: usize = 4 << 20;
@@ -186,67 +182,15 @@ impl KafkaConfig {
         Err(anyhow!("Kafka at {} has no topic {topic}; `waybill orders` makes it", self.brokers())
             .context(ExitReason::Configuration))
     }
-
-    /// Creates the missing ones of `topics`, with 8 partitions and the broker's replication, unless
-    /// `KAFKA_CREATE_TOPICS` is off. Waits for Kafka without a limit, and logs once that it waits.
-    pub async fn create_topics(&self, topics: &[&str]) -> anyhow::Result<()> {
-        self.reach(topics.first().copied().unwrap_or_default()).await?;
-        if !self.kafka_create_topics {
-            return Ok(());
-        }
-        let admin: AdminClient<DefaultClientContext> = self
-            .client()?
-            .create()
-            .context("configuring the Kafka client")
-            .context(ExitReason::Configuration)?;
-        let limit = MAX_RECORD_BYTES.to_string();
-        let wanted: Vec<_> = topics.iter().map(|name| new_topic(name, &limit)).collect();
-        let options = AdminOptions::new().request_timeout(Some(CREATE_TIMEOUT));
-        let mut backoff = Backoff::default();
-        loop {
-            match admin.create_topics(&wanted, &options).await {
-                Ok(results) => return results.into_iter().try_for_each(created),
-                Err(error) => {
-                    if backoff.is_first() {
-                        tracing::warn!("waiting for Kafka at {}: {error}", self.brokers());
-                    }
-                    backoff.pause().await;
-                }
-            }
-        }
-    }
 }
 
 /// Returns an error if Kafka refused the credentials of `client` since the last call.
-fn check_credentials(client: &BaseConsumer, brokers: &str) -> anyhow::Result<()> {
+pub(crate) fn check_credentials(client: &BaseConsumer, brokers: &str) -> anyhow::Result<()> {
     while let Some(Err(error)) = client.poll(Duration::ZERO) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
             return Err(anyhow!(
                 "Kafka at {brokers} refuses the user or the password: check \
                  KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
-            )
-            .context(ExitReason::Configuration));
-        }
-    }
-    Ok(())
-}
-
-fn new_topic<'a>(name: &'a str, dead_letter_limit: &'a str) -> NewTopic<'a> {
-    let topic = NewTopic::new(name, 8, TopicReplication::Fixed(-1))
-        .set("message.timestamp.type", "LogAppendTime");
-    if name.ends_with(".dlq") { topic.set("max.message.bytes", dead_letter_limit) } else { topic }
-}
-
-/// Logs the creation of a topic. One that exists already, perhaps created by another replica at the
-/// same time, is no error.
-fn created(result: TopicResult) -> anyhow::Result<()> {
-    match result {
-        Ok(name) => tracing::info!(topic = name, "made the topic {name}"),
-        Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-        Err((name, code)) => {
-            return Err(anyhow!(
-                "making the topic {name}: {code}; make it by hand, and set \
-                 KAFKA_CREATE_TOPICS=false"
             )
             .context(ExitReason::Configuration));
         }

@@ -6,6 +6,8 @@
 //!      ├─▶ tail        every replica reads all records from now on, and commits nothing
 //!      └─▶ topic_scan  a tool reads all present records
 //! ```
+//!
+//! `topics` checks and creates the topics of a service before it starts.
 
 pub mod batch;
 pub mod config;
@@ -15,3 +17,4 @@ pub mod producer;
 pub mod record;
 pub mod tail;
 pub mod topic_scan;
+pub mod topics;

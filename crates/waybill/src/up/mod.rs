@@ -21,6 +21,7 @@ use anyhow::Context;
 use chassis::{
     http::web_address,
     kafka::config::KafkaConfig,
+    kafka::topics,
     process::{exit::ExitReason, shutdown},
 };
 use clap::Args;
@@ -211,7 +212,7 @@ async fn generate(
         services.run_until_cancelled(registering).await.unwrap_or(Ok(0))?;
         return Ok(());
     }
-    kafka.create_topics(&[topics.orders(), &topics.kafka_status_topic]).await?;
+    topics::ensure(&kafka, &[topics.orders(), &topics.kafka_status_topic]).await?;
     let summary = load::run(load, kafka, topics, services.clone()).await?;
     if !matches!(summary.ended, EndReason::Done | EndReason::Stopped) {
         tracing::warn!("no more orders are sent; the generator {}", summary.ended);

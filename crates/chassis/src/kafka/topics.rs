@@ -1,0 +1,210 @@
+//! The topics that a service needs: checked at the start, and created if they are missing.
+//!
+//! Only what an operator must repair is an error. Everything else, an unknown answer too, is waited
+//! out: a cluster that boots gives many answers before the right one.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+    error::RDKafkaErrorCode,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    kafka::config::{KafkaConfig, MAX_RECORD_BYTES, check_credentials},
+    process::{exit::ExitReason, retry::Backoff},
+};
+
+/// The time for one request for metadata.
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+/// The time for one request to create or describe topics.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time for which a topic must be missing before that is an error: the metadata of a broker may
+/// be older than a topic.
+const MISSING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The number of partitions of a topic that is created.
+const PARTITIONS: i32 = 8;
+
+/// Answers that only an operator can change. Every other one is transient.
+const PERMANENT: &[RDKafkaErrorCode] = &[
+    RDKafkaErrorCode::TopicAuthorizationFailed,
+    RDKafkaErrorCode::ClusterAuthorizationFailed,
+    RDKafkaErrorCode::SaslAuthenticationFailed,
+    RDKafkaErrorCode::InvalidTopic,
+    RDKafkaErrorCode::InvalidConfig,
+    RDKafkaErrorCode::InvalidPartitions,
+    RDKafkaErrorCode::PolicyViolation,
+    RDKafkaErrorCode::UnsupportedVersion,
+];
+
+/// Waits until all of `topics` exist and may be described, without a limit, and logs once that it
+/// waits. Creates those that are missing, unless `KAFKA_CREATE_TOPICS` is off.
+pub async fn ensure(kafka: &KafkaConfig, topics: &[&str]) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> = kafka
+        .client()?
+        .create()
+        .context("configuring the Kafka client")
+        .context(ExitReason::Configuration)?;
+    let mut backoff = Backoff::default();
+    let mut missing_since = None;
+    loop {
+        let missing = match find_missing(kafka, topics).await? {
+            Ok(missing) if missing.is_empty() => return Ok(()),
+            Ok(missing) => missing,
+            Err(reason) => {
+                wait(kafka, &mut backoff, &reason).await;
+                continue;
+            }
+        };
+        if kafka.kafka_create_topics {
+            if let Err(reason) = create(&admin, &missing).await? {
+                wait(kafka, &mut backoff, &reason).await;
+            }
+        } else {
+            let since: &mut Instant = missing_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > MISSING_TIMEOUT {
+                return Err(anyhow!(
+                    "Kafka has no topic {}: create it, or set KAFKA_CREATE_TOPICS=true",
+                    missing.join(", ")
+                )
+                .context(ExitReason::Configuration));
+            }
+            wait(kafka, &mut backoff, &format!("there is no topic {}", missing.join(", "))).await;
+        }
+    }
+}
+
+/// Logs once that a service waits for Kafka, and pauses.
+async fn wait(kafka: &KafkaConfig, backoff: &mut Backoff, reason: &str) {
+    if backoff.is_first() {
+        tracing::warn!("waiting for Kafka at {}: {reason}", kafka.brokers());
+    }
+    backoff.pause().await;
+}
+
+/// A transient answer, as text.
+type Transient = String;
+
+/// Returns those of `topics` that Kafka does not have. The inner error is transient.
+async fn find_missing(
+    kafka: &KafkaConfig,
+    topics: &[&str],
+) -> anyhow::Result<Result<Vec<String>, Transient>> {
+    let client: BaseConsumer = kafka
+        .client()?
+        .set("group.id", "unused")
+        .create()
+        .context("configuring the Kafka client")
+        .context(ExitReason::Configuration)?;
+    let topics: Vec<String> = topics.iter().map(|&topic| topic.to_owned()).collect();
+    let brokers = kafka.brokers().to_owned();
+    let stop = CancellationToken::new();
+    // The thread also ends when this future is dropped; otherwise the runtime could not end.
+    let _stop_when_dropped = stop.clone().drop_guard();
+    let asking = tokio::task::spawn_blocking(move || {
+        let mut missing = Vec::new();
+        for topic in topics {
+            if stop.is_cancelled() {
+                break;
+            }
+            match state(&client, &topic) {
+                Ok(State::Exists) => {}
+                Ok(State::Missing) => missing.push(topic),
+                Ok(State::Refused(code)) => return Err(refused(&topic, code)),
+                Err(reason) => {
+                    check_credentials(&client, &brokers)?;
+                    return Ok(Err(reason));
+                }
+            }
+        }
+        Ok(Ok(missing))
+    });
+    asking.await.context("asking Kafka for topics")?
+}
+
+enum State {
+    Exists,
+    Missing,
+    Refused(RDKafkaErrorCode),
+}
+
+fn state(client: &BaseConsumer, topic: &str) -> Result<State, Transient> {
+    let metadata =
+        client.fetch_metadata(Some(topic), METADATA_TIMEOUT).map_err(|error| error.to_string())?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let code = found.map(|found| found.error().map(RDKafkaErrorCode::from));
+    match code {
+        Some(None) => Ok(State::Exists),
+        Some(Some(RDKafkaErrorCode::UnknownTopicOrPartition)) | None => Ok(State::Missing),
+        Some(Some(code)) if PERMANENT.contains(&code) => Ok(State::Refused(code)),
+        Some(Some(code)) => Err(format!("topic {topic}: {code}")),
+    }
+}
+
+fn refused(topic: &str, code: RDKafkaErrorCode) -> anyhow::Error {
+    anyhow!(
+        "Kafka refuses access to the topic {topic}: {code}; the user needs the right to describe it"
+    )
+    .context(ExitReason::Configuration)
+}
+
+/// Creates topics. The inner error is transient.
+async fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    missing: &[String],
+) -> anyhow::Result<Result<(), Transient>> {
+    let limit = MAX_RECORD_BYTES.to_string();
+    let wanted: Vec<_> = missing.iter().map(|name| new_topic(name, &limit)).collect();
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+    let results = match admin.create_topics(&wanted, &options).await {
+        Ok(results) => results,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    for result in results {
+        match result {
+            Ok(name) => tracing::info!(topic = name, "created the topic {name}"),
+            // Perhaps by another replica at the same time.
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, code)) if PERMANENT.contains(&code) => {
+                return Err(anyhow!(
+                    "Kafka refuses to create the topic {name}: {code}; create it yourself, and set \
+                     KAFKA_CREATE_TOPICS=false"
+                )
+                .context(ExitReason::Configuration));
+            }
+            Err((name, code)) => return Ok(Err(format!("creating the topic {name}: {code}"))),
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn new_topic<'a>(name: &'a str, dead_letter_limit: &'a str) -> NewTopic<'a> {
+    let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(-1))
+        .set("message.timestamp.type", "LogAppendTime");
+    if name.ends_with(".dlq") { topic.set("max.message.bytes", dead_letter_limit) } else { topic }
+}
+
+/// Warns if producers set the timestamps of a topic's records: a wrong clock of a producer can then
+/// make a newer record lose. Without an answer, it reports nothing: it only informs the operator.
+pub async fn warn_of_producers_timestamps(kafka: &KafkaConfig, topic: &str) {
+    let config = async {
+        let admin: AdminClient<DefaultClientContext> = kafka.client().ok()?.create().ok()?;
+        let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+        let described =
+            admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await.ok()?;
+        let config = described.into_iter().next()?.ok()?;
+        config.get("message.timestamp.type")?.value.clone()
+    };
+    if config.await.as_deref() == Some("CreateTime") {
+        tracing::warn!(
+            topic,
+            "the topic {topic} has message.timestamp.type=CreateTime: if the clock of a producer is \
+             wrong, a newer record of an order can lose against an older one; LogAppendTime avoids \
+             this (metric waybill_orders_superseded_total)"
+        );
+    }
+}
