@@ -84,7 +84,10 @@ pub async fn run(
     // The parts above work without Kafka, intake needs its topics.
     if parts.run_first("topics", ensure_topics(config.kafka.clone(), topics)).await {
         let subscription = subscription(&config);
-        parts.run("intake", consume(config.kafka, subscription, consumed, intake, shutdown));
+        parts.run(
+            "intake",
+            consume(config.kafka, subscription, consumed, blocked, intake, shutdown),
+        );
     }
     parts.wait().await
 }

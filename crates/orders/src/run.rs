@@ -104,8 +104,12 @@ pub async fn run(
         let (orders, statuses) = (orders_subscription(&config), status_subscription(&config));
         let status_consumer = StatusConsumer::new(pool.clone(), topics.status.clone(), recorded);
         let ingest = Ingest::new(pool, topics, producer, lookup, ingested);
-        parts.run("ingest", consume(kafka.clone(), orders, consumed, ingest, shutdown.clone()));
-        let consuming = consume(kafka, statuses, consumed_status, status_consumer, shutdown);
+        parts.run(
+            "ingest",
+            consume(kafka.clone(), orders, consumed, blocked.clone(), ingest, shutdown.clone()),
+        );
+        let consuming =
+            consume(kafka, statuses, consumed_status, blocked, status_consumer, shutdown);
         parts.run("status consumer", consuming);
     }
     parts.wait().await

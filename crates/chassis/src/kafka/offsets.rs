@@ -13,6 +13,12 @@ impl NextOffset {
         Self(offset + 1)
     }
 
+    /// Wraps an offset that is already the next one, as the client reports its position.
+    #[must_use]
+    pub fn at(next: i64) -> Self {
+        Self(next)
+    }
+
     #[must_use]
     pub fn get(self) -> i64 {
         self.0
@@ -26,7 +32,11 @@ pub struct Offsets(BTreeMap<i32, NextOffset>);
 impl Offsets {
     /// Adds the record at `offset` to the batch. The order of calls does not matter.
     pub fn add(&mut self, partition: i32, offset: i64) {
-        let next = NextOffset::after(offset);
+        self.reach(partition, NextOffset::after(offset));
+    }
+
+    /// Advances a partition to `next`, if it is not there yet.
+    pub fn reach(&mut self, partition: i32, next: NextOffset) {
         self.0.entry(partition).and_modify(|known| *known = next.max(*known)).or_insert(next);
     }
 

@@ -25,7 +25,7 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause between two searches for partitions, while a topic is missing.
 const SEARCH_MISSING: Duration = Duration::from_secs(1);
 /// The pause between two searches for partitions that were added.
-const SEARCH_ADDED: Duration = Duration::from_secs(30);
+const SEARCH_ADDED: Duration = Duration::from_secs(5);
 
 /// A topic and a partition.
 type Place = (String, i32);

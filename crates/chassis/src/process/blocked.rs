@@ -1,14 +1,18 @@
 //! The reasons why parts of a service make no progress: shown by `/readyz` and counted by a metric.
 //!
-//! A blocked part waits and retries; nothing is skipped. It reports its reason once, when it begins
-//! to wait, and withdraws it when it goes on.
+//! A blocked part waits and retries; nothing is skipped. It reports its reason when it begins to wait,
+//! and withdraws it when it goes on. The log has the reason at once, then once a minute.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+
+/// The time between two log lines about the same reason.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The present reasons. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +33,7 @@ pub struct Report {
     blocked: Blocked,
     id: u64,
     reason: String,
+    logged_at: Instant,
 }
 
 impl Blocked {
@@ -52,7 +57,7 @@ impl Blocked {
         reasons.by_id.insert(id, reason.clone());
         drop(reasons);
         self.parts.inc();
-        Report { blocked: self.clone(), id, reason }
+        Report { blocked: self.clone(), id, reason, logged_at: Instant::now() }
     }
 
     /// Returns the present reasons, sorted, each once.
@@ -70,11 +75,17 @@ impl Blocked {
 }
 
 impl Report {
-    /// Reports `reason` in the slot of a part that may be blocked. The same reason is not reported
-    /// again.
+    /// Reports `reason` in the slot of a part that may be blocked. The same reason is only logged
+    /// again, once a minute.
     pub fn set(slot: &mut Option<Self>, blocked: &Blocked, reason: String) {
-        if slot.as_ref().is_none_or(|report| report.reason != reason) {
-            *slot = Some(blocked.report(reason));
+        match slot {
+            Some(report) if report.reason == reason => {
+                if report.logged_at.elapsed() >= LOG_INTERVAL {
+                    tracing::warn!("still blocked: {reason}");
+                    report.logged_at = Instant::now();
+                }
+            }
+            _ => *slot = Some(blocked.report(reason)),
         }
     }
 }

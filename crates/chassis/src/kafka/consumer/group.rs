@@ -6,11 +6,11 @@
 
 use std::{
     sync::{Arc, OnceLock, Weak, mpsc as blocking},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::anyhow;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use rdkafka::{
     ClientConfig, ClientContext, Offset, TopicPartitionList,
     config::RDKafkaLogLevel,
@@ -23,11 +23,16 @@ use rdkafka::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{errors, topic_id::TopicIds};
-use crate::kafka::{config, offsets::NextOffset};
+use super::{errors, metrics::ConsumerMetrics, topic_id::TopicIds};
+use crate::{
+    kafka::{config, offsets::NextOffset},
+    process::blocked::{Blocked, Report},
+};
 
 /// The time for one request for committed offsets; after it the request is repeated.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time without another error after which a partition is no longer reported as blocked.
+const TROUBLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time for which a revocation waits for batches in flight. Correctness does not depend
 /// on it.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,6 +43,21 @@ pub(super) struct Partition {
     pub(super) queue: PartitionQueue<Group>,
     /// The next offset to read; `None` at the beginning of the partition.
     pub(super) next: Option<i64>,
+    /// Set while the client cannot read the next record.
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// Errors of the client in a row.
+pub(super) struct Trouble {
+    report: Option<Report>,
+    last_error: Instant,
+}
+
+impl Trouble {
+    /// Returns whether the errors have ended. The client tries several times a second.
+    pub(super) fn is_over(&self) -> bool {
+        self.last_error.elapsed() > TROUBLE_TIMEOUT
+    }
 }
 
 impl Partition {
@@ -64,6 +84,8 @@ pub(super) struct Group {
     /// the two would otherwise keep each other alive.
     itself: OnceLock<Weak<BaseConsumer<Group>>>,
     assigned: Gauge,
+    errors: Counter,
+    blocked: Blocked,
     ids: TopicIds,
     shutdown: CancellationToken,
 }
@@ -74,12 +96,20 @@ impl Group {
         config: &mut ClientConfig,
         topic: &str,
         lanes: Vec<mpsc::UnboundedSender<Command>>,
-        assigned: Gauge,
+        metrics: &ConsumerMetrics,
+        blocked: Blocked,
         shutdown: CancellationToken,
     ) -> KafkaResult<Arc<BaseConsumer<Self>>> {
-        let itself = OnceLock::new();
-        let ids = TopicIds::default();
-        let group = Self { topic: topic.to_owned(), lanes, itself, assigned, ids, shutdown };
+        let group = Self {
+            topic: topic.to_owned(),
+            lanes,
+            itself: OnceLock::new(),
+            assigned: metrics.partitions.clone(),
+            errors: metrics.errors.clone(),
+            blocked,
+            ids: TopicIds::default(),
+            shutdown,
+        };
         let consumer = config
             .set("partition.assignment.strategy", "cooperative-sticky")
             // At this level the client logs the topic's id.
@@ -106,21 +136,39 @@ impl Group {
         ))
     }
 
-    /// Logs an error that the client recovers from; returns every other one, to end the consumer.
-    pub(super) fn check(
+    /// Returns an error that ends the consumer. Counts and logs one from which the client recovers.
+    pub(super) fn check(&self, error: &KafkaError) -> anyhow::Result<()> {
+        if !errors::is_transient(error) {
+            return Err(self.permanent(error, &format!("the topic {}", self.topic)));
+        }
+        self.errors.inc();
+        tracing::warn!("Kafka: {error}");
+        Ok(())
+    }
+
+    /// Returns an error of this partition that ends the consumer. Counts one from which the client may
+    /// recover, and reports the partition as blocked until its next record.
+    pub(super) fn check_partition(
         &self,
         error: &KafkaError,
-        partition: Option<&Partition>,
+        partition: &mut Partition,
     ) -> anyhow::Result<()> {
-        if errors::is_transient(error) {
-            tracing::warn!("Kafka: {error}");
-            return Ok(());
+        let place = partition.place(&format!("the topic {}", self.topic));
+        if !errors::is_transient(error) {
+            return Err(self.permanent(error, &place));
         }
+        self.errors.inc();
+        let last_error = Instant::now();
+        let trouble = partition.trouble.get_or_insert(Trouble { report: None, last_error });
+        trouble.last_error = last_error;
+        let reason = format!("{place}: the next record cannot be read: {error}");
+        Report::set(&mut trouble.report, &self.blocked, reason);
+        Ok(())
+    }
+
+    fn permanent(&self, error: &KafkaError, place: &str) -> anyhow::Error {
         // In a re-created topic, old offsets may be out of range: then that is the cause.
-        self.topic_is_the_same()?;
-        let topic = format!("the topic {}", self.topic);
-        let place = partition.map(|partition| partition.place(&topic));
-        Err(errors::permanent(error, &place.unwrap_or(topic)))
+        self.topic_is_the_same().err().unwrap_or_else(|| errors::permanent(error, place))
     }
 
     /// Stores the next offset to read of a partition; it is committed in the background.
@@ -137,6 +185,21 @@ impl Group {
             element.set_metadata(metadata);
         }
         consumer.store_offsets(&list)
+    }
+
+    /// Returns the next offset to read of a partition, after the records and the markers of
+    /// transactions that the client has taken; `None` if it has taken nothing yet.
+    pub(super) fn position(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partition: i32,
+    ) -> KafkaResult<Option<NextOffset>> {
+        let positions = consumer.position()?;
+        let element = positions.find_partition(&self.topic, partition);
+        Ok(element.and_then(|element| match element.offset() {
+            Offset::Offset(next) => Some(NextOffset::at(next)),
+            _ => None,
+        }))
     }
 
     fn assign(
@@ -159,7 +222,7 @@ impl Group {
         // these partitions to the consumer's main queue.
         for (number, next) in starts {
             if let Some(queue) = itself.split_partition_queue(&self.topic, number) {
-                let partition = Partition { number, queue, next };
+                let partition = Partition { number, queue, next, trouble: None };
                 let _ = self.lane_of(number).send(Command::Assigned(partition));
                 self.assigned.inc();
             }

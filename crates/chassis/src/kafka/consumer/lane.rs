@@ -25,7 +25,10 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
+};
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
@@ -127,6 +130,9 @@ impl<P: Pipeline> Lane<P> {
             self.start_commit()?;
             self.report_lag();
             if self.is_idle() {
+                // Ends of partitions: every record before them is settled.
+                let ends = std::mem::take(&mut self.filling.offsets);
+                self.store(&ends);
                 self.release_revoked();
                 if self.stopping {
                     return Ok(());
@@ -153,9 +159,17 @@ impl<P: Pipeline> Lane<P> {
         {
             let turn = self.turns.next(self.partitions.len());
             let partition = &mut self.partitions[turn];
+            partition.trouble.take_if(|trouble| trouble.is_over());
             match partition.queue.poll(Duration::ZERO) {
                 None => empty_in_a_row += 1,
-                Some(Err(error)) => consumer.context().check(&error, Some(partition))?,
+                Some(Err(KafkaError::PartitionEOF(number))) => {
+                    partition.trouble = None;
+                    // Stored with the records before it, or at once if these are settled.
+                    if let Some(end) = consumer.context().position(consumer, number)? {
+                        self.filling.offsets.reach(number, end);
+                    }
+                }
+                Some(Err(error)) => consumer.context().check_partition(&error, partition)?,
                 Some(Ok(message)) => {
                     // Checked between taking and parsing: no record of a re-created topic passes.
                     consumer.context().topic_is_the_same()?;
@@ -174,6 +188,7 @@ impl<P: Pipeline> Lane<P> {
                         pipeline.reject_panicked(record)
                     });
                     self.filling.push(item, size, position, now);
+                    partition.trouble = None;
                     partition.next = Some(NextOffset::after(position.offset).get());
                     records += 1;
                     empty_in_a_row = 0;
@@ -222,9 +237,13 @@ impl<P: Pipeline> Lane<P> {
     /// Stores the offsets of the batch that is settled, as the receipt proves.
     fn store_offsets(&mut self, _receipt: P::Receipt) {
         let Some(batch) = self.settling.take() else { return };
-        let Shared { consumer, metrics, .. } = &*self.shared;
-        metrics.write_seconds.observe(batch.started.elapsed().as_secs_f64());
-        for (partition, next) in batch.offsets.iter() {
+        self.shared.metrics.write_seconds.observe(batch.started.elapsed().as_secs_f64());
+        self.store(&batch.offsets);
+    }
+
+    fn store(&self, offsets: &Offsets) {
+        let consumer = &self.shared.consumer;
+        for (partition, next) in offsets.iter() {
             // Storing fails for a partition that was revoked meanwhile, when the revocation could
             // not wait. Its old offset stays, and its new owner reads the records again: that
             // changes nothing in the database.

@@ -30,6 +30,8 @@ crate::metrics! {
         /// From the end of a batch to its offsets, seconds
         pub(super) write_seconds: Histogram = "messaging_process_duration_seconds"
             from Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+        /// Errors of Kafka after which the consumer reads the same records again
+        pub(super) errors: Counter = "waybill_consumer_errors",
         /// Partitions assigned to this replica
         pub(super) partitions: Gauge = "waybill_consumer_partitions",
         pub(super) lag: Lag => Lag::register,

@@ -41,7 +41,7 @@ use self::{
 };
 use crate::{
     kafka::{batch::BatchPolicy, config::KafkaConfig, record::Record},
-    process::exit::ExitReason,
+    process::{blocked::Blocked, exit::ExitReason},
 };
 
 /// The longest time for which the lanes of a consumer finish their batches after one of them failed.
@@ -118,15 +118,15 @@ pub async fn consume<P: Pipeline>(
     kafka: KafkaConfig,
     subscription: Subscription,
     metrics: ConsumerMetrics,
+    blocked: Blocked,
     pipeline: P,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..subscription.lanes).map(|_| mpsc::unbounded_channel()).unzip();
     let Subscription { topic, policy, .. } = &subscription;
-    let assigned = metrics.partitions.clone();
     let mut config = client_config(&kafka, &subscription)?;
-    let consumer = Group::join(&mut config, topic, senders, assigned, shutdown.clone())
+    let consumer = Group::join(&mut config, topic, senders, &metrics, blocked, shutdown.clone())
         .with_context(|| format!("subscribing to the topic {topic}"))
         .context(ExitReason::Configuration)?;
 
@@ -179,6 +179,10 @@ fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Re
         .set("auto.commit.interval.ms", "250")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
+        // The end may lie after the last record: the markers of transactions have offsets, too.
+        .set("enable.partition.eof", "true")
+        // Added partitions are read within seconds, not after the default of five minutes.
+        .set("topic.metadata.refresh.interval.ms", "5000")
         .set("heartbeat.interval.ms", "2000")
         .set("queued.min.messages", "5000")
         .set("queued.max.messages.kbytes", "2048")
@@ -228,7 +232,7 @@ fn spawn_poller(
             consumer.context().topic_is_the_same()?;
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
-                Some(Err(error)) => consumer.context().check(&error, None)?,
+                Some(Err(error)) => consumer.context().check(&error)?,
                 Some(Ok(record)) => {
                     return Err(anyhow!(
                         "a record of partition {} came outside its lane",
