@@ -23,7 +23,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::{
     config::{DatabaseConfig, TopicConfig},
-    ingest::publish::SOURCE,
+    ingest::publish::FORMER_SOURCE,
     lookup::queries::{parse_hash, parse_uid},
     order::{content_hash::ContentHash, parse::parse},
 };
@@ -70,7 +70,8 @@ pub async fn audit(
         &committed,
         &tables.rejected,
     )?);
-    let published = read_status_topic(&scanner, status_topic, &mut tables)?;
+    let source = kafka.event_source("orders");
+    let published = read_status_topic(&scanner, status_topic, &source, &mut tables)?;
     checks.push(published.check_orders_exist(&mut connection).await?);
     checks.push(published.check_all_published(&committed, &tables));
     checks.push(check_statuses(&mut connection).await?);
@@ -171,13 +172,15 @@ struct PublishedEvents {
 fn read_status_topic(
     scanner: &Scanner,
     topic: &str,
+    source: &str,
     tables: &mut Tables,
 ) -> anyhow::Result<PublishedEvents> {
     let is_whole = scanner.bounds(topic)?.values().all(|(first, _)| *first == 0);
     let mut published = PublishedEvents { count: 0, unknown: HashSet::new(), begins_ms: i64::MAX };
     scanner.read(topic, &scanner.ends(topic)?, |record| {
         published.begins_ms = published.begins_ms.min(record.position.timestamp_ms);
-        if record.header("ce_source") != Some(SOURCE) {
+        let is_own = |from: &str| from == source || from == FORMER_SOURCE;
+        if !record.header("ce_source").is_some_and(is_own) {
             return Ok(());
         }
         let Ok(event) = StatusEvent::read(record.value) else { return Ok(()) };

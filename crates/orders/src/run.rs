@@ -60,7 +60,7 @@ pub async fn run(
     let kafka = config.kafka.clone();
     let blocked = Blocked::register(&mut registry);
     let producer = Producer::new(&kafka, blocked.clone())?;
-    let topics = topics(&config.topics);
+    let topics = topics(&config.topics, kafka.event_source("orders"));
     let feed = Feed::new();
     let consumed = consumer::ConsumerMetrics::register(&mut registry);
     let ingested = ingest::IngestMetrics::register(&mut registry);
@@ -129,11 +129,12 @@ fn open_redis(
     Ok(Some((Arc::new(redis), to_write)))
 }
 
-fn topics(config: &TopicConfig) -> Topics {
+fn topics(config: &TopicConfig, source: String) -> Topics {
     Topics {
         orders: config.orders().to_owned(),
         status: config.kafka_status_topic.clone(),
         dead_letters: dead_letters(config.orders()),
+        source,
     }
 }
 

@@ -92,6 +92,8 @@ pub(super) async fn observe(
         .map_or(Route::Named("unmatched"), |path| Route::Matched(path.clone()));
     let mut response = if is_forged(&request) {
         problems::CROSS_SITE.into_response()
+    } else if is_compressed(&request) {
+        problems::COMPRESSED_BODY.into_response()
     } else {
         next.run(request).await
     };
@@ -105,6 +107,12 @@ pub(super) async fn observe(
 fn is_forged(request: &Request) -> bool {
     !request.method().is_safe()
         && request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site")
+}
+
+/// Returns whether the body is compressed, which no call reads.
+fn is_compressed(request: &Request) -> bool {
+    let encoding = request.headers().get(header::CONTENT_ENCODING);
+    encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn method_label(method: &Method) -> &'static str {

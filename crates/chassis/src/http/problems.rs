@@ -31,6 +31,8 @@ problem_kinds! {
         "the body did not come in time";
     pub RECORD_TOO_LARGE = 413, "/docs#record-too-large", "record too large",
         "Kafka's topic does not accept a record of this size; raise its max.message.bytes";
+    pub COMPRESSED_BODY = 415, "/docs#compressed-body", "compressed body",
+        "the body must be sent without Content-Encoding";
     pub INTERNAL = 500, "/docs#internal", "internal error",
         "something went wrong here; the log tells what";
     pub DATABASE_UNAVAILABLE = 503, "/docs#database-silent", "database silent",

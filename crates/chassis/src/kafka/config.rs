@@ -99,9 +99,17 @@ impl KafkaConfig {
     /// Returns the consumer group of one part of Waybill.
     #[must_use]
     pub fn group(&self, part: &str) -> String {
-        let prefix =
-            self.group_id.as_deref().or(self.consumer_group.as_deref()).unwrap_or("waybill");
-        format!("{prefix}.{part}")
+        format!("{}.{part}", self.group_prefix())
+    }
+
+    /// Returns the `ce_source` of the events of a service: each installation has its own.
+    #[must_use]
+    pub fn event_source(&self, service: &str) -> String {
+        format!("waybill/{}/{service}", self.group_prefix())
+    }
+
+    fn group_prefix(&self) -> &str {
+        self.group_id.as_deref().or(self.consumer_group.as_deref()).unwrap_or("waybill")
     }
 
     /// Returns the settings that all clients share.

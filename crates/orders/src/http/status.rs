@@ -138,7 +138,7 @@ pub(crate) async fn publish(
     let event = OrderEvent { order_id: uid, status: change.event, created_at: now(), version };
     let step = Trace::of(headers).child();
     let records = |_: Attempt, send: &mut dyn FnMut(OutgoingRecord<'_>)| {
-        event_record(&event, step, send);
+        event_record(&event, &state.topics.source, step, send);
     };
     let sent = state.producer.send_within(ACK_TIMEOUT, &state.topics.status, 1, records).await;
     sent.map_err(|error| of_kafka("sending an event to Kafka", &error))?;

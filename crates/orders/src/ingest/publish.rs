@@ -18,14 +18,16 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{ingest::store::Committed, order::FIRST_VERSION};
 
-/// The header `ce_source` of all events of this service.
-pub(crate) const SOURCE: &str = "waybill/orders";
+/// The header `ce_source` of the events of earlier versions.
+pub(crate) const FORMER_SOURCE: &str = "waybill/orders";
 
 #[derive(Debug, Clone)]
 pub(crate) struct Topics {
     pub(crate) orders: String,
     pub(crate) status: String,
     pub(crate) dead_letters: String,
+    /// The header `ce_source` of this installation's events.
+    pub(crate) source: String,
 }
 
 /// The proof that a batch is committed and that all of it is published.
@@ -65,7 +67,7 @@ async fn send_events(
         let (order_id, created_at) = (order.uid.clone(), now.clone());
         let version = Some(order.version);
         let event = OrderEvent { order_id, status: *status, created_at, version };
-        event_record(&event, *step, send);
+        event_record(&event, &topics.source, *step, send);
     };
     // An event has no smaller form.
     producer.send_all(&topics.status, events.len(), 0, records).await
@@ -74,6 +76,7 @@ async fn send_events(
 /// Passes the record of an event, as this step of its trace, to `send`.
 pub(crate) fn event_record(
     event: &OrderEvent,
+    source: &str,
     step: Trace,
     send: &mut dyn FnMut(OutgoingRecord<'_>),
 ) {
@@ -81,9 +84,10 @@ pub(crate) fn event_record(
     let id = event.id();
     let step = step.header();
     let headers = [
+        ("ce_specversion", Some(b"1.0".as_slice())),
         ("ce_id", Some(id.as_bytes())),
         ("ce_type", Some(event.status.as_str().as_bytes())),
-        ("ce_source", Some(SOURCE.as_bytes())),
+        ("ce_source", Some(source.as_bytes())),
         ("ce_time", Some(event.created_at.as_bytes())),
         (trace::HEADER, Some(step.as_slice())),
     ];
