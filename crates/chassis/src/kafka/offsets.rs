@@ -20,7 +20,7 @@ impl NextOffset {
     }
 }
 
-/// For each partition of one topic, the next offset to read once a batch is settled.
+/// The offsets to store once a batch is settled: the next offset to read of each of its partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offsets(BTreeMap<i32, NextOffset>);
 

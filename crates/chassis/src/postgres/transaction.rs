@@ -83,7 +83,7 @@ crate::metrics! {
     }
 }
 
-/// The reason that records were not written.
+/// The reason why records were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// A copied row was already stored. The next attempt inserts the rows instead.
@@ -119,14 +119,14 @@ pub trait Writer: Sync {
     fn refuse(&self, item: &mut Self::Item, sqlstate: &str);
 }
 
-/// A part of a batch that is in the database.
+/// A committed part of a batch.
 #[derive(Debug)]
 pub struct Part<W: Writer> {
     pub items: Vec<W::Item>,
     pub outcome: W::Outcome,
 }
 
-/// Commits a batch, in one part if the database takes all of it.
+/// Commits a batch; in one part, if the database refuses no value of it.
 pub async fn commit<W: Writer>(
     pool: &PgPool,
     writer: &W,

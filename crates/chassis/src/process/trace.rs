@@ -54,7 +54,7 @@ impl Trace {
         })
     }
 
-    /// Returns a new step that follows from this one.
+    /// Returns a new step of the same trace.
     #[must_use]
     pub fn child(self) -> Self {
         Self { step: rand::random(), ..self }

@@ -22,7 +22,7 @@ pub struct RejectedRow {
     /// The code of its first violation.
     pub reason: String,
     pub violations: Json<Vec<Violation>>,
-    /// Its replays, in the order in which they were recorded.
+    /// The replays, in the order in which they were recorded.
     pub replays: Json<Vec<Replay>>,
     pub rejected_at: OffsetDateTime,
 }

@@ -57,7 +57,7 @@ pub(super) enum Command {
     Revoked(Vec<i32>, blocking::Sender<()>),
 }
 
-/// The context of the consumer.
+/// The context of the consumer: receives the callbacks of librdkafka.
 pub(super) struct Group {
     topic: String,
     lanes: Vec<mpsc::UnboundedSender<Command>>,

@@ -161,7 +161,7 @@ impl<P: Pipeline> Lane<P> {
                 Some(Err(error)) => consumer.context().check(&error, Some(partition))?,
                 Some(Ok(message)) => {
                     // Checked after the record is taken and before it is parsed: a check before
-                    // the poll could miss an id that was seen just before this record came.
+                    // the poll would miss an id that is seen between the check and the poll.
                     consumer.context().check_topic_id()?;
                     let record = Record::of(&message);
                     let position = record.position;
@@ -178,8 +178,9 @@ impl<P: Pipeline> Lane<P> {
         }
         metrics.records.inc_by(records);
         metrics.bytes.inc_by(bytes);
-        // After a full round, the queues may still have records, and librdkafka notifies only about
-        // a queue that was empty before: so the next fill must not wait for a notification.
+        // If the fill ended at its limit, the queues may still have records. librdkafka notifies
+        // only when an empty queue gets a record, so the next fill must not wait for a
+        // notification.
         Ok(if records < MAX_RECORDS_PER_FILL { MAX_WAIT } else { Duration::ZERO })
     }
 
@@ -268,6 +269,8 @@ impl<P: Pipeline> Lane<P> {
     }
 
     fn report_lag(&self) {
+        // All three slots count: a record is late until its offset is stored, and not only until it
+        // is committed.
         let committing = self.committing.as_ref().and_then(|batch| batch.oldest_ms);
         let settling = self.settling.as_ref().and_then(|batch| batch.oldest_ms);
         let oldest_ms = [self.filling.oldest_ms, committing, settling].into_iter().flatten().min();
