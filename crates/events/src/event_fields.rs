@@ -1,5 +1,6 @@
-//! Reads the JSON object of a status event. Deserializes by hand, because all violations are listed
-//! and the derive stops at the first repeated key or wrong type.
+//! Reads the JSON object of a status event, for [`status_event`](crate::status_event), which checks
+//! the values. `Deserialize` is implemented manually, because all violations are listed and the
+//! derived implementation stops at the first repeated key or wrong type.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,7 +11,7 @@ use serde::{
 
 use crate::event_rules::{DUPLICATE_KEY, EventViolation};
 
-/// The value of a field, as far as a rule depends on it.
+/// The value of a field, reduced to the cases that the rules distinguish.
 #[derive(Default)]
 pub(crate) enum FieldValue<'a> {
     /// `null`, or no such field.
@@ -75,7 +76,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// The fields of an event's object. A repeated optional field has its first value; a repeated
+/// The fields of the object of an event. A repeated optional field has its first value. A repeated
 /// required field is a violation, because the event then names two orders or two statuses.
 #[derive(Default)]
 pub(crate) struct Fields<'a> {
@@ -128,6 +129,6 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// A key, borrowed unless it holds escapes: serde's own `Cow` always copies.
+/// A key. It is borrowed unless it contains escapes; serde's own `Cow` always copies.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

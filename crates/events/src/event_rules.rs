@@ -1,11 +1,12 @@
-//! The rules of a status event, and the violation of one.
+//! The rules of a status event, and the violation of one. The rules are checked in
+//! [`status_event`](crate::status_event) and [`event_fields`](crate::event_fields).
 
-/// A rule that an event breaks. Never contains a value of the event.
+/// A rule that an event breaks. It never contains a value of the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventViolation {
-    /// The place as a JSON pointer; `""` is the whole event.
+    /// The position as a JSON pointer; `""` is the whole event.
     pub pointer: &'static str,
-    /// The rule's stable code, which `docs/validation.md` lists.
+    /// The stable code of the rule; `docs/validation.md` lists all codes.
     pub code: &'static str,
     /// The rule as a sentence.
     pub message: &'static str,
@@ -24,7 +25,7 @@ macro_rules! rules {
     ($($name:ident $code:literal $message:literal)*) => {
         $(pub(crate) const $name: Rule = ($code, $message);)*
 
-        /// Every rule of an event: code and sentence, in the order of `docs/validation.md`.
+        /// All rules of an event: code and sentence, in the order of `docs/validation.md`.
         pub const EVENT_RULES: &[Rule] = &[$(($code, $message),)*];
     };
 }
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn document_lists_every_rule_with_its_sentence_and_no_other() {
+    fn the_document_lists_exactly_the_rules_with_their_sentences() {
         const DOCUMENT: &str = include_str!("../../../docs/validation.md");
         let section = DOCUMENT.split("\n## ").find(|section| section.starts_with("Status events"));
         let table = section.unwrap().split("| code | rule |").nth(1).unwrap();

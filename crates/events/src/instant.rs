@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rfc_3339_does_not_write_is_no_instant() {
+    fn texts_that_are_not_rfc_3339_are_rejected() {
         for text in [
             "",
             "2021-11-26",

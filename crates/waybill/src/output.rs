@@ -15,7 +15,8 @@ pub(crate) fn print(text: &str) {
 /// Prints a message for a person, after the log lines before it.
 pub(crate) fn print_error(text: &str) {
     telemetry::flush();
-    // Nobody may read standard error, as with `2>&1 | head`: that must not change the exit code.
+    // Standard error may already be closed, as with `2>&1 | head`. That must not change the exit
+    // code.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 

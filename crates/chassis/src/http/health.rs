@@ -1,4 +1,5 @@
-//! Liveness, readiness and metrics.
+//! Liveness, readiness and metrics. Readiness does not depend on PostgreSQL, Kafka or Redis once
+//! the service is warm.
 
 use std::sync::{
     Arc,
@@ -20,17 +21,17 @@ use crate::process::blocked::Blocked;
 
 #[derive(Debug, Clone)]
 pub struct Health {
-    /// Set once, when the service is warm.
+    /// Set once, when the service is warm or its warm-up takes too long.
     pub ready: Arc<AtomicBool>,
     pub registry: Arc<Registry>,
     /// Shown by `/readyz`.
     pub blocked: Blocked,
-    /// Cancelled when the service begins to drain.
+    /// Cancelled when the shutdown begins.
     pub shutdown: CancellationToken,
 }
 
 impl Health {
-    /// `/livez`, `/readyz`, `/metrics`.
+    /// Returns the routes `/livez`, `/readyz` and `/metrics`.
     pub fn routes<S>(self) -> Router<S> {
         Router::new()
             .route("/livez", get(livez))
@@ -44,9 +45,11 @@ async fn livez() -> &'static str {
     "alive\n"
 }
 
-/// Ready once warm, until shutdown begins. A replica stays ready while a dependency is unreachable,
-/// for it serves what it has cached; the text names the parts that are blocked.
+/// Answers 200 from the end of the warm-up until the shutdown begins. A replica stays ready while a
+/// dependency is unreachable, because it still serves from its cache. The text lists the reasons
+/// why parts of the service are blocked.
 async fn readyz(State(health): State<Health>) -> Response {
+    // Checked first: from the shutdown on, a load balancer must send requests to other replicas.
     if health.shutdown.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if health.ready.load(Ordering::Acquire) {

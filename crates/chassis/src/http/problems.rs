@@ -68,8 +68,8 @@ pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
     DATABASE_UNAVAILABLE.problem()
 }
 
-/// A failed send: 413 if the topic does not accept a record of this size; else 503, and the cause is
-/// logged.
+/// Returns the answer after a failed send: 413 if the topic does not accept a record of this size,
+/// otherwise 503, and then the cause is logged.
 #[must_use]
 pub fn of_kafka(attempted: &str, error: &ProduceError) -> Problem {
     if let ProduceError::TooLarge = error {

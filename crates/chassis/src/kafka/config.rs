@@ -142,8 +142,8 @@ impl KafkaConfig {
         Ok(config)
     }
 
-    /// Waits until Kafka answers, without a limit, and logs once that it waits. Returns true if Kafka
-    /// has the topic. Credentials that Kafka refuses are an error.
+    /// Waits until Kafka answers, without a limit, and logs once that it waits. Returns true if
+    /// Kafka has the topic. Credentials that Kafka refuses are an error.
     async fn reach(&self, topic: &str) -> anyhow::Result<bool> {
         let client: BaseConsumer = self
             .client()?

@@ -1,11 +1,38 @@
-//! Sending records to Kafka: `acks=all`, idempotent, without a timeout of the client's own. A record
-//! that was enqueued is sent until Kafka acknowledges it or refuses it for good.
+//! Sends records to Kafka: with `acks=all`, idempotent, and without a timeout in the client. The
+//! client sends an enqueued record until Kafka acknowledges it or refuses it permanently.
 //!
 //! ```text
 //! enqueue ─▶ queue of the client ─▶ Kafka ─▶ Deliveries: acknowledged, or failures by number
 //! ```
 //!
-//! A batch's records are sent with [`send_all`], those of an HTTP request with [`send_within`].
+//! A record has one of these states:
+//!
+//! - *waiting*: the queue of the client is full. The call is repeated until there is space; this is
+//!   the back-pressure of Kafka on the caller.
+//! - *open*: the client has the record, and the record counts as open in [`Deliveries`]. The client
+//!   repeats transient failures itself, in order and without duplicates.
+//! - *acknowledged*: all in-sync replicas have the record.
+//! - *failed*: Kafka refused it, for example because of its size. The broker may refuse the other
+//!   records of the same request with it.
+//!
+//! [`send_all`](Producer::send_all) sends the records of a batch, and
+//! [`send_within`](Producer::send_within) the records of an HTTP request. Both send groups of
+//! records, at first all in one group, and wait until each record of a group is acknowledged or
+//! failed. Only failed records are sent again:
+//!
+//! - *too large, in a group of several*: any record of the request may be the cause. The failed
+//!   records are sent in two halves, until the record that is too large is alone.
+//! - *too large, alone*: it is sent in its next form, which is smaller. The caller gives the forms.
+//! - *refused for another reason*, or too large in its last form: `send_within` returns the error.
+//!   `send_all` reports it in [`Blocked`] and sends the record again after a pause, without a
+//!   limit.
+//!
+//! A record that is sent again may arrive after later records of its batch. An open record may
+//! still be acknowledged after its caller has stopped waiting: then the outcome is unknown, a retry
+//! may send the record twice, and readers must tolerate that. After a fatal error, no record can be
+//! sent until the process starts again.
+//!
+//! What is sent, and in which order, is decided by the callers.
 
 use std::{
     collections::VecDeque,
@@ -36,14 +63,14 @@ use crate::{
 
 /// The time after which a batch whose records are not acknowledged is reported as blocked.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
-/// The pause after which a record is offered again to a full queue.
-const QUEUE_PAUSE: Duration = Duration::from_millis(5);
-/// The time that Kafka may take to acknowledge the records of an HTTP request.
+/// The longest wait for the acknowledgement of the records of an HTTP request.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause before a record is enqueued again after the queue of the client was full.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone, Copy)]
 pub struct OutgoingRecord<'a> {
-    /// Decides the partition; records without a key are spread over all partitions.
+    /// Determines the partition. Records without a key are spread over all partitions.
     pub key: Option<&'a [u8]>,
     /// `None` is a null value.
     pub value: Option<&'a [u8]>,
@@ -53,10 +80,10 @@ pub struct OutgoingRecord<'a> {
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProduceError {
-    #[error("the record is larger than the topic takes")]
+    #[error("the record is larger than the topic allows")]
     TooLarge,
-    /// The producer can never send again; only a new process can.
-    #[error("the producer failed for good: {0}")]
+    /// The producer cannot send any more; only a new process can.
+    #[error("the producer failed permanently: {0}")]
     Fatal(String),
     /// Any other failure; a retry may help.
     #[error("sending: {0}")]
@@ -73,7 +100,7 @@ impl ProduceError {
     }
 }
 
-/// The outcomes of the records that were enqueued with it. Clones share the counts.
+/// Counts the outcomes of the records that were enqueued with it. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub struct Deliveries(Arc<Counts>);
 
@@ -85,7 +112,7 @@ struct Counts {
     settled: Notify,
 }
 
-/// A record that Kafka did not take.
+/// A record that Kafka or the client refused.
 #[derive(Debug, Clone)]
 struct Failure {
     attempt: Attempt,
@@ -118,8 +145,8 @@ impl Deliveries {
 
     async fn all_have_an_outcome(&self) {
         loop {
-            // Registered before the count is read: the last record may settle in between, and its
-            // notification would find nobody.
+            // Registered before the count is read: if the last record settled in between, its
+            // notification would be lost and this would wait forever.
             let mut settled = std::pin::pin!(self.0.settled.notified());
             settled.as_mut().enable();
             if self.0.open.load(Ordering::Acquire) == 0 {
@@ -132,11 +159,13 @@ impl Deliveries {
 
 impl Counts {
     fn failures(&self) -> MutexGuard<'_, Vec<Failure>> {
+        // A panic cannot leave the list half changed, so a poisoned lock is still valid.
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn close(&self, attempt: Attempt, outcome: Result<(), ProduceError>) {
-        // The outcome is noted before the count falls: a waiter that sees 0 sees every failure.
+        // The outcome is stored before the count is decreased: a waiter that reads 0 sees each
+        // failure.
         match outcome {
             Ok(()) => {
                 self.acknowledged.fetch_add(1, Ordering::AcqRel);
@@ -149,8 +178,8 @@ impl Counts {
     }
 }
 
-/// A record between `send` and its outcome.
-struct OnItsWay {
+/// A record that the client has and whose outcome is not known yet.
+struct OpenRecord {
     counts: Arc<Counts>,
     attempt: Attempt,
 }
@@ -160,9 +189,9 @@ struct Reports;
 impl ClientContext for Reports {}
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<OnItsWay>;
+    type DeliveryOpaque = Box<OpenRecord>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, record: Box<OnItsWay>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, record: Box<OpenRecord>) {
         let outcome = result.as_ref().map(|_| ()).map_err(|(error, _)| ProduceError::of(error));
         record.counts.close(record.attempt, outcome);
     }
@@ -182,16 +211,16 @@ impl<F: Fn(Attempt, &mut dyn FnMut(OutgoingRecord<'_>)) + Send + Sync> Records f
 
 enum Queued {
     Queued,
-    /// The queue has no room now.
+    /// The queue has no space for it at this moment.
     Full,
 }
 
-/// The treatment of records that Kafka refuses, for another reason than their size.
+/// The reaction to records that Kafka refuses and that have no smaller form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnRefusal {
-    /// Report it and send them again.
+    /// Reports the reason and sends them again.
     Retry,
-    /// Return the error.
+    /// Returns the error.
     Return,
 }
 
@@ -205,13 +234,15 @@ pub struct Attempt {
 }
 
 impl Producer {
-    /// Creates a producer that connects when it sends: Kafka may be unreachable yet. Batches that Kafka
-    /// does not take are reported in `blocked`.
+    /// Creates a producer. It connects in the background, so Kafka may still be unreachable.
+    /// Batches that Kafka does not acknowledge are reported in `blocked`.
     pub fn new(kafka: &KafkaConfig, blocked: Blocked) -> anyhow::Result<Self> {
         let producer = kafka
             .client()?
             .set("enable.idempotence", "true")
             .set("acks", "all")
+            // No timeout: the outcome of a record that the client gives up is unknown, so a retry
+            // could send it twice.
             .set("message.timeout.ms", "0")
             .set("linger.ms", "2")
             .set("batch.size", "262144")
@@ -236,7 +267,9 @@ impl Producer {
     ) -> Result<(), ProduceError> {
         let alone = Attempt { number: 0, form: 0 };
         while let Queued::Full = self.try_enqueue(topic, record, alone, deliveries)? {
-            tokio::time::sleep(QUEUE_PAUSE).await;
+            // The thread of the client sends meanwhile, so there will be space. The record keeps
+            // its place before the next ones, because the caller waits for this one.
+            tokio::time::sleep(QUEUE_FULL_PAUSE).await;
         }
         Ok(())
     }
@@ -248,9 +281,8 @@ impl Producer {
         attempt: Attempt,
         deliveries: &Deliveries,
     ) -> Result<Queued, ProduceError> {
-        let on_its_way = Box::new(OnItsWay { counts: deliveries.0.clone(), attempt });
-        let mut outgoing: BaseRecord<'_, [u8], [u8], _> =
-            BaseRecord::with_opaque_to(topic, on_its_way);
+        let open = Box::new(OpenRecord { counts: deliveries.0.clone(), attempt });
+        let mut outgoing: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, open);
         if let Some(key) = record.key {
             outgoing = outgoing.key(key);
         }
@@ -264,24 +296,29 @@ impl Producer {
                     headers.insert(Header { key, value: *value })
                 }));
         }
-        // Counted before it is sent: its outcome may come before `send` returns.
+        // Counted before it is sent: its outcome may arrive, on the thread of the client, before
+        // `send` returns.
         deliveries.0.open.fetch_add(1, Ordering::AcqRel);
         let Err((error, _)) = self.client.send(outgoing) else { return Ok(Queued::Queued) };
+        // The client did not accept the record, so no outcome will follow. If another task waits
+        // and all other records have settled, only this notification can wake it.
         if deliveries.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             deliveries.0.settled.notify_waiters();
         }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
             return Ok(Queued::Full);
         }
+        // After a fatal error the client refuses each record with the code `Fatal` only; it keeps
+        // the cause.
         if let Some((code, text)) = self.client.client().fatal_error() {
             return Err(ProduceError::Fatal(format!("{code}: {text}")));
         }
         Err(ProduceError::of(&error))
     }
 
-    /// Sends a batch of `count` records to `topic` until Kafka has acknowledged all of them, without a
-    /// limit. `records` passes one record on, in one of its forms, of which the last is `last_form`.
-    /// Only a producer that failed for good is an error.
+    /// Sends a batch of `count` records to `topic`, and retries without a limit until Kafka has
+    /// acknowledged all of them. `records` passes on one record, in one of its forms, of which the
+    /// last is `last_form`. Returns an error only if the producer failed permanently.
     pub async fn send_all(
         &self,
         topic: &str,
@@ -292,9 +329,9 @@ impl Producer {
         self.send_groups(topic, count, last_form, records, OnRefusal::Retry).await
     }
 
-    /// Sends the `count` records of an HTTP request to `topic`, and waits for `timeout` at most until
-    /// Kafka has acknowledged all of them. To repeat it after an error is safe for records that may
-    /// come twice.
+    /// Sends the `count` records of an HTTP request to `topic`, and waits, for at most `timeout`,
+    /// until Kafka has acknowledged all of them. After an error, repeating it is safe for records
+    /// that may be delivered twice.
     pub async fn send_within(
         &self,
         timeout: Duration,
@@ -303,15 +340,15 @@ impl Producer {
         records: impl Records,
     ) -> Result<(), ProduceError> {
         let sent = self.send_groups(topic, count, 0, records, OnRefusal::Return);
-        // After the timeout the outcome is unknown: the records may still arrive.
+        // After the timeout the outcome is unknown: the client keeps the records and may still send
+        // them. So this is an error, and not a refusal, for the caller.
         tokio::time::timeout(timeout, sent).await.unwrap_or_else(|_| {
             Err(ProduceError::Other(format!("Kafka did not acknowledge within {timeout:?}")))
         })
     }
 
-    /// Sends records in groups, at first all in one. Only records that are not acknowledged are sent
-    /// again. The broker limits the size of a request, so records that it refuses as too large are
-    /// sent in halves, until one is alone; that one is sent in its next form.
+    /// Sends records in groups, at first all in one, by the rules at the top of this file. Only
+    /// failed records are sent again.
     async fn send_groups(
         &self,
         topic: &str,
@@ -321,6 +358,7 @@ impl Producer {
         on_refusal: OnRefusal,
     ) -> Result<(), ProduceError> {
         let all = (0..count).map(|number| Attempt { number, form: 0 }).collect();
+        // The next group is taken from the back.
         let mut groups: VecDeque<Vec<Attempt>> = VecDeque::from([all]);
         let (mut backoff, mut report) = (Backoff::default(), None);
         while let Some(group) = groups.pop_back() {
@@ -328,7 +366,11 @@ impl Producer {
             let (mut too_large, mut refused) = (Vec::new(), Vec::new());
             for Failure { attempt, error } in failures {
                 match error {
+                    // A retry cannot succeed. For a batch, the process ends, and as no offset of
+                    // the batch is stored, the next process reads and sends it again.
                     ProduceError::Fatal(_) => return Err(error),
+                    // The broker refuses all records of a request together, so this record may not
+                    // be the one that is too large.
                     ProduceError::TooLarge if group.len() > 1 => too_large.push(attempt),
                     ProduceError::TooLarge if attempt.form < last_form => {
                         groups.push_back(vec![Attempt { form: attempt.form + 1, ..attempt }]);
@@ -337,6 +379,8 @@ impl Producer {
                 }
             }
             if !too_large.is_empty() {
+                // The second half is pushed first, so the first half is sent first. If there is
+                // only one record, one half is empty, and the record is sent alone.
                 let second = too_large.split_off(too_large.len() / 2);
                 groups.extend([second, too_large].into_iter().filter(|half| !half.is_empty()));
             }
@@ -349,14 +393,15 @@ impl Producer {
             }
             let reason = format!("Kafka refuses records for the topic {topic}: {error}");
             Report::set(&mut report, &self.blocked, reason);
-            // After the other groups: this one may be refused for long.
+            // Sent after the other groups: records that Kafka refuses, perhaps for a long time,
+            // must not delay the records that it accepts.
             groups.push_front(refused.into_iter().map(|(attempt, _)| attempt).collect());
             backoff.pause().await;
         }
         Ok(())
     }
 
-    /// Sends records once and waits for their outcomes. Returns those that failed.
+    /// Sends records once and waits for their outcomes. Returns the failures.
     async fn send_group(
         &self,
         topic: &str,
@@ -375,7 +420,10 @@ impl Producer {
                     });
                     match queued {
                         Ok(Queued::Queued) => break,
-                        Ok(Queued::Full) => tokio::time::sleep(QUEUE_PAUSE).await,
+                        // The same record is tried again before the next one, as in `enqueue`.
+                        Ok(Queued::Full) => tokio::time::sleep(QUEUE_FULL_PAUSE).await,
+                        // The client itself refused the record. The others are sent all the same,
+                        // so that the caller sees all failures of the group together.
                         Err(error) => {
                             deliveries.0.failures().push(Failure { attempt, error });
                             break;
@@ -387,7 +435,7 @@ impl Producer {
         };
         let mut sent = std::pin::pin!(sent);
         if on_refusal == OnRefusal::Return {
-            // The caller has a timeout, and reports it.
+            // The caller has a timeout of its own, and its client gets the error.
             sent.await;
         } else if tokio::time::timeout(REPORT_AFTER, &mut sent).await.is_err() {
             let reason = format!(

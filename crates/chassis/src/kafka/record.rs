@@ -1,4 +1,5 @@
-//! A record as Kafka delivers it: its position, key, value and headers.
+//! A record as Kafka delivers it: its position, key, value and headers. It is borrowed from the
+//! client; nothing is decoded here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,8 +9,8 @@ use rdkafka::{
 };
 use time::OffsetDateTime;
 
-/// The greatest timestamp of a record, 9999-12-31T23:59:59.999Z, in milliseconds since 1970. The least
-/// is 0. PostgreSQL, `time` and RFC 3339 can all hold this range.
+/// The greatest timestamp of a record, 9999-12-31T23:59:59.999Z, in milliseconds since 1970. The
+/// least is 0. PostgreSQL, `time` and RFC 3339 can all hold this range.
 pub const MAX_TIMESTAMP_MS: i64 = 253_402_300_799_999;
 
 /// The position and the timestamp of a record.
@@ -44,13 +45,14 @@ impl<'a> Record<'a> {
         Self { position, key: message.key(), value: message.payload(), message }
     }
 
-    /// Returns its headers. The client parses them only now.
+    /// Returns the headers. The client parses them in this call, so a caller that needs several
+    /// headers should call it once.
     #[must_use]
     pub fn headers(&self) -> Headers<'a> {
         Headers(self.message.headers())
     }
 
-    /// Calls [`Headers::get`], for a caller that needs only one header.
+    /// Returns one header, as [`Headers::get`] does.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers().get(name)
@@ -61,7 +63,7 @@ impl<'a> Record<'a> {
 pub struct Headers<'a>(Option<&'a BorrowedHeaders>);
 
 impl<'a> Headers<'a> {
-    /// Returns the last header of this name, if it is text.
+    /// Returns the last header of this name, if its value is UTF-8.
     #[must_use]
     pub fn get(self, name: &str) -> Option<&'a str> {
         let (_, value) = self.iter().filter(|(known, _)| *known == name).last()?;

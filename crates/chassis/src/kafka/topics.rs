@@ -1,7 +1,8 @@
 //! The topics that a service needs: checked at the start, and created if they are missing.
 //!
-//! Only what an operator must repair is an error. Everything else, an unknown answer too, is waited
-//! out: a cluster that boots gives many answers before the right one.
+//! Only an answer that an operator must act on is an error. After any other answer, also an unknown
+//! one, the request is repeated: a cluster that is starting gives many different errors before it
+//! is ready.
 
 use std::time::{Duration, Instant};
 
@@ -19,17 +20,17 @@ use crate::{
     process::{exit::ExitReason, retry::Backoff},
 };
 
-/// The time for one request for metadata.
+/// The timeout of one request for metadata.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time for one request to create or describe topics.
+/// The timeout of one request to create or describe topics.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time for which a topic must be missing before that is an error: the metadata of a broker may
-/// be older than a topic.
+/// The time after which a missing topic is an error. Before it, a broker may only have metadata
+/// that is older than the topic.
 const MISSING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The number of partitions of a topic that is created.
 const PARTITIONS: i32 = 8;
 
-/// Answers that only an operator can change. Every other one is transient.
+/// The errors that only an operator can remove. Any other error is transient.
 const PERMANENT: &[RDKafkaErrorCode] = &[
     RDKafkaErrorCode::TopicAuthorizationFailed,
     RDKafkaErrorCode::ClusterAuthorizationFailed,
@@ -41,8 +42,8 @@ const PERMANENT: &[RDKafkaErrorCode] = &[
     RDKafkaErrorCode::UnsupportedVersion,
 ];
 
-/// Waits until all of `topics` exist and may be described, without a limit, and logs once that it
-/// waits. Creates those that are missing, unless `KAFKA_CREATE_TOPICS` is off.
+/// Waits without a limit until all of `topics` exist and may be described, and logs once that it
+/// waits. Creates missing topics, unless `KAFKA_CREATE_TOPICS` is off.
 pub async fn ensure(kafka: &KafkaConfig, topics: &[&str]) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> = kafka
         .client()?
@@ -78,7 +79,7 @@ pub async fn ensure(kafka: &KafkaConfig, topics: &[&str]) -> anyhow::Result<()> 
     }
 }
 
-/// Logs once that a service waits for Kafka, and pauses.
+/// Pauses, and logs before the first pause that the service waits for Kafka.
 async fn wait(kafka: &KafkaConfig, backoff: &mut Backoff, reason: &str) {
     if backoff.is_first() {
         tracing::warn!("waiting for Kafka at {}: {reason}", kafka.brokers());
@@ -86,10 +87,10 @@ async fn wait(kafka: &KafkaConfig, backoff: &mut Backoff, reason: &str) {
     backoff.pause().await;
 }
 
-/// A transient answer, as text.
+/// A transient error, as text.
 type Transient = String;
 
-/// Returns those of `topics` that Kafka does not have. The inner error is transient.
+/// Returns the topics of `topics` that Kafka does not have. The inner error is transient.
 async fn find_missing(
     kafka: &KafkaConfig,
     topics: &[&str],
@@ -167,7 +168,7 @@ async fn create(
     for result in results {
         match result {
             Ok(name) => tracing::info!(topic = name, "created the topic {name}"),
-            // Perhaps by another replica at the same time.
+            // Another replica may have created it at the same time.
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) if PERMANENT.contains(&code) => {
                 return Err(anyhow!(
@@ -188,8 +189,9 @@ fn new_topic<'a>(name: &'a str, dead_letter_limit: &'a str) -> NewTopic<'a> {
     if name.ends_with(".dlq") { topic.set("max.message.bytes", dead_letter_limit) } else { topic }
 }
 
-/// Warns if producers set the timestamps of a topic's records: a wrong clock of a producer can then
-/// make a newer record lose. Without an answer, it reports nothing: it only informs the operator.
+/// Logs a warning if producers set the timestamps of a topic's records: if the clock of a producer
+/// is wrong, a newer record can then lose against an older one. If Kafka does not answer, nothing
+/// is logged, because the service does not depend on the answer.
 pub async fn warn_of_producers_timestamps(kafka: &KafkaConfig, topic: &str) {
     let config = async {
         let admin: AdminClient<DefaultClientContext> = kafka.client().ok()?.create().ok()?;

@@ -1,10 +1,11 @@
 //! Transactions: of any work, and of a batch of records.
 //!
-//! [`transact`] bounds the time of a transaction. [`commit`] commits a batch. It retries transient
-//! errors without limit. When the database refuses a value, or writing panics, it splits the batch in
-//! halves, each a transaction of its own, until the record at fault is alone and becomes a rejection:
-//! no record is refused because of another one. If every record of a batch fails alone, no record is
-//! at fault, and the batch is an error. The [`Writer`] of a service defines what is written.
+//! [`transact`] limits the time of a transaction. [`commit`] commits a batch and retries transient
+//! errors without limit. If the database refuses a value, or if writing panics, it splits the batch
+//! in halves, each a transaction of its own, until the record at fault is alone and becomes a
+//! rejection. So no record is refused because of another one. If each record of a batch fails
+//! alone, no record is at fault, and the batch ends with an error. What is written is not decided
+//! here: see the [`Writer`] of a service.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -24,13 +25,13 @@ use crate::{
     process::{crash, retry::Backoff},
 };
 
-/// The longest time from the begin of a transaction to its end. It is longer than PostgreSQL's own
+/// The longest time from the start of a transaction to its end. It is longer than PostgreSQL's own
 /// limits, so only a server that does not answer reaches it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// An error of work in a transaction.
 pub trait TransactionError: From<sqlx::Error> {
-    /// Returns the error of PostgreSQL; `None` if the work itself refused to go on.
+    /// Returns the error of PostgreSQL; `None` if the work itself ended the transaction.
     fn database(&self) -> Option<&sqlx::Error>;
 }
 
@@ -40,7 +41,7 @@ impl TransactionError for sqlx::Error {
     }
 }
 
-/// Runs `work` in a transaction, and commits it unless `work` fails. A time-out is a transient error
+/// Runs `work` in a transaction, and commits it unless `work` fails. A timeout is a transient error
 /// with an unknown outcome: the transaction may have been committed.
 pub async fn transact<T, E: TransactionError>(
     pool: &PgPool,
@@ -58,9 +59,9 @@ async fn transact_on<T, E: TransactionError>(
         let outcome = work(&mut transaction).await;
         match outcome {
             Ok(_) => transaction.commit().await?,
-            // The locks are gone before the caller sees the error: a task that the caller wakes
-            // then may skip locked rows. If the rollback fails, the connection is broken: the
-            // server rolls back, and the pool drops the connection.
+            // The rollback is awaited, so the row locks are released before the caller sees the
+            // error: a task that the caller wakes next may skip locked rows. If the rollback fails,
+            // the connection is broken: the server rolls back, and the pool drops the connection.
             Err(_) => drop(transaction.rollback().await),
         }
         outcome
@@ -69,7 +70,8 @@ async fn transact_on<T, E: TransactionError>(
     let outcome = outcome.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()));
     let database = outcome.as_ref().err().and_then(E::database);
     if database.is_some_and(|error| classify(error) == ErrorClass::Transient) {
-        // After a failover the next transaction needs a connection to another server.
+        // After a failover the next transaction needs a connection to another server. After a
+        // timeout this connection may still run a statement, so it must not return to the pool.
         connection.close_on_drop();
     }
     outcome
@@ -77,21 +79,21 @@ async fn transact_on<T, E: TransactionError>(
 
 crate::metrics! {
     pub struct CommitMetrics {
-        /// A batch's transaction, whatever came of it, seconds
+        /// Seconds of a batch's transaction, whether it was committed or failed
         seconds: Histogram = "db_client_operation_duration_seconds"
             from Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
-        /// Transactions tried again for the weather's sake
+        /// Transactions retried after a transient error
         retries: Counter = "waybill_batch_retries",
         /// Batches split in halves because the database refused a value
         splits: Counter = "waybill_batch_splits",
     }
 }
 
-/// The reason that records were not written.
+/// The reason why records were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A row that was copied as new was already stored; the next attempt inserts it.
-    #[error("a row is there already")]
+    /// A copied row was already stored. The next attempt inserts the rows instead.
+    #[error("a row is already stored")]
     KnownRow,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -106,28 +108,30 @@ impl TransactionError for WriteError {
 
 /// Writes the records of a service.
 pub trait Writer: Sync {
-    /// A record, decoded: a valid item or a rejection.
+    /// A decoded record: a valid item or a rejection.
     type Item: Send + Sync;
     /// The result of writing some records.
     type Outcome: Send;
 
-    /// Writes records within a transaction. It may be called again with the same records.
+    /// Writes records within a transaction. It may be called again with records that are already
+    /// stored, because the outcome of an earlier transaction may be unknown.
     fn write(
         &self,
         transaction: &mut PgConnection,
         part: &[Self::Item],
     ) -> impl Future<Output = Result<Self::Outcome, WriteError>> + Send;
 
-    /// Turns a record that cannot be written into its rejection.
+    /// Turns a record that cannot be written into a rejection.
     fn reject(&self, item: &mut Self::Item, fault: &Fault);
 }
 
-/// The reason why a record cannot be written, however often it is tried.
+/// The permanent reason why a record cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The database refused a value, with this SQLSTATE.
     #[error("the database refused this record's data (SQLSTATE {0})")]
     Refused(String),
+    /// The code panicked while it parsed or wrote the record.
     #[error(
         "Waybill failed while it processed this record; please report this as a fault of Waybill"
     )]
@@ -145,14 +149,14 @@ impl Fault {
     }
 }
 
-/// A part of a batch that is in the database.
+/// A committed part of a batch.
 #[derive(Debug)]
 pub struct Part<W: Writer> {
     pub items: Vec<W::Item>,
     pub outcome: W::Outcome,
 }
 
-/// Commits a batch, in one part if the database takes all of it.
+/// Commits a batch: in one part, unless a record of it cannot be written.
 pub async fn commit<W: Writer>(
     pool: &PgPool,
     writer: &W,
@@ -162,6 +166,9 @@ pub async fn commit<W: Writer>(
     let records = batch.len();
     let mut committed = Vec::with_capacity(1);
     let mut faulty = Vec::new();
+    // A stack: the first half is popped before the second, so the valid parts are committed in the
+    // order of their records. If the process ends between two parts, no offset of the batch is
+    // stored yet, and the whole batch is read again.
     let mut parts = vec![batch];
     while let Some(mut items) = parts.pop() {
         match commit_part(pool, writer, metrics, &items, OnFault::Return).await {
@@ -175,8 +182,8 @@ pub async fn commit<W: Writer>(
             }
         }
     }
-    // Rejections are written last, when it is known that the database takes other records of the
-    // batch. A fault of the table or of the code would otherwise reject every record of the topic.
+    // Rejections are written last, when it is known that other records of the batch can be written.
+    // Otherwise a fault of the table or of the code would reject all records of the topic.
     if let (true, [(_, fault), _, ..]) = (committed.is_empty(), &faulty[..]) {
         bail!(
             "none of the {records} records of a batch can be written, so no record is at fault: {fault}"
@@ -191,12 +198,13 @@ pub async fn commit<W: Writer>(
     Ok(committed)
 }
 
-/// The treatment of a part that cannot be written.
+/// The reaction to a part that the database refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnFault {
     Return,
-    /// For a rejection, which holds no value that could be refused. If it is refused all the same,
-    /// an operator must repair the database, and nothing is skipped until then.
+    /// Retries: for a rejection, whose values the database should not refuse. If it does, an
+    /// operator must repair the database, and no record is skipped until then. A panic is returned
+    /// here, too.
     Retry,
 }
 
@@ -209,16 +217,17 @@ async fn commit_part<W: Writer>(
 ) -> Result<W::Outcome, Fault> {
     let mut backoff = Backoff::default();
     loop {
-        // A panic leaves no half-written state: the transaction is rolled back, and a writer keeps
-        // nothing of an attempt but hints.
+        // A panic leaves no partial state: its connection is closed, which rolls the transaction
+        // back, and a writer keeps only hints from an attempt.
         let attempt = AssertUnwindSafe(attempt(pool, writer, metrics, part)).catch_unwind().await;
         let error = match attempt {
             Ok(Ok(outcome)) => {
                 if !backoff.is_first() {
-                    tracing::info!(records = part.len(), "PostgreSQL takes batches again");
+                    tracing::info!(records = part.len(), "PostgreSQL accepts batches again");
                 }
                 return Ok(outcome);
             }
+            // Without a pause: the server works, and the next attempt does not copy but inserts.
             Ok(Err(WriteError::KnownRow)) => continue,
             Ok(Err(WriteError::Database(error))) => error,
             Err(_) => {
@@ -232,8 +241,13 @@ async fn commit_part<W: Writer>(
             return Err(Fault::Refused(code));
         }
         if backoff.is_first() {
-            tracing::warn!(records = part.len(), "waiting for PostgreSQL to take a batch: {error}");
+            tracing::warn!(
+                records = part.len(),
+                "waiting for PostgreSQL to accept a batch: {error}"
+            );
         }
+        // The failed attempt may have been committed. Writing the same records again is harmless: a
+        // writer changes nothing for a record that is already stored.
         metrics.retries.inc();
         backoff.pause().await;
     }
@@ -260,8 +274,8 @@ async fn attempt<W: Writer>(
     outcome
 }
 
-/// A connection that is closed when its user panics: a panic may leave it within a message of the
-/// protocol, where nobody else can use it.
+/// A connection that is closed if the code that uses it panics. The panic may interrupt a message
+/// of the protocol or leave the transaction open, so the connection must not return to the pool.
 struct CloseOnPanic(PoolConnection<Postgres>);
 
 impl Drop for CloseOnPanic {

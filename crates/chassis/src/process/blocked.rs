@@ -1,7 +1,8 @@
 //! The reasons why parts of a service make no progress: shown by `/readyz` and counted by a metric.
 //!
-//! A blocked part waits and retries; nothing is skipped. It reports its reason when it begins to wait,
-//! and withdraws it when it goes on. The log has the reason at once, then once a minute.
+//! A blocked part waits and retries; nothing is skipped. It reports its reason when it begins to
+//! wait, and drops the report when it continues. The reason is logged at once, and then once a
+//! minute while the part retries.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 /// The time between two log lines about the same reason.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The present reasons. Clones share them.
+/// The current reasons. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Blocked {
     reasons: Arc<Mutex<Reasons>>,
@@ -27,7 +28,7 @@ struct Reasons {
     by_id: BTreeMap<u64, String>,
 }
 
-/// A reason that holds until this is dropped.
+/// A reported reason. Dropping it removes the reason.
 #[derive(Debug)]
 pub struct Report {
     blocked: Blocked,
@@ -60,7 +61,7 @@ impl Blocked {
         Report { blocked: self.clone(), id, reason, logged_at: Instant::now() }
     }
 
-    /// Returns the present reasons, sorted, each once.
+    /// Returns the current reasons, sorted, without duplicates.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         let mut reasons: Vec<String> = self.lock().by_id.values().cloned().collect();
@@ -75,8 +76,8 @@ impl Blocked {
 }
 
 impl Report {
-    /// Reports `reason` in the slot of a part that may be blocked. The same reason is only logged
-    /// again, once a minute.
+    /// Stores a report of `reason` in `slot`, which is empty while the part is not blocked. If the
+    /// slot already has this reason, it is only logged again, at most once a minute.
     pub fn set(slot: &mut Option<Self>, blocked: &Blocked, reason: String) {
         match slot {
             Some(report) if report.reason == reason => {

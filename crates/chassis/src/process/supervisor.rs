@@ -1,8 +1,23 @@
-//! Runs the parts of a service as tasks that have one shutdown.
+//! Runs the parts of a service as tasks that share one shutdown token.
 //!
-//! Most parts run until the shutdown; a few end earlier, when their work is done, as the warm-up
-//! does. The first part that fails, be it by an error, by a panic or by an end before the shutdown,
-//! stops all others, and its error is the outcome of the service.
+//! ```text
+//!            token cancelled              task ends
+//! running ────────────────────▶ stopping ───────────▶ ended
+//! ```
+//!
+//! - *running*: most parts run until the shutdown ([`run`](Supervisor::run)). A few end earlier,
+//!   when their work is done, such as the warm-up ([`run_once`](Supervisor::run_once)), or before
+//!   the parts that need them start ([`run_first`](Supervisor::run_first)).
+//! - *stopping*: the token is cancelled. Each part holds the token, finishes its work and ends by
+//!   itself. After a signal, [`shutdown`](crate::process::shutdown) ends a shutdown that takes too
+//!   long. After a failure, the supervisor waits for a limited time only, and then aborts the parts
+//!   that have not ended.
+//! - *ended*: [`wait`](Supervisor::wait) returns when all parts have ended or that time is over.
+//!
+//! Two things cancel the token: a signal, and the failure of a part. A part fails by an error, by a
+//! panic, or by ending before the shutdown without being allowed to. The first failure is the
+//! outcome of the service; failures that follow while the others stop are only logged. No part is
+//! restarted: the process ends, and the program that started it may start it again.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The longest time for which the other parts finish their work after one of them failed.
+/// The longest time that the other parts have to finish their work after a part has failed.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The running parts of a service.
@@ -25,7 +40,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Supervises parts that end on `shutdown`. A part that fails cancels it.
+    /// Creates a supervisor for parts that end on `shutdown`. A part that fails cancels it.
     #[must_use]
     pub fn new(shutdown: CancellationToken) -> Self {
         Self { parts: JoinSet::new(), names: HashMap::new(), shutdown }
@@ -40,6 +55,8 @@ impl Supervisor {
         let shutdown = self.shutdown.clone();
         self.run_once(name, async move {
             part.await?;
+            // Read after the part has ended: a part that ends because of the shutdown ends after
+            // it, so an end while this is false was not requested.
             ensure!(shutdown.is_cancelled(), "{name} ended before the shutdown");
             Ok(())
         });
@@ -51,13 +68,15 @@ impl Supervisor {
         name: &'static str,
         part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
-        // An error and a panic both drop the guard, which cancels the shutdown.
+        // The guard is dropped by an error and by a panic alike, and cancels the shutdown. It is in
+        // the task, so the other parts stop at once, even if no one is in `wait` yet.
         let stop_others = self.shutdown.clone().drop_guard();
         let task = self.parts.spawn(async move {
             part.await?;
             stop_others.disarm();
             Ok(())
         });
+        // Inserted before `wait` can read it, because `wait` takes the supervisor by value.
         self.names.insert(task.id(), name);
     }
 
@@ -68,6 +87,7 @@ impl Supervisor {
         name: &'static str,
         part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) -> bool {
+        // Success has its own token: the end of the task alone does not say whether it succeeded.
         let (done, shutdown) = (CancellationToken::new(), self.shutdown.clone());
         let succeeded = done.clone();
         self.run_once(name, async move {
@@ -80,8 +100,8 @@ impl Supervisor {
         self.shutdown.run_until_cancelled(done.cancelled()).await.is_some()
     }
 
-    /// Waits until all parts have ended, after the first failure for [`FAILURE_TIMEOUT`] at most.
-    /// Returns the error of the first part that failed.
+    /// Waits until all parts have ended, but for at most [`FAILURE_TIMEOUT`] after the first
+    /// failure. Returns the error of the first part that failed.
     pub async fn wait(self) -> anyhow::Result<()> {
         self.wait_within(FAILURE_TIMEOUT).await
     }
@@ -92,12 +112,16 @@ impl Supervisor {
         loop {
             let ended = match give_up_at {
                 None => self.parts.join_next_with_id().await,
-                // A part may wait without a limit for PostgreSQL or Kafka. The failure must not
-                // depend on them: unfinished records are delivered again.
+                // Another part may wait without a limit for PostgreSQL or Kafka. The end of the
+                // process must not depend on them. Aborting that part loses nothing: unfinished
+                // records are delivered again.
                 Some(at) => {
                     let next = tokio::time::timeout_at(at, self.parts.join_next_with_id()).await;
                     next.unwrap_or_else(|_| {
-                        tracing::warn!("left unfinished work after {failure_timeout:?}");
+                        tracing::warn!(
+                            "work is unfinished {failure_timeout:?} after the failure; its records \
+                             will be delivered again"
+                        );
                         None
                     })
                 }
@@ -111,12 +135,14 @@ impl Supervisor {
                 }
             };
             let Err(error) = ended else { continue };
+            // Tasks are joined in the order in which they ended, and only a failure stops the
+            // others, so the first error is usually the cause of those that follow.
             if outcome.is_ok() {
                 tracing::error!(part = name, "{name} failed; stopping all other parts: {error:#}");
                 give_up_at = Some(Instant::now() + failure_timeout);
                 outcome = Err(error);
             } else {
-                tracing::warn!(part = name, "{name} failed while it was stopped: {error:#}");
+                tracing::warn!(part = name, "{name} failed during the shutdown: {error:#}");
             }
         }
     }
@@ -196,11 +222,11 @@ mod tests {
             shutdown.cancelled().await;
             bail!("it lost its connection")
         });
-        parts.run("first", async { bail!("it met a record that is too large") });
+        parts.run("first", async { bail!("a record is too large") });
 
         let error = parts.wait().await.unwrap_err();
 
-        assert_eq!(format!("{error:#}"), "it met a record that is too large");
+        assert_eq!(format!("{error:#}"), "a record is too large");
     }
 
     #[tokio::test]
@@ -260,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_that_never_ends_does_not_hold_up_a_failure() {
+    async fn a_part_that_never_ends_does_not_delay_a_failure() {
         let mut parts = with_lasting_part();
         parts.run("endless", std::future::pending());
         parts.run("ingest", async { bail!("the offset is out of range") });

@@ -1,12 +1,12 @@
-//! Logs on standard error: as lines on a terminal, as JSON elsewhere.
+//! Logs on standard error: as lines on a terminal, otherwise as JSON.
 //!
 //! ```text
 //! tracing ─▶ queue of lines ─▶ one thread ─▶ standard error
 //! ```
 //!
-//! Logging never fails, blocks or panics: a line that cannot be written, or that comes while the queue
-//! is full because the reader of standard error has stopped reading, is dropped. So a full disk or a
-//! broken pipe neither stops the service nor delays its shutdown.
+//! Logging never fails, blocks or panics. A line is dropped if it cannot be written, or if the
+//! queue is full because no program reads standard error any more. So a full disk or a broken pipe
+//! neither stops the service nor delays its shutdown.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -23,13 +23,13 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Message {
     Line(Vec<u8>),
-    /// Drop the sender: all lines before it are written.
+    /// The thread drops the sender, after all lines before this message are written.
     Flush(mpsc::Sender<()>),
 }
 
 static QUEUE: OnceLock<mpsc::SyncSender<Message>> = OnceLock::new();
 
-/// Starts logging, of panics too. `RUST_LOG` is the filter, `info` by default.
+/// Starts logging, also of panics. `RUST_LOG` is the filter, `info` by default.
 pub fn start() {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,rdkafka=error,librdkafka=error,sqlx=warn"));
@@ -54,12 +54,12 @@ pub fn start() {
     }
 }
 
-/// Waits until the lines logged so far are written, for a second at most. To be called before the
+/// Waits, for at most a second, until the lines logged so far are written. Called before the
 /// process exits.
 pub fn flush() {
     let Some(queue) = QUEUE.get() else { return };
     let (done, written) = mpsc::channel();
-    // If the queue is full, nobody reads standard error, and a wait would be for nothing.
+    // If the queue is full, standard error is not being read, and waiting would not help.
     if queue.try_send(Message::Flush(done)).is_ok() {
         let _ = written.recv_timeout(FLUSH_TIMEOUT);
     }

@@ -1,4 +1,6 @@
-//! Dead letters: rejected records on a topic of their own, with key and value as they came.
+//! Dead letters: rejected records on a topic of their own, with key and value as they were
+//! received. They follow the commit, so each one is also in the table; this module reads no topic
+//! and no table.
 
 use super::{Original, Rejection};
 use crate::kafka::producer::{Attempt, OutgoingRecord, ProduceError, Producer};
@@ -14,7 +16,7 @@ enum Form {
     WithoutValue,
     /// Also without the record's own headers.
     WithoutHeaders,
-    /// Also with the record's position as its key.
+    /// Also with the record's id as its key.
     PositionOnly,
 }
 
@@ -23,9 +25,9 @@ impl Form {
         [Self::Whole, Self::WithoutValue, Self::WithoutHeaders, Self::PositionOnly];
 }
 
-/// Sends the records of topic `from` that were rejected to topic `to`, and waits until Kafka has
-/// acknowledged all of them. One that the topic does not take whole goes in a smaller [`Form`]: its
-/// bytes are in the database.
+/// Sends the rejected records of topic `from` to topic `to`, and waits until Kafka has acknowledged
+/// all of them. A record that is too large for the topic is sent in a smaller [`Form`]; the table
+/// has its key and its value.
 pub async fn send(
     producer: &Producer,
     from: &str,

@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// A record that every topic takes, whatever its limit.
+/// The size up to which a topic accepts a record with any usual `max.message.bytes`.
 const ALWAYS_ACCEPTED_BYTES: usize = 10_000;
 
 /// `GET /order/{order_uid}`
@@ -141,15 +141,15 @@ pub(crate) async fn post(
     Ok(response)
 }
 
-/// Publishes orders, all or none of them as far as that can be known: a topic that takes the largest
-/// record takes the others, too, so a large record is sent first, alone.
+/// Publishes all orders or, as far as possible, none: a topic that accepts the largest record also
+/// accepts the others. So the largest record is sent first, alone, if it is large.
 async fn publish(state: &ApiState, orders: &[ValidOrder<'_>], trace: Trace) -> Result<(), Problem> {
     let topic = &state.topics.orders;
     let largest = orders.iter().max_by_key(|valid| valid.json.len());
     let first = largest.filter(|valid| valid.json.len() > ALWAYS_ACCEPTED_BYTES);
     let uid = |valid: &ValidOrder<'_>| valid.order.order_uid.clone();
-    // The last record of an order wins. So if the array holds the largest order twice, it is sent
-    // again in its place.
+    // The last record of an order wins. So if the array has another record of the same order, the
+    // largest record is sent a second time, at its own position.
     let is_repeated =
         |one: &ValidOrder<'_>| orders.iter().filter(|it| uid(it) == uid(one)).count() > 1;
     let is_first = |valid| first.is_some_and(|first| std::ptr::eq(first, valid));
