@@ -1,5 +1,9 @@
-//! Publishing the events and dead letters of a committed batch. Events are a function of the batch's
-//! records, not of the rows that changed, so a redelivered batch repeats them.
+//! Publishes the events and dead letters of a committed batch.
+//!
+//! The events depend on the records of the batch, not on the rows that changed. After a crash
+//! between commit and publishing, the batch is delivered again and changes no row, but its events
+//! are still missing: they are published then. The price is that events may be repeated, which
+//! every consumer of the status topic tolerates. There is no outbox table.
 
 use chassis::{
     kafka::{
@@ -28,7 +32,8 @@ pub(crate) struct Topics {
     pub(crate) dead_letters: String,
 }
 
-/// The proof that a batch is committed and that all of it is published.
+/// The proof that a batch is committed and that all its events and dead letters are published. Only
+/// [`publish`] makes one, so offsets cannot be stored before that.
 pub(crate) struct Published(());
 
 impl Receipt for Published {}
@@ -52,6 +57,9 @@ async fn attempt(
 ) -> Result<(), ProduceError> {
     let rejected: Vec<_> = committed.rejected().iter().map(|(one, why)| (one, why)).collect();
     let letters = dead_letter::send(producer, &topics.orders, &topics.dead_letters, &rejected);
+    // Events and dead letters do not depend on each other, so they are sent at the same time. If
+    // one fails, the other is dropped with an unknown outcome: its records may still arrive. The
+    // retry sends all of them again, which only repeats records.
     tokio::try_join!(send_events(producer, topics, committed), letters).map(|_| ())
 }
 
@@ -66,18 +74,23 @@ async fn send_events(
         let trace = order.trace.unwrap_or_else(Trace::begin);
         let version = order.version;
         let (order_id, created_at) = (order.uid.clone(), now.clone());
+        // `created` is published even if this record changed no row: the attempt that stored the
+        // order may have ended before it published.
         let status = EventType::Created;
         let mut event = OrderEvent { order_id, status, created_at, version: Some(version) };
         send_event(producer, topics, &event, trace.child(), &deliveries).await?;
+        // Both events have the same key, so they are in one partition, and the idempotent producer
+        // keeps them in this order.
         if version > 1 {
             event.status = EventType::Updated;
             send_event(producer, topics, &event, trace.child(), &deliveries).await?;
         }
     }
+    // Enqueued is not sent: only an acknowledgement proves that Kafka has the event.
     deliveries.settled().await
 }
 
-/// Enqueues an event as this step of its trace.
+/// Enqueues an event; `step` is its step in the trace of the record or call that caused it.
 pub(crate) async fn send_event(
     producer: &Producer,
     topics: &Topics,
@@ -107,5 +120,5 @@ pub(crate) async fn send_event(
 /// Returns the current time as RFC 3339 in UTC and whole milliseconds, the precision of Kafka.
 pub(crate) fn now() -> CompactString {
     let now = OffsetDateTime::now_utc().truncate_to_millisecond();
-    now.format(&Rfc3339).expect("the present has four digits of year").into()
+    now.format(&Rfc3339).expect("the current year has four digits").into()
 }

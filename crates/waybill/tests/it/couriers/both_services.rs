@@ -60,7 +60,7 @@ async fn explain_shows_both_services_or_the_one_that_answers() {
         "order     version 1",
         "served    from memory",
         "status    created",
-        "lost, ignored: nobody here knows this status",
+        "lost, ignored: this status is not known",
         "delivery  assigned, courier 1 (Anna, car)",
     ] {
         assert!(text.contains(part), "{part}: {text}");
