@@ -159,8 +159,8 @@ async fn order_history(
     after: Option<&HistoryCursor>,
     limit: i64,
 ) -> Result<Vec<EventRow>, sqlx::Error> {
-    // The columns are those of the primary key, in its order. So the sequence is total, and a page
-    // that starts after the last event of the page before neither skips nor repeats an event.
+    // The columns are those of the primary key, in its order. So the sequence is total: events with
+    // equal timestamps are neither skipped nor repeated from one page to the next.
     let rows = sqlx::query!(
         r#"-- order_history
         SELECT record_timestamp, "partition", "offset", topic, word, rank, told_at, version, ignored
