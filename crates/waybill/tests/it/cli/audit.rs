@@ -132,7 +132,7 @@ async fn each_broken_invariant_is_named() {
 
     assert_eq!(output.status.code(), Some(1), "{checks:#?}");
 
-    let same = "what is stored is what the record says";
+    let same = "every stored order has the content of its record";
     assert!(checks.iter().any(|check| check["promise"] == same && check["broken"] == 1));
 
     run_sql(&mut stored, "UPDATE orders.orders AS o SET content_hash = b.content_hash FROM orders.before AS b WHERE o.order_uid = b.order_uid").await;
@@ -149,7 +149,7 @@ async fn each_broken_invariant_is_named() {
 
     assert_eq!(output.status.code(), Some(1), "{checks:#?}");
 
-    let letters = "every kept record is on the dead-letter topic";
+    let letters = "every rejected record is on the dead-letter topic";
     assert!(checks.iter().any(|check| check["promise"] == letters && check["broken"] == 1));
 
     run_sql(&mut stored, "DELETE FROM orders.rejected_records; INSERT INTO orders.rejected_records TABLE orders.kept").await;
