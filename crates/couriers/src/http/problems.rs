@@ -1,4 +1,4 @@
-//! The kinds of problem that only the courier service's calls meet.
+//! The kinds of problem that only the calls of the courier service return.
 
 use chassis::{
     http::{
@@ -16,17 +16,17 @@ problem_kinds! {
     pub(crate) NO_SUCH_COURIER = 404, "/docs#no-such-courier", "no such courier",
         "there is no courier with this id; GET /couriers lists them";
     pub(crate) NO_SUCH_ORDER = 404, "/docs#no-such-order", "no such order",
-        "no event has told of an order with this id";
+        "no order with this id is known: no status event has named it";
     pub(crate) PHONE_TAKEN = 409, "/docs#phone-taken", "phone taken",
         "another courier has this phone number";
     pub(crate) ALREADY_ASSIGNED = 409, "/docs#already-assigned", "already assigned",
-        "courier 1 has this order; unassign it first";
+        "the order is assigned to courier 1; unassign it first";
     pub(crate) ORDER_ENDED = 409, "/docs#order-ended", "order ended",
-        "the order is completed: it needs no courier any more";
+        "the order is completed and needs no courier";
     pub(crate) NO_COURIER = 409, "/docs#no-courier", "no courier",
         "no courier is available; nothing was stored";
     pub(crate) NOT_ASSIGNED = 409, "/docs#not-assigned", "not assigned",
-        "the order has no courier; GET /delivery/{order_id} tells why";
+        "the order has no courier; GET /delivery/{order_id} gives the reason";
 }
 
 /// Every kind that `/docs` lists.
@@ -34,7 +34,7 @@ pub(crate) fn kinds() -> Vec<ProblemKind> {
     kinds_with(KINDS)
 }
 
-/// A query failed.
+/// Returns the problem for a query that failed.
 pub(super) fn failed(error: sqlx::Error) -> Problem {
     of_database("answering a call", &error)
 }
@@ -60,9 +60,10 @@ impl From<NotAssigned> for Problem {
     fn from(error: NotAssigned) -> Self {
         match error {
             NotAssigned::Already(courier) => ALREADY_ASSIGNED
-                .with(format!("courier {courier} has this order; unassign it first")),
-            NotAssigned::Ended(status) => ORDER_ENDED
-                .with(format!("the order is {}: it needs no courier any more", status.as_str())),
+                .with(format!("the order is assigned to courier {courier}; unassign it first")),
+            NotAssigned::Ended(status) => {
+                ORDER_ENDED.with(format!("the order is {} and needs no courier", status.as_str()))
+            }
             NotAssigned::NoCourier => NO_COURIER.problem(),
             NotAssigned::Database(error) => failed(error),
         }
@@ -74,9 +75,8 @@ impl From<NotUnassigned> for Problem {
         match error {
             NotUnassigned::Unknown => NO_SUCH_ORDER.problem(),
             NotUnassigned::NotAssigned => NOT_ASSIGNED.problem(),
-            NotUnassigned::Ended(status) => {
-                ORDER_ENDED.with(format!("the order is {}: its delivery is over", status.as_str()))
-            }
+            NotUnassigned::Ended(status) => ORDER_ENDED
+                .with(format!("the order is {} and its delivery has ended", status.as_str())),
             NotUnassigned::Database(error) => failed(error),
         }
     }

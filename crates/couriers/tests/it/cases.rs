@@ -6,7 +6,7 @@ use chassis::postgres::pool::snapshot;
 use couriers::{
     delivery::{
         DeliveryState, WaitReason,
-        courier::{AskedStatus, Courier, CourierChange, CourierId, CourierStatus},
+        courier::{Courier, CourierChange, CourierId, CourierStatus, RequestedStatus},
     },
     dispatch::{MatchCursor, release_overdue},
     read::{Delivery, Statistics, find_delivery, statistics},
@@ -37,7 +37,7 @@ async fn figures(pool: &PgPool) -> Statistics {
     statistics(&mut snapshot(pool).await.unwrap()).await.unwrap()
 }
 
-fn change_to(status: AskedStatus) -> CourierChange {
+fn change_to(status: RequestedStatus) -> CourierChange {
     CourierChange { status: Some(status), ..CourierChange::default() }
 }
 
@@ -121,9 +121,9 @@ async fn the_next_sweep_matches_an_order_whose_wake_up_was_lost() {
 
     // Before the stored cursor, and the wake-up is lost.
     apply(pool, &[("early", Created, at(1))]).await;
-    store::create_courier(pool, &courier(1, AskedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(1, RequestedStatus::Available)).await.unwrap();
     assert_eq!(match_from(pool, MatchCursor::END).await[0].order_id, "late");
-    store::create_courier(pool, &courier(2, AskedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(2, RequestedStatus::Available)).await.unwrap();
     assert_eq!(match_from(pool, MatchCursor::END).await, []);
 
     assert_eq!(match_all(pool).await[0].order_id, "early");
@@ -167,10 +167,10 @@ async fn an_order_says_why_it_has_no_courier_yet() {
     assert_eq!((found.state, found.status), (DeliveryState::Waiting, Pending));
     assert_eq!((found.position, found.reason), (Some(2), Some(WaitReason::NoCouriers)));
 
-    store::create_courier(pool, &courier(1, AskedStatus::Paused)).await.unwrap();
+    store::create_courier(pool, &courier(1, RequestedStatus::Paused)).await.unwrap();
     assert_eq!(delivery(pool, "a").await.unwrap().reason, Some(WaitReason::AllPaused));
 
-    store::create_courier(pool, &courier(2, AskedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(2, RequestedStatus::Available)).await.unwrap();
     assert_eq!(delivery(pool, "a").await.unwrap().reason, Some(WaitReason::InTurn));
 
     assert_eq!(match_all(pool).await[0].order_id, "b", "the older comes first");
@@ -221,7 +221,8 @@ async fn a_paused_courier_keeps_their_order_and_gets_no_other() {
     let database = CourierDatabase::new(shared()).await;
     let pool = &database.pool;
     let [only] = add_couriers(pool, 1).await[..] else { unreachable!() };
-    let (pause, resume) = (change_to(AskedStatus::Paused), change_to(AskedStatus::Available));
+    let (pause, resume) =
+        (change_to(RequestedStatus::Paused), change_to(RequestedStatus::Available));
     apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
     match_all(pool).await;
 
@@ -246,9 +247,9 @@ async fn a_taken_phone_and_an_unknown_courier_are_refused() {
     let pool = &database.pool;
     add_couriers(pool, 1).await;
 
-    let twin = store::create_courier(pool, &courier(0, AskedStatus::Paused)).await;
+    let twin = store::create_courier(pool, &courier(0, RequestedStatus::Paused)).await;
     let unknown = "999".parse().unwrap();
-    let changed = store::update_courier(pool, unknown, &change_to(AskedStatus::Paused)).await;
+    let changed = store::update_courier(pool, unknown, &change_to(RequestedStatus::Paused)).await;
 
     assert!(matches!(twin, Err(NotStored::PhoneTaken)), "{twin:?}");
     assert!(matches!(changed, Err(NotStored::Unknown)), "{changed:?}");

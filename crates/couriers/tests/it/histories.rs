@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use couriers::{
-    delivery::courier::{AskedStatus, CourierChange, CourierId},
+    delivery::courier::{CourierChange, CourierId, RequestedStatus},
     dispatch::{MatchCursor, release_overdue},
     store::{self, NotAssigned, NotUnassigned},
 };
@@ -20,8 +20,8 @@ const ORDERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 enum Step {
     Apply(Batch),
     Match,
-    Add(AskedStatus),
-    Ask(usize, AskedStatus),
+    Add(RequestedStatus),
+    Ask(usize, RequestedStatus),
     Assign(usize),
     Unassign(usize),
     /// Moves the deadline of an order's delivery far into the past.
@@ -41,7 +41,7 @@ struct Batch {
 
 fn step() -> impl Strategy<Value = Step> {
     let order = 0..ORDERS.len();
-    let asked = select(&[AskedStatus::Available, AskedStatus::Paused][..]);
+    let asked = select(&[RequestedStatus::Available, RequestedStatus::Paused][..]);
     let status = select(
         &[
             OrderStatus::Created,
@@ -292,22 +292,22 @@ impl<'a> History<'a> {
         }
     }
 
-    async fn add(&mut self, status: AskedStatus) {
+    async fn add(&mut self, status: RequestedStatus) {
         let number = self.model.couriers.len();
         store::create_courier(&self.pool, &courier(number as u64, status)).await.unwrap();
-        let paused = status == AskedStatus::Paused;
+        let paused = status == RequestedStatus::Paused;
         self.model.couriers.push(Courier { paused, ..Courier::default() });
         self.model.free([number]);
     }
 
-    async fn ask(&mut self, number: usize, status: AskedStatus) {
+    async fn ask(&mut self, number: usize, status: RequestedStatus) {
         let change = CourierChange { status: Some(status), ..CourierChange::default() };
         let id = CourierId::try_from(number as i64 + 1).unwrap();
         let changed = store::update_courier(&self.pool, id, &change).await;
         assert_eq!(changed.is_ok(), number < self.model.couriers.len());
         let Some(courier) = self.model.couriers.get_mut(number) else { return };
         let was_paused = courier.paused;
-        courier.paused = status == AskedStatus::Paused;
+        courier.paused = status == RequestedStatus::Paused;
         if was_paused && !courier.paused {
             self.model.free([number]);
         }

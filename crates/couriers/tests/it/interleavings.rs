@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use couriers::{
-    delivery::courier::{AskedStatus, CourierChange, CourierId},
+    delivery::courier::{CourierChange, CourierId, RequestedStatus},
     dispatch::{self, MatchCursor},
     store,
 };
@@ -32,7 +32,7 @@ enum Act {
     Release,
     Assign(&'static str),
     Unassign(&'static str),
-    Ask(i64, AskedStatus),
+    Ask(i64, RequestedStatus),
     /// Asks for a phone number that another courier has.
     TakePhone(i64),
 }
@@ -75,7 +75,7 @@ impl Act {
                 store::update_courier(&pool, id, &change).await.unwrap();
             }
             TakePhone(id) => {
-                let phone = Some(courier(0, AskedStatus::Paused).phone);
+                let phone = Some(courier(0, RequestedStatus::Paused).phone);
                 let change = CourierChange { phone, ..CourierChange::default() };
                 let id = CourierId::try_from(id).unwrap();
                 let changed = store::update_courier(&pool, id, &change).await;
@@ -89,7 +89,7 @@ impl Act {
 /// The situation before the race.
 #[derive(Debug, Clone, Copy)]
 struct Before {
-    couriers: [AskedStatus; 2],
+    couriers: [RequestedStatus; 2],
     /// Applied, then matched.
     matched: &'static [(&'static str, OrderStatus)],
     /// Applied after that.
@@ -97,8 +97,8 @@ struct Before {
     are_overdue: bool,
 }
 
-const FREE: AskedStatus = AskedStatus::Available;
-const PAUSED: AskedStatus = AskedStatus::Paused;
+const FREE: RequestedStatus = RequestedStatus::Available;
+const PAUSED: RequestedStatus = RequestedStatus::Paused;
 const BOTH_FREE: Before =
     Before { couriers: [FREE, FREE], matched: &[], waiting: &[], are_overdue: false };
 const ONE_FREE: Before = Before { couriers: [FREE, PAUSED], ..BOTH_FREE };

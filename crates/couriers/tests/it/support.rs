@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 use couriers::{
     delivery::{
         DeliveryTimes,
-        courier::{AskedStatus, CourierId, NewCourier, Transport},
+        courier::{CourierId, NewCourier, RequestedStatus, Transport},
         fold,
     },
     dispatch::{self, MatchCursor, match_orders},
@@ -86,7 +86,7 @@ pub async fn match_from(pool: &PgPool, mut cursor: MatchCursor) -> Vec<dispatch:
     }
 }
 
-pub fn courier(number: u64, status: AskedStatus) -> NewCourier {
+pub fn courier(number: u64, status: RequestedStatus) -> NewCourier {
     NewCourier {
         name: format!("Courier {number}").parse().unwrap(),
         phone: format!("+7{number:010}").parse().unwrap(),
@@ -98,7 +98,7 @@ pub fn courier(number: u64, status: AskedStatus) -> NewCourier {
 pub async fn add_couriers(pool: &PgPool, number: u64) -> Vec<CourierId> {
     let mut ids = Vec::new();
     for number in 0..number {
-        let new = courier(number, AskedStatus::Available);
+        let new = courier(number, RequestedStatus::Available);
         ids.push(store::create_courier(pool, &new).await.unwrap());
     }
     ids
