@@ -71,7 +71,7 @@ impl LiveBoard {
         }
     }
 
-    /// Reads the board from the database, or waits for a read that another call has begun since.
+    /// Reads the board from the database, or returns the board of a read that began after this call.
     async fn read(&self, pool: &PgPool) -> Result<Arc<Board>, sqlx::Error> {
         let called_at = Instant::now();
         let mut read_began_at = self.read_began_at.lock().await;
