@@ -1,4 +1,5 @@
-//! The kinds of problem that only the calls of the courier service return.
+//! The kinds of problem that only the calls of the courier service return. The kinds that both
+//! services share are in `chassis::http::problems`.
 
 use chassis::{
     http::{
@@ -16,20 +17,20 @@ problem_kinds! {
     pub(crate) NO_SUCH_COURIER = 404, "/docs#no-such-courier", "no such courier",
         "there is no courier with this id; GET /couriers lists them";
     pub(crate) NO_SUCH_ORDER = 404, "/docs#no-such-order", "no such order",
-        "no order with this id is known: no status event has named it";
+        "no event about an order with this id was received";
     pub(crate) PHONE_TAKEN = 409, "/docs#phone-taken", "phone taken",
         "another courier has this phone number";
     pub(crate) ALREADY_ASSIGNED = 409, "/docs#already-assigned", "already assigned",
         "the order is assigned to courier 1; unassign it first";
     pub(crate) ORDER_ENDED = 409, "/docs#order-ended", "order ended",
-        "the order is completed and needs no courier";
-    pub(crate) NO_COURIER = 409, "/docs#no-courier", "no courier",
+        "the order is completed, so it needs no courier";
+    pub(crate) NO_COURIER_AVAILABLE = 409, "/docs#no-courier-available", "no courier available",
         "no courier is available; nothing was stored";
     pub(crate) NOT_ASSIGNED = 409, "/docs#not-assigned", "not assigned",
         "the order has no courier; GET /delivery/{order_id} gives the reason";
 }
 
-/// Every kind that `/docs` lists.
+/// Returns every kind that the page `/docs` lists.
 pub(crate) fn kinds() -> Vec<ProblemKind> {
     kinds_with(KINDS)
 }
@@ -61,10 +62,9 @@ impl From<NotAssigned> for Problem {
         match error {
             NotAssigned::Already(courier) => ALREADY_ASSIGNED
                 .with(format!("the order is assigned to courier {courier}; unassign it first")),
-            NotAssigned::Ended(status) => {
-                ORDER_ENDED.with(format!("the order is {} and needs no courier", status.as_str()))
-            }
-            NotAssigned::NoCourier => NO_COURIER.problem(),
+            NotAssigned::Ended(status) => ORDER_ENDED
+                .with(format!("the order is {}, so it needs no courier", status.as_str())),
+            NotAssigned::NoCourier => NO_COURIER_AVAILABLE.problem(),
             NotAssigned::Database(error) => failed(error),
         }
     }
@@ -76,7 +76,7 @@ impl From<NotUnassigned> for Problem {
             NotUnassigned::Unknown => NO_SUCH_ORDER.problem(),
             NotUnassigned::NotAssigned => NOT_ASSIGNED.problem(),
             NotUnassigned::Ended(status) => ORDER_ENDED
-                .with(format!("the order is {} and its delivery has ended", status.as_str())),
+                .with(format!("the order is {}, so its delivery has ended", status.as_str())),
             NotUnassigned::Database(error) => failed(error),
         }
     }

@@ -207,13 +207,13 @@ static ENGLISH: Words = Words {
         changed: "Changed",
         added: "Added",
         problems: [
-            ("no-courier", "No courier is free. Nothing was changed."),
+            ("no-courier-available", "No courier is free. Nothing was changed."),
             ("already-assigned", "This order has a courier already."),
             ("order-ended", "This order is completed or cancelled: it needs no courier."),
             ("not-assigned", "This order has no courier."),
             ("no-such-order", "Nobody has told of such an order."),
             ("phone-taken", "Another courier has this phone number."),
-            ("database-silent", "The database does not answer; try again in a moment."),
+            ("database-unavailable", "The database does not answer; try again in a moment."),
         ],
         fields: [
             ("name", "A courier needs a name, of at most 255 bytes."),
@@ -302,13 +302,13 @@ static RUSSIAN: Words = Words {
         changed: "Изменено",
         added: "Добавлен",
         problems: [
-            ("no-courier", "Свободных курьеров нет. Ничего не изменилось."),
+            ("no-courier-available", "Свободных курьеров нет. Ничего не изменилось."),
             ("already-assigned", "У этого заказа уже есть курьер."),
             ("order-ended", "Заказ завершён или отменён: курьер ему не нужен."),
             ("not-assigned", "У этого заказа нет курьера."),
             ("no-such-order", "О таком заказе ничего не известно."),
             ("phone-taken", "Этот телефон уже у другого курьера."),
-            ("database-silent", "База данных не отвечает; попробуйте чуть позже."),
+            ("database-unavailable", "База данных не отвечает; попробуйте чуть позже."),
         ],
         fields: [
             ("name", "Курьеру нужно имя, не длиннее 255 байт."),
