@@ -73,7 +73,7 @@ pub async fn run(
     let router = readable_from(routes::router(state, health, served), &config.orders_url);
     let limits = Limits { connections: config.http_connections, ..Limits::default() };
     // HTTP starts first, so that `/livez` and `/readyz` answer while PostgreSQL or Kafka is still
-    // unreachable. `ready` stays false until the warm-up has ended.
+    // unreachable. `ready` is set when the warm-up has ended, or after 10 seconds.
     parts.run("http", serve::serve(listener, |_| None, router, limits, shutdown.clone()).map(Ok));
     parts.run("live board", board.clone().keep(pool.clone(), shutdown.clone()).map(Ok));
     let (policy, stop) = (policy(&config.own), shutdown.clone());
