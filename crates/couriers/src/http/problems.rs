@@ -1,4 +1,4 @@
-//! The kinds of problem that only calls of the courier service answer with. The kinds that both
+//! The kinds of problem that only the calls of the courier service return. The kinds that both
 //! services share are in `chassis::http::problems`.
 
 use chassis::{
@@ -21,7 +21,7 @@ problem_kinds! {
     pub(crate) PHONE_TAKEN = 409, "/docs#phone-taken", "phone taken",
         "another courier has this phone number";
     pub(crate) ALREADY_ASSIGNED = 409, "/docs#already-assigned", "already assigned",
-        "courier 1 has this order; unassign it first";
+        "the order is assigned to courier 1; unassign it first";
     pub(crate) ORDER_ENDED = 409, "/docs#order-ended", "order ended",
         "the order is completed, so it needs no courier";
     pub(crate) NO_COURIER_AVAILABLE = 409, "/docs#no-courier-available", "no courier available",
@@ -35,7 +35,7 @@ pub(crate) fn kinds() -> Vec<ProblemKind> {
     kinds_with(KINDS)
 }
 
-/// A query failed.
+/// Returns the problem for a query that failed.
 pub(super) fn failed(error: sqlx::Error) -> Problem {
     of_database("answering a call", &error)
 }
@@ -61,7 +61,7 @@ impl From<NotAssigned> for Problem {
     fn from(error: NotAssigned) -> Self {
         match error {
             NotAssigned::Already(courier) => ALREADY_ASSIGNED
-                .with(format!("courier {courier} has this order; unassign it first")),
+                .with(format!("the order is assigned to courier {courier}; unassign it first")),
             NotAssigned::Ended(status) => ORDER_ENDED
                 .with(format!("the order is {}, so it needs no courier", status.as_str())),
             NotAssigned::NoCourier => NO_COURIER_AVAILABLE.problem(),

@@ -155,7 +155,7 @@ mod tests {
         let delivery = Answer {
             body: Some(json!({
                 "state": "waiting", "assignment": null, "position": 1,
-                "why_not_assigned": { "message": "no courier is free: 2 carry, 0 are paused" },
+                "why_not_assigned": { "message": "no courier is available: 2 busy, 0 paused" },
             })),
             ..Answer::default()
         };
@@ -169,7 +169,7 @@ mod tests {
   status    created since T1
     T1  s:0:1  created, version 2
     T2  s:0:2  created, ignored: the order had this status already
-  delivery  waiting, number 1 in the queue: no courier is free: 2 carry, 0 are paused
+  delivery  waiting, number 1 in the queue: no courier is available: 2 busy, 0 paused
   rejected  T3  orders:3:19: missing"
         );
     }

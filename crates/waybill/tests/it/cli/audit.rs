@@ -92,7 +92,7 @@ async fn all_invariants_hold_under_load() {
     for check in assert_holds(&env, &database).await {
         let is_checked = check["checked"].as_u64() > Some(0);
         // At the end, no order may be waiting.
-        let may_be_idle = check["promise"] == "no order waits while a courier stands available";
+        let may_be_idle = check["promise"] == "no order waits while a courier is available";
         assert!(is_checked || may_be_idle, "{check}");
     }
     orders.stop().await.unwrap();

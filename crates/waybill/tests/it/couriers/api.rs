@@ -246,7 +246,7 @@ async fn a_waiting_order_shows_the_reason_and_its_position() {
 
     assert_eq!(c["position"], 2);
     assert_eq!(c["why_not_assigned"]["code"], "all_couriers_busy");
-    assert_eq!(c["why_not_assigned"]["message"], "no courier is free: 1 carry, 0 are paused");
+    assert_eq!(c["why_not_assigned"]["message"], "no courier is available: 1 busy, 0 paused");
     assert_eq!(c["couriers"], json!({ "available": 0, "busy": 1, "paused": 0 }));
 
     unassign(&service, "a").await;

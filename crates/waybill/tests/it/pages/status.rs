@@ -143,7 +143,7 @@ async fn the_reason_for_no_courier_is_in_the_readers_language() {
     let env = TestEnvironment::new(shared()).await;
     let couriers = serve_delivery(json!({
         "order_id": SAMPLE_UID, "state": "waiting", "position": 3, "assignment": null,
-        "why_not_assigned": { "code": "all_couriers_busy", "message": "no courier is free" },
+        "why_not_assigned": { "code": "all_couriers_busy", "message": "no courier is available" },
     }))
     .await;
     let service = start_with_published_sample(&env, &["--couriers-url", &couriers]).await;
