@@ -207,13 +207,13 @@ static ENGLISH: Words = Words {
         changed: "Courier status changed",
         added: "Courier added",
         problems: [
-            ("no-courier", "No courier is free. Nothing was changed."),
+            ("no-courier-available", "No courier is free. Nothing was changed."),
             ("already-assigned", "This order already has a courier."),
             ("order-ended", "This order is completed or cancelled and cannot be assigned."),
             ("not-assigned", "This order has no courier."),
             ("no-such-order", "The courier service has no such order. Check the order id."),
             ("phone-taken", "Another courier has this phone number."),
-            ("database-silent", "The database does not answer; try again in a moment."),
+            ("database-unavailable", "The database does not answer; try again in a moment."),
         ],
         fields: [
             ("name", "Enter a name of at most 255 bytes."),
@@ -305,13 +305,13 @@ static RUSSIAN: Words = Words {
         changed: "Статус курьера изменён",
         added: "Курьер добавлен",
         problems: [
-            ("no-courier", "Свободных курьеров нет. Ничего не изменилось."),
+            ("no-courier-available", "Свободных курьеров нет. Ничего не изменилось."),
             ("already-assigned", "У этого заказа уже есть курьер."),
             ("order-ended", "Заказ выполнен или отменён: назначить курьера нельзя."),
             ("not-assigned", "У этого заказа нет курьера."),
             ("no-such-order", "Сервис курьеров не знает такого заказа. Проверьте номер."),
             ("phone-taken", "Этот телефон уже указан у другого курьера."),
-            ("database-silent", "База данных не отвечает; попробуйте чуть позже."),
+            ("database-unavailable", "База данных не отвечает; попробуйте чуть позже."),
         ],
         fields: [
             ("name", "Укажите имя не длиннее 255 байт."),

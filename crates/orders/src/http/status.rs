@@ -20,7 +20,7 @@ use super::{
     ApiState,
     order::parse_uid,
     order_path,
-    problems::{nothing_known, status_reached},
+    problems::{already_in_that_state, nothing_known},
     send::send,
 };
 use crate::{
@@ -107,7 +107,7 @@ async fn change(
     let uid = parse_uid(asked)?;
     let current = find(state, &uid).await?;
     if let Some(status) = current.status().filter(|status| *status >= change.status) {
-        return Err(status_reached(status));
+        return Err(already_in_that_state(status));
     }
     let event = publish(state, uid, &current, change, headers).await?;
     let mut response = (StatusCode::ACCEPTED, axum::Json(&event)).into_response();

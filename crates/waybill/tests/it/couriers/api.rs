@@ -127,7 +127,7 @@ async fn a_manual_assignment_stores_nothing_if_it_fails() {
     let service = env.start_couriers(&database, &[]).await;
     let (status, problem) = assign(&service, "unknown").await;
 
-    assert_eq!((status, problem_type(&problem)), (409, "/docs#no-courier"));
+    assert_eq!((status, problem_type(&problem)), (409, "/docs#no-courier-available"));
     assert_eq!(service.get("/delivery/unknown").await.status(), 404);
 
     let anna = add_courier(&service, "Anna", "scooter", "available").await;

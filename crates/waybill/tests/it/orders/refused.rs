@@ -98,7 +98,7 @@ async fn a_record_too_large_for_the_dlq_is_truncated_only_there() {
     let headers = [
         ("waybill.truncated", "true"),
         ("waybill.error.reason", "invalid_utf8"),
-        ("waybill.error.detail", " invalid_utf8: not UTF-8 from byte 0 on"),
+        ("waybill.error.detail", " invalid_utf8: not valid UTF-8, starting at byte 0"),
         ("__connect.errors.topic", &env.orders_topic()),
         ("__connect.errors.partition", &partition.to_string()),
         ("__connect.errors.offset", &offset.to_string()),
