@@ -1,7 +1,7 @@
-//! The language of a page: its choice, and the format of numbers, times, durations and plurals in it.
+//! The language of a page: its choice, and the format of numbers, times, durations and plurals.
 //!
-//! Texts are in [`words`](super::words) and in the services. In the browser, `Intl` formats the same
-//! values.
+//! Texts are in [`words`](super::words) and in the services. In the browser, `Intl` formats the
+//! same values.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const NBSP: char = '\u{a0}';
 impl Lang {
     pub const ALL: [Self; 2] = [Self::En, Self::Ru];
 
-    /// Chooses the language of a page: `?lang=` in its address, else the reader's earlier choice (the
+    /// Chooses the language of a page: `?lang=` in its address, else the earlier choice (the
     /// `Cookie` header), else the browser's (`Accept-Language`), else English.
     pub fn choose(asked: Option<&str>, cookies: Option<&str>, accepted: Option<&str>) -> Self {
         let from_cookie = || {
@@ -153,8 +153,8 @@ impl Lang {
         format!("{}{NBSP}{month}{NBSP}{}", at.day(), at.year())
     }
 
-    /// Formats the age of `since`: `3 s`, `2 min`, `5 h`, `4 d`. If clocks differ and `since` is in the
-    /// future, the age is `0 s`.
+    /// Formats the age of `since`: `3 s`, `2 min`, `5 h`, `4 d`. If clocks differ and `since` is in
+    /// the future, the age is `0 s`.
     pub fn age(self, since: OffsetDateTime, now: OffsetDateTime) -> String {
         let seconds = (now - since).whole_seconds().max(0);
         let [s, min, h, d] = self.units();
@@ -200,8 +200,8 @@ impl Lang {
     }
 }
 
-/// Returns the language with the greatest weight in an `Accept-Language` header, among the languages
-/// that the pages have. Of equal weights, the first wins.
+/// Returns the language with the greatest weight in an `Accept-Language` header, among the
+/// languages that the pages have. Of equal weights, the first wins.
 fn most_wanted(header: &str) -> Option<Lang> {
     let mut best = None;
     for range in header.split(',') {

@@ -1,7 +1,8 @@
 //! The texts of the board, in English and Russian.
 //!
 //! Each language is a value of [`Words`], so a missing translation does not compile. The Russian
-//! texts are not word-for-word translations. The page contains [`LiveWords`] as JSON for its script.
+//! texts are not word-for-word translations. The page contains [`LiveWords`] as JSON for its
+//! script.
 
 use std::collections::BTreeMap;
 
@@ -82,7 +83,7 @@ pub(super) struct Words {
     pub(super) live: LiveWords,
 }
 
-/// The texts that the script `assets/board.js` shows.
+/// The texts that the board's script shows.
 #[derive(Serialize)]
 pub(super) struct LiveWords {
     units: [&'static str; 4],

@@ -1,5 +1,5 @@
-//! The address of the courier service for browsers: pages link to its board, and their script asks it
-//! about an order's delivery. The order service itself never calls it.
+//! The address of the courier service for browsers: pages link to its board, and their script asks
+//! it about an order's delivery. The order service itself never calls it.
 
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ impl CourierService {
         format!("{}/delivery/{}", self.base, path_segment(uid.as_str()))
     }
 
-    /// Extends the page's Content-Security-Policy so that its script may send requests to the courier
-    /// service.
+    /// Extends the page's Content-Security-Policy so that its script may send requests to the
+    /// courier service.
     pub(crate) fn allow(&self, mut response: Response) -> Response {
         if let Some(policy) = response.headers_mut().get_mut(header::CONTENT_SECURITY_POLICY) {
             policy.clone_from(&self.policy);
@@ -45,8 +45,8 @@ impl CourierService {
     }
 }
 
-/// Returns the source expression of an address in a Content-Security-Policy. A policy cannot name an
-/// IPv6 address, so for one it allows any host with the same port.
+/// Returns the source expression of an address in a Content-Security-Policy. A policy cannot name
+/// an IPv6 address, so for one it allows any host with the same port.
 fn policy_source(url: &Url) -> String {
     match (url.host(), url.port_or_known_default()) {
         (Some(Host::Ipv6(_)), Some(port)) => format!("{}://*:{port}", url.scheme()),

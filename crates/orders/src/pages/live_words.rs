@@ -1,5 +1,4 @@
-//! The texts that the script `assets/app.js` shows, in English and Russian. The page contains them as
-//! JSON.
+//! The texts that the pages' scripts show, in English and Russian. The page contains them as JSON.
 
 use chassis::web::words::Forms;
 use serde::Serialize;

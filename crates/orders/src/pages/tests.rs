@@ -1,4 +1,5 @@
-//! What all pages promise: they escape what they show, and keep to the security policy.
+//! Tests of all pages: they escape all values, comply with the security policy, and show the right
+//! texts.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Bytes of a record as a page shows them: as text if they are UTF-8, otherwise as a hexadecimal dump.
+//! Bytes of a record as a page shows them: text if they are UTF-8, otherwise a hexadecimal dump.
 
 use std::fmt::Write;
 
