@@ -161,7 +161,7 @@ async fn the_board_lists_free_couriers_however_many_are_busy() {
 
     let statement = "DELETE FROM couriers.couriers WHERE id > 250";
     sqlx::raw_sql(statement).execute(&mut database.administrator().await).await.unwrap();
-    assert!(page().await.contains("data-key=\"nobody-idle\">Everybody is on the road.<"));
+    assert!(page().await.contains("data-key=\"nobody-idle\">All couriers are out for delivery.<"));
     service.stop().await.unwrap();
 }
 

@@ -24,7 +24,7 @@ struct Words {
 const LANGUAGES: [Words; 2] = [
     Words {
         lang: "en",
-        carried: "Анна К., by scooter, until",
+        carried: "Анна К., by scooter, deadline",
         cancel: "Cancel order",
         cancelled: "cancelled",
         no_delivery: "No delivery",
@@ -33,7 +33,7 @@ const LANGUAGES: [Words; 2] = [
     },
     Words {
         lang: "ru",
-        carried: "Анна К., на самокате, до",
+        carried: "Анна К., на самокате, доставить до",
         cancel: "Отменить заказ",
         cancelled: "отменён",
         no_delivery: "Доставки нет",

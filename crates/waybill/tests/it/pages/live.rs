@@ -26,14 +26,14 @@ async fn orders_versions_and_rejections_appear_live() {
     assert_eq!(page.text("#newest li:first-child a").await, "fresh");
 
     env.send(None, None, Some(order(SAMPLE_UID, 4_711).to_string().as_bytes())).await;
-    page.click_on("version 2 is here: show it").await;
+    page.click_on("new version 2: show").await;
     page.wait_for_text("4,711 USD").await;
     page.wait_for_text("version 2").await;
 
     page.click("nav a[href='/rejected']").await;
-    page.wait_for_text("Nothing has been rejected.").await;
+    page.wait_for_text("No rejected records.").await;
     env.send(None, None, Some(b"{")).await;
-    page.click_on("1 new: show it").await;
+    page.click_on("1 new: show").await;
     page.wait_for_text("invalid_json").await;
 
     assert_eq!(page.errors(), [""; 0]);
