@@ -1,13 +1,14 @@
-//! The base of every service. It contains no business terms.
+//! The base of every service. It contains no business terms, and no service depends on another one
+//! through it.
 //!
-//! - `kafka/`: topics to batches with offsets, and records to topics; the only code that refers to
-//!   rdkafka
-//! - `postgres/`: the pool, errors, a batch's transaction, `COPY`, migrations
-//! - `rejected/`: records that a service cannot take: kept, dead-lettered, listed, replayed
+//! - `kafka/`: reads topics into batches with offsets, and sends records; only this folder refers
+//!   to rdkafka
+//! - `postgres/`: the pool, classes of errors, the transaction of a batch, `COPY`, migrations
+//! - `rejected/`: rejected records: stores them, sends dead letters, lists and replays them
 //! - `http/`: serving, limits, problem documents, paging, health
-//! - `web/`: what the pages of all services share
-//! - `audit/`: checks that recount what is stored
-//! - `process/`: exit codes, shutdown, logs, secrets, retries, warm-up
+//! - `web/`: the parts that the pages of all services share
+//! - `audit/`: audit checks, which compare a promise with the stored data
+//! - `process/`: exit codes, supervision, shutdown, logs, metrics, secrets, retries, warm-up
 
 pub mod audit;
 pub mod http;

@@ -1,5 +1,6 @@
-//! Reads the JSON object of a status event. Deserializes by hand, because all violations are listed
-//! and the derive stops at the first repeated key or wrong type.
+//! Reads the JSON object of a status event, for [`status_event`](crate::status_event), which checks
+//! the values. `Deserialize` is implemented manually, because all violations are listed and the
+//! derived implementation stops at the first repeated key or wrong type.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
@@ -10,14 +11,15 @@ use serde::{
 
 use crate::event_rules::{DUPLICATE_KEY, EventViolation};
 
-/// The value of a field, as far as a rule depends on it.
+/// The value of a field, reduced to the cases that the rules distinguish.
 #[derive(Default)]
 pub(crate) enum FieldValue<'a> {
     /// `null`, or no such field.
     #[default]
     Null,
     Text(Cow<'a, str>),
-    /// A whole number; a number above the greatest `i64` becomes the greatest `i64`.
+    /// A whole number. A number above the greatest `i64` becomes the greatest `i64`: no rule allows
+    /// either.
     Whole(i64),
     /// A number with a fraction or an exponent.
     Fraction,
@@ -76,7 +78,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// The fields of an event's object; of a repeated key, the first value.
+/// The fields of the object of an event. A repeated key has its first value.
 #[derive(Default)]
 pub(crate) struct Fields<'a> {
     pub(crate) order_id: Option<FieldValue<'a>>,
@@ -121,7 +123,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
             let repeated = EventViolation::new(pointer, DUPLICATE_KEY);
-            // All repeated unknown keys make one violation, so that the list stays short.
+            // All repeated unknown keys are one violation, so that the list stays short.
             if !first && !fields.repeated.contains(&repeated) {
                 fields.repeated.push(repeated);
             }
@@ -130,6 +132,6 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// A key, borrowed unless it holds escapes: serde's own `Cow` always copies.
+/// A key. It is borrowed unless it contains escapes; serde's own `Cow` always copies.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

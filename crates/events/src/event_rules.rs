@@ -1,11 +1,12 @@
-//! The rules of a status event, and the violation of one.
+//! The rules of a status event, and the violation of one. The rules are checked in
+//! [`status_event`](crate::status_event) and [`event_fields`](crate::event_fields).
 
-/// A rule that an event breaks. Never contains a value of the event.
+/// A rule that an event breaks. It never contains a value of the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventViolation {
-    /// The place as a JSON pointer; `""` is the whole event.
+    /// The position as a JSON pointer; `""` is the whole event.
     pub pointer: &'static str,
-    /// The rule's stable code, which `docs/validation.md` lists.
+    /// The stable code of the rule; `docs/validation.md` lists all codes.
     pub code: &'static str,
     /// The rule as a sentence.
     pub message: &'static str,
@@ -24,7 +25,7 @@ macro_rules! rules {
     ($($name:ident $code:literal $message:literal)*) => {
         $(pub(crate) const $name: Rule = ($code, $message);)*
 
-        /// Every rule of an event: code and sentence, in the order of `docs/validation.md`.
+        /// All rules of an event: code and sentence, in the order of `docs/validation.md`.
         pub const EVENT_RULES: &[Rule] = &[$(($code, $message),)*];
     };
 }
@@ -36,14 +37,14 @@ rules! {
     INVALID_JSON "invalid_json" "the record must be one JSON value"
     NOT_AN_OBJECT "not_an_object" "the event must be a JSON object"
     DUPLICATE_KEY "duplicate_key" "a key must not be repeated within an object"
-    WRONG_TYPE "wrong_type" "the value must be of the JSON type that an event has here"
+    WRONG_TYPE "wrong_type" "the value must have the JSON type that an event requires for this field"
     MISSING "missing" "this field is required"
     BLANK "blank" "must not be blank"
     ID_TOO_LONG "too_long" "an order id must be at most 100 bytes long"
     WORD_TOO_LONG "too_long" "a status must be at most 255 bytes long"
     CONTROL_CHARACTER "control_character" "must not hold control characters"
-    INVALID_DATE "invalid_date" "must be a date and time by RFC 3339 with its offset from UTC"
-    NOT_AN_INTEGER "not_an_integer" "a number must be whole and written without fraction and exponent"
+    INVALID_DATE "invalid_date" "must be an RFC 3339 date and time with an offset from UTC"
+    NOT_AN_INTEGER "not_an_integer" "a number must be whole and written without a fraction or an exponent"
     OUT_OF_RANGE "out_of_range" "a version must be 1 to 2147483647"
 }
 
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn document_lists_every_rule_with_its_sentence_and_no_other() {
+    fn the_document_lists_exactly_the_rules_with_their_sentences() {
         const DOCUMENT: &str = include_str!("../../../docs/validation.md");
         let section = DOCUMENT.split("\n## ").find(|section| section.starts_with("Status events"));
         let table = section.unwrap().split("| code | rule |").nth(1).unwrap();

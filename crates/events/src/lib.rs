@@ -1,12 +1,14 @@
-//! The contract between the services. Everything here is a value with a wire form; nothing here
-//! does I/O.
+//! The contract between the services: the values that one service writes and another one reads.
+//! Nothing here does I/O or depends on a service.
 //!
 //! ```text
 //! order_uid      the id of an order
 //! order_status   the state machine of an order: ranks and spellings
 //! order_event    the events that the order service publishes
-//! status_event   any event on the status topic, and its rules (event_rules, event_fields)
-//! topics         the names of the topics
+//! status_event   any event on the status topic, from any sender
+//! event_fields   the JSON of a status event
+//! event_rules    the rules of a status event, and a violation of one
+//! topics         the default names of the topics
 //! ```
 
 mod event_fields;

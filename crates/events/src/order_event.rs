@@ -1,4 +1,5 @@
-//! The events that the order service publishes on the status topic.
+//! The events that the order service publishes on the status topic. Events are read as a
+//! [`StatusEvent`](crate::StatusEvent), because others publish on this topic, too.
 
 use compact_str::{CompactString, ToCompactString as _};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use crate::OrderUid;
 pub enum EventType {
     /// The order is stored.
     Created,
-    /// The order was replaced by later content.
+    /// Later content has replaced the order.
     Updated,
     /// A client of the order service has completed the order.
     Completed,
@@ -35,20 +36,20 @@ impl EventType {
 /// The value of a record on the status topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderEvent {
-    /// The order it is about; also the record's key.
+    /// The order that changed; also the key of the record.
     pub order_id: OrderUid,
     pub status: EventType,
     /// The time of the event, as RFC 3339 in UTC.
     pub created_at: CompactString,
-    /// The version of the order, from 1; none for an order that is known only from events of
-    /// others.
+    /// The version of the order, from 1; `None` for an order that is not stored, but known from the
+    /// events of other senders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i32>,
 }
 
 impl OrderEvent {
-    /// Returns the id of the event, `uid:version:type`, which is equal when the event is repeated;
-    /// it is sent as the header `ce_id`. An order that is not stored has version 0.
+    /// Returns the id of the event, `uid:version:type`, which is sent as the header `ce_id`. A
+    /// repeated event has the same id. An order that is not stored has version 0.
     #[must_use]
     pub fn id(&self) -> String {
         let version = self.version.unwrap_or(0).to_compact_string();

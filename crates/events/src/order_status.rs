@@ -1,32 +1,34 @@
-//! The state machine of an order, for both services: the highest rank seen wins.
+//! The state machine of an order, for both services: the event with the highest rank determines the
+//! status.
 //!
-//! Events in any order and with any repetition end in the same status: a cancellation that comes
-//! first is kept, and a late `created` does not replace it.
+//! Events in any order and with any repetition lead to the same status. For example, a cancellation
+//! that arrives first is kept, and a late `created` does not replace it. What a service does after
+//! a change of status is not decided here.
 
 use serde::{Deserialize, Serialize};
 
-/// The status of an order. Compares by rank.
+/// The status of an order, ordered by rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
-    /// It is stored.
+    /// The order is stored.
     Created,
-    /// It waits for the shop.
+    /// The order waits for the shop.
     Pending,
-    /// The shop has taken it.
+    /// The shop has accepted the order.
     Confirmed,
-    /// It is being made.
+    /// The shop prepares the order.
     Cooking,
-    /// It is on its way.
+    /// A courier delivers the order.
     Delivering,
-    /// It has arrived.
+    /// The order is delivered.
     Completed,
-    /// It will not be delivered. If it was delivered before, that delivery no longer counts.
+    /// The order is not delivered. An earlier delivery of it no longer counts.
     Cancelled,
 }
 
 impl OrderStatus {
-    /// Every status, by rank.
+    /// All statuses, by rank.
     pub const ALL: [Self; 7] = [
         Self::Created,
         Self::Pending,
@@ -37,7 +39,7 @@ impl OrderStatus {
         Self::Cancelled,
     ];
 
-    /// Returns the rank: the higher one wins.
+    /// Returns the rank. The higher rank wins.
     #[must_use]
     pub fn rank(self) -> i16 {
         self as i16
@@ -63,7 +65,7 @@ impl OrderStatus {
         }
     }
 
-    /// Returns whether the order is completed or cancelled.
+    /// Returns true if the order is completed or cancelled.
     #[must_use]
     pub fn is_ended(self) -> bool {
         self >= Self::Completed
@@ -75,9 +77,9 @@ impl OrderStatus {
 pub enum StatusWord {
     /// The order has this status.
     Status(OrderStatus),
-    /// The content of the order was replaced, which has no rank.
+    /// The content of the order was replaced. This has no rank.
     Updated,
-    /// An unknown word, which is recorded and ignored.
+    /// An unknown word. It is recorded and ignored.
     Unknown,
 }
 
@@ -100,6 +102,8 @@ impl StatusWord {
     #[must_use]
     pub fn advance(self, before: Option<OrderStatus>) -> Option<OrderStatus> {
         match self {
+            // The maximum does not depend on order or repetition, so replicas and redeliveries
+            // agree.
             Self::Status(status) => before.max(Some(status)),
             Self::Updated | Self::Unknown => before,
         }
@@ -149,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn ranks_are_those_of_the_design() {
+    fn ranks_follow_the_order_of_the_statuses() {
         let words: Vec<_> = OrderStatus::ALL.iter().map(|status| status.as_str()).collect();
         assert_eq!(
             words,

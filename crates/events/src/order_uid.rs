@@ -1,4 +1,5 @@
-//! The id of an order.
+//! The id of an order. Both services and all clients use this one form; an id that breaks its rule
+//! cannot be created.
 
 use std::{borrow::Borrow, fmt, str::FromStr};
 
@@ -10,20 +11,20 @@ pub const MAX_UID_BYTES: usize = 100;
 
 /// The id of an order: 1 to [`MAX_UID_BYTES`] bytes, not blank, without control characters.
 ///
-/// An id of at most 24 bytes, as most are, needs no allocation. Compares and hashes as its text, so
-/// that a map with such keys takes a `&str` as well.
+/// An id of at most 24 bytes needs no allocation. It compares and hashes like its text, so a map
+/// with such keys can be searched with a `&str`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "CompactString")]
 pub struct OrderUid(CompactString);
 
-/// The reason why a text is no order id. Never contains the text.
+/// The reason why a text is not an order id. It never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidOrderUid {
     /// Empty, or white space only.
     Blank,
-    /// Longer than [`MAX_UID_BYTES`]; holds its length in bytes.
+    /// Longer than [`MAX_UID_BYTES`], with its length in bytes.
     TooLong(usize),
-    /// Holds a control character (U+0000 to U+001F, U+007F to U+009F).
+    /// Contains a control character (U+0000 to U+001F, U+007F to U+009F).
     ControlCharacter,
 }
 
@@ -33,7 +34,7 @@ impl OrderUid {
         &self.0
     }
 
-    /// Checks a text without making an id of it; the result is that of [`FromStr`].
+    /// Checks a text without creating an id, by the same rule as [`FromStr`].
     pub fn check(text: &str) -> Result<(), InvalidOrderUid> {
         if text.trim().is_empty() {
             return Err(InvalidOrderUid::Blank);
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_what_a_person_would_call_an_id() {
+    fn accepts_text_in_any_script_and_with_blanks() {
         for text in ["b563feb7b2b84b6test", "заказ-7", "a b", &"x".repeat(MAX_UID_BYTES)] {
             assert_eq!(text.parse::<OrderUid>().unwrap().as_str(), text);
         }

@@ -1,6 +1,7 @@
-//! An event on the status topic, from any sender. Pure: bytes in, an event or all of its violations
-//! out. The rules are in [`event_rules`](crate::event_rules), the JSON in
-//! [`event_fields`](crate::event_fields).
+//! An event on the status topic, from any sender. Pure: it turns the bytes of a record into an
+//! event or into all of its violations. The rules are in [`event_rules`](crate::event_rules), the
+//! JSON in [`event_fields`](crate::event_fields). The events that the order service itself
+//! publishes are in [`order_event`](crate::order_event).
 
 use std::borrow::Cow;
 
@@ -25,13 +26,13 @@ pub const MAX_WORD_BYTES: usize = 255;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusEvent {
     pub order_id: OrderUid,
-    /// The status as it was written, without the blanks around it.
+    /// The status as it was written, without surrounding white space.
     pub status: CompactString,
     /// The meaning of `status`.
     pub word: StatusWord,
-    /// The time of the event by the sender's clock.
+    /// The time of the event by the clock of its sender.
     pub created_at: Option<OffsetDateTime>,
-    /// The version of the order that the event is about, from 1.
+    /// The version of the order to which the event refers, from 1.
     pub version: Option<i32>,
 }
 
@@ -64,7 +65,8 @@ fn fields(value: Option<&[u8]>) -> Result<Fields<'_>, Rule> {
     let text = std::str::from_utf8(value).map_err(|_| INVALID_UTF8)?;
     match serde_json::from_str::<Option<Fields<'_>>>(text) {
         Ok(fields) => fields.ok_or(NOT_AN_OBJECT),
-        // JSON of another type, unless it is an object with text that cannot be read.
+        // Valid JSON: either it is not an object, or it is an object with text that cannot be
+        // decoded, such as half of a surrogate pair.
         Err(_) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
             Err(if text.trim_start().starts_with('{') { INVALID_JSON } else { NOT_AN_OBJECT })
         }
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_example_is_read_as_it_is_printed() {
+    fn the_example_of_the_seeds_is_read() {
         let text = "{\n    \"order_id\": \"123\",\n    \"status\": \"created\",\n    \"created_at\": \"2025-08-06T12:00:00Z\"\n  }";
         assert_eq!(
             StatusEvent::read(Some(text.as_bytes())),

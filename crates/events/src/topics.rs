@@ -1,9 +1,9 @@
-//! The default names of the topics.
+//! The default names of the topics. The configuration of a service may give others.
 
-/// Orders as JSON, the order service's input.
+/// Orders as JSON: the input of the order service.
 pub const ORDERS: &str = "orders";
 
-/// Status events, keyed by order id.
+/// Status events, with the order id as the key.
 pub const ORDER_STATUS_CHANGED: &str = "order.status.changed";
 
 /// Returns the dead-letter topic of `topic`.

@@ -1,11 +1,12 @@
-//! The result of an audit check: one promise, compared with the stored data.
+//! The result of an audit check: one promise, compared with the stored data. Pure: the caller reads
+//! the data.
 
 use serde::Serialize;
 
 /// The most examples of one broken promise.
 const MAX_EXAMPLES: usize = 5;
 
-/// One promise, with the number of things that keep it and that break it.
+/// One promise, with the number of records or rows that were checked and that break it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
     /// The number of the invariant in ARCHITECTURE.md.
@@ -13,7 +14,7 @@ pub struct Check {
     pub promise: &'static str,
     pub checked: u64,
     pub broken: u64,
-    /// Some of the things that break it: ids and positions, never contents.
+    /// Examples that break it: ids and positions, never contents.
     pub examples: Vec<String>,
 }
 
@@ -23,7 +24,7 @@ impl Check {
         Self { invariant, promise, checked: 0, broken: 0, examples: Vec::new() }
     }
 
-    /// Counts one thing; `example` names it if it breaks the promise.
+    /// Counts one record or row; `example` names it if it breaks the promise.
     pub fn look(&mut self, holds: bool, example: impl FnOnce() -> String) {
         self.checked += 1;
         if !holds {
@@ -34,7 +35,7 @@ impl Check {
         }
     }
 
-    /// Adds things that were counted elsewhere, such as in SQL.
+    /// Adds numbers and examples that the caller has counted, for example in SQL.
     #[must_use]
     pub fn counted(mut self, checked: u64, broken: u64, examples: Vec<String>) -> Self {
         self.checked += checked;
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn broken_promises_are_counted_all_and_shown_some() {
+    fn all_breaks_are_counted_and_some_are_shown() {
         let mut check = Check::new(1, "numbers are even");
         (0..20).for_each(|number| check.look(number % 2 == 0, || number.to_string()));
         assert_eq!((check.checked, check.broken), (20, 10));

@@ -1,4 +1,5 @@
-//! The check that each rejected record has a dead letter.
+//! The audit check that each rejected record has a dead letter. It reads the table and the
+//! dead-letter topic; whether a record should have been rejected is checked by the services.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,8 +13,8 @@ use crate::{
     },
 };
 
-/// Returns the positions of the rejected records of `topic`. The table is found in the schema that
-/// the connection searches.
+/// Returns the positions of the rejected records of `topic`. The search path of the connection
+/// decides the schema of the table.
 pub async fn kept(
     connection: &mut PgConnection,
     topic: &str,
@@ -44,10 +45,14 @@ pub fn dead_letters(
     kept: &HashSet<Position>,
 ) -> anyhow::Result<Check> {
     let bounds = scanner.bounds(to)?;
-    // Once the topic has dropped its oldest records, a missing dead letter may have been one of them.
+    // If Kafka has deleted the oldest records of the topic, a missing dead letter may have been
+    // among them: then nothing can be checked.
     if bounds.values().any(|(first, _)| *first > 0) {
         return Ok(check);
     }
+    // A dead letter names the partition and the offset of its record, but not its timestamp. After
+    // the source topic was re-created, two records may have the same offset; the earliest is
+    // assumed.
     let mut earliest: HashMap<(i32, i64), i64> = HashMap::new();
     for Position { timestamp_ms, partition, offset } in kept {
         let known = earliest.entry((*partition, *offset)).or_insert(*timestamp_ms);
@@ -67,9 +72,10 @@ pub fn dead_letters(
         Ok(())
     })?;
     for Position { timestamp_ms, partition, offset } in kept {
-        // The dead letter of a record that is older than those of all first dead letters was sent to
-        // a topic that has since been replaced by this one.
+        // A record that is older than the record of each partition's first dead letter: its own
+        // dead letter was sent to an earlier topic of this name, so it is not checked.
         let is_on_this_topic = begins.is_none_or(|begins| begins <= *timestamp_ms);
+        // A record at or after the committed offset may not have been published yet.
         if is_on_this_topic && committed.get(partition).is_some_and(|next| offset < next) {
             let is_seen = seen.contains(&(*partition, *offset));
             check.look(is_seen, || format!("{topic}:{partition}:{offset}"));

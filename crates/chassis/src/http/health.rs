@@ -1,4 +1,5 @@
-//! Liveness, readiness and metrics.
+//! Liveness, readiness and metrics. Readiness does not depend on PostgreSQL, Kafka or Redis once
+//! the service is warm.
 
 use std::sync::{
     Arc,
@@ -19,15 +20,15 @@ use super::problems;
 
 #[derive(Debug, Clone)]
 pub struct Health {
-    /// Set once, when the service is warm.
+    /// Set once, when the service is warm or its warm-up takes too long.
     pub ready: Arc<AtomicBool>,
     pub registry: Arc<Registry>,
-    /// Cancelled when the service begins to drain.
+    /// Cancelled when the shutdown begins.
     pub shutdown: CancellationToken,
 }
 
 impl Health {
-    /// `/livez`, `/readyz`, `/metrics`.
+    /// Returns the routes `/livez`, `/readyz` and `/metrics`.
     pub fn routes<S>(self) -> Router<S> {
         Router::new()
             .route("/livez", get(livez))
@@ -41,9 +42,10 @@ async fn livez() -> &'static str {
     "alive\n"
 }
 
-/// Ready once warm, until shutdown begins. A replica stays ready while a dependency is unreachable,
-/// for it serves what it has cached.
+/// Answers 200 from the end of the warm-up until the shutdown begins. A replica stays ready while a
+/// dependency is unreachable, because it still serves from its cache.
 async fn readyz(State(health): State<Health>) -> Response {
+    // Checked first: from the shutdown on, a load balancer must send requests to other replicas.
     if health.shutdown.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if health.ready.load(Ordering::Acquire) {

@@ -1,5 +1,5 @@
-//! Limits of connections: the time for a request's head and body, the time in which an answer may go
-//! unread, and the number of connections.
+//! Limits of connections: the time for the head and the body of a request, the time for which an
+//! answer may stay unread, and the number of connections. [`serve`](super::serve) applies them.
 
 use std::{
     io::{self, IoSlice},
@@ -19,15 +19,16 @@ use tokio::{
 /// The limits of a service's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most open connections; further ones wait in the kernel's queue.
+    /// The most open connections. Further ones wait in the queue of the kernel.
     pub connections: usize,
-    /// The longest wait for a request's head, from the start of the connection or the last answer.
+    /// The longest wait for the head of a request, from the start of the connection or the last
+    /// answer.
     pub head: Duration,
     /// The longest time for the whole body of a request.
     pub body: Duration,
-    /// The longest time in which the client reads nothing of an answer.
+    /// The longest time for which a client may read nothing of an answer.
     pub unread: Duration,
-    /// The longest time for the answers in flight after shutdown has begun.
+    /// The longest time for the answers in flight after the shutdown has begun.
     pub drain: Duration,
 }
 
@@ -44,14 +45,14 @@ impl Default for Limits {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the body did not come in time")]
+#[error("the body did not arrive in time")]
 struct TooSlow;
 
-/// A request's body that fails when it takes too long as a whole, even if it arrives steadily.
+/// The body of a request. It fails when it takes too long as a whole, even if it arrives steadily.
 pub(crate) struct BodyInTime {
     body: Incoming,
     limit: Duration,
-    /// Set when the body is first waited for.
+    /// Set at the first wait for the body, and not reset by data that arrives.
     end: Option<Pin<Box<Sleep>>>,
 }
 
@@ -86,11 +87,12 @@ impl Body for BodyInTime {
     }
 }
 
-/// A connection that fails when its other side reads nothing for too long.
+/// A connection that fails when the client reads nothing for too long.
 pub(crate) struct ReadInTime {
     stream: TcpStream,
     limit: Duration,
-    /// Set while nothing more can be written.
+    /// Set while no more bytes can be written. Each written byte resets it, so a slow client is not
+    /// disconnected while it reads.
     end: Option<Pin<Box<Sleep>>>,
 }
 

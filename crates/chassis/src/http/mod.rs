@@ -1,5 +1,10 @@
-//! The HTTP of every service: metrics, refusals, limits, health, and the problems that any call may
-//! meet. The calls are in the services.
+//! HTTP, for all services: serving, limits, metrics, refusals, health, and the problems that any
+//! call may answer with. The calls are in the services.
+//!
+//! ```text
+//! connection ─▶ serve, limits ─▶ fast path of the service
+//!                           └──▶ router: observe, origin ─▶ a call of the service
+//! ```
 
 pub mod health;
 pub mod limits;
@@ -27,22 +32,24 @@ pub use self::{
     parameters::{Id, Parameters},
 };
 
-/// The largest request, in MiB.
+/// The largest body of a request, in MiB.
 const MAX_BODY_MIB: usize = 16;
-/// Smaller answers fit into one packet anyway.
-const COMPRESSED_FROM_BYTES: u64 = 1_024;
+/// The smallest answer that is compressed: a smaller one fits into one packet anyway.
+const MIN_COMPRESSED_BYTES: u64 = 1_024;
 
-/// Adds to all routes of a service: metrics, refusals, limits and compression. To be called after
+/// Adds metrics, refusals, limits and compression to all routes of a service. Must be called after
 /// the last route is added.
 pub fn finish<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     metrics: HttpMetrics,
 ) -> Router<S> {
+    // A layer wraps the layers before it. The panic layer is outermost, so that it also catches a
+    // panic of the others.
     router
         .method_not_allowed_fallback(problems::NO_SUCH_METHOD)
         .layer(
             CompressionLayer::new().gzip(true).compress_when(
-                SizeAbove::new(COMPRESSED_FROM_BYTES)
+                SizeAbove::new(MIN_COMPRESSED_BYTES)
                     .and(NotForContentType::SSE)
                     .and(has_no_strong_etag),
             ),
@@ -52,12 +59,13 @@ pub fn finish<S: Clone + Send + Sync + 'static>(
         .layer(CatchPanicLayer::custom(|_| problems::INTERNAL.into_response()))
 }
 
-/// A strong ETag stands for exactly these bytes, so they are not compressed.
+/// Returns true if the answer may be compressed: a strong ETag identifies the exact bytes of an
+/// answer.
 fn has_no_strong_etag(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     headers.get(header::ETAG).is_none_or(|tag| tag.as_bytes().starts_with(b"W/"))
 }
 
-/// Escapes any text as one segment of a path, or as one value of a query.
+/// Escapes a text as one segment of a path or as one value of a query.
 #[must_use]
 pub fn path_segment(text: &str) -> String {
     use std::fmt::Write;

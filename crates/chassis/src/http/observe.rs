@@ -1,6 +1,7 @@
-//! The middleware that counts each request and refuses it if it is forged.
+//! The middleware that counts each request and refuses forged ones. It does not log requests.
 //!
-//! The labels of the metrics are bounded, and none is allocated for a request.
+//! The labels of the metrics have a bounded number of values, and no label is allocated for a
+//! request.
 
 use std::{
     fmt,
@@ -26,7 +27,7 @@ use super::problems;
 
 crate::metrics! {
     pub struct HttpMetrics {
-        /// From a request's head to its answer's, seconds
+        /// Seconds from the head of a request until the head of its answer is ready
         durations: Family<Served, Histogram> = "http_server_request_duration_seconds"
             from Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.000_02, 2.5, 15))
@@ -34,7 +35,7 @@ crate::metrics! {
     }
 }
 
-/// The metric of one method, route and status, looked up once instead of for each request.
+/// The metric of one method, route and status. It is looked up once, and not for each request.
 #[derive(Debug, Clone)]
 pub struct Series(Histogram);
 
@@ -58,7 +59,7 @@ enum Route {
 }
 
 impl HttpMetrics {
-    /// The metric of answers that do not pass the router.
+    /// Returns the metric of answers that do not go through the router.
     #[must_use]
     pub fn series(&self, method: &Method, route: &'static str, status: StatusCode) -> Series {
         let served = Served {
@@ -101,7 +102,7 @@ pub(super) async fn observe(
     response
 }
 
-/// Returns whether a browser says that a page of another site sends this.
+/// Returns true if the browser says that a page of another site sends this unsafe request.
 fn is_forged(request: &Request) -> bool {
     !request.method().is_safe()
         && request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site")

@@ -1,29 +1,30 @@
-//! Pages of one other origin may read what a service answers, and do nothing else with it.
+//! Access for the pages of one other origin: they may read the answers of a service. They may not
+//! send anything: [`observe`](super::observe) refuses requests from other sites.
 
 use axum::Router;
 use http::{HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use url::{Host, Url};
 
-/// The names of this machine for itself, each of which is another origin for a browser.
+/// The names of this machine for itself. Each of them is another origin for a browser.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Lets pages of `url`'s origin read the answers to GET. To be added last, so that they can read
-/// refusals too.
+/// Allows pages of the origin of `url` to read the answers to GET. Must be added last, so that they
+/// can read refusals, too.
 pub fn readable_from<S>(router: Router<S>, url: &Url) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     let origins = origins(url);
-    let asked_by = AllowOrigin::predicate(move |asking, request| {
-        origins.contains(asking) && [Method::GET, Method::OPTIONS].contains(&request.method)
+    let allowed = AllowOrigin::predicate(move |origin, request| {
+        origins.contains(origin) && [Method::GET, Method::OPTIONS].contains(&request.method)
     });
     router.layer(
-        CorsLayer::new().allow_origin(asked_by).allow_methods([Method::GET]).vary([header::ORIGIN]),
+        CorsLayer::new().allow_origin(allowed).allow_methods([Method::GET]).vary([header::ORIGIN]),
     )
 }
 
-/// The origins of pages that are read at `url`: one, or on this machine one for each of its names.
+/// Returns the origin of `url`; for an address of this machine, one origin for each of its names.
 fn origins(url: &Url) -> Vec<HeaderValue> {
     let is_loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -35,12 +36,12 @@ fn origins(url: &Url) -> Vec<HeaderValue> {
     if is_loopback {
         names.extend(LOOPBACK.iter().map(|name| {
             let mut url = url.clone();
-            url.set_host(Some(name)).expect("an address of the web may have any host");
+            url.set_host(Some(name)).expect("an http or https address may have any host");
             url
         }));
     }
     let origin = |url: &Url| HeaderValue::try_from(url.origin().ascii_serialization());
-    names.iter().map(|url| origin(url).expect("an origin is written in ASCII")).collect()
+    names.iter().map(|url| origin(url).expect("an origin is ASCII")).collect()
 }
 
 /// Parses a configured address for browsers.
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_may_be_called_by_any_of_its_names_and_no_other() {
+    fn each_loopback_name_is_an_origin_and_no_other() {
         for local in ["http://127.0.0.1:8081", "http://localhost:8081/", "http://[::1]:8081/x"] {
             let origins = origins(&local.parse().unwrap());
             for name in LOOPBACK {
@@ -68,12 +69,12 @@ mod tests {
                 assert!(origins.iter().all(|origin| origin != other), "{local}: {other}");
             }
         }
-        let elsewhere = origins(&"https://orders.example/x".parse().unwrap());
-        assert_eq!(elsewhere, ["https://orders.example"]);
+        let remote = origins(&"https://orders.example/x".parse().unwrap());
+        assert_eq!(remote, ["https://orders.example"]);
     }
 
     #[test]
-    fn an_address_for_browsers_is_one_of_the_web() {
+    fn an_address_for_browsers_is_http_or_https() {
         assert!(web_address("https://orders.example:8443/").is_ok());
         for wrong in ["", "orders.example:8081", "ftp://orders.example", "http://"] {
             assert!(web_address(wrong).is_err(), "{wrong}");

@@ -1,4 +1,5 @@
-//! Keyset pages: a limit, where the last page ended, and a link to the next.
+//! Keyset pages: a limit, a cursor at which the last page ended, and a link to the next page. The
+//! queries are in the services.
 
 use axum::response::Response;
 use http::{HeaderValue, header};
@@ -10,7 +11,7 @@ use crate::http::problem::Problem;
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 500;
 
-/// Returns the length of a page: as asked for, or the default.
+/// Returns the length of a page: the requested one, or the default.
 pub fn parse_limit(limit: Option<i64>) -> Result<i64, Problem> {
     match limit.unwrap_or(DEFAULT_LIMIT) {
         limit @ 1..=MAX_LIMIT => Ok(limit),
@@ -18,13 +19,14 @@ pub fn parse_limit(limit: Option<i64>) -> Result<i64, Problem> {
     }
 }
 
-/// The cursor after a row: its instant in microseconds, and its id.
+/// Returns the cursor after a row: its instant in microseconds, the precision of PostgreSQL, and
+/// its id.
 #[must_use]
 pub fn cursor(at: OffsetDateTime, id: &str) -> String {
     format!("{}.{id}", at.unix_timestamp_nanos() / 1_000)
 }
 
-/// Reads what [`cursor`] wrote.
+/// Parses a cursor that [`cursor`] has written.
 pub fn parse_cursor(text: &str) -> Result<(OffsetDateTime, String), Problem> {
     let (micros, id) = text.split_once('.').ok_or_else(bad_cursor)?;
     let micros: i64 = micros.parse().map_err(|_| bad_cursor())?;
@@ -37,8 +39,8 @@ pub fn bad_cursor() -> Problem {
     problems::bad_parameter("after", "must be the \"next\" of an earlier page")
 }
 
-/// Cuts `rows`, which were read with one more than `limit`: if it came, there is a next page.
-/// Returns the cursor of that page.
+/// Cuts `rows` to `limit` and returns the cursor of the next page, if there is one. The caller has
+/// requested one row more than `limit`: there is a next page if that row exists.
 pub fn cut<T>(rows: &mut Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Option<String> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = rows.len() > limit;
@@ -46,7 +48,8 @@ pub fn cut<T>(rows: &mut Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> O
     rows.last().filter(|_| more).map(cursor)
 }
 
-/// Names the next page in the `Link` header: `path` with those filters that have a value.
+/// Adds the address of the next page as the `Link` header: `path` with the filters that have a
+/// value.
 pub fn link_next(
     response: &mut Response,
     path: &str,
@@ -69,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_comes_back_as_it_went() {
+    fn a_written_cursor_is_parsed_as_the_same_row() {
         let at = OffsetDateTime::from_unix_timestamp_nanos(1_637_907_727_123_456_000).unwrap();
         let (again, id) = parse_cursor(&cursor(at, "a.b ю")).unwrap();
         assert_eq!((again, id.as_str()), (at, "a.b ю"));
@@ -79,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_row_too_many_tells_of_a_next_page() {
+    fn only_an_extra_row_means_that_there_is_a_next_page() {
         let mut rows = vec![1, 2, 3];
         assert_eq!(cut(&mut rows, 3, i32::to_string), None);
         assert_eq!(cut(&mut rows, 2, i32::to_string).as_deref(), Some("2"));

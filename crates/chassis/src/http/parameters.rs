@@ -1,4 +1,5 @@
-//! Extractors for paths and queries that refuse with a problem.
+//! Extractors for paths and queries. They answer with a problem where axum would answer with plain
+//! text.
 
 use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
@@ -7,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::problems;
 use crate::http::problem::Problem;
 
-/// The one parameter of a path: an id, which may be any text.
+/// The only parameter of a path: an id, which may be any text.
 #[derive(Debug)]
 pub struct Id(pub String);
 

@@ -1,5 +1,6 @@
-//! Serving HTTP/1.1. The accept loop is our own, because the limits of a connection, the number of
-//! connections and the fast path come before the router, where axum has no place for them.
+//! Serves HTTP/1.1. The accept loop is our own: the limits of a connection, the number of
+//! connections and the fast path come before the router, and axum's own loop has no place for them.
+//! TLS is not served here; a proxy in front of the service does that.
 
 use std::{future::ready, sync::Arc, time::Duration};
 
@@ -26,7 +27,7 @@ use crate::http::limits::{BodyInTime, Limits, ReadInTime};
 
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// The pause after a failed `accept`.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves on `listener` until `shutdown`, then finishes the answers in flight. Requests that
 /// `fast_path` does not answer go to the router.
@@ -41,7 +42,8 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let http = http1(&limits);
     let next = async || {
-        // Without a permit nothing is accepted: further connections wait in the kernel's queue.
+        // The permit comes before `accept`: above the limit no connection is accepted, and further
+        // ones wait in the queue of the kernel.
         let permit = permits.clone().acquire_owned().await;
         (permit.expect("the semaphore is never closed"), accept(&listener).await)
     };
@@ -49,23 +51,29 @@ pub async fn serve(
         let (fast_path, router) = (fast_path.clone(), TowerToHyperService::new(router.clone()));
         let service = service_fn(move |request: Request<Incoming>| match fast_path(&request) {
             Some(response) => Either::Left(ready(Ok(response))),
-            // In a box, so that an answer of the fast path is not moved in the size of this future.
+            // Boxed, so that the future of a fast answer stays small.
             None => {
                 let request = request.map(|body| BodyInTime::new(body, limits.body));
                 Either::Right(Box::pin(router.call(request).map_ok(without_false_length)))
             }
         });
         let stream = TokioIo::new(ReadInTime::new(stream, limits.unread));
+        // Watched before the task starts, so the shutdown below waits for each accepted connection.
         let connection = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
-            // That a client goes away before its answer is no failure of the service.
+            // A client that disconnects before its answer is not a failure of the service.
             let _ = connection.await;
             drop(permit);
         });
     }
+    // Closed before the drain: a new client is refused at once and can use another replica, and
+    // does not wait in a queue from which nothing is accepted any more.
     drop(listener);
     if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!("left connections that did not end within {:?}", limits.drain);
+        tracing::warn!(
+            "connections did not end within {:?} after the shutdown began; they are dropped",
+            limits.drain
+        );
     }
 }
 
@@ -86,17 +94,17 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                 return stream;
             }
             Err(error) => {
-                // Most likely the process has no file descriptor left: the pause lets connections
-                // end instead of failing again at once.
+                // The most likely cause is that the process has no free file descriptor. During the
+                // pause connections can end; without it, the loop would fail again at once.
                 tracing::warn!("accepting a connection: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(ACCEPT_RETRY_PAUSE).await;
             }
         }
     }
 }
 
-/// Removes the `Content-Length: 0` that axum gives to every answer without a body: that of a 304 is
-/// the length of the answer that it stands for, or absent (RFC 9110, 8.6).
+/// Removes the `Content-Length: 0` that axum adds to each answer without a body. In a 304 this
+/// header must be the length of the full answer, or absent (RFC 9110, 8.6).
 fn without_false_length(mut response: Response) -> Response {
     if response.status() == StatusCode::NOT_MODIFIED {
         response.headers_mut().remove(header::CONTENT_LENGTH);

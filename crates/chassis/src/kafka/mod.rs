@@ -1,10 +1,11 @@
-//! Kafka, for all services: consuming a topic in batches, reading topics outside a group, and sending
-//! records. Only this folder refers to rdkafka.
+//! Kafka, for all services: consuming a topic in batches, reading topics outside a group, and
+//! sending records. Only this folder refers to rdkafka. It contains no flow of a service: a service
+//! passes in its [`Pipeline`](consumer::Pipeline).
 //!
 //! ```text
 //! topic ─▶ consumer ─▶ batch + offsets ─▶ the service's pipeline ─▶ producer ─▶ topic
-//!      ├─▶ tail        every replica reads all records from now on, and commits nothing
-//!      └─▶ topic_scan  a tool reads all present records
+//!      ├─▶ tail        every replica reads all records from a time on, and commits nothing
+//!      └─▶ topic_scan  a tool reads all records that the topic has now
 //! ```
 
 pub mod batch;

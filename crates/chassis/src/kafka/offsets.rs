@@ -1,4 +1,5 @@
-//! The offsets of consumed records. Pure: it makes no calls to Kafka.
+//! The offsets of consumed records. Pure: it makes no calls to Kafka; the
+//! [`consumer`](crate::kafka::consumer) stores them after a batch is settled.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 pub struct NextOffset(i64);
 
 impl NextOffset {
-    /// Returns the offset after that of a record: the only place where the `+ 1` happens.
+    /// Returns the offset after the offset of a record. This is the only place with the `+ 1`.
     #[must_use]
     pub fn after(offset: i64) -> Self {
         Self(offset + 1)
@@ -19,13 +20,15 @@ impl NextOffset {
     }
 }
 
-/// For each partition of one topic, the next offset to read once a batch is settled.
+/// The offsets to store once a batch is settled: the next offset to read of each of its partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offsets(BTreeMap<i32, NextOffset>);
 
 impl Offsets {
     /// Adds the record at `offset` to the batch. The order of calls does not matter.
     pub fn add(&mut self, partition: i32, offset: i64) {
+        // The greatest offset is enough: a batch is settled as a whole, and it follows the batch
+        // before it without a gap.
         let next = NextOffset::after(offset);
         self.0.entry(partition).and_modify(|known| *known = next.max(*known)).or_insert(next);
     }

@@ -1,11 +1,27 @@
-//! Sending records to Kafka: `acks=all`, idempotent, without a timeout of the client's own. A record
-//! that was enqueued is sent until Kafka acknowledges it or refuses it for good.
+//! Sends records to Kafka: with `acks=all`, idempotent, and without a timeout in the client. The
+//! client sends an enqueued record until Kafka acknowledges it or refuses it permanently.
 //!
 //! ```text
 //! enqueue ─▶ queue of the client ─▶ Kafka ─▶ Deliveries: acknowledged, or the first failure
 //! ```
 //!
-//! A batch's records are sent with [`retry_forever`], those of an HTTP request with [`send_within`].
+//! A record has one of these states:
+//!
+//! - *waiting*: the queue of the client is full. [`enqueue`](Producer::enqueue) repeats the call
+//!   until there is space; this is the back-pressure of Kafka on the caller.
+//! - *open*: the client has the record and counts as open in [`Deliveries`]. The client repeats
+//!   transient failures itself, in order and without duplicates.
+//! - *acknowledged*: all in-sync replicas have the record.
+//! - *failed*: Kafka refused it, for example because of its size. The broker may refuse the other
+//!   records of the same request with it.
+//!
+//! A failed record can be enqueued again as a new record. An open one may still be acknowledged
+//! after its caller has stopped waiting: then the outcome is unknown, a retry may send the record
+//! twice, and readers must tolerate that. After a fatal error, no record can be sent until the
+//! process starts again.
+//!
+//! The records of a batch are sent with [`retry_forever`], the records of an HTTP request with
+//! [`send_within`]. What is sent, and in which order, is decided by the callers.
 
 use std::{
     sync::{
@@ -29,13 +45,15 @@ use crate::{
     process::{exit::ExitReason, retry::Backoff},
 };
 
-/// The time that Kafka may take to acknowledge the records of an HTTP request.
+/// The longest wait for the acknowledgement of the records of an HTTP request.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause before a record is enqueued again after the queue of the client was full.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Clone, Copy)]
 pub struct OutgoingRecord<'a> {
     pub topic: &'a str,
-    /// Decides the partition; records without a key are spread over all partitions.
+    /// Determines the partition. Records without a key are spread over all partitions.
     pub key: Option<&'a [u8]>,
     /// `None` is a null value.
     pub value: Option<&'a [u8]>,
@@ -44,10 +62,10 @@ pub struct OutgoingRecord<'a> {
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProduceError {
-    #[error("the record is larger than the topic takes")]
+    #[error("the record is larger than the topic allows")]
     TooLarge,
-    /// The producer can never send again; only a new process can.
-    #[error("the producer failed for good: {0}")]
+    /// The producer cannot send any more; only a new process can.
+    #[error("the producer failed permanently: {0}")]
     Fatal(String),
     /// Any other failure; a retry may help.
     #[error("sending: {0}")]
@@ -64,7 +82,7 @@ impl ProduceError {
     }
 }
 
-/// The outcomes of the records that were enqueued with it. Clones share the counts.
+/// Counts the outcomes of the records that were enqueued with it. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub struct Deliveries(Arc<Counts>);
 
@@ -97,8 +115,8 @@ impl Deliveries {
     /// Waits until every enqueued record has an outcome; returns the first failure.
     pub async fn settled(&self) -> Result<(), ProduceError> {
         loop {
-            // Registered before the count is read: the last record may settle in between, and its
-            // notification would find nobody.
+            // Registered before the count is read: if the last record settled in between, its
+            // notification would be lost and this would wait forever.
             let mut settled = std::pin::pin!(self.0.settled.notified());
             settled.as_mut().enable();
             if self.0.open.load(Ordering::Acquire) == 0 {
@@ -111,7 +129,8 @@ impl Deliveries {
 
 impl Counts {
     fn close(&self, outcome: Result<(), ProduceError>) {
-        // The outcome is noted before the count falls: a waiter that sees 0 sees every failure.
+        // The outcome is stored before the count is decreased: a waiter that reads 0 sees each
+        // failure.
         match outcome {
             Ok(()) => {
                 self.acknowledged.fetch_add(1, Ordering::AcqRel);
@@ -143,12 +162,14 @@ impl ProducerContext for Reports {
 pub struct Producer(Arc<ThreadedProducer<Reports>>);
 
 impl Producer {
-    /// Creates a producer that connects when it sends: Kafka may be unreachable yet.
+    /// Creates a producer. It connects in the background, so Kafka may still be unreachable.
     pub fn new(kafka: &KafkaConfig) -> anyhow::Result<Self> {
         let producer = kafka
             .client()?
             .set("enable.idempotence", "true")
             .set("acks", "all")
+            // No timeout: the outcome of a record that the client gives up is unknown, so a retry
+            // could send it twice.
             .set("message.timeout.ms", "0")
             .set("linger.ms", "2")
             .set("batch.size", "262144")
@@ -187,16 +208,23 @@ impl Producer {
                     }),
                 );
             }
-            // Counted before it is sent: its outcome may come before `send` returns.
+            // Counted before it is sent: its outcome may arrive, on the thread of the client,
+            // before `send` returns.
             deliveries.0.open.fetch_add(1, Ordering::AcqRel);
             let Err((error, _)) = self.0.send(outgoing) else { return Ok(()) };
+            // The client did not accept the record, so no outcome will follow. If another task
+            // waits and all other records have settled, only this notification can wake it.
             if deliveries.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
                 deliveries.0.settled.notify_waiters();
             }
             if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                // The thread of the client sends meanwhile, so there will be space. The record
+                // keeps its place before the next ones, because the caller waits for this one.
+                tokio::time::sleep(QUEUE_FULL_PAUSE).await;
                 continue;
             }
+            // After a fatal error the client refuses each record with the code `Fatal` only; it
+            // keeps the cause.
             if let Some((code, text)) = self.0.client().fatal_error() {
                 return Err(ProduceError::Fatal(format!("{code}: {text}")));
             }
@@ -205,8 +233,8 @@ impl Producer {
     }
 }
 
-/// Enqueues records with `enqueue` and waits until Kafka has acknowledged all of them, for `timeout`
-/// at most. To repeat it after an error is safe for records that may come twice.
+/// Enqueues records with `enqueue` and waits, for at most `timeout`, until Kafka has acknowledged
+/// all of them. After an error, repeating it is safe for records that may be delivered twice.
 pub async fn send_within<F>(
     timeout: Duration,
     enqueue: impl FnOnce(Deliveries) -> F,
@@ -219,14 +247,15 @@ where
         enqueue(deliveries.clone()).await?;
         deliveries.settled().await
     };
-    // After the timeout the outcome is unknown: the records may still arrive.
+    // After the timeout the outcome is unknown: the client keeps the records and may still send
+    // them. So this is an error, and not a refusal, for the caller.
     tokio::time::timeout(timeout, sent).await.unwrap_or_else(|_| {
         Err(ProduceError::Other(format!("Kafka did not acknowledge within {timeout:?}")))
     })
 }
 
-/// Repeats `attempt` until Kafka has acknowledged all records that it sends, without a limit. Only a
-/// producer that failed for good is an error.
+/// Repeats `attempt` without a limit until Kafka has acknowledged all records that it sends.
+/// Returns an error only if the producer failed permanently.
 pub async fn retry_forever<F>(attempt: impl Fn() -> F) -> Result<(), ProduceError>
 where
     F: Future<Output = Result<(), ProduceError>>,
@@ -234,10 +263,14 @@ where
     let mut backoff = Backoff::default();
     loop {
         match attempt().await {
+            // A retry cannot succeed. The process ends, and as no offset of the batch is stored,
+            // the next process reads and sends it again.
             Err(error @ ProduceError::Fatal(_)) => return Err(error),
             Err(error) => {
                 if backoff.is_first() {
-                    tracing::warn!("sending a batch's records again: {error}");
+                    tracing::warn!(
+                        "sending the records of a batch until Kafka acknowledges them: {error}"
+                    );
                 }
                 backoff.pause().await;
             }
@@ -251,7 +284,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn records_that_nobody_acknowledges_time_out() {
+    async fn unacknowledged_records_time_out() {
         let unacknowledged = |deliveries: Deliveries| async move {
             deliveries.0.open.fetch_add(1, Ordering::AcqRel);
             Ok(())

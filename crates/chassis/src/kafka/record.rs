@@ -1,4 +1,5 @@
-//! A record as Kafka delivers it: its position, key, value and headers.
+//! A record as Kafka delivers it: its position, key, value and headers. It is borrowed from the
+//! client; nothing is decoded here.
 
 use rdkafka::{
     Message as _,
@@ -35,13 +36,14 @@ impl<'a> Record<'a> {
         Self { position, key: message.key(), value: message.payload(), message }
     }
 
-    /// Returns its headers. The client parses them only now.
+    /// Returns the headers. The client parses them in this call, so a caller that needs several
+    /// headers should call it once.
     #[must_use]
     pub fn headers(&self) -> Headers<'a> {
         Headers(self.message.headers())
     }
 
-    /// Calls [`Headers::get`], for a caller that needs only one header.
+    /// Returns one header, as [`Headers::get`] does.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers().get(name)
@@ -52,7 +54,7 @@ impl<'a> Record<'a> {
 pub struct Headers<'a>(Option<&'a BorrowedHeaders>);
 
 impl<'a> Headers<'a> {
-    /// Returns the last header of this name, if it is text.
+    /// Returns the last header of this name, if its value is UTF-8.
     #[must_use]
     pub fn get(self, name: &str) -> Option<&'a str> {
         let header = self.0?.iter().filter(|header| header.key == name).last()?;

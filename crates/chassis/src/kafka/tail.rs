@@ -1,6 +1,6 @@
-//! The tail reader: reads topics from a point in time on, outside any group, for records that every
-//! replica needs (the live feed, evictions from the cache). Unlike the
-//! [`consumer`](crate::kafka::consumer) it commits nothing and may miss records after an outage.
+//! The tail reader: reads topics from a point in time on, outside any group. Every replica reads
+//! all records in this way, for the live feed and for evictions from the cache. Unlike the
+//! [`consumer`](crate::kafka::consumer), it commits nothing and may miss records after an outage.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,19 +20,19 @@ use crate::{
     process::exit::ExitReason,
 };
 
-/// The time for one request for metadata or offsets.
+/// The timeout of one request for metadata or offsets.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
-/// The pause between two searches for partitions, while a topic is missing.
-const SEARCH_MISSING: Duration = Duration::from_secs(1);
-/// The pause between two searches for partitions that were added.
-const SEARCH_ADDED: Duration = Duration::from_secs(30);
+/// The interval of searches for partitions while a topic is missing.
+const MISSING_TOPIC_INTERVAL: Duration = Duration::from_secs(1);
+/// The interval of searches for partitions that were added to a topic.
+const ADDED_PARTITION_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A topic and a partition.
 type Place = (String, i32);
 
-/// Reads all partitions of `topics`, from the first record that Kafka took at `since` or later, until
-/// `shutdown`, and passes each record with its topic to `on_record`. Topics may be created, and
-/// partitions added, meanwhile.
+/// Reads all partitions of `topics` until `shutdown`, from the first record with a timestamp of
+/// `since` or later, and passes each record with its topic to `on_record`. Also reads topics that
+/// are created, and partitions that are added, in the meantime.
 pub async fn read(
     kafka: &KafkaConfig,
     topics: &[String],
@@ -43,17 +43,19 @@ pub async fn read(
     let mut config = kafka.client()?;
     Pace::Gathered.set(&mut config);
     let consumer: BaseConsumer = config
+        // librdkafka assigns no partitions without a group id. The group is never joined.
         .set("group.id", "unused")
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "latest")
         .set("queued.max.messages.kbytes", "4096")
         .set("topic.metadata.refresh.interval.ms", "10000")
         .create()
-        .context("configuring the Kafka follower")
+        .context("configuring the Kafka tail reader")
         .context(ExitReason::Configuration)?;
     let topics = topics.to_vec();
     let shutdown = shutdown.child_token();
-    // The thread also ends when this future is dropped; otherwise the runtime could not end.
+    // The guard ends the thread also when this future is dropped: a runtime cannot end while a
+    // blocking thread runs.
     let _stop_when_dropped = shutdown.clone().drop_guard();
     tokio::task::spawn_blocking(move || {
         let mut assigned = HashSet::new();
@@ -61,20 +63,22 @@ pub async fn read(
         while !shutdown.is_cancelled() {
             let missing =
                 topics.iter().any(|topic| !assigned.iter().any(|(name, _)| name == topic));
-            let pause = if missing { SEARCH_MISSING } else { SEARCH_ADDED };
-            if searched_at.is_none_or(|at| at.elapsed() > pause) {
+            let interval = if missing { MISSING_TOPIC_INTERVAL } else { ADDED_PARTITION_INTERVAL };
+            if searched_at.is_none_or(|at| at.elapsed() > interval) {
                 searched_at = Some(Instant::now());
                 if let Err(error) = assign_new(&consumer, &topics, since, &mut assigned) {
-                    tracing::debug!("looking for partitions to follow: {error}");
+                    tracing::debug!("searching for partitions to read: {error}");
                 }
             }
+            // Errors are left to the client: it connects again by itself, and continues at the end
+            // of a partition if the next offset is gone. Records may be missed then (see above).
             let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
             on_record(message.topic(), Record::of(&message));
         }
         Ok(())
     })
     .await
-    .context("following topics ended")?
+    .context("the tail reader ended")?
 }
 
 /// Assigns the partitions that are not yet in `assigned`.
@@ -105,15 +109,20 @@ fn assign_new(
     }
     let fresh = consumer.offsets_for_times(fresh, METADATA_TIMEOUT)?;
     for ((topic, partition), end) in &ends {
-        let mut element = fresh.find_partition(topic, *partition).expect("it was asked for");
+        let mut element = fresh
+            .find_partition(topic, *partition)
+            .expect("each requested partition is in the answer");
+        // One failed partition fails the whole search: none is assigned yet, and the next search
+        // asks for all of them again.
         element.error()?;
-        // No record is as late as `since` yet. The client would ask for the end only when it first
-        // fetches, and miss the records that came in between. The end above was asked for before
-        // the question about `since`, so reading from there misses none.
+        // The partition has no record as late as `since` yet. With `Offset::End` the client would
+        // request the end only when it first fetches, and would miss the records in between. The
+        // end above was requested before the offset of `since`, so reading from there misses none.
         if element.offset() == Offset::End {
             element.set_offset(Offset::Offset(*end))?;
         }
     }
+    // Added only after the assignment has succeeded: otherwise the next search tries them again.
     consumer.incremental_assign(&fresh)?;
     assigned.extend(ends.into_keys());
     Ok(())

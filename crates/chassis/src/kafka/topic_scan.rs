@@ -1,5 +1,6 @@
-//! The topic scan: reads a topic from its first record to a fixed end, once, for the checks of
-//! `audit`. It commits nothing and joins no group. Its calls block the thread.
+//! The topic scan: reads a topic once, from its first record to a fixed end, for the checks of
+//! `audit`. It commits nothing and joins no group. Its calls block the thread. A service that reads
+//! new records uses the [`tail`](crate::kafka::tail) reader instead.
 
 use std::{
     collections::BTreeMap,
@@ -18,18 +19,18 @@ use crate::{
     process::exit::ExitReason,
 };
 
-/// The longest time without an answer or a record from Kafka.
+/// The longest wait for an answer or for a record of Kafka.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For each partition the next offset to read.
+/// The next offset to read of each partition.
 pub type Ends = BTreeMap<i32, i64>;
 
 /// A Kafka client for scans.
 pub struct Scanner(BaseConsumer);
 
 impl Scanner {
-    /// Creates a client, which connects with its first request. `group` is not joined: it is the one
-    /// whose offsets [`committed`](Self::committed) returns.
+    /// Creates a client, which connects with its first request. It does not join `group`: this is
+    /// only the group whose offsets [`committed`](Self::committed) returns.
     pub fn new(kafka: &KafkaConfig, group: &str) -> anyhow::Result<Self> {
         let consumer = kafka
             .client()?
@@ -52,7 +53,7 @@ impl Scanner {
             partitions.add_partition(topic, partition);
         }
         let committed = self.0.committed_offsets(partitions, ANSWER_TIMEOUT);
-        let committed = committed.context("asking for committed offsets")?;
+        let committed = committed.context("requesting committed offsets")?;
         let next = committed.elements().into_iter().filter_map(|element| match element.offset() {
             Offset::Offset(next) => Some((element.partition(), next)),
             _ => None,
@@ -64,20 +65,21 @@ impl Scanner {
     pub fn bounds(&self, topic: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
         let bounds = self.partitions(topic)?.into_iter().map(|partition| {
             let bounds = self.0.fetch_watermarks(topic, partition, ANSWER_TIMEOUT);
-            let bounds = bounds.with_context(|| format!("asking where {topic} ends"))?;
+            let bounds = bounds.with_context(|| format!("requesting the end of {topic}"))?;
             Ok((partition, bounds))
         });
         bounds.collect()
     }
 
-    /// Returns the end of each partition: with it, [`read`](Self::read) reads all present records.
+    /// Returns the end of each partition. With it, [`read`](Self::read) reads all records that the
+    /// topic has now.
     pub fn ends(&self, topic: &str) -> anyhow::Result<Ends> {
         let bounds = self.bounds(topic)?.into_iter();
         Ok(bounds.map(|(partition, (_, end))| (partition, end)).collect())
     }
 
-    /// Passes every present record before `ends` to `on_record`, each partition in its order, and
-    /// returns the number of records.
+    /// Passes each record before `ends` to `on_record`, in the order of its partition, and returns
+    /// the number of records.
     pub fn read(
         &self,
         topic: &str,
@@ -91,10 +93,13 @@ impl Scanner {
             match self.0.poll(Duration::from_millis(100)) {
                 None if last_record_at.elapsed() > ANSWER_TIMEOUT => bail!(unreachable()),
                 None => {}
-                // The last offsets of a partition may hold no records but markers of transactions.
+                // The end was reached without a record at the last offset: the last offsets may be
+                // transaction markers, or compaction may have removed their records.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     open.remove(&partition);
                 }
+                // The client repeats failed requests itself, so only an error without any record
+                // for the whole timeout ends the scan.
                 Some(Err(error)) if last_record_at.elapsed() > ANSWER_TIMEOUT => {
                     return Err(anyhow::Error::new(error).context(unreachable()));
                 }
@@ -103,11 +108,12 @@ impl Scanner {
                     last_record_at = Instant::now();
                     let record = Record::of(&message);
                     let Some(&end) = open.get(&record.position.partition) else { continue };
+                    // Records beyond the end were sent after the scan began and are not part of it.
                     if record.position.offset < end {
                         on_record(record)?;
                         read += 1;
                     }
-                    // Or past it: the offsets between may be compacted away, or be no records.
+                    // `>=`, because the last offsets before the end may have no records.
                     if record.position.offset + 1 >= end {
                         open.remove(&record.position.partition);
                     }
@@ -123,6 +129,9 @@ impl Scanner {
         let mut open = Ends::new();
         let mut assignment = TopicPartitionList::new();
         for (partition, (first, end)) in self.bounds(topic)? {
+            // Bounded by the current end: if the topic was re-created since `ends` was read, it may
+            // have fewer records, and the scan would wait for the others. A partition that was
+            // added since then is not read.
             let end = ends.get(&partition).copied().unwrap_or(0).min(end);
             if first < end {
                 open.insert(partition, end);
@@ -143,6 +152,6 @@ impl Scanner {
 
 fn unreachable() -> ExitReason {
     ExitReason::Unreachable(
-        "Kafka was silent for 10 seconds; start it, or give --kafka-brokers".to_owned(),
+        "Kafka did not answer for 10 seconds; start it, or give --kafka-brokers".to_owned(),
     )
 }

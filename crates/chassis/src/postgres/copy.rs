@@ -1,9 +1,10 @@
-//! Inserting rows with `COPY … FROM STDIN (FORMAT binary)`.
+//! Inserts rows with `COPY … FROM STDIN (FORMAT binary)`.
 //!
-//! `COPY` fills pages of the table and of the log; `INSERT` takes arrays apart and then writes row by
-//! row. But `COPY` has no `ON CONFLICT`: it fails if a row is stored already. So a [`CopyTarget`]
-//! chooses a [`Method`] for each batch. When a copied row is stored already, the transaction fails,
-//! and its next attempt and the next batches are inserted.
+//! `COPY` writes whole pages of the table and of the write-ahead log. `INSERT` unpacks arrays and
+//! then writes row by row. But `COPY` has no `ON CONFLICT`: it fails if a row is already stored. So
+//! a [`CopyTarget`] chooses a [`Method`] for each batch. If a copied row is already stored, the
+//! transaction fails, and its next attempt and the next batches are inserted. The `INSERT` is not
+//! here: the caller has it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,9 +14,9 @@ use sqlx::{
 
 use crate::postgres::transaction::WriteError;
 
-/// The fewest rows that are worth the second round trip of a `COPY`.
+/// The fewest rows for which `COPY` is faster in spite of its second round trip.
 const MIN_COPIED_ROWS: usize = 64;
-/// The number of batches that are inserted after a row that was stored already: a producer that
+/// The number of batches that are inserted after a copied row was already stored. A producer that
 /// repeats one record usually repeats more, and PostgreSQL logs each failed `COPY`.
 const BATCHES_INSERTED_AFTER_KNOWN_ROW: u32 = 100;
 
@@ -25,37 +26,37 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 /// The length of a field that is NULL.
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
-/// The bytes that are sent at once: few enough to stay in the processor's cache, and PostgreSQL
-/// reads them while the next ones are written.
+/// The number of bytes that are sent at once. They fit in the processor's cache, and PostgreSQL
+/// reads them while the next ones are encoded.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// A way to insert rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// [`CopyTarget::copy`].
+    /// With [`CopyTarget::copy`].
     Copy,
-    /// `INSERT … ON CONFLICT`, by the caller.
+    /// With `INSERT … ON CONFLICT`, by the caller.
     Insert(Reason),
 }
 
-/// The reason that rows are not copied.
+/// The reason why rows are not copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     FewRows,
-    /// A row of this batch or of a recent one was stored already.
+    /// A row of this batch or of a recent one was already stored.
     KnownRow,
 }
 
-/// A table that rows are copied into. One value serves all writers of the table.
+/// A table into which rows are copied. All writers of the table share one value.
 #[derive(Debug)]
 pub struct CopyTarget {
     statement: &'static str,
-    /// The number of batches that are still to be inserted because of a known row.
+    /// The number of next batches that are inserted because of a known row.
     batches_to_insert: AtomicU32,
 }
 
 impl CopyTarget {
-    /// Prepares copying by `statement`, a `COPY` in the binary format from `STDIN`.
+    /// Creates a target for `statement`, a `COPY` from `STDIN` in the binary format.
     #[must_use]
     pub fn new(statement: &'static str) -> Self {
         Self { statement, batches_to_insert: AtomicU32::new(0) }
@@ -64,7 +65,8 @@ impl CopyTarget {
     /// Chooses how the next batch, of `rows` rows, is inserted.
     pub fn next_method(&self, rows: usize) -> Method {
         let count_down = |batches: u32| batches.checked_sub(1);
-        // Lanes count down together. The count is a hint only, so it needs no ordering.
+        // All lanes decrease one count. It is only a hint, so it needs no ordering: a wrong choice
+        // costs one failed `COPY`, never a row.
         let known_row = self
             .batches_to_insert
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, count_down)
@@ -78,8 +80,8 @@ impl CopyTarget {
         }
     }
 
-    /// Copies items into the table, all or none; `write` makes a row of an item. If a row is stored
-    /// already, returns [`WriteError::KnownRow`], and the next batches are inserted.
+    /// Copies items into the table, all or none; `write` encodes an item as a row. If a row is
+    /// already stored, returns [`WriteError::KnownRow`], and the next batches are inserted.
     pub async fn copy<T>(
         &self,
         transaction: &mut PgConnection,
@@ -88,6 +90,7 @@ impl CopyTarget {
     ) -> Result<(), WriteError> {
         let copied = copy(transaction, self.statement, items, write).await;
         copied.map_err(|error| {
+            // Set before the error is returned, so that the next attempt of this batch inserts.
             if error.as_database_error().is_some_and(|error| error.is_unique_violation()) {
                 self.batches_to_insert.store(BATCHES_INSERTED_AFTER_KNOWN_ROW, Ordering::Relaxed);
                 return WriteError::KnownRow;
@@ -109,7 +112,8 @@ async fn copy<T>(
     buffer.extend_from_slice(HEADER);
     for item in items {
         if let Err(error) = row(&mut buffer, |row| write(row, item)) {
-            copy.abort("a row cannot be written").await?;
+            // Ended properly, because the connection accepts no other command during a `COPY`.
+            copy.abort("a row cannot be encoded").await?;
             return Err(sqlx::Error::Encode(error));
         }
         if buffer.len() >= CHUNK_BYTES {
@@ -123,16 +127,16 @@ async fn copy<T>(
     Ok(())
 }
 
-/// Adds a row: the number of its fields, then each with its length before it.
+/// Adds a row: the number of its fields, then each field after its length.
 fn row(buffer: &mut PgArgumentBuffer, write: impl FnOnce(&mut Row<'_>)) -> Result<(), BoxDynError> {
-    let count = buffer.len();
+    let start = buffer.len();
     buffer.extend_from_slice(&[0; 2]);
     let fields = fields(buffer, write)?;
-    buffer[count..count + 2].copy_from_slice(&fields.to_be_bytes());
+    buffer[start..start + 2].copy_from_slice(&fields.to_be_bytes());
     Ok(())
 }
 
-/// Adds fields, each with its length before it, and returns their number.
+/// Adds fields, each after its length, and returns their number.
 fn fields(
     buffer: &mut PgArgumentBuffer,
     write: impl FnOnce(&mut Row<'_>),
@@ -149,7 +153,7 @@ pub struct Row<'a> {
     outcome: Result<(), BoxDynError>,
 }
 
-/// Some fields of a row, encoded before the row is sent.
+/// Fields of a row that are encoded before the row is copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fields {
     bytes: Vec<u8>,
@@ -157,7 +161,8 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Encodes fields that take about `capacity` bytes. Fails if PostgreSQL has no form for a value.
+    /// Encodes fields that need about `capacity` bytes. Fails if PostgreSQL cannot represent a
+    /// value.
     pub fn write(capacity: usize, write: impl FnOnce(&mut Row<'_>)) -> Result<Self, BoxDynError> {
         let mut buffer = PgArgumentBuffer::default();
         buffer.reserve(capacity);
@@ -167,15 +172,15 @@ impl Fields {
 }
 
 impl Row<'_> {
-    /// Adds fields that are encoded already.
+    /// Adds fields that are already encoded.
     pub fn fields(&mut self, fields: &Fields) -> &mut Self {
         self.buffer.extend_from_slice(&fields.bytes);
         self.fields += fields.count;
         self
     }
 
-    /// Adds the value of the statement's next column. Its type must be exactly the column's:
-    /// PostgreSQL converts nothing here.
+    /// Adds the value of the next column of the statement. It must have exactly the type of the
+    /// column: PostgreSQL converts no values in a binary `COPY`.
     pub fn field<'q>(&mut self, value: impl Encode<'q, Postgres>) -> &mut Self {
         if let Err(error) = self.write(value) {
             self.outcome = Err(error);
@@ -185,11 +190,11 @@ impl Row<'_> {
     }
 
     fn write<'q>(&mut self, value: impl Encode<'q, Postgres>) -> Result<(), BoxDynError> {
-        let place = self.buffer.len();
+        let start = self.buffer.len();
         self.buffer.extend_from_slice(&NULL);
         if let IsNull::No = value.encode_by_ref(self.buffer)? {
-            let length = i32::try_from(self.buffer.len() - place - NULL.len())?;
-            self.buffer[place..place + NULL.len()].copy_from_slice(&length.to_be_bytes());
+            let length = i32::try_from(self.buffer.len() - start - NULL.len())?;
+            self.buffer[start..start + NULL.len()].copy_from_slice(&length.to_be_bytes());
         }
         Ok(())
     }
@@ -213,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_stand_as_the_manual_of_postgresql_says() {
+    fn rows_are_encoded_as_the_postgresql_manual_says() {
         let mut buffer = PgArgumentBuffer::default();
         row(&mut buffer, |row| {
             row.field("ab").field(7_i32).field(None::<i64>).field(Json([0; 0]));

@@ -1,6 +1,7 @@
-//! Preparing a database for a service: the database, an owner, the service's least-privilege user,
-//! its schema and its tables. It may run twice, and alongside the previous version, because
-//! migrations are append-only.
+//! Prepares a database for a service: the database, an owner, the least-privilege user of the
+//! service, its schema and its tables. It may run twice, and while the previous version is running,
+//! because migrations are append-only. Services never run it themselves; `waybill migrate` and
+//! `waybill up` do.
 
 use anyhow::Context;
 use sqlx::{
@@ -11,7 +12,7 @@ use sqlx::{
 
 use crate::postgres::pool::Login;
 
-/// The role that owns the tables; nobody logs in as it.
+/// The role that owns the tables. It cannot log in.
 const OWNER: &str = "waybill_owner";
 /// SQLSTATE `insufficient_privilege`.
 const DENIED: &str = "42501";
@@ -25,11 +26,11 @@ pub struct Schema {
     pub grants: &'static [&'static str],
 }
 
-/// The user that migrates has no permission for it.
+/// The error of a migration by a user without the necessary permissions.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the user \"{user}\" may not make the schema {schema} in the database \"{database}\" what this \
-     version needs: set ADMIN_DATABASE_URL to the address of an administrator and migrate again"
+    "the user \"{user}\" has no permission to migrate the schema {schema} in the database \
+     \"{database}\": set ADMIN_DATABASE_URL to the address of an administrator and migrate again"
 )]
 pub struct MissingRights {
     user: String,
@@ -37,9 +38,9 @@ pub struct MissingRights {
     schema: &'static str,
 }
 
-/// Migrates. With an administrator's address it also creates the database, the owner, the service's
-/// user and its grants. Without one the service's user creates the tables, and needs no permission
-/// for that if all migrations are applied already.
+/// Migrates a schema. With the address of an administrator, it also creates the database, the
+/// owner, and the service's user with its grants. Without one, the service's user creates the
+/// tables; if all migrations are already applied, it needs no permission to create them.
 pub async fn migrate(
     schema: &Schema,
     service: &PgConnectOptions,
@@ -47,8 +48,8 @@ pub async fn migrate(
     administrator: Option<&PgConnectOptions>,
 ) -> anyhow::Result<()> {
     let outcome = match administrator {
-        None => make_tables(schema, service).await,
-        Some(administrator) => make_all(schema, login, administrator).await,
+        None => create_tables(schema, service).await,
+        Some(administrator) => create_all(schema, login, administrator).await,
     };
     let user = administrator.unwrap_or(service).get_username();
     outcome.map_err(|error| {
@@ -64,9 +65,12 @@ pub async fn migrate(
     })
 }
 
-async fn make_tables(schema: &Schema, service: &PgConnectOptions) -> anyhow::Result<()> {
+async fn create_tables(schema: &Schema, service: &PgConnectOptions) -> anyhow::Result<()> {
     let mut connection = connect(schema, service).await?;
     if !is_migrated(schema, &mut connection).await? {
+        // Asked first, because `CREATE SCHEMA IF NOT EXISTS` needs the permission to create schemas
+        // even if the schema exists. `IF NOT EXISTS` is for another process that creates it
+        // meanwhile.
         let exists = sqlx::query_scalar!(
             "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1) AS \"exists!\"",
             schema.name,
@@ -80,19 +84,21 @@ async fn make_tables(schema: &Schema, service: &PgConnectOptions) -> anyhow::Res
     Ok(connection.close().await?)
 }
 
-async fn make_all(
+async fn create_all(
     schema: &Schema,
     login: &Login,
     administrator: &PgConnectOptions,
 ) -> anyhow::Result<()> {
     let mut server =
         connect(schema, administrator).await.context("connecting as the administrator")?;
-    // Roles and databases have no IF NOT EXISTS, so only one process may check and create at a time.
+    // Roles and databases have no `IF NOT EXISTS`, so only one process may check and create them at
+    // a time. The server releases the lock when this session ends, also after a crash.
     execute(&mut server, "SELECT pg_advisory_lock(hashtext('waybill migrate'))".to_owned()).await?;
-    make_role(&mut server, OWNER, None).await?;
-    // An administrator who is not a superuser must be a member of the owner to give it anything.
+    create_role(&mut server, OWNER, None).await?;
+    // An administrator without superuser rights must be a member of the owner to create the owner's
+    // database and schema, and for `SET ROLE`.
     execute(&mut server, format!("GRANT {OWNER} TO CURRENT_USER")).await?;
-    make_role(&mut server, &login.user, Some(login.password.as_deref())).await?;
+    create_role(&mut server, &login.user, Some(login.password.as_deref())).await?;
     let exists = sqlx::query_scalar!(
         "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1) AS \"exists!\"",
         login.database,
@@ -101,16 +107,18 @@ async fn make_all(
         let name = quoted(&login.database);
         execute(&mut server, format!("CREATE DATABASE {name} OWNER {OWNER}")).await?;
     }
+    // The lock ends here. Migrations take a lock of their own in the service's database.
     server.close().await?;
 
     let mut database = connect(schema, &administrator.clone().database(&login.database)).await?;
     let (name, user) = (schema.name, quoted(&login.user));
     execute(&mut database, format!("CREATE SCHEMA IF NOT EXISTS {name} AUTHORIZATION {OWNER}"))
         .await?;
+    // From here on as the owner, so that it owns the tables, and not the administrator.
     execute(&mut database, format!("SET ROLE {OWNER}")).await?;
     apply(schema, &mut database).await?;
     execute(&mut database, format!("GRANT USAGE ON SCHEMA {name} TO {user}")).await?;
-    // The service's user must be able to see that all migrations are applied.
+    // The user of the service reads this table to see that all migrations are applied.
     let migrations = format!("SELECT ON {name}.{}", schema.migrations.table_name);
     for grant in schema.grants.iter().copied().chain([migrations.as_str()]) {
         execute(&mut database, format!("GRANT {grant} TO {user}")).await?;
@@ -124,8 +132,8 @@ async fn connect(schema: &Schema, options: &PgConnectOptions) -> anyhow::Result<
     PgConnection::connect_with(&options).await.context("connecting to PostgreSQL")
 }
 
-/// Returns whether all migrations are applied. This is asked first because sqlx needs the permission
-/// to create tables even if it creates none.
+/// Returns true if all migrations are applied. It is checked first because sqlx needs the
+/// permission to create tables even if it creates none.
 async fn is_migrated(schema: &Schema, connection: &mut PgConnection) -> anyhow::Result<bool> {
     let table = schema.migrations.table_name.as_ref();
     let qualified = format!("{}.{table}", schema.name);
@@ -148,7 +156,7 @@ async fn apply(schema: &Schema, connection: &mut PgConnection) -> anyhow::Result
         .with_context(|| format!("migrating the schema {}", schema.name))
 }
 
-async fn make_role(
+async fn create_role(
     server: &mut PgConnection,
     name: &str,
     login: Option<Option<&str>>,
@@ -178,8 +186,9 @@ async fn make_role(
 }
 
 async fn execute(connection: &mut PgConnection, statement: String) -> anyhow::Result<()> {
-    // These statements contain only names from the program, names quoted here and a literal quoted
-    // by the server. The error does not repeat the statement because it may contain a password.
+    // The statements contain only names from the program, names that are quoted here, and a literal
+    // that the server quoted. The error does not contain the statement, which may contain a
+    // password.
     sqlx::query(sqlx::AssertSqlSafe(statement))
         .execute(connection)
         .await

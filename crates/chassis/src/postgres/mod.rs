@@ -1,5 +1,5 @@
-//! PostgreSQL: connections, whether an error is transient or permanent, transactions, `COPY`, and
-//! migrations.
+//! PostgreSQL, for all services: connections, the class of an error, transactions, `COPY`, and
+//! migrations. The tables and the SQL of a service are in the service.
 
 pub mod copy;
 pub mod errors;

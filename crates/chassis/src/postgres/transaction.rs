@@ -1,9 +1,10 @@
 //! Transactions: of any work, and of a batch of records.
 //!
-//! [`transact`] bounds the time of a transaction. [`commit`] commits a batch. It retries transient
-//! errors without limit. When the database refuses a value, it splits the batch in halves, each a
-//! transaction of its own, until the record at fault is alone and becomes a rejection: no record is
-//! refused because of another one. The [`Writer`] of a service defines what is written.
+//! [`transact`] limits the time of a transaction. [`commit`] commits a batch and retries transient
+//! errors without limit. If the database refuses a value, it splits the batch in halves, each a
+//! transaction of its own, until the record at fault is alone and becomes a rejection. So no record
+//! is refused because of another one. What is written is not decided here: see the [`Writer`] of a
+//! service.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,13 @@ use crate::{
     process::{crash, retry::Backoff},
 };
 
-/// The longest time from the begin of a transaction to its end. It is longer than PostgreSQL's own
+/// The longest time from the start of a transaction to its end. It is longer than PostgreSQL's own
 /// limits, so only a server that does not answer reaches it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// An error of work in a transaction.
 pub trait TransactionError: From<sqlx::Error> {
-    /// Returns the error of PostgreSQL; `None` if the work itself refused to go on.
+    /// Returns the error of PostgreSQL; `None` if the work itself ended the transaction.
     fn database(&self) -> Option<&sqlx::Error>;
 }
 
@@ -34,7 +35,7 @@ impl TransactionError for sqlx::Error {
     }
 }
 
-/// Runs `work` in a transaction, and commits it unless `work` fails. A time-out is a transient error
+/// Runs `work` in a transaction, and commits it unless `work` fails. A timeout is a transient error
 /// with an unknown outcome: the transaction may have been committed.
 pub async fn transact<T, E: TransactionError>(
     pool: &PgPool,
@@ -52,9 +53,9 @@ async fn transact_on<T, E: TransactionError>(
         let outcome = work(&mut transaction).await;
         match outcome {
             Ok(_) => transaction.commit().await?,
-            // The locks are gone before the caller sees the error: a task that the caller wakes
-            // then may skip locked rows. If the rollback fails, the connection is broken: the
-            // server rolls back, and the pool drops the connection.
+            // The rollback is awaited, so the row locks are released before the caller sees the
+            // error: a task that the caller wakes next may skip locked rows. If the rollback fails,
+            // the connection is broken: the server rolls back, and the pool drops the connection.
             Err(_) => drop(transaction.rollback().await),
         }
         outcome
@@ -63,7 +64,8 @@ async fn transact_on<T, E: TransactionError>(
     let outcome = outcome.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()));
     let database = outcome.as_ref().err().and_then(E::database);
     if database.is_some_and(|error| classify(error) == ErrorClass::Transient) {
-        // After a failover the next transaction needs a connection to another server.
+        // After a failover the next transaction needs a connection to another server. After a
+        // timeout this connection may still run a statement, so it must not return to the pool.
         connection.close_on_drop();
     }
     outcome
@@ -71,21 +73,21 @@ async fn transact_on<T, E: TransactionError>(
 
 crate::metrics! {
     pub struct CommitMetrics {
-        /// A batch's transaction, whatever came of it, seconds
+        /// Seconds of a batch's transaction, whether it was committed or failed
         seconds: Histogram = "db_client_operation_duration_seconds"
             from Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
-        /// Transactions tried again for the weather's sake
+        /// Transactions retried after a transient error
         retries: Counter = "waybill_batch_retries",
         /// Batches split in halves because the database refused a value
         splits: Counter = "waybill_batch_splits",
     }
 }
 
-/// The reason that records were not written.
+/// The reason why records were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A row that was copied as new was already stored; the next attempt inserts it.
-    #[error("a row is there already")]
+    /// A copied row was already stored. The next attempt inserts the rows instead.
+    #[error("a row is already stored")]
     KnownRow,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -100,30 +102,31 @@ impl TransactionError for WriteError {
 
 /// Writes the records of a service.
 pub trait Writer: Sync {
-    /// A record, decoded: a valid item or a rejection.
+    /// A decoded record: a valid item or a rejection.
     type Item: Send + Sync;
     /// The result of writing some records.
     type Outcome: Send;
 
-    /// Writes records within a transaction. It may be called again with the same records.
+    /// Writes records within a transaction. It may be called again with records that are already
+    /// stored, because the outcome of an earlier transaction may be unknown.
     fn write(
         &self,
         transaction: &mut PgConnection,
         part: &[Self::Item],
     ) -> impl Future<Output = Result<Self::Outcome, WriteError>> + Send;
 
-    /// Turns a record into its rejection, given the SQLSTATE.
+    /// Turns a record into a rejection. `sqlstate` is the code of the database's error.
     fn refuse(&self, item: &mut Self::Item, sqlstate: &str);
 }
 
-/// A part of a batch that is in the database.
+/// A committed part of a batch.
 #[derive(Debug)]
 pub struct Part<W: Writer> {
     pub items: Vec<W::Item>,
     pub outcome: W::Outcome,
 }
 
-/// Commits a batch, in one part if the database takes all of it.
+/// Commits a batch; in one part, if the database refuses no value of it.
 pub async fn commit<W: Writer>(
     pool: &PgPool,
     writer: &W,
@@ -131,6 +134,9 @@ pub async fn commit<W: Writer>(
     batch: Vec<W::Item>,
 ) -> Vec<Part<W>> {
     let mut committed = Vec::with_capacity(1);
+    // A stack: the first half is popped before the second, so the parts are committed in the order
+    // of their records. If the process ends between two parts, no offset of the batch is stored
+    // yet, and the whole batch is read again.
     let mut parts = vec![(batch, OnRefusal::Split)];
     while let Some((mut items, on_refusal)) = parts.pop() {
         match commit_part(pool, writer, metrics, &items, on_refusal).await {
@@ -150,16 +156,16 @@ pub async fn commit<W: Writer>(
     committed
 }
 
-/// The treatment of a part that the database refuses.
+/// The reaction to a refusal of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnRefusal {
     Split,
-    /// For a rejection, which holds no value that could be refused. If it is refused all the same,
-    /// an operator must repair the database, and nothing is skipped until then.
+    /// Retries: for a rejection, whose values the database should not refuse. If it does, an
+    /// operator must repair the database, and no record is skipped until then.
     Retry,
 }
 
-/// The database's refusal of a value, by its SQLSTATE.
+/// The refusal of a value by the database, with its SQLSTATE.
 struct Refused(String);
 
 async fn commit_part<W: Writer>(
@@ -174,10 +180,11 @@ async fn commit_part<W: Writer>(
         let error = match attempt(pool, writer, metrics, part).await {
             Ok(outcome) => {
                 if !backoff.is_first() {
-                    tracing::info!(records = part.len(), "PostgreSQL takes batches again");
+                    tracing::info!(records = part.len(), "PostgreSQL accepts batches again");
                 }
                 return Ok(outcome);
             }
+            // Without a pause: the server works, and the next attempt does not copy but inserts.
             Err(WriteError::KnownRow) => continue,
             Err(WriteError::Database(error)) => error,
         };
@@ -188,8 +195,13 @@ async fn commit_part<W: Writer>(
             ));
         }
         if backoff.is_first() {
-            tracing::warn!(records = part.len(), "waiting for PostgreSQL to take a batch: {error}");
+            tracing::warn!(
+                records = part.len(),
+                "waiting for PostgreSQL to accept a batch: {error}"
+            );
         }
+        // The failed attempt may have been committed. Writing the same records again is harmless: a
+        // writer changes nothing for a record that is already stored.
         metrics.retries.inc();
         backoff.pause().await;
     }

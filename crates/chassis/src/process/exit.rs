@@ -1,6 +1,6 @@
-//! Exit codes that say more than "it failed".
+//! Exit codes that tell a supervisor of processes why the process ended.
 
-/// The reason for the end of a process, as the context of an error. An error without a reason is
+/// The reason why a process ends, as the context of an error. An error without a reason is
 /// unexpected and ends the process with exit code 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExitReason {

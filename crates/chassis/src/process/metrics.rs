@@ -1,9 +1,10 @@
-//! Metrics that describe themselves: the doc comment of a metric is its help text.
+//! The macro that defines metrics: the doc comment of a metric is its help text.
 
 /// Defines a struct of metrics with a function `register`, which adds them to a registry.
 ///
-/// A metric has a help text, a type and `=` a name; `from` a first value if its type has no default.
-/// A group of metrics has a type and `=>` a function that registers it.
+/// A metric has a help text, a type and, after `=`, a name. A metric whose type has no default has
+/// its first value after `from`. A group of metrics has a type and, after `=>`, the function that
+/// registers it.
 ///
 /// ```text
 /// struct ExampleMetrics {

@@ -1,4 +1,17 @@
-//! The process around a service: its start, its parts, its reports and its end.
+//! The process around a service: how it starts, runs its parts, reports and ends.
+//!
+//! ```text
+//! crash        points at which a test kills the process
+//! exit         exit codes
+//! metrics      the macro that defines metrics
+//! retry        pauses between attempts
+//! secret       secrets from files and variables
+//! shutdown     signals
+//! supervisor   the parts of a service, as tasks with one shutdown
+//! telemetry    logs
+//! trace        W3C Trace Context
+//! warm_up      loads data before the service is ready
+//! ```
 
 pub mod crash;
 pub mod exit;

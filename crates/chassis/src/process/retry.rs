@@ -1,8 +1,10 @@
-//! Pauses between attempts: exponential, jittered, bounded.
+//! Pauses between attempts: exponential, jittered, bounded. The callers decide what is retried and
+//! for how long.
 
 use std::time::Duration;
 
-/// Steps from 50 ms to 5 s. Each pause is a random part of its step, at least half.
+/// Pauses that grow from 50 ms to 5 s. Each is random, between half of its step and all of it, so
+/// that replicas that failed together do not retry together.
 #[derive(Debug, Default)]
 pub struct Backoff {
     attempts: u32,
@@ -19,7 +21,8 @@ impl Backoff {
         tokio::time::sleep(self.next_pause()).await;
     }
 
-    /// Returns whether no pause was taken yet: the moment to report a failure once.
+    /// Returns true before the first pause: a caller then reports the failure once, and not again
+    /// for each retry.
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.attempts == 0

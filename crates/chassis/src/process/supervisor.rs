@@ -1,8 +1,22 @@
-//! Runs the parts of a service as tasks that have one shutdown.
+//! Runs the parts of a service as tasks that share one shutdown token.
 //!
-//! Most parts run until the shutdown; a few end earlier, when their work is done, as the warm-up
-//! does. The first part that fails, be it by an error, by a panic or by an end before the shutdown,
-//! stops all others, and its error is the outcome of the service.
+//! ```text
+//!            token cancelled              task ends
+//! running ────────────────────▶ stopping ───────────▶ ended
+//! ```
+//!
+//! - *running*: most parts run until the shutdown ([`run`](Supervisor::run)). A few end earlier,
+//!   when their work is done, such as the warm-up ([`run_once`](Supervisor::run_once)), or before
+//!   the parts that need them start ([`run_first`](Supervisor::run_first)).
+//! - *stopping*: the token is cancelled. Each part holds the token, finishes its work and ends by
+//!   itself: the supervisor aborts no task. A shutdown that takes too long is ended by
+//!   [`shutdown`](crate::process::shutdown).
+//! - *ended*: [`wait`](Supervisor::wait) returns when all parts have ended.
+//!
+//! Two things cancel the token: a signal, and the failure of a part. A part fails by an error, by a
+//! panic, or by ending before the shutdown without being allowed to. The first failure is the
+//! outcome of the service; failures that follow while the others stop are only logged. No part is
+//! restarted: the process ends, and the program that started it may start it again.
 
 use std::collections::HashMap;
 
@@ -19,7 +33,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Supervises parts that end on `shutdown`. A part that fails cancels it.
+    /// Creates a supervisor for parts that end on `shutdown`. A part that fails cancels it.
     #[must_use]
     pub fn new(shutdown: CancellationToken) -> Self {
         Self { parts: JoinSet::new(), names: HashMap::new(), shutdown }
@@ -34,6 +48,8 @@ impl Supervisor {
         let shutdown = self.shutdown.clone();
         self.run_once(name, async move {
             part.await?;
+            // Read after the part has ended: a part that ends because of the shutdown ends after
+            // it, so an end while this is false was not requested.
             ensure!(shutdown.is_cancelled(), "{name} ended before the shutdown");
             Ok(())
         });
@@ -45,13 +61,15 @@ impl Supervisor {
         name: &'static str,
         part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
-        // An error and a panic both drop the guard, which cancels the shutdown.
+        // The guard is dropped by an error and by a panic alike, and cancels the shutdown. It is in
+        // the task, so the other parts stop at once, even if no one is in `wait` yet.
         let stop_others = self.shutdown.clone().drop_guard();
         let task = self.parts.spawn(async move {
             part.await?;
             stop_others.disarm();
             Ok(())
         });
+        // Inserted before `wait` can read it, because `wait` takes the supervisor by value.
         self.names.insert(task.id(), name);
     }
 
@@ -62,6 +80,7 @@ impl Supervisor {
         name: &'static str,
         part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) -> bool {
+        // Success has its own token: the end of the task alone does not say whether it succeeded.
         let (done, shutdown) = (CancellationToken::new(), self.shutdown.clone());
         let succeeded = done.clone();
         self.run_once(name, async move {
@@ -86,11 +105,13 @@ impl Supervisor {
                 }
             };
             let Err(error) = ended else { continue };
+            // Tasks are joined in the order in which they ended, and only a failure stops the
+            // others, so the first error is usually the cause of those that follow.
             if outcome.is_ok() {
                 tracing::error!(part = name, "{name} failed; stopping all other parts");
                 outcome = Err(error);
             } else {
-                tracing::warn!(part = name, "{name} failed while it was stopped: {error:#}");
+                tracing::warn!(part = name, "{name} failed during the shutdown: {error:#}");
             }
         }
         outcome
@@ -171,11 +192,11 @@ mod tests {
             shutdown.cancelled().await;
             bail!("it lost its connection")
         });
-        parts.run("first", async { bail!("it met a record that is too large") });
+        parts.run("first", async { bail!("a record is too large") });
 
         let error = parts.wait().await.unwrap_err();
 
-        assert_eq!(format!("{error:#}"), "it met a record that is too large");
+        assert_eq!(format!("{error:#}"), "a record is too large");
     }
 
     #[tokio::test]

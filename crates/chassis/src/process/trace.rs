@@ -1,15 +1,16 @@
 //! Traces, as defined by W3C Trace Context: the trace of a request or a record is passed on to the
-//! records that follow from it. Nothing is measured here.
+//! records that result from it. This module only reads and writes the header; it records no spans
+//! and measures nothing.
 
 use http::HeaderMap;
 
-/// The header, of requests and of records.
+/// The name of the header, for requests and for records.
 pub const HEADER: &str = "traceparent";
 
-/// The bytes of the header's value.
-const LENGTH: usize = 55;
-/// The flags of version 00: sampled, and random trace id.
-const FLAGS: u8 = 0b11;
+/// The length of the header's value.
+const HEADER_BYTES: usize = 55;
+/// The flags that version 00 defines: sampled, and random trace id.
+const KNOWN_FLAGS: u8 = 0b11;
 
 /// One step of a trace: `00-<trace>-<step>-<flags>`, in hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,30 +27,34 @@ impl Trace {
         Self { id: rand::random(), step: rand::random(), flags: 0 }
     }
 
-    /// Returns the step that a request belongs to, or begins a new trace.
+    /// Returns the step that the headers of a request name, or begins a new trace.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let text = headers.get(HEADER).and_then(|value| value.to_str().ok());
         text.and_then(Self::read).unwrap_or_else(Self::begin)
     }
 
-    /// Reads a header; returns `None` if it is not a step of a trace.
+    /// Reads the value of a header; returns `None` if it is malformed.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let text = text.as_bytes();
-        let (fields, rest) = text.split_at_checked(LENGTH)?;
+        let (fields, rest) = text.split_at_checked(HEADER_BYTES)?;
         let [version] = bytes(&fields[..2])?;
         // A later version may add fields after another hyphen.
         let is_version = version != 0xff && (rest.is_empty() || version > 0 && rest[0] == b'-');
-        let is_parted = [2, 35, 52].into_iter().all(|place| fields[place] == b'-');
+        let has_hyphens = [2, 35, 52].into_iter().all(|index| fields[index] == b'-');
         let id: [u8; 16] = bytes(&fields[3..35])?;
         let step: [u8; 8] = bytes(&fields[36..52])?;
         let [flags] = bytes(&fields[53..])?;
-        let is_given = id != [0; 16] && step != [0; 8];
-        (is_version && is_parted && is_given).then_some(Self { id, step, flags: flags & FLAGS })
+        let is_not_zero = id != [0; 16] && step != [0; 8];
+        (is_version && has_hyphens && is_not_zero).then_some(Self {
+            id,
+            step,
+            flags: flags & KNOWN_FLAGS,
+        })
     }
 
-    /// Returns a new step that follows from this one.
+    /// Returns a new step of the same trace.
     #[must_use]
     pub fn child(self) -> Self {
         Self { step: rand::random(), ..self }
@@ -57,7 +62,7 @@ impl Trace {
 
     /// Returns the value of the header.
     #[must_use]
-    pub fn header(self) -> [u8; LENGTH] {
+    pub fn header(self) -> [u8; HEADER_BYTES] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         write(&mut text[3..35], &self.id);
         write(&mut text[36..52], &self.step);
@@ -66,7 +71,7 @@ impl Trace {
     }
 }
 
-/// Reads lower-case hexadecimal digits, two a byte.
+/// Reads lower-case hexadecimal digits, two for each byte.
 fn bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let value = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -98,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_told_as_it_was_read() {
+    fn a_step_is_written_as_it_was_read() {
         assert_eq!(header(Trace::read(TEXT).unwrap()), TEXT);
         let later = TEXT.replacen("00", "cc", 1) + "-more";
         assert_eq!(header(Trace::read(&later).unwrap()), TEXT);
@@ -116,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_step_of_a_trace_is_not_read() {
+    fn a_malformed_header_is_not_read() {
         for wrong in [
             "",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",

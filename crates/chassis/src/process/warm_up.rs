@@ -1,6 +1,6 @@
-//! The warm-up: loads what a service needs before it is ready.
-//!
-//! A service whose warm-up takes too long becomes ready all the same and serves without it.
+//! The warm-up: loads the data that a service needs before it is ready. If it takes too long, the
+//! service becomes ready without it, and the warm-up continues. What is loaded is decided by the
+//! service.
 
 use std::{
     sync::{
@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::exit::ExitReason;
 
-/// The service becomes ready after this time even if it is not warm.
+/// The longest time until the service is ready, even if the warm-up has not ended.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Repeats `load` until it succeeds, and sets `ready` then, or after [`READY_TIMEOUT`]. Ends when
-/// `load` has succeeded or on `shutdown`; an error with an [`ExitReason`] is not retried.
+/// Repeats `load` until it succeeds, and sets `ready` then or after [`READY_TIMEOUT`]. Ends when
+/// `load` has succeeded, or on `shutdown`. An error with an [`ExitReason`] is returned and not
+/// retried.
 pub async fn warm_up<L, F>(
     load: L,
     ready: Arc<AtomicBool>,
@@ -29,9 +30,11 @@ where
     L: Fn() -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
+    // Pinned here and only borrowed by the timeout, so that the same attempt continues after it.
     let mut loading = std::pin::pin!(retry_forever(load));
     let within_timeout =
         shutdown.run_until_cancelled(tokio::time::timeout(READY_TIMEOUT, &mut loading)).await;
+    // With bad configuration, the service ends and is never ready.
     if let Some(Ok(error @ Err(_))) = within_timeout {
         return error;
     }
@@ -53,7 +56,7 @@ where
             Ok(()) => return Ok(()),
             Err(error) if error.is::<ExitReason>() => return Err(error),
             Err(error) if !reported => {
-                tracing::warn!("waiting for PostgreSQL to warm up: {error}");
+                tracing::warn!("waiting for PostgreSQL; the warm-up is repeated: {error}");
                 reported = true;
             }
             Err(_) => {}

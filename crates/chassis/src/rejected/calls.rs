@@ -1,4 +1,4 @@
-//! The calls about rejected records that all services answer alike.
+//! The HTTP calls about rejected records that all services share. The routes are in the services.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     kafka::producer::{ACK_TIMEOUT, OutgoingRecord, Producer, send_within},
 };
 
-/// The pause between two reads while a client waits for its replay to be recorded.
+/// The interval of reads while a client waits for its replay to be recorded.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The query of `GET /rejected`.
@@ -32,7 +32,7 @@ pub struct RejectedQuery {
 #[derive(Debug)]
 pub struct RejectedList {
     pub rows: Vec<RejectedRow>,
-    /// The filters that were asked for.
+    /// The filters of the request.
     pub reason: Option<String>,
     pub key: Option<String>,
     /// The `after` of the next page, if there is one.
@@ -71,14 +71,14 @@ impl IntoResponse for RejectedList {
     }
 }
 
-/// The record with this id.
+/// Returns the newest rejected record with this id.
 pub async fn find(pool: &PgPool, id: &str) -> Result<RejectedRow, Problem> {
     let id: RejectedId = id.parse().map_err(|rule: &str| problems::MALFORMED_ID.with(rule))?;
     let row = table::find(pool, &id).await.map_err(|error| failed(&error))?;
     row.ok_or_else(|| problems::NO_SUCH_REJECTED_RECORD.problem())
 }
 
-/// The JSON of a whole record, with its bytes as text if they are UTF-8, else in Base64.
+/// Returns the JSON of a whole record, with its bytes as text if they are UTF-8, else in Base64.
 #[must_use]
 pub fn whole(row: &RejectedRow) -> Value {
     let mut whole = summary(row);
@@ -96,8 +96,8 @@ pub fn whole(row: &RejectedRow) -> Value {
     whole
 }
 
-/// Sends a record to `topic` again: as it came, or with `body` instead, if that is not empty.
-/// `key_of` returns the key of an edited body, if it has one.
+/// Sends a record to `topic` again: as it was received, or with `body` as its value if `body` is
+/// not empty. `key_of` returns the key of an edited body, if it has one.
 pub async fn replay(
     producer: &Producer,
     topic: &str,
@@ -119,6 +119,10 @@ pub async fn replay(
     }
     let record = OutgoingRecord { topic, key: key.as_deref(), value, headers: &headers };
     let enqueue = async |deliveries| producer.enqueue(record, &deliveries).await;
+    // The table is not written here. The consumer records the replay when it reads it from the
+    // topic, in the transaction of its batch: so a replay is recorded only if it is on Kafka. After
+    // a timeout the outcome is unknown; replaying again sends a second record, which is recorded,
+    // too.
     send_within(ACK_TIMEOUT, enqueue).await.map_err(|error| {
         tracing::warn!("replaying a record: {error}");
         problems::KAFKA_UNAVAILABLE.problem()
@@ -126,11 +130,13 @@ pub async fn replay(
     Ok((StatusCode::ACCEPTED, axum::Json(json!({ "replay_of": of }))).into_response())
 }
 
-/// Waits, for at most `wait`, until one more replay of `before` is recorded. That none came is no
-/// failure: Kafka has acknowledged it.
+/// Waits, for at most `wait`, until one more replay of `before` is recorded. A timeout is not a
+/// failure, because Kafka has acknowledged the replay.
 pub async fn wait_for_replay(pool: &PgPool, before: &RejectedRow, wait: Duration) {
     let recorded = async {
         loop {
+            // The number is compared, because the position of the replay is not known here. If two
+            // clients replay the same record, the first recorded replay ends the wait of both.
             match table::find(pool, &before.id()).await {
                 Ok(Some(now)) if now.replays.len() > before.replays.len() => return,
                 _ => tokio::time::sleep(POLL_INTERVAL).await,

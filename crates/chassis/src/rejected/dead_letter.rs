@@ -1,4 +1,6 @@
-//! Dead letters: rejected records on a topic of their own, with key and value as they came.
+//! Dead letters: rejected records on a topic of their own, with key and value as they were
+//! received. They follow the commit, so each one is also in the table; this module reads no topic
+//! and no table.
 
 use super::{Original, Rejection};
 use crate::kafka::producer::{Deliveries, OutgoingRecord, ProduceError, Producer};
@@ -6,9 +8,9 @@ use crate::kafka::producer::{Deliveries, OutgoingRecord, ProduceError, Producer}
 /// The most violations of a record that the header of its dead letter lists.
 const MAX_LISTED_VIOLATIONS: usize = 10;
 
-/// Sends the records of topic `from` that were rejected to topic `to`, and waits until Kafka has
-/// acknowledged all of them. One that is too large for the topic goes without its bytes, which are
-/// in the database.
+/// Sends the rejected records of topic `from` to topic `to`, and waits until Kafka has acknowledged
+/// all of them. A record that is too large for the topic is sent without its value, which the table
+/// has.
 pub async fn send(
     producer: &Producer,
     from: &str,
@@ -16,6 +18,8 @@ pub async fn send(
     rejected: &[(&Original, &Rejection)],
 ) -> Result<(), ProduceError> {
     let letters = Letters { producer, from, to };
+    // All are enqueued before the first is waited for, so that Kafka gets them in few requests.
+    // Each has its own `Deliveries`, because each outcome must be known by itself.
     let mut sent = Vec::with_capacity(rejected.len());
     for &rejected in rejected {
         let deliveries = Deliveries::new();
@@ -26,13 +30,16 @@ pub async fn send(
     for (rejected, enqueued, deliveries) in sent {
         match acknowledged(enqueued, &deliveries).await {
             Err(ProduceError::TooLarge) => too_large.push(rejected),
+            // The other letters may still arrive. The caller repeats all of them, and a repeated
+            // dead letter is allowed.
             other => other?,
         }
     }
     let truncated = Deliveries::new();
     for rejected in too_large {
-        // The broker refuses the records of a request together, so this one may not be the one
-        // that is too large: it is sent again, alone.
+        // The broker refuses all records of a request together, so this record may not be the one
+        // that is too large. It is sent again, alone: one letter is enqueued and waited for at a
+        // time.
         let deliveries = Deliveries::new();
         let enqueued = letters.enqueue(rejected, SentValue::Whole, &deliveries).await;
         match acknowledged(enqueued, &deliveries).await {

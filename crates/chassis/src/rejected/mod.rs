@@ -1,13 +1,14 @@
-//! Rejected records. A record that a service cannot take is kept as it came, with every rule that it
-//! breaks; it goes to the dead letters, is shown, and may be sent again.
-//!
-//! The rules are in the services. The table `rejected_records` is in the schema that a service's pool
-//! searches.
+//! Rejected records. A record that breaks a rule of a service is stored as it was received, with
+//! all rules that it breaks. It is also sent to the dead-letter topic, is shown, and may be
+//! replayed.
 //!
 //! ```text
 //! original + rejection ─▶ table ─▶ calls ─▶ replay ─▶ the topic again
 //!                    └──▶ dead letter
 //! ```
+//!
+//! The rules are not here but in the services. The table `rejected_records` is in the schema of the
+//! service: its pool sets the search path.
 
 pub mod calls;
 pub mod dead_letter;
@@ -27,35 +28,36 @@ use crate::{
     process::trace::{self, Trace},
 };
 
-/// The header of a replay that names the rejected record.
+/// The header of a replay that contains the id of the rejected record.
 pub const REPLAY_OF: &str = "waybill.replay.of";
-/// The header of a replay with the rejected record's time on Kafka, in milliseconds since 1970. A
-/// topic that was deleted and created again has other records at the same offsets.
+/// The header of a replay that contains the timestamp of the rejected record, in milliseconds since
+/// 1970. The id alone is not enough: a topic that was deleted and created again has other records
+/// at the same offsets.
 pub const REPLAY_OF_TIMESTAMP: &str = "waybill.replay.of.timestamp";
 /// The header of a replay whose body was edited.
 pub const REPLAY_EDITED: &str = "waybill.replay.edited";
 
-/// The reason why a record was rejected: a value that stays with its batch, never an error.
+/// The reason why a record is rejected: a value that stays with its batch, never an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// The code of the first violation, by which operators filter.
+    /// The code of the first violation. Operators filter by it.
     pub reason: &'static str,
     /// All violations, at least one.
     pub violations: Vec<Violation>,
 }
 
-/// The parts of a record that its rejection needs, and its trace.
+/// The parts of a record that are needed if it is rejected, and its trace.
 #[derive(Debug)]
 pub struct Original {
     pub position: Position,
-    /// Key and value in one allocation: they are needed only if the record is rejected, which is
-    /// rare.
+    /// Key and value in one allocation, because they are rarely needed: only if the record is
+    /// rejected.
     bytes: Box<[u8]>,
     key_bytes: Option<usize>,
     value_bytes: Option<usize>,
     /// The rejected record that this one replays.
     pub replay: Option<ReplayOf>,
-    /// The step of a trace that it belongs to, if it names one.
+    /// The step of a trace that the record names.
     pub trace: Option<Trace>,
 }
 
@@ -63,7 +65,7 @@ pub struct Original {
 #[derive(Debug)]
 pub struct ReplayOf {
     pub id: RejectedId,
-    /// The rejected record's time on Kafka; without it, the newest record with this id is meant.
+    /// The timestamp of the rejected record; `None` means the newest record with this id.
     pub timestamp_ms: Option<i64>,
     pub edited: bool,
 }
@@ -99,7 +101,7 @@ impl Original {
         self.value_bytes.map(|length| &self.bytes[self.bytes.len() - length..])
     }
 
-    /// The bytes of key and value.
+    /// Returns the length of key and value in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.bytes.len()
@@ -140,7 +142,7 @@ struct ReasonLabel {
 
 crate::metrics! {
     pub struct RejectionMetrics {
-        /// Records rejected
+        /// Rejected records by reason, redelivered records included
         rejections: Family<ReasonLabel, Counter> = "waybill_records_rejected",
     }
 }
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_read_from_its_end_because_topics_may_hold_colons() {
+    fn an_id_is_read_from_its_end_as_topics_may_have_colons() {
         let id: RejectedId = "a:b:3:18204".parse().unwrap();
         assert_eq!((id.topic.as_str(), id.partition, id.offset), ("a:b", 3, 18_204));
         assert_eq!(id.to_string(), "a:b:3:18204");

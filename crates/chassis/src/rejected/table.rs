@@ -1,4 +1,5 @@
-//! Rejected records in PostgreSQL: the table `rejected_records` of each service.
+//! Rejected records in PostgreSQL: the table `rejected_records` of each service. Rows are written
+//! only in the transaction of a batch; the HTTP layer only reads them.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, types::Json};
@@ -7,7 +8,7 @@ use time::OffsetDateTime;
 use super::{Original, RejectedId, Rejection, Violation};
 use crate::kafka::record::instant;
 
-/// The most rejected records that are counted, so that a page need not read the whole table.
+/// The greatest number that [`count`] counts exactly, so that a page does not read the whole table.
 pub const MAX_COUNTED: i64 = 10_000;
 
 #[derive(Debug, Clone)]
@@ -21,20 +22,20 @@ pub struct RejectedRow {
     /// The code of its first violation.
     pub reason: String,
     pub violations: Json<Vec<Violation>>,
-    /// Its replays, in the order in which they were recorded.
+    /// The replays, in the order in which they were recorded.
     pub replays: Json<Vec<Replay>>,
     pub rejected_at: OffsetDateTime,
 }
 
-/// A rejected record was sent again.
+/// A replay of a rejected record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Replay {
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// The place of the replay on its topic.
+    /// The position of the replay on its topic.
     pub partition: i32,
     pub offset: i64,
-    /// Its body was edited.
+    /// True if the body was edited.
     pub edited: bool,
 }
 
@@ -44,7 +45,8 @@ impl RejectedRow {
         RejectedId { topic: self.topic.clone(), partition: self.partition, offset: self.offset }
     }
 
-    /// The replays, oldest first: they are recorded in the order in which partitions are read.
+    /// Returns the replays, oldest first. The column has them in the order in which the partitions
+    /// were read.
     #[must_use]
     pub fn replays_in_order(&self) -> Vec<Replay> {
         let mut replays = self.replays.0.clone();
@@ -53,8 +55,8 @@ impl RejectedRow {
     }
 }
 
-/// Selects whole rows. The checked macros take only literals, so only a macro can share the common
-/// part of these statements.
+/// Selects whole rows. The checked macros accept only literals, so only a macro can share the
+/// common part of these statements.
 macro_rules! select_rejected {
     ($name:literal, $first:literal $(+ $rest:literal)* $(, $argument:expr)*) => {
         sqlx::query_as!(
@@ -70,7 +72,7 @@ macro_rules! select_rejected {
     };
 }
 
-/// Inserts the rejected records of a topic. Those that are stored already stay as they are.
+/// Inserts the rejected records of a topic. A record that is already stored is not changed.
 pub async fn insert(
     connection: &mut PgConnection,
     topic: &str,
@@ -79,6 +81,8 @@ pub async fn insert(
     if rejected.is_empty() {
         return Ok(());
     }
+    // All transactions insert in the same order. Otherwise two replicas that insert the same
+    // redelivered records could wait for each other.
     rejected.sort_by_key(|(original, _)| (original.position.partition, original.position.offset));
     let mut partitions = Vec::with_capacity(rejected.len());
     let mut offsets = Vec::with_capacity(rejected.len());
@@ -117,15 +121,21 @@ pub async fn insert(
     Ok(())
 }
 
-/// Records which rejected records were sent again. Recording the same replay twice changes nothing.
+/// Records replays with the rejected records that they replay. Recording the same replay twice
+/// changes nothing.
 pub async fn note_replays(
     connection: &mut PgConnection,
     originals: impl Iterator<Item = &Original>,
 ) -> Result<(), sqlx::Error> {
+    // Replays are rare, so each is one statement, and the rows are not sorted. If two transactions
+    // update two rows in opposite order, PostgreSQL ends one of them as a deadlock, and its batch
+    // is retried.
     for original in originals {
         let Some(replay) = &original.replay else { continue };
         let position = original.position;
-        let note = Json([Replay {
+        // The position identifies the replay. So if its batch is redelivered, the row already
+        // contains this entry and is not updated.
+        let entry = Json([Replay {
             at: instant(position.timestamp_ms),
             partition: position.partition,
             offset: position.offset,
@@ -142,7 +152,7 @@ pub async fn note_replays(
             replay.id.topic,
             replay.id.partition,
             replay.id.offset,
-            note as Json<[Replay; 1]>,
+            entry as Json<[Replay; 1]>,
             replay.timestamp_ms.map(instant),
         )
         .execute(&mut *connection)
@@ -163,8 +173,8 @@ pub async fn list(
     let topic = id.as_ref().map(|id| id.topic.as_str());
     let partition = id.as_ref().map(|id| id.partition);
     let offset = id.as_ref().map(|id| id.offset);
-    // Each case is a statement of its own, so that it uses its own index. The first page has the
-    // records before the time `infinity`.
+    // Each case is a statement of its own, so that it uses its own index. The first page begins
+    // after the time `infinity`.
     macro_rules! page {
         ($filter:literal $(, $argument:expr)*) => {
             select_rejected!(
@@ -195,7 +205,7 @@ pub async fn list(
     }
 }
 
-/// Returns the number of records, if that is at most [`MAX_COUNTED`]; else one more than that.
+/// Returns the number of rejected records, but at most [`MAX_COUNTED`] + 1.
 pub async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
     let count = sqlx::query_scalar!(
         "-- count_rejected\nSELECT count(*) AS \"count!\" \

@@ -1,10 +1,12 @@
-//! Decides which errors of the Kafka client a consumer waits out.
+//! Decides which errors of the Kafka client are transient for a consumer.
 //!
-//! An error is waited out only if it is on the list [`TRANSIENT`]. After each of these, librdkafka
-//! itself fetches the same offset again, or joins the group again and goes on from the committed
-//! offset, so no record is skipped. Every other error ends the consumer: no offset is stored past
-//! the record at fault, and the next start reads it again. The list was checked against the source
-//! of librdkafka 2.12.1 (`rdkafka_fetcher.c`, `rdkafka_msgset_reader.c`, `rdkafka_cgrp.c`).
+//! An error is transient only if it is on the list [`TRANSIENT`]. After each of these, librdkafka
+//! itself fetches the same offset again, or joins the group again and continues from the committed
+//! offset, so no record is skipped. Any other error ends the consumer: no offset past the record at
+//! fault is stored, and the next start reads that record again. The list was checked against the
+//! source of librdkafka 2.12.1 (`rdkafka_fetcher.c`, `rdkafka_msgset_reader.c`, `rdkafka_cgrp.c`).
+//!
+//! Errors of the producer are not decided here: see [`producer`](crate::kafka::producer).
 
 use anyhow::anyhow;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -13,8 +15,8 @@ use crate::process::exit::ExitReason;
 
 /// The errors after which the client continues by itself without skipping a record.
 const TRANSIENT: &[Code] = &[
-    // The connection is lost, or not yet made: the client connects again. `reach` has checked the
-    // credentials at the start; a broker that restarts may refuse valid ones for a moment.
+    // The connection is lost, or not established yet: the client connects again. The credentials
+    // were checked at the start; a broker that restarts may briefly refuse valid ones.
     Code::BrokerTransportFailure,
     Code::AllBrokersDown,
     Code::DestroyBroker,
@@ -45,16 +47,16 @@ const TRANSIENT: &[Code] = &[
     Code::UnknownTopic,
     Code::UnknownPartition,
     Code::UnknownTopicId,
-    // The broker could not read its log: the fetch position stays, and the fetch is repeated after
-    // a pause, perhaps from another leader.
+    // The broker could not read its log: the fetch position does not change, and the client repeats
+    // the fetch after a pause, perhaps from another leader.
     Code::Unknown,
     Code::InvalidMessage,
     // Records that cannot be decompressed: the reader stops before them, so the next fetch begins
-    // with them again. `BadMessage` is not on the list: after a wrong checksum the reader goes on
-    // with the records that follow. Neither is `NotImplemented`: after an unknown magic byte it
-    // moves the fetch position past the record.
+    // with them again. `BadMessage` is not on the list, because after a wrong checksum the reader
+    // continues with the following records. `NotImplemented` is not either, because after an
+    // unknown magic byte the fetch position moves past the record.
     Code::BadCompression,
-    // The group rebalances, or its coordinator moves: the member joins again and goes on from the
+    // The group rebalances, or its coordinator moves: the member joins again and continues from the
     // committed offsets.
     Code::WaitingForCoordinator,
     Code::CoordinatorLoadInProgress,
@@ -68,8 +70,8 @@ const TRANSIENT: &[Code] = &[
     Code::FencedMemberEpoch,
     Code::AssignmentLost,
     Code::UnstableOffsetCommit,
-    // Nothing was polled for five minutes, as in a suspended machine: the client has left the group
-    // and joins again.
+    // The client was not polled for five minutes, for example because the machine was suspended: it
+    // has left the group and joins again.
     Code::PollExceeded,
 ];
 
@@ -81,28 +83,32 @@ pub(super) fn is_transient(error: &KafkaError) -> bool {
     }
 }
 
-/// Explains an error that ends the consumer. `place` names the topic and, if known, the partition
-/// and the offset.
-pub(super) fn permanent(error: &KafkaError, place: &str) -> anyhow::Error {
+/// Explains an error that ends the consumer. `position` names the topic and, if known, the
+/// partition and the offset.
+pub(super) fn permanent(error: &KafkaError, position: &str) -> anyhow::Error {
     match error.rdkafka_error_code() {
         Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => anyhow!(
             "Kafka no longer has the records after the committed offset: they were deleted, or the \
-             topic was made anew ({error}). Nothing was skipped. Decide where to go on with \
-             Kafka's own tool: kafka-consumer-groups --reset-offsets, then start again"
+             topic was deleted and created again ({error}). Nothing was skipped. Choose the offset \
+             to continue from with Kafka's own tool: kafka-consumer-groups --reset-offsets, then \
+             start again"
         ),
         Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => anyhow!(
-            "{error}: the user of KAFKA_SASL_USERNAME needs the rights to read and describe the \
+            "{error}: the user of KAFKA_SASL_USERNAME needs permission to read and describe the \
              topic and to read the group"
         )
         .context(ExitReason::Configuration),
-        Some(Code::Fatal) => anyhow!("the Kafka consumer failed for good: {error}"),
+        Some(Code::Fatal) => anyhow!("the Kafka consumer failed permanently: {error}"),
         // An unknown magic byte or an unknown compression.
         Some(Code::NotImplemented) => anyhow!(
-            "{place}: the next record is in a format that this version of the Kafka client cannot \
-             read ({error}). It was not skipped. Upgrade Waybill, or decide where to go on with \
-             Kafka's own tool: kafka-consumer-groups --reset-offsets, then start again"
+            "{position}: the next record is in a format that this version of the Kafka client \
+             cannot read ({error}). It was not skipped. Upgrade Waybill, or choose the offset to \
+             continue from with Kafka's own tool: kafka-consumer-groups --reset-offsets, then start \
+             again"
         ),
-        _ => anyhow!("{place}: the Kafka consumer cannot go on: {error}. Nothing was skipped"),
+        _ => {
+            anyhow!("{position}: the Kafka consumer cannot continue: {error}. Nothing was skipped")
+        }
     }
 }
 
@@ -111,7 +117,7 @@ mod tests {
     use super::*;
     use crate::process::exit;
 
-    const PLACE: &str = "partition 3 of the topic orders, at offset 17";
+    const POSITION: &str = "partition 3 of the topic orders, at offset 17";
 
     fn of(code: Code) -> KafkaError {
         KafkaError::MessageConsumption(code)
@@ -161,16 +167,16 @@ mod tests {
             assert!(!is_transient(&of(code)), "{code}");
         }
         let fatal = KafkaError::MessageConsumptionFatal(Code::UnknownMemberId);
-        assert!(!is_transient(&fatal), "a fatal error is permanent, whatever caused it");
+        assert!(!is_transient(&fatal), "a fatal error is permanent, whatever its cause");
         assert!(!is_transient(&KafkaError::Canceled));
     }
 
     #[test]
-    fn an_unknown_format_is_reported_with_its_place() {
-        let error = permanent(&of(Code::NotImplemented), PLACE);
-        assert!(error.to_string().starts_with(PLACE), "{error}");
+    fn an_unknown_format_is_reported_with_its_position() {
+        let error = permanent(&of(Code::NotImplemented), POSITION);
+        assert!(error.to_string().starts_with(POSITION), "{error}");
         assert_eq!(exit::code(&error), 1);
-        let denied = permanent(&of(Code::TopicAuthorizationFailed), PLACE);
+        let denied = permanent(&of(Code::TopicAuthorizationFailed), POSITION);
         assert_eq!(exit::code(&denied), 78);
     }
 }

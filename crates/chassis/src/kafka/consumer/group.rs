@@ -1,8 +1,8 @@
 //! The membership in a consumer group: gives assigned partitions to lanes, takes revoked ones back,
 //! and decides whether an error ends the consumer.
 //!
-//! It runs in librdkafka's callbacks on the poll thread. It reads no records; that is done by
-//! [`lane`](super::lane).
+//! It runs in librdkafka's callbacks, on the poll thread, and sends [`Command`]s to the lanes. It
+//! reads no records; [`lane`](super::lane) does that.
 
 use std::{
     sync::{Arc, OnceLock, Weak, mpsc as blocking},
@@ -26,10 +26,10 @@ use tokio_util::sync::CancellationToken;
 use super::{errors, topic_id::TopicIds};
 use crate::kafka::{config, offsets::NextOffset};
 
-/// The time for one request for committed offsets; after it the request is repeated.
+/// The timeout of one request for committed offsets; after it the request is repeated.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(1);
-/// The longest time for which a revocation waits for batches in flight. Correctness does not depend
-/// on it.
+/// The longest time that a revocation waits for batches in flight. Correctness does not depend on
+/// it.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A partition that is assigned to this member.
@@ -41,7 +41,8 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    fn place(&self, topic: &str) -> String {
+    /// Names the partition and the next offset, for an error text.
+    fn position(&self, topic: &str) -> String {
         match self.next {
             None => format!("partition {} of {topic}, at its beginning", self.number),
             Some(offset) => format!("partition {} of {topic}, at offset {offset}", self.number),
@@ -52,16 +53,16 @@ impl Partition {
 /// A message from the group to a lane.
 pub(super) enum Command {
     Assigned(Partition),
-    /// Give the partitions up, and drop the sender once the lane has no batch in flight.
+    /// The lane removes these partitions, and drops the sender once it has no batch in flight.
     Revoked(Vec<i32>, blocking::Sender<()>),
 }
 
-/// The context of the consumer.
+/// The context of the consumer: receives the callbacks of librdkafka.
 pub(super) struct Group {
     topic: String,
     lanes: Vec<mpsc::UnboundedSender<Command>>,
-    /// The consumer that owns this context, for splitting its queues in a callback. Weak, because
-    /// the two would otherwise keep each other alive.
+    /// The consumer that owns this context; a callback needs it to split its queues. It is weak
+    /// because the consumer and the context would otherwise keep each other alive.
     itself: OnceLock<Weak<BaseConsumer<Group>>>,
     assigned: Gauge,
     ids: TopicIds,
@@ -69,7 +70,8 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Joins the group with `config`, to which it adds the assignment strategy and what reports a topic's id.
+    /// Joins the group with `config`, and adds the assignment strategy and the log level at which
+    /// the client reports a topic's id.
     pub(super) fn join(
         config: &mut ClientConfig,
         topic: &str,
@@ -87,6 +89,7 @@ impl Group {
             .set_log_level(RDKafkaLogLevel::Debug)
             .create_with_context::<_, BaseConsumer<_>>(group)?;
         let consumer = Arc::new(consumer);
+        // Set before `subscribe`: callbacks run only in `poll`, so none can run before it is set.
         let _ = consumer.context().itself.set(Arc::downgrade(&consumer));
         consumer.subscribe(&[topic])?;
         Ok(consumer)
@@ -94,19 +97,20 @@ impl Group {
 
     /// Returns an error once the topic is known to have been re-created. A lane calls this after it
     /// takes a record and before it parses it. The client logs the new id before it fetches by it,
-    /// so no record of the new topic gets through.
-    pub(super) fn topic_is_the_same(&self) -> anyhow::Result<()> {
+    /// and the poll thread reads that line before the fetch can be answered, unless it is in a
+    /// rebalance callback at that moment.
+    pub(super) fn check_topic_id(&self) -> anyhow::Result<()> {
         let Some((first, other)) = self.ids.two() else { return Ok(()) };
         Err(anyhow!(
-            "the topic {} was made anew (seen with the ids {first} and {other}): offsets of the \
-             old one mean nothing in the new one. None of its records was taken or skipped. Have \
-             the new one read from its beginning with Kafka's own tool: kafka-consumer-groups \
-             --reset-offsets --to-earliest, then start again",
+            "the topic {} was deleted and created again (its ids were {first} and {other}): the \
+             committed offsets belong to the old topic and are not valid for the new one. No record \
+             of the new topic was read or skipped. To read it from its beginning, use Kafka's own \
+             tool: kafka-consumer-groups --reset-offsets --to-earliest, then start again",
             self.topic
         ))
     }
 
-    /// Logs an error that the client recovers from; returns every other one, to end the consumer.
+    /// Logs a transient error. Returns any other error, which ends the consumer.
     pub(super) fn check(
         &self,
         error: &KafkaError,
@@ -116,11 +120,12 @@ impl Group {
             tracing::warn!("Kafka: {error}");
             return Ok(());
         }
-        // In a re-created topic, old offsets may be out of range: then that is the cause.
-        self.topic_is_the_same()?;
+        // Checked first: in a re-created topic an old offset may be out of range, and then the new
+        // id is the cause that the operator needs to know.
+        self.check_topic_id()?;
         let topic = format!("the topic {}", self.topic);
-        let place = partition.map(|partition| partition.place(&topic));
-        Err(errors::permanent(error, &place.unwrap_or(topic)))
+        let position = partition.map(|partition| partition.position(&topic));
+        Err(errors::permanent(error, &position.unwrap_or(topic)))
     }
 
     /// Stores the next offset to read of a partition; it is committed in the background.
@@ -145,21 +150,26 @@ impl Group {
         partitions: &mut TopicPartitionList,
     ) -> KafkaResult<()> {
         let nothing = TopicPartitionList::new();
-        // The consumer is being dropped: its client only waits for an answer.
+        // The consumer is being dropped: its client only needs an answer to the rebalance.
         let Some(itself) = self.itself.get().and_then(Weak::upgrade) else {
             return consumer.incremental_assign(&nothing);
         };
-        let ask = || consumer.committed_offsets(partitions.clone(), COMMITTED_TIMEOUT);
-        // Without an answer the service is stopping, and takes nothing any more.
-        let Some(committed) = until_answered(ask, &self.shutdown) else {
+        // This blocks the poll thread. Heartbeats continue, because librdkafka sends them from its
+        // own thread, and no partition is read before it is known where to start.
+        let request = || consumer.committed_offsets(partitions.clone(), COMMITTED_TIMEOUT);
+        let Some(committed) = until_answered(request, &self.shutdown) else {
+            // The service is stopping, so it takes no partitions.
             return consumer.incremental_assign(&nothing);
         };
+        // The topic ids in the committed offsets are read here, before the assignment: a lane that
+        // takes the first record already knows them.
         let starts = self.start_offsets(&committed, partitions)?;
-        // The queues are split before the assignment: librdkafka then never forwards records of
-        // these partitions to the consumer's main queue.
+        // The queues are split before the assignment, so librdkafka never forwards records of these
+        // partitions to the consumer's main queue.
         for (number, next) in starts {
             if let Some(queue) = itself.split_partition_queue(&self.topic, number) {
                 let partition = Partition { number, queue, next };
+                // Sending fails only if the lane has ended; then the whole consumer is stopping.
                 let _ = self.lane_of(number).send(Command::Assigned(partition));
                 self.assigned.inc();
             }
@@ -172,8 +182,9 @@ impl Group {
         consumer.incremental_assign(partitions)
     }
 
-    /// Returns the next offset of each partition. One without a committed offset is set to start at
-    /// the beginning: `auto.offset.reset=error` is for offsets that were committed and are gone.
+    /// Returns the next offset of each partition. A partition without a committed offset is set to
+    /// start at its beginning. `auto.offset.reset=error` then applies only to committed offsets
+    /// whose records Kafka no longer has.
     fn start_offsets(
         &self,
         committed: &TopicPartitionList,
@@ -193,8 +204,8 @@ impl Group {
         if new > 0 {
             tracing::info!(
                 partitions = new,
-                "partitions read from their beginning, for nothing was committed for them since \
-                 the topic {} was made: {new}",
+                "partitions read from their beginning: {new} (the group has no committed offset for \
+                 them in the topic {})",
                 self.topic
             );
         }
@@ -212,13 +223,17 @@ impl Group {
         for lane in &self.lanes {
             let _ = lane.send(Command::Revoked(revoked.clone(), sender.clone()));
         }
+        // Otherwise the receiver would wait for this sender, too.
         drop(sender);
-        // Nothing is ever sent. A lane that had one of these partitions drops its sender when it has
-        // no batch in flight, any other lane at once; after the last one, receiving fails at once. The wait saves redeliveries: the
-        // next owner then starts after the batches in flight. After the timeout it reads their
-        // records again, which changes nothing.
+        // No value is ever sent: receiving ends when the last sender is dropped. A lane that had
+        // one of these partitions drops its sender when it has no batch in flight, any other lane
+        // at once. The wait avoids redeliveries: the next owner then starts after the batches in
+        // flight. After the timeout the next owner reads their records again, which changes nothing
+        // in the database.
         let _ = receiver.recv_timeout(REVOCATION_TIMEOUT);
-        // A lost assignment may already belong to another member: the broker would refuse the commit.
+        // Committed before the partitions are given up, because the next owner starts at the
+        // committed offsets. A lost assignment may already belong to another member; then the
+        // broker would refuse the commit.
         if !consumer.assignment_lost() {
             commit_stored(consumer);
         }
@@ -260,19 +275,23 @@ impl ConsumerContext for Group {
         if let Err(error) = result
             && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
         {
+            // The offsets stay stored, so the next automatic commit includes them.
             tracing::warn!("committing offsets: {error}; they will be committed again");
         }
     }
 }
 
-/// Repeats `ask` until Kafka answers, or until `shutdown`.
-fn until_answered<T>(ask: impl Fn() -> KafkaResult<T>, shutdown: &CancellationToken) -> Option<T> {
+/// Repeats `request` until Kafka answers; returns `None` on `shutdown`.
+fn until_answered<T>(
+    request: impl Fn() -> KafkaResult<T>,
+    shutdown: &CancellationToken,
+) -> Option<T> {
     let mut logged = false;
     while !shutdown.is_cancelled() {
-        match ask() {
+        match request() {
             Ok(answer) => return Some(answer),
             Err(error) if !logged => {
-                tracing::warn!("asking for committed offsets, again and again: {error}");
+                tracing::warn!("requesting committed offsets until Kafka answers: {error}");
                 logged = true;
             }
             Err(_) => {}
@@ -281,12 +300,13 @@ fn until_answered<T>(ask: impl Fn() -> KafkaResult<T>, shutdown: &CancellationTo
     None
 }
 
-/// Commits the stored offsets and waits for the answer, before partitions are given up.
+/// Commits the stored offsets and waits for the answer. Called before partitions are given up: the
+/// next owner starts at the committed offsets.
 pub(super) fn commit_stored(consumer: &BaseConsumer<Group>) {
     match consumer.commit_consumer_state(CommitMode::Sync) {
         Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
         Err(error) => {
-            tracing::warn!("committing offsets: {error}; their records will come again");
+            tracing::warn!("committing offsets: {error}; their records will be delivered again");
         }
     }
 }
@@ -296,18 +316,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unanswered_request_ends_with_the_service() {
+    fn an_unanswered_request_ends_at_the_shutdown() {
         let shutdown = CancellationToken::new();
-        let asked = std::cell::Cell::new(0);
+        let requests = std::cell::Cell::new(0);
         let no_answer = || {
-            asked.set(asked.get() + 1);
-            if asked.get() == 3 {
+            requests.set(requests.get() + 1);
+            if requests.get() == 3 {
                 shutdown.cancel();
             }
             Err::<(), _>(KafkaError::OffsetFetch(RDKafkaErrorCode::OperationTimedOut))
         };
         assert_eq!(until_answered(no_answer, &shutdown), None);
-        assert_eq!(asked.get(), 3);
+        assert_eq!(requests.get(), 3);
         assert_eq!(until_answered(|| Ok(7), &CancellationToken::new()), Some(7));
     }
 }

@@ -1,22 +1,27 @@
-//! A lane: takes records from its partitions in batches, and passes each batch through the pipeline.
+//! A lane: takes records from its partitions in batches, and passes each batch through the
+//! pipeline.
 //!
 //! ```text
 //!             fill            start_commit          start_settle           store_offsets
 //! partitions ─────▶ filling ─────────────▶ committing ─────────▶ settling ──────────────▶ done
 //! ```
 //!
-//! A lane has at most one batch in each of the three states, so it is three slots and no queue.
+//! A lane has at most one batch in each of these states, so it needs three slots and no queue.
 //!
-//! - *filling*: takes records until the batch is full. It is always there, and may be empty.
-//! - *committing*: the batch is due (full, or its first record is old enough) and the slot is free.
-//! - *settling*: the commit has ended and the batch before is settled. A finished commit waits in its
-//!   slot until then, so batches are settled in the order in which they were committed.
-//! - *done*: `settle` has returned the receipt, the proof that lets the offsets be stored.
+//! - *filling*: takes records until the batch is full. This slot always has a batch, perhaps empty.
+//! - *committing*: a batch enters when it is due (full, or its first record is old enough) and the
+//!   slot is free.
+//! - *settling*: a batch enters when its commit has ended and the batch before it is settled. A
+//!   finished commit waits in its slot until then, so batches are settled in the order of commits.
+//! - *done*: `settle` has returned the receipt, which permits storing the offsets.
 //!
-//! Two things change the pace. A revocation takes the queues of its partitions away at once, makes
-//! the filling batch due, and is released when all three slots are empty. The stop signal does the
-//! same for all partitions; when the slots are empty, the lane ends. Nothing cancels a batch in
-//! flight: between commit and offsets a lane only waits.
+//! A revocation removes the queues of its partitions at once, makes the filling batch due, and is
+//! released when all three slots are empty. The stop signal does the same for all partitions; when
+//! the slots are empty, the lane ends. Nothing cancels a batch that is committing or settling: the
+//! lane waits until its offsets are stored. An error ends the lane without storing them, and the
+//! records are delivered again.
+//!
+//! This is not where partitions are assigned: see [`group`](super::group).
 
 use std::{
     sync::{Arc, mpsc as blocking},
@@ -43,9 +48,9 @@ use crate::kafka::{
     record::Record,
 };
 
-/// The most records of one fill; after them the lane lets other tasks run.
+/// The most records that one fill takes before the lane lets other tasks run.
 const MAX_RECORDS_PER_FILL: u64 = 128;
-/// The longest time that a lane waits for an event before it looks at its queues again.
+/// The longest wait for an event before the lane polls its queues again.
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
 /// The parts that all lanes of a consumer share.
@@ -68,7 +73,7 @@ pub(super) struct Lane<P: Pipeline> {
     filling: Batch<P::Item>,
     committing: Option<InFlight<P::Committed>>,
     settling: Option<InFlight<anyhow::Result<P::Receipt>>>,
-    /// Revocations that wait until nothing is in flight.
+    /// One sender for each revocation that waits until all three slots are empty.
     revocations: Vec<blocking::Sender<()>>,
     stopping: bool,
 }
@@ -77,17 +82,17 @@ pub(super) struct Lane<P: Pipeline> {
 struct InFlight<T> {
     offsets: Offsets,
     oldest_ms: Option<i64>,
-    /// The begin of its commit.
+    /// The start of its commit.
     started: Instant,
     task: JoinHandle<T>,
 }
 
-/// The end of a wait.
+/// The event that ends a wait.
 enum Event<P: Pipeline> {
     Committed(P::Committed),
     Settled(P::Receipt),
     Command(Command),
-    /// Records may have come, the batch may be due, or the lane has to stop.
+    /// There may be new records, the batch may be due, or the lane has to stop.
     Woken,
 }
 
@@ -116,7 +121,7 @@ impl<P: Pipeline> Lane<P> {
         loop {
             self.stopping = self.shared.stop.is_cancelled();
             if self.stopping {
-                // Again in each round: a rebalance may assign partitions meanwhile.
+                // Repeated in each round, because a rebalance may still assign partitions.
                 self.partitions.clear();
             }
             let max_wait = self.fill()?;
@@ -124,6 +129,8 @@ impl<P: Pipeline> Lane<P> {
             self.report_lag();
             if self.is_idle() {
                 self.release_revoked();
+                // The partitions were removed above, so no record can enter a batch any more, and
+                // the offsets of all records that were taken are stored.
                 if self.stopping {
                     return Ok(());
                 }
@@ -131,7 +138,7 @@ impl<P: Pipeline> Lane<P> {
             match self.wait(max_wait).await? {
                 Event::Committed(committed) => self.start_settle(committed),
                 Event::Settled(receipt) => self.store_offsets(receipt),
-                Event::Command(command) => self.obey(command),
+                Event::Command(command) => self.apply(command),
                 Event::Woken => {}
             }
         }
@@ -153,12 +160,15 @@ impl<P: Pipeline> Lane<P> {
                 None => empty_in_a_row += 1,
                 Some(Err(error)) => consumer.context().check(&error, Some(partition))?,
                 Some(Ok(message)) => {
-                    // Checked between taking and parsing: no record of a re-created topic passes.
-                    consumer.context().topic_is_the_same()?;
+                    // Checked after the record is taken and before it is parsed: a check before
+                    // the poll would miss an id that is seen between the check and the poll.
+                    consumer.context().check_topic_id()?;
                     let record = Record::of(&message);
                     let position = record.position;
                     bytes += record.value.map_or(0, <[u8]>::len) as u64;
                     let (item, size) = pipeline.parse(record);
+                    // An item and its offset enter the batch in one call, so the batch never
+                    // covers an offset whose item it does not have.
                     self.filling.push(item, size, position, now);
                     partition.next = Some(NextOffset::after(position.offset).get());
                     records += 1;
@@ -168,6 +178,9 @@ impl<P: Pipeline> Lane<P> {
         }
         metrics.records.inc_by(records);
         metrics.bytes.inc_by(bytes);
+        // If the fill ended at its limit, the queues may still have records. librdkafka notifies
+        // only when an empty queue gets a record, so the next fill must not wait for a
+        // notification.
         Ok(if records < MAX_RECORDS_PER_FILL { MAX_WAIT } else { Duration::ZERO })
     }
 
@@ -176,20 +189,25 @@ impl<P: Pipeline> Lane<P> {
         if self.committing.is_some() || self.filling.is_empty() {
             return;
         }
-        // A revocation and a stop wait for this batch, so it does not wait for more records.
-        let in_a_hurry = self.stopping || !self.revocations.is_empty();
-        if !in_a_hurry && !self.filling.is_due(policy, Instant::now()) {
+        // A revocation or the stop waits for this batch, so it does not wait for more records.
+        let must_end = self.stopping || !self.revocations.is_empty();
+        if !must_end && !self.filling.is_due(policy, Instant::now()) {
             return;
         }
         let next = Batch::as_large_as(&self.filling);
         let Batch { items, offsets, oldest_ms, .. } = std::mem::replace(&mut self.filling, next);
         metrics.batch_records.observe(items.len() as f64);
+        // A task of its own, so that the commit goes on while the lane fills the next batch. If the
+        // lane ends with an error meanwhile, the task may still commit. That is harmless: the
+        // offsets are not stored, and the batch is read again.
         let shared = self.shared.clone();
         let task = tokio::spawn(async move { shared.pipeline.commit(items).await });
         let started = Instant::now();
         self.committing = Some(InFlight { offsets, oldest_ms, started, task });
     }
 
+    /// Moves the committed batch to the settling slot, which is free: [`wait`](Self::wait) takes
+    /// the outcome of a commit only then.
     fn start_settle(&mut self, committed: P::Committed) {
         let Some(InFlight { offsets, oldest_ms, started, .. }) = self.committing.take() else {
             return;
@@ -199,15 +217,16 @@ impl<P: Pipeline> Lane<P> {
         self.settling = Some(InFlight { offsets, oldest_ms, started, task });
     }
 
-    /// Stores the offsets of the batch that is settled, as the receipt proves.
+    /// Stores the offsets of the settled batch. Only a settled batch has a receipt, so offsets
+    /// cannot be stored earlier.
     fn store_offsets(&mut self, _receipt: P::Receipt) {
         let Some(batch) = self.settling.take() else { return };
         let Shared { consumer, metrics, .. } = &*self.shared;
         metrics.write_seconds.observe(batch.started.elapsed().as_secs_f64());
         for (partition, next) in batch.offsets.iter() {
-            // Storing fails for a partition that was revoked meanwhile, when the revocation could
-            // not wait. Its old offset stays, and its new owner reads the records again: that
-            // changes nothing in the database.
+            // The client refuses the offset of a partition that this member no longer has: the
+            // revocation did not wait until this batch was settled. The committed offset stays, and
+            // the new owner reads the records again, which changes nothing in the database.
             if let Err(error) = consumer.context().store(consumer, partition, next) {
                 tracing::debug!(partition, "offset not stored: {error}");
             }
@@ -218,16 +237,19 @@ impl<P: Pipeline> Lane<P> {
         self.filling.is_empty() && self.committing.is_none() && self.settling.is_none()
     }
 
-    /// Drops the senders, which ends the wait in the group's callback. Called only when nothing is in
-    /// flight: the offsets of all records taken are stored then, and the group commits them before
-    /// it gives the partitions up.
+    /// Drops the senders, which ends the wait in the group's callback. Called only when all slots
+    /// are empty: then the offsets of all records taken are stored, and the group commits them
+    /// before it gives the partitions up.
     fn release_revoked(&mut self) {
         self.revocations.clear();
     }
 
-    fn obey(&mut self, command: Command) {
+    fn apply(&mut self, command: Command) {
         match command {
             Command::Assigned(mut partition) => {
+                // The notification is kept if no one waits yet, so a record that comes between a
+                // fill and the next wait is not missed. Records that came before this call are
+                // found by the next fill.
                 let records_came = self.records_came.clone();
                 partition.queue.set_nonempty_callback(move || records_came.notify_one());
                 self.partitions.retain(|known| known.number != partition.number);
@@ -235,8 +257,10 @@ impl<P: Pipeline> Lane<P> {
             }
             Command::Revoked(numbers, released) => {
                 let before = self.partitions.len();
+                // The queues go first: from here on, no record of these partitions enters a batch,
+                // so the batches to wait for are known.
                 self.partitions.retain(|partition| !numbers.contains(&partition.number));
-                // A lane that had none of them has nothing to finish: its sender drops here.
+                // If the lane had none of them, it has nothing to finish: its sender drops here.
                 if self.partitions.len() != before {
                     self.revocations.push(released);
                 }
@@ -245,6 +269,8 @@ impl<P: Pipeline> Lane<P> {
     }
 
     fn report_lag(&self) {
+        // All three slots count: a record is late until its offset is stored, and not only until it
+        // is committed.
         let committing = self.committing.as_ref().and_then(|batch| batch.oldest_ms);
         let settling = self.settling.as_ref().and_then(|batch| batch.oldest_ms);
         let oldest_ms = [self.filling.oldest_ms, committing, settling].into_iter().flatten().min();
@@ -260,10 +286,10 @@ impl<P: Pipeline> Lane<P> {
         let due = self.filling.due_at(policy).filter(|_| self.committing.is_none());
         let wait =
             due.map_or(max_wait, |due| due.saturating_duration_since(Instant::now()).min(max_wait));
-        // The order counts: a batch leaves the settling slot before the next enters it, and both
-        // come before commands, so that a revocation finds as little in flight as possible. Each
-        // branch may be dropped unfinished without a loss: a task goes on, a channel keeps its
-        // commands, a notification is kept for the next wait.
+        // The order matters: a batch leaves the settling slot before the next one enters it, and
+        // both come before commands, so that a revocation finds as few batches in flight as
+        // possible. Dropping an unfinished branch loses nothing: a task continues, a channel keeps
+        // its commands, and a notification is kept for the next wait.
         tokio::select! {
             biased;
             receipt = InFlight::outcome(&mut self.settling), if self.settling.is_some() => {
@@ -275,7 +301,7 @@ impl<P: Pipeline> Lane<P> {
                 Ok(Event::Committed(committed?))
             }
             Some(command) = self.commands.recv() => Ok(Event::Command(command)),
-            // A full batch takes nothing, so new records need not wake the lane.
+            // A full batch takes no records, so new ones need not wake the lane.
             () = self.records_came.notified(), if !self.filling.is_full(policy) => Ok(Event::Woken),
             () = stop.cancelled(), if !self.stopping => Ok(Event::Woken),
             () = tokio::time::sleep(wait) => Ok(Event::Woken),

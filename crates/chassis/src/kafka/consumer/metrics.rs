@@ -1,4 +1,5 @@
-//! The metrics of the consumer: counters, and the lag of its records.
+//! The metrics of a consumer: counters, and the lag of its records. The lag covers only records
+//! that were consumed; Kafka knows how many records of the group are still waiting.
 
 use std::{
     collections::BTreeMap,
@@ -20,14 +21,14 @@ use prometheus_client::{
 
 crate::metrics! {
     pub struct ConsumerMetrics {
-        /// Records taken from Kafka
+        /// Records consumed from Kafka
         pub(super) records: Counter = "messaging_client_consumed_messages",
-        /// Bytes of their values
+        /// Bytes of the values of consumed records
         pub(super) bytes: Counter = "messaging_client_consumed_bytes",
         /// Records in a batch
         pub(super) batch_records: Histogram = "waybill_batch_records"
             from Histogram::new(exponential_buckets(1.0, 2.0, 14)),
-        /// From the end of a batch to its offsets, seconds
+        /// Seconds from the start of a batch's commit until its offsets are stored
         pub(super) write_seconds: Histogram = "messaging_process_duration_seconds"
             from Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
         /// Partitions assigned to this replica
@@ -37,21 +38,22 @@ crate::metrics! {
 }
 
 impl ConsumerMetrics {
-    /// Records taken since the start.
+    /// Returns the number of records consumed since the start.
     #[must_use]
     pub fn records(&self) -> u64 {
         self.records.get()
     }
 
-    /// Age of the oldest record that was taken and is not settled, in seconds; 0 without one.
+    /// Returns the age in seconds of the oldest record that is consumed and not settled; 0 if there
+    /// is none.
     #[must_use]
     pub fn lag_seconds(&self) -> f64 {
         self.lag.seconds()
     }
 }
 
-/// The oldest record that each lane has taken and not settled. Its age is computed when the metrics
-/// are read, so it grows while nothing is settled.
+/// The timestamp of the oldest record that each lane has taken and not settled. The age is computed
+/// when the metrics are read, so it grows while nothing is settled.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lag(Arc<Mutex<BTreeMap<usize, i64>>>);
 
@@ -62,8 +64,9 @@ impl Lag {
         lag
     }
 
-    /// Notes the oldest timestamp of a lane, `None` if everything it has taken is settled.
+    /// Sets the oldest timestamp of a lane; `None` if all records that it has taken are settled.
     pub(super) fn set(&self, lane: usize, oldest_ms: Option<i64>) {
+        // A panic of another holder leaves the map intact: each holder makes only one call on it.
         let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match oldest_ms {
             Some(oldest_ms) => lanes.insert(lane, oldest_ms),
@@ -86,7 +89,7 @@ impl Collector for Lag {
         let gauge = ConstGauge::new(self.seconds());
         gauge.encode(encoder.encode_descriptor(
             "waybill_consumer_lag_seconds",
-            "Age of the oldest record taken and not settled, seconds",
+            "Age in seconds of the oldest record that is consumed and not settled; 0 if there is none",
             None,
             gauge.metric_type(),
         )?)

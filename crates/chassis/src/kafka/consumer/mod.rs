@@ -2,16 +2,20 @@
 //!
 //! ```text
 //! poll thread: heartbeats, rebalances ─▶ partition queues ─▶ lane (partition modulo lanes)
-//! lane: record ─parse─▶ N+2 fills │ N+1: commit │ N: settle ─▶ receipt ─▶ store its offsets
+//! lane: record ─parse─▶ N+2: fill │ N+1: commit │ N: settle ─▶ receipt ─▶ store its offsets
 //! ```
 //!
 //! Each partition has its own queue, so a lane that waits for the database delays only its own
 //! partitions and never the heartbeats. Offsets are stored once `settle` has returned its
-//! [`Receipt`], and committed in the background. [`group`] gives partitions to lanes and takes them
-//! back; [`lane`] fills batches, in [`turns`] of its partitions, and passes them through the pipeline;
-//! [`errors`] decides which errors are waited out; [`topic_id`] detects a re-created topic.
+//! [`Receipt`], and committed in the background.
 //!
-//! This is not for readers outside a group: these are [`tail`](crate::kafka::tail) and
+//! - [`group`] gives partitions to lanes and takes them back.
+//! - [`lane`] fills batches, taking [`turns`] among its partitions, and passes them through the
+//!   pipeline.
+//! - [`errors`] decides after which errors the consumer continues.
+//! - [`topic_id`] detects a re-created topic.
+//!
+//! Readers outside a group use [`tail`](crate::kafka::tail) or
 //! [`topic_scan`](crate::kafka::topic_scan).
 
 mod errors;
@@ -45,7 +49,7 @@ use crate::{
 };
 
 /// The proof that a batch is settled, so that its offsets may be stored. Each pipeline has its own
-/// type of it, which only the last step of its flow can make.
+/// type of receipt, which only the last step of its flow can create.
 pub trait Receipt: Send + 'static {}
 
 /// The flow of a service, from a record to the receipt of its batch.
@@ -56,15 +60,16 @@ pub trait Pipeline: Send + Sync + 'static {
     type Committed: Send + 'static;
     type Receipt: Receipt;
 
-    /// Returns the item and its size in bytes. It cannot fail: bad data is a value.
+    /// Returns the item and its size in bytes. It cannot fail: bad data becomes an item, too.
     fn parse(&self, record: Record<'_>) -> (Self::Item, usize);
 
-    /// Writes a batch, and retries until it is written. The next batch is written while one is
-    /// settled.
+    /// Writes a batch, and retries until it is written. The next batch may be written while this
+    /// one is settled.
     fn commit(&self, batch: Vec<Self::Item>) -> impl Future<Output = Self::Committed> + Send;
 
-    /// Does what follows from a committed batch. It retries by itself what can be retried; its error
-    /// ends the consumer. A lane settles its batches in the order in which they were committed.
+    /// Performs the steps that follow a commit, such as publishing. It retries transient errors
+    /// itself; an error that it returns ends the consumer. A lane settles its batches in the order
+    /// in which they were committed.
     fn settle(
         &self,
         committed: Self::Committed,
@@ -82,19 +87,18 @@ pub struct Subscription {
     pub pace: Pace,
 }
 
-/// The time that Kafka may take to collect records before it answers a fetch.
+/// The time for which Kafka may collect records before it answers a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// None: it answers at once.
+    /// No time: Kafka answers as soon as there is a record.
     Prompt,
-    /// Until there are 64 KiB, or 20 ms: each answer costs Kafka and its reader more than a record
-    /// in it.
+    /// Until there are 64 KiB, at most 20 ms. Fewer, larger answers cost Kafka and its reader less.
     Gathered,
 }
 
 impl Pace {
     pub(crate) fn set(self, config: &mut ClientConfig) {
-        // When a partition's queue is full, the client by default looks again only after a second.
+        // After a queue was full, the client by default waits a second before it fetches again.
         config.set("fetch.queue.backoff.ms", "10");
         match self {
             Self::Prompt => config.set("fetch.wait.max.ms", "100"),
@@ -103,8 +107,8 @@ impl Pace {
     }
 }
 
-/// Consumes until `shutdown`; then commits and settles what was taken, stores its offsets and leaves
-/// the group. An error of `settle` ends it, and so does an error of Kafka that is not transient.
+/// Consumes until `shutdown`; then commits and settles the records that were taken, stores their
+/// offsets and leaves the group. An error of `settle` or a permanent error of Kafka ends it.
 pub async fn consume<P: Pipeline>(
     kafka: KafkaConfig,
     subscription: Subscription,
@@ -112,6 +116,8 @@ pub async fn consume<P: Pipeline>(
     pipeline: P,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    // Unbounded, because the sender is a callback that must not wait for a lane. There are only a
+    // few commands in each rebalance, so the channels stay short.
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..subscription.lanes).map(|_| mpsc::unbounded_channel()).unzip();
     let Subscription { topic, policy, .. } = &subscription;
@@ -122,17 +128,21 @@ pub async fn consume<P: Pipeline>(
         .context(ExitReason::Configuration)?;
 
     let stop_polling = CancellationToken::new();
-    // The thread also ends when this future is dropped; otherwise the runtime could not end.
+    // The guard ends the poll thread also when this future is dropped: a runtime cannot end while a
+    // blocking thread runs.
     let _stop_when_dropped = stop_polling.clone().drop_guard();
     let poller = spawn_poller(consumer.clone(), stop_polling.clone());
+    // A child token: an error here stops the lanes of this consumer only. The supervisor stops the
+    // rest of the service.
     let stop = shutdown.child_token();
     let shared = Arc::new(Shared { pipeline, consumer, policy: *policy, metrics, stop });
     let mut lanes = JoinSet::new();
     for (number, commands) in receivers.into_iter().enumerate() {
         lanes.spawn(Lane::new(number, commands, shared.clone()).run());
     }
-    // Lanes end first, then the poll thread: until then heartbeats go on, and the partitions of a
-    // lane that finishes its batches stay with this member. If the thread ends first, it failed.
+    // The lanes end first, then the poll thread. Until then the heartbeats continue, so a lane that
+    // finishes its batches keeps its partitions and can commit their offsets. If the thread ends
+    // first, it has failed, and then it stops the lanes.
     let lanes = async {
         let ended = join_lanes(lanes, &shared.stop).await;
         stop_polling.cancel();
@@ -152,11 +162,13 @@ fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Re
     let mut config = kafka.client()?;
     config
         .set("group.id", &subscription.group)
-        // After a kill, nobody reads until the broker gives up the dead member: 45 s by default.
+        // The partitions of a killed member are not read before this timeout; the default is 45 s.
         .set("session.timeout.ms", "10000")
+        // Automatic commits include only stored offsets, and only a lane stores offsets.
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "250")
         .set("enable.auto.offset.store", "false")
+        // An offset that is gone ends the consumer: the default would skip records.
         .set("auto.offset.reset", "error")
         .set("heartbeat.interval.ms", "2000")
         .set("queued.min.messages", "5000")
@@ -168,8 +180,8 @@ fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Re
     Ok(config)
 }
 
-/// Waits until all lanes have ended. When one ends with an error, the others finish their batches
-/// and end too; the first error is returned.
+/// Waits until all lanes have ended. When one ends, the others finish their batches and end, too.
+/// Returns the first error.
 async fn join_lanes(
     mut lanes: JoinSet<anyhow::Result<()>>,
     stop: &CancellationToken,
@@ -183,25 +195,28 @@ async fn join_lanes(
     outcome
 }
 
-/// Serves rebalances and errors until `stop`; then commits the stored offsets and leaves the group.
+/// Starts the poll thread. It serves rebalances and errors until `stop`, then commits the stored
+/// offsets and leaves the group.
 fn spawn_poller(
     consumer: Arc<BaseConsumer<Group>>,
     stop: CancellationToken,
 ) -> JoinHandle<anyhow::Result<()>> {
     tokio::task::spawn_blocking(move || {
         while !stop.is_cancelled() {
-            consumer.context().topic_is_the_same()?;
+            consumer.context().check_topic_id()?;
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
                 Some(Err(error)) => consumer.context().check(&error, None)?,
                 Some(Ok(record)) => {
                     return Err(anyhow!(
-                        "a record of partition {} came outside its lane",
+                        "a record of partition {} was not delivered to the queue of its lane",
                         record.partition()
                     ));
                 }
             }
         }
+        // All lanes have ended, so no more offsets are stored. The commit comes before leaving the
+        // group, because the next owners start at the committed offsets.
         commit_stored(&consumer);
         consumer.unsubscribe();
         Ok(())

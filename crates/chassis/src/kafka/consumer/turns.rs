@@ -1,13 +1,14 @@
-//! The turns of a lane's partitions: from which of them the next record is taken. They go on where the
-//! last fill ended, because a fill that always began with the same partition would starve the others
-//! while that one is busy. Pure: it knows only the number of partitions.
+//! The turns of a lane's partitions: chooses the partition from which the lane takes the next
+//! record. A fill continues with the partition after the last one. If each fill began with the same
+//! partition, that one could starve the others while it has a backlog. Pure: it knows only the
+//! number of partitions.
 
 #[derive(Default)]
 pub(super) struct Turns(usize);
 
 impl Turns {
-    /// Returns the next index below `count`, which is not 0. After a change of `count` a partition
-    /// may be passed over once.
+    /// Returns the next index below `count`, which must not be 0. After a change of `count`, one
+    /// partition may lose one turn.
     pub(super) fn next(&mut self, count: usize) -> usize {
         let turn = if self.0 < count { self.0 } else { 0 };
         self.0 = turn + 1;
@@ -20,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_go_on_where_the_last_fill_ended() {
+    fn a_fill_continues_where_the_last_one_ended() {
         let mut turns = Turns::default();
         let fill =
             |turns: &mut Turns, records| (0..records).map(|_| turns.next(3)).collect::<Vec<_>>();

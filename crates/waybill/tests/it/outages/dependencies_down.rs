@@ -262,6 +262,6 @@ async fn the_service_ends_if_its_offset_belongs_to_another_topic() {
 async fn assert_ends_because_topic_is_new(service: Service) -> String {
     let outcome = tokio::time::timeout(Duration::from_secs(60), service.outcome()).await;
     let error = outcome.expect("it ends by itself").unwrap_err().to_string();
-    assert!(error.contains("was made anew"), "{error}");
+    assert!(error.contains("was deleted and created again"), "{error}");
     error
 }
