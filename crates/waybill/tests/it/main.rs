@@ -9,3 +9,4 @@ mod outages;
 mod pages;
 mod status;
 mod support;
+mod words;
