@@ -253,7 +253,7 @@ async fn manual_steps_and_migrate_make_the_same_database() {
     assert_migrates(&variables).await;
 
     let twice = describe(["by_migrate", "couriers_by_migrate"]);
-    assert_eq!(twice, once, "the second time there is nothing to do");
+    assert_eq!(twice, once, "the second run changes nothing");
     // The table of migrations is sqlx's own; everything else is equal.
     assert_eq!(describe(["waybill_orders", "waybill_couriers"]), once);
 

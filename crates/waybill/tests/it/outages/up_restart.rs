@@ -36,7 +36,7 @@ async fn the_next_start_after_a_kill_has_the_orders() {
     assert_eq!(listed(&text), ["kept"], "nothing is sent at a rate of 0");
     assert!(killed.banner.contains("No orders are sent"), "{}", killed.banner);
 
-    // At once, while the servers of the killed one are still ending.
+    // It is started immediately, while the servers of the killed program are still ending.
     killed.child.kill().await.unwrap();
     let next = Up::start(&folder, &["--rate", "20"], &[]).await;
     assert!(next.took < Duration::from_secs(10), "the banner took {:?}", next.took);

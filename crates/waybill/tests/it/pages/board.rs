@@ -181,7 +181,8 @@ async fn everything_works_by_keyboard_in_a_narrow_window() {
     tab_to(&page, "[data-unassign]").await;
     page.press_key("Enter").await;
     wait_for_lane_text(&page, "waiting", "order-1").await;
-    // The button with the focus is gone, so its lane has the focus, and Enter presses no other button.
+    // The button with the focus is gone, so its lane has the focus, and Enter presses no other
+    // button.
     page.wait_for("the lane to have the focus", "document.activeElement.id === 'road-title'").await;
     page.press_key("Enter").await;
     tab_to(&page, "[data-courier]").await;

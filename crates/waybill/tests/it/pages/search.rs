@@ -103,7 +103,7 @@ async fn all_parts_of_an_order_are_shown_in_both_languages() {
             let tree = page.accessibility_tree().await;
             assert!(
                 tree.iter().any(|(role, name)| role == "image" && name.contains("WBILMTESTTRACK")),
-                "the bar code is told: {tree:?}"
+                "the bar code has an accessible name: {tree:?}"
             );
             assert!(!page.value::<bool>("document.querySelector('details.raw').open").await);
             page.click("details.raw summary").await;

@@ -1,5 +1,5 @@
-//! The history of an order on its page: events appear live, the order is cancelled and completed with
-//! and without JavaScript, and the courier service is asked for the courier.
+//! The history of an order on its page: events appear live, the order is cancelled and completed
+//! with and without JavaScript, and the courier service is asked for the courier.
 
 use serde_json::{Value, json};
 use testkit::{
@@ -109,7 +109,7 @@ async fn an_event_that_is_recorded_late_still_appears() {
     send_keyed_status(&env, SAMPLE_UID, "delivering").await;
     // One request more than the page sends before it pauses.
     page.wait_for(
-        "the page to have asked without success",
+        "the page to have requested it without success",
         &format!("{requests} >= {}", before + 8),
     )
     .await;
