@@ -26,8 +26,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libssl3t64 zlib1g \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /usr/local/bin/waybill /usr/local/bin/
-# The user nobody, because Waybill writes no files. It is given as a number, so that an orchestrator can
-# check without the image that it is not root.
+# The user nobody, because Waybill writes no files. It is given as a number, so that an orchestrator
+# can check without the image that it is not root.
 USER 65534:65534
 EXPOSE 8081 8082
 ENTRYPOINT ["waybill"]

@@ -178,7 +178,7 @@ async fn servers_without_a_watcher_are_ended_by_the_next_start() {
 
     watchers.for_each(kill_9);
     parent.kill_9();
-    assert_eq!(processes_that_name(&scratch.0).len(), 2, "the two programs should live on");
+    assert_eq!(processes_that_name(&scratch.0).len(), 2, "the two programs should still run");
 
     let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let now = processes_that_name(&scratch.0);
