@@ -89,7 +89,7 @@ pub struct Options {
         default_value = "127.0.0.1:8082",
         value_name = "IP:PORT",
         help_heading = "HTTP",
-        display_order = 0
+        display_order = 1
     )]
     pub couriers_http_addr: SocketAddr,
     /// Time from the assignment to the deadline of a delivery on foot.

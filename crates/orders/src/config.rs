@@ -30,7 +30,7 @@ pub struct Config {
     ///
     /// Each partition of the orders topic belongs to one lane, which keeps its records in order.
     /// More lanes than partitions have no effect. The order service writes status events in two
-    /// further lanes.
+    /// further lanes. `waybill up` gives both services the same number.
     #[arg(
         long,
         env = "LANES",
@@ -51,7 +51,8 @@ pub struct Config {
         env = "ORDERS_HTTP_ADDR",
         default_value = "127.0.0.1:8081",
         value_name = "IP:PORT",
-        help_heading = "HTTP"
+        help_heading = "HTTP",
+        display_order = 0
     )]
     pub orders_http_addr: SocketAddr,
     /// URL of the courier service, as browsers reach it.

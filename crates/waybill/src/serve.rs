@@ -43,6 +43,8 @@ pub(crate) async fn orders(config: orders::Config) -> anyhow::Result<()> {
     // A wrong configuration ends the process before it binds its port and waits for anything.
     config.topics.check().context(ExitReason::Configuration)?;
     config.database.options().context(ExitReason::Configuration)?;
+    // The signals are handled before the service waits for its dependencies, so that a service that
+    // still waits can be stopped as well.
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
     let listener = listen(config.orders_http_addr, "--orders-http-addr").await?;
     tracing::info!("the order service listens on http://{}", listener.local_addr()?);

@@ -1,5 +1,5 @@
 //! Tests that other files agree with the program: `.env.example` lists every variable that the program
-//! reads, once, with its default, and in the order of the help; `compose.yaml` sets no other variables
+//! reads, once, with its default, under the heading of the help; `compose.yaml` sets no other variables
 //! and generates the same orders as `waybill up`; the Dockerfile builds with the toolchain of the
 //! repository.
 
@@ -28,9 +28,17 @@ fn variables(command: &Command) -> BTreeSet<String> {
     options(command).into_iter().map(variable).collect()
 }
 
-/// Returns the lines `#NAME=value` of the example.
+/// Returns the variables of the example with their values, from the lines `#NAME=value`.
 fn example() -> BTreeMap<&'static str, &'static str> {
-    EXAMPLE.lines().filter_map(|line| line.strip_prefix('#')?.split_once('=')).collect()
+    EXAMPLE.lines().filter_map(example_line).collect()
+}
+
+fn example_line(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix('#')?.split_once('=').filter(|(name, _)| is_variable(name))
+}
+
+fn is_variable(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 /// Returns the variables of each service in `compose.yaml` that runs a role of this program.
@@ -46,7 +54,7 @@ fn composition() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             .lines()
             .filter_map(|line| line.strip_prefix("      ")?.split_once(": "))
             .map(|(name, _)| name)
-            .filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+            .filter(|name| is_variable(name));
         services.insert(role, given.collect());
     }
     services
@@ -90,24 +98,22 @@ fn the_example_shows_the_defaults() {
 }
 
 #[test]
-fn the_example_has_the_headings_of_the_help() {
+fn the_example_lists_each_variable_once_under_the_heading_of_the_help() {
+    // These commands have headings of their own, or none.
+    let others = ["load", "rejected", "explain", "probe"];
     let mut heading = "";
     let mut shown: BTreeMap<&str, &str> = BTreeMap::new();
     for line in EXAMPLE.lines() {
         if let Some(title) = line.strip_prefix("# --- ") {
             heading = title.split(" --").next().expect("split gives one");
-        } else if let Some((name, _)) = line.strip_prefix('#').and_then(|line| line.split_once('='))
-        {
+        } else if let Some((name, _)) = example_line(line) {
             assert!(shown.insert(name, heading).is_none(), "{name} is in .env.example twice");
         }
     }
-    // These commands have few options of their own, and no headings.
-    let flat = ["rejected", "explain", "probe"];
+
     let command = crate::Cli::command();
-    for role in command.get_subcommands().filter(|role| !flat.contains(&role.get_name())) {
-        for option in options(role).into_iter().filter(|option| {
-            role.get_name() != "load" || option.get_help_heading() != Some("Couriers")
-        }) {
+    for role in command.get_subcommands().filter(|role| !others.contains(&role.get_name())) {
+        for option in options(role) {
             if let Some(heading) = shown.get(variable(option).as_str()) {
                 assert_eq!(option.get_help_heading(), Some(*heading), "{}", variable(option));
             }

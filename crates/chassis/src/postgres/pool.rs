@@ -22,9 +22,9 @@ use crate::process::{exit::ExitReason, retry::Backoff, secret};
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The address of PostgreSQL for each service that has no address of its own, and the size of the
-/// pools.
+/// pools. In the help, the addresses of the services come first.
 #[derive(Clone, Args)]
-#[command(next_help_heading = "PostgreSQL")]
+#[command(next_help_heading = "PostgreSQL", next_display_order = 10)]
 pub struct PostgresConfig {
     /// PostgreSQL address for each service without an address of its own.
     ///

@@ -19,22 +19,18 @@ const UP_STEP: Duration = Duration::from_secs(4);
 /// The options of the generator.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LoadArgs {
-    /// Records a second; 0 sends as fast as Kafka accepts them.
-    ///
-    /// The default is 100; with --file it is 0.
+    /// Records a second; 0 sends as fast as Kafka accepts them [default: 100, with --file 0].
     #[arg(long, value_name = "N", help_heading = "Records")]
     pub(crate) rate: Option<u32>,
 
-    /// Number of records to send; 0 sends until Ctrl-C.
-    ///
-    /// The default is 1000; with --file it is all lines.
+    /// Number of records to send; 0 sends until Ctrl-C [default: 1000, with --file all lines].
     #[arg(long, value_name = "N", help_heading = "Records")]
     pub(crate) count: Option<u64>,
 
-    /// Seed of the random numbers.
+    /// Seed of the random numbers [default: another one in each run].
     ///
     /// The same seed, the same shares and the same --start give the same records, byte for byte, on
-    /// every machine. The default is another seed in each run; the summary shows it.
+    /// every machine. The summary shows the seed.
     #[arg(long, value_name = "N", conflicts_with = "file", help_heading = "Records")]
     pub(crate) seed: Option<u64>,
 
@@ -124,7 +120,7 @@ pub(crate) struct LoadArgs {
     )]
     pub(crate) walk: Option<Duration>,
 
-    /// Share of these orders that are cancelled before they are delivered.
+    /// Share of simulated orders that are cancelled before they are delivered.
     #[arg(
         long,
         value_name = "SHARE",
@@ -135,7 +131,7 @@ pub(crate) struct LoadArgs {
     )]
     pub(crate) cancels: Share,
 
-    /// Share of these orders with a status that is sent twice.
+    /// Share of simulated orders with a status that is sent twice.
     #[arg(
         long,
         value_name = "SHARE",
@@ -146,7 +142,7 @@ pub(crate) struct LoadArgs {
     )]
     pub(crate) repeats: Share,
 
-    /// Share of these orders with two consecutive statuses in the wrong order.
+    /// Share of simulated orders with two statuses that are sent in the wrong order.
     #[arg(
         long,
         value_name = "SHARE",
@@ -157,7 +153,7 @@ pub(crate) struct LoadArgs {
     )]
     pub(crate) reordered: Share,
 
-    /// Share of these orders with a status that no service knows.
+    /// Share of simulated orders with a status that is unknown to the services.
     #[arg(
         long,
         value_name = "SHARE",

@@ -39,7 +39,7 @@ had failed, 1 a record or a status was not acknowledged, or a line was skipped,
 2 wrong command line, 69 Kafka or the courier service did not answer for 10
 seconds, 78 wrong configuration or credentials, or a missing topic.";
 
-/// Send orders to Kafka: generated orders, or your own records from a file.
+/// Send generated orders, or your own records, to Kafka.
 ///
 /// Generated orders look real: their sums add up, and their customers, cities and prices match. On
 /// request, some records are duplicates, changed orders or invalid; the generator registers couriers;

@@ -32,7 +32,7 @@ Exit codes: 0 all invariants hold, 1 at least one is broken, 2 wrong command
 line, 69 Kafka or PostgreSQL did not answer for 10 seconds, 78 wrong
 configuration.";
 
-/// Check the invariants of both services against the databases and the topics.
+/// Check the invariants of both services in the databases and the topics.
 ///
 /// The audit compares what the databases contain with what the topics contain: for example, that each
 /// valid record is stored, that each stored order has its event, and that no order waits while a
@@ -52,13 +52,13 @@ pub(crate) struct AuditArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    orders_database: orders::DatabaseConfig,
-    #[command(flatten)]
-    couriers: couriers::Options,
-    #[command(flatten)]
     kafka: chassis::kafka::config::KafkaConfig,
     #[command(flatten)]
     topics: orders::TopicConfig,
+    #[command(flatten)]
+    orders_database: orders::DatabaseConfig,
+    #[command(flatten)]
+    couriers: couriers::Options,
 }
 
 /// Options of the services that the audit does not read.

@@ -23,11 +23,11 @@ Examples:
 Exit codes: 0 the status of the answer is 2xx, 1 it is another status, or there
 was no answer within 3 seconds, 2 wrong command line.";
 
-/// Check the health of a service: request a URL, for health checks of containers.
+/// Check the health of a service over HTTP.
 ///
-/// The command sends one GET request and waits for the answer for 3 seconds. It prints nothing if the
-/// status is 2xx; otherwise it prints the reason on standard error and exits with 1. It follows
-/// redirects, and uses no proxy.
+/// The command is for health checks of containers. It sends one GET request and waits for the answer
+/// for 3 seconds. It prints nothing if the status is 2xx; otherwise it prints the reason on standard
+/// error and exits with 1. It follows redirects, and uses no proxy.
 #[derive(Args)]
 #[command(after_help = SEE_LONG_HELP, after_long_help = EXAMPLES)]
 pub(crate) struct ProbeArgs {

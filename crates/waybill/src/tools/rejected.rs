@@ -54,11 +54,12 @@ pub(crate) struct RejectedArgs {
         env = "ORDERS_URL",
         default_value = "http://127.0.0.1:8081",
         value_name = "URL",
-        global = true
+        global = true,
+        display_order = 10
     )]
     orders_url: Url,
     /// Print JSON: one object in each line.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 11)]
     json: bool,
     #[command(subcommand)]
     command: RejectedCommand,

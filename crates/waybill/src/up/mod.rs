@@ -61,7 +61,7 @@ Examples:
 /// Bounds the shutdown of all parts together. Unfinished records are redelivered at the next start.
 const TOTAL_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4_500);
 
-/// Run everything on this machine: PostgreSQL, Kafka, both services and generated orders.
+/// Run everything on this machine, with generated orders.
 ///
 /// The command starts a local PostgreSQL and a local Kafka, creates the databases and their tables,
 /// runs the order service and the courier service, registers couriers, sends generated orders and
@@ -84,10 +84,10 @@ pub(crate) struct UpArgs {
     /// Generated orders a second; 0 sends none.
     #[arg(long, default_value_t = 5, value_name = "N", help_heading = "Generated orders")]
     rate: u32,
-    /// Number of couriers to register.
+    /// Number of couriers to register [default: 20 times the rate, plus 4].
     ///
-    /// The default is 20 for each order a second, and 4 more: enough for most orders, so that only
-    /// a few wait in the queue. Couriers of an earlier start are not registered again.
+    /// With the default, most orders get a courier at once, and only a few wait in the queue.
+    /// Couriers of an earlier start are not registered again.
     #[arg(long, value_name = "N", help_heading = "Generated orders")]
     couriers: Option<u64>,
     /// Folder of the data of the local PostgreSQL and the local Kafka.
@@ -172,6 +172,8 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
         orders: listen(args.orders.orders_http_addr, "--orders-http-addr").await?,
         couriers: listen(args.deliveries.couriers_http_addr, "--couriers-http-addr").await?,
     };
+    // A signal during the start drops the servers that have started: each one stops when the pipe to
+    // its watcher closes.
     let progress = |line: &str| tracing::info!("{line}");
     let starting = LocalServers::start(&options, &progress);
     let Some(servers) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
