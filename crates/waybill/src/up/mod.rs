@@ -178,8 +178,9 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     let starting = LocalServers::start(&options, &progress);
     let Some(servers) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
     let mut servers = servers?;
-    // The servers stop last, and also after an error: when `run_on` returns, the services have
-    // written their last batches and committed their offsets.
+    // The servers stop last, and also after an error. When `run_on` returns at a shutdown, the services
+    // have written their last batches and committed their offsets. After an error of the generator
+    // they are dropped unfinished, and their records are redelivered at the next start.
     let outcome = run_on(&mut servers, args, given, listeners, &shutdown).await;
     let stopped = servers.stop().await;
     outcome.and(stopped)
