@@ -63,9 +63,13 @@ async fn tools_give_up_ten_seconds_after_the_last_answer() {
     let rejected = waybill(&["rejected", "--orders-url", "http://127.0.0.1:1", "list"], &[]);
     let (migrate, load, rejected) = tokio::join!(migrate, load, rejected);
 
-    assert_ends(&migrate, 69, &["PostgreSQL at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
-    assert_ends(&load, 69, &["Kafka at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
-    assert_ends(&rejected, 69, &["nobody answers at http://127.0.0.1:1/", "start that service"]);
+    assert_ends(
+        &migrate,
+        69,
+        &["PostgreSQL at 127.0.0.1:1 did not answer for 10 seconds", "start it"],
+    );
+    assert_ends(&load, 69, &["Kafka at 127.0.0.1:1 did not answer for 10 seconds", "start it"]);
+    assert_ends(&rejected, 69, &["no service answers at http://127.0.0.1:1/", "start it"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +82,7 @@ async fn the_generator_gives_up_if_the_courier_service_is_down() {
     assert_ends(
         &waybill(&flags, &[]).await,
         69,
-        &["the courier service was silent for 10 seconds"],
+        &["the courier service did not answer for 10 seconds"],
     );
 }
 

@@ -83,7 +83,7 @@ async fn records_are_listed_shown_and_replayed() {
 
     // Unchanged: the same bytes are sent again and rejected again.
     let output = rejected(&service, &["replay", &with_text]).await;
-    assert_eq!(output, format!("{with_text} is on its way again\n"));
+    assert_eq!(output, format!("{with_text} was sent again\n"));
 
     let again = "orders.rejected_records WHERE reason = 'unknown_currency'";
     wait_until("the replayed record to be rejected again", async || env.count(again).await == 2)
@@ -112,7 +112,7 @@ async fn records_are_listed_shown_and_replayed() {
     let replays: Vec<bool> = shown
         .lines()
         .filter(|line| line.starts_with("  replayed "))
-        .map(|line| line.ends_with(", with another body"))
+        .map(|line| line.ends_with(", edited"))
         .collect();
     assert_eq!(replays, [false, true]);
 
