@@ -1,19 +1,20 @@
-# One image, and every role in it:
+# One image for all roles:
 #
 #   docker build -t waybill .
 #   docker run --rm waybill --help
 #
-# What is alive tells `waybill probe http://127.0.0.1:8081/readyz`: the image cannot know which
-# role it runs, so compose.yaml asks.
+# The image has no health check, because it does not know which role it runs. compose.yaml defines
+# one for each service: `waybill probe http://127.0.0.1:8081/readyz`.
 
-# The version of rust-toolchain.toml; a test compares the two.
+# The version is that of rust-toolchain.toml; a test compares the two.
+# librdkafka is built from source and needs g++, which the slim image does not contain.
 FROM rust:1.95.0-slim-trixie AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libssl-dev make pkg-config zlib1g-dev \
+    && apt-get install -y --no-install-recommends g++ libssl-dev make pkg-config zlib1g-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# Tables of lines are no use where no debugger is; names of functions stay.
+# Omits line tables, which only a debugger uses; the names of functions stay.
 ENV CARGO_PROFILE_RELEASE_DEBUG=none
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
@@ -25,7 +26,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libssl3t64 zlib1g \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /usr/local/bin/waybill /usr/local/bin/
-# Nobody: Waybill writes no files, and a number can be checked before the image is looked into.
+# The user nobody, because Waybill writes no files. It is given as a number, so that an orchestrator
+# can check without the image that it is not root.
 USER 65534:65534
 EXPOSE 8081 8082
 ENTRYPOINT ["waybill"]

@@ -1,34 +1,34 @@
 # Two commands do everything on a fresh machine: `make up` and `make test`.
 
-# Programs that rustup and Homebrew keep out of PATH.
+# Folders of programs that rustup and Homebrew do not put into PATH.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:/opt/homebrew/opt/rustup/bin:/usr/local/opt/rustup/bin:$(subst $() ,:,$(wildcard /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin))
 
-# What `make check` needs beside Rust, built once at these versions and kept for all clones.
+# Tools of `make check`. They are built once, in these versions, and shared by all clones.
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/waybill/tools
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.52.0
 DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 TYPOS := $(TOOLS)/typos-$(TYPOS_VERSION)/bin/typos
 
-# Words for the program, the tests or the benches: make up ARGS="--rate 50"
+# Arguments for the program, the tests or the benches: make up ARGS="--rate 50"
 ARGS ?=
 
 .PHONY: help up test check advisories bench setup
 .DEFAULT_GOAL := help
 
-help: ## say what there is
+help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-up: ## build, and run everything on this machine (ARGS go to `waybill up`)
+up: ## build Waybill and run everything on this machine (ARGS: `waybill up`)
 	@scripts/setup
 	cargo build --release --locked -p waybill
 	target/release/waybill up $(ARGS)
 
-test: ## run all tests, with a real PostgreSQL, Kafka, Redis and browser (ARGS go to `cargo test`)
+test: ## run all tests, with a real PostgreSQL, Kafka, Redis and browser (ARGS: `cargo test`)
 	@scripts/setup --tests
 	cargo test --workspace --locked $(ARGS)
 
-check: $(DENY) $(TYPOS) ## format, lints, licences, spelling, freshness of .sqlx/
+check: $(DENY) $(TYPOS) ## check format, lints, licences, spelling, and that .sqlx/ is up to date
 	@scripts/setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -36,15 +36,16 @@ check: $(DENY) $(TYPOS) ## format, lints, licences, spelling, freshness of .sqlx
 	$(TYPOS)
 	scripts/sqlx-prepare --check
 
-# Apart from `check`: it asks the network, and tomorrow's answer may differ for the same code.
-advisories: $(DENY) ## ask whether a dependency has a known hole
+# Not a part of `check`, because it needs the network and its result may change without a change of
+# the code.
+advisories: $(DENY) ## check the dependencies for known vulnerabilities
 	$(DENY) --locked check advisories
 
-bench: ## measure, and print ratios (ARGS go to the benches)
+bench: ## measure, and print ratios (ARGS: the benches)
 	@scripts/setup --bench
 	cargo run --release --locked -p benches -- $(ARGS)
 
-setup: ## install what is missing on this machine, for the tests too
+setup: ## install the programs that are missing on this machine, including those of the tests
 	@scripts/setup --tests
 
 $(DENY):

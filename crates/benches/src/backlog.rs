@@ -11,23 +11,23 @@ use rdkafka::{
 use serde_json::{Value, json};
 use testkit::{TestEnvironment, order_json::SAMPLE};
 
-/// Records handed to the producer at once; its queue holds more.
+/// The number of records that are given to the producer at once. Its queue can contain more.
 const CHUNK: u64 = 20_000;
 
-/// Sends the orders of these numbers to the orders topic, with their ids as keys. All are valid, or
-/// one in `bad_one_in` is not.
+/// Sends the orders with these numbers to the orders topic, with their ids as keys. If `bad_one_in`
+/// is given, one in that many is invalid.
 pub async fn fill(
     env: &TestEnvironment,
     orders: Range<u64>,
     bad_one_in: Option<u64>,
 ) -> anyhow::Result<()> {
-    keep_everything(env).await?;
+    keep_all_records(env).await?;
     for first in orders.clone().step_by(CHUNK as usize) {
         let numbers = first..orders.end.min(first + CHUNK);
         let mut chunk = records(numbers.clone())?;
         for (number, (_, value)) in numbers.zip(&mut chunk) {
             if bad_one_in.is_some_and(|bad_one_in| number % bad_one_in == 0) {
-                spoil(value, number);
+                make_invalid(value, number);
             }
         }
         env.send_all(chunk).await;
@@ -35,25 +35,25 @@ pub async fn fill(
     Ok(())
 }
 
-/// Returns keys and values of these orders, all valid.
+/// Returns the keys and values of the orders with these numbers. All are valid.
 pub fn records(numbers: Range<u64>) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let sample: Value = serde_json::from_str(SAMPLE).context("reading the sample order")?;
     Ok(numbers.map(|number| record(&sample, number)).collect())
 }
 
-/// Makes a value bad: alternately by a violation and by its syntax.
-fn spoil(value: &mut Vec<u8>, number: u64) {
+/// Makes a value invalid: alternately by a violation of a rule and by its syntax.
+fn make_invalid(value: &mut Vec<u8>, number: u64) {
     if (number / 2).is_multiple_of(2) {
         value.truncate(value.len() / 2);
     } else {
         let currency = value.windows(5).position(|five| five == b"\"USD\"");
-        let currency = currency.expect("the sample is paid in dollars");
+        let currency = currency.expect("the sample order has the currency USD");
         value[currency + 1..currency + 4].copy_from_slice(b"???");
     }
 }
 
 /// Turns off the small size limit of the local Kafka's topics, so that the backlog stays complete.
-async fn keep_everything(env: &TestEnvironment) -> anyhow::Result<()> {
+async fn keep_all_records(env: &TestEnvironment) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &env.servers.kafka).create()?;
     let topic = env.orders_topic();
@@ -69,8 +69,8 @@ async fn keep_everything(env: &TestEnvironment) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns key and value of one order: the sample with other ids, names and sums, and one or two
-/// items.
+/// Returns the key and the value of one order: the sample order with other ids, names and sums, and
+/// with one or two items.
 fn record(sample: &Value, number: u64) -> (Vec<u8>, Vec<u8>) {
     const NAMES: [&str; 4] = ["Anna Petrova", "Boris Levin", "Clara Weiss", "Denis Orlov"];
     const CITIES: [&str; 4] = ["Kazan", "Haifa", "Almaty", "Kiryat Mozkin"];
@@ -106,7 +106,7 @@ fn record(sample: &Value, number: u64) -> (Vec<u8>, Vec<u8>) {
     (uid.into_bytes(), order.to_string().into_bytes())
 }
 
-/// SplitMix64: different for every seed, the same for the same.
+/// A random generator (SplitMix64): the same seed gives the same numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_differ_add_up_and_come_out_the_same_again() {
+    fn orders_differ_are_valid_and_can_be_repeated() {
         let sample = serde_json::from_str(SAMPLE).unwrap();
         let mut uids = HashSet::new();
         for number in 0..10_000 {

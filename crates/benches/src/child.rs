@@ -1,4 +1,4 @@
-//! The programs that a bench starts: the release binary, nginx, wrk.
+//! Starts the programs that a bench needs: the release binary, nginx, wrk.
 
 use std::{
     net::TcpListener,
@@ -37,7 +37,7 @@ impl Server {
             if let Some(status) = server.process.try_wait()? {
                 bail!("{:?} ended: {status}", command.as_std());
             }
-            ensure!(begun.elapsed() < Duration::from_secs(60), "{} is silent", server.url);
+            ensure!(begun.elapsed() < Duration::from_secs(60), "{} does not answer", server.url);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -46,9 +46,9 @@ impl Server {
         self.process.id().context("the server has ended")
     }
 
-    /// Stops it with SIGTERM, and waits for its end.
+    /// Stops the process with SIGTERM, and waits until it has ended.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        let id = i32::try_from(self.id()?).context("a process id is small")?;
+        let id = i32::try_from(self.id()?).context("a process id fits into an i32")?;
         kill_process(Pid::from_raw(id).context("a process id is not 0")?, Signal::TERM)?;
         let ended = tokio::time::timeout(Duration::from_secs(30), self.process.wait()).await;
         ended.context("the server did not end within 30 s")??;
@@ -67,7 +67,8 @@ pub async fn waybill(
     let mut command = on_core(core, binary);
     let mut flags = env.flags();
     let place = flags.iter().position(|flag| flag == "--orders-http-addr");
-    flags[place.context("a env says where to listen")? + 1] = address.clone();
+    flags[place.context("the flags of a test environment contain the HTTP address")? + 1] =
+        address.clone();
     command.arg("orders").args(flags).args(more);
     command.env_clear().env("RUST_LOG", "warn").current_dir(std::env::temp_dir());
     if let Some(path) = std::env::var_os("PATH") {
@@ -82,7 +83,11 @@ pub async fn metric(server: &Server, name: &str) -> anyhow::Result<f64> {
     text.lines()
         .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
         .filter_map(|line| line.rsplit(' ').next())
-        .map(|number| number.parse::<f64>().with_context(|| format!("{name} is {number}")))
+        .map(|number| {
+            number
+                .parse::<f64>()
+                .with_context(|| format!("the metric {name} has the value {number}"))
+        })
         .sum()
 }
 
@@ -112,13 +117,13 @@ pub async fn binary(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
         .context("starting cargo to build waybill")?;
     ensure!(status.success(), "building waybill: {status}");
     let binary = std::env::current_exe()?.with_file_name("waybill");
-    ensure!(binary.exists(), "{} is not there: name it by --waybill", binary.display());
+    ensure!(binary.exists(), "{} does not exist; give its path with --waybill", binary.display());
     Ok(binary)
 }
 
 /// Finds a program in `PATH`.
 pub fn find(name: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("PATH").context("there is no PATH")?;
+    let path = std::env::var_os("PATH").context("the environment variable PATH is not set")?;
     std::env::split_paths(&path)
         // On Debian, nginx is not in the PATH of an ordinary user.
         .chain([PathBuf::from("/usr/sbin")])

@@ -9,12 +9,15 @@ pub async fn administrator(env: &TestEnvironment) -> anyhow::Result<PgConnection
 }
 
 pub fn address(env: &TestEnvironment) -> anyhow::Result<String> {
-    let (server, _) =
-        env.servers.postgres.rsplit_once('/').context("the address names a database")?;
+    let (server, _) = env
+        .servers
+        .postgres
+        .rsplit_once('/')
+        .context("the address contains the name of a database")?;
     Ok(format!("{server}/{}", name(env)))
 }
 
-/// Drops the databases, so that neither they nor their vacuum slow down the next round.
+/// Drops the databases, so that neither their data nor their vacuum slows down the next round.
 pub async fn drop_all(env: &TestEnvironment, others: &[String]) -> anyhow::Result<()> {
     env.pool.close().await;
     let mut server = PgConnection::connect(&env.servers.postgres).await?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::say;
+use crate::progress;
 
 /// The columns of the table.
 const COLUMNS: usize = 7;
@@ -15,7 +15,7 @@ pub struct Round {
     pub baseline: f64,
 }
 
-/// The value that a figure must reach, and the value that it aims at.
+/// The target of a figure: the value that it must reach, and a better value to aim at.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -88,7 +88,8 @@ impl Figure {
         }
     }
 
-    /// Returns what is compared with the target: the ratio, or the value if there is no baseline.
+    /// Returns the number that is compared with the target: the ratio, or the value if there is no
+    /// baseline.
     fn value(&self) -> f64 {
         self.ratio.unwrap_or(self.waybill)
     }
@@ -140,24 +141,24 @@ impl Figure {
     }
 }
 
-/// Returns the median; sorts the values.
+/// Sorts the values and returns the median.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-/// Prints the distribution of latencies in milliseconds, and returns their 99th percentile. There
-/// must be at least one. Sorts them.
+/// Sorts latencies in milliseconds, prints their distribution, and returns the 99th percentile.
+/// There must be at least one latency.
 pub fn p99(name: &str, latencies: &mut [f64]) -> f64 {
     latencies.sort_by(f64::total_cmp);
     let of = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-    let (median, p99, most) = (of(0.5), of(0.99), of(1.0));
-    say(&format!("{name}: median {median:.1} ms, p99 {p99:.1} ms, most {most:.1} ms"));
+    let (median, p99, maximum) = (of(0.5), of(0.99), of(1.0));
+    progress(&format!("{name}: median {median:.1} ms, p99 {p99:.1} ms, maximum {maximum:.1} ms"));
     p99
 }
 
-/// Returns the table of a run; `earlier` returns the value that a figure had in an earlier run.
+/// Returns the figures as a text table. `earlier` returns the value of a figure in an earlier run.
 pub fn table(figures: &[Figure], earlier: impl Fn(&str) -> Option<f64>) -> String {
     let mut lines = vec![
         ["bench", "Waybill", "baseline", "ratio (lowest–highest)", "must / aim", "", "earlier"]
@@ -188,7 +189,7 @@ fn align(lines: &[[String; COLUMNS]]) -> String {
     table
 }
 
-/// Returns a whole number with commas.
+/// Formats a number without decimals, with commas between thousands.
 pub fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! Cached GET: one order from the memory of the release binary on one core, against nginx that
-//! returns a constant of the same size on the same core. wrk runs on the other core.
+//! Cached GET: the release binary serves one order from memory on one core. The baseline is nginx,
+//! which returns a constant of the same size on the same core. wrk runs on the other core.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::{
     child::{self, Folder, Server},
     database,
     figure::{Figure, Round, Target, thousands},
-    say, wrk,
+    progress, wrk,
 };
 
 const SERVER_CORE: u32 = 0;
@@ -33,7 +33,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         sqlx::query_scalar("SELECT order_uid FROM orders.orders").fetch_one(&env.pool).await?;
     let order = format!("{}/order/{uid}", waybill.url);
     let size = cached_size(&order).await?;
-    // The fast path leaves an id with an escape to the router.
+    // The fast path does not handle a percent-encoded id, so this address measures the router.
     let by_router = format!("{}/order/%{:02x}{}", waybill.url, uid.as_bytes()[0], &uid[1..]);
 
     let folder = Folder::new()?;
@@ -48,8 +48,8 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         let nginx = ask(&constant.url, &constant).await?;
         let fast = ask(&order, &waybill).await?;
         let routed = ask(&by_router, &waybill).await?;
-        say(&format!(
-            "get, round {number} of {}: Waybill {}/s, by its router {}/s, nginx {}/s; CPU a request \
+        progress(&format!(
+            "get, round {number} of {}: Waybill {}/s, through its router {}/s, nginx {}/s; CPU per request \
              {:.1}, {:.1}, {:.1} µs",
             cli.rounds,
             thousands(fast.rate),
@@ -73,12 +73,12 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// Brings an order into the cache, and returns the size of its answer.
+/// Loads an order into the cache, and returns the size of its response.
 async fn cached_size(order: &str) -> anyhow::Result<usize> {
     reqwest::get(order).await?.error_for_status()?;
     let answer = reqwest::get(order).await?.error_for_status()?;
     let source = answer.headers().get("x-cache").map(|value| value.as_bytes().to_vec());
-    ensure!(source.as_deref() == Some(b"memory"), "the order does not come from memory");
+    ensure!(source.as_deref() == Some(b"memory"), "the order did not come from memory");
     Ok(answer.bytes().await?.len())
 }
 
@@ -89,7 +89,7 @@ async fn start_nginx(nginx: &Path, folder: &Path, size: usize) -> anyhow::Result
         .iter()
         .map(|name| format!("  {name}_temp_path {place}/{name};\n"))
         .collect();
-    // One process and no master, so that one signal ends all of it.
+    // One process without a master process, so that one signal stops nginx.
     let settings = format!(
         "daemon off;\nmaster_process off;\nworker_processes 1;\npid {place}/pid;\n\
          error_log {place}/error.log;\nevents {{ worker_connections 256; }}\nhttp {{\n{scratch}  \

@@ -1,6 +1,6 @@
-//! Ingest: the release binary takes a backlog from Kafka. The baselines run on the same machine: a
-//! loop with one transaction a message on the head of the same backlog, PostgreSQL's own `COPY` of
-//! the resulting rows, and one typed parse of the same records.
+//! Ingest: the release binary ingests a backlog from Kafka. Three baselines run on the same
+//! machine: a loop with one transaction per message on the first records of the same backlog,
+//! PostgreSQL's own `COPY` of the resulting rows, and one typed parse of the same records.
 
 use std::{
     path::Path,
@@ -16,24 +16,24 @@ use crate::{
     child::{self, Server},
     database,
     figure::{Figure, Round, Target, thousands},
-    process, say,
+    process, progress,
     seeded_orders::{self, Uids},
 };
 
-/// In the backlog with bad records, one in this many is bad.
+/// In the backlog with invalid records, one record in this many is invalid.
 const BAD_ONE_IN: u64 = 20;
-/// Records that the baseline parses.
+/// The number of records that the baseline parses.
 const PARSED: u64 = 20_000;
-/// Passes over these records, which take a second or more.
+/// The number of passes over these records; together they take a second or more.
 const PASSES: u64 = 25;
 /// Bounds the time without a settled record.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The service's performance on a backlog.
 pub struct Taken {
-    /// Orders a second, from the start of the service until every offset is committed.
+    /// Orders per second, from the start of the service until every offset is committed.
     pub rate: f64,
-    /// Microseconds of CPU of the process for an order, including its own events.
+    /// Microseconds of CPU time of the process per order, including the events of that order.
     pub cpu: f64,
     /// The peak of the resident memory, in bytes.
     pub peak: f64,
@@ -56,7 +56,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
     let parsed_records = backlog::records(0..PARSED)?;
     let mut rounds = Vec::new();
     for number in 1..=cli.rounds {
-        say(&format!("ingest, round {number} of {}: filling Kafka", cli.rounds));
+        progress(&format!("ingest, round {number} of {}: filling Kafka", cli.rounds));
         let env = TestEnvironment::new(servers).await;
         backlog::fill(&env, 0..orders, None).await?;
         let mut administrator = database::administrator(&env).await?;
@@ -78,9 +78,9 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
         administrator.close().await?;
         database::drop_all(&env, &[]).await?;
         let with_bad = take_with_bad(&binary, servers, orders).await?;
-        say(&format!(
-            "ingest, round {number}: Waybill {}/s ({:.1} µs of CPU an order), loop {}/s, COPY {}/s, \
-             parse {parsed:.2} µs; replayed {}/s; with bad records {}/s",
+        progress(&format!(
+            "ingest, round {number}: Waybill {}/s ({:.1} µs of CPU per order), loop {}/s, COPY {}/s, \
+             parse {parsed:.2} µs; replayed {}/s; with invalid records {}/s",
             thousands(taken.rate),
             taken.cpu,
             thousands(row_by_row),
@@ -93,7 +93,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>
     Ok(figures(&rounds, orders, compared))
 }
 
-/// Takes the same orders again, as another consumer group.
+/// Ingests the same orders again, with another consumer group.
 async fn replay(
     binary: &Path,
     env: &TestEnvironment,
@@ -101,7 +101,7 @@ async fn replay(
     orders: u64,
 ) -> anyhow::Result<f64> {
     let again = env.in_another_group();
-    // Only orders are read again.
+    // The other group must read only the orders again, not the status events of the first run.
     again.skip_status_events().await;
     checkpoint(administrator).await?;
     Ok(take(binary, &again, orders, &[]).await?.rate)
@@ -123,7 +123,7 @@ fn figures(rounds: &[IngestRound], orders: u64, compared: u64) -> Vec<Figure> {
             "ingest",
             format!(
                 "{orders} orders from Kafka into PostgreSQL, events sent, offsets committed; \
-                 baseline: {compared} of them, one transaction a message on four tables"
+                 baseline: {compared} of them, one transaction per message on four tables"
             ),
             "orders/s",
             least(20.0, 30.0),
@@ -138,21 +138,21 @@ fn figures(rounds: &[IngestRound], orders: u64, compared: u64) -> Vec<Figure> {
         ),
         Figure::of_ratios(
             "ingest-bad",
-            format!("one record in {BAD_ONE_IN} is bad; baseline: none is"),
+            format!("one record in {BAD_ONE_IN} is invalid; baseline: all records are valid"),
             "records/s",
             least(0.7, 0.9),
             &compare(|round| Round { waybill: round.with_bad, baseline: round.taken.rate }),
         ),
         Figure::of_ratios(
             "ingest-cpu",
-            "CPU of the process for an order; baseline: one typed serde_json parse".to_owned(),
+            "CPU time of the process per order; baseline: one typed serde_json parse".to_owned(),
             "µs",
             Target::AtMost { must: 8.0, aim: 5.0 },
             &compare(|round| Round { waybill: round.taken.cpu, baseline: round.parsed }),
         ),
         Figure::of_ratios(
             "replay",
-            "the same records again, by another group; baseline: the first time".to_owned(),
+            "the same records again, with another group; baseline: the first run".to_owned(),
             "orders/s",
             least(1.2, 1.4),
             &compare(|round| Round { waybill: round.replayed, baseline: round.taken.rate }),
@@ -160,12 +160,12 @@ fn figures(rounds: &[IngestRound], orders: u64, compared: u64) -> Vec<Figure> {
     ]
 }
 
-/// Measures ingest into a table with millions of orders, against an empty one.
+/// Measures ingest into a table with millions of orders, compared with an empty table.
 pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let (old, orders) = (cli.table_orders, cli.orders.unwrap_or(500_000));
     let full = TestEnvironment::new(servers).await;
-    say("ingest-large:");
+    progress("ingest-large:");
     seeded_orders::fill(&full, old, Uids::Hashes).await?;
     let mut administrator = database::administrator(&full).await?;
     let (mut fewest_checkpoints, mut rounds) = (i64::MAX, Vec::new());
@@ -182,7 +182,7 @@ pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figur
         let waybill = take(&binary, &full, orders, &[]).await?.rate;
         let checkpoints = count_checkpoints(&mut administrator).await? - before;
         fewest_checkpoints = fewest_checkpoints.min(checkpoints);
-        say(&format!(
+        progress(&format!(
             "ingest-large, round {} of {}: {}/s over {checkpoints} checkpoints, {}/s into an empty table",
             number + 1,
             cli.rounds,
@@ -230,7 +230,8 @@ async fn count_checkpoints(administrator: &mut PgConnection) -> anyhow::Result<i
     Ok(sqlx::query_scalar(statement).fetch_one(administrator).await?)
 }
 
-/// Runs the service until every record is settled, published and its offset committed.
+/// Runs the service until every record is settled, its events are published and its offset is
+/// committed.
 pub async fn take(
     binary: &Path,
     env: &TestEnvironment,
@@ -248,9 +249,9 @@ pub async fn take(
     let cpu = process::cpu_time(service.id()?)?.as_secs_f64() * 1e6 / records as f64;
     let peak = process::peak_resident(service.id()?)?;
     service.stop().await?;
-    say(&format!(
-        "  {}/s: settled after {stored:.1?}, committed after {seconds:.1}s, heard after {all:.1?}, \
-         {cpu:.1} µs an order, peak {} MB",
+    progress(&format!(
+        "  {}/s: settled after {stored:.1?}, committed after {seconds:.1}s, status events read after {all:.1?}, \
+         {cpu:.1} µs per order, peak {} MB",
         thousands(records as f64 / seconds),
         thousands(peak / 1e6)
     ));
@@ -274,13 +275,13 @@ async fn settled(service: &Server, records: u64) -> anyhow::Result<()> {
         }
         ensure!(
             moved.elapsed() < STALL_TIMEOUT,
-            "ingest stands still at {settled} of {records} records"
+            "ingest makes no progress at {settled} of {records} records"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Returns the rows a second of a `COPY` into the table, from a file of the server, in one stream.
+/// Returns the rows per second of a single `COPY` into the table, from a file on the server.
 async fn copy(administrator: &mut PgConnection, orders: u64) -> anyhow::Result<f64> {
     let folder: String =
         sqlx::query_scalar("SHOW data_directory").fetch_one(&mut *administrator).await?;
@@ -294,13 +295,13 @@ async fn copy(administrator: &mut PgConnection, orders: u64) -> anyhow::Result<f
     let begun = Instant::now();
     let copied = run(administrator, format!("COPY orders.orders FROM '{file}'")).await?;
     let rate = orders as f64 / begun.elapsed().as_secs_f64();
-    ensure!(copied.rows_affected() == orders, "COPY took {} rows", copied.rows_affected());
+    ensure!(copied.rows_affected() == orders, "COPY stored {} rows", copied.rows_affected());
     std::fs::remove_file(&file).with_context(|| format!("removing {file}"))?;
     Ok(rate)
 }
 
-/// Returns the microseconds of CPU of one typed parse of a record: the mean of many, on all cores
-/// at the same time, as when the service computes.
+/// Returns the microseconds of CPU time of one typed parse of a record: the mean of many, on all
+/// cores at the same time, because the service uses all cores too.
 fn parse(records: &[(Vec<u8>, Vec<u8>)]) -> anyhow::Result<f64> {
     let pass = || -> anyhow::Result<Duration> {
         for _ in 0..PASSES {
@@ -315,7 +316,7 @@ fn parse(records: &[(Vec<u8>, Vec<u8>)]) -> anyhow::Result<f64> {
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(pass)).collect();
         threads
             .into_iter()
-            .map(|thread| thread.join().expect("parsing panics"))
+            .map(|thread| thread.join().expect("parsing does not panic"))
             .sum::<Result<Duration, _>>()
     })?;
     Ok(computed.as_secs_f64() * 1e6 / (cores as u64 * PASSES * records.len() as u64) as f64)

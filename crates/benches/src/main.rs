@@ -1,7 +1,7 @@
-//! `make bench`: the project's figures, as ratios of one run, on a real PostgreSQL and Kafka.
+//! `make bench`: measures Waybill on a real PostgreSQL and Kafka, and prints ratios of one run.
 //!
 //! Each bench has a module and returns its [`Figure`]s; `benches/README.md` explains the targets
-//! and the results. This is no test: nothing fails because a machine is slow.
+//! and the results. The benches are not tests: nothing fails because a machine is slow.
 
 mod backlog;
 mod baseline;
@@ -36,80 +36,84 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const EXAMPLES: &str = "\
 Examples:
-  make bench                                        all; ingest-large alone stores 5,000,000 orders
-  make bench ARGS=\"get --rounds 5\"                  one, with more rounds
-  make bench ARGS=\"ingest memory --orders 20000\"    a quick look
-  make bench ARGS=\"--json\" > figures.json           for a program, and for a later comparison
-  make bench ARGS=\"get --compare figures.json\"     beside what an earlier commit gave
+  make bench                                        all benches; ingest-large stores 5,000,000 orders
+  make bench ARGS=\"get --rounds 5\"                  one bench, with more rounds
+  make bench ARGS=\"ingest memory --orders 20000\"    a quick run with fewer orders
+  make bench ARGS=\"--json\" > figures.json           as JSON, also for a later comparison
+  make bench ARGS=\"get --compare figures.json\"      compared with the figures of an earlier run
 
-A figure is worth what the machine was: leave it alone meanwhile, and quote ratios.";
+The figures depend on the machine. Do not use it for other work during a run, and quote ratios.";
 
-/// Measures Waybill on a PostgreSQL and a Kafka of its own, and prints ratios beside their targets.
+/// Measures Waybill on its own PostgreSQL and Kafka, and prints the figures with their targets.
 ///
-/// Progress goes to standard error, the figures to standard output. A missed target is said, and is
-/// no failure: machines differ.
+/// Progress is written to standard error, the figures to standard output. A missed target is
+/// reported and is not an error, because machines differ.
 #[derive(Parser)]
 #[command(max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
-    /// What to measure; without a name everything.
+    /// The benches to run [default: all].
     benches: Vec<Bench>,
-    /// Orders of a backlog or a table; without it as many as the target names.
+    /// The number of orders in a backlog or a table [default: the number of the target].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     orders: Option<u64>,
-    /// Orders that are in the table already, for ingest-large.
+    /// The number of orders in the table before ingest-large.
     #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     table_orders: u64,
-    /// Orders, or events, of the backlog that a baseline takes.
+    /// The number of orders, or events, of the backlog that a baseline processes.
     #[arg(long, value_name = "N", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
     baseline_orders: u64,
-    /// Events of the backlog that dispatch takes; without it 100,000.
+    /// The number of events in the backlog of dispatch [default: 100000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
     events: Option<u64>,
-    /// Rounds of each bench but memory; the median counts.
+    /// The number of rounds of each bench except memory; the figure is the median.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How long each server is asked in a round of get and uncached.
+    /// The time for which each server is measured in a round of get and uncached.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// CACHE_BYTES of the process that memory watches.
+    /// The CACHE_BYTES of the process that the bench memory measures.
     #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
     cache_bytes: u64,
-    /// The binary that get and memory run; without it the release binary, built if need be.
+    /// The waybill binary to measure [default: the release binary, which is built if necessary].
     #[arg(long, value_name = "FILE")]
     waybill: Option<PathBuf>,
     /// Print the figures as JSON, with the commit and the machine.
     #[arg(long)]
     json: bool,
-    /// Print how each figure stands to that of an earlier run, kept with --json.
+    /// Compare each figure with that of an earlier run, which was stored with --json.
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     compare: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Bench {
-    /// Orders a second from Kafka into PostgreSQL, against one transaction a message and COPY.
+    /// Orders per second from Kafka into PostgreSQL, compared with one transaction per message and
+    /// with COPY.
     Ingest,
-    /// The same into a table of 5,000,000 orders, against an empty one.
+    /// Ingest into a table of 5,000,000 orders, compared with an empty table.
     IngestLarge,
-    /// From a record's sending to its answer over HTTP at 1,000 orders a second, 99th percentile.
+    /// Time from an order's record on Kafka to the order over HTTP at 1,000 orders per second, 99th
+    /// percentile.
     ReadLatency,
-    /// Cached GETs a second on one core, against nginx `return 200`.
+    /// Cached GETs per second on one core, compared with nginx `return 200`.
     Get,
-    /// Uncached GETs a second, against pgbench reading the same by key.
+    /// Uncached GETs per second, compared with pgbench, which reads the same rows by key.
     Uncached,
-    /// Time to fill the cache from the table, against COPY; then memory of a cached order.
+    /// Time to fill the cache from the table, compared with COPY; then the memory of a cached
+    /// order.
     WarmUp,
-    /// From exec to ready.
+    /// Time from exec until the service is ready.
     Start,
-    /// Peak resident memory beside the cache while a backlog is taken.
+    /// Peak resident memory during the ingest of a backlog, without the cache.
     Memory,
-    /// Status events a second, taken in and dispatched, against one transaction an event.
+    /// Status events per second through intake and dispatch, compared with one transaction per
+    /// event.
     Dispatch,
-    /// The same with 1,000,000 couriers, against 10,000.
+    /// Dispatch with 1,000,000 couriers, compared with 10,000.
     DispatchLarge,
-    /// The same with a snapshot open elsewhere, against none.
+    /// Dispatch while another session keeps a snapshot open, compared with none.
     DispatchHeld,
-    /// From `created` on the topic to the committed assignment, 99th percentile.
+    /// Time from `created` on the topic to the committed assignment, 99th percentile.
     AssignLatency,
 }
 
@@ -118,7 +122,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("benches: {error:#}"));
+            progress(&format!("benches: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -126,7 +130,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
-        bail!("a debug build measures nothing: make bench");
+        bail!("a debug build gives no useful figures; use `make bench`");
     }
     // An unreadable file is an error before the measurement, not after it.
     let earlier = cli.compare.as_deref().map(Earlier::read).transpose()?;
@@ -144,8 +148,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     print(&cli, &Report::new(outcome?, postgres), earlier.as_ref())
 }
 
-/// Makes PostgreSQL create the files of its log. A new server fills each file with zeros before the
-/// first use, and later reuses it; the first bench must not include that work.
+/// Makes PostgreSQL create the files of its write-ahead log. A new server fills each file with
+/// zeros before the first use, and later reuses it. The first bench must not include that work.
 async fn create_log_files(servers: &Servers) -> anyhow::Result<()> {
     let mut administrator = PgConnection::connect(&servers.postgres).await?;
     for statement in [
@@ -191,7 +195,7 @@ impl Bench {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the figures are what the program is for")]
+#[expect(clippy::print_stdout, reason = "the figures are the output of the program")]
 fn print(cli: &Cli, report: &Report, earlier: Option<&Earlier>) -> anyhow::Result<()> {
     if cli.json {
         println!("{}", serde_json::to_string_pretty(report)?);
@@ -202,7 +206,7 @@ fn print(cli: &Cli, report: &Report, earlier: Option<&Earlier>) -> anyhow::Resul
 }
 
 /// Prints a line of progress.
-#[expect(clippy::print_stderr, reason = "progress, for a person")]
-fn say(line: &str) {
+#[expect(clippy::print_stderr, reason = "progress messages belong on standard error")]
+fn progress(line: &str) {
     eprintln!("{line}");
 }

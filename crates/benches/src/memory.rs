@@ -1,4 +1,4 @@
-//! Memory: the peak of the resident memory while the release binary takes a backlog, less
+//! Memory: the peak of the resident memory while the release binary ingests a backlog, minus
 //! `CACHE_BYTES`.
 
 use testkit::{Servers, TestEnvironment};
@@ -6,13 +6,13 @@ use testkit::{Servers, TestEnvironment};
 use crate::{
     Cli, backlog, child, database,
     figure::{Figure, Target, thousands},
-    ingest, say,
+    ingest, progress,
 };
 
 pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let orders = cli.orders.unwrap_or(1_000_000);
     let binary = child::binary(cli.waybill.as_ref()).await?;
-    say(&format!("memory: filling Kafka with {} orders", thousands(orders as f64)));
+    progress(&format!("memory: filling Kafka with {} orders", thousands(orders as f64)));
     let env = TestEnvironment::new(servers).await;
     backlog::fill(&env, 0..orders, None).await?;
     let more = ["--cache-bytes".to_owned(), cli.cache_bytes.to_string()];
@@ -21,7 +21,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     Ok(Figure::of_value(
         "memory",
         format!(
-            "peak resident less CACHE_BYTES = {} after a backlog of {orders} orders",
+            "peak resident memory minus CACHE_BYTES = {} after a backlog of {orders} orders",
             cli.cache_bytes
         ),
         "MB",

@@ -17,7 +17,7 @@ pub fn cpu_time_of_this_thread() -> anyhow::Result<Duration> {
 
 fn cpu_time_of(thread: &Path) -> anyhow::Result<Duration> {
     let times = std::fs::read_to_string(thread.join("schedstat"))?;
-    let nanoseconds = times.split(' ').next().context("schedstat starts with the time computed")?;
+    let nanoseconds = times.split(' ').next().context("schedstat begins with the CPU time")?;
     Ok(Duration::from_nanos(nanoseconds.parse()?))
 }
 
@@ -40,6 +40,6 @@ fn of_status(id: u32, name: &str) -> anyhow::Result<f64> {
         .find_map(|line| line.strip_prefix(name))
         .and_then(|line| line.trim().strip_suffix("kB"))
         .and_then(|number| number.trim().parse().ok())
-        .with_context(|| format!("{file} tells no {name}"))?;
+        .with_context(|| format!("{file} contains no {name}"))?;
     Ok(kibibytes * 1024.0)
 }

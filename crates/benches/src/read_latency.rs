@@ -1,6 +1,6 @@
-//! Read latency: from Kafka's timestamp of an order's record to the answer with the order, at a
-//! steady pace. Each order is requested at once with `?wait`, on a connection of its own, so that
-//! the answer comes as soon as the service has the order.
+//! Read latency: from Kafka's timestamp of an order's record to the response with the order, at a
+//! steady rate. Each order is requested at once with `?wait`, on its own connection, so that the
+//! response comes as soon as the service has the order.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
     figure::{self, Figure, Target},
 };
 
-/// Orders a second.
+/// Orders per second.
 const PACE: u64 = 1_000;
 const SECONDS: u64 = 20;
 /// Orders of the first seconds are not counted.
@@ -49,7 +49,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     }
     let mut read = Vec::new();
     while let Some(one) = reads.join_next().await {
-        read.extend(one?.context("an order was not to be read within 10 s")?);
+        read.extend(one?.context("an order could not be read within 10 s")?);
     }
     ensure!(!read.is_empty(), "no order was read");
     let mut latencies = since_their_records(&env, &read).await?;
@@ -59,8 +59,8 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     Ok(Figure::of_value(
         "read-latency",
         format!(
-            "from a record's timestamp to the order over HTTP, {PACE} orders a second, p99, \
-             beyond the {BATCH_AGE} ms that a batch may grow old"
+            "from a record's timestamp to the order over HTTP, {PACE} orders per second, p99, \
+             minus the {BATCH_AGE} ms that a batch may wait"
         ),
         "ms",
         Target::AtMost { must: 20.0, aim: 8.0 },

@@ -12,7 +12,7 @@ use crate::figure::{self, Figure};
 
 #[derive(Serialize)]
 pub struct Report {
-    /// The commit that is checked out, marked if files differ from it.
+    /// The commit that is checked out, with a mark if files differ from it.
     commit: String,
     machine: Machine,
     figures: Vec<Figure>,
@@ -74,7 +74,7 @@ impl Earlier {
     pub fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
         serde_json::from_slice(&text)
-            .with_context(|| format!("{} is not what --json prints", file.display()))
+            .with_context(|| format!("{} was not written with --json", file.display()))
     }
 
     fn value(&self, name: &str) -> Option<f64> {
@@ -133,14 +133,14 @@ mod tests {
     use crate::figure::Target;
 
     #[test]
-    fn a_later_run_stands_beside_what_was_kept() {
+    fn a_later_run_is_compared_with_a_stored_one() {
         let report = |value| {
             let target = Target::AtMost { must: 50.0, aim: 50.0 };
             let figure = Figure::of_value("start", String::new(), "ms", target, value);
             Report::new(vec![figure], "PostgreSQL 15".to_owned())
         };
-        let kept = serde_json::to_vec(&report(40.0)).unwrap();
-        let earlier: Earlier = serde_json::from_slice(&kept).unwrap();
+        let stored = serde_json::to_vec(&report(40.0)).unwrap();
+        let earlier: Earlier = serde_json::from_slice(&stored).unwrap();
         let text = report(44.0).text(Some(&earlier));
         assert!(text.contains("40.00, +10.0 %"), "{text}");
         assert!(!report(44.0).text(None).contains("earlier"), "{text}");

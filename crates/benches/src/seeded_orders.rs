@@ -1,10 +1,10 @@
-//! Seeded orders: PostgreSQL copies a few orders that the service has stored, which takes seconds
-//! where ingest would take minutes.
+//! Seeded orders: PostgreSQL copies a few orders that the service has stored. This takes seconds,
+//! while an ingest of the same number of orders would take minutes.
 
 use sqlx::Connection as _;
 use testkit::TestEnvironment;
 
-use crate::{backlog, database, figure::thousands, say};
+use crate::{backlog, database, figure::thousands, progress};
 
 /// The columns that the service reads, for baselines that read the same.
 pub const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delivery_phone, \
@@ -17,7 +17,7 @@ pub const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delive
 /// The form of the ids of seeded orders.
 #[derive(Clone, Copy)]
 pub enum Uids {
-    /// Whole numbers of 19 digits from [`FIRST_UID`] on, so that any program can compute them.
+    /// Whole numbers of 19 digits, starting at [`FIRST_UID`], so that any program can compute them.
     Numbers,
     /// Spread over the range of a backlog's ids, so that new orders are between old ones.
     Hashes,
@@ -26,12 +26,12 @@ pub enum Uids {
 /// The first of the ids that are numbers.
 pub const FIRST_UID: u64 = 1_000_000_000_000_000_000;
 
-/// The number of different orders that are copied. Their sizes are those of a backlog.
+/// The number of different orders that are copied. They have the sizes of a backlog's orders.
 pub const ORIGINALS: u64 = 16;
 
 /// Fills the table of `env` with `orders` orders.
 pub async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Result<()> {
-    say(&format!("  storing {} orders", thousands(orders as f64)));
+    progress(&format!("  storing {} orders", thousands(orders as f64)));
     backlog::fill(env, 0..ORIGINALS, None).await?;
     let service = env.start(&[]).await;
     env.wait_until_drained().await;
@@ -58,11 +58,11 @@ pub async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Res
     Ok(administrator.close().await?)
 }
 
-/// Returns the statement that copies the originals, each copy with ids of its own.
+/// Returns the statement that copies the originals, each copy with its own ids.
 fn copy_originals(names: &[String], orders: u64, uids: Uids) -> String {
     let uid = match uids {
-        // 7919 is prime: orders that are neighbours in time are no neighbours by key, like real
-        // ids.
+        // 7919 is a prime. As with real ids, orders that are neighbours in time are not neighbours
+        // by key.
         Uids::Numbers => format!("({FIRST_UID} + n * 7919 % {orders})::text"),
         Uids::Hashes => "left(md5(n::text), 16) || 'test'".to_owned(),
     };
@@ -71,7 +71,7 @@ fn copy_originals(names: &[String], orders: u64, uids: Uids) -> String {
         "track_number" => "'WBILM' || n".to_owned(),
         "customer_id" => "'customer-' || n % 50000".to_owned(),
         "source_offset" => "n".to_owned(),
-        // As from batches of 500, the last of them just now.
+        // As if they came in batches of 500, the last one now.
         "ingested_at" => format!("now() - ({orders} - n) / 500 * interval '20 ms'"),
         other => other.to_owned(),
     });

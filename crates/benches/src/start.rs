@@ -7,7 +7,7 @@ use testkit::{Servers, TestEnvironment};
 use crate::{
     Cli, child, database,
     figure::{Figure, Target},
-    say,
+    progress,
 };
 
 /// The number of starts in one round.
@@ -26,7 +26,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     database::drop_all(&env, &[]).await?;
     times.sort_by(f64::total_cmp);
     let (fastest, slowest) = (times[0], times[times.len() - 1]);
-    say(&format!("start: {fastest:.0} to {slowest:.0} ms"));
+    progress(&format!("start: {fastest:.0} to {slowest:.0} ms"));
     Ok(Figure::of_value(
         "start",
         format!("from exec to ready with an empty table, the slowest of {}", times.len()),

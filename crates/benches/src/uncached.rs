@@ -1,6 +1,6 @@
-//! Uncached GET: 32 connections, each order requested once, against pgbench with as many
-//! connections that reads the same columns by the same keys. Both have the whole machine, one after
-//! the other.
+//! Uncached GET: 32 connections request orders that are not cached. The baseline is pgbench with
+//! the same number of connections, which reads the same columns by the same keys. The two run one
+//! after the other, each with the whole machine.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::{
     child::{self, Folder},
     database,
     figure::{Figure, Round, Target, thousands},
-    say,
+    progress,
     seeded_orders::{self, Uids},
     wrk,
 };
@@ -27,7 +27,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let orders = cli.orders.unwrap_or(200_000);
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let env = TestEnvironment::new(servers).await;
-    say("uncached:");
+    progress("uncached:");
     seeded_orders::fill(&env, orders, Uids::Numbers).await?;
     let folder = Folder::new()?;
     let script = write_wrk_script(&folder, orders)?;
@@ -46,9 +46,9 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         let measured = wrk::run(&mut client, cli.seconds, &waybill).await?;
         let hits = child::metric(&waybill, "waybill_cache_hits_total").await? - hits;
         let hit_share = hits / (measured.rate * f64::from(cli.seconds));
-        ensure!(hit_share < 0.02, "{hit_share} of the orders came from memory");
-        say(&format!(
-            "uncached, round {number} of {}: Waybill {}/s, pgbench {}/s; CPU of the service {:.1} µs a request",
+        ensure!(hit_share < 0.02, "a share of {hit_share} of the orders came from memory");
+        progress(&format!(
+            "uncached, round {number} of {}: Waybill {}/s, pgbench {}/s; CPU of the service {:.1} µs per request",
             cli.rounds,
             thousands(measured.rate),
             thousands(baseline),
@@ -69,8 +69,8 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// Writes wrk's script. The ids differ in their last digits only, and a prime step reaches every
-/// one of them. wrk's numbers are not exact beyond 2^53.
+/// Writes wrk's script. The ids differ only in their last digits, because wrk's numbers are not
+/// exact above 2^53. The step is a prime, so the script reaches every id.
 fn write_wrk_script(folder: &Folder, orders: u64) -> anyhow::Result<PathBuf> {
     let (head, digits) = (seeded_orders::FIRST_UID / 1_000_000_000, 9);
     let script = format!(
@@ -80,7 +80,7 @@ fn write_wrk_script(folder: &Folder, orders: u64) -> anyhow::Result<PathBuf> {
            return string.format(\"GET /order/{head}%0{digits}d HTTP/1.1\\r\\nHost: bench\\r\\n\\r\\n\", n)\n\
          end\n"
     );
-    let file = folder.0.join("questions.lua");
+    let file = folder.0.join("requests.lua");
     std::fs::write(&file, script)?;
     Ok(file)
 }
@@ -97,7 +97,7 @@ fn write_pgbench_script(folder: &Folder, orders: u64) -> anyhow::Result<PathBuf>
     Ok(file)
 }
 
-/// Returns the reads a second of pgbench.
+/// Returns the reads per second of pgbench.
 async fn read(
     pgbench: &Path,
     database: &str,
@@ -115,5 +115,5 @@ async fn read(
     ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
     text.lines()
         .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
-        .with_context(|| format!("pgbench says no rate:\n{text}"))
+        .with_context(|| format!("pgbench printed no rate:\n{text}"))
 }

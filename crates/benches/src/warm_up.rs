@@ -1,6 +1,6 @@
-//! Warm-up and resident memory: the release binary starts on a large table with a cache for all of
-//! it. The time until it is warm is compared with a `COPY` of the same columns, and what it then
-//! has in memory with the bytes that it serves.
+//! Warm-up and resident memory: the release binary starts on a large table, with a cache that has
+//! room for all orders. The time until the cache is warm is compared with a `COPY` of the same
+//! columns. The memory of an order is then compared with the bytes of its HTTP response.
 
 use std::{
     path::Path,
@@ -16,13 +16,14 @@ use crate::{
     child::{self, Server},
     database,
     figure::{Figure, Round, Target, thousands},
-    process, say,
+    process, progress,
     seeded_orders::{self, Uids},
 };
 
-/// More than a million orders need.
+/// A cache size that is larger than a million orders need.
 const CACHE_BYTES: u64 = 8 << 30;
-/// Memory that is freed during the start returns to the system a moment later.
+/// The pause before memory is measured. Memory that is freed during the start returns to the system
+/// with a delay.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 
 pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]> {
@@ -30,7 +31,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]
     let orders = cli.orders.unwrap_or(1_000_000);
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let env = TestEnvironment::new(servers).await;
-    say("warm-up:");
+    progress("warm-up:");
     seeded_orders::fill(&env, orders, Uids::Numbers).await?;
     let empty = child::waybill(&binary, &env, &["--cache-bytes".into(), "0".into()], None).await?;
     tokio::time::sleep(SETTLE_TIME).await;
@@ -47,9 +48,9 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]
         let size = size(&waybill.url).await?;
         let resident = (process::resident(waybill.id()?)? - program) / orders as f64;
         waybill.stop().await?;
-        say(&format!(
+        progress(&format!(
             "warm-up, round {number} of {}: {seconds:.2} s, COPY {baseline:.2} s; an order of {size:.0} \
-             bytes takes {resident:.0} and weighs {:.0}; the program itself {} MB",
+             bytes takes {resident:.0} bytes of memory, of which the cache counts {:.0}; the program itself takes {} MB",
             cli.rounds,
             weight / orders as f64,
             thousands(program / 1e6),
@@ -68,7 +69,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]
         ),
         Figure::of_ratios(
             "resident",
-            format!("memory of one of {orders} cached orders; baseline: the bytes of its answer"),
+            format!("memory of one of {orders} cached orders; baseline: the bytes of its response"),
             "bytes",
             Target::AtMost { must: 1.5, aim: 1.3 },
             &sizes,
@@ -87,7 +88,7 @@ async fn warm_up_seconds(waybill: &Server) -> anyhow::Result<f64> {
     }
 }
 
-/// Returns the seconds that PostgreSQL takes to write all orders out.
+/// Returns the seconds that PostgreSQL needs to write all orders to psql by `COPY`.
 async fn copy(psql: &Path, database: &str) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let output = Command::new(psql)
@@ -99,7 +100,7 @@ async fn copy(psql: &Path, database: &str) -> anyhow::Result<f64> {
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// Returns the mean size of an order's answer, from one copy of each original.
+/// Returns the mean size of an order's HTTP response, from one copy of each original.
 async fn size(url: &str) -> anyhow::Result<f64> {
     let list = format!("{url}/orders?limit={}", seeded_orders::ORIGINALS);
     let page: serde_json::Value = reqwest::get(list).await?.json().await?;
@@ -108,7 +109,10 @@ async fn size(url: &str) -> anyhow::Result<f64> {
         let uid = order["order_uid"].as_str().unwrap_or_default();
         let answer = reqwest::get(format!("{url}/order/{uid}")).await?.error_for_status()?;
         let source = answer.headers().get("x-cache").map(|source| source.as_bytes().to_vec());
-        ensure!(source.as_deref() == Some(b"memory"), "{uid} does not come from memory");
+        ensure!(
+            source.as_deref() == Some(b"memory"),
+            "the answer with {uid} did not come from memory"
+        );
         bytes += answer.bytes().await?.len();
     }
     Ok(bytes as f64 / seeded_orders::ORIGINALS as f64)

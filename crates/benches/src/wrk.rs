@@ -6,10 +6,10 @@ use tokio::process::Command;
 use crate::{child::Server, process};
 
 pub struct Measured {
-    /// Requests a second.
+    /// Requests per second.
     pub rate: f64,
-    /// Microseconds of CPU of the server for a request: less dependent on other load of the
-    /// machine.
+    /// Microseconds of CPU time of the server per request. They depend less on other load of the
+    /// machine than the rate does.
     pub cpu: f64,
 }
 
@@ -18,7 +18,7 @@ pub async fn run(wrk: &mut Command, seconds: u32, server: &Server) -> anyhow::Re
     let output = wrk.output().await?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "wrk: {}", String::from_utf8_lossy(&output.stderr));
-    // An error is a faster answer, so the rate would be wrong.
+    // An error is answered faster than a request for an order, so the rate would be wrong.
     for error in ["Non-2xx", "Socket errors"] {
         ensure!(!text.contains(error), "wrk:\n{text}");
     }
@@ -27,6 +27,6 @@ pub async fn run(wrk: &mut Command, seconds: u32, server: &Server) -> anyhow::Re
         .lines()
         .find_map(|line| line.strip_prefix("Requests/sec:"))
         .and_then(|rate| rate.trim().parse().ok())
-        .with_context(|| format!("wrk says no rate:\n{text}"))?;
+        .with_context(|| format!("wrk printed no rate:\n{text}"))?;
     Ok(Measured { rate, cpu: microseconds / (rate * f64::from(seconds)) })
 }

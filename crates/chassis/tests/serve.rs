@@ -1,6 +1,7 @@
-//! Limits of connections, over plain TCP: clients that send nothing, are slow, are many, or are wrong.
+//! Limits of connections, tested over plain TCP with clients that send nothing, send or read
+//! slowly, open many connections, or send wrong requests.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end there")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -110,7 +111,7 @@ async fn a_body_that_arrives_slowly_is_answered_with_408() {
     let mut answer = vec![0; 4_096];
     let length = tokio::select! {
         length = timeout(WAIT_TIMEOUT, reader.read(&mut answer)) => length.expect("it answers").unwrap(),
-        () = dripping => unreachable!("it goes on for ever"),
+        () = dripping => unreachable!("it never ends"),
     };
 
     assert_problem(std::str::from_utf8(&answer[..length]).unwrap(), 408);
@@ -154,7 +155,7 @@ async fn a_body_that_is_too_large_is_answered_with_413() {
     let mut answer = vec![0; 4_096];
     let length = tokio::select! {
         length = timeout(WAIT_TIMEOUT, reader.read(&mut answer)) => length.expect("it answers").unwrap(),
-        () = sending => unreachable!("it goes on for ever"),
+        () = sending => unreachable!("it never ends"),
     };
 
     assert_problem(std::str::from_utf8(&answer[..length]).unwrap(), 413);

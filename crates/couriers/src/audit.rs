@@ -1,10 +1,11 @@
 //! The audit of the courier service: checks its invariants while it runs.
 //!
-//! Each source may only lag behind those that are read after it: first the committed offsets, then
-//! the tables, then the topics. So the tables must hold everything that a committed offset covers,
-//! and the topics must hold everything that the tables hold. A table row that is older than the first
-//! record of the topic is not looked for there: the topic was deleted and created again. Memory: some
-//! 150 bytes per order.
+//! The audit reads the committed offsets first, then the tables, then the topics. A source that is
+//! read later may only be ahead of an earlier one. So the tables must contain everything that a
+//! committed offset covers, and the topics must contain everything that is in the tables. A table
+//! row that is older than the topic's first record is not compared with the topic: its record may
+//! have been deleted, or the topic was deleted and created again. The audit needs about 150 bytes
+//! of memory per order. It only reads: it repairs nothing.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -27,14 +28,15 @@ use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use crate::store::parse_rank;
 
-/// Checks invariants 1, 3 and 4; `sweep` is dispatch's interval. Blocks the thread in parts, so the
-/// caller runs it where that is allowed.
+/// Checks invariants 1, 3 and 4. `sweep` is the interval between the sweeps of dispatch. Some parts
+/// block the thread, so the caller runs this on a thread that may block.
 pub async fn audit(
     kafka: &KafkaConfig,
     status_topic: &str,
     database: &PgConnectOptions,
     sweep: Duration,
 ) -> anyhow::Result<Vec<Check>> {
+    // The order of these reads is part of the checks; the comment on the module explains it.
     let scanner = Scanner::new(kafka, &kafka.group("couriers"))?;
     let committed = scanner.committed(status_topic)?;
     let database = database.clone().options([("search_path", "couriers")]);
@@ -48,7 +50,7 @@ pub async fn audit(
         check_states(&states, &topic),
         topic.rejected,
         rejected::dead_letters(
-            Check::new(1, "every kept status record is on the dead-letter topic"),
+            Check::new(1, "every rejected status record is on the dead-letter topic"),
             &scanner,
             status_topic,
             &dead_letters(status_topic),
@@ -57,9 +59,10 @@ pub async fn audit(
         )?,
     ];
     checks.extend(check_tables(&mut connection).await?);
-    // Listed with the others of invariant 3.
+    // Two intervals, so that at least one sweep begins between the two readings. The result is
+    // listed with the other checks of invariant 3.
     checks.insert(checks.len() - 2, check_waiting(&mut connection, sweep * 2).await?);
-    connection.close().await.context("leaving the courier service's database")?;
+    connection.close().await.context("closing the connection to the courier service's database")?;
     Ok(checks)
 }
 
@@ -99,15 +102,15 @@ struct HighestStatus {
     ever: Option<OrderStatus>,
 }
 
-/// Reads the whole topic. A record that is no event, or that the database refused, must be among
-/// `kept`.
+/// Reads the whole topic. A record that is not a valid event, or that the database refused, must be
+/// among `kept`, the stored rejections.
 fn read_topic(
     scanner: &Scanner,
     topic: &str,
     committed: &Ends,
     kept: &HashSet<Position>,
 ) -> anyhow::Result<StatusTopic> {
-    let mut rejected = Check::new(1, "every status record that is no event is kept");
+    let mut rejected = Check::new(1, "every invalid status record is stored as rejected");
     let mut orders: HashMap<OrderUid, HighestStatus> = HashMap::new();
     let mut begins = BTreeMap::new();
     let is_whole = scanner.bounds(topic)?.values().all(|(first, _)| *first == 0);
@@ -132,8 +135,8 @@ fn read_topic(
         }
         Ok(())
     })?;
-    // If records were deleted, each partition may begin at another time, and the topic has all
-    // records only after the latest of these.
+    // If records were deleted, the partitions begin at different times. Then the topic is complete
+    // only after the latest of these times.
     let begins = begins.into_values();
     let begins_ms = if is_whole { begins.min() } else { begins.max() };
     Ok(StatusTopic { orders, begins_ms: begins_ms.unwrap_or(i64::MAX), rejected })
@@ -142,9 +145,10 @@ fn read_topic(
 /// A stored status is at least the highest before the committed offsets, and at most the highest of
 /// the topic.
 fn check_states(states: &States, topic: &StatusTopic) -> Check {
-    let mut check = Check::new(1, "an order's state is the highest status that was told of it");
+    let mut check = Check::new(1, "an order's state is the highest status of its events");
     for (order_id, highest) in &topic.orders {
         let state = states.get(order_id).map(|(status, _)| *status);
+        // `None` is less than every status, so an order without a committed event passes.
         check.look(state >= highest.committed, || order_id.as_str().to_owned());
     }
     for (order_id, (status, since_ms)) in states {
@@ -162,10 +166,13 @@ fn check_states(states: &States, topic: &StatusTopic) -> Check {
 async fn check_tables(connection: &mut PgConnection) -> anyhow::Result<Vec<Check>> {
     let checks = [
         Check::new(3, "no courier has two active deliveries, no order two couriers"),
-        Check::new(3, "who is busy carries an order, who is available carries none"),
-        Check::new(3, "an order that has not ended waits, is held, or has a courier"),
-        Check::new(4, "a courier's figures equal a recount of his deliveries"),
-        Check::new(4, "cancelled orders never count, completed ones do"),
+        Check::new(3, "a busy courier carries an order, and an available courier carries none"),
+        Check::new(3, "a created order that has not ended waits, is held, or has a courier"),
+        Check::new(4, "a courier's counters equal a recount of their deliveries"),
+        Check::new(
+            4,
+            "a cancelled order has no delivery, and a completed order has no open delivery",
+        ),
     ];
     let rows = sqlx::query_file!(
         "queries/audit.sql",
@@ -181,13 +188,16 @@ async fn check_tables(connection: &mut PgConnection) -> anyhow::Result<Vec<Check
     Ok(checks.collect())
 }
 
-/// Looks twice, `apart`. An order that waits both times, while a courier is available both times and
-/// was not assigned another order in between, was left waiting.
-async fn check_waiting(connection: &mut PgConnection, apart: Duration) -> anyhow::Result<Check> {
+/// Reads both queues twice, with `interval` in between. An order breaks the invariant if it waits
+/// both times while a courier is available both times and was not assigned another order in
+/// between.
+async fn check_waiting(connection: &mut PgConnection, interval: Duration) -> anyhow::Result<Check> {
     let before = read_queues(connection).await?;
-    tokio::time::sleep(apart).await;
+    tokio::time::sleep(interval).await;
     let after = read_queues(connection).await?;
-    let mut check = Check::new(3, "no order waits while a courier stands available");
+    let mut check = Check::new(3, "no order waits while a courier is available");
+    // A courier who carried an order in between has another `free_since`, and so is not in both
+    // sets.
     let is_one_available = !before.available.is_disjoint(&after.available);
     for order_id in &before.waiting {
         let is_left = is_one_available && after.waiting.contains(order_id);
@@ -199,7 +209,7 @@ async fn check_waiting(connection: &mut PgConnection, apart: Duration) -> anyhow
 /// The heads of both queues.
 struct Queues {
     waiting: HashSet<String>,
-    /// Couriers by id, and since when each is free, in microseconds.
+    /// Couriers by id and `free_since`, in microseconds.
     available: HashSet<(i64, i64)>,
 }
 

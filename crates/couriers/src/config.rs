@@ -1,7 +1,7 @@
 //! The courier service's configuration.
 //!
-//! The options that it shares with other services ([`KafkaConfig`], [`PostgresConfig`], the batches)
-//! are beside its own, [`Options`], so that `waybill up` can pass the same ones to both services.
+//! The options that only this service has are in [`Options`], apart from those that it shares with the
+//! order service, so that `waybill up` can give the shared ones to both services.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -19,63 +19,144 @@ use crate::delivery::DeliveryTimes;
 
 const OWN_DATABASE: &str = "COURIERS_DATABASE_URL";
 
-/// What the courier service needs to know.
+/// The options of the courier service.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// The topic.
     #[command(flatten)]
     pub topics: TopicConfig,
-    /// The database of every service that has none of its own.
+    /// The address for each service that has no address of its own.
     #[command(flatten)]
     pub postgres: PostgresConfig,
-    /// When a batch ends.
     #[command(flatten)]
     pub batch: BatchPolicy,
-    /// How many batches may be written at once.
-    #[arg(long, env = "LANES", default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Number of batches that are written at the same time, from 1 to 64.
+    ///
+    /// Each partition of the status topic belongs to one lane, which keeps its records in order.
+    /// More lanes than partitions have no effect.
+    #[arg(
+        long,
+        env = "LANES",
+        default_value_t = 2,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=64),
+        help_heading = "Batches",
+        hide_short_help = true
+    )]
     pub lanes: u16,
-    /// The most open HTTP connections.
-    #[arg(long, env = "HTTP_CONNECTIONS", default_value_t = 10_000, value_name = "N")]
-    pub http_connections: usize,
-    /// The order service as browsers reach it: its pages, and no others, may ask here who delivers.
-    #[arg(long, env = "ORDERS_URL", default_value = "http://127.0.0.1:8081", value_name = "URL", value_parser = web_address)]
+    /// URL of the order service, as browsers reach it.
+    ///
+    /// The board links to this address. Besides the courier service's own pages, only pages of this
+    /// origin may call the courier service from a browser (CORS).
+    #[arg(
+        long,
+        env = "ORDERS_URL",
+        default_value = "http://127.0.0.1:8081",
+        value_name = "URL",
+        value_parser = web_address,
+        help_heading = "HTTP"
+    )]
     pub orders_url: Url,
-    /// What is the courier service's alone.
+    /// Maximum number of open HTTP connections.
+    ///
+    /// Further connections wait in the queue of the operating system.
+    #[arg(
+        long,
+        env = "HTTP_CONNECTIONS",
+        default_value_t = 10_000,
+        value_name = "N",
+        help_heading = "HTTP",
+        hide_short_help = true
+    )]
+    pub http_connections: usize,
+    /// The options that only the courier service has.
     #[command(flatten)]
     pub own: Options,
 }
 
-/// What no other service has.
+/// The options that only the courier service has.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// Where deliveries are kept.
     #[command(flatten)]
     pub database: DatabaseConfig,
-    /// Where to listen for HTTP.
+    /// IP address and port on which the courier service listens.
+    ///
+    /// The address 0.0.0.0 listens on all interfaces.
     #[arg(
         long,
         env = "COURIERS_HTTP_ADDR",
         default_value = "127.0.0.1:8082",
-        value_name = "HOST:PORT"
+        value_name = "IP:PORT",
+        help_heading = "HTTP",
+        display_order = 1
     )]
     pub couriers_http_addr: SocketAddr,
-    /// How long a delivery on foot may take.
-    #[arg(long, env = "DELIVERY_TIME_ON_FOOT", default_value = "30m", value_name = "TIME", value_parser = duration)]
+    /// Time from the assignment to the deadline of a delivery on foot.
+    ///
+    /// A whole number with ms, s, m or h, such as 90s; at most a year (8760h). A new value applies to
+    /// deliveries that are assigned from then on. A delivery that is completed after its deadline
+    /// counts as late.
+    #[arg(
+        long,
+        env = "DELIVERY_TIME_ON_FOOT",
+        default_value = "30m",
+        value_name = "TIME",
+        value_parser = duration,
+        help_heading = "Dispatch",
+        hide_short_help = true
+    )]
     pub delivery_time_on_foot: Duration,
-    /// How long a delivery by scooter may take.
-    #[arg(long, env = "DELIVERY_TIME_SCOOTER", default_value = "15m", value_name = "TIME", value_parser = duration)]
+    /// Time from the assignment to the deadline of a delivery by scooter.
+    #[arg(
+        long,
+        env = "DELIVERY_TIME_SCOOTER",
+        default_value = "15m",
+        value_name = "TIME",
+        value_parser = duration,
+        help_heading = "Dispatch",
+        hide_short_help = true
+    )]
     pub delivery_time_scooter: Duration,
-    /// How long a delivery by car may take.
-    #[arg(long, env = "DELIVERY_TIME_CAR", default_value = "5m", value_name = "TIME", value_parser = duration)]
+    /// Time from the assignment to the deadline of a delivery by car.
+    #[arg(
+        long,
+        env = "DELIVERY_TIME_CAR",
+        default_value = "5m",
+        value_name = "TIME",
+        value_parser = duration,
+        help_heading = "Dispatch",
+        hide_short_help = true
+    )]
     pub delivery_time_car: Duration,
-    /// So long after its deadline a delivery that nobody completed no longer binds its courier.
-    #[arg(long, env = "OVERDUE_GRACE", default_value = "15m", value_name = "TIME", value_parser = duration)]
+    /// Time after the deadline of a delivery until its courier is free again.
+    ///
+    /// It applies to deliveries that are never completed. If it is too short, a courier who is only
+    /// late gets a second order.
+    #[arg(
+        long,
+        env = "OVERDUE_GRACE",
+        default_value = "15m",
+        value_name = "TIME",
+        value_parser = duration,
+        help_heading = "Dispatch",
+        hide_short_help = true
+    )]
     pub overdue_grace: Duration,
-    /// How often couriers are sought for waiting orders though nothing has happened.
-    #[arg(long, env = "DISPATCH_SWEEP", default_value = "1s", value_name = "TIME", value_parser = interval)]
+    /// Interval at which dispatch looks for waiting orders and free couriers.
+    ///
+    /// Dispatch also runs at once when an order or a courier changes. The sweep finds the orders
+    /// that a replica stored and did not dispatch before it crashed, and the deliveries that are
+    /// overdue. Each replica sweeps. Must be longer than 0.
+    #[arg(
+        long,
+        env = "DISPATCH_SWEEP",
+        default_value = "1s",
+        value_name = "TIME",
+        value_parser = interval,
+        help_heading = "Dispatch",
+        hide_short_help = true
+    )]
     pub dispatch_sweep: Duration,
 }
 
@@ -90,11 +171,15 @@ impl Options {
     }
 }
 
-/// Where status events come from.
+/// The name of the status topic.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Kafka")]
 pub struct TopicConfig {
-    /// Status events; their dead letters go to the same name with .dlq.
-    #[arg(long, env = "KAFKA_STATUS_TOPIC", value_name = "TOPIC")]
+    /// Topic of the status events [default: order.status.changed].
+    ///
+    /// Rejected records are copied to the topic with the same name and the suffix .dlq, the
+    /// dead-letter topic. KAFKA_ORDER_TOPIC and KAFKA_TOPIC are accepted as well.
+    #[arg(long, env = "KAFKA_STATUS_TOPIC", value_name = "TOPIC", hide_short_help = true)]
     kafka_status_topic: Option<String>,
     #[arg(long, env = "KAFKA_ORDER_TOPIC", hide = true)]
     kafka_order_topic: Option<String>,
@@ -117,15 +202,31 @@ impl TopicConfig {
     }
 }
 
-/// Where the deliveries are kept.
+/// The database of the courier service.
 #[derive(Clone, Args)]
+#[command(next_help_heading = "PostgreSQL")]
 #[group(id = "couriers-database")]
 pub struct DatabaseConfig {
-    /// The courier service's database; without it DATABASE_URL, then POSTGRES_HOST and its kin.
-    #[arg(long, env = "COURIERS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    /// PostgreSQL address of the courier service.
+    ///
+    /// Without it, the service uses DATABASE_URL, or else POSTGRES_HOST and the other parts. The
+    /// form is explained at --database-url.
+    #[arg(
+        long,
+        env = "COURIERS_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        display_order = 2
+    )]
     pub couriers_database_url: Option<String>,
-    /// A file that holds COURIERS_DATABASE_URL.
-    #[arg(long, env = "COURIERS_DATABASE_URL_FILE", value_name = "FILE")]
+    /// File that contains COURIERS_DATABASE_URL; overrides the variable.
+    #[arg(
+        long,
+        env = "COURIERS_DATABASE_URL_FILE",
+        value_name = "FILE",
+        display_order = 3,
+        hide_short_help = true
+    )]
     couriers_database_url_file: Option<PathBuf>,
 }
 
@@ -150,7 +251,7 @@ impl DatabaseConfig {
         secret::read(OWN_DATABASE, self.couriers_database_url.as_deref(), file)
     }
 
-    /// Returns whether an address of PostgreSQL is configured.
+    /// Returns true if the user gave an address of PostgreSQL.
     #[must_use]
     pub fn is_given(&self, postgres: &PostgresConfig) -> bool {
         self.couriers_database_url.is_some()
@@ -161,7 +262,7 @@ impl DatabaseConfig {
 
 /// Parses a time such as `30m`, `15s`, `500ms` or `2h`; at most a year.
 fn duration(text: &str) -> Result<Duration, &'static str> {
-    let wrong = "a time is a whole number and ms, s, m or h, such as 30m, and at most a year";
+    let wrong = "a time is a whole number with ms, s, m or h, such as 30m, and at most a year";
     let unit = text.find(|char: char| !char.is_ascii_digit()).ok_or(wrong)?;
     let milliseconds: u64 = match &text[unit..] {
         "ms" => 1,
@@ -178,7 +279,7 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 /// Parses a time above zero.
 fn interval(text: &str) -> Result<Duration, &'static str> {
     duration(text)
-        .and_then(|time| if time.is_zero() { Err("must be longer than nothing") } else { Ok(time) })
+        .and_then(|time| if time.is_zero() { Err("must be longer than 0") } else { Ok(time) })
 }
 
 #[cfg(test)]

@@ -2,15 +2,18 @@
 //! matched with the orders that wait. `ARCHITECTURE.md` at the root of the repository explains both
 //! services.
 //!
-//! - `delivery/`: what a status does to a delivery, and what a courier is; pure
-//! - `intake/`: the status topic to PostgreSQL
-//! - `dispatch/`: waiting orders are matched with available couriers, and late deliveries released
-//! - `store/`: changes of deliveries and couriers
-//! - `read/`: figures, the queue, one delivery, the board
+//! - `delivery/`: the effect of each order status on a delivery, and a courier's values; no I/O
+//! - `intake/`: reads the status topic and writes its events to PostgreSQL in batches
+//! - `dispatch/`: matches waiting orders with available couriers, and releases overdue deliveries
+//! - `store/`: changes deliveries and couriers, for intake and for manual actions
+//! - `read/`: queries for statistics, the queue, one delivery and the board
 //! - `http/`: the JSON API and the live board
 //! - `pages/`: the board as HTML
-//! - `routes`: the table of all calls
-//! - `run`: starts all of these; `audit` recounts what they promise
+//! - `config`: the options of the service
+//! - `migrate`: the database schema, and the rights of the service's user
+//! - `routes`: the table of all routes
+//! - `run`: starts the parts of the service
+//! - `audit`: checks the invariants of the service while it runs, for `waybill audit`
 
 mod audit;
 mod config;

@@ -1,4 +1,4 @@
-//! The courier service's schema, and the rights of its user.
+//! The database schema of the courier service, and the rights of the service's user.
 
 use chassis::postgres::{migrate::Schema, pool::PostgresConfig};
 use sqlx::postgres::PgConnectOptions;

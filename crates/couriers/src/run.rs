@@ -1,4 +1,6 @@
-//! Starts the courier service: opens what its parts share, then runs the parts.
+//! Starts the courier service: opens the connections that its parts share, then runs the parts.
+//!
+//! This module only connects the parts. The work of each part is in its own module.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -29,8 +31,8 @@ use crate::{
     routes, store,
 };
 
-/// Runs the courier service on `listener` until `shutdown`; then its parts finish what they have. A
-/// part that fails ends the service.
+/// Runs the courier service on `listener` until `shutdown`; then its parts finish the work that
+/// they have begun. A part that fails ends the service.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -76,12 +78,15 @@ pub async fn run(
     let mut parts = Supervisor::new(shutdown.clone());
     let router = readable_from(routes::router(state, health, served), &config.orders_url);
     let limits = Limits { connections: config.http_connections, ..Limits::default() };
+    // HTTP starts first, so that `/livez` and `/readyz` answer while PostgreSQL or Kafka is still
+    // unreachable. `ready` is set when the warm-up has ended, or after 10 seconds.
     parts.run("http", serve::serve(listener, |_| None, router, limits, shutdown.clone()).map(Ok));
     parts.run("live board", board.clone().keep(pool.clone(), shutdown.clone()).map(Ok));
     let (policy, stop) = (policy(&config.own), shutdown.clone());
     let dispatch = dispatch_when_warm(pool, policy, wake, board, dispatched, ready, stop);
     parts.run("dispatch", dispatch);
-    // The parts above work without Kafka, intake needs its topics.
+    // The parts above work without Kafka, so they are started before the topics are checked. Intake
+    // needs the topics. If they cannot be created, `wait` below returns the error.
     if parts.run_first("topics", ensure_topics(config.kafka.clone(), topics)).await {
         let subscription = subscription(&config);
         parts.run(
@@ -114,7 +119,7 @@ fn subscription(config: &Config) -> Subscription {
     }
 }
 
-/// Waits until PostgreSQL lets the service read its tables, then dispatches.
+/// Waits until the service can read its tables, then dispatches.
 async fn dispatch_when_warm(
     pool: PgPool,
     policy: Policy,
@@ -124,6 +129,8 @@ async fn dispatch_when_warm(
     ready: Arc<AtomicBool>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    // Dispatch retries every error without limit. Therefore the warm-up comes first: it ends the
+    // service if PostgreSQL refuses the service's password or permissions.
     let reach = async || store::reach(&pool).await.map_err(|error| mark_refusal(error.into()));
     warm_up(reach, ready, shutdown.clone()).await?;
     dispatch::run(&pool, policy, &wake, &metrics, || board.changed(), shutdown).await;

@@ -1,7 +1,7 @@
 //! Starts both servers on free ports with their data in a folder, and runs until it is killed.
 //!
-//! `cargo run -p local --example servers -- FOLDER` is for manual trials, and the tests use it as a
-//! parent to kill.
+//! `cargo run -p local --example servers -- FOLDER` starts them manually; the tests kill this
+//! program to check that its servers end too.
 
 use std::io::{self, Write};
 

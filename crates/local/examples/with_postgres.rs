@@ -5,8 +5,9 @@
 //!     [--migrations FOLDER --schema NAME]… -- COMMAND [ARGUMENT]…
 //! ```
 //!
-//! Each schema is created and gets the `*.sql` of its folder in the order of their names. The
-//! command finds the server in `DATABASE_URL`; its exit code is the exit code.
+//! Creates each schema and applies the `*.sql` files of its folder, sorted by name. The command
+//! gets the address of the server in `DATABASE_URL`; its exit code is the exit code of this
+//! program.
 
 use std::{
     env, fs,

@@ -1,4 +1,4 @@
-//! Creates a PostgreSQL cluster with `initdb`, complete or not at all.
+//! Creates a PostgreSQL cluster (its data folder) with `initdb`, complete or not at all.
 
 use std::{
     fs,
@@ -17,14 +17,15 @@ use crate::{
     user::{User, become_user},
 };
 
-/// The folder of clusters whose user may not enter the data folder; only root needs it.
+/// The folder of clusters whose user may not enter the data folder; used only if this process is
+/// root.
 const SHARED_CLUSTERS: &str = "/var/lib/waybill";
 
 /// Runs `initdb` in a temporary folder and moves the complete result to `link`.
 pub(crate) async fn create(bin: &Path, link: &Path, user: Option<User>) -> Result<()> {
     let parent = link.parent().context("the cluster has a folder above it")?;
-    let elsewhere = user.is_some_and(|user| !user.may_enter(parent));
-    let home = if elsewhere {
+    let is_shared = user.is_some_and(|user| !user.may_enter(parent));
+    let home = if is_shared {
         // The number separates the clusters of different data folders.
         let number = RandomState::new().hash_one(std::process::id());
         Path::new(SHARED_CLUSTERS).join(format!("postgres-{number:016x}"))
@@ -34,7 +35,9 @@ pub(crate) async fn create(bin: &Path, link: &Path, user: Option<User>) -> Resul
     remove_if_present(&home)?;
     make_home(&home, user).with_context(|| format!("creating {}", home.display()))?;
     initdb(bin, &home, user).await?;
-    if elsewhere {
+    // `link` appears in one step, after `initdb` has succeeded: a process that ends before leaves
+    // no link, and the next start creates a new cluster.
+    if is_shared {
         tracing::info!(
             "PostgreSQL does not run as root, and its user may not enter {}: the data is in {}",
             parent.display(),
@@ -52,7 +55,7 @@ async fn initdb(bin: &Path, home: &Path, user: Option<User>) -> Result<()> {
     initdb
         .arg("-D")
         .arg(home)
-        // English messages and text in the order of its bytes, so that all machines are alike.
+        // English messages, and text sorted by its bytes: the same on all machines.
         .args(["--username=waybill_admin", "--auth=trust", "--encoding=UTF8", "--no-locale"])
         .current_dir("/")
         .stdin(Stdio::null())
@@ -60,7 +63,7 @@ async fn initdb(bin: &Path, home: &Path, user: Option<User>) -> Result<()> {
     become_user(&mut initdb, user);
     let output = initdb.output().await.context("starting initdb")?;
     if !output.status.success() {
-        // A failure to remove the folder must not hide why initdb failed.
+        // A failure to remove the folder must not hide the error of initdb.
         let _ = fs::remove_dir_all(home);
         bail!(
             "initdb could not create the PostgreSQL data ({}):\n{}",

@@ -21,7 +21,7 @@ use crate::{Obstacle, process_id::command_line};
 /// The least free space for a start: PostgreSQL and Kafka both end when the disk is full.
 const MIN_FREE_BYTES: u64 = 500_000_000;
 
-/// Bounds the wait for the servers of a killed run, which `watch.sh` stops.
+/// Bounds the wait for the servers of a killed run, which `watch.sh` stops within ten seconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A locked folder. The lock is released when this value *and* the server in the folder are gone.
@@ -58,6 +58,9 @@ impl Folder {
 
     async fn locked(mut self) -> Result<Self> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
+        // The kernel releases the lock when the last process that has the file open ends, so no
+        // lock of a killed run remains. The file itself is never removed: otherwise two processes
+        // could lock two files of the same name.
         loop {
             match self.lock.try_lock() {
                 Ok(()) => break,
@@ -65,6 +68,9 @@ impl Folder {
                     return Err(error).with_context(|| format!("locking {}", self.path.display()));
                 }
                 Err(TryLockError::WouldBlock) => {
+                    // The holder writes its id after it has taken the lock, so the id may be
+                    // missing, or be that of an earlier holder; both are treated as a run that is
+                    // ending.
                     let holder = self.read_number("lock");
                     // After a killed run, the watchers hold the lock until its servers have ended.
                     let is_ending = holder.is_none_or(|id| command_line(id).is_empty());
@@ -81,6 +87,7 @@ impl Folder {
             }
             sleep(Duration::from_millis(50)).await;
         }
+        // This process has the lock, so no other one writes the file.
         self.lock
             .set_len(0)
             .and_then(|()| writeln!(self.lock, "{}", std::process::id()))
@@ -94,7 +101,7 @@ impl Folder {
         self.lock.try_clone()
     }
 
-    /// Creates an empty log, and keeps the one of the run before.
+    /// Creates an empty log, and keeps the previous one as `log.1`.
     pub(crate) fn new_log(&self) -> io::Result<Log> {
         let path = self.path.join("log");
         if path.exists() {

@@ -33,7 +33,8 @@ pub(crate) struct Java {
     pub(crate) archive: PathBuf,
 }
 
-/// A lock: one process at a time downloads or creates the archive, and the others wait for it.
+/// A lock: one process at a time downloads the jars or creates the archive, and the others wait.
+/// The kernel releases it when the process ends.
 pub(crate) struct Preparation {
     _lock: fs::File,
 }
@@ -82,7 +83,7 @@ impl Preparation {
 async fn find_java() -> Result<(PathBuf, String)> {
     let candidates = match env::var_os("JAVA_HOME") {
         Some(home) => vec![PathBuf::from(home).join("bin/java")],
-        // Homebrew keeps its Java out of PATH, where macOS has a `java` that is none.
+        // Homebrew does not put its Java into PATH, and the `java` of macOS only shows a message.
         None => ["java", "/opt/homebrew/opt/openjdk/bin/java", "/usr/local/opt/openjdk/bin/java"]
             .map(PathBuf::from)
             .into(),
@@ -102,14 +103,14 @@ async fn find_java() -> Result<(PathBuf, String)> {
     if let Some((program, version)) = too_old {
         bail!(Obstacle(format!(
             "{} is too old, and Apache Kafka needs Java {MIN_JAVA_VERSION} or newer: run scripts/setup, \
-             or name a newer one in JAVA_HOME; it says:\n{}",
+             or set JAVA_HOME to a newer one; its output is:\n{}",
             program.display(),
             version.trim_end()
         )));
     }
     bail!(Obstacle(format!(
         "Java is missing ({} does not run), and Apache Kafka needs Java {MIN_JAVA_VERSION} or newer: run \
-         scripts/setup, or name a running Kafka in KAFKA_BROKERS",
+         scripts/setup, or set KAFKA_BROKERS to the address of a running Kafka",
         candidates[0].display()
     )))
 }
@@ -154,15 +155,15 @@ async fn run_maven(folder: &Path) -> Result<()> {
         .await
         .with_context(|| {
             Obstacle(
-                "Maven is missing, and it is what downloads Apache Kafka: run scripts/setup, or \
-                 name a Kafka on this machine in KAFKA_HOME"
+                "Maven is missing, and it downloads Apache Kafka: run scripts/setup, or set \
+                 KAFKA_HOME to the folder of a Kafka on this machine"
                     .to_owned(),
             )
         })?;
     if !maven.status.success() {
         bail!(Obstacle(format!(
-            "Maven could not download Apache Kafka: check the network and start again, or name a \
-             Kafka on this machine in KAFKA_HOME; Maven says:\n{}",
+            "Maven could not download Apache Kafka: check the network and start again, or set \
+             KAFKA_HOME to the folder of a Kafka on this machine; Maven's errors are:\n{}",
             first_errors(&maven.stdout)
         )));
     }
@@ -181,7 +182,7 @@ fn user_data() -> Result<PathBuf> {
     let base = base.or_else(|| env::home_dir().map(|home| home.join(".local/share")));
     let base = base.filter(|path| path != Path::new(".local/share"));
     Ok(base
-        .context("neither XDG_DATA_HOME nor HOME is set, and Apache Kafka must be kept somewhere: set one")?
+        .context("neither XDG_DATA_HOME nor HOME is set: set one, for the folder of Apache Kafka")?
         .join("waybill"))
 }
 

@@ -71,6 +71,7 @@ impl Kafka {
         let java = Java::find(progress).await?;
         if !java.archive.exists() {
             let _alone = Preparation::alone().await?;
+            // Another process may have made it while this one waited for the lock.
             if !java.archive.exists() {
                 progress("preparing Apache Kafka (once)");
                 if let Err(error) = make_archive(&java).await {
@@ -83,7 +84,7 @@ impl Kafka {
 
     async fn start_with(java: Java, options: &KafkaOptions, jvm: &[OsString]) -> Result<Self> {
         let folder = Folder::open(&options.data_dir).await?;
-        // An orphan of an earlier run may hold the port.
+        // A server of an earlier run may still hold the port and the lock on Kafka's data.
         stop_orphan(&folder, &folder.path, Signal::TERM).await;
         let port = port::claim(options.port, NAME, "--kafka-port")?;
         let mut kafka = Self { folder, java, port, process: ServerProcess::default() };
@@ -104,17 +105,17 @@ impl Kafka {
         self.port
     }
 
-    /// Stops it in good order.
+    /// Stops it with SIGTERM: it closes its log, so that the next start need not check it.
     pub async fn stop(&mut self) -> Result<()> {
         self.process.stop().await
     }
 
-    /// Ends it at once, as a crash would; the next start recovers.
+    /// Ends it at once, as a crash does; the next start recovers its data.
     pub async fn kill(&mut self) -> Result<()> {
         self.process.kill(Signal::KILL).await
     }
 
-    /// Starts it again on the same port and data, after a stop if it runs.
+    /// Stops it if it runs, and starts it again on the same port and data.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
         self.run(&[]).await

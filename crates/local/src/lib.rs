@@ -1,4 +1,5 @@
-//! The real PostgreSQL and the real Apache Kafka behind `waybill up` and behind the tests.
+//! The local servers: a real PostgreSQL and a real Apache Kafka, for `waybill up` and for the
+//! tests.
 //!
 //! ```text
 //!                ┌─ postgres ─┐           ┌─ folder    lock, log, free space on the disk
@@ -9,10 +10,10 @@
 //! kafka uses java (runtime, jars, class archive); both use port and process_id.
 //! ```
 //!
-//! Both run as child processes on loopback, keep their data in a folder, end with their parent
-//! however it ends, and recover at the next start. Neither is an imitation, so that what works here
-//! works with any other server. No other crate knows how they are started: the services only see
-//! addresses.
+//! Both run as child processes on loopback and keep their data in a folder. They end when their
+//! parent ends, even if it is killed, and recover their data at the next start. They are the real
+//! programs, so the services behave as they do with any other server. No other crate knows how they
+//! are started: the services receive addresses only.
 
 use std::fmt;
 
@@ -46,5 +47,5 @@ impl fmt::Display for Obstacle {
 
 impl std::error::Error for Obstacle {}
 
-/// A function that shows a line of progress to the user.
+/// A function that shows one line of progress to the user.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);

@@ -10,16 +10,18 @@ use anyhow::{Context, Result, bail};
 
 use crate::Obstacle;
 
-/// Returns `port` if it is free, or any free port for 0. `flag` is named in the error message.
+/// Returns `port` if it is free, or any free port for 0. The error message names `flag`.
 pub(crate) fn claim(port: u16, name: &str, flag: &str) -> Result<u16> {
     if port == 0 {
         return any_free();
     }
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        // The listener is closed again, because the server binds the port itself. If another
+        // program takes the port before that, the server ends and its log says so.
         Ok(_) => Ok(port),
         Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(Obstacle(format!(
-            "port {port} for {name} is in use: stop what listens there, or choose another port \
-             with {flag}"
+            "port {port} for {name} is in use: stop the program that uses it, or choose another \
+             port with {flag}"
         ))),
         Err(error) => Err(error).with_context(|| {
             Obstacle(format!("port {port} for {name} cannot be used: choose another with {flag}"))
@@ -29,8 +31,8 @@ pub(crate) fn claim(port: u16, name: &str, flag: &str) -> Result<u16> {
 
 /// Returns a free port.
 ///
-/// It lies below the range from which the system gives ports to outgoing connections, so that none
-/// of them takes it before the server binds it.
+/// It is below the range from which the system takes ports for outgoing connections, so that no
+/// such connection takes it before the server binds it.
 pub(crate) fn any_free() -> Result<u16> {
     let random = RandomState::new();
     (0..200_u32)

@@ -1,8 +1,8 @@
 //! The real PostgreSQL as a child process.
 //!
-//! It is durable: `fsync` and `synchronous_commit` are on. It trusts every connection, and it
-//! listens on 127.0.0.1 only: right for one person's machine and for tests, wrong for a shared
-//! machine, where `DATABASE_URL` names a real server.
+//! It is durable: `fsync` and `synchronous_commit` are on. It accepts every connection without a
+//! password, and listens on 127.0.0.1 only. This is right for the machine of one user and for
+//! tests, but not for a shared machine: there, set `DATABASE_URL` to a server with passwords.
 
 use std::{
     fs,
@@ -52,6 +52,7 @@ pub struct Postgres {
 impl Postgres {
     /// Starts PostgreSQL, on a new cluster if the folder has none, and waits until it answers.
     pub async fn start(options: &PostgresOptions, progress: Progress<'_>) -> Result<Self> {
+        // The lock comes first: from here on no other process changes this folder.
         let folder = Folder::open(&options.data_dir).await?;
         let link = folder.path.join("cluster");
         let bin = programs::find(&link)?;
@@ -66,7 +67,9 @@ impl Postgres {
                 link.display()
             )
         })?;
-        // An orphan of an earlier run may hold the port.
+        // A server of an earlier run may still hold the port, and PostgreSQL does not start beside
+        // it. It is stopped before the pid file is checked, because it removes that file when it
+        // ends.
         stop_orphan(&folder, &cluster, Signal::INT).await;
         remove_stale_pid_file(&cluster)?;
         let port = port::claim(options.port, NAME, "--postgres-port")?;
@@ -88,18 +91,19 @@ impl Postgres {
         self.port
     }
 
-    /// Stops it in good order: sessions are ended, everything is written.
+    /// Stops it with a fast shutdown: it ends its sessions and writes a checkpoint.
     pub async fn stop(&mut self) -> Result<()> {
         self.process.stop().await
     }
 
-    /// Ends it at once, as a crash would; the next start recovers.
+    /// Ends it at once, as a crash does; the next start recovers its data.
     pub async fn kill(&mut self) -> Result<()> {
-        // After SIGKILL its sessions would run on for a moment and prevent the next start.
+        // SIGQUIT also ends the processes of its sessions. After SIGKILL they run on for a moment,
+        // and PostgreSQL does not start while they use the shared memory.
         self.process.kill(Signal::QUIT).await
     }
 
-    /// Starts it again on the same port and data, after a stop if it runs.
+    /// Stops it if it runs, and starts it again on the same port and data.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
         self.run().await

@@ -1,4 +1,4 @@
-//! The child process of a server. It ends when its parent ends, even by `kill -9`.
+//! The child process of a server. It ends when its parent ends, even if the parent is killed.
 //!
 //! The program is started through [`WATCH_SCRIPT`], a few lines of `sh` that work on every Unix: a
 //! watcher reads from a pipe that this process holds open, and the end of the pipe means that this
@@ -68,6 +68,9 @@ impl ServerProcess {
         let name = program.name;
         let mut process =
             Process::spawn(program, folder).with_context(|| format!("starting {name}"))?;
+        // The id is written before the wait, so that the next run can stop the program even if this
+        // process and the watcher are killed during the start. After an error below, `process` is
+        // dropped, and its watcher stops the program.
         if let Some(id) = process.child.id() {
             folder.write_process_id(id)?;
         }
@@ -76,7 +79,7 @@ impl ServerProcess {
         Ok(())
     }
 
-    /// Stops the program in good order, or kills it after [`STOP_TIMEOUT`].
+    /// Stops the program with its signal for an orderly stop, or kills it after [`STOP_TIMEOUT`].
     pub(crate) async fn stop(&mut self) -> Result<()> {
         let Some(mut process) = self.0.take() else { return Ok(()) };
         process.signal(process.stop);
@@ -116,7 +119,7 @@ struct Process {
 
 impl Process {
     fn spawn(program: Program<'_>, folder: &Folder) -> std::io::Result<Self> {
-        // The comments of the script do not belong into the output of `ps`.
+        // Without its comments, the script is short in the output of `ps`.
         let is_code = |line: &&str| !line.trim_start().starts_with('#');
         let script: Vec<&str> = WATCH_SCRIPT.lines().filter(is_code).collect();
         let (reader, watcher) = std::io::pipe()?;
@@ -130,7 +133,10 @@ impl Process {
             .args(program.args)
             .envs(program.envs)
             .current_dir("/")
+            // The reading end of the pipe, for the watcher. The writing end stays in this process,
+            // so the watcher reads the end of the pipe when this process ends.
             .stdin(reader)
+            // Standard output carries the lock: the watcher keeps it open until the program ends.
             .stdout(folder.lock_handle()?)
             .stderr(log.file)
             // Ctrl-C in a terminal goes to the foreground process group. The program is not in it,
@@ -151,6 +157,8 @@ impl Process {
         let id = self.child.id();
         let deadline = Instant::now() + START_TIMEOUT;
         while !is_ready(id).await {
+            // Dropping `unexpected_end` at a tick loses nothing: the exit status stays with the
+            // child.
             tokio::select! {
                 ended = self.unexpected_end() => return Err(ended),
                 () = sleep(Duration::from_millis(10)) => {}
@@ -184,7 +192,8 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // There is an id until `wait` has returned, so it cannot be that of another process.
+        // The child has an id until `wait` has returned its status. Until then the system does not
+        // give the id to another process.
         if let Some(id) = self.child.id() {
             send_signal(id, signal);
         }
@@ -205,9 +214,10 @@ impl Process {
 }
 
 /// Stops the program that an earlier run has left in `folder`, if its watcher was killed as well.
+/// The caller has the lock on the folder.
 ///
-/// `mark` is a path that only this program has in its command line: the id may belong to another
-/// process by now.
+/// `mark` is a path that only this program has in its command line, because the id may now belong
+/// to another process.
 pub(crate) async fn stop_orphan(folder: &Folder, mark: &Path, stop: Signal) {
     let is_ours = |id: &u32| command_line(*id).contains(&*mark.to_string_lossy());
     let Some(id) = folder.read_process_id().filter(is_ours) else { return };

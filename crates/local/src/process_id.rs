@@ -1,4 +1,4 @@
-//! Questions to the operating system about a process id, and signals to it.
+//! Checks of a process id, and signals to it.
 //!
 //! The system uses an id again after its process has ended: a caller that holds an id from an
 //! earlier run compares the command line first.
@@ -12,7 +12,7 @@ use rustix::{
 
 /// Returns whether a process with this id exists.
 pub(crate) fn is_alive(id: u32) -> bool {
-    // Any answer but "no such process" comes from one that exists.
+    // Every error except "no such process" means that the process exists.
     pid(id).is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 

@@ -10,14 +10,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::Obstacle;
 
-/// Returns the folder of `initdb` and `postgres`: `PG_BIN_DIR`, else the first of the usual places.
-/// A version that fits existing data is preferred to a newer one.
+/// Returns the folder of `initdb` and `postgres`: `PG_BIN_DIR`, or the first of the usual places.
+/// If the cluster exists, its version is used, even if a newer one is installed.
 pub(crate) fn find(cluster: &Path) -> Result<PathBuf> {
     if let Some(bin) = env::var_os("PG_BIN_DIR").map(PathBuf::from) {
         if !is_complete(&bin) {
             bail!(Obstacle(format!(
-                "PG_BIN_DIR is {}, but initdb and postgres are not both there: correct it, or \
-                 leave it out",
+                "PG_BIN_DIR is {}, but this folder does not contain both initdb and postgres: \
+                 correct it, or remove it",
                 bin.display()
             )));
         }
@@ -26,8 +26,8 @@ pub(crate) fn find(cluster: &Path) -> Result<PathBuf> {
     let found = usual_places();
     let Some(first) = found.first() else {
         bail!(Obstacle(
-            "PostgreSQL is missing: run scripts/setup, or name the folder of initdb and postgres \
-             in PG_BIN_DIR, or name a running server in DATABASE_URL"
+            "PostgreSQL is missing: run scripts/setup, or set PG_BIN_DIR to the folder of initdb \
+             and postgres, or set DATABASE_URL to the address of a running server"
                 .to_owned()
         ));
     };
@@ -37,8 +37,8 @@ pub(crate) fn find(cluster: &Path) -> Result<PathBuf> {
     let wanted = wanted.trim();
     found.into_iter().find(|bin| major_version(bin).as_deref() == Some(wanted)).with_context(|| {
         Obstacle(format!(
-            "{} was made by PostgreSQL {wanted}, which is not installed: install it and name \
-                 its folder in PG_BIN_DIR, or start with empty data under another --data-dir",
+            "{} was created by PostgreSQL {wanted}, which is not installed: install it and set \
+                 PG_BIN_DIR to its folder, or start with empty data in another --data-dir",
             cluster.display()
         ))
     })

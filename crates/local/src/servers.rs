@@ -39,6 +39,9 @@ impl LocalServers {
             let starting = Kafka::start(&options, progress);
             report_ready("Apache Kafka", starting, progress).await.map(Some)
         };
+        // If one fails, `try_join!` drops the future of the other one, and with it the process: its
+        // watcher then stops the program. Dropping does not wait, but the watcher holds the lock on
+        // the folder until the program has ended, so the next start waits for it.
         let (postgres, kafka) = tokio::try_join!(postgres, kafka)?;
         Ok(Self { postgres, kafka })
     }

@@ -1,4 +1,4 @@
-//! The user that PostgreSQL runs as: it refuses to run as root.
+//! The user that PostgreSQL runs as, because it refuses to run as root.
 
 use std::{
     os::unix::{fs::MetadataExt, process::CommandExt},
@@ -54,7 +54,7 @@ impl User {
     }
 }
 
-/// Makes a command run as `user`, or as the user of this process.
+/// Makes a command run as `user`; without one, it runs as the user of this process.
 pub(crate) fn become_user(command: &mut tokio::process::Command, user: Option<User>) {
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid);

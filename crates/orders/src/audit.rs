@@ -1,10 +1,11 @@
-//! The audit of the order service's invariants, while records are being processed.
+//! Checks the invariants of the order service, while it may be processing records.
 //!
-//! The committed offsets are read first, then the tables, then the topics, so that each source may
-//! only lag behind the next one. So everything that a committed offset covers must be in the tables,
-//! and everything in the tables must have been published. Rows from a topic that was re-created
-//! since are older than its first record, and are not expected on it. Memory: about 150 bytes per
-//! order.
+//! The committed offsets are read first, then the tables, then the topics. A source that is read
+//! later can only be ahead of one that was read earlier. So every record before a committed offset
+//! must be in the tables, and its events must be on the status topic; records after it are not
+//! checked. Rows from a topic that was deleted and created again are older than the first record of
+//! the new topic, and are not expected on it. Memory: about 150 bytes per order. The audit changes
+//! nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -39,13 +40,14 @@ struct Tables {
 struct AuditedOrder {
     position: Position,
     hash: ContentHash,
-    /// Its record was found on the orders topic.
+    /// True if its record was found on the orders topic.
     seen: bool,
-    /// Its `created` event was found on the status topic.
+    /// True if its `created` event was found on the status topic.
     published: bool,
 }
 
-/// Checks invariants 1 and 2. Blocks in parts, so it needs a thread that may block.
+/// Checks invariants 1 and 2 of `ARCHITECTURE.md`. It reads Kafka with blocking calls, so it needs
+/// a thread that may block.
 pub async fn audit(
     kafka: &KafkaConfig,
     topics: &TopicConfig,
@@ -53,6 +55,7 @@ pub async fn audit(
 ) -> anyhow::Result<Vec<Check>> {
     let orders_topic = topics.orders().to_owned();
     let scanner = Scanner::new(kafka, &kafka.group("orders"))?;
+    // First of all: what is committed later than this is not expected below.
     let committed = scanner.committed(&orders_topic)?;
     let database = database.options()?.options([("search_path", "orders")]);
     let mut connection = PgConnection::connect_with(&database)
@@ -63,7 +66,7 @@ pub async fn audit(
 
     let mut checks = check_orders(&scanner, &orders_topic, &committed, &mut tables)?;
     checks.push(rejected::dead_letters(
-        Check::new(1, "every kept record is on the dead-letter topic"),
+        Check::new(1, "every rejected record is on the dead-letter topic"),
         &scanner,
         &orders_topic,
         &dead_letters(&orders_topic),
@@ -75,7 +78,7 @@ pub async fn audit(
     checks.push(published.check_orders_exist(&mut connection).await?);
     checks.push(published.check_all_published(&committed, &tables));
     checks.push(check_statuses(&mut connection).await?);
-    connection.close().await.context("leaving the order service's database")?;
+    connection.close().await.context("closing the connection to the order service's database")?;
     Ok(checks)
 }
 
@@ -120,17 +123,19 @@ fn check_orders(
     tables: &mut Tables,
 ) -> anyhow::Result<Vec<Check>> {
     let mut valid = Check::new(1, "every valid record is stored, or superseded by a later one");
-    let mut same = Check::new(1, "what is stored is what the record says");
+    let mut same = Check::new(1, "every stored order has the content of its record");
     let mut invalid = Check::new(1, "every invalid record is kept");
     let mut begins = BTreeMap::new();
     scanner.read(topic, committed, |record| {
         let Position { timestamp_ms, partition, offset } = record.position;
+        // The time of the first record of each partition. A row that is older comes from a deleted
+        // topic of the same name, and its record cannot be here.
         begins.entry(partition).or_insert(timestamp_ms);
         let record_id = || format!("{topic}:{partition}:{offset}");
         let is_kept = tables.rejected.contains(&record.position);
         match parse(record.value) {
             Err(_) => invalid.look(is_kept, record_id),
-            // Only the database refused it.
+            // The record is valid, but the database refused it.
             Ok(_) if is_kept => invalid.look(true, record_id),
             Ok(parsed) => {
                 let row = tables.orders.get_mut(&parsed.order.order_uid);
@@ -146,6 +151,8 @@ fn check_orders(
         }
         Ok(())
     })?;
+    // Read after the records: a record that Kafka deleted during the scan is then before the first
+    // offset, and is not expected to have been seen.
     let bounds = scanner.bounds(topic)?;
     let mut known = Check::new(1, "every stored order comes from a record");
     for (uid, row) in &tables.orders {
@@ -208,7 +215,7 @@ fn read_status_topic(
 impl PublishedEvents {
     /// Queries the tables again, because an order may have been stored after they were read.
     async fn check_orders_exist(&self, connection: &mut PgConnection) -> anyhow::Result<Check> {
-        let mut check = Check::new(2, "created and updated are told only of stored orders");
+        let mut check = Check::new(2, "created and updated are published only for stored orders");
         check.checked = self.count;
         let asked: Vec<String> = self.unknown.iter().map(|uid| uid.as_str().to_owned()).collect();
         let missing = sqlx::query_scalar!(
@@ -224,7 +231,7 @@ impl PublishedEvents {
     }
 
     fn check_all_published(&self, committed: &Ends, tables: &Tables) -> Check {
-        let mut check = Check::new(2, "created is told of every stored order");
+        let mut check = Check::new(2, "created is published for every stored order");
         for (uid, row) in &tables.orders {
             let Position { timestamp_ms, partition, offset } = row.position;
             if committed.get(&partition).is_some_and(|next| offset < *next)
@@ -251,7 +258,7 @@ async fn check_statuses(connection: &mut PgConnection) -> anyhow::Result<Check> 
     )
     .fetch_one(connection)
     .await?;
-    let check = Check::new(1, "an order's status is the highest that was told of it");
+    let check = Check::new(1, "an order's status is the highest of its recorded events");
     let (checked, broken) = (count.checked.unsigned_abs(), count.broken.unsigned_abs());
     Ok(check.counted(checked, broken, count.examples.unwrap_or_else(Vec::new)))
 }

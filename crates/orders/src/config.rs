@@ -15,58 +15,101 @@ use url::Url;
 
 const OWN_DATABASE: &str = "ORDERS_DATABASE_URL";
 
-/// What the order service needs to know.
+/// The options of the order service.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// The topics.
     #[command(flatten)]
     pub topics: TopicConfig,
-    /// The database.
     #[command(flatten)]
     pub database: DatabaseConfig,
-    /// When a batch ends.
     #[command(flatten)]
     pub batch: BatchPolicy,
-    /// How many batches may be written at once.
-    #[arg(long, env = "LANES", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// Number of batches that are written at the same time, from 1 to 64.
+    ///
+    /// Each partition of the orders topic belongs to one lane, which keeps its records in order.
+    /// More lanes than partitions have no effect. The order service writes status events in two
+    /// further lanes. `waybill up` gives both services the same number.
+    #[arg(
+        long,
+        env = "LANES",
+        default_value_t = 4,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=64),
+        help_heading = "Batches",
+        hide_short_help = true
+    )]
     pub lanes: u16,
-    /// The cache.
     #[command(flatten)]
     pub cache: CacheConfig,
-    /// Where to listen for HTTP.
+    /// IP address and port on which the order service listens.
+    ///
+    /// The address 0.0.0.0 listens on all interfaces.
     #[arg(
         long,
         env = "ORDERS_HTTP_ADDR",
         default_value = "127.0.0.1:8081",
-        value_name = "HOST:PORT"
+        value_name = "IP:PORT",
+        help_heading = "HTTP",
+        display_order = 0
     )]
     pub orders_http_addr: SocketAddr,
-    /// The courier service as browsers reach it: order pages ask there who delivers an order.
-    #[arg(long, env = "COURIERS_URL", value_name = "URL", value_parser = web_address)]
+    /// URL of the courier service, as browsers reach it.
+    ///
+    /// An order's page asks this address which courier has the order. Without this option, pages of
+    /// `waybill orders` do not ask; in `waybill up` it is the address on which the courier service
+    /// listens.
+    #[arg(
+        long,
+        env = "COURIERS_URL",
+        value_name = "URL",
+        value_parser = web_address,
+        help_heading = "HTTP"
+    )]
     pub couriers_url: Option<Url>,
-    /// The most open HTTP connections.
-    #[arg(long, env = "HTTP_CONNECTIONS", default_value_t = 10_000, value_name = "N")]
+    /// Maximum number of open HTTP connections, for each service.
+    ///
+    /// Further connections wait in the queue of the operating system.
+    #[arg(
+        long,
+        env = "HTTP_CONNECTIONS",
+        default_value_t = 10_000,
+        value_name = "N",
+        help_heading = "HTTP",
+        hide_short_help = true
+    )]
     pub http_connections: usize,
 }
 
-/// Names of topics.
+/// The names of the topics.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Kafka")]
 pub struct TopicConfig {
-    /// Orders as JSON; its dead letters go to the same name with .dlq.
-    #[arg(long, env = "KAFKA_ORDERS_TOPIC", value_name = "TOPIC")]
+    /// Topic of the orders, as JSON [default: orders].
+    ///
+    /// Rejected records are copied to the topic with the same name and the suffix .dlq, the
+    /// dead-letter topic. KAFKA_TOPIC is accepted as well.
+    #[arg(long, env = "KAFKA_ORDERS_TOPIC", value_name = "TOPIC", hide_short_help = true)]
     kafka_orders_topic: Option<String>,
     #[arg(long, env = "KAFKA_TOPIC", hide = true)]
     kafka_topic: Option<String>,
-    /// Status events.
-    #[arg(long, env = "KAFKA_STATUS_TOPIC", default_value = events::topics::ORDER_STATUS_CHANGED, value_name = "TOPIC")]
+    /// Topic of the status events.
+    ///
+    /// It must differ from the topic of the orders, and neither may be the dead-letter topic of the
+    /// other.
+    #[arg(
+        long,
+        env = "KAFKA_STATUS_TOPIC",
+        default_value = events::topics::ORDER_STATUS_CHANGED,
+        value_name = "TOPIC",
+        hide_short_help = true
+    )]
     pub kafka_status_topic: String,
 }
 
 impl TopicConfig {
-    /// The topic of orders.
+    /// Returns the topic of orders.
     #[must_use]
     pub fn orders(&self) -> &str {
         self.kafka_orders_topic
@@ -75,14 +118,14 @@ impl TopicConfig {
             .unwrap_or(events::topics::ORDERS)
     }
 
-    /// Names for a test or a bench of its own.
+    /// Creates the names for a test or a benchmark.
     #[must_use]
     pub fn named(orders: String, status: String) -> Self {
         Self { kafka_orders_topic: Some(orders), kafka_topic: None, kafka_status_topic: status }
     }
 
-    /// With two equal names, those of the dead letters included, a service would eat its own events
-    /// or dead letters.
+    /// Returns an error if two of the topics, including the dead-letter topics, have the same name:
+    /// a service would then consume its own events or dead letters.
     pub fn check(&self) -> anyhow::Result<()> {
         let (orders, status) = (self.orders(), self.kafka_status_topic.as_str());
         anyhow::ensure!(
@@ -92,25 +135,41 @@ impl TopicConfig {
         for (one, other) in [(orders, status), (status, orders)] {
             anyhow::ensure!(
                 *one != dead_letters(other),
-                "KAFKA_ORDERS_TOPIC is {orders} and KAFKA_STATUS_TOPIC is {status}: they must \
-                 differ, and from {one} too, where the dead letters of {other} go"
+                "KAFKA_ORDERS_TOPIC is {orders} and KAFKA_STATUS_TOPIC is {status}, but {one} is \
+                 the dead-letter topic of {other}: they must differ"
             );
         }
         Ok(())
     }
 }
 
-/// Where the orders are kept.
+/// The database of the order service.
 #[derive(Clone, Args)]
+#[command(next_help_heading = "PostgreSQL")]
 #[group(id = "orders-database")]
 pub struct DatabaseConfig {
-    /// The order service's database; without it DATABASE_URL, then POSTGRES_HOST and its kin.
-    #[arg(long, env = "ORDERS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    /// PostgreSQL address of the order service.
+    ///
+    /// Without it, the service uses DATABASE_URL, or else POSTGRES_HOST and the other parts. The
+    /// form is explained at --database-url.
+    #[arg(
+        long,
+        env = "ORDERS_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        display_order = 0
+    )]
     pub orders_database_url: Option<String>,
-    /// A file that holds ORDERS_DATABASE_URL.
-    #[arg(long, env = "ORDERS_DATABASE_URL_FILE", value_name = "FILE")]
+    /// File that contains ORDERS_DATABASE_URL; overrides the variable.
+    #[arg(
+        long,
+        env = "ORDERS_DATABASE_URL_FILE",
+        value_name = "FILE",
+        display_order = 1,
+        hide_short_help = true
+    )]
     orders_database_url_file: Option<PathBuf>,
-    /// The database of every service that has none of its own.
+    /// The address for each service that has no address of its own.
     #[command(flatten)]
     pub postgres: PostgresConfig,
 }
@@ -122,12 +181,12 @@ impl std::fmt::Debug for DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    /// How to connect.
+    /// Returns the address: the service's own if given, else the shared one.
     pub fn options(&self) -> anyhow::Result<PgConnectOptions> {
         self.postgres.options(self.own()?.as_deref(), OWN_DATABASE)
     }
 
-    /// Whom the service logs in as.
+    /// Returns the user that the service logs in as.
     pub fn login(&self) -> anyhow::Result<Login> {
         self.postgres.login(self.own()?.as_deref(), OWN_DATABASE)
     }
@@ -137,7 +196,7 @@ impl DatabaseConfig {
         secret::read(OWN_DATABASE, self.orders_database_url.as_deref(), file)
     }
 
-    /// Has anybody said where PostgreSQL is?
+    /// Returns true if the user gave an address of PostgreSQL.
     #[must_use]
     pub fn is_given(&self) -> bool {
         self.orders_database_url.is_some()
@@ -146,25 +205,47 @@ impl DatabaseConfig {
     }
 }
 
-/// The cache.
+/// The size and the age limit of the cache, and the address of Redis.
 #[derive(Clone, Args)]
+#[command(next_help_heading = "Cache")]
 pub struct CacheConfig {
-    /// The most bytes of orders in memory.
-    #[arg(long, env = "CACHE_BYTES", default_value_t = 256 << 20, value_name = "BYTES")]
+    /// Maximum size of the orders in memory, in bytes.
+    ///
+    /// The default is 256 MiB. After a start, the cache contains the newest orders.
+    #[arg(
+        long,
+        env = "CACHE_BYTES",
+        default_value_t = 256 << 20,
+        value_name = "BYTES",
+        hide_short_help = true
+    )]
     pub cache_bytes: u64,
-    /// A cached order older than this many seconds is asked about again.
-    #[arg(long, env = "CACHE_MAX_AGE", default_value = "300", value_name = "SECONDS", value_parser = seconds)]
+    /// Age at which a cached order is stale and is read from PostgreSQL again, in seconds.
+    ///
+    /// Redis keeps an order for the same time. Give all replicas the same value. While PostgreSQL is
+    /// unreachable, stale orders are still served.
+    #[arg(
+        long,
+        env = "CACHE_MAX_AGE",
+        default_value = "300",
+        value_name = "SECONDS",
+        value_parser = seconds,
+        hide_short_help = true
+    )]
     pub cache_max_age: Duration,
-    /// A second level shared by replicas.
+    /// Redis address of a second cache level, which all replicas share.
+    ///
+    /// It has the form `redis://host:port`. Without it, each replica has only its memory. The
+    /// content of Redis may be deleted at any time. TLS and Redis Cluster are not supported.
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     redis_url: Option<String>,
-    /// A file that holds REDIS_URL.
-    #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE")]
+    /// File that contains REDIS_URL; overrides the variable.
+    #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE", hide_short_help = true)]
     redis_url_file: Option<PathBuf>,
 }
 
 impl CacheConfig {
-    /// Where Redis is, if there is one.
+    /// Returns the address of Redis, if the user gave one.
     pub fn redis_url(&self) -> anyhow::Result<Option<String>> {
         secret::read("REDIS_URL", self.redis_url.as_deref(), self.redis_url_file.as_deref())
     }
@@ -205,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_database_of_the_file_beats_all_others() {
+    fn the_address_in_the_file_overrides_all_others() {
         let file = file("database", "postgres://ada:open%20sesame@there/orders_of_ada\n");
         let database =
             config(&["--orders-database-url-file", &file, "--database-url", "postgres://b@c/d"])
@@ -220,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_alone_says_where_the_database_is() {
+    fn a_file_alone_gives_the_address() {
         assert!(config(&["--orders-database-url-file", "/nowhere"]).database.is_given());
     }
 

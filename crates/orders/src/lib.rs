@@ -1,14 +1,19 @@
-//! The order service: a record on Kafka becomes an order in PostgreSQL, in the cache, over HTTP and
-//! on the page. `ARCHITECTURE.md` at the root of the repository follows one order all the way.
+//! The order service. It reads orders from Kafka, stores them in PostgreSQL, caches them, and
+//! serves them over HTTP as JSON and as pages.
 //!
-//! - `order/`: text to a valid order, or to every rule that it breaks; pure
-//! - `ingest/`: the orders topic to PostgreSQL, and from there to the status topic
-//! - `status/`: the status topic to PostgreSQL, and the history of an order back out of it
-//! - `lookup/`: an order from memory, Redis or PostgreSQL, and the live feed
+//! - `order/`: parses text into a valid order, or into the list of all rules that it breaks; no I/O
+//! - `ingest/`: orders topic → PostgreSQL → events on the status topic, and dead letters
+//! - `status/`: status topic → PostgreSQL; reads the status and the history of an order
+//! - `lookup/`: finds an order in memory, Redis or PostgreSQL; the live feed
 //! - `http/`: the JSON API
-//! - `pages/`: the same calls as HTML
+//! - `pages/`: the HTML pages of the same calls
 //! - `routes`: the table of all calls
-//! - `run`: starts all of these; `audit` recounts what they promise
+//! - `config`, `migrate`: the settings, and the database schema
+//! - `run`: starts the parts above
+//! - `audit`: checks the invariants of the service against its tables and topics
+//!
+//! `ARCHITECTURE.md` at the root of the repository describes the path of one order through all of
+//! these.
 
 mod audit;
 mod config;

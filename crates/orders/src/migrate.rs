@@ -1,11 +1,13 @@
-//! What the order service needs of its database.
+//! The database schema of the order service and the rights of its user. Only `waybill migrate` and
+//! `waybill up` run this: the service itself never migrates.
 
 use chassis::postgres::migrate::Schema;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::config::DatabaseConfig;
 
-/// Migrates; given an administrator's address, it first makes the database and the service's user.
+/// Migrates the schema. Given an administrator's address, it first creates the database and the
+/// service's user.
 pub async fn migrate(
     config: &DatabaseConfig,
     administrator: Option<&PgConnectOptions>,
@@ -13,6 +15,7 @@ pub async fn migrate(
     let schema = Schema {
         name: "orders",
         migrations: sqlx::migrate!(),
+        // No DELETE: the service removes no row. A recorded event is never changed either.
         grants: &[
             "SELECT, INSERT, UPDATE ON orders.orders, orders.order_status, orders.rejected_records",
             "SELECT, INSERT ON orders.order_events",

@@ -1,4 +1,5 @@
-//! Starts the order service: opens what its parts share, then runs the parts.
+//! Starts the order service: opens the handles that its parts share, then runs the parts. It
+//! decides the sequence of the start and nothing else.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -27,7 +28,7 @@ use crate::{
     ingest::{self, Ingest, publish::Topics},
     lookup::{
         Lookup,
-        live_feed::{Feed, follow},
+        live_feed::{Feed, read_tail},
         memory::Cache,
         redis::{RedisLevel, ToWrite},
         warm_up::{WarmUpMetrics, warm_up},
@@ -37,20 +38,24 @@ use crate::{
     status::{self, consumer::StatusConsumer},
 };
 
-/// The number of batches of status events that may be written at the same time. It leaves
-/// connections to the batches of orders.
+/// The number of batches of status events that may be written at the same time. The other
+/// connections are for batches of orders and for requests.
 const STATUS_LANES: usize = 2;
-/// A batch of status events, which are small, has this many times the records of a batch of orders.
+/// The maximum size of a batch of status events, as a multiple of a batch of orders: events are
+/// small.
 const STATUS_BATCH_FACTOR: u32 = 4;
 
-/// Runs the order service on `listener` until `shutdown`; then its parts finish what they have. A
-/// part that fails ends the service.
+/// Runs the order service on `listener` until `shutdown`; then its parts finish their work in
+/// progress. A part that fails ends the service.
 pub async fn run(
     config: Config,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    // Wrong topic names end the start before anything is opened.
     config.topics.check()?;
+    // Nothing in this block waits for PostgreSQL, Redis or Kafka. So the service also starts, and
+    // answers /livez, while they are unreachable.
     let mut registry = Registry::default();
     let connections = config.database.postgres.postgres_connections;
     let pool = pool::open(config.database.options()?, connections, "orders", &mut registry);
@@ -64,6 +69,7 @@ pub async fn run(
     let feed = Feed::new();
     let consumed = consumer::ConsumerMetrics::register(&mut registry);
     let ingested = ingest::IngestMetrics::register(&mut registry);
+    // Both consumers have the same metrics; the prefix distinguishes them.
     let consumed_status =
         consumer::ConsumerMetrics::register(registry.sub_registry_with_prefix("status"));
     let recorded = status::consumer::StatusMetrics::register(&mut registry);
@@ -80,6 +86,7 @@ pub async fn run(
     };
     let courier_service = config.couriers_url.as_ref().map(CourierService::at);
     let state = PageState { api, courier_service };
+    // Every metric is registered above; from here on the registry is only read.
     let health = Health {
         ready: ready.clone(),
         registry: Arc::new(registry),
@@ -88,19 +95,24 @@ pub async fn run(
     };
 
     let mut parts = Supervisor::new(shutdown.clone());
+    // HTTP comes first, so that health and metrics can be read while everything below starts.
+    // `ready` is still false, so /readyz answers 503.
     parts.run("http", serve_http(listener, config.http_connections, state, health, served));
     if let Some((redis, to_write)) = redis.zip(to_write) {
+        // The only writer: commits and lookups put their orders into its queue and never wait.
         parts.run("redis", redis.write(to_write, shutdown.clone()).map(Ok));
     }
     let warm_up = warm_up(pool.clone(), lookup.clone(), warmed, ready, shutdown.clone());
+    // `run_once`, because the warm-up ends before the shutdown. It sets `ready`.
     parts.run_once("warm-up", warm_up);
     parts.run("live rates", feed.clone().send_rates(consumed.clone(), shutdown.clone()).map(Ok));
-    // The parts above work without Kafka, those below need its topics.
+    // The parts above work without Kafka. Those below read its topics, so they start once these are
+    // known to exist; without a limit, this waits for Kafka while cached orders are served.
     if parts.run_first("topics", ensure_topics(kafka.clone(), topics.clone())).await {
         let (status, letters) = (topics.status.clone(), topics.dead_letters.clone());
-        let feeding =
-            follow(kafka.clone(), status, letters, feed, lookup.clone(), shutdown.clone());
-        parts.run("live feed", feeding);
+        let live_feed =
+            read_tail(kafka.clone(), status, letters, feed, lookup.clone(), shutdown.clone());
+        parts.run("live feed", live_feed);
         let (orders, statuses) = (orders_subscription(&config), status_subscription(&config));
         let status_consumer = StatusConsumer::new(pool.clone(), topics.status.clone(), recorded);
         let ingest = Ingest::new(pool, topics, producer, lookup, ingested);
@@ -115,7 +127,7 @@ pub async fn run(
     parts.wait().await
 }
 
-/// Opens Redis, if there is one.
+/// Prepares the Redis level, if `REDIS_URL` is given.
 fn open_redis(
     config: &CacheConfig,
     registry: &mut Registry,

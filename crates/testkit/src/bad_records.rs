@@ -1,7 +1,7 @@
-//! Bad records, each with what must be said about it: the table that unit tests run through the
-//! parser and integration tests through the whole service.
+//! Bad records, each with the violations that must be reported. Unit tests give them to the parser,
+//! and integration tests send them through the whole service.
 //!
-//! Each is the sample order with one thing or a few things changed, unless it is no order at all.
+//! Most are the sample order with one or a few changes; the others are not orders at all.
 
 use serde_json::{Value, json};
 
@@ -10,9 +10,8 @@ use crate::order_json::SAMPLE;
 /// A record that must be rejected.
 #[derive(Debug, Clone)]
 pub struct BadRecord {
-    /// What is bad about it, in a few words; unique.
+    /// A short, unique description of the fault.
     pub name: &'static str,
-    /// The record's value.
     pub bytes: Option<Vec<u8>>,
     /// The rejection's reason: the first violation's code.
     pub reason: &'static str,
@@ -20,7 +19,7 @@ pub struct BadRecord {
     pub violations: Vec<(String, &'static str)>,
 }
 
-/// Every bad record.
+/// Returns every bad record.
 #[must_use]
 pub fn bad_records() -> Vec<BadRecord> {
     let mut records = vec![BadRecord {
@@ -36,7 +35,8 @@ pub fn bad_records() -> Vec<BadRecord> {
     records
 }
 
-/// Records that cannot be read as a whole: one violation, and its place is the record.
+/// Returns records that cannot be decoded. Each has one violation, which points to the whole
+/// record.
 fn unreadable() -> Vec<BadRecord> {
     let whole = |name, bytes: &[u8], code| bad(name, bytes, &[("", code)]);
     let nested = |open: &str, close: &str, depth| open.repeat(depth) + &close.repeat(depth);
@@ -54,9 +54,9 @@ fn unreadable() -> Vec<BadRecord> {
         whole("cut off", &SAMPLE.as_bytes()[..SAMPLE.len() / 2], "invalid_json"),
         whole("without its last brace", &SAMPLE.as_bytes()[..SAMPLE.len() - 1], "invalid_json"),
         whole("two orders", SAMPLE.repeat(2).as_bytes(), "invalid_json"),
-        whole("something behind", format!("{SAMPLE};").as_bytes(), "invalid_json"),
-        whole("a NUL behind", format!("{SAMPLE}\0").as_bytes(), "invalid_json"),
-        whole("a comma too many", b"{\"entry\":\"WBIL\",}", "invalid_json"),
+        whole("text after the order", format!("{SAMPLE};").as_bytes(), "invalid_json"),
+        whole("a NUL after the order", format!("{SAMPLE}\0").as_bytes(), "invalid_json"),
+        whole("a trailing comma", b"{\"entry\":\"WBIL\",}", "invalid_json"),
         whole("single quotes", b"{'entry':'WBIL'}", "invalid_json"),
         whole("a comment", b"{/* order */}", "invalid_json"),
         whole("a bare key", b"{entry:1}", "invalid_json"),
@@ -87,7 +87,7 @@ fn unreadable() -> Vec<BadRecord> {
     ]
 }
 
-/// Records that are JSON, but not of the model's shape.
+/// Returns records that are JSON, but do not have the keys and types of the model.
 fn wrong_types_and_keys() -> Vec<BadRecord> {
     let one = |name, pointer, raw, code| bad(name, with(pointer, raw), &[(pointer, code)]);
     vec![
@@ -105,7 +105,7 @@ fn wrong_types_and_keys() -> Vec<BadRecord> {
         one("an item is a number", "/items/0", "1", "wrong_type"),
         bad("an item is an array", values_only("/items/0"), &[("/items/0", "wrong_type")]),
         one("a fraction", "/payment/amount", "1.5", "not_an_integer"),
-        one("a fraction of nothing", "/payment/amount", "1817.0", "not_an_integer"),
+        one("a fraction of zero", "/payment/amount", "1817.0", "not_an_integer"),
         one("an exponent", "/items/0/total_price", "1e3", "not_an_integer"),
         one("a tiny number", "/items/0/sale", "1E-999", "not_an_integer"),
         one("over the largest double", "/payment/amount", "1e999", "out_of_range"),
@@ -116,7 +116,7 @@ fn wrong_types_and_keys() -> Vec<BadRecord> {
         one("an amount of 1 MB", "/payment/amount", &"9".repeat(1_000_000), "out_of_range"),
         one("a high surrogate alone", "/delivery/city", r#""\ud83d""#, "lone_surrogate"),
         one("a low surrogate alone", "/order_uid", r#""a\udc00b""#, "lone_surrogate"),
-        one("a pair the wrong way round", "/entry", r#""\udc00\ud800""#, "lone_surrogate"),
+        one("a surrogate pair in the wrong order", "/entry", r#""\udc00\ud800""#, "lone_surrogate"),
         one("two high surrogates", "/entry", r#""\ud83d\ud83d""#, "lone_surrogate"),
         bad(
             "a key with a lone surrogate",
@@ -164,7 +164,7 @@ fn wrong_types_and_keys() -> Vec<BadRecord> {
             &[("/extra/0/a/b", "duplicate_key")],
         ),
         bad(
-            "a repeated key that is nobody's business",
+            "a repeated key with personal data",
             with("/delivery/zip", r#""","x@example.org":1,"x@example.org":2"#),
             &[("/delivery", "duplicate_key")],
         ),
@@ -182,7 +182,7 @@ fn wrong_types_and_keys() -> Vec<BadRecord> {
     ]
 }
 
-/// Records of the model's shape that break one rule of the order.
+/// Returns records with the keys and types of the model that break one validation rule.
 fn broken_rules() -> Vec<BadRecord> {
     let one = |name, pointer, raw: &str, code| bad(name, with(pointer, raw), &[(pointer, code)]);
     let no = |name, pointer| bad(name, without(pointer), &[(pointer, "missing")]);
@@ -306,7 +306,12 @@ fn broken_rules() -> Vec<BadRecord> {
             &quoted(&"1".repeat(21)),
             "implausible_phone",
         ),
-        one("a phone with a plus within", "/delivery/phone", "\"123+45678\"", "implausible_phone"),
+        one(
+            "a phone with a plus in the middle",
+            "/delivery/phone",
+            "\"123+45678\"",
+            "implausible_phone",
+        ),
         one("an empty list of items", "/items", "[]", "no_items"),
         bad("1,001 items", with("/items", &items(1_001)), &[("/items", "too_many_items")]),
         bad(
@@ -322,7 +327,7 @@ fn broken_rules() -> Vec<BadRecord> {
     ]
 }
 
-/// Records with several faults, all of which must be found.
+/// Returns records with several faults, all of which must be reported.
 fn many_faults() -> Vec<BadRecord> {
     let missing = |pointers: &[&'static str]| {
         pointers.iter().map(|&pointer| (pointer, "missing")).collect::<Vec<_>>()
@@ -330,7 +335,7 @@ fn many_faults() -> Vec<BadRecord> {
     let top = ["/order_uid", "/track_number", "/delivery", "/payment", "/items", "/customer_id"];
     let rest = ["/delivery_service", "/date_created"];
     vec![
-        bad("nothing in it", "{}", &missing(&[&top[..], &rest].concat())),
+        bad("an empty object", "{}", &missing(&[&top[..], &rest].concat())),
         bad("only unknown fields", r#"{"orderUid":"1"}"#, &missing(&[&top[..], &rest].concat())),
         bad(
             "an empty delivery",
@@ -343,7 +348,7 @@ fn many_faults() -> Vec<BadRecord> {
             &missing(&["/payment/transaction", "/payment/currency", "/payment/provider"]),
         ),
         bad(
-            "an empty item behind a good one",
+            "an empty item after a valid one",
             with("/items", &format!("[{},{{}}]", item())),
             &missing(&[
                 "/items/1/chrt_id",
@@ -354,7 +359,7 @@ fn many_faults() -> Vec<BadRecord> {
             ]),
         ),
         bad(
-            "a uid of a tab",
+            "a uid that is a tab",
             with("/order_uid", r#""\t""#),
             &[("/order_uid", "blank"), ("/order_uid", "control_character")],
         ),
@@ -368,7 +373,7 @@ fn many_faults() -> Vec<BadRecord> {
             ],
         ),
         bad(
-            "two amounts as negative as can be",
+            "two amounts of the lowest possible value",
             edited(&[
                 ("/payment/goods_total", "-9223372036854775808"),
                 ("/payment/custom_fee", "-9223372036854775808"),
@@ -393,7 +398,7 @@ fn many_faults() -> Vec<BadRecord> {
             ],
         ),
         bad(
-            "what cannot be understood comes before what breaks a rule",
+            "wrong types are reported before broken rules",
             edited(&[
                 ("/track_number", "\"\""),
                 ("/delivery/email", "\"nobody\""),
@@ -450,7 +455,7 @@ fn bad<P: ToString>(
     }
 }
 
-/// The violations that are named, and the entry that counts the others.
+/// Returns these violations and the entry for the violations above the limit of 100.
 fn capped<P: ToString>(
     named: impl IntoIterator<Item = (P, &'static str)>,
 ) -> Vec<(String, &'static str)> {
@@ -458,12 +463,13 @@ fn capped<P: ToString>(
     named.chain([(String::new(), "more")]).collect()
 }
 
-/// The sample with a raw text in place of one value.
+/// Returns the sample with a raw text in place of one value.
 fn with(pointer: &str, raw: &str) -> Vec<u8> {
     edited(&[(pointer, raw)])
 }
 
-/// The sample with raw texts in place of some values; a raw text may go on with further keys.
+/// Returns the sample with raw texts in place of some values. A raw text may add keys after its
+/// value.
 fn edited(edits: &[(&str, &str)]) -> Vec<u8> {
     let mut order = sample();
     for (number, (pointer, _)) in edits.iter().enumerate() {
@@ -484,7 +490,7 @@ fn without(pointer: &str) -> Vec<u8> {
     order.to_string().into_bytes()
 }
 
-/// The sample with an array of its values in place of one object.
+/// Returns the sample with one object replaced by an array of the object's values.
 fn values_only(pointer: &str) -> Vec<u8> {
     let mut order = sample();
     let part = order.pointer_mut(pointer).expect("the sample has every part of the model");

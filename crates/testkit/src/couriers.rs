@@ -25,7 +25,7 @@ struct CourierFlags {
 }
 
 impl CourierDatabase {
-    /// Creates a database alone, for tests that need no Kafka.
+    /// Creates a database without a test environment, for tests that need no Kafka.
     pub async fn new(servers: &Servers) -> Self {
         Self::named(servers, &format!("t{:08x}", rand::random::<u32>())).await
     }
@@ -33,21 +33,22 @@ impl CourierDatabase {
     async fn named(servers: &Servers, env: &str) -> Self {
         let name = format!("{env}_couriers");
         let url = format!("postgres://{env}_user:secret@{}/{name}", servers.postgres_host());
-        let administrator: PgConnectOptions = servers.postgres.parse().expect("the address is one");
+        let administrator: PgConnectOptions =
+            servers.postgres.parse().expect("the address is valid");
         let config = parse(["--couriers-database-url".to_owned(), url.clone()]);
         couriers::migrate(&config.own.database, &config.postgres, Some(&administrator))
             .await
-            .expect("the database is made");
-        let pool = PgPool::connect_lazy(&url).expect("the address is one");
+            .expect("the database is created");
+        let pool = PgPool::connect_lazy(&url).expect("the address is valid");
         Self { url, pool, administrator, name }
     }
 
-    /// Returns how many rows `SELECT count(*) FROM` this gives.
+    /// Returns the result of `SELECT count(*) FROM {from}`.
     pub async fn count(&self, from: &str) -> i64 {
         count(&self.pool, from).await
     }
 
-    /// Connects as an administrator, who may do what the service may not.
+    /// Connects as an administrator, who has rights that the service does not have.
     pub async fn administrator(&self) -> PgConnection {
         use sqlx::ConnectOptions as _;
         let options = self.administrator.clone().database(&self.name);
@@ -56,7 +57,7 @@ impl CourierDatabase {
 }
 
 impl TestEnvironment {
-    /// Creates the courier service's database of this environment; to be called once.
+    /// Creates the courier service's database of this environment. Call it once.
     pub async fn courier_database(&self) -> CourierDatabase {
         CourierDatabase::named(&self.servers, &self.name).await
     }
@@ -64,7 +65,7 @@ impl TestEnvironment {
     /// Starts the order service and the courier service, each with the address at which browsers
     /// reach the other.
     pub async fn start_both(&self, database: &CourierDatabase) -> (Service, Service) {
-        // Each needs the address of the other before it starts.
+        // Each service needs the address of the other one before it starts.
         let orders = free_address();
         let couriers =
             self.start_couriers(database, &["--orders-url", &format!("http://{orders}")]).await;
@@ -92,7 +93,7 @@ impl TestEnvironment {
         self.start_couriers_at(SocketAddr::from(([127, 0, 0, 1], 0)), database, more).await
     }
 
-    /// Starts the courier service at an address, for example that of one that was stopped.
+    /// Starts the courier service at an address, for example the address of a stopped service.
     pub async fn start_couriers_at(
         &self,
         address: SocketAddr,
@@ -107,7 +108,7 @@ impl TestEnvironment {
         .await
     }
 
-    /// Returns how many status events the courier service has not committed yet.
+    /// Returns the number of status events that the courier service has not committed yet.
     pub async fn couriers_lag(&self) -> i64 {
         self.lag_of(self.status_topic(), "couriers").await
     }

@@ -6,7 +6,11 @@ use chassis::kafka::topics;
 use clap::Parser;
 use sqlx::{ConnectOptions as _, PgConnection, PgPool, postgres::PgConnectOptions};
 
-use crate::{Received, Servers, Service, kafka::KafkaClient, wait_until};
+use crate::{
+    Received, Servers, Service,
+    kafka::{KafkaClient, TransactionEnd},
+    wait_until,
+};
 
 /// A database and topics that no other test uses.
 #[derive(Clone)]
@@ -31,23 +35,24 @@ impl TestEnvironment {
     pub async fn new(servers: &Servers) -> Self {
         let name = format!("t{:08x}", rand::random::<u32>());
         let url = database_url(servers, &name);
-        let pool = PgPool::connect_lazy(&url).expect("the address is one");
+        let pool = PgPool::connect_lazy(&url).expect("the address is valid");
         let kafka = KafkaClient::new(&servers.kafka);
         let group = name.clone();
         let env = Self { servers: servers.clone(), name, pool, group, kafka };
         let config = env.config(&[]);
-        let administrator = servers.postgres.parse().expect("the address is one");
+        let administrator = servers.postgres.parse().expect("the address is valid");
         orders::migrate(&config.database, Some(&administrator))
             .await
-            .expect("the database is made");
+            .expect("the database is created");
         env.create_large_topic(&env.orders_topic()).await;
         let topics = [env.orders_topic(), env.status_topic(), env.dead_letter_topic()];
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        topics::ensure(&config.kafka, &topics).await.expect("the topics are made");
+        topics::ensure(&config.kafka, &topics).await.expect("the topics are created");
         env
     }
 
-    /// Returns the same database and topics, read by another group from their beginning.
+    /// Returns the same database and topics with another consumer group, which reads the topics
+    /// from their beginning.
     #[must_use]
     pub fn in_another_group(&self) -> Self {
         Self { group: format!("{}-again", self.group), ..self.clone() }
@@ -99,7 +104,7 @@ impl TestEnvironment {
         self.start_at(SocketAddr::from(([127, 0, 0, 1], 0)), more).await
     }
 
-    /// Starts the order service at an address, for example that of one that was stopped.
+    /// Starts the order service at an address, for example the address of a stopped service.
     pub async fn start_at(&self, address: SocketAddr, more: &[&str]) -> Service {
         Service::start(address, |listener, shutdown| {
             tokio::spawn(orders::run(self.config(more), listener, shutdown))
@@ -107,27 +112,37 @@ impl TestEnvironment {
         .await
     }
 
-    /// Returns how many rows `SELECT count(*) FROM` this gives.
+    /// Returns the result of `SELECT count(*) FROM {from}`.
     pub async fn count(&self, from: &str) -> i64 {
         count(&self.pool, from).await
     }
 
     /// Connects to the order service's database as an administrator.
     pub async fn administrator(&self) -> PgConnection {
-        let options: PgConnectOptions = self.servers.postgres.parse().expect("the address is one");
+        let options: PgConnectOptions =
+            self.servers.postgres.parse().expect("the address is valid");
         let options = options.database(&format!("{}_orders", self.name));
         options.connect().await.expect("the administrator may log in")
     }
 
-    /// Creates a topic with 8 partitions that takes records larger than an order may be, as some
-    /// clusters allow.
+    /// Creates a topic with 8 partitions that accepts records larger than the limit of an order, as
+    /// some clusters do.
     pub async fn create_large_topic(&self, name: &str) {
         self.kafka.create_large_topic(name).await.expect("the topic is new");
     }
 
-    /// Gives a topic these options, and the defaults of all others.
+    /// Sets these options of a topic, and all other options to their defaults.
     pub async fn alter_topic(&self, name: &str, options: &[(&str, &str)]) {
         self.kafka.alter_topic(name, options).await;
+    }
+
+    pub async fn delete_topic(&self, name: &str) {
+        self.kafka.delete_topic(name).await;
+    }
+
+    /// Raises the number of partitions of a topic to `count`.
+    pub async fn add_partitions(&self, name: &str, count: usize) {
+        self.kafka.add_partitions(name, count).await;
     }
 
     /// Deletes the orders topic and creates it again, empty.
@@ -135,7 +150,8 @@ impl TestEnvironment {
         self.kafka.recreate_large_topic(&self.orders_topic()).await;
     }
 
-    /// Deletes the records of a partition of the orders topic before `offset`, as retention does.
+    /// Deletes the records of a partition of the orders topic before `offset`, as retention does; all
+    /// of them if it is negative.
     pub async fn delete_records(&self, partition: i32, offset: i64) {
         self.kafka.delete_records(&self.orders_topic(), partition, offset).await;
     }
@@ -155,17 +171,44 @@ impl TestEnvironment {
         self.kafka.send_with_headers(&self.orders_topic(), value, headers).await;
     }
 
+    /// Sends one record with the timestamp of its producer, in milliseconds since 1970.
+    pub async fn send_stamped(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: &[u8],
+        timestamp_ms: i64,
+    ) {
+        self.kafka.send_stamped(topic, key, value, timestamp_ms).await;
+    }
+
+    /// Sends one record to a partition of the orders topic in a transaction of its own.
+    pub async fn send_in_transaction(
+        &self,
+        partition: i32,
+        record: &(Vec<u8>, Vec<u8>),
+        end: TransactionEnd,
+    ) {
+        self.kafka.send_in_transaction(&self.orders_topic(), partition, record, end).await;
+    }
+
+    /// Sends one status event with headers, without a key.
+    pub async fn send_status_with_headers(&self, value: &[u8], headers: &[(&str, &str)]) {
+        self.kafka.send_with_headers(&self.status_topic(), Some(value), headers).await;
+    }
+
     /// Sends one status event and returns its partition and offset.
     pub async fn send_status(&self, key: Option<&str>, value: &[u8]) -> (i32, i64) {
         self.kafka.send(&self.status_topic(), None, key.map(str::as_bytes), Some(value)).await
     }
 
-    /// Sends many records to the orders topic and waits until Kafka has them all.
+    /// Sends many records to the orders topic and waits until Kafka has acknowledged all of them.
     pub async fn send_all(&self, records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
         self.kafka.send_all(&self.orders_topic(), records).await;
     }
 
-    /// Sends many records to a topic and waits until Kafka has them all; an empty key is none.
+    /// Sends many records to a topic and waits until Kafka has acknowledged all of them. A record
+    /// with an empty key is sent without a key.
     pub async fn send_all_to(
         &self,
         topic: &str,
@@ -184,7 +227,7 @@ impl TestEnvironment {
         self.kafka.enqueue(&self.status_topic(), key, value);
     }
 
-    /// Waits until Kafka has every queued record.
+    /// Waits until Kafka has acknowledged every queued record.
     pub fn flush_queue(&self) {
         self.kafka.flush();
     }
@@ -194,7 +237,7 @@ impl TestEnvironment {
         self.kafka.read_all(topic).await
     }
 
-    /// Returns how many records of the orders topic are not committed yet.
+    /// Returns the number of records of the orders topic that are not committed yet.
     pub async fn lag(&self) -> i64 {
         self.lag_of(self.orders_topic(), "orders").await
     }
@@ -250,5 +293,5 @@ pub(crate) async fn count(pool: &PgPool, from: &str) -> i64 {
     sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
         .fetch_one(pool)
         .await
-        .expect("counting works")
+        .expect("the rows are counted")
 }

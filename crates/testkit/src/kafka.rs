@@ -1,5 +1,5 @@
-//! A plain Kafka client for tests: it sends and reads records, and reads and commits the offsets of
-//! groups, as any other program on the cluster may.
+//! A Kafka client for tests: it sends and reads records, and reads and commits the offsets of
+//! consumer groups, as any other program on the cluster can.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,8 @@ use std::{
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     admin::{
-        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+        AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+        TopicReplication,
     },
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
@@ -23,12 +24,12 @@ use crate::{wait::WAIT_TIMEOUT, wait_until};
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A record as it was read back.
+/// A record that was read from a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     pub partition: i32,
     pub offset: i64,
-    /// When Kafka appended it, in milliseconds since 1970.
+    /// The time at which Kafka appended it, in milliseconds since 1970.
     pub timestamp_ms: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
@@ -45,7 +46,10 @@ impl Received {
         Self {
             partition: message.partition(),
             offset: message.offset(),
-            timestamp_ms: message.timestamp().to_millis().expect("Kafka stamps every record"),
+            timestamp_ms: message
+                .timestamp()
+                .to_millis()
+                .expect("Kafka sets the timestamp of every record"),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers: headers.unwrap_or_default(),
@@ -53,7 +57,14 @@ impl Received {
     }
 }
 
-/// The records of one partition: its first offset and the one after its last.
+/// The end of a producer's transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionEnd {
+    Commit,
+    Abort,
+}
+
+/// The offsets of one partition: its first one, and the one after its last.
 struct Range {
     partition: i32,
     start: i64,
@@ -72,15 +83,15 @@ impl KafkaClient {
             .set("bootstrap.servers", brokers)
             .set("message.max.bytes", "4000000")
             .set("linger.ms", "1")
-            // An outage must not make one invalid record two.
+            // After an outage, a retry must not write an invalid record a second time.
             .set("enable.idempotence", "true")
             .create()
-            .expect("a plain producer starts");
+            .expect("the producer starts");
         Self { brokers: brokers.to_owned(), producer }
     }
 
-    /// Creates a topic with 8 partitions that takes records larger than an order may be, as some
-    /// clusters allow.
+    /// Creates a topic with 8 partitions that accepts records larger than the limit of an order, as
+    /// some clusters do.
     pub(crate) async fn create_large_topic(&self, name: &str) -> Result<String, RDKafkaErrorCode> {
         let topic = NewTopic::new(name, 8, TopicReplication::Fixed(1))
             .set("message.timestamp.type", "LogAppendTime")
@@ -89,7 +100,7 @@ impl KafkaClient {
         created.expect("Kafka answers").remove(0).map_err(|(_, code)| code)
     }
 
-    /// Gives a topic these options, and the defaults of all others.
+    /// Sets these options of a topic, and all other options to their defaults.
     pub(crate) async fn alter_topic(&self, name: &str, options: &[(&str, &str)]) {
         let topic = AlterConfig::new(ResourceSpecifier::Topic(name));
         let topic = options.iter().fold(topic, |topic, (option, value)| topic.set(option, value));
@@ -97,10 +108,21 @@ impl KafkaClient {
         assert!(altered.expect("Kafka answers").iter().all(Result::is_ok));
     }
 
-    /// Deletes a topic and creates it again, empty.
-    pub(crate) async fn recreate_large_topic(&self, name: &str) {
+    pub(crate) async fn delete_topic(&self, name: &str) {
         let deleted = self.admin().delete_topics(&[name], &AdminOptions::new()).await;
         assert!(deleted.expect("Kafka answers").iter().all(Result::is_ok));
+    }
+
+    /// Raises the number of partitions of a topic to `count`.
+    pub(crate) async fn add_partitions(&self, name: &str, count: usize) {
+        let partitions = NewPartitions::new(name, count);
+        let added = self.admin().create_partitions(&[partitions], &AdminOptions::new()).await;
+        assert!(added.expect("Kafka answers").iter().all(Result::is_ok));
+    }
+
+    /// Deletes a topic and creates it again, empty.
+    pub(crate) async fn recreate_large_topic(&self, name: &str) {
+        self.delete_topic(name).await;
         // The name is taken until the old topic has been deleted everywhere.
         wait_until("the topic to be created again", async || {
             self.create_large_topic(name).await.is_ok()
@@ -108,11 +130,12 @@ impl KafkaClient {
         .await;
     }
 
-    /// Deletes the records of a partition before `offset`, as retention does.
+    /// Deletes the records of a partition before `offset`, as retention does; all of them if it is
+    /// negative.
     pub(crate) async fn delete_records(&self, topic: &str, partition: i32, offset: i64) {
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Offset(offset))
-            .expect("the offset is one");
+        let offset = if offset < 0 { Offset::End } else { Offset::Offset(offset) };
+        list.add_partition_offset(topic, partition, offset).expect("the offset is valid");
         self.admin()
             .delete_records(&list, &AdminOptions::new())
             .await
@@ -123,7 +146,7 @@ impl KafkaClient {
         ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
             .create()
-            .expect("a plain administrator starts")
+            .expect("the administrator starts")
     }
 
     /// Sends one record and returns its partition and offset.
@@ -136,8 +159,45 @@ impl KafkaClient {
     ) -> (i32, i64) {
         let record = FutureRecord { partition, key, payload: value, ..FutureRecord::to(topic) };
         let delivery =
-            self.producer.send(record, SEND_TIMEOUT).await.expect("Kafka takes the record");
+            self.producer.send(record, SEND_TIMEOUT).await.expect("Kafka accepts the record");
         (delivery.partition, delivery.offset)
+    }
+
+    /// Sends one record with the timestamp of its producer, in milliseconds since 1970.
+    pub(crate) async fn send_stamped(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: &[u8],
+        timestamp_ms: i64,
+    ) {
+        let timestamp = Some(timestamp_ms);
+        let record = FutureRecord { key, timestamp, ..FutureRecord::to(topic).payload(value) };
+        self.producer.send(record, SEND_TIMEOUT).await.expect("Kafka accepts the record");
+    }
+
+    /// Sends one record in a transaction of its own, and commits or aborts it.
+    pub(crate) async fn send_in_transaction(
+        &self,
+        topic: &str,
+        partition: i32,
+        (key, value): &(Vec<u8>, Vec<u8>),
+        end: TransactionEnd,
+    ) {
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("transactional.id", topic)
+            .create()
+            .expect("the producer starts");
+        producer.init_transactions(SEND_TIMEOUT).expect("Kafka answers");
+        producer.begin_transaction().expect("a transaction begins");
+        let record = FutureRecord::to(topic).key(key).payload(value).partition(partition);
+        producer.send(record, SEND_TIMEOUT).await.expect("Kafka accepts the record");
+        let ended = match end {
+            TransactionEnd::Commit => producer.commit_transaction(SEND_TIMEOUT),
+            TransactionEnd::Abort => producer.abort_transaction(SEND_TIMEOUT),
+        };
+        ended.expect("Kafka ends the transaction");
     }
 
     /// Sends one record with headers, without a key.
@@ -153,10 +213,11 @@ impl KafkaClient {
         });
         let record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
         let record = FutureRecord { payload: value, ..record };
-        self.producer.send(record, SEND_TIMEOUT).await.expect("Kafka takes the record");
+        self.producer.send(record, SEND_TIMEOUT).await.expect("Kafka accepts the record");
     }
 
-    /// Sends many records and waits until Kafka has them all; an empty key is none.
+    /// Sends many records and waits until Kafka has acknowledged all of them. A record with an
+    /// empty key is sent without a key.
     pub(crate) async fn send_all(
         &self,
         topic: &str,
@@ -170,8 +231,8 @@ impl KafkaClient {
             deliveries.push(queued.expect("the queue has room"));
         }
         for delivery in deliveries {
-            let delivered = delivery.await.expect("the producer lives");
-            delivered.map_err(|(error, _)| error).expect("Kafka takes the record");
+            let delivered = delivery.await.expect("the producer is running");
+            delivered.map_err(|(error, _)| error).expect("Kafka accepts the record");
         }
     }
 
@@ -182,9 +243,9 @@ impl KafkaClient {
         drop(queued.expect("the queue has room"));
     }
 
-    /// Waits until Kafka has every queued record.
+    /// Waits until Kafka has acknowledged every queued record.
     pub(crate) fn flush(&self) {
-        self.producer.flush(SEND_TIMEOUT).expect("Kafka takes everything");
+        self.producer.flush(SEND_TIMEOUT).expect("Kafka accepts every record");
     }
 
     /// Reads everything that is in a topic now, from its beginning.
@@ -193,7 +254,7 @@ impl KafkaClient {
         self.with_consumer("reader", move |consumer| read_all(consumer, &topic)).await
     }
 
-    /// Returns how many records of a topic a group has not committed yet.
+    /// Returns the number of records of a topic that a group has not committed yet.
     pub(crate) async fn lag(&self, topic: String, group: &str) -> i64 {
         self.with_consumer(group, move |consumer| lag(consumer, &topic)).await
     }
@@ -209,7 +270,7 @@ impl KafkaClient {
     ) {
         let mut list = TopicPartitionList::new();
         let mut element = list.add_partition(topic, partition);
-        element.set_offset(Offset::Offset(offset)).expect("the offset is one");
+        element.set_offset(Offset::Offset(offset)).expect("the offset is valid");
         element.set_metadata(metadata);
         self.with_consumer(group, move |consumer| commit(consumer, &list)).await;
     }
@@ -220,7 +281,7 @@ impl KafkaClient {
             let mut list = TopicPartitionList::new();
             for Range { partition, end, .. } in ranges(consumer, &topic) {
                 list.add_partition_offset(&topic, partition, Offset::Offset(end))
-                    .expect("the offset is one");
+                    .expect("the offset is valid");
             }
             commit(consumer, &list);
         };
@@ -239,7 +300,7 @@ impl KafkaClient {
             .set("enable.auto.commit", "false")
             .set("fetch.message.max.bytes", "5000000")
             .create()
-            .expect("a plain consumer starts");
+            .expect("the consumer starts");
         tokio::task::spawn_blocking(move || calls(&consumer)).await.expect("no call panics")
     }
 }
@@ -248,14 +309,17 @@ fn read_all(consumer: &BaseConsumer, topic: &str) -> Vec<Received> {
     let ranges = ranges(consumer, topic);
     let mut list = TopicPartitionList::new();
     for Range { partition, .. } in &ranges {
-        list.add_partition_offset(topic, *partition, Offset::Beginning).expect("the offset is one");
+        list.add_partition_offset(topic, *partition, Offset::Beginning)
+            .expect("the offset is valid");
     }
-    consumer.assign(&list).expect("assigning works");
+    consumer.assign(&list).expect("the partitions are assigned");
     let wanted: i64 = ranges.iter().map(|range| range.end - range.start).sum();
     let mut records = Vec::new();
     while (records.len() as i64) < wanted {
-        let message =
-            consumer.poll(REQUEST_TIMEOUT).expect("a record comes").expect("it can be read");
+        let message = consumer
+            .poll(REQUEST_TIMEOUT)
+            .expect("a record arrives")
+            .expect("the record can be read");
         records.push(Received::from_message(&message));
     }
     records
@@ -272,8 +336,10 @@ fn lag(consumer: &BaseConsumer, topic: &str) -> i64 {
     ranges
         .iter()
         .map(|Range { partition, start, end }| {
-            let committed =
-                committed.find_partition(topic, *partition).expect("it was asked for").offset();
+            let committed = committed
+                .find_partition(topic, *partition)
+                .expect("the answer contains every requested partition")
+                .offset();
             end - committed.to_raw().filter(|offset| *offset >= 0).unwrap_or(*start)
         })
         .sum()
@@ -293,7 +359,8 @@ fn ranges(consumer: &BaseConsumer, topic: &str) -> Vec<Range> {
     metadata.topics()[0].partitions().iter().map(|partition| range(partition.id())).collect()
 }
 
-/// Repeats a request until Kafka answers: a new topic has no leader yet, a new group no coordinator.
+/// Repeats a request until Kafka answers: a new topic has no leader yet, a new group no
+/// coordinator.
 fn retry_until_answered<T>(request: impl Fn() -> KafkaResult<T>) -> T {
     let deadline = Instant::now() + WAIT_TIMEOUT;
     loop {

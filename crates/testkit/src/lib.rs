@@ -1,13 +1,13 @@
-//! For tests only: the real servers, a database and topics for each test, running services, a real
-//! browser, and records to send.
+//! Support for tests only: the real servers, a database and topics for each test, running services,
+//! a real browser, and records to send.
 //!
 //! - `servers`: PostgreSQL and Kafka, shared by all tests of a process or started for one test
 //! - `environment`, `couriers`: databases and topics of one test, and the services that use them
 //! - `kafka`: a plain client that sends, reads and commits
 //! - `service`: a service that runs inside the test's process
-//! - `browser`: Chromium, and the rules that every page keeps
+//! - `browser`: Chromium, and the rules for every page
 //! - `order_json`, `bad_records`: valid orders, and records that must be rejected
-//! - `wait`: waiting for a condition, with a limit
+//! - `wait`: waiting for a condition with a timeout
 
 pub mod bad_records;
 pub mod browser;
@@ -21,7 +21,7 @@ mod wait;
 
 pub use couriers::CourierDatabase;
 pub use environment::TestEnvironment;
-pub use kafka::Received;
+pub use kafka::{Received, TransactionEnd};
 pub use servers::{OwnServers, Servers, shared};
 pub use service::Service;
 pub use wait::{eventually, wait_until};

@@ -1,4 +1,4 @@
-//! Orders as JSON: the model's sample, and arbitrary valid ones for property tests.
+//! Orders as JSON: the model's sample order, and random valid orders for property tests.
 //!
 //! Texts contain quotes, markup, emoji, right-to-left marks, line separators and escapes; optional
 //! fields have a value, are `null` or are missing; instants have any offset.
@@ -60,7 +60,7 @@ pub const SAMPLE: &str = r#"{
   "oof_shard": "1"
 }"#;
 
-/// Texts that often cause errors in programs.
+/// Texts that programs often handle wrongly.
 const HOSTILE: &[&str] = &[
     "<script>alert(1)</script>",
     "\"><img src=x onerror=alert(1)>",
@@ -82,7 +82,7 @@ const HOSTILE: &[&str] = &[
     "\\u0000",
 ];
 
-/// An arbitrary valid order.
+/// Returns a strategy for valid orders.
 pub fn valid_order() -> impl Strategy<Value = Value> {
     let head = (uid(), required(255), optional(text(10_000)), delivery(), payment());
     let items = vec(item(), 1..6);
@@ -171,13 +171,13 @@ fn item() -> impl Strategy<Value = Value> {
     )
 }
 
-/// An object of the fields that are present.
+/// Returns an object of the fields that are present.
 fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     let given = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Value::Object(given.collect::<Map<_, _>>())
 }
 
-/// A value, or `null`, or nothing.
+/// Returns a strategy for an optional field: a value, `null`, or no field.
 fn optional(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Option<Value>> {
     option::of(prop_oneof![9 => value, 1 => Just(Value::Null)])
 }
@@ -200,7 +200,7 @@ fn text(limit: usize) -> impl Strategy<Value = Value> {
     string(limit).prop_map(Value::from)
 }
 
-/// Text that is not blank.
+/// Returns a strategy for text that is not blank.
 fn required(limit: usize) -> impl Strategy<Value = Value> {
     string(limit)
         .prop_map(|text| if text.trim().is_empty() { "x".to_owned() } else { text })
@@ -239,12 +239,12 @@ fn number() -> impl Strategy<Value = Value> {
         .prop_map(Value::from)
 }
 
-/// An amount; six of the largest still fit together.
+/// Returns a strategy for amounts. The sum of six of them does not overflow.
 fn amount() -> impl Strategy<Value = Value> {
     prop_oneof![4 => 0_i64..1_000_000, 1 => 0..=i64::MAX / 6].prop_map(Value::from)
 }
 
-/// An instant by RFC 3339 that is in the years 1 to 9998 everywhere.
+/// Returns a strategy for RFC 3339 instants in the years 1 to 9998 in every time zone.
 fn instant() -> impl Strategy<Value = Value> {
     let date = (1..=9998, 1..=12, 1..=28);
     let time = (0..=23, 0..=59, 0..=59);

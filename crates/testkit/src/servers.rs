@@ -1,5 +1,5 @@
-//! The servers under test: one PostgreSQL and one Kafka for all tests of a process, and further
-//! ones for tests that stop them.
+//! The servers that tests use: one PostgreSQL and one Kafka shared by all tests of a process, and
+//! separate ones for tests that stop them.
 
 use std::{
     path::{Path, PathBuf},
@@ -41,7 +41,7 @@ pub fn shared() -> &'static Servers {
                 let _remover = remove_at_exit(&folder);
                 let mut own = OwnServers::start_in(folder).await;
                 let _ = sender.send(own.servers());
-                // Until the process ends; if a server dies before that, the tests fail.
+                // Keeps the servers until the process ends. If a server dies first, the tests fail.
                 let _ = own.local.died().await;
             });
         });
@@ -49,7 +49,7 @@ pub fn shared() -> &'static Servers {
     })
 }
 
-/// Servers of one test alone, which the test may stop and start.
+/// Servers of a single test, which the test may stop and start.
 #[derive(Debug)]
 pub struct OwnServers {
     pub local: LocalServers,
@@ -88,7 +88,8 @@ impl OwnServers {
     }
 }
 
-/// Removes a folder when this process ends in any way, because the shell's input ends then.
+/// Starts a shell that removes a folder when this process ends in any way, because the shell's
+/// input ends then.
 fn remove_at_exit(folder: &Path) -> Child {
     Command::new("sh")
         .args(["-c", "trap '' INT; read _; until rm -rf \"$1\"; do sleep 1; done", "remove"])

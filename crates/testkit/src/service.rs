@@ -10,17 +10,18 @@ use crate::{eventually, wait::WAIT_TIMEOUT};
 pub struct Service {
     /// The base of its addresses, without a slash at the end.
     pub url: String,
-    /// A client for requests to it; it gives up on an answer that pauses for a minute.
+    /// An HTTP client for the service. A request fails if no byte arrives for a minute.
     pub http: reqwest::Client,
     address: SocketAddr,
     shutdown: CancellationToken,
-    /// A test that fails leaves no thread behind that its runtime would wait for.
+    /// Stops the service when a test fails; otherwise the test's runtime would wait for its
+    /// threads.
     _shut_down_when_dropped: DropGuard,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Service {
-    /// Starts a service by `run` at an address, and waits until it is ready.
+    /// Starts a service with `run` at an address, and waits until it is ready.
     pub(crate) async fn start(
         address: SocketAddr,
         run: impl FnOnce(TcpListener, CancellationToken) -> JoinHandle<anyhow::Result<()>>,
@@ -30,7 +31,7 @@ impl Service {
         let url = format!("http://{address}");
         let shutdown = CancellationToken::new();
         let http = reqwest::Client::builder().read_timeout(WAIT_TIMEOUT).build();
-        let http = http.expect("a plain client is made");
+        let http = http.expect("the HTTP client is created");
         let service = Self {
             url,
             address,
@@ -59,23 +60,23 @@ impl Service {
         format!("{}{path}", self.url)
     }
 
-    /// Requests a path.
+    /// Sends a GET request to a path.
     pub async fn get(&self, path: &str) -> reqwest::Response {
         self.http.get(self.at(path)).send().await.expect("the service answers")
     }
 
-    /// Requests a path whose answer is JSON.
+    /// Requests a path and returns its JSON answer.
     pub async fn json(&self, path: &str) -> serde_json::Value {
         self.get(path).await.json().await.expect("the answer is JSON")
     }
 
-    /// Shuts it down and returns its outcome.
+    /// Stops the service and returns its result.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.cancel();
         self.outcome().await
     }
 
-    /// Waits until it ends by itself and returns its outcome; panics after a minute.
+    /// Waits until the service ends by itself and returns its result. Panics after a minute.
     pub async fn outcome(self) -> anyhow::Result<()> {
         let outcome = timeout(WAIT_TIMEOUT, self.task).await;
         outcome.expect("the service ends in a minute").expect("the service does not panic")

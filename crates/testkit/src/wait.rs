@@ -1,19 +1,19 @@
-//! Waiting for a condition with a deadline, never for a time.
+//! Waiting for a condition with a timeout, instead of sleeping for a fixed time.
 
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-/// The limit for every wait of a test.
+/// The timeout of every wait in a test.
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Waits until `condition` holds, with a check every 20 ms; panics after a minute with `what`.
+/// Checks `condition` every 20 ms until it is true. Panics after a minute; the message says `what`.
 pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     eventually(what, async || condition().await.then_some(())).await;
 }
 
-/// Waits until `probe` finds something, with a check every 20 ms; panics after a minute with
-/// `what`, even if the probe itself does not end.
+/// Calls `probe` every 20 ms until it returns a value. Panics after a minute, even if the probe
+/// does not return; the message says `what`.
 pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let search = async {
         loop {

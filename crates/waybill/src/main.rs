@@ -1,10 +1,10 @@
-//! The binary: parses the command line, starts telemetry, awaits the role and returns an exit code.
+//! The binary: parses the command line, starts logging, runs one command and returns an exit code.
 //!
 //! ```text
 //! up/        everything on one machine           load/    the generator
 //! serve      the order and the courier service   tools/   migrate, rejected, explain, audit, probe
 //! usage      errors of the command line          output   standard output and error, exit codes
-//! http       the HTTP client of tools and generator
+//! http       the HTTP client of the tools and the generator
 //! ```
 
 mod http;
@@ -28,21 +28,44 @@ use crate::output::fail;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0   done, or stopped in good order
-  1   a finding, or an unexpected end
-  2   usage: a flag that is unknown or cannot be read
-  69  what a tool depends on was silent for 10 seconds
-  78  bad configuration, credentials or rights; a variable that cannot be read, too";
+const MORE: &str = "\
+Start with `waybill up`, which runs everything on this machine.
+`waybill COMMAND -h` shows the most important options of a command.
+`waybill COMMAND --help` explains the command and all its options.";
 
-/// Waybill: orders from Kafka to PostgreSQL to a page, and nothing lost on the way.
+const CONFIGURATION_AND_EXIT_CODES: &str = "\
+Configuration:
+  Most options can also be set by an environment variable, which the help shows
+  as [env: NAME], or by a line NAME=value of the file .env in the current folder
+  or in the nearest folder above it. The command line overrides the environment,
+  the environment overrides .env, and .env overrides the defaults.
+  The file .env.example lists all variables.
+
+Exit codes:
+  0   success, or stopped by a signal and shut down completely
+  1   failure: for example, an audit found a broken invariant, a record could
+      not be sent, or a service ended unexpectedly
+  2   wrong command line: an unknown option, or an option with an invalid value
+  69  a dependency of a tool (Kafka, PostgreSQL or a service) did not answer for
+      10 seconds
+  78  wrong configuration: an environment variable with an invalid value, a
+      missing setting, wrong credentials, missing permissions, or an address
+      that is in use";
+
+/// Waybill takes orders from Kafka, stores them in PostgreSQL, serves them over HTTP, and assigns them
+/// to couriers.
 ///
-/// Every option can also be given by the environment variable that its help names, or by a line of
-/// the file .env of the current folder or of the nearest above it; a flag beats the environment,
-/// which beats .env.
+/// Start with `waybill up`, which runs everything on this machine. In production, run `waybill
+/// migrate` once for each version, and then replicas of `waybill orders` and `waybill couriers`. The
+/// other commands are tools. `waybill COMMAND --help` explains a command and all its options, with
+/// examples.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = MORE,
+    after_long_help = CONFIGURATION_AND_EXIT_CODES
+)]
 struct Cli {
     #[command(subcommand)]
     role: Role,
@@ -50,27 +73,39 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Role {
-    /// Run everything on this machine, with a PostgreSQL and a Kafka of its own.
     Up(Box<up::UpArgs>),
-    /// Run the order service: Kafka to PostgreSQL to cache to HTTP.
+    /// Run the order service.
+    ///
+    /// The order service consumes orders from Kafka, validates them, stores them in PostgreSQL,
+    /// publishes their status events, and serves them over HTTP, from a cache, as JSON and as pages.
+    /// Records that are not valid orders are stored as rejected; see `waybill rejected`.
+    ///
+    /// The tables must exist: run `waybill migrate` first. If Kafka or PostgreSQL does not answer,
+    /// the service waits. SIGTERM or Ctrl-C shuts it down within 10 seconds; a second signal ends it
+    /// at once. Records that were not finished are redelivered at the next start.
+    #[command(after_help = usage::SEE_LONG_HELP, after_long_help = serve::ORDERS_EXAMPLES)]
     Orders(Box<orders::Config>),
-    /// Run the courier service: status events to deliveries, orders to couriers.
+    /// Run the courier service.
+    ///
+    /// The courier service consumes status events from Kafka, assigns waiting orders to available
+    /// couriers, and serves couriers, deliveries and a board for dispatchers over HTTP.
+    ///
+    /// The tables must exist: run `waybill migrate` first. If Kafka or PostgreSQL does not answer,
+    /// the service waits. SIGTERM or Ctrl-C shuts it down within 10 seconds; a second signal ends it
+    /// at once. Records that were not finished are redelivered at the next start.
+    #[command(after_help = usage::SEE_LONG_HELP, after_long_help = serve::COURIERS_EXAMPLES)]
     Couriers(Box<couriers::Config>),
-    /// Send orders that look real, or your own.
     Load(Box<load::LoadCommand>),
-    /// Make the databases, users and tables; may be run again at any time.
     Migrate(Box<tools::migrate::MigrateArgs>),
-    /// List, show and replay rejected records.
     Rejected(tools::rejected::RejectedArgs),
-    /// Tell one order's whole life, from both services.
     Explain(tools::explain::ExplainArgs),
-    /// Recount the promises from the databases and the topics.
     Audit(Box<tools::audit::AuditArgs>),
-    /// Ask a service whether it is well, as a container's health check.
     Probe(tools::probe::ProbeArgs),
 }
 
 fn main() -> ExitCode {
+    // Before the command line is parsed, because the parser reads the environment; and before the
+    // runtime is built, because changing the environment is safe only in a single thread.
     if let Err(error) = read_dotenv() {
         return fail(&error);
     }
@@ -83,12 +118,14 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    // The error is printed inside the runtime, because dropping the runtime waits for its threads.
+    // The error is printed inside the runtime: dropping the runtime waits for its blocking threads,
+    // which can take seconds.
     let code = runtime.block_on(async { run(cli.role).await.unwrap_or_else(|error| fail(&error)) });
     telemetry::flush();
     code
 }
 
+/// Loads `.env`, which never overrides a variable of the environment. A missing file is no error.
 fn read_dotenv() -> anyhow::Result<()> {
     match dotenvy::dotenv() {
         Err(error) if !error.not_found() => {

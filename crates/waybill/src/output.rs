@@ -7,7 +7,7 @@ use chassis::{
     process::{exit, telemetry},
 };
 
-/// Prints data. The reader of standard output may have ended, which is no failure.
+/// Prints data. Ignores errors: the reader of a pipe, such as `head`, may have ended.
 pub(crate) fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
@@ -20,7 +20,8 @@ pub(crate) fn print_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Prints why the process ends, and returns its exit code. A usage error ends the process at once.
+/// Prints the error that ends the process, and returns the exit code. A usage error ends the process
+/// here.
 pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
         usage.exit();
@@ -29,7 +30,8 @@ pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(exit_code(error))
 }
 
-/// Returns the exit code for an error. A refusal by PostgreSQL is bad configuration, in any call.
+/// Returns the exit code of an error. If PostgreSQL refused the user, the database or a permission,
+/// this is 78, whichever call it refused.
 fn exit_code(error: &anyhow::Error) -> u8 {
     let refused = error.chain().filter_map(|cause| cause.downcast_ref()).any(errors::is_refusal);
     match exit::code(error) {

@@ -1,4 +1,4 @@
-//! The roles `orders` and `couriers`: each binds its port and runs its service until a signal.
+//! The commands `orders` and `couriers`: each binds its port and runs its service until a signal.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,13 +6,45 @@ use anyhow::Context;
 use chassis::process::{exit::ExitReason, shutdown};
 use tokio::net::TcpListener;
 
-/// Bounds the shutdown of a role. It usually takes a second or two, but it could wait for ever for
-/// a dependency that is down. Unfinished work is delivered again.
+pub(crate) const ORDERS_EXAMPLES: &str = "\
+Examples:
+  KAFKA_BROKERS=kafka:9092 \\
+    ORDERS_DATABASE_URL=postgres://waybill_orders:…@db/waybill_orders \\
+    waybill orders --orders-http-addr 0.0.0.0:8081
+      one replica; start as many as you need, with the same settings
+  waybill orders --redis-url redis://cache:6379 \\
+    --couriers-url https://couriers.example.com
+      with a second cache level, and with the courier on an order's page
+  RUST_LOG=debug waybill orders
+      with a detailed log
+
+Health checks are GET /livez and GET /readyz; GET /metrics is for Prometheus.
+`waybill --help` explains the configuration and the exit codes.";
+
+pub(crate) const COURIERS_EXAMPLES: &str = "\
+Examples:
+  KAFKA_BROKERS=kafka:9092 \\
+    COURIERS_DATABASE_URL=postgres://waybill_couriers:…@db/waybill_couriers \\
+    waybill couriers --couriers-http-addr 0.0.0.0:8082
+      one replica; start as many as you need, with the same settings
+  waybill couriers --orders-url https://orders.example.com
+      browsers reach the order service at this address
+  waybill couriers --delivery-time-car 10m --overdue-grace 30m
+      with later deadlines for cars, and more time for late couriers
+
+Health checks are GET /livez and GET /readyz; GET /metrics is for Prometheus.
+`waybill --help` explains the configuration and the exit codes.";
+
+/// Bounds the shutdown of a service, which usually takes a second or two. Without a limit it could
+/// wait forever for a dependency that is down. Unfinished records are redelivered at the next start.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn orders(config: orders::Config) -> anyhow::Result<()> {
+    // A wrong configuration ends the process before it binds its port and waits for anything.
     config.topics.check().context(ExitReason::Configuration)?;
     config.database.options().context(ExitReason::Configuration)?;
+    // The signals are handled before the service waits for its dependencies, so that a service that
+    // still waits can be stopped as well.
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
     let listener = listen(config.orders_http_addr, "--orders-http-addr").await?;
     tracing::info!("the order service listens on http://{}", listener.local_addr()?);
@@ -27,10 +59,10 @@ pub(crate) async fn couriers(config: couriers::Config) -> anyhow::Result<()> {
     couriers::run(config, listener, shutdown).await
 }
 
-/// Binds the address of a service; the error message names `flag`, which sets another address.
+/// Binds the address of a service. The error message names `flag`, the option for the address.
 pub(crate) async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
-        .with_context(|| format!("listening on {address}; {flag} chooses another address"))
+        .with_context(|| format!("listening on {address}; set another address with {flag}"))
         .context(ExitReason::Configuration)
 }

@@ -1,6 +1,7 @@
-//! Tests that the files beside the program agree with it: `.env.example` lists every variable that
-//! the program reads, with its default; `compose.yaml` sets no other variable and generates the
-//! orders of `waybill up`; the Dockerfile builds with the toolchain of the repository.
+//! Tests that other files agree with the program: `.env.example` lists every variable that the program
+//! reads, once, with its default, under the heading of the help; `compose.yaml` sets no other variables
+//! and generates the same orders as `waybill up`; the Dockerfile builds with the toolchain of the
+//! repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ const COMPOSE: &str = include_str!("../../../compose.yaml");
 const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 const TOOLCHAIN: &str = include_str!("../../../rust-toolchain.toml");
 
-/// Variables that are not options: the log reads one, and the search for programs the others.
+/// Variables that are not options: the log reads the first, the search for programs the others.
 const WITHOUT_OPTION: [&str; 4] = ["RUST_LOG", "PG_BIN_DIR", "JAVA_HOME", "KAFKA_HOME"];
 
 fn options(command: &Command) -> Vec<&Arg> {
@@ -27,9 +28,17 @@ fn variables(command: &Command) -> BTreeSet<String> {
     options(command).into_iter().map(variable).collect()
 }
 
-/// Returns the lines `#NAME=value` of the example.
+/// Returns the variables of the example with their values, from the lines `#NAME=value`.
 fn example() -> BTreeMap<&'static str, &'static str> {
-    EXAMPLE.lines().filter_map(|line| line.strip_prefix('#')?.split_once('=')).collect()
+    EXAMPLE.lines().filter_map(example_line).collect()
+}
+
+fn example_line(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix('#')?.split_once('=').filter(|(name, _)| is_variable(name))
+}
+
+fn is_variable(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 /// Returns the variables of each service in `compose.yaml` that runs a role of this program.
@@ -45,7 +54,7 @@ fn composition() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             .lines()
             .filter_map(|line| line.strip_prefix("      ")?.split_once(": "))
             .map(|(name, _)| name)
-            .filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+            .filter(|name| is_variable(name));
         services.insert(role, given.collect());
     }
     services
@@ -58,7 +67,7 @@ fn the_example_lists_every_variable_and_no_other() {
         EXAMPLE.split(|c: char| !(c.is_ascii_uppercase() || c == '_')).collect();
     let known = variables(&crate::Cli::command());
 
-    // An alias is only in the comment of the variable that it stands for.
+    // An alias is only in the comment of its variable.
     let unlisted: Vec<_> = known.iter().filter(|name| !words.contains(name.as_str())).collect();
     assert!(unlisted.is_empty(), "missing in .env.example: {unlisted:?}");
     let unknown: Vec<_> = example
@@ -70,7 +79,7 @@ fn the_example_lists_every_variable_and_no_other() {
 
 #[test]
 fn the_example_shows_the_defaults() {
-    // Two roles may have different defaults for one variable: one of them is shown.
+    // Two commands may have different defaults for one variable; the example shows one of them.
     let mut defaults: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for option in options(&crate::Cli::command()) {
         if let [default] = option.get_default_values() {
@@ -89,6 +98,30 @@ fn the_example_shows_the_defaults() {
 }
 
 #[test]
+fn the_example_lists_each_variable_once_under_the_heading_of_the_help() {
+    // These commands have headings of their own, or none.
+    let others = ["load", "rejected", "explain", "probe"];
+    let mut heading = "";
+    let mut shown: BTreeMap<&str, &str> = BTreeMap::new();
+    for line in EXAMPLE.lines() {
+        if let Some(title) = line.strip_prefix("# --- ") {
+            heading = title.split(" --").next().expect("split gives one");
+        } else if let Some((name, _)) = example_line(line) {
+            assert!(shown.insert(name, heading).is_none(), "{name} is in .env.example twice");
+        }
+    }
+
+    let command = crate::Cli::command();
+    for role in command.get_subcommands().filter(|role| !others.contains(&role.get_name())) {
+        for option in options(role) {
+            if let Some(heading) = shown.get(variable(option).as_str()) {
+                assert_eq!(option.get_help_heading(), Some(*heading), "{}", variable(option));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_service_is_given_what_its_role_reads() {
     let command = crate::Cli::command();
     let composition = composition();
@@ -96,7 +129,8 @@ fn a_service_is_given_what_its_role_reads() {
         assert!(composition.contains_key(role), "compose.yaml has no service for {role}");
     }
     for (role, given) in composition {
-        let role = command.find_subcommand(role).unwrap_or_else(|| panic!("{role} is no role"));
+        let role =
+            command.find_subcommand(role).unwrap_or_else(|| panic!("{role} is not a command"));
         let known = variables(role);
         let unknown: Vec<_> = given.into_iter().filter(|name| !known.contains(*name)).collect();
         assert!(unknown.is_empty(), "{} does not read {unknown:?}", role.get_name());
@@ -109,7 +143,7 @@ fn the_containers_generate_the_orders_of_up() {
     let (command, _) = command.split_once(']').expect("its command ends");
     let words = command.split(',').map(|word| word.trim().trim_matches('"'));
     let cli = crate::Cli::try_parse_from(["waybill", "load"].into_iter().chain(words));
-    let crate::Role::Load(role) = cli.expect("the command is one").role else {
+    let crate::Role::Load(role) = cli.expect("the command is valid").role else {
         panic!("the role is load")
     };
     let (given, rate) = (role.load, 5);

@@ -1,23 +1,32 @@
-//! Errors of the command line. An unreadable flag is a usage error (exit code 2); an unreadable
-//! environment variable is bad configuration (exit code 78).
+//! The help and the errors of the command line. An invalid value of an option is a usage error (exit code 2); an
+//! invalid value of an environment variable is bad configuration (exit code 78).
 
 use std::ffi::OsString;
 
 use clap::{
-    Command, CommandFactory, Parser,
+    Arg, Command, CommandFactory, Parser,
     error::{ContextKind, ContextValue},
 };
 
 use crate::output::print_error;
 
-/// Parses the command line; an error is printed and becomes an exit code.
+/// The end of the short help of a command.
+pub(crate) const SEE_LONG_HELP: &str = "`--help` explains all options and shows examples.";
+
+/// Hides an option of a shared group from the help if it is one of `unused`, which this command
+/// accepts and does not read.
+pub(crate) fn hide(option: Arg, unused: &[&str]) -> Arg {
+    if unused.contains(&option.get_id().as_str()) { option.hide(true) } else { option }
+}
+
+/// Parses the command line. Prints an error and returns its exit code.
 pub(crate) fn parse<C: Parser + CommandFactory>() -> Result<C, u8> {
     C::try_parse().map_err(|error| {
         let _ = error.print();
         match variable(&error, &C::command(), &std::env::args_os().collect::<Vec<_>>()) {
             Some(variable) => {
                 print_error(&format!(
-                    "waybill: the environment or .env gives this value as {variable}"
+                    "waybill: this value comes from the variable {variable}, in the environment or in .env"
                 ));
                 78
             }
@@ -26,7 +35,7 @@ pub(crate) fn parse<C: Parser + CommandFactory>() -> Result<C, u8> {
     })
 }
 
-/// Returns the variable that contains the unreadable value, unless a flag contains it.
+/// Returns the variable that the invalid value comes from, or `None` if an option contains it.
 fn variable(error: &clap::Error, command: &Command, args: &[OsString]) -> Option<String> {
     let ContextValue::String(argument) = error.get(ContextKind::InvalidArg)? else { return None };
     let long = argument.split_whitespace().next()?.strip_prefix("--")?;
@@ -37,6 +46,7 @@ fn variable(error: &clap::Error, command: &Command, args: &[OsString]) -> Option
     if given { None } else { environment(command, long) }
 }
 
+/// Returns the variable of the option `long`, of this command or of a subcommand.
 fn environment(command: &Command, long: &str) -> Option<String> {
     let own = command.get_arguments().find(|arg| arg.get_long() == Some(long));
     own.and_then(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()))

@@ -1,12 +1,12 @@
-//! A fixture: couriers, nine of ten of whom carry an order, and the following events. They
-//! alternate between `created` of a new order and `completed` of the order that has been carried
-//! longest, so that the number of carried orders stays the same.
+//! The courier fixture: couriers, nine of ten of whom carry an order, and a sequence of events. The
+//! events alternate between `created` of a new order and `completed` of the oldest carried order,
+//! so that the number of carried orders stays the same.
 
 use anyhow::ensure;
 use sqlx::PgConnection;
 use testkit::TestEnvironment;
 
-/// Records handed to the producer at once; its queue holds more.
+/// The number of records that are given to the producer at once. Its queue can contain more.
 const CHUNK: u64 = 20_000;
 /// A prime, so that steps of this length reach every courier.
 const SCATTER: i64 = 7_919;
@@ -23,7 +23,7 @@ impl CourierFixture {
         self.couriers / 10 * 9
     }
 
-    /// Returns key and value of an event, by its place in the sequence.
+    /// Returns the key and the value of an event, by its place in the sequence.
     pub fn event(self, place: u64) -> (Vec<u8>, Vec<u8>) {
         let (order, status) = match place % 2 {
             0 => (self.carried() + place / 2, "created"),
@@ -100,9 +100,9 @@ impl CourierFixture {
         Ok(())
     }
 
-    /// Checks the tables after `events` events, and returns how many orders were delivered. An
-    /// order whose `completed` is taken in before it has a courier leaves the queue; there may be
-    /// few.
+    /// Checks the tables after `events` events, and returns the number of delivered orders. An
+    /// order whose `completed` is applied before it has a courier leaves the queue; only a few may
+    /// do so.
     pub async fn count_delivered(
         self,
         administrator: &mut PgConnection,
@@ -118,7 +118,7 @@ impl CourierFixture {
         .await?;
         ensure!(
             deliveries == carried + completed && busy == carried,
-            "of {deliveries} deliveries {completed} are completed, and {busy} couriers carry"
+            "{completed} of {deliveries} deliveries are completed, and {busy} couriers are busy"
         );
         ensure!(
             completed <= half && completed * 100 >= half * 95,
@@ -128,7 +128,8 @@ impl CourierFixture {
     }
 }
 
-/// Returns an id like that of an order, in an order that is no advantage for a table.
+/// Returns an id like that of an order. The ids are not ascending, because ascending ids would be
+/// an advantage for an index.
 fn order_id(number: u64) -> String {
     let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!("{:016x}test", mixed ^ (mixed >> 29))
@@ -152,7 +153,9 @@ mod tests {
             assert_eq!(value["order_id"].as_str().unwrap().as_bytes(), key);
             match value["status"].as_str().unwrap() {
                 "created" => assert!(carried.insert(key), "{place} creates an order again"),
-                _ => assert!(carried.remove(&key), "{place} completes what nobody carries"),
+                _ => {
+                    assert!(carried.remove(&key), "{place} completes an order that is not carried")
+                }
             }
             assert!((90..=91).contains(&carried.len()));
         }

@@ -16,7 +16,7 @@ use crate::{
     figure::{self, Figure, Target},
 };
 
-/// Events a second, half of them `created`.
+/// Events per second, half of them `created`.
 const PACE: u64 = 500;
 const SECONDS: u64 = 20;
 /// Orders of the first seconds are not counted.
@@ -37,7 +37,7 @@ pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
             let (key, value) = fixture.event(number);
             setup.env.enqueue_status(Some(&key), &value);
             if number % 2 == 0 {
-                unseen.insert(String::from_utf8(key).context("an order's id is text")?);
+                unseen.insert(String::from_utf8(key).context("an order's id is valid UTF-8")?);
             }
         }
         sent = due;
@@ -61,7 +61,7 @@ pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     Ok(Figure::of_value(
         "assign-latency",
         format!(
-            "from `created` on the topic to its committed courier, {PACE} events a second, p99"
+            "from `created` on the topic to the committed assignment, {PACE} events per second, p99"
         ),
         "ms",
         Target::AtMost { must: 50.0, aim: 50.0 },
@@ -69,7 +69,7 @@ pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// Returns the orders that have a courier now, and the milliseconds since Kafka's timestamp.
+/// Returns the orders that now have a courier, with the milliseconds since Kafka's timestamp.
 async fn assigned(
     watch: &mut PgConnection,
     unseen: &BTreeSet<String>,

@@ -1,6 +1,6 @@
-//! Dispatch: the courier service in this process takes a backlog of status events, half of them
-//! `created` and half `completed`; the baseline takes the head of the same backlog, one transaction
-//! an event, into the same tables. Their rates are compared.
+//! Dispatch: the courier service runs in this process and processes a backlog of status events,
+//! half of them `created` and half `completed`. The baseline processes the first events of the same
+//! backlog with one transaction per event on the same tables. Their rates are compared.
 
 mod baseline;
 mod courier_fixture;
@@ -17,18 +17,18 @@ pub use self::latency::measure as measure_latency;
 use crate::{
     Cli, database,
     figure::{Figure, Round, Target, thousands},
-    say,
+    progress,
 };
 
-/// Events of a backlog.
+/// The number of events in a backlog.
 const EVENTS: u64 = 100_000;
-/// The couriers of a small fixture, and of a large one.
+/// The number of couriers in a small fixture, and in a large one.
 const SMALL: u64 = 10_000;
 const LARGE: u64 = 1_000_000;
 /// Bounds the time without a settled event.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Measures against one transaction an event.
+/// Measures dispatch, compared with one transaction per event.
 pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let events = cli.events.unwrap_or(EVENTS);
     let compared = cli.baseline_orders.min(events);
@@ -50,7 +50,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
         "dispatch",
         format!(
             "{events} status events, half created, half completed, {SMALL} couriers; baseline: \
-             {compared} of them, one transaction an event"
+             {compared} of them, one transaction per event"
         ),
         "events/s",
         Target::AtLeast { must: 12.0, aim: 25.0 },
@@ -58,7 +58,7 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     ))
 }
 
-/// Measures with a large fixture, against a small one.
+/// Measures with a large fixture, compared with a small one.
 pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let what = format!("the same with {LARGE} couriers; baseline: with {SMALL}");
     compare(cli, servers, "dispatch-large", what, LARGE, OtherSession::Idle).await
@@ -66,12 +66,13 @@ pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figur
 
 /// Measures while another session keeps a snapshot open, so that no dead row can be removed.
 pub async fn measure_held(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
-    let what =
-        format!("the same with {SMALL} couriers and a snapshot open elsewhere; baseline: none is");
+    let what = format!(
+        "the same with {SMALL} couriers and a snapshot open in another session; baseline: without"
+    );
     compare(cli, servers, "dispatch-held", what, SMALL, OtherSession::OpenSnapshot).await
 }
 
-/// Compares with a small fixture without another session.
+/// Measures, and compares with a small fixture and no open snapshot.
 async fn compare(
     cli: &Cli,
     servers: &Servers,
@@ -94,7 +95,9 @@ async fn compare(
 fn report(name: &str, number: u32, cli: &Cli, round: Round) -> Round {
     let (waybill, baseline) = (thousands(round.waybill), thousands(round.baseline));
     let rounds = cli.rounds;
-    say(&format!("{name}, round {number} of {rounds}: Waybill {waybill}/s, baseline {baseline}/s"));
+    progress(&format!(
+        "{name}, round {number} of {rounds}: Waybill {waybill}/s, baseline {baseline}/s"
+    ));
     round
 }
 
@@ -117,7 +120,7 @@ enum OtherSession {
     OpenSnapshot,
 }
 
-/// A backlog on Kafka, and the database that it is for.
+/// A backlog on Kafka, and the database of the courier service.
 struct Setup {
     env: TestEnvironment,
     database: CourierDatabase,
@@ -128,7 +131,10 @@ struct Setup {
 
 impl Setup {
     async fn new(servers: &Servers, fixture: CourierFixture, events: u64) -> anyhow::Result<Self> {
-        ensure!(events.is_multiple_of(2), "half of the events are created, half are completed");
+        ensure!(
+            events.is_multiple_of(2),
+            "the number of events must be even: half are created, half are completed"
+        );
         let env = TestEnvironment::new(servers).await;
         fixture.fill(&env, events).await;
         let database = env.courier_database().await;
@@ -136,8 +142,8 @@ impl Setup {
         Ok(Self { env, database, administrator, fixture, events })
     }
 
-    /// Returns the events of delivered orders a second, from the start of the service until all
-    /// events are settled, their offsets committed and no match is left.
+    /// Returns the events per second of delivered orders, from the start of the service until all
+    /// events are settled, their offsets are committed and no order waits.
     async fn take(&mut self, other: OtherSession) -> anyhow::Result<f64> {
         self.fixture.settle(&mut self.administrator).await?;
         let mut session = self.database.administrator().await;
@@ -153,19 +159,19 @@ impl Setup {
         self.all_taken(&service).await?;
         let taken = begun.elapsed();
         self.env.wait_until_couriers_drained().await;
-        wait_until("no match to be left", async || self.nothing_waits().await).await;
+        wait_until("no order to be waiting", async || self.nothing_waits().await).await;
         let settled = begun.elapsed();
         service.stop().await?;
         session.close().await?;
         let delivered = self.fixture.count_delivered(&mut self.administrator, self.events).await?;
-        say(&format!(
+        progress(&format!(
             "  taken after {taken:.2?}, settled after {settled:.2?}, {delivered} orders delivered"
         ));
         // An order without a courier is not counted.
         Ok(2.0 * delivered as f64 / settled.as_secs_f64())
     }
 
-    /// Returns the events a second of the baseline.
+    /// Returns the events per second of the baseline.
     async fn take_one_by_one(&mut self, events: u64) -> anyhow::Result<f64> {
         self.fixture.settle(&mut self.administrator).await?;
         baseline::take(&self.env, &self.database, events).await
@@ -185,7 +191,7 @@ impl Setup {
             if taken > last {
                 (last, moved) = (taken, Instant::now());
             }
-            ensure!(moved.elapsed() < STALL_TIMEOUT, "intake stands still at {taken} events");
+            ensure!(moved.elapsed() < STALL_TIMEOUT, "intake makes no progress at {taken} events");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -214,7 +220,7 @@ impl Setup {
 fn metric(text: &str, name: &str) -> anyhow::Result<f64> {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-        .with_context(|| format!("no {name} among the metrics"))?
+        .with_context(|| format!("the metrics do not contain {name}"))?
         .parse()
-        .with_context(|| format!("{name} is no number"))
+        .with_context(|| format!("the metric {name} is not a number"))
 }

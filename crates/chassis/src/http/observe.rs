@@ -92,7 +92,7 @@ pub(super) async fn observe(
         .get::<MatchedPath>()
         .map_or(Route::Named("unmatched"), |path| Route::Matched(path.clone()));
     let mut response = if is_forged(&request) {
-        problems::CROSS_SITE.into_response()
+        problems::CROSS_ORIGIN.into_response()
     } else if is_compressed(&request) {
         problems::COMPRESSED_BODY.into_response()
     } else {

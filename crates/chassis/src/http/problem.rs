@@ -1,10 +1,11 @@
-//! Errors as RFC 9457 `application/problem+json`. The cause goes to the log, never to the client.
+//! Error answers as RFC 9457 `application/problem+json`. The cause of an error is written to the
+//! log and never sent to the client.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-/// The value of `Retry-After` in the answer to a call that may succeed in a moment.
+/// The value of `Retry-After` in a 503.
 const RETRY_AFTER_SECONDS: u16 = 1;
 
 /// A kind of problem. A service declares its kinds with [`problem_kinds`](crate::problem_kinds).
@@ -14,7 +15,7 @@ pub struct ProblemKind {
     pub uri: &'static str,
     pub title: &'static str,
     pub status: u16,
-    /// The detail of a problem about which nothing more is known, and the example on `/docs`.
+    /// The detail unless the call gives a more precise one; also the example on `/docs`.
     pub detail: &'static str,
 }
 
@@ -37,7 +38,7 @@ impl ProblemKind {
         }
     }
 
-    /// A problem that lists all violations; its detail is the first of them.
+    /// Returns a problem that lists all violations. Its detail gives their number and the first one.
     #[must_use]
     pub fn with_violations(self, errors: Vec<Violation>) -> Problem {
         let detail = match errors.as_slice() {
@@ -58,8 +59,8 @@ impl ProblemKind {
     }
 }
 
-/// Declares kinds of problem as constants, and `KINDS`, the list of all of them that `/docs` shows:
-/// a kind that is missing from the list cannot be declared.
+/// Declares kinds of problem as constants, and `KINDS`, the list of all of them that `/docs` shows.
+/// One macro declares both, so that no kind can be missing from the list.
 #[macro_export]
 macro_rules! problem_kinds {
     ($($visibility:vis $name:ident =
@@ -93,16 +94,16 @@ pub struct Problem {
 /// A rule that a request or a record breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// The place, as a JSON pointer (RFC 6901); `""` is the whole.
+    /// The place, as a JSON pointer (RFC 6901); `""` is the whole document.
     pub pointer: String,
-    /// The rule: stable.
+    /// The stable code of the rule.
     pub code: String,
     /// The rule in words. Never repeats the value.
     pub message: String,
 }
 
 impl Problem {
-    /// Returns whether the same request may succeed in a moment.
+    /// True if the same request may succeed in a moment.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE.as_u16()

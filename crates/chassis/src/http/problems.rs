@@ -1,4 +1,4 @@
-//! The kinds of problem that any call may meet.
+//! The kinds of problem that any call of any service may answer with.
 
 use axum::extract::rejection::BytesRejection;
 use http::StatusCode;
@@ -19,29 +19,30 @@ problem_kinds! {
         "the parameter limit must be a whole number";
     pub MALFORMED_ID = 400, "/docs#malformed-id", "malformed id",
         "an id is `topic:partition:offset`";
-    pub CROSS_SITE = 403, "/docs#from-elsewhere", "from another site",
-        "a page of another site may not send anything here";
+    pub CROSS_ORIGIN = 403, "/docs#cross-origin", "cross-origin request",
+        "a page of another origin may not send requests to this service";
     pub NO_SUCH_PAGE = 404, "/docs#no-such-page", "no such page",
-        "nothing is here; /docs lists every call";
+        "there is no page at this address; /docs lists every call";
     pub NO_SUCH_REJECTED_RECORD = 404, "/docs#no-such-rejected-record", "no such rejected record",
         "no rejected record is kept for this topic, partition and offset";
     pub NO_SUCH_METHOD = 405, "/docs#no-such-method", "no such method",
-        "this call wants another method; /docs lists every call";
-    pub BODY_UNREADABLE = 408, "/docs#body-unreadable", "body not read",
-        "the body did not come in time";
+        "this address does not support this method; /docs lists every call";
+    pub BODY_UNREADABLE = 408, "/docs#body-unreadable", "request body not received",
+        "the request body did not arrive in time";
     pub RECORD_TOO_LARGE = 413, "/docs#record-too-large", "record too large",
-        "Kafka's topic does not accept a record of this size; raise its max.message.bytes";
-    pub COMPRESSED_BODY = 415, "/docs#compressed-body", "compressed body",
-        "the body must be sent without Content-Encoding";
+        "the Kafka topic does not accept a record of this size; raise its max.message.bytes";
+    pub COMPRESSED_BODY = 415, "/docs#compressed-body", "compressed request body",
+        "the request body must be sent without Content-Encoding";
     pub INTERNAL = 500, "/docs#internal", "internal error",
-        "something went wrong here; the log tells what";
-    pub DATABASE_UNAVAILABLE = 503, "/docs#database-silent", "database silent",
-        "this needs the database, which does not answer; ask again in a moment";
-    pub KAFKA_UNAVAILABLE = 503, "/docs#kafka-silent", "Kafka silent",
-        "Kafka has not confirmed the record; sending it again is safe";
+        "the service failed to answer; the cause is in its log";
+    pub DATABASE_UNAVAILABLE = 503, "/docs#database-unavailable", "database unavailable",
+        "the database does not answer; try again in a moment";
+    pub KAFKA_UNAVAILABLE = 503, "/docs#kafka-unavailable", "Kafka unavailable",
+        "Kafka has not confirmed the record; it is safe to send it again";
 }
 
-/// Every kind that a service's `/docs` lists: those of any call, and the service's own.
+/// Returns every kind that the page `/docs` of a service lists, sorted by HTTP status: the kinds
+/// of this module and the service's own.
 #[must_use]
 pub fn kinds_with(own: &[ProblemKind]) -> Vec<ProblemKind> {
     let mut kinds = [KINDS, own].concat();
@@ -49,20 +50,21 @@ pub fn kinds_with(own: &[ProblemKind]) -> Vec<ProblemKind> {
     kinds
 }
 
-/// 400: this parameter does not follow its rule, such as `must be a whole number`.
+/// Returns a 400 that names the parameter and the rule that it breaks, such as `must be a whole
+/// number`.
 #[must_use]
 pub fn bad_parameter(name: &str, rule: &str) -> Problem {
     BAD_PARAMETER.with(format!("the parameter {name} {rule}"))
 }
 
-/// A failed query: 400 if PostgreSQL refuses a value, such as a text with a NUL, whatever its
-/// tables hold; else 503, and the cause is logged.
+/// Maps a failed query to a problem. 400 if PostgreSQL refuses a value that it can never store,
+/// such as a text with a NUL character; otherwise 503, and the cause is logged.
 #[must_use]
 pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
     let refused = error.as_database_error().filter(|_| classify(error) == ErrorClass::Permanent);
     if refused.is_some_and(|error| error.kind() == ErrorKind::Other) {
         return BAD_PARAMETER
-            .with("a parameter has a value that no stored one can have, such as a NUL");
+            .with("a parameter has a value that PostgreSQL cannot store, such as a NUL character");
     }
     tracing::warn!("{attempted}: {error}");
     DATABASE_UNAVAILABLE.problem()
@@ -79,8 +81,8 @@ pub fn of_kafka(attempted: &str, error: &ProduceError) -> Problem {
     KAFKA_UNAVAILABLE.problem()
 }
 
-/// 413: the body was too large. 408: it did not come in time, or the client has gone and reads no
-/// answer.
+/// Returns 413 if the body is too large. Otherwise 408: it did not arrive in time, or the client
+/// has closed the connection and does not read the answer.
 #[must_use]
 pub fn body_unreadable(rejection: &BytesRejection) -> Problem {
     if rejection.status() != StatusCode::PAYLOAD_TOO_LARGE {

@@ -5,18 +5,47 @@ use std::time::{Duration, Instant};
 
 use crate::kafka::{offsets::Offsets, record::Position};
 
-/// The end of a batch: by rows, by bytes, or by the age of its first item, whichever comes first.
-/// A batch is small when the service is idle and large when it is behind.
+/// The limits of a batch. It ends at the first limit that it reaches: its rows, its bytes, or the age
+/// of its first item. So a batch is small when few records arrive, and large when there is a backlog.
 #[derive(Debug, Clone, Copy, clap::Args)]
+#[command(next_help_heading = "Batches")]
 pub struct BatchPolicy {
-    /// The most records of one batch.
-    #[arg(long = "batch-rows", env = "BATCH_ROWS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Maximum number of records in a batch, from 1 to 10000.
+    ///
+    /// A batch is one transaction in PostgreSQL. It ends when it contains this many records, when
+    /// it has --batch-bytes, or when its first record has waited --batch-age-ms. Larger batches cost
+    /// less for each record, but each transaction takes longer.
+    #[arg(
+        long = "batch-rows",
+        env = "BATCH_ROWS",
+        default_value_t = 500,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=10_000),
+        hide_short_help = true
+    )]
     pub rows: u32,
-    /// The most bytes of one batch.
-    #[arg(long = "batch-bytes", env = "BATCH_BYTES", default_value_t = 4 << 20)]
+    /// Maximum size of a batch, in bytes.
+    ///
+    /// The default is 4 MiB. Each lane may hold three batches in memory.
+    #[arg(
+        long = "batch-bytes",
+        env = "BATCH_BYTES",
+        default_value_t = 4 << 20,
+        value_name = "BYTES",
+        hide_short_help = true
+    )]
     pub bytes: usize,
-    /// The longest a record waits for others to join its batch, in milliseconds.
-    #[arg(long = "batch-age-ms", env = "BATCH_AGE_MS", default_value_t = 5)]
+    /// Maximum time that a record waits for its batch to fill, in milliseconds.
+    ///
+    /// When few records arrive, a longer time makes fewer, larger transactions, and stores each
+    /// record later.
+    #[arg(
+        long = "batch-age-ms",
+        env = "BATCH_AGE_MS",
+        default_value_t = 5,
+        value_name = "MILLISECONDS",
+        hide_short_help = true
+    )]
     pub age_ms: u64,
 }
 
@@ -53,7 +82,7 @@ impl<T> Batch<T> {
         self.offsets.add(position.partition, position.offset);
         self.bytes += bytes;
         self.first_at.get_or_insert(now);
-        // A record without a timestamp says nothing about its age.
+        // Kafka gives 0 or -1 for a record without a timestamp; its age is unknown.
         let timestamp_ms = position.timestamp_ms;
         if timestamp_ms > 0 && self.oldest_ms.is_none_or(|oldest| timestamp_ms < oldest) {
             self.oldest_ms = Some(timestamp_ms);

@@ -16,53 +16,96 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::{exit::ExitReason, secret};
 
-/// The time for which a tool waits for Kafka.
+/// Bounds the time for which a tool waits for Kafka.
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time for one request for metadata.
+/// Bounds one request for metadata.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The largest record that Waybill sends: a 1 MiB value, its key and its dead-letter headers fit.
 pub const MAX_RECORD_BYTES: usize = 4 << 20;
 
-/// The address and the security settings of Kafka.
+/// The address of Kafka, the security settings, and the prefix of the consumer groups.
 #[derive(Clone, Args)]
+#[command(next_help_heading = "Kafka")]
 pub struct KafkaConfig {
-    /// Brokers to ask first: host:port, separated by commas.
+    /// Kafka brokers to connect to first: host:port, separated by commas.
+    ///
+    /// The client learns the other brokers of the cluster from the first one that answers.
+    /// The default is 127.0.0.1:9092; `waybill up` has no default: without this option it starts a
+    /// local Kafka. KAFKA_BROKER is accepted as well.
     #[arg(long = "kafka-brokers", env = "KAFKA_BROKERS", value_name = "HOST:PORT,…")]
     brokers: Option<String>,
     #[arg(long = "kafka-broker", env = "KAFKA_BROKER", hide = true)]
     broker: Option<String>,
-    /// What the consumer groups' names start with.
-    #[arg(long = "kafka-group-id", env = "KAFKA_GROUP_ID", value_name = "PREFIX")]
+    /// Prefix of the names of the consumer groups [default: waybill].
+    ///
+    /// The groups of the order service are `<prefix>.orders` and `<prefix>.status`; the group of the
+    /// courier service is `<prefix>.couriers`. All replicas of a service need the same prefix.
+    /// A new prefix reads the topics from their beginning. KAFKA_CONSUMER_GROUP is accepted as well.
+    #[arg(
+        long = "kafka-group-id",
+        env = "KAFKA_GROUP_ID",
+        value_name = "PREFIX",
+        hide_short_help = true
+    )]
     group_id: Option<String>,
     #[arg(long = "kafka-consumer-group", env = "KAFKA_CONSUMER_GROUP", hide = true)]
     consumer_group: Option<String>,
-    /// plaintext, ssl, sasl_plaintext or sasl_ssl.
-    #[arg(long, env = "KAFKA_SECURITY_PROTOCOL", value_name = "PROTOCOL")]
+    /// Security protocol: plaintext, ssl, sasl_plaintext or sasl_ssl [default: plaintext].
+    #[arg(long, env = "KAFKA_SECURITY_PROTOCOL", value_name = "PROTOCOL", hide_short_help = true)]
     kafka_security_protocol: Option<String>,
-    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
-    #[arg(long, env = "KAFKA_SASL_MECHANISM", value_name = "MECHANISM")]
+    /// SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+    ///
+    /// Required if the security protocol is sasl_plaintext or sasl_ssl.
+    #[arg(long, env = "KAFKA_SASL_MECHANISM", value_name = "MECHANISM", hide_short_help = true)]
     kafka_sasl_mechanism: Option<String>,
-    /// The user's name.
-    #[arg(long, env = "KAFKA_SASL_USERNAME", value_name = "NAME")]
+    /// SASL user name.
+    #[arg(long, env = "KAFKA_SASL_USERNAME", value_name = "NAME", hide_short_help = true)]
     kafka_sasl_username: Option<String>,
-    /// The user's password.
-    #[arg(long, env = "KAFKA_SASL_PASSWORD", value_name = "SECRET", hide_env_values = true)]
+    /// SASL password.
+    ///
+    /// Prefer the file or the environment variable: other users of the machine can read the command
+    /// line of a process.
+    #[arg(
+        long,
+        env = "KAFKA_SASL_PASSWORD",
+        value_name = "SECRET",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
     kafka_sasl_password: Option<String>,
-    /// A file that holds the user's password.
-    #[arg(long, env = "KAFKA_SASL_PASSWORD_FILE", value_name = "FILE")]
+    /// File that contains the SASL password; overrides KAFKA_SASL_PASSWORD.
+    #[arg(long, env = "KAFKA_SASL_PASSWORD_FILE", value_name = "FILE", hide_short_help = true)]
     kafka_sasl_password_file: Option<std::path::PathBuf>,
-    /// The certificate authority's file, PEM.
-    #[arg(long, env = "KAFKA_SSL_CA_LOCATION", value_name = "FILE")]
+    /// PEM file of the certificate authority that signed the brokers' certificates.
+    ///
+    /// Without it, the certificate authorities of the operating system are trusted.
+    #[arg(long, env = "KAFKA_SSL_CA_LOCATION", value_name = "FILE", hide_short_help = true)]
     kafka_ssl_ca_location: Option<String>,
-    /// The client certificate's file, PEM.
-    #[arg(long, env = "KAFKA_SSL_CERTIFICATE_LOCATION", value_name = "FILE")]
+    /// PEM file of the client certificate, if the brokers require one (mutual TLS).
+    #[arg(
+        long,
+        env = "KAFKA_SSL_CERTIFICATE_LOCATION",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
     kafka_ssl_certificate_location: Option<String>,
-    /// The client key's file, PEM.
-    #[arg(long, env = "KAFKA_SSL_KEY_LOCATION", value_name = "FILE")]
+    /// PEM file of the private key of the client certificate.
+    #[arg(long, env = "KAFKA_SSL_KEY_LOCATION", value_name = "FILE", hide_short_help = true)]
     kafka_ssl_key_location: Option<String>,
-    /// Whether missing topics are made at the start.
-    #[arg(long, env = "KAFKA_CREATE_TOPICS", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    /// Create missing topics at the start: true or false.
+    ///
+    /// They get 8 partitions, the replication factor that the brokers have as default, and the
+    /// timestamp type LogAppendTime; dead-letter topics accept records of up to 4 MiB. Set it to
+    /// false if the user of the service may not create topics, and create them yourself.
+    #[arg(
+        long,
+        env = "KAFKA_CREATE_TOPICS",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        value_name = "BOOL",
+        hide_short_help = true
+    )]
     pub kafka_create_topics: bool,
 }
 
@@ -78,7 +121,7 @@ impl KafkaConfig {
         self.brokers.as_deref().or(self.broker.as_deref()).unwrap_or("127.0.0.1:9092")
     }
 
-    /// Returns true if the address of Kafka is configured.
+    /// Returns true if the user gave an address of Kafka.
     #[must_use]
     pub fn is_given(&self) -> bool {
         self.brokers.is_some() || self.broker.is_some()
@@ -153,7 +196,8 @@ impl KafkaConfig {
             .context(ExitReason::Configuration)?;
         let (brokers, topic) = (self.brokers().to_owned(), topic.to_owned());
         let stop = CancellationToken::new();
-        // The thread also ends when this future is dropped; otherwise the runtime could not end.
+        // The request for metadata blocks, so it runs on a thread. When this future is dropped, the
+        // guard stops the thread; otherwise the runtime would wait for it at its end.
         let _stop_when_dropped = stop.clone().drop_guard();
         let asking = tokio::task::spawn_blocking(move || {
             let mut logged = false;
@@ -164,6 +208,8 @@ impl KafkaConfig {
                     }
                     Err(error) => error,
                 };
+                // A timeout looks the same as refused credentials, which waiting cannot change. Only
+                // the client's own events tell them apart.
                 check_credentials(&client, &brokers)?;
                 if !logged {
                     tracing::warn!("waiting for Kafka at {brokers}: {error}");
@@ -172,14 +218,14 @@ impl KafkaConfig {
             }
             Ok(false)
         });
-        asking.await.context("asking Kafka ended")?
+        asking.await.context("the thread that requests metadata from Kafka ended")?
     }
 
     /// For tools: waits until Kafka answers, for 10 seconds at most. A missing topic is an error.
     pub async fn reach_topic(&self, topic: &str) -> anyhow::Result<()> {
         let Ok(answer) = tokio::time::timeout(REACH_TIMEOUT, self.reach(topic)).await else {
             return Err(ExitReason::Unreachable(format!(
-                "Kafka at {} was silent for 10 seconds; start it, or give --kafka-brokers",
+                "Kafka at {} did not answer for 10 seconds; start it, or set --kafka-brokers",
                 self.brokers()
             ))
             .into());
@@ -187,8 +233,12 @@ impl KafkaConfig {
         if answer? {
             return Ok(());
         }
-        Err(anyhow!("Kafka at {} has no topic {topic}; `waybill orders` makes it", self.brokers())
-            .context(ExitReason::Configuration))
+        Err(anyhow!(
+            "Kafka at {} has no topic {topic}; start `waybill orders`, which creates it, or set \
+             --kafka-orders-topic",
+            self.brokers()
+        )
+        .context(ExitReason::Configuration))
     }
 }
 
@@ -197,7 +247,7 @@ pub(crate) fn check_credentials(client: &BaseConsumer, brokers: &str) -> anyhow:
     while let Some(Err(error)) = client.poll(Duration::ZERO) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
             return Err(anyhow!(
-                "Kafka at {brokers} refuses the user or the password: check \
+                "Kafka at {brokers} refuses the user name or the password; check \
                  KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
             )
             .context(ExitReason::Configuration));
@@ -206,7 +256,7 @@ pub(crate) fn check_credentials(client: &BaseConsumer, brokers: &str) -> anyhow:
     Ok(())
 }
 
-/// Passes a line of the Kafka client's log on to ours, at levels that only `RUST_LOG` turns on.
+/// Writes a line of the Kafka client's log to our log, at a level that only `RUST_LOG` enables.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
         RDKafkaLogLevel::Debug => tracing::trace!(target: "librdkafka", "{facility}: {line}"),

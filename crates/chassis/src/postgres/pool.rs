@@ -18,38 +18,69 @@ use sqlx::{
 use super::errors::is_refusal;
 use crate::process::{exit::ExitReason, retry::Backoff, secret};
 
-/// The longest wait of a tool for PostgreSQL.
+/// Bounds the time for which a tool waits for PostgreSQL.
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How to reach PostgreSQL when a service has no address of its own.
+/// The address of PostgreSQL for each service that has no address of its own, and the size of the
+/// pools. In the help, the addresses of the services come first.
 #[derive(Clone, Args)]
+#[command(next_help_heading = "PostgreSQL", next_display_order = 10)]
 pub struct PostgresConfig {
-    /// The database of every service that has none of its own.
+    /// PostgreSQL address for each service without an address of its own.
+    ///
+    /// It has the form `postgres://user:password@host:port/database`. Parts that are missing come
+    /// from PGUSER, PGPASSWORD, PGSSLMODE and the other variables that psql reads. To require TLS,
+    /// append `?sslmode=verify-full&sslrootcert=FILE`; otherwise TLS is used if the server offers it,
+    /// and the server's certificate is not verified.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// A file that holds DATABASE_URL.
-    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    /// File that contains DATABASE_URL; overrides the variable.
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", hide_short_help = true)]
     database_url_file: Option<PathBuf>,
-    /// PostgreSQL's host, if there is no URL.
-    #[arg(long, env = "POSTGRES_HOST", value_name = "HOST")]
+    /// Host of PostgreSQL, if no URL is given.
+    ///
+    /// This option and the next ones give the address in parts, instead of DATABASE_URL. Only the
+    /// host is required.
+    #[arg(long, env = "POSTGRES_HOST", value_name = "HOST", hide_short_help = true)]
     database_host: Option<String>,
-    /// PostgreSQL's port.
-    #[arg(long, env = "POSTGRES_PORT", value_name = "PORT", default_value_t = 5432)]
+    /// Port of PostgreSQL.
+    #[arg(
+        long,
+        env = "POSTGRES_PORT",
+        value_name = "PORT",
+        default_value_t = 5432,
+        hide_short_help = true
+    )]
     database_port: u16,
-    /// The user.
-    #[arg(long, env = "POSTGRES_USER", value_name = "NAME")]
+    /// User name in PostgreSQL.
+    #[arg(long, env = "POSTGRES_USER", value_name = "NAME", hide_short_help = true)]
     database_user: Option<String>,
-    /// The user's password.
-    #[arg(long, env = "POSTGRES_PASSWORD", value_name = "SECRET", hide_env_values = true)]
+    /// Password of the user.
+    #[arg(
+        long,
+        env = "POSTGRES_PASSWORD",
+        value_name = "SECRET",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
     database_password: Option<String>,
-    /// A file that holds the user's password.
-    #[arg(long, env = "POSTGRES_PASSWORD_FILE", value_name = "FILE")]
+    /// File that contains the password; overrides POSTGRES_PASSWORD.
+    #[arg(long, env = "POSTGRES_PASSWORD_FILE", value_name = "FILE", hide_short_help = true)]
     database_password_file: Option<PathBuf>,
-    /// The database.
-    #[arg(long, env = "POSTGRES_DB", value_name = "NAME")]
+    /// Name of the database.
+    #[arg(long, env = "POSTGRES_DB", value_name = "NAME", hide_short_help = true)]
     database_name: Option<String>,
-    /// The most connections of one service.
-    #[arg(long, env = "POSTGRES_CONNECTIONS", default_value_t = 10, value_name = "N")]
+    /// Maximum number of connections to PostgreSQL, for each service.
+    ///
+    /// Lanes and HTTP requests share them: use several more connections than lanes. All replicas
+    /// together must stay below `max_connections` of the server.
+    #[arg(
+        long,
+        env = "POSTGRES_CONNECTIONS",
+        default_value_t = 10,
+        value_name = "N",
+        hide_short_help = true
+    )]
     pub postgres_connections: u32,
 }
 
@@ -60,7 +91,7 @@ impl std::fmt::Debug for PostgresConfig {
 }
 
 impl PostgresConfig {
-    /// Returns whether an address of PostgreSQL is configured.
+    /// Returns true if the user gave an address of PostgreSQL.
     #[must_use]
     pub fn is_given(&self) -> bool {
         self.database_url.is_some()
@@ -77,7 +108,7 @@ impl PostgresConfig {
             return url.parse().context("DATABASE_URL is not a PostgreSQL address");
         }
         let Some(host) = &self.database_host else {
-            bail!("no database is given: set {own_name} (or DATABASE_URL, or POSTGRES_HOST)");
+            bail!("no PostgreSQL address is given; set {own_name}, DATABASE_URL or POSTGRES_HOST");
         };
         let mut options = PgConnectOptions::new().host(host).port(self.database_port);
         if let Some(user) = &self.database_user {
@@ -191,8 +222,8 @@ impl Collector for Connections {
     }
 }
 
-/// Waits until PostgreSQL accepts a connection, for [`REACH_TIMEOUT`] at most: for tools. A refusal
-/// that waiting cannot change ends the wait at once.
+/// For tools: waits until PostgreSQL accepts a connection, for [`REACH_TIMEOUT`] at most. A permanent
+/// error, such as a wrong password, ends the wait at once.
 pub async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
     let mut last = None;
     let mut backoff = Backoff::default();
@@ -214,7 +245,7 @@ pub async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
             let address = format!("{}:{}", options.get_host(), options.get_port());
             let last = last.map_or_else(|| anyhow::anyhow!("no answer"), anyhow::Error::new);
             Err(last.context(ExitReason::Unreachable(format!(
-                "PostgreSQL at {address} was silent for 10 seconds; start it, or give another address"
+                "PostgreSQL at {address} did not answer for 10 seconds; start it, or set another address"
             ))))
         }
     }

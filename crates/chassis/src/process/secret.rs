@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_beats_the_variable_and_loses_its_line_end() {
+    fn a_file_overrides_the_variable_and_its_line_end_is_removed() {
         let file = std::env::temp_dir().join(format!("waybill-secret-{}", std::process::id()));
         std::fs::write(&file, "from the file\n").unwrap();
         let read = read("X", Some("from the variable"), Some(&file));
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_the_variable_counts() {
+    fn without_a_file_the_variable_is_used() {
         assert_eq!(read("X", Some(" as it is "), None).unwrap().as_deref(), Some(" as it is "));
         assert_eq!(read("X", None, None).unwrap(), None);
     }

@@ -1,6 +1,7 @@
-//! The reader's language: how to choose it, and how to write numbers, times, spans and plurals in it.
+//! The language of a page: its choice, and the format of numbers, times, durations and plurals.
 //!
-//! Words are in [`words`](super::words) and in the services. In the browser, `Intl` writes the same.
+//! Texts are in [`words`](super::words) and in the services. In the browser, `Intl` formats the
+//! same values.
 
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ pub enum Lang {
     Ru,
 }
 
-/// The form of a word that a number requires.
+/// The plural form of a word after a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plural {
     /// 1, 21.
     One,
-    /// 2 to 4, 22 to 24, in languages that have it.
+    /// 2 to 4, 22 to 24; only in Russian.
     Few,
     /// All others.
     Many,
@@ -29,7 +30,7 @@ const NBSP: char = '\u{a0}';
 impl Lang {
     pub const ALL: [Self; 2] = [Self::En, Self::Ru];
 
-    /// Chooses the language of a page: `?lang=` in its address, else the reader's earlier choice (the
+    /// Chooses the language of a page: `?lang=` in its address, else the earlier choice (the
     /// `Cookie` header), else the browser's (`Accept-Language`), else English.
     pub fn choose(asked: Option<&str>, cookies: Option<&str>, accepted: Option<&str>) -> Self {
         let from_cookie = || {
@@ -43,12 +44,12 @@ impl Lang {
             .unwrap_or(Self::En)
     }
 
-    /// The value of the `Set-Cookie` header that remembers a choice for a year.
+    /// Returns the value of the `Set-Cookie` header that stores this choice for a year.
     pub fn cookie(self) -> String {
         format!("lang={}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly", self.tag())
     }
 
-    /// As in `<html lang>` and `?lang=`.
+    /// Returns the language tag, as in `<html lang>` and `?lang=`.
     pub fn tag(self) -> &'static str {
         match self {
             Self::En => "en",
@@ -56,7 +57,7 @@ impl Lang {
         }
     }
 
-    /// The label of the switch to it.
+    /// Returns the label of the link that switches to this language.
     pub fn short_name(self) -> &'static str {
         match self {
             Self::En => "EN",
@@ -64,7 +65,7 @@ impl Lang {
         }
     }
 
-    /// Its name in itself.
+    /// Returns the name of the language, in that language.
     pub fn name(self) -> &'static str {
         match self {
             Self::En => "English",
@@ -72,13 +73,14 @@ impl Lang {
         }
     }
 
-    /// Reads the language of `en`, `en-GB`, `ru_RU`, …, if pages are written in it.
+    /// Parses a tag such as `en`, `en-GB` or `ru_RU`. Returns `None` if the pages do not have this
+    /// language.
     fn from_tag(tag: &str) -> Option<Self> {
         let primary = tag.trim().split(['-', '_']).next()?;
         Self::ALL.into_iter().find(|lang| lang.tag().eq_ignore_ascii_case(primary))
     }
 
-    /// The form of a word after `n`.
+    /// Returns the plural form after the number `n`.
     pub fn plural(self, n: u64) -> Plural {
         match self {
             Self::En if n == 1 => Plural::One,
@@ -92,7 +94,7 @@ impl Lang {
         }
     }
 
-    /// `1,817` or `1 817`.
+    /// Formats a number: `1,817` or `1 817`.
     pub fn number(self, n: impl Into<i128>) -> String {
         let n: i128 = n.into();
         let digits = n.unsigned_abs().to_string();
@@ -109,19 +111,19 @@ impl Lang {
         text
     }
 
-    /// A number, for templates, which pass values by reference.
+    /// As [`number`](Self::number), for templates, which pass values by reference.
     pub fn amount(self, n: &i64) -> String {
         self.number(*n)
     }
 
-    /// `26 Nov 2021, 06:22 UTC`.
+    /// Formats a time to the minute: `26 Nov 2021, 06:22 UTC`.
     pub fn date_time(self, at: OffsetDateTime) -> String {
         let at = at.to_offset(UtcOffset::UTC);
         let (hour, minute) = (at.hour(), at.minute());
         format!("{}, {hour:02}:{minute:02}{NBSP}UTC", self.date(at))
     }
 
-    /// `26 Nov 2021, 06:22:19.112 UTC`.
+    /// Formats a time to the millisecond: `26 Nov 2021, 06:22:19.112 UTC`.
     pub fn exact_time(self, at: OffsetDateTime) -> String {
         let at = at.to_offset(UtcOffset::UTC);
         let (hour, minute, second) = (at.hour(), at.minute(), at.second());
@@ -151,7 +153,8 @@ impl Lang {
         format!("{}{NBSP}{month}{NBSP}{}", at.day(), at.year())
     }
 
-    /// An age: `3 s`, `2 min`, `5 h`, `4 d`. A time in the future, where clocks differ, is `0 s`.
+    /// Formats the age of `since`: `3 s`, `2 min`, `5 h`, `4 d`. If clocks differ and `since` is in
+    /// the future, the age is `0 s`.
     pub fn age(self, since: OffsetDateTime, now: OffsetDateTime) -> String {
         let seconds = (now - since).whole_seconds().max(0);
         let [s, min, h, d] = self.units();
@@ -164,7 +167,7 @@ impl Lang {
         format!("{}{NBSP}{unit}", self.number(n))
     }
 
-    /// Second, minute, hour, day, abbreviated.
+    /// Returns the abbreviations of second, minute, hour and day.
     pub fn units(self) -> [&'static str; 4] {
         match self {
             Self::En => ["s", "min", "h", "d"],
@@ -172,7 +175,7 @@ impl Lang {
         }
     }
 
-    /// A time span: `4 µs`, `0.2 ms`, `12 ms`, `1.3 s`.
+    /// Formats a duration: `4 µs`, `0.2 ms`, `12 ms`, `1.3 s`.
     pub fn span(self, took: Duration) -> String {
         let [us, ms, s] = match self {
             Self::En => ["µs", "ms", "s"],
@@ -197,8 +200,8 @@ impl Lang {
     }
 }
 
-/// Returns the language of an `Accept-Language` header with the greatest weight, the first of equals,
-/// among those that pages are written in.
+/// Returns the language with the greatest weight in an `Accept-Language` header, among the
+/// languages that the pages have. Of equal weights, the first wins.
 fn most_wanted(header: &str) -> Option<Lang> {
     let mut best = None;
     for range in header.split(',') {
@@ -214,13 +217,13 @@ fn most_wanted(header: &str) -> Option<Lang> {
     best.map(|(_, lang)| lang)
 }
 
-/// The markup of a time, in words and for machines.
+/// Returns a `<time>` element with the time as text and as its `datetime` attribute.
 #[must_use]
 pub fn time_markup(lang: Lang, at: OffsetDateTime) -> String {
     format!(r#"<time datetime="{}">{}</time>"#, machine_time(at), lang.date_time(at))
 }
 
-/// As in `<time datetime>`: RFC 3339 in UTC, to the millisecond.
+/// Formats a time for `<time datetime>`: RFC 3339 in UTC, to the millisecond.
 pub fn machine_time(at: OffsetDateTime) -> String {
     let at = at.to_offset(UtcOffset::UTC);
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
@@ -235,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_rules_over_the_cookie_over_the_browser() {
+    fn the_address_comes_before_cookie_and_browser() {
         let choose = Lang::choose;
         assert_eq!(choose(Some("ru"), Some("lang=en"), Some("en")), Lang::Ru);
         assert_eq!(choose(Some("tlh"), Some("a=b; lang=ru"), Some("en")), Lang::Ru);
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_grouped_as_the_language_does() {
+    fn digits_are_grouped_as_in_the_language() {
         assert_eq!(Lang::En.number(0), "0");
         assert_eq!(Lang::En.number(999), "999");
         assert_eq!(Lang::En.number(1_817), "1,817");
@@ -275,14 +278,14 @@ mod tests {
     fn times_are_in_utc() {
         let at = datetime!(2021-11-26 06:22:19.112 UTC);
         assert_eq!(Lang::En.date_time(at), "26\u{a0}Nov\u{a0}2021, 06:22\u{a0}UTC");
-        let elsewhere = at.to_offset(time::macros::offset!(+9));
-        assert_eq!(Lang::Ru.date_time(elsewhere), "26\u{a0}нояб.\u{a0}2021, 06:22\u{a0}UTC");
+        let in_tokyo = at.to_offset(time::macros::offset!(+9));
+        assert_eq!(Lang::Ru.date_time(in_tokyo), "26\u{a0}нояб.\u{a0}2021, 06:22\u{a0}UTC");
         assert_eq!(Lang::En.exact_time(at), "26\u{a0}Nov\u{a0}2021, 06:22:19.112\u{a0}UTC");
-        assert_eq!(machine_time(elsewhere), "2021-11-26T06:22:19.112Z");
+        assert_eq!(machine_time(in_tokyo), "2021-11-26T06:22:19.112Z");
     }
 
     #[test]
-    fn ages_and_spans_keep_two_figures_at_most_before_the_unit() {
+    fn ages_and_durations_are_rounded_to_their_unit() {
         let now = datetime!(2021-11-26 06:22:19 UTC);
         let ago = |seconds| Lang::En.age(now - time::Duration::seconds(seconds), now);
         assert_eq!(ago(-5), "0\u{a0}s");

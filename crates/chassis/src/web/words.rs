@@ -1,10 +1,10 @@
-//! The words of every page, and the form of a word after a number.
+//! The texts that the pages of both services share, and the plural form of a word after a number.
 
 use serde::Serialize;
 
 use super::lang::{Lang, Plural};
 
-/// The forms of a noun after a number: one, few, many.
+/// The plural forms of a noun: one, few, many, as in [`Plural`].
 pub type Forms = [&'static str; 3];
 
 #[derive(Debug)]
@@ -19,16 +19,18 @@ impl FrameWords {
     pub fn of(lang: Lang) -> &'static Self {
         match lang {
             Lang::En => {
-                &Self { skip: "Skip to the content", sections: "Sections", language: "Language" }
+                &Self { skip: "Skip to content", sections: "Sections", language: "Language" }
             }
-            Lang::Ru => &Self {
-                skip: "К содержанию", sections: "Разделы", language: "Язык"
-            },
+            Lang::Ru => {
+                &Self {
+                    skip: "Перейти к содержимому", sections: "Разделы", language: "Язык"
+                }
+            }
         }
     }
 }
 
-/// The words of the API's documentation. Those that the browser writes are sent in the page as JSON.
+/// The texts of the API documentation page. The page contains those that its script shows as JSON.
 #[derive(Debug, Serialize)]
 pub struct DocsWords {
     #[serde(skip)]
@@ -55,10 +57,10 @@ impl DocsWords {
         match lang {
             Lang::En => &Self {
                 problems: "Problems",
-                problems_text: "The type of a problem leads here. One of each:",
+                problems_text: "All error types of this API. The field “type” of an error response links to its entry here.",
                 parameters: "Parameters",
-                body: "Body",
-                answers: "Answers",
+                body: "Request body",
+                answers: "Responses",
                 headers: "Headers",
                 required: "required",
                 example: "example",
@@ -66,36 +68,36 @@ impl DocsWords {
                 schemas: "Schemas",
                 copy: "Copy",
                 copied: "Copied",
-                not_copied: "The browser did not allow it",
+                not_copied: "Not copied: blocked by the browser",
                 unreachable: "The service does not answer. Check the connection and try again.",
             },
             Lang::Ru => &Self {
                 problems: "Ошибки",
-                problems_text: "Сюда ведёт поле type каждой ошибки. Вот они все:",
+                problems_text: "Все типы ошибок этого API. На них ссылается поле type в ответе с ошибкой.",
                 parameters: "Параметры",
-                body: "Тело",
+                body: "Тело запроса",
                 answers: "Ответы",
                 headers: "Заголовки",
-                required: "обязателен",
+                required: "обязательно",
                 example: "пример",
                 try_it: "Попробовать",
                 schemas: "Схемы",
                 copy: "Скопировать",
                 copied: "Скопировано",
-                not_copied: "Браузер не разрешил",
-                unreachable: "Сервис не отвечает. Проверьте соединение и повторите.",
+                not_copied: "Не скопировано: браузер запретил",
+                unreachable: "Сервис не отвечает. Проверьте соединение и повторите попытку.",
             },
         }
     }
 }
 
-/// Replaces `{}` by a value.
+/// Replaces the first `{}` by a value.
 #[must_use]
 pub fn fill(text: &str, value: impl AsRef<str>) -> String {
     text.replacen("{}", value.as_ref(), 1)
 }
 
-/// `1 item`, `21 товар`: the form for `n`, with the number in it.
+/// Returns the plural form for `n` with the number in it: `1 item`, `21 товар`.
 #[must_use]
 pub fn counted(lang: Lang, forms: &Forms, n: usize) -> String {
     let form = match lang.plural(u64::try_from(n).unwrap_or(u64::MAX)) {

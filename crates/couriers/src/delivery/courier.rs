@@ -1,4 +1,4 @@
-//! A courier: parsed values that cannot be wrong. Pure.
+//! A courier: values that are valid once they are parsed. This module does no I/O.
 
 use std::{fmt, str::FromStr};
 
@@ -41,7 +41,7 @@ impl fmt::Display for CourierId {
 /// A value of a courier that is not accepted. The message never repeats the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    #[error("must be a whole number from 1 on")]
+    #[error("must be a whole number, at least 1")]
     Id,
     #[error("must not be blank")]
     BlankName,
@@ -55,7 +55,7 @@ pub enum Invalid {
     Transport,
     #[error("must be available or paused")]
     Status,
-    #[error("must be available or paused: busy follows from what the courier carries")]
+    #[error("must be available or paused; the service sets busy itself")]
     Busy,
 }
 
@@ -86,7 +86,7 @@ impl AsRef<str> for Name {
     }
 }
 
-/// A phone number: `+` and 10 to 15 digits. No two couriers have the same.
+/// A phone number: `+` and 10 to 15 digits. No two couriers have the same phone number.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Phone(String);
 
@@ -107,6 +107,7 @@ impl AsRef<str> for Phone {
     }
 }
 
+// The number itself is personal data and must not get into a log.
 impl fmt::Debug for Phone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Phone")
@@ -175,14 +176,14 @@ impl FromStr for CourierStatus {
     }
 }
 
-/// A status that a client may set: `busy` only follows from the orders that a courier carries.
+/// A status that a client may set. Only the service sets `busy`, when it assigns an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskedStatus {
+pub enum RequestedStatus {
     Available,
     Paused,
 }
 
-impl AskedStatus {
+impl RequestedStatus {
     /// Returns the word in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -193,7 +194,7 @@ impl AskedStatus {
     }
 }
 
-impl FromStr for AskedStatus {
+impl FromStr for RequestedStatus {
     type Err = Invalid;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
@@ -209,7 +210,7 @@ impl FromStr for AskedStatus {
 pub struct NewCourier {
     pub name: Name,
     pub phone: Phone,
-    pub status: AskedStatus,
+    pub status: RequestedStatus,
     pub transport_type: Transport,
 }
 
@@ -219,7 +220,7 @@ pub struct CourierChange {
     pub name: Option<Name>,
     pub phone: Option<Phone>,
     /// Pauses or resumes the courier.
-    pub status: Option<AskedStatus>,
+    pub status: Option<RequestedStatus>,
     /// Takes effect with the courier's next order.
     pub transport_type: Option<Transport>,
 }
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_some_text() {
+    fn a_blank_or_long_name_and_control_characters_are_refused() {
         assert_eq!(" Иван ".parse::<Name>().unwrap().as_ref(), "Иван");
         assert_eq!(" \t".parse::<Name>(), Err(Invalid::BlankName));
         assert_eq!("a\0b".parse::<Name>(), Err(Invalid::ControlCharacter));
@@ -279,8 +280,8 @@ mod tests {
         for one in CourierStatus::ALL {
             assert_eq!(one.as_str().parse(), Ok(one));
         }
-        assert_eq!("busy".parse::<AskedStatus>(), Err(Invalid::Busy));
-        assert_eq!("gone".parse::<AskedStatus>(), Err(Invalid::Status));
+        assert_eq!("busy".parse::<RequestedStatus>(), Err(Invalid::Busy));
+        assert_eq!("gone".parse::<RequestedStatus>(), Err(Invalid::Status));
         assert_eq!("0".parse::<CourierId>(), Err(Invalid::Id));
         assert_eq!("7".parse::<CourierId>(), Ok(CourierId(7)));
     }

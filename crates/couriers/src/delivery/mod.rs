@@ -1,5 +1,7 @@
-//! The state machine of a delivery: the effect of each order status, and the state that follows.
-//! Pure.
+//! The state machine of a delivery: the effect of each order status, and the resulting state.
+//!
+//! Intake folds its events here before it writes them. This module does no I/O; the SQL is in
+//! [`store`](crate::store).
 
 pub mod courier;
 
@@ -25,8 +27,8 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// Returns the effect of `status`. The statements in `queries/` follow it by rank: an order of
-    /// rank 5 (completed) or higher leaves the queue.
+    /// Returns the effect of `status`. The statements in `queries/` apply the same rules by rank:
+    /// an order of rank 5 (completed) or higher leaves the queue.
     #[must_use]
     pub fn of(status: OrderStatus) -> Self {
         match status {
@@ -41,7 +43,7 @@ impl Effect {
     }
 }
 
-/// Several events of one order, folded into one.
+/// Several events of one order, folded into one status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FoldedStatus {
     /// The highest status.
@@ -58,7 +60,9 @@ impl FoldedStatus {
         Self { status, changed_at: at, created_at }
     }
 
-    /// Combines two: the higher status wins, and of equal ones the earlier.
+    /// Combines two: the higher status wins; of two equal ones, the earlier time wins.
+    // Only minima and maxima, so the result does not depend on the order, the grouping or the
+    // repetition of the events. A redelivered or reordered batch ends in the same rows.
     fn merge(self, other: Self) -> Self {
         let created_at = match (self.created_at, other.created_at) {
             (Some(one), Some(another)) => Some(one.min(another)),
@@ -75,6 +79,8 @@ impl FoldedStatus {
 }
 
 /// Folds events into one status per order, sorted by order id.
+// The sorting is needed: `store` locks the rows in this order. `OrderUid` is compared by bytes, as
+// PostgreSQL compares the column (COLLATE "C").
 pub fn fold<'a>(
     events: impl IntoIterator<Item = (&'a OrderUid, OrderStatus, OffsetDateTime)>,
 ) -> BTreeMap<&'a OrderUid, FoldedStatus> {
@@ -100,7 +106,7 @@ pub struct DeliveryTimes {
 /// The state of an order's delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryState {
-    /// Events of the order have come, but not yet its `created`.
+    /// Events of the order have arrived, but not yet its `created`.
     Expected,
     /// The order waits for a courier.
     Waiting,
@@ -110,9 +116,9 @@ pub enum DeliveryState {
     Assigned,
     /// The deadline has passed; the courier is freed when the grace period has passed too.
     Overdue,
-    /// The order has arrived, with or without one of our couriers.
+    /// The order was delivered, by a courier of this service or without one.
     Completed,
-    /// The order is not to be delivered.
+    /// The order was cancelled.
     Cancelled,
 }
 
@@ -135,7 +141,7 @@ impl DeliveryState {
 /// The reason why an order has no courier yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WaitReason {
-    /// Its `created` event has not come yet.
+    /// Its `created` event has not arrived yet.
     NotCreated,
     /// It was taken from its courier manually.
     HeldManually,
@@ -143,7 +149,7 @@ pub enum WaitReason {
     /// Every courier who is not paused carries another order.
     AllBusy,
     AllPaused,
-    /// A courier is free: the next match, or orders that have waited longer, come first.
+    /// A courier is available. The order waits for the next match, or for older orders before it.
     InTurn,
 }
 

@@ -13,16 +13,16 @@ use crate::dispatch::Match;
 
 chassis::metrics! {
     pub struct DispatchMetrics {
-        /// Orders given to couriers by dispatch
+        /// Orders that the match has assigned to couriers
         assigned: Counter = "waybill_deliveries_assigned",
-        /// Couriers freed long after a deadline
+        /// Deliveries released because they were not completed within the grace period
         pub(super) released: Counter = "waybill_deliveries_released",
-        /// From an order's created event to its courier, seconds
+        /// Time from an order's created event to its assignment by the match, seconds
         wait_seconds: Histogram = "waybill_order_wait_seconds"
             from Histogram::new(exponential_buckets(0.005, 2.5, 14)),
-        /// Orders that wait for a courier
+        /// Orders that wait for a courier, without held orders
         waiting: Gauge = "waybill_orders_waiting",
-        /// How long the first of the queue has waited, seconds
+        /// Time that the oldest waiting order has waited, seconds
         oldest_wait_seconds: Gauge<f64, AtomicU64> = "waybill_oldest_wait_seconds",
     }
 }
@@ -31,6 +31,7 @@ impl DispatchMetrics {
     pub(super) fn count(&self, matches: &[Match]) {
         self.assigned.inc_by(matches.len() as u64);
         for one in matches {
+            // The wait is below zero if Kafka's clock is ahead of the database's clock.
             self.wait_seconds.observe(one.waited_seconds.max(0.0));
         }
     }

@@ -1,11 +1,12 @@
-//! Dispatch: waiting orders are matched with available couriers, and overdue deliveries released.
+//! Dispatch: matches waiting orders with available couriers, and releases overdue deliveries.
 //!
 //! ```text
 //! event, manual action, new or resumed courier ─commit─▶ wake ─▶ match ──────┐ until no pair is left
 //!                                                        sweep ─▶ release ─▶ match
 //! ```
 //!
-//! Each match and each release is one SQL statement, in `statements`; the Rust around it is a loop.
+//! Each match and each release is one SQL statement, in `statements`; the Rust code around it is a
+//! loop. Dispatch reads no events and serves no calls: these commit their changes and wake it.
 
 mod match_cursor;
 mod metrics;
@@ -40,26 +41,29 @@ pub struct Policy {
     pub sweep: Duration,
 }
 
-// The states are rows in the database; the loop below has no state but its cursor and its backoff.
+// All states are in the rows of the database; the loop below keeps only its timers and its backoff.
 //
-//   waiting ──match──────────▶ active ──`completed`──▶ completed: the delivery stays and counts
-//   held ─────manual assign──▶    │   ──`cancelled`──▶ ended without a delivery, for good
-//     ▲                           │   ──sweep────────▶ released: deadline and grace period have passed
-//     └───────manual unassign─────┘
+//   waiting ─────────── match or manual assign ──────────▶ active
+//   held ────────────── manual assign ───────────────────▶ active
+//   active, released ── manual unassign ─────────────────▶ held
+//   active ──────────── deadline and grace period passed ▶ released, and the courier is freed
+//   any of the above ── `completed` ─────────────────────▶ completed: a delivery stays and counts
+//   any of the above ── `cancelled` ─────────────────────▶ cancelled: a delivery is deleted
 //
-// A courier is available, busy while they have an active delivery, or paused. A match needs a waiting
-// order and an available courier, so only these changes make one possible: an order joins the queue,
-// or a courier is added, freed or resumed. The code that commits such a change wakes the loop after
-// the commit, because a match that began before it would not see the change. A transaction that only
-// locked such a row wakes the loop too, because a match skips locked rows and does not return to them.
+// A courier is available, busy while they have an active delivery, or paused. A match needs a
+// waiting order and an available courier, so only these changes make one possible: an order joins
+// the queue, or a courier is added, freed or resumed. The code that commits such a change wakes the
+// loop after the commit, because a match that began before it would not see the change. A
+// transaction that only locked such a row wakes the loop too, because a match skips locked rows and
+// does not return to them. (A manual assignment need not: no match runs at the same time.)
 //
-// A wake-up during a match is kept (see `Wake`) and causes another match. Each replica wakes its own
-// loop. If a replica crashes between its commit and the wake-up, the sweep of another replica, which
-// looks at both queues from their start, matches what it left. So an order is never lost because no
-// courier is available: it waits in its row.
+// A wake-up during a match is kept (see `Wake`) and causes another match. Each replica wakes its
+// own loop. If a replica crashes between its commit and the wake-up, the next sweep of any replica
+// finds the order and the courier, because a sweep searches both queues from their start. An order
+// for which no courier is available stays in its row and waits.
 
-/// Matches and sweeps until `shutdown`, and calls `on_matched` after each match that was requested by
-/// a wake-up. Errors are retried without limit.
+/// Matches and sweeps until `shutdown`, and calls `on_matched` after each match that was requested
+/// by a wake-up. Errors are retried without limit.
 pub async fn run(
     pool: &PgPool,
     policy: Policy,
@@ -68,6 +72,8 @@ pub async fn run(
     on_matched: impl Fn(),
     shutdown: CancellationToken,
 ) {
+    // `select!` stops at the shutdown only between two steps: the code after `=>` is not cancelled,
+    // so a match or a sweep that has begun runs to its end.
     let mut sweeps = interval(policy.sweep);
     let mut measurements = interval(MEASURE_INTERVAL);
     let mut backoff = Backoff::default();
@@ -77,6 +83,8 @@ pub async fn run(
             cursor = wake.woken() => {
                 match_all(pool, &policy.times, cursor, metrics).await.inspect(|()| on_matched())
             }
+            // A sweep does not call `on_matched`: the live board is refreshed at least once a
+            // second.
             _ = sweeps.tick() => sweep(pool, &policy, metrics).await,
             _ = measurements.tick() => metrics.measure_queue(pool).await,
         };
@@ -91,7 +99,10 @@ pub async fn run(
                 if backoff.is_first() {
                     tracing::warn!("waiting for PostgreSQL to dispatch orders: {error}");
                 }
-                // The cursor of a failed match is not kept: the next sweep looks from the start.
+                // The outcome may be unknown, for example if the connection was lost at the commit.
+                // Both outcomes are correct: an assigned order no longer waits, and any other order
+                // still does. The cursor of the failed match is not kept: the next sweep searches
+                // from the start. Wake-ups during the pause are kept by `Wake`.
                 shutdown.run_until_cancelled(backoff.pause()).await;
             }
         }
@@ -100,6 +111,8 @@ pub async fn run(
 
 fn interval(period: Duration) -> Interval {
     let mut interval = tokio::time::interval(period);
+    // After a late tick the next one comes a whole period later: no burst of sweeps after a slow
+    // one.
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
@@ -110,15 +123,20 @@ async fn sweep(
     policy: &Policy,
     metrics: &DispatchMetrics,
 ) -> Result<(), sqlx::Error> {
+    // One transaction per `MATCH_ROWS` deliveries, so that no transaction holds its locks for long.
     loop {
         let released =
             transact(pool, async |connection| release_overdue(connection, policy.grace).await)
                 .await?;
         metrics.released.inc_by(released as u64);
+        // Fewer than the limit: the rest is locked by other transactions, or nothing is left. The
+        // next sweep releases the rest.
         if released < MATCH_ROWS {
             break;
         }
     }
+    // After the releases, because they free couriers; and from the start, to find all entries whose
+    // wake-up was lost.
     match_all(pool, &policy.times, MatchCursor::START, metrics).await
 }
 
@@ -133,7 +151,8 @@ async fn match_all(
         let matches =
             transact(pool, async |connection| match_orders(connection, times, cursor).await)
                 .await?;
-        // The database has the cursor now, and no entry is new to the next turn.
+        // The match has stored the cursor, so the next turn of the loop has no new entry to
+        // announce.
         cursor = MatchCursor::END;
         metrics.count(&matches);
         for one in &matches {
@@ -143,6 +162,8 @@ async fn match_all(
                 "assigned an order"
             );
         }
+        // Fewer pairs than the limit: no pair is left except with rows that another transaction has
+        // locked, and that transaction causes a wake-up when it ends.
         if matches.len() < MATCH_ROWS {
             return Ok(());
         }

@@ -1,4 +1,5 @@
-//! The two statements of dispatch, each within the caller's transaction.
+//! The two statements of dispatch, and the lock of the match. Each runs in the caller's
+//! transaction.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use sqlx::PgConnection;
 
 use crate::{delivery::DeliveryTimes, dispatch::MatchCursor};
 
-/// The most pairs of one match, and the most releases of one sweep, as the two statements have it.
+/// The maximum number of pairs per match, and of deliveries per release. Both statements contain
+/// the same number as a constant.
 pub const MATCH_ROWS: usize = 2_000;
 
 /// An order that was assigned to a courier.
@@ -14,15 +16,18 @@ pub const MATCH_ROWS: usize = 2_000;
 pub struct Match {
     pub order_id: String,
     pub courier_id: i64,
-    /// The order's wait; below zero if Kafka's clock is ahead of the database's.
+    /// The time that the order waited; below zero if Kafka's clock is ahead of the database's
+    /// clock.
     pub waited_seconds: f64,
 }
 
 /// Waits until no other transaction matches, and keeps all others from matching until this
 /// transaction ends.
 ///
-/// This is a statement of its own: under READ COMMITTED each statement has a new snapshot, so the
+/// This is a separate statement: under READ COMMITTED each statement has a new snapshot, so the
 /// statement that matches sees all that was committed while this one waited for the lock.
+// The lock belongs to the transaction: PostgreSQL releases it at the commit, at a rollback, and
+// when the connection is lost. So a replica that crashes during a match does not block the others.
 pub(crate) async fn lock_match(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- lock_match\n\
@@ -33,8 +38,9 @@ pub(crate) async fn lock_match(transaction: &mut PgConnection) -> Result<(), sql
     Ok(())
 }
 
-/// Matches up to [`MATCH_ROWS`] waiting orders, oldest first, with as many available couriers. After
-/// fewer pairs than that, none is left. New entries of the queues are at `cursor` or behind it.
+/// Matches up to [`MATCH_ROWS`] waiting orders, oldest first, with the same number of available
+/// couriers. If it returns fewer pairs than that, no pair of unlocked rows is left. New entries of
+/// the queues are at `cursor` or after it.
 pub async fn match_orders(
     transaction: &mut PgConnection,
     times: &DeliveryTimes,
@@ -56,8 +62,10 @@ pub async fn match_orders(
     .await
 }
 
-/// Releases up to [`MATCH_ROWS`] deliveries that are not completed `grace` after their deadline, and
-/// frees their couriers. Returns the number of released deliveries.
+/// Releases up to [`MATCH_ROWS`] deliveries that are not completed `grace` after their deadline,
+/// and frees their couriers. Returns the number of released deliveries.
+// This needs no lock of the match. Two replicas may sweep at the same time: each skips the orders
+// whose rows in `order_states` the other has locked, so a delivery is released once.
 pub async fn release_overdue(
     transaction: &mut PgConnection,
     grace: Duration,
@@ -69,7 +77,7 @@ pub async fn release_overdue(
         tracing::info!(
             order.id = delivery.order_id,
             courier.id = delivery.courier_id,
-            "freed a courier: his delivery is long overdue"
+            "released an overdue delivery and freed its courier"
         );
     }
     Ok(released.len())

@@ -6,9 +6,9 @@ use tokio::sync::Notify;
 
 use crate::dispatch::MatchCursor;
 
-/// Wakes dispatch. Call it after each commit that could make a match possible, and after each
-/// transaction that locked a waiting order or a courier, also after a rollback: a match may have
-/// skipped the locked row.
+/// A handle that wakes dispatch; clones wake the same loop. Call it after each commit that could
+/// make a match possible, and after each transaction that locked a waiting order or a courier, also
+/// after a rollback: a match may have skipped the locked row.
 #[derive(Debug, Clone)]
 pub struct Wake(Arc<Pending>);
 
@@ -26,8 +26,10 @@ impl Default for Wake {
 }
 
 impl Wake {
-    /// Requests a match; new entries of the queues are at `cursor` or behind it.
+    /// Requests a match; new entries of the queues are at `cursor` or after it.
     pub fn wake(&self, cursor: MatchCursor) {
+        // The cursor is written by one assignment, so it is whole even if a thread panicked while
+        // it held the lock.
         let mut pending = self.0.cursor.lock().unwrap_or_else(PoisonError::into_inner);
         *pending = pending.earlier(cursor);
         // Never lost: `notify_one` stores a permit if dispatch does not wait now, so the next
@@ -40,8 +42,8 @@ impl Wake {
     pub(super) async fn woken(&self) -> MatchCursor {
         self.0.notify.notified().await;
         // A wake-up between these two lines adds its cursor to this match and leaves a permit for
-        // another, which then finds nothing new: harmless. Without an await after `notified`, a
-        // cancelled call cannot lose the permit.
+        // another match, which then finds nothing new: harmless. There is no await after
+        // `notified`, so a cancelled call cannot take the permit without returning the cursor.
         let mut pending = self.0.cursor.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *pending, MatchCursor::END)
     }

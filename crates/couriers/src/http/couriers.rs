@@ -1,4 +1,4 @@
-//! Couriers: listed, shown, added, changed.
+//! The calls for couriers: list, show, add, change, and the statistics of one courier.
 
 use axum::{
     Json,
@@ -60,7 +60,10 @@ pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Res
 /// `POST /courier`
 pub(crate) async fn add(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
     let courier = form::new_courier(body)?;
+    // An error needs no wake-up: an insert locks no row that a match could skip. If its outcome is
+    // unknown and it was committed, the next sweep finds the courier.
     let id = create_courier(&state.pool, &courier).await?;
+    // From the start: it costs little after a manual action, and it is before every place.
     state.wake.wake(MatchCursor::START);
     let location = HeaderValue::try_from(format!("/courier/{id}")).expect("digits are ASCII");
     let answer =
@@ -71,6 +74,8 @@ pub(crate) async fn add(State(state): State<ApiState>, body: Body) -> Result<Res
 /// `PUT /courier`
 pub(crate) async fn change(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
     let (id, change) = form::courier_change(body)?;
+    // The wake-up comes before the error is returned: a match may have skipped the courier's row
+    // while it was locked, even if the change was then rolled back.
     let changed = update_courier(&state.pool, id, &change).await;
     state.wake.wake(MatchCursor::START);
     let courier = changed?;

@@ -1,4 +1,5 @@
-//! Deliveries: assigned and unassigned manually, explained, counted; and the queue.
+//! The calls for deliveries: assign and unassign manually, show one delivery, the queue, and the
+//! statistics of all couriers.
 
 use axum::{
     Json,
@@ -30,6 +31,7 @@ use crate::{
 pub(crate) async fn assign(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
     let order_id = form::order_id(body)?;
     let assigned = assign_manually(&state.pool, &order_id, &state.times).await?;
+    // No match has run, so dispatch does not report this change to the live board.
     state.board.changed();
     Ok(Json(AssignedView::of(&order_id, &assigned)).into_response())
 }
@@ -40,6 +42,8 @@ pub(crate) async fn unassign(
     body: Body,
 ) -> Result<Response, Problem> {
     let order_id = form::order_id(body)?;
+    // The wake-up comes before the error is returned: a match may have skipped the order's row
+    // while it was locked. Dispatch then reports the change to the live board.
     let taken = unassign_manually(&state.pool, &order_id).await;
     state.wake.wake(MatchCursor::START);
     let courier_id = taken?;
@@ -58,11 +62,14 @@ pub(crate) async fn get(
     let mut snapshot = snapshot(&state.pool).await.map_err(failed)?;
     let found = find_delivery(&mut snapshot, &order_id).await.map_err(failed)?;
     let delivery = found.ok_or_else(|| NO_SUCH_ORDER.problem())?;
-    // The numbers of busy and of paused couriers explain a wait.
+    // The numbers of busy and paused couriers explain why the order waits.
     let counts = match delivery.state {
         DeliveryState::Waiting => Some(count_couriers(&mut snapshot).await.map_err(failed)?),
         _ => None,
     };
+    // Returns the connection first: a call that waits for a second one while it holds one could
+    // block the pool. The courier is read outside the snapshot; couriers are never deleted, so it
+    // is found.
     drop(snapshot);
     let courier = match &delivery.assignment {
         Some(assignment) => {

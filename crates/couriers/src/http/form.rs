@@ -1,4 +1,5 @@
 //! Parses the bodies of calls: a JSON object becomes valid values, or a list of all violations.
+//! Violations that only the database can find, such as a phone number that is taken, are not here.
 
 use std::str::FromStr;
 
@@ -11,7 +12,7 @@ use events::OrderUid;
 use serde_json::{Map, Value};
 
 use super::problems::INVALID_BODY;
-use crate::delivery::courier::{AskedStatus, CourierChange, CourierId, NewCourier};
+use crate::delivery::courier::{CourierChange, CourierId, NewCourier, RequestedStatus};
 
 /// A body as axum extracts it.
 pub(super) type Body = Result<Bytes, BytesRejection>;
@@ -24,7 +25,7 @@ pub(super) fn new_courier(body: Body) -> Result<NewCourier, Problem> {
     let status = form.optional("status");
     match (name, phone, transport_type) {
         (Some(name), Some(phone), Some(transport_type)) if form.violations.is_empty() => {
-            let status = status.unwrap_or(AskedStatus::Available);
+            let status = status.unwrap_or(RequestedStatus::Available);
             Ok(NewCourier { name, phone, status, transport_type })
         }
         _ => Err(INVALID_BODY.with_violations(form.violations)),
@@ -42,7 +43,11 @@ pub(super) fn courier_change(body: Body) -> Result<(CourierId, CourierChange), P
         transport_type: form.optional("transport_type"),
     };
     if form.violations.is_empty() && change == CourierChange::default() {
-        form.violate("", "missing", "needs name, phone, status or transport_type: what to change");
+        form.violate(
+            "",
+            "missing",
+            "at least one of name, phone, status and transport_type is required",
+        );
     }
     match id {
         Some(id) if form.violations.is_empty() => Ok((id, change)),
@@ -104,7 +109,7 @@ impl Form {
         }
     }
 
-    /// An id is a number; a string with a number is accepted too.
+    /// Returns the id, which is a number or a string that contains a number.
     fn id(&mut self) -> Option<CourierId> {
         if let Some(Value::Number(number)) = self.fields.get("id") {
             let text = number.to_string();
@@ -130,21 +135,21 @@ mod tests {
         Ok(Bytes::copy_from_slice(text.as_bytes()))
     }
 
-    fn wrong<T: std::fmt::Debug>(outcome: Result<T, Problem>) -> Vec<String> {
+    fn violations<T: std::fmt::Debug>(outcome: Result<T, Problem>) -> Vec<String> {
         let errors = outcome.unwrap_err().errors;
         errors.into_iter().map(|error| format!("{} {}", error.pointer, error.code)).collect()
     }
 
     #[test]
-    fn everything_wrong_with_a_courier_is_named() {
-        assert_eq!(wrong(new_courier(body("{"))), [" invalid_json"]);
-        assert_eq!(wrong(new_courier(body("[]"))), [" not_an_object"]);
+    fn every_violation_of_a_courier_is_listed() {
+        assert_eq!(violations(new_courier(body("{"))), [" invalid_json"]);
+        assert_eq!(violations(new_courier(body("[]"))), [" not_an_object"]);
         assert_eq!(
-            wrong(new_courier(body("{}"))),
+            violations(new_courier(body("{}"))),
             ["/name missing", "/phone missing", "/transport_type missing"]
         );
         assert_eq!(
-            wrong(new_courier(body(
+            violations(new_courier(body(
                 r#"{"name":" ","phone":"1","transport_type":7,"status":"busy"}"#
             ))),
             ["/name invalid", "/phone invalid", "/transport_type wrong_type", "/status invalid"]
@@ -152,18 +157,18 @@ mod tests {
     }
 
     #[test]
-    fn a_change_needs_an_id_and_something_to_change() {
-        assert_eq!(wrong(courier_change(body(r#"{"status":"paused"}"#))), ["/id missing"]);
-        assert_eq!(wrong(courier_change(body(r#"{"id":0,"name":"A"}"#))), ["/id invalid"]);
-        assert_eq!(wrong(courier_change(body(r#"{"id":1.5,"name":"A"}"#))), ["/id invalid"]);
-        assert_eq!(wrong(courier_change(body(r#"{"id":1}"#))), [" missing"]);
+    fn a_change_needs_an_id_and_at_least_one_field() {
+        assert_eq!(violations(courier_change(body(r#"{"status":"paused"}"#))), ["/id missing"]);
+        assert_eq!(violations(courier_change(body(r#"{"id":0,"name":"A"}"#))), ["/id invalid"]);
+        assert_eq!(violations(courier_change(body(r#"{"id":1.5,"name":"A"}"#))), ["/id invalid"]);
+        assert_eq!(violations(courier_change(body(r#"{"id":1}"#))), [" missing"]);
         let (id, change) = courier_change(body(r#"{"id":1,"status":"paused"}"#)).unwrap();
-        assert_eq!((id.get(), change.status), (1, Some(AskedStatus::Paused)));
+        assert_eq!((id.get(), change.status), (1, Some(RequestedStatus::Paused)));
     }
 
     #[test]
-    fn an_order_id_is_one() {
-        assert_eq!(wrong(order_id(body(r#"{"order_id":1}"#))), ["/order_id wrong_type"]);
+    fn an_order_id_must_be_a_string() {
+        assert_eq!(violations(order_id(body(r#"{"order_id":1}"#))), ["/order_id wrong_type"]);
         assert_eq!(order_id(body(r#"{"order_id":"123"}"#)).unwrap().as_str(), "123");
     }
 }

@@ -1,5 +1,5 @@
-//! The board's figures as server-sent events. Each event is the newest state, so that a client whose
-//! connection was cut needs only the next one.
+//! The board's figures as server-sent events. Each event contains all figures, so a client that
+//! reconnects needs only the next event; there is no history to resume.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -21,8 +21,10 @@ pub(crate) async fn live(State(state): State<ApiState>) -> impl IntoResponse {
         let board = watcher.next().await?;
         Some((Ok::<_, Infallible>(Event::default().event("board").data(&*board)), watcher))
     });
+    // Without this the open streams would keep the HTTP server from ending at the shutdown.
     let stream = boards.take_until(state.shutdown.cancelled_owned());
     (
+        // The second header turns off the buffering of nginx, which would delay the events.
         [
             (header::CACHE_CONTROL, "no-store"),
             (header::HeaderName::from_static("x-accel-buffering"), "no"),

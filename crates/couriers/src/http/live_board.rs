@@ -1,8 +1,9 @@
-//! The live board: while there are watchers, the newest state of the whole service, read from the
-//! database once for all of them. Watchers are sent its figures; a request for the board with those
-//! figures does not read the database again.
+//! The live board: while there are watchers, one task reads the board from the database for all of
+//! them. Watchers receive its figures. A request for the board of those figures is answered from
+//! memory and does not read the database again.
 //!
-//! The board shows changes by this replica at once, and changes by other replicas within a second.
+//! The board shows changes by this replica within [`MIN_INTERVAL`], and changes by other replicas
+//! within [`REFRESH_INTERVAL`]. It is only a copy for display: no decision depends on it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +23,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two reads by [`LiveBoard::keep`].
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The most cards of a kind on the board.
+/// The maximum number of cards of each kind on the board.
 const MAX_CARDS: i64 = 200;
 
 /// The newest board. Clones share it.
@@ -30,9 +31,9 @@ const MAX_CARDS: i64 = 200;
 pub(crate) struct LiveBoard {
     newest: watch::Sender<Option<Newest>>,
     changed: Arc<Notify>,
-    /// The time at which the newest board was asked for; locked while the database is read, so that
-    /// it is read once for all who wait.
-    asked_at: Arc<Mutex<Option<Instant>>>,
+    /// The time at which the read of the newest board began. The lock is held during a read, so
+    /// that concurrent calls share one read.
+    read_began_at: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -44,15 +45,20 @@ struct Newest {
 
 impl LiveBoard {
     pub(crate) fn new() -> Self {
-        Self { newest: watch::Sender::new(None), changed: Arc::default(), asked_at: Arc::default() }
+        Self {
+            newest: watch::Sender::new(None),
+            changed: Arc::default(),
+            read_began_at: Arc::default(),
+        }
     }
 
     /// Notes that something on the board has changed.
     pub(crate) fn changed(&self) {
+        // A call during a read leaves a permit, so another read follows it.
         self.changed.notify_one();
     }
 
-    /// Returns the kept board, if it is of `at` or later; else reads a new one.
+    /// Returns the newest board in memory if it is of `at` or later. Otherwise reads a new one.
     pub(crate) async fn show(
         &self,
         pool: &PgPool,
@@ -61,44 +67,48 @@ impl LiveBoard {
         let newest = self.newest.borrow().as_ref().map(|newest| newest.board.clone());
         match (newest, at) {
             (Some(board), Some(at)) if at <= board.at => Ok(board),
-            _ => self.ask(pool).await,
+            _ => self.read(pool).await,
         }
     }
 
-    /// Reads the board.
-    async fn ask(&self, pool: &PgPool) -> Result<Arc<Board>, sqlx::Error> {
-        let came_at = Instant::now();
-        let mut asked_at = self.asked_at.lock().await;
-        // The board was read while this call waited for the lock, and the read began after the call:
-        // that board shows everything that the caller knew of.
+    /// Reads the board from the database, or returns the board of a read that began after this call.
+    async fn read(&self, pool: &PgPool) -> Result<Arc<Board>, sqlx::Error> {
+        let called_at = Instant::now();
+        let mut read_began_at = self.read_began_at.lock().await;
+        // Another call read the board while this one waited for the lock. If that read began after
+        // this call, its board contains every change that was committed before this call.
         let newest = self.newest.borrow().as_ref().map(|newest| newest.board.clone());
         if let Some(board) = newest
-            && asked_at.is_some_and(|asked_at| came_at <= asked_at)
+            && read_began_at.is_some_and(|began_at| called_at <= began_at)
         {
             return Ok(board);
         }
         let now = Instant::now();
         let board = Arc::new(read::board(pool, MAX_CARDS).await?);
-        *asked_at = Some(now);
+        // Only after a success: after an error the next call in the line reads by itself.
+        *read_began_at = Some(now);
         let figures = serde_json::to_string(&FiguresView::of(&board))
             .expect("a board has string keys and finite numbers");
         self.newest.send_replace(Some(Newest { board: board.clone(), figures: figures.into() }));
         Ok(board)
     }
 
-    /// Keeps the board fresh until the watcher is dropped.
+    /// Returns a watcher. The board is refreshed until the last watcher is dropped.
     pub(crate) fn watch(&self) -> Watcher {
         let mut newest = self.newest.subscribe();
+        // The board in memory may be old, from the time of an earlier watcher. The first event is
+        // the next board. The notification comes after the subscription, because `keep` ignores it
+        // while there are no receivers.
         newest.mark_unchanged();
         self.changed();
         Watcher(newest)
     }
 
-    /// Keeps the board fresh until `shutdown`, as long as there are watchers.
+    /// Refreshes the board while there are watchers, until `shutdown`.
     pub(crate) async fn keep(self, pool: PgPool, shutdown: CancellationToken) {
         let mut refresh = tokio::time::interval(REFRESH_INTERVAL);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut asked_at: Option<Instant> = None;
+        let mut refreshed_at: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -108,25 +118,29 @@ impl LiveBoard {
             if self.newest.receiver_count() == 0 {
                 continue;
             }
-            if let Some(asked_at) = asked_at {
+            // The read comes after the pause, so it contains all changes during the pause.
+            if let Some(refreshed_at) = refreshed_at {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
-                    () = tokio::time::sleep_until(asked_at + MIN_INTERVAL) => {}
+                    () = tokio::time::sleep_until(refreshed_at + MIN_INTERVAL) => {}
                 }
             }
-            asked_at = Some(Instant::now());
-            // Watchers see the age of the board, and dispatch logs the failure.
-            if let Err(error) = self.ask(&pool).await {
-                tracing::debug!("asking for the board: {error}");
+            refreshed_at = Some(Instant::now());
+            // Only at `debug`: watchers see the age of the board, and dispatch logs that PostgreSQL
+            // is unreachable.
+            if let Err(error) = self.read(&pool).await {
+                tracing::debug!("reading the board: {error}");
             }
         }
     }
 }
 
+/// A receiver of the board's figures. The board is refreshed while there is at least one.
 pub(crate) struct Watcher(watch::Receiver<Option<Newest>>);
 
 impl Watcher {
-    /// Waits for the figures of the next board, and skips older ones that came meanwhile.
+    /// Waits for the next board and returns its figures. A slow watcher receives only the newest
+    /// board.
     pub(crate) async fn next(&mut self) -> Option<Arc<str>> {
         loop {
             self.0.changed().await.ok()?;

@@ -1,7 +1,9 @@
-//! The JSON API of the courier service: couriers, deliveries, the queue, figures, and the live board.
+//! The JSON API of the courier service: couriers, deliveries, the queue, statistics, rejected
+//! records and the live board.
 //!
-//! A handler reads its input, calls one function of `store` or `read`, and maps the answer. A change
-//! that could make a match possible wakes dispatch.
+//! A handler parses its input, calls a function of `store` or `read`, and maps the result to a
+//! response. A change that could make a match possible wakes dispatch. There is no SQL here; the
+//! HTML is in [`pages`](crate::pages).
 
 pub(crate) mod couriers;
 pub(crate) mod deliveries;
@@ -24,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::live_board::LiveBoard;
 use crate::{delivery::DeliveryTimes, dispatch::Wake};
 
-/// State of the API's handlers.
+/// The state of the API's handlers.
 #[derive(Clone)]
 pub(crate) struct ApiState {
     pub(crate) pool: PgPool,

@@ -1,4 +1,5 @@
-//! The kinds of problem that only the courier service's calls meet.
+//! The kinds of problem that only the calls of the courier service return. The kinds that both
+//! services share are in `chassis::http::problems`.
 
 use chassis::{
     http::{
@@ -16,25 +17,25 @@ problem_kinds! {
     pub(crate) NO_SUCH_COURIER = 404, "/docs#no-such-courier", "no such courier",
         "there is no courier with this id; GET /couriers lists them";
     pub(crate) NO_SUCH_ORDER = 404, "/docs#no-such-order", "no such order",
-        "no event has told of an order with this id";
+        "no event about an order with this id was received";
     pub(crate) PHONE_TAKEN = 409, "/docs#phone-taken", "phone taken",
         "another courier has this phone number";
     pub(crate) ALREADY_ASSIGNED = 409, "/docs#already-assigned", "already assigned",
-        "courier 1 has this order; unassign it first";
+        "the order is assigned to courier 1; unassign it first";
     pub(crate) ORDER_ENDED = 409, "/docs#order-ended", "order ended",
-        "the order is completed: it needs no courier any more";
-    pub(crate) NO_COURIER = 409, "/docs#no-courier", "no courier",
+        "the order is completed, so it needs no courier";
+    pub(crate) NO_COURIER_AVAILABLE = 409, "/docs#no-courier-available", "no courier available",
         "no courier is available; nothing was stored";
     pub(crate) NOT_ASSIGNED = 409, "/docs#not-assigned", "not assigned",
-        "the order has no courier; GET /delivery/{order_id} tells why";
+        "the order has no courier; GET /delivery/{order_id} gives the reason";
 }
 
-/// Every kind that `/docs` lists.
+/// Returns every kind that the page `/docs` lists.
 pub(crate) fn kinds() -> Vec<ProblemKind> {
     kinds_with(KINDS)
 }
 
-/// A query failed.
+/// Returns the problem for a query that failed.
 pub(super) fn failed(error: sqlx::Error) -> Problem {
     of_database("answering a call", &error)
 }
@@ -60,10 +61,10 @@ impl From<NotAssigned> for Problem {
     fn from(error: NotAssigned) -> Self {
         match error {
             NotAssigned::Already(courier) => ALREADY_ASSIGNED
-                .with(format!("courier {courier} has this order; unassign it first")),
+                .with(format!("the order is assigned to courier {courier}; unassign it first")),
             NotAssigned::Ended(status) => ORDER_ENDED
-                .with(format!("the order is {}: it needs no courier any more", status.as_str())),
-            NotAssigned::NoCourier => NO_COURIER.problem(),
+                .with(format!("the order is {}, so it needs no courier", status.as_str())),
+            NotAssigned::NoCourier => NO_COURIER_AVAILABLE.problem(),
             NotAssigned::Database(error) => failed(error),
         }
     }
@@ -74,9 +75,8 @@ impl From<NotUnassigned> for Problem {
         match error {
             NotUnassigned::Unknown => NO_SUCH_ORDER.problem(),
             NotUnassigned::NotAssigned => NOT_ASSIGNED.problem(),
-            NotUnassigned::Ended(status) => {
-                ORDER_ENDED.with(format!("the order is {}: its delivery is over", status.as_str()))
-            }
+            NotUnassigned::Ended(status) => ORDER_ENDED
+                .with(format!("the order is {}, so its delivery has ended", status.as_str())),
             NotUnassigned::Database(error) => failed(error),
         }
     }

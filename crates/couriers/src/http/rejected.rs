@@ -1,4 +1,4 @@
-//! Rejected status records: listed, shown, and sent again.
+//! The calls for rejected status records: list, show, and replay.
 
 use axum::{
     Json,
@@ -28,7 +28,8 @@ pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Res
     Ok(Json(calls::whole(&row)).into_response())
 }
 
-/// `POST /rejected/{id}/replay`: as it came, or with the request's body instead.
+/// `POST /rejected/{id}/replay`: sends the record again as received, or with the body of the
+/// request.
 pub(crate) async fn replay(
     State(state): State<ApiState>,
     Id(id): Id,
@@ -36,7 +37,9 @@ pub(crate) async fn replay(
 ) -> Result<Response, Problem> {
     let body = body.map_err(|rejection| body_unreadable(&rejection))?;
     let row = calls::find(&state.pool, &id).await?;
-    // An edited event goes to the partition of its own order.
+    // An edited event is sent with the key of its own order, so that it goes to the partition of
+    // the order's other events. Nothing is stored here: intake notes the replay when it reads the
+    // record.
     let key = |body: &[u8]| Some(StatusEvent::read(Some(body)).ok()?.order_id.to_string());
     calls::replay(&state.producer, &state.status_topic, &row, &body, key).await
 }

@@ -1,4 +1,4 @@
-//! The answers of the calls, as JSON. Times are RFC 3339 in UTC, spans are seconds.
+//! The responses of the calls as JSON. Times are RFC 3339 in UTC, durations are in seconds.
 
 use events::OrderUid;
 use serde::Serialize;
@@ -136,28 +136,31 @@ impl From<CourierCounts> for CountsView {
     }
 }
 
-/// Why an order has no courier yet: a stable code, and a sentence.
+/// The reason why an order has no courier yet: a stable code, and a sentence.
 #[derive(Serialize)]
-struct WhyNot {
+struct WaitReasonView {
     code: &'static str,
     message: String,
 }
 
-impl WhyNot {
+impl WaitReasonView {
     fn of(reason: WaitReason, counts: Option<CourierCounts>) -> Self {
         let message = match (reason, counts) {
-            (WaitReason::NotCreated, _) => "its created event has not come yet".to_owned(),
+            (WaitReason::NotCreated, _) => {
+                "the order's created event has not arrived yet".to_owned()
+            }
             (WaitReason::HeldManually, _) => {
-                "it was taken from its courier by hand, and is taken up again only by hand"
-                    .to_owned()
+                "the order was unassigned manually and waits for a manual assignment".to_owned()
             }
             (WaitReason::NoCouriers, _) => "no courier is registered".to_owned(),
             (WaitReason::AllBusy, Some(counts)) => {
-                format!("no courier is free: {} carry, {} are paused", counts.busy, counts.paused)
+                format!("no courier is available: {} busy, {} paused", counts.busy, counts.paused)
             }
-            (WaitReason::AllBusy, None) => "no courier is free".to_owned(),
+            (WaitReason::AllBusy, None) => "no courier is available".to_owned(),
             (WaitReason::AllPaused, _) => "every courier is paused".to_owned(),
-            (WaitReason::InTurn, _) => "a courier is free: its turn comes in a moment".to_owned(),
+            (WaitReason::InTurn, _) => {
+                "a courier is available; the order will be assigned in its turn".to_owned()
+            }
         };
         Self { code: reason.as_str(), message }
     }
@@ -179,7 +182,7 @@ pub(super) struct DeliveryView<'a> {
     #[serde(with = "rfc3339::option")]
     held_at: Option<OffsetDateTime>,
     position: Option<i64>,
-    why_not_assigned: Option<WhyNot>,
+    why_not_assigned: Option<WaitReasonView>,
     couriers: Option<CountsView>,
     assignment: Option<AssignmentView<'a>>,
 }
@@ -200,7 +203,7 @@ impl<'a> DeliveryView<'a> {
             waiting_since: delivery.waiting_since,
             held_at: delivery.held_at,
             position: delivery.position,
-            why_not_assigned: delivery.reason.map(|reason| WhyNot::of(reason, counts)),
+            why_not_assigned: delivery.reason.map(|reason| WaitReasonView::of(reason, counts)),
             couriers: counts.map(CountsView::from),
             assignment: delivery
                 .assignment

@@ -4,8 +4,9 @@
 //! record ─parse─▶ event or rejection ─▶ batch ─commit─▶ committed ─settle─▶ dead letters ─▶ offsets
 //! ```
 //!
-//! This is the transport alone: the effect of a status is in [`delivery`](crate::delivery), and its
-//! SQL in [`store`](crate::store).
+//! This module is only the transport. The effect of a status is in [`delivery`](crate::delivery),
+//! its SQL is in [`store`](crate::store), and the consumer with its retries is in
+//! [`chassis::kafka`].
 
 mod rejection;
 
@@ -32,7 +33,7 @@ use crate::{
     store,
 };
 
-/// A record with its event, or with the reason why it has none.
+/// A record as received, with its event or with its rejection.
 pub(crate) struct Incoming {
     original: Original,
     content: Result<StatusEvent, Rejection>,
@@ -59,7 +60,7 @@ chassis::metrics! {
     pub(crate) struct IntakeMetrics {
         commit: transaction::CommitMetrics => transaction::CommitMetrics::register,
         rejections: rejected::RejectionMetrics => rejected::RejectionMetrics::register,
-        /// Events taken in
+        /// Status events that were read and committed
         events: Family<Status, Counter> = "waybill_status_events",
     }
 }
@@ -82,16 +83,17 @@ impl IntakeMetrics {
     }
 }
 
-/// A batch that is in the database. Its field is private, so that only this module makes one.
+/// A batch that is in the database. Its field is private, so that only this module can make one,
+/// and nothing is settled before it is committed.
 pub(crate) struct Committed(Vec<Incoming>);
 
 /// The proof that a batch is committed and that its dead letters are acknowledged. Its field is
-/// private, so that only this module makes one.
+/// private, so that only this module can make one, and no offset is stored before that.
 pub(crate) struct Settled(());
 
 impl Receipt for Settled {}
 
-/// The parts that intake works with.
+/// Intake, with the connections and handles that it uses.
 pub(crate) struct Intake {
     pub(crate) topics: Topics,
     pub(crate) pool: PgPool,
@@ -106,6 +108,8 @@ impl Pipeline for Intake {
     type Receipt = Settled;
 
     fn parse(&self, record: Record<'_>) -> (Incoming, usize) {
+        // A record that is not a valid event is a value, not an error: it stays in its batch, and
+        // is stored as rejected in the transaction that applies the valid events of the batch.
         self.incoming(record, StatusEvent::read(record.value).map_err(rejection::of))
     }
 
@@ -114,8 +118,13 @@ impl Pipeline for Intake {
     }
 
     async fn commit(&self, batch: Vec<Incoming>) -> anyhow::Result<Committed> {
-        let events = Events { topic: &self.topics.status, metrics: &self.metrics.rejections };
+        let (topic, metrics) = (self.topics.status.as_str(), &self.metrics.rejections);
+        let events = EventWriter { topic, metrics };
         let parts = transaction::commit(&self.pool, &events, &self.metrics.commit, batch).await?;
+        // After the commit, because a match that began before it would not see these rows. Always,
+        // even if nothing changed, because a match may have skipped rows that these transactions
+        // had locked. If the process ends before this line, the next sweep takes the place of the
+        // wake-up.
         self.wake.wake(
             parts.iter().map(|part| part.outcome).fold(MatchCursor::END, MatchCursor::earlier),
         );
@@ -123,6 +132,9 @@ impl Pipeline for Intake {
     }
 
     async fn settle(&self, Committed(incoming): Committed) -> anyhow::Result<Settled> {
+        // The dead letters are acknowledged before the offsets are stored. If the process ends in
+        // between, the batch is delivered again: it changes no row, and its dead letters are
+        // repeated.
         self.send_dead_letters(&incoming).await?;
         self.metrics.count(&incoming);
         Ok(Settled(()))
@@ -140,8 +152,8 @@ impl Intake {
         (Incoming { original, content }, bytes)
     }
 
-    /// Waits until Kafka has acknowledged them, however long that takes. Only a producer that
-    /// failed for good is an error.
+    /// Sends the dead letters, and waits without limit until Kafka has acknowledged them. Returns
+    /// an error only if the producer has failed permanently.
     async fn send_dead_letters(&self, incoming: &[Incoming]) -> anyhow::Result<()> {
         let Topics { status, dead_letters } = &self.topics;
         let rejected: Vec<_> = incoming.iter().filter_map(Incoming::rejected).collect();
@@ -151,13 +163,13 @@ impl Intake {
     }
 }
 
-/// Writes events of a topic.
-struct Events<'a> {
+/// Writes the events and the rejections of a topic.
+struct EventWriter<'a> {
     topic: &'a str,
     metrics: &'a rejected::RejectionMetrics,
 }
 
-impl Writer for Events<'_> {
+impl Writer for EventWriter<'_> {
     type Item = Incoming;
     type Outcome = MatchCursor;
 
@@ -168,9 +180,12 @@ impl Writer for Events<'_> {
     ) -> Result<MatchCursor, WriteError> {
         let statuses = part.iter().filter_map(|incoming| {
             let event = incoming.content.as_ref().ok()?;
+            // `updated` and unknown words have no rank, so they change nothing.
             let StatusWord::Status(status) = event.word else { return None };
             Some((&event.order_id, status, instant(incoming.original.position.timestamp_ms)))
         });
+        // Every batch writes the tables in this order, `rejected_records` last, so no two batches
+        // deadlock across tables.
         let cursor = store::apply(transaction, &delivery::fold(statuses)).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
         rejected::insert(transaction, self.topic, refused).await?;

@@ -1,4 +1,4 @@
-//! Why a status record is rejected.
+//! The rejections of status records: the reasons and the violations.
 
 use chassis::{
     postgres::transaction::Fault,
@@ -6,9 +6,9 @@ use chassis::{
 };
 use events::EventViolation;
 
-/// For a record that breaks these rules of an event, at least one.
+/// Returns the rejection of a record that breaks these rules of an event. There is at least one.
 pub(crate) fn of(violations: Vec<EventViolation>) -> Rejection {
-    let reason = violations.first().expect("whoever rejects has found a reason").code;
+    let reason = violations.first().expect("a rejected record breaks at least one rule").code;
     let violations =
         violations.into_iter().map(|one| violation(one.pointer, one.code, one.message));
     Rejection { reason, violations: violations.collect() }

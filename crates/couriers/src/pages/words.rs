@@ -1,7 +1,8 @@
-//! Every word of the board, in every language: the one catalogue.
+//! The texts of the board, in English and Russian.
 //!
-//! A language is a value of [`Words`], so a missing word does not compile. Russian is written for
-//! Russian readers, not word for word. What the browser says goes along as [`LiveWords`].
+//! Each language is a value of [`Words`], so a missing translation does not compile. The Russian
+//! texts are not word-for-word translations. The page contains [`LiveWords`] as JSON for its
+//! script.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use crate::delivery::courier::Transport;
 
-/// The words that the server writes. `{}` stands for a value.
+/// The texts that the server renders. `{}` is replaced by a value.
 pub(super) struct Words {
     // The frame.
     pub(super) orders: &'static str,
@@ -20,7 +21,7 @@ pub(super) struct Words {
     pub(super) api_title: &'static str,
     pub(super) api_text: &'static str,
 
-    // The figures.
+    // The statistics.
     pub(super) figures: &'static str,
     pub(super) orders_wait: Forms,
     pub(super) oldest: &'static str,
@@ -48,7 +49,7 @@ pub(super) struct Words {
     pub(super) order_id: &'static str,
     pub(super) and_more: &'static str,
 
-    // The road.
+    // Active deliveries.
     pub(super) nobody_carries: &'static str,
     pub(super) unassign: &'static str,
     pub(super) time_left: &'static str,
@@ -71,7 +72,7 @@ pub(super) struct Words {
     scooter: &'static str,
     car: &'static str,
 
-    // Trouble.
+    // Message pages, and the note for readers without JavaScript.
     pub(super) needs_script: &'static str,
     pub(super) trouble_title: &'static str,
     pub(super) trouble_text: &'static str,
@@ -82,7 +83,7 @@ pub(super) struct Words {
     pub(super) live: LiveWords,
 }
 
-/// The words that the browser writes.
+/// The texts that the board's script shows.
 #[derive(Serialize)]
 pub(super) struct LiveWords {
     units: [&'static str; 4],
@@ -96,10 +97,10 @@ pub(super) struct LiveWords {
     unassigned: &'static str,
     changed: &'static str,
     added: &'static str,
-    /// What a dispatcher may be refused, by the problem's type.
+    /// The messages of problems, by the part of the problem's type after `/docs#`.
     #[serde(serialize_with = "as_map")]
     problems: [(&'static str, &'static str); 7],
-    /// What is asked of a field, by its name.
+    /// The rules of the form's fields, by the name of the field.
     #[serde(serialize_with = "as_map")]
     fields: [(&'static str, &'static str); 3],
 }
@@ -133,23 +134,23 @@ static ENGLISH: Words = Words {
     couriers: "Couriers",
     rejected: "Rejected",
     api: "API",
-    api_title: "The API of the courier service",
-    api_text: "Every call, what it takes and what it answers. For programs:",
+    api_title: "API of the courier service",
+    api_text: "All calls of this service, as OpenAPI 3.1:",
 
-    figures: "Figures",
-    orders_wait: ["order waits", "orders wait", "orders wait"],
+    figures: "Statistics",
+    orders_wait: ["order waiting", "orders waiting", "orders waiting"],
     oldest: ", oldest {}",
-    on_the_road: "On the road",
-    on_the_road_late: "on the road, {} late",
+    on_the_road: "Out for delivery",
+    on_the_road_late: "out for delivery, {} late",
     couriers_free: ["courier free", "couriers free", "couriers free"],
-    completed: "completed in all",
-    completed_mean: "completed in all; mean {} in 24 h",
-    on_time: "of them on time",
-    released: "never completed: long overdue, the courier is free again",
+    completed: "completed in total",
+    completed_mean: "completed in total; mean time in 24 h: {}",
+    on_time: "completed on time",
+    released: "released: long overdue, not completed",
 
     waiting: "Waiting",
     held: "held",
-    held_since: "Unassigned by hand {} ago; waits for your decision",
+    held_since: "Unassigned manually {} ago: assign a courier",
     place_in_queue: "Number {} in the queue",
     next_in_queue: "Next in the queue",
     all_carry: [
@@ -160,20 +161,20 @@ static ENGLISH: Words = Words {
     and_paused: [", {} is paused", ", {} are paused", ", {} are paused"],
     all_paused: "Every courier is paused",
     no_couriers: "No courier is registered yet",
-    nobody_waits: "No order waits.",
+    nobody_waits: "No orders are waiting.",
     assign: "Assign",
     assign_any: "Assign an order by its id",
     order_id: "Order id",
     and_more: "and {} more",
 
-    nobody_carries: "Nobody is on the road.",
+    nobody_carries: "No active deliveries.",
     unassign: "Unassign",
     time_left: "time left",
 
     free: "free",
     paused: "paused",
-    still_carries: "Gets no other order, still carries",
-    nobody_idle: "Everybody is on the road.",
+    still_carries: "Still carries order",
+    nobody_idle: "All couriers are out for delivery.",
     deliveries: ["{} delivery", "{} deliveries", "{} deliveries"],
     pause: "Pause",
     resume: "Resume",
@@ -187,38 +188,41 @@ static ENGLISH: Words = Words {
     scooter: "scooter",
     car: "car",
 
-    needs_script: "Without JavaScript the board shows this moment; reload it for the next. To assign, pause and add, use the API.",
+    needs_script: "Without JavaScript the board is not updated: reload the page to see changes. To assign orders, or to add and pause couriers, use the API.",
     trouble_title: "The board cannot be shown",
-    trouble_text: "The database does not answer. Couriers and orders are safe in it; the board is back as soon as it is.",
-    no_page_title: "Nothing is here",
-    no_page_text: "There is no page with this address.",
-    to_the_board: "To the board",
+    trouble_text: "The database does not answer. No data is lost. Try again in a few seconds.",
+    no_page_title: "Page not found",
+    no_page_text: "There is no page with this address. Check the address.",
+    to_the_board: "Open the board",
 
     live: LiveWords {
         units: ["s", "min", "h", "d"],
-        until: "until {}",
+        until: "deadline {}",
         late: "{} late",
         live: "live",
-        cut: "not live since {}",
-        back: "live again",
-        unreachable: "The courier service does not answer. Once it does, the board shows whether this was done.",
-        assigned: "Assigned",
-        unassigned: "Unassigned; the order is held",
-        changed: "Changed",
-        added: "Added",
+        cut: "no live data since {}",
+        back: "live data restored",
+        unreachable: "The courier service does not answer. The change may or may not have been made: check the board when it is live again.",
+        assigned: "Courier assigned",
+        unassigned: "Courier unassigned, the order is held",
+        changed: "Courier status changed",
+        added: "Courier added",
         problems: [
-            ("no-courier", "No courier is free. Nothing was changed."),
-            ("already-assigned", "This order has a courier already."),
-            ("order-ended", "This order is completed or cancelled: it needs no courier."),
+            ("no-courier-available", "No courier is free. Nothing was changed."),
+            ("already-assigned", "This order already has a courier."),
+            ("order-ended", "This order is completed or cancelled and cannot be assigned."),
             ("not-assigned", "This order has no courier."),
-            ("no-such-order", "Nobody has told of such an order."),
+            ("no-such-order", "The courier service has no such order. Check the order id."),
             ("phone-taken", "Another courier has this phone number."),
-            ("database-silent", "The database does not answer; try again in a moment."),
+            ("database-unavailable", "The database does not answer; try again in a moment."),
         ],
         fields: [
-            ("name", "A courier needs a name, of at most 255 bytes."),
-            ("phone", "A phone number is + and 10 to 15 digits."),
-            ("order_id", "An order id is 1 to 100 bytes, without blanks around it."),
+            ("name", "Enter a name of at most 255 bytes."),
+            ("phone", "Enter a phone number: + and 10 to 15 digits."),
+            (
+                "order_id",
+                "An order id must be 1 to 100 bytes long, without spaces at the start or end.",
+            ),
         ],
     },
 };
@@ -229,22 +233,22 @@ static RUSSIAN: Words = Words {
     rejected: "Отклонённые",
     api: "API",
     api_title: "API сервиса курьеров",
-    api_text: "Все вызовы: что принимают и что отвечают. Для программ:",
+    api_text: "Все вызовы сервиса в формате OpenAPI 3.1 (на английском):",
 
     figures: "Показатели",
-    orders_wait: ["заказ ждёт", "заказа ждут", "заказов ждут"],
-    oldest: ", первый {}",
+    orders_wait: ["заказ ожидает", "заказа ожидают", "заказов ожидают"],
+    oldest: ", самый давний — {}",
     on_the_road: "В пути",
     on_the_road_late: "в пути, опаздывают: {}",
     couriers_free: ["курьер свободен", "курьера свободны", "курьеров свободно"],
     completed: "доставлено всего",
-    completed_mean: "доставлено всего; за сутки в среднем {}",
-    on_time: "из них вовремя",
-    released: "так и не доставлено: срок давно вышел, курьер свободен",
+    completed_mean: "доставлено всего; среднее время за 24 ч: {}",
+    on_time: "доставлено вовремя",
+    released: "снято по просрочке, не доставлено",
 
-    waiting: "Ждут",
+    waiting: "Ожидают",
     held: "отложен",
-    held_since: "Снят вручную {} назад; ждёт вашего решения",
+    held_since: "Снят с курьера вручную {} назад: назначьте курьера",
     place_in_queue: "В очереди {}-й",
     next_in_queue: "Следующий в очереди",
     all_carry: [
@@ -255,23 +259,23 @@ static RUSSIAN: Words = Words {
     and_paused: [", {} на паузе", ", {} на паузе", ", {} на паузе"],
     all_paused: "Все курьеры на паузе",
     no_couriers: "Курьеров пока нет",
-    nobody_waits: "Очереди нет.",
+    nobody_waits: "Ожидающих заказов нет.",
     assign: "Назначить",
-    assign_any: "Назначить курьера на заказ",
+    assign_any: "Назначить курьера по номеру заказа",
     order_id: "Номер заказа",
     and_more: "и ещё {}",
 
-    nobody_carries: "В пути никого.",
+    nobody_carries: "Активных доставок нет.",
     unassign: "Снять",
     time_left: "осталось времени",
 
     free: "свободен",
     paused: "на паузе",
-    still_carries: "Новых не получит, пока везёт",
-    nobody_idle: "Все в пути.",
+    still_carries: "Ещё везёт заказ",
+    nobody_idle: "Все курьеры в пути.",
     deliveries: ["{} доставка", "{} доставки", "{} доставок"],
-    pause: "Пауза",
-    resume: "Вернуть",
+    pause: "На паузу",
+    resume: "Снять с паузы",
     add_courier: "Добавить курьера",
     add: "Добавить",
     name: "Имя",
@@ -282,38 +286,38 @@ static RUSSIAN: Words = Words {
     scooter: "самокат",
     car: "машина",
 
-    needs_script: "Без JavaScript табло показывает этот миг; обновите страницу, чтобы увидеть следующий. Назначать, ставить на паузу и добавлять можно через API.",
-    trouble_title: "Табло не показать",
-    trouble_text: "База данных не отвечает. Курьеры и заказы в ней целы; табло вернётся вместе с ней.",
-    no_page_title: "Здесь ничего нет",
-    no_page_text: "Страницы с таким адресом нет.",
-    to_the_board: "К табло",
+    needs_script: "Без JavaScript панель не обновляется: перезагрузите страницу, чтобы увидеть изменения. Назначать заказы, добавлять курьеров и ставить их на паузу можно через API.",
+    trouble_title: "Не удалось показать панель",
+    trouble_text: "База данных не отвечает. Данные не потеряны. Повторите через несколько секунд.",
+    no_page_title: "Страница не найдена",
+    no_page_text: "Страницы с таким адресом нет. Проверьте адрес.",
+    to_the_board: "Открыть панель",
 
     live: LiveWords {
         units: ["с", "мин", "ч", "д"],
-        until: "до {}",
+        until: "доставить до {}",
         late: "опаздывает на {}",
-        live: "вживую",
-        cut: "связи нет с {}",
+        live: "онлайн",
+        cut: "нет свежих данных с {}",
         back: "связь восстановлена",
-        unreachable: "Сервис курьеров не отвечает. Когда ответит, на табло будет видно, выполнено ли это.",
-        assigned: "Назначен",
-        unassigned: "Снят; заказ отложен",
-        changed: "Изменено",
-        added: "Добавлен",
+        unreachable: "Сервис курьеров не отвечает. Выполнено ли изменение, неизвестно: проверьте панель, когда связь восстановится.",
+        assigned: "Курьер назначен",
+        unassigned: "Курьер снят, заказ отложен",
+        changed: "Статус курьера изменён",
+        added: "Курьер добавлен",
         problems: [
-            ("no-courier", "Свободных курьеров нет. Ничего не изменилось."),
+            ("no-courier-available", "Свободных курьеров нет. Ничего не изменилось."),
             ("already-assigned", "У этого заказа уже есть курьер."),
-            ("order-ended", "Заказ завершён или отменён: курьер ему не нужен."),
+            ("order-ended", "Заказ выполнен или отменён: назначить курьера нельзя."),
             ("not-assigned", "У этого заказа нет курьера."),
-            ("no-such-order", "О таком заказе ничего не известно."),
-            ("phone-taken", "Этот телефон уже у другого курьера."),
-            ("database-silent", "База данных не отвечает; попробуйте чуть позже."),
+            ("no-such-order", "Сервис курьеров не знает такого заказа. Проверьте номер."),
+            ("phone-taken", "Этот телефон уже указан у другого курьера."),
+            ("database-unavailable", "База данных не отвечает; попробуйте чуть позже."),
         ],
         fields: [
-            ("name", "Курьеру нужно имя, не длиннее 255 байт."),
-            ("phone", "Телефон: + и от 10 до 15 цифр."),
-            ("order_id", "Номер заказа: от 1 до 100 байт, без пробелов по краям."),
+            ("name", "Укажите имя не длиннее 255 байт."),
+            ("phone", "Укажите телефон: + и от 10 до 15 цифр."),
+            ("order_id", "Номер заказа: от 1 до 100 байт, без пробелов в начале и в конце."),
         ],
     },
 };

@@ -1,4 +1,4 @@
-//! The whole service at one moment, for the board.
+//! The content of the board, read in one snapshot.
 
 use chassis::postgres::pool::snapshot;
 use sqlx::{PgConnection, PgPool};
@@ -14,7 +14,7 @@ use crate::{
     store::CourierRow,
 };
 
-/// A courier, and the delivery that they carry.
+/// A courier, and the delivery that they carry, if any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CourierOnBoard {
     pub courier: Courier,
@@ -22,20 +22,21 @@ pub struct CourierOnBoard {
     pub assignment: Option<Assignment>,
 }
 
-/// The whole service at one moment.
+/// The content of the board: all of it is from one snapshot of the database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Board {
-    /// The moment, by the database's clock.
+    /// The time at which the transaction of the snapshot began, by the database's clock.
     pub at: OffsetDateTime,
     pub counts: CourierCounts,
     pub statistics: Statistics,
     pub queue: Queue,
-    /// The couriers who carry, earliest deadline first, then the available ones, then the paused.
+    /// The couriers who carry an order, earliest deadline first, then the available couriers, then
+    /// the paused ones.
     pub couriers: Vec<CourierOnBoard>,
 }
 
-/// Returns the board with at most `rows` couriers who carry, as many who do not, and as many waiting
-/// and held orders.
+/// Returns the board with at most `rows` couriers who carry an order, `rows` who do not, `rows`
+/// waiting orders and `rows` held orders.
 pub async fn board(pool: &PgPool, rows: i64) -> Result<Board, sqlx::Error> {
     let mut snapshot = snapshot(pool).await?;
     let counts = count_couriers(&mut snapshot).await?;
@@ -43,6 +44,8 @@ pub async fn board(pool: &PgPool, rows: i64) -> Result<Board, sqlx::Error> {
     let queue = queue(&mut snapshot, rows).await?;
     let mut couriers = list_carrying(&mut snapshot, rows).await?;
     couriers.extend(list_idle(&mut snapshot, rows).await?);
+    // `now()` is the time at which the transaction began, and the snapshot is not older. So
+    // everything that was committed before `at` is on the board.
     let at = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *snapshot).await?;
     snapshot.commit().await?;
     Ok(Board { at, counts, statistics, queue, couriers })

@@ -23,9 +23,9 @@ pub struct Delivery {
     pub changed_at: OffsetDateTime,
     pub waiting_since: Option<OffsetDateTime>,
     pub held_at: Option<OffsetDateTime>,
-    /// The place in the queue, from 1.
+    /// The place in the queue; the first is 1.
     pub position: Option<i64>,
-    /// `None` if the order has a courier, or needs none any more.
+    /// `None` if the order has a courier, or if it has ended.
     pub reason: Option<WaitReason>,
     pub assignment: Option<Assignment>,
 }
@@ -36,6 +36,8 @@ pub async fn find_delivery(
     connection: &mut PgConnection,
     order_id: &OrderUid,
 ) -> Result<Option<Delivery>, sqlx::Error> {
+    // Without a snapshot, a change between two of these queries could give a contradictory answer,
+    // for example an order that waits and has a courier.
     let Some(row) = find_state(&mut *connection, order_id).await? else { return Ok(None) };
     let status = parse_rank(row.rank)?;
     let assignment = find_assignment(&mut *connection, order_id).await?;
@@ -77,6 +79,8 @@ impl StateRow {
         status: OrderStatus,
         assignment: Option<&Assignment>,
     ) -> DeliveryState {
+        // The status comes first: a completed order may also have a row in `courier_orders`.
+        // Deadlines are compared with the database's clock, by which they were set.
         match (status, assignment) {
             (OrderStatus::Cancelled, _) => DeliveryState::Cancelled,
             (OrderStatus::Completed, _) => DeliveryState::Completed,

@@ -6,16 +6,16 @@ use sqlx::PgConnection;
 
 use crate::delivery::courier::CourierId;
 
-/// Mean and percentile are of deliveries completed within this time.
+/// The mean and the percentile are of deliveries completed within this time before now.
 pub const WINDOW: Duration = Duration::from_secs(24 * 3_600);
 
-/// The statistics of one courier, or of all. Cancelled orders, and those unassigned manually, never
-/// count.
+/// The statistics of one courier, or of all. Cancelled orders and manually unassigned orders are
+/// not counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Statistics {
     pub deliveries: i64,
     pub completed: i64,
-    /// The number of deliveries completed in time.
+    /// The number of deliveries completed before their deadline.
     pub on_time: i64,
     pub active: i64,
     /// The number of active deliveries whose deadline has passed.
@@ -29,7 +29,8 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Returns the share of completed deliveries that were in time, 0 to 1.
+    /// Returns the share of completed deliveries that were on time, 0 to 1; `None` if there are
+    /// none.
     #[must_use]
     pub fn on_time_share(&self) -> Option<f64> {
         (self.completed > 0).then(|| self.on_time as f64 / self.completed as f64)

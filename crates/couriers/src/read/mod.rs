@@ -1,9 +1,9 @@
-//! Queries about deliveries. Nothing here changes the database.
+//! Queries about deliveries, for the JSON API and the board. Nothing here changes the database.
 //!
 //! - `figures`: the statistics of one courier or of all, and the number of couriers by status
 //! - `queue`: the orders that wait for a courier, or are held
 //! - `delivery`: the delivery of one order
-//! - `board`: all of this at one moment, for the board
+//! - `board`: the content of the board, read in one snapshot
 
 mod board;
 mod delivery;

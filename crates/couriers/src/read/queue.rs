@@ -18,7 +18,7 @@ pub struct Queued {
     pub reason: WaitReason,
 }
 
-/// The head of the queue.
+/// The first orders of the queue, and the number of all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Queue {
     pub waiting: i64,
@@ -41,6 +41,9 @@ pub async fn queue(connection: &mut PgConnection, limit: i64) -> Result<Queue, s
     .await?;
     let reason = find_wait_reason(&mut *connection).await?;
     let rows = list_queue(connection, limit).await?;
+    // The rows begin with the waiting orders in the order of the queue, so the index of a waiting
+    // order is its place. The snapshot guarantees that the counts and the reason belong to the same
+    // state.
     let orders = (1..).zip(rows).map(|(place, row)| Queued {
         order_id: row.order_id,
         position: row.held_at.is_none().then_some(place),

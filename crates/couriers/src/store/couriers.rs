@@ -1,4 +1,4 @@
-//! Couriers: create, change, list.
+//! Couriers: create, change, find and list. The assignment of orders to them is not here.
 
 use chassis::postgres::{
     errors::bad_column,
@@ -22,6 +22,8 @@ pub enum NotStored {
 
 impl From<sqlx::Error> for NotStored {
     fn from(error: sqlx::Error) -> Self {
+        // The unique constraint decides, and no query before the write: two calls with the same
+        // phone number may run at the same time.
         let constraint = error.as_database_error().and_then(|error| error.constraint());
         if constraint == Some("couriers_phone") { Self::PhoneTaken } else { Self::Database(error) }
     }
@@ -69,6 +71,8 @@ impl TryFrom<CourierRow> for Courier {
 }
 
 /// Adds a courier. The caller wakes dispatch afterwards if the courier is available.
+// A single statement that commits itself. If the connection is lost, the outcome is unknown; a
+// repeated call is then safe, because the phone number is unique.
 pub async fn create_courier(pool: &PgPool, courier: &NewCourier) -> Result<CourierId, NotStored> {
     let id = sqlx::query_scalar!(
         "-- create_courier\n\
@@ -94,14 +98,16 @@ pub async fn update_courier(
     change: &CourierChange,
 ) -> Result<Courier, NotStored> {
     transact(pool, async |transaction| {
-        // A separate statement: the next one must see the deliveries as they are once the courier is
-        // locked, for a transaction that held the lock may just have freed them.
+        // A separate statement, so that the next one has a new snapshot. A transaction that held
+        // this lock may just have freed the courier, and the next statement must see that.
         lock_courier(transaction, id).await?.ok_or(NotStored::Unknown)?;
         Ok(change_courier(transaction, id, change).await?)
     })
     .await
 }
 
+// The courier's row is locked, so no other transaction can assign them an order now. One that ends
+// their delivery at the same time waits for this lock, and then changes the row that this leaves.
 async fn change_courier(
     transaction: &mut PgConnection,
     id: CourierId,
@@ -137,6 +143,8 @@ async fn change_courier(
     row.try_into()
 }
 
+// NO KEY UPDATE is enough, because the id never changes. It does not block the foreign-key checks
+// of other transactions that insert or change deliveries of this courier.
 async fn lock_courier(
     transaction: &mut PgConnection,
     id: CourierId,

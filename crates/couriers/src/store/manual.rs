@@ -1,4 +1,6 @@
-//! Manual actions: an order is assigned to a courier, or unassigned from them.
+//! Manual actions: assign an order to a courier, or take it from them (unassign).
+//!
+//! They change one order each, in one transaction, by the lock order of [`store`](super).
 
 use chassis::postgres::{
     errors::bad_column,
@@ -25,10 +27,11 @@ pub struct Assigned {
     pub deadline: OffsetDateTime,
 }
 
-/// The reason why an order was not assigned. Nothing is stored then.
+/// The reason why an order was not assigned. Nothing was stored, unless the database failed at the
+/// commit: then the outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAssigned {
-    #[error("the order is assigned to courier {0} already")]
+    #[error("the order is already assigned to courier {0}")]
     Already(CourierId),
     #[error("the order is {}", .0.as_str())]
     Ended(OrderStatus),
@@ -38,28 +41,34 @@ pub enum NotAssigned {
     Database(#[from] sqlx::Error),
 }
 
-/// Assigns an order to the first available courier: a waiting or held order at once, before the
-/// rest of the queue; an unknown order as if it had been created now.
+/// Assigns an order to the first available courier. A waiting or held order is assigned before the
+/// rest of the queue. An unknown order is stored as if it had been created now.
 pub async fn assign(
     pool: &PgPool,
     order_id: &OrderUid,
     times: &DeliveryTimes,
 ) -> Result<Assigned, NotAssigned> {
     let mut transaction = pool.begin().await?;
-    // No match runs until this transaction ends, so none can skip the rows that it locks: dispatch
-    // need not be woken afterwards.
+    // The first lock of the lock order. No match runs until this transaction ends, so none can skip
+    // the rows that it locks: dispatch need not be woken afterwards.
     lock_match(&mut transaction).await?;
+    // Each return with an error below drops the transaction, which is then rolled back. So the row
+    // that was created for an unknown order disappears if there is no courier for it.
     let status = lock_or_create_state(&mut transaction, order_id).await?;
+    // Checked after the row is locked, so no event can end the order before the commit.
     if status.is_ended() {
         return Err(NotAssigned::Ended(status));
     }
-    // Read in a new statement, after the order's row is locked: no other transaction can assign it.
+    // A new statement after the lock, so it sees the latest committed delivery, and no other
+    // transaction can change that delivery until this one ends.
     if let Some(courier_id) = find_courier_of(&mut transaction, order_id).await? {
         return Err(NotAssigned::Already(courier_id));
     }
     let assigned = assign_first_available(&mut transaction, order_id, times)
         .await?
         .ok_or(NotAssigned::NoCourier)?;
+    // If the connection is lost here, the outcome is unknown. A repeated call is safe: it answers
+    // that the order is already assigned, or it assigns the order.
     transaction.commit().await?;
     Ok(assigned)
 }
@@ -110,12 +119,15 @@ impl TransactionError for NotUnassigned {
     }
 }
 
-/// Takes an order from its courier, frees them, and holds the order until it is assigned manually.
+/// Takes an order from its courier, frees the courier, and holds the order until it is assigned
+/// manually.
 ///
 /// The caller wakes dispatch afterwards, also after an error: a match may have skipped the order
 /// while its row was locked here.
 pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, NotUnassigned> {
     transact(pool, async |transaction| {
+        // The lock on the order's row alone decides who changes its delivery. An event that ends
+        // the order waits for it, and then finds no delivery.
         let status = lock_state(transaction, order_id).await?.ok_or(NotUnassigned::Unknown)?;
         if status.is_ended() {
             return Err(NotUnassigned::Ended(status));
@@ -126,6 +138,8 @@ pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, N
 }
 
 /// Deletes the delivery, frees its courier and holds the order.
+// The courier of a released delivery was freed before and may carry another order. So only an
+// active delivery changes the courier's status.
 async fn take(
     transaction: &mut PgConnection,
     order_id: &OrderUid,
@@ -164,8 +178,9 @@ async fn lock_or_create_state(
         if let Some(status) = lock_state(transaction, order_id).await? {
             return Ok(status);
         }
-        // An event may make the order known in between. The insert then does nothing, and the next
-        // turn of the loop locks the row of the event.
+        // An event may insert the row between the two statements. The insert here then does
+        // nothing, and the next turn of the loop locks the row of the event. Rows of `order_states`
+        // are never deleted, so the loop ends.
         insert_created(transaction, order_id).await?;
     }
 }

@@ -1,5 +1,6 @@
-//! Changes of deliveries and couriers: by events, by manual actions, and of a courier's data. The
-//! match and the releases are in [`dispatch`](crate::dispatch).
+//! Changes of deliveries and couriers: by events (`states`), by manual actions (`manual`), and of a
+//! courier's data (`couriers`). The match and the releases are in [`dispatch`](crate::dispatch),
+//! and queries that change nothing are in [`read`](crate::read).
 //!
 //! **Lock order.** A transaction that changes rows of several tables locks them in this order, so
 //! that no two transactions deadlock:
@@ -10,8 +11,9 @@
 //!    `order_states` is locked, so that lock alone decides who changes a delivery,
 //! 4. `couriers`, by ascending key.
 //!
-//! Only the match departs from the key order: it takes the oldest orders and the first couriers, but
-//! with `SKIP LOCKED`, so it never waits for a row.
+//! Two statements lock some rows in another order, but with `SKIP LOCKED`, so they do not wait for
+//! these rows: the match takes the oldest orders and the first couriers, and the release takes the
+//! orders with the earliest deadlines.
 
 mod couriers;
 mod manual;
@@ -27,7 +29,8 @@ use chassis::postgres::errors::bad_column;
 use events::OrderStatus;
 use sqlx::PgPool;
 
-/// Succeeds when PostgreSQL lets the service read its tables.
+/// Succeeds if the service can read its tables. It reads no row: PostgreSQL checks that the tables
+/// exist and that the service may read them.
 pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- reach\n\

@@ -1,4 +1,7 @@
-//! The states of orders, as events change them: a few set-based statements per batch.
+//! Changes of the states of orders by events: a few set-based statements per batch.
+//!
+//! Intake calls this within its transaction. The rules are in [`delivery`](crate::delivery) and in
+//! `queries/`; this module decides the order of the statements.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,11 +15,11 @@ use crate::{
     dispatch::MatchCursor,
 };
 
-/// Applies a batch of events within a transaction. Events that are known already change nothing.
+/// Applies a batch of events within a transaction. Events that were applied before change nothing.
 ///
 /// The caller wakes dispatch after the commit, with the cursor that this returns, even if nothing
-/// changed: while this transaction waited for a row that another replica was changing, it may have
-/// locked other rows, and a match may have skipped them.
+/// changed: this transaction may have locked rows while it waited for a row that another replica
+/// was changing, and a match may have skipped the locked rows.
 pub async fn apply(
     transaction: &mut PgConnection,
     orders: &BTreeMap<&OrderUid, FoldedStatus>,
@@ -29,7 +32,15 @@ pub async fn apply(
         cursor.waiting_since = oldest;
     }
     force_key_lookups(&mut *transaction).await?;
+    // Insert first. `ON CONFLICT DO NOTHING` waits for another transaction that inserts the same
+    // order, and returns only the rows that it inserted itself. So all other orders have committed
+    // rows, which the next statement sees and locks.
+    //
+    // Both statements work in key order. A batch in its update never waits for a batch that still
+    // inserts: its own insert has waited for the rows of that batch. So two batches do not
+    // deadlock.
     let new = insert_states(&mut *transaction, &Columns::of(orders)).await?;
+    // A new order has no delivery that could end.
     if new.len() == orders.len() {
         return Ok(cursor);
     }
@@ -37,6 +48,7 @@ pub async fn apply(
     let known = known.map(|(order_id, folded)| (*order_id, *folded)).collect();
     let advanced = advance_states(&mut *transaction, &Columns::of(&known)).await?;
     let ends = Ends::of(advanced)?;
+    // The deliveries after the states: the locks on the orders' rows decide who changes a delivery.
     if let Some(fewest) = end_deliveries(transaction, &ends).await? {
         cursor.deliveries = fewest;
     }
@@ -44,7 +56,8 @@ pub async fn apply(
 }
 
 /// Makes the planner look up each row by its key, one after the other, until the end of this
-/// transaction: the rows are then locked in the order of their keys, and no two writers deadlock.
+/// transaction. The rows are then locked in the order of their keys, and no two writers deadlock. A
+/// hash join, for example, could lock them in another order.
 async fn force_key_lookups(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(
         "-- force_key_lookups\n\
@@ -55,7 +68,7 @@ async fn force_key_lookups(transaction: &mut PgConnection) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// One array per column, as `UNNEST` takes them, sorted by order id.
+/// One array per column, for `UNNEST`. All are sorted by order id, which is the order of the locks.
 #[derive(Default)]
 struct Columns {
     order_ids: Vec<String>,
@@ -77,7 +90,7 @@ impl Columns {
     }
 }
 
-/// Returns the ids of the orders that were not known.
+/// Inserts the orders that are not stored yet, and returns their ids.
 async fn insert_states(
     transaction: &mut PgConnection,
     columns: &Columns,
@@ -94,8 +107,8 @@ async fn insert_states(
     Ok(new.into_iter().collect())
 }
 
-/// The present state of an order that the batch changed. An ended order whose `created` comes only
-/// now never had a delivery, so ending its delivery again changes nothing.
+/// The state of an order after the batch has changed it. If an order ended before its `created`
+/// arrived, it never had a delivery, so ending its delivery again changes nothing.
 struct Advanced {
     order_id: String,
     rank: i16,
@@ -131,7 +144,7 @@ impl Ends {
         let mut ends = Self::default();
         for order in advanced {
             match Effect::of(parse_rank(order.rank)?) {
-                // These concern the order's row in order_states alone, which is written already.
+                // These change only the order's row in `order_states`, which is already written.
                 Effect::Enqueue | Effect::Advance => {}
                 Effect::Complete => {
                     ends.completed.push(order.order_id);
@@ -144,7 +157,10 @@ impl Ends {
     }
 }
 
-/// Returns the fewest deliveries of a courier whose delivery ended, for the match cursor.
+/// Ends these deliveries. Returns the lowest number of deliveries among the changed couriers, for
+/// the match cursor.
+// A cancellation lowers this number even if the courier was available before: they move forward in
+// the queue, and the cursor must not be behind them.
 async fn end_deliveries(
     transaction: &mut PgConnection,
     ends: &Ends,

@@ -1,4 +1,5 @@
-//! Events out of order, and a queue that is longer than there are couriers.
+//! Single cases: events out of order, manual actions, overdue deliveries, and a queue with more
+//! orders than couriers.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use chassis::postgres::pool::snapshot;
 use couriers::{
     delivery::{
         DeliveryState, WaitReason,
-        courier::{AskedStatus, Courier, CourierChange, CourierId, CourierStatus},
+        courier::{Courier, CourierChange, CourierId, CourierStatus, RequestedStatus},
     },
     dispatch::{MatchCursor, release_overdue},
     read::{Delivery, Statistics, find_delivery, statistics},
@@ -37,7 +38,7 @@ async fn figures(pool: &PgPool) -> Statistics {
     statistics(&mut snapshot(pool).await.unwrap()).await.unwrap()
 }
 
-fn change_to(status: AskedStatus) -> CourierChange {
+fn change_to(status: RequestedStatus) -> CourierChange {
     CourierChange { status: Some(status), ..CourierChange::default() }
 }
 
@@ -102,7 +103,7 @@ async fn a_late_completed_does_not_free_the_courier_of_another_order() {
 
     apply(pool, &[("old", Completed, at(3_600))]).await;
     let courier = stored(pool, only).await;
-    assert_eq!(courier.status, CourierStatus::Busy, "they carry the new one");
+    assert_eq!(courier.status, CourierStatus::Busy, "the courier carries the new order");
     assert_eq!((courier.deliveries, courier.completed, courier.on_time), (2, 1, 0));
     assert_eq!(state(pool, "new").await, DeliveryState::Assigned);
 
@@ -119,11 +120,11 @@ async fn the_next_sweep_matches_an_order_whose_wake_up_was_lost() {
     let cursor = apply(pool, &[("late", Created, at(5))]).await;
     assert_eq!(match_from(pool, cursor).await, [], "there is no courier");
 
-    // Before the stored cursor, and the wake-up is lost.
+    // This order is before the stored cursor, and its wake-up is lost.
     apply(pool, &[("early", Created, at(1))]).await;
-    store::create_courier(pool, &courier(1, AskedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(1, RequestedStatus::Available)).await.unwrap();
     assert_eq!(match_from(pool, MatchCursor::END).await[0].order_id, "late");
-    store::create_courier(pool, &courier(2, AskedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(2, RequestedStatus::Available)).await.unwrap();
     assert_eq!(match_from(pool, MatchCursor::END).await, []);
 
     assert_eq!(match_all(pool).await[0].order_id, "early");
@@ -150,7 +151,7 @@ async fn a_cancelled_order_leaves_the_statistics_after_completion() {
 }
 
 #[tokio::test]
-async fn an_order_says_why_it_has_no_courier_yet() {
+async fn a_delivery_has_the_reason_why_it_has_no_courier() {
     let database = CourierDatabase::new(shared()).await;
     let pool = &database.pool;
     assert_eq!(delivery(pool, "a").await, None);
@@ -167,13 +168,13 @@ async fn an_order_says_why_it_has_no_courier_yet() {
     assert_eq!((found.state, found.status), (DeliveryState::Waiting, Pending));
     assert_eq!((found.position, found.reason), (Some(2), Some(WaitReason::NoCouriers)));
 
-    store::create_courier(pool, &courier(1, AskedStatus::Paused)).await.unwrap();
+    store::create_courier(pool, &courier(1, RequestedStatus::Paused)).await.unwrap();
     assert_eq!(delivery(pool, "a").await.unwrap().reason, Some(WaitReason::AllPaused));
 
-    store::create_courier(pool, &courier(2, AskedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(2, RequestedStatus::Available)).await.unwrap();
     assert_eq!(delivery(pool, "a").await.unwrap().reason, Some(WaitReason::InTurn));
 
-    assert_eq!(match_all(pool).await[0].order_id, "b", "the older comes first");
+    assert_eq!(match_all(pool).await[0].order_id, "b", "the older order comes first");
     let found = delivery(pool, "a").await.unwrap();
     assert_eq!((found.position, found.reason), (Some(1), Some(WaitReason::AllBusy)));
 
@@ -202,7 +203,7 @@ async fn a_manual_assignment_skips_the_queue() {
 
     assert_eq!(store::unassign(pool, &uid("b")).await.unwrap(), only);
     assert_eq!(state(pool, "b").await, DeliveryState::Held);
-    assert_eq!(match_all(pool).await[0].order_id, "a", "the held one is not matched");
+    assert_eq!(match_all(pool).await[0].order_id, "a", "a held order is not matched");
     apply(pool, &[("a", Completed, at(3))]).await;
     assert_eq!(match_all(pool).await, []);
 
@@ -221,18 +222,19 @@ async fn a_paused_courier_keeps_their_order_and_gets_no_other() {
     let database = CourierDatabase::new(shared()).await;
     let pool = &database.pool;
     let [only] = add_couriers(pool, 1).await[..] else { unreachable!() };
-    let (pause, resume) = (change_to(AskedStatus::Paused), change_to(AskedStatus::Available));
+    let (pause, resume) =
+        (change_to(RequestedStatus::Paused), change_to(RequestedStatus::Available));
     apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
     match_all(pool).await;
 
     let paused = store::update_courier(pool, only, &pause).await.unwrap();
     assert_eq!(paused.status, CourierStatus::Paused);
     let resumed = store::update_courier(pool, only, &resume).await.unwrap();
-    assert_eq!(resumed.status, CourierStatus::Busy, "they carry an order");
+    assert_eq!(resumed.status, CourierStatus::Busy, "the courier carries an order");
 
     store::update_courier(pool, only, &pause).await.unwrap();
     apply(pool, &[("a", Completed, at(3))]).await;
-    assert_eq!(match_all(pool).await, [], "paused stays paused");
+    assert_eq!(match_all(pool).await, [], "a paused courier stays paused");
 
     let resumed = store::update_courier(pool, only, &resume).await.unwrap();
     assert_eq!(resumed.status, CourierStatus::Available);
@@ -246,17 +248,17 @@ async fn a_taken_phone_and_an_unknown_courier_are_refused() {
     let pool = &database.pool;
     add_couriers(pool, 1).await;
 
-    let twin = store::create_courier(pool, &courier(0, AskedStatus::Paused)).await;
+    let same_phone = store::create_courier(pool, &courier(0, RequestedStatus::Paused)).await;
     let unknown = "999".parse().unwrap();
-    let changed = store::update_courier(pool, unknown, &change_to(AskedStatus::Paused)).await;
+    let changed = store::update_courier(pool, unknown, &change_to(RequestedStatus::Paused)).await;
 
-    assert!(matches!(twin, Err(NotStored::PhoneTaken)), "{twin:?}");
+    assert!(matches!(same_phone, Err(NotStored::PhoneTaken)), "{same_phone:?}");
     assert!(matches!(changed, Err(NotStored::Unknown)), "{changed:?}");
     assert_invariants(pool).await;
 }
 
 #[tokio::test]
-async fn of_3000_orders_for_2000_couriers_the_oldest_come_first() {
+async fn the_oldest_of_3000_orders_go_to_2000_couriers_first() {
     let database = CourierDatabase::new(shared()).await;
     let pool = &database.pool;
     sqlx::query(
@@ -266,7 +268,7 @@ async fn of_3000_orders_for_2000_couriers_the_oldest_come_first() {
     .execute(pool)
     .await
     .unwrap();
-    // The orders arrive in another order than that of their times.
+    // The orders arrive in another order than by their times.
     let names: Vec<String> = (0..3_000).map(|number| format!("o{number:04}")).collect();
     let arrivals: Vec<usize> = (0..3_000).map(|number| number * 1_009 % 3_000).collect();
     for batch in arrivals.chunks(500) {
@@ -280,7 +282,10 @@ async fn of_3000_orders_for_2000_couriers_the_oldest_come_first() {
     let first = match_all(pool).await;
 
     assert_eq!(first.len(), 2_000);
-    assert!(first.iter().all(|one| one.order_id.as_str() < "o2000"), "the oldest first");
+    assert!(
+        first.iter().all(|one| one.order_id.as_str() < "o2000"),
+        "the oldest orders come first"
+    );
     assert_eq!(
         scalar(
             &database,
@@ -297,10 +302,10 @@ async fn of_3000_orders_for_2000_couriers_the_oldest_come_first() {
         let mut matched: Vec<_> =
             match_all(pool).await.into_iter().map(|one| one.order_id).collect();
         matched.sort_unstable();
-        assert_eq!(matched, names[next..next + batch.len()], "oldest first");
+        assert_eq!(matched, names[next..next + batch.len()], "the oldest orders come first");
         next += batch.len();
     }
-    assert_eq!(next, 3_000, "all are served");
+    assert_eq!(next, 3_000, "every order was assigned");
     let mut connection = pool.acquire().await.unwrap();
     assert!(broken_invariants(&mut connection).await.is_empty());
 }

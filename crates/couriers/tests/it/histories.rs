@@ -1,9 +1,9 @@
-//! Random histories, run on the real database and on a model, which must agree after every step.
+//! Random histories. Each runs on a real database and on a model; both must agree after every step.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use couriers::{
-    delivery::courier::{AskedStatus, CourierChange, CourierId},
+    delivery::courier::{CourierChange, CourierId, RequestedStatus},
     dispatch::{MatchCursor, release_overdue},
     store::{self, NotAssigned, NotUnassigned},
 };
@@ -20,13 +20,13 @@ const ORDERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 enum Step {
     Apply(Batch),
     Match,
-    Add(AskedStatus),
-    Ask(usize, AskedStatus),
+    Add(RequestedStatus),
+    SetStatus(usize, RequestedStatus),
     Assign(usize),
     Unassign(usize),
     /// Moves the deadline of an order's delivery far into the past.
     Overdue(usize),
-    /// Continues with another process.
+    /// Continues with new connections, as after a restart.
     Restart,
 }
 
@@ -41,7 +41,7 @@ struct Batch {
 
 fn step() -> impl Strategy<Value = Step> {
     let order = 0..ORDERS.len();
-    let asked = select(&[AskedStatus::Available, AskedStatus::Paused][..]);
+    let requested = select(&[RequestedStatus::Available, RequestedStatus::Paused][..]);
     let status = select(
         &[
             OrderStatus::Created,
@@ -60,8 +60,8 @@ fn step() -> impl Strategy<Value = Step> {
                 Step::Apply(Batch { events, times, age_seconds })
             }),
         4 => Just(Step::Match),
-        2 => asked.clone().prop_map(Step::Add),
-        2 => (0..4usize, asked).prop_map(|(courier, asked)| Step::Ask(courier, asked)),
+        2 => requested.clone().prop_map(Step::Add),
+        2 => (0..4usize, requested).prop_map(|(courier, status)| Step::SetStatus(courier, status)),
         1 => order.clone().prop_map(Step::Assign),
         1 => order.clone().prop_map(Step::Unassign),
         1 => order.prop_map(Step::Overdue),
@@ -69,7 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-// The model.
+/// An order in the model.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Order {
     rank: i16,
@@ -78,7 +78,7 @@ struct Order {
     waiting: Option<i64>,
     held: bool,
     courier: Option<usize>,
-    /// Its deadline is past, and its courier has been freed.
+    /// The deadline has passed, and the courier was freed.
     released: bool,
 }
 
@@ -88,7 +88,7 @@ struct Courier {
     deliveries: i64,
     completed: i64,
     on_time: i64,
-    /// The step at which the courier was added or freed.
+    /// The model's clock when the courier was added or freed.
     free_since: i64,
 }
 
@@ -105,7 +105,7 @@ impl Model {
         self.orders.values().filter(is_active).any(|order| order.courier == Some(courier))
     }
 
-    fn best(&self) -> Option<usize> {
+    fn first_available(&self) -> Option<usize> {
         let is_available = |c: &usize| !self.couriers[*c].paused && !self.carries(*c);
         let available = (0..self.couriers.len()).filter(is_available);
         available.min_by_key(|c| (self.couriers[*c].deliveries, self.couriers[*c].free_since, *c))
@@ -141,7 +141,7 @@ impl Model {
                 (known.courier, known.released) = (None, false);
             }
         }
-        // All couriers of one batch are freed at one moment.
+        // All couriers of one batch are freed at the same time.
         self.free(freed);
     }
 
@@ -161,7 +161,7 @@ impl Model {
         self.free([courier]);
     }
 
-    fn give(&mut self, order: usize, courier: usize) {
+    fn assign(&mut self, order: usize, courier: usize) {
         self.couriers[courier].deliveries += 1;
         let order = self.orders.get_mut(&order).unwrap();
         (order.waiting, order.held, order.created) = (None, false, true);
@@ -172,8 +172,8 @@ impl Model {
         loop {
             let waiting = self.orders.iter().filter(|(_, order)| !order.held);
             let first = waiting.filter_map(|(n, order)| Some((order.waiting?, *n))).min();
-            let (Some((_, order)), Some(courier)) = (first, self.best()) else { return };
-            self.give(order, courier);
+            let (Some((_, order)), Some(courier)) = (first, self.first_available()) else { return };
+            self.assign(order, courier);
         }
     }
 }
@@ -232,7 +232,7 @@ async fn expire(pool: &PgPool, order_id: &str) {
     transaction.commit().await.unwrap();
 }
 
-/// A history on the real database and on the model.
+/// A history that runs on a real database and on the model.
 struct History<'a> {
     database: &'a CourierDatabase,
     pool: PgPool,
@@ -262,7 +262,7 @@ impl<'a> History<'a> {
                 self.model.match_all();
             }
             Step::Add(status) => self.add(*status).await,
-            Step::Ask(number, status) => self.ask(*number, *status).await,
+            Step::SetStatus(number, status) => self.set_status(*number, *status).await,
             Step::Assign(order) => self.assign(*order).await,
             Step::Unassign(order) => self.unassign(*order).await,
             Step::Overdue(order) => {
@@ -274,8 +274,8 @@ impl<'a> History<'a> {
                 self.pool = PgPool::connect(&self.database.url).await.unwrap();
             }
         }
-        // Only events give a later cursor: after manual actions, a release or a start, dispatch looks
-        // from the start.
+        // Only events give a later cursor. After manual actions, a release or a restart, dispatch
+        // searches both queues from their start.
         if !matches!(step, Step::Apply(_) | Step::Match | Step::Assign(_)) {
             self.cursor = MatchCursor::START;
         }
@@ -292,22 +292,22 @@ impl<'a> History<'a> {
         }
     }
 
-    async fn add(&mut self, status: AskedStatus) {
+    async fn add(&mut self, status: RequestedStatus) {
         let number = self.model.couriers.len();
         store::create_courier(&self.pool, &courier(number as u64, status)).await.unwrap();
-        let paused = status == AskedStatus::Paused;
+        let paused = status == RequestedStatus::Paused;
         self.model.couriers.push(Courier { paused, ..Courier::default() });
         self.model.free([number]);
     }
 
-    async fn ask(&mut self, number: usize, status: AskedStatus) {
+    async fn set_status(&mut self, number: usize, status: RequestedStatus) {
         let change = CourierChange { status: Some(status), ..CourierChange::default() };
         let id = CourierId::try_from(number as i64 + 1).unwrap();
         let changed = store::update_courier(&self.pool, id, &change).await;
         assert_eq!(changed.is_ok(), number < self.model.couriers.len());
         let Some(courier) = self.model.couriers.get_mut(number) else { return };
         let was_paused = courier.paused;
-        courier.paused = status == AskedStatus::Paused;
+        courier.paused = status == RequestedStatus::Paused;
         if was_paused && !courier.paused {
             self.model.free([number]);
         }
@@ -315,7 +315,7 @@ impl<'a> History<'a> {
 
     async fn assign(&mut self, order: usize) {
         let assigned = store::assign(&self.pool, &uid(ORDERS[order]), &TIMES).await;
-        match (self.model.orders.get(&order), self.model.best()) {
+        match (self.model.orders.get(&order), self.model.first_available()) {
             (Some(known), _) if known.rank >= 5 => {
                 assert!(matches!(assigned, Err(NotAssigned::Ended(_))));
             }
@@ -323,10 +323,10 @@ impl<'a> History<'a> {
                 assert!(matches!(assigned, Err(NotAssigned::Already(_))));
             }
             (_, None) => assert!(matches!(assigned, Err(NotAssigned::NoCourier))),
-            (_, Some(best)) => {
-                assert_eq!(assigned.unwrap().courier_id.get(), best as i64 + 1);
+            (_, Some(courier)) => {
+                assert_eq!(assigned.unwrap().courier_id.get(), courier as i64 + 1);
                 self.model.orders.entry(order).or_default();
-                self.model.give(order, best);
+                self.model.assign(order, courier);
             }
         }
     }

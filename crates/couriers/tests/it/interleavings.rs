@@ -1,13 +1,14 @@
-//! Two orders, two couriers and two or three replicas around the match, in every interleaving of
-//! their statements: no order waits while a courier is available, none is matched twice, no deadlock.
+//! Races of two or three replicas with two orders and two couriers, in every interleaving of their
+//! statements. No order may wait while a courier is available, no order may be matched twice, and
+//! no deadlock may occur.
 //!
-//! After its commit each replica does what the service does: it wakes its dispatch, which matches.
-//! No replica sweeps, so a lost wake-up stays lost.
+//! After its commit each replica does the same as the service: it wakes its dispatch, which
+//! matches. No replica sweeps, so the test fails if a wake-up is lost.
 
 use std::time::Duration;
 
 use couriers::{
-    delivery::courier::{AskedStatus, CourierChange, CourierId},
+    delivery::courier::{CourierChange, CourierId, RequestedStatus},
     dispatch::{self, MatchCursor},
     store,
 };
@@ -27,16 +28,16 @@ enum Act {
     Apply(&'static [(&'static str, OrderStatus)]),
     /// Applies a batch of events that happened earlier.
     ApplyEarlier(&'static [(&'static str, OrderStatus)]),
-    /// Matches after a wake-up from elsewhere.
+    /// Matches after a wake-up that had another cause.
     Match,
     Release,
     Assign(&'static str),
     Unassign(&'static str),
-    Ask(i64, AskedStatus),
-    /// Asks for a phone number that another courier has.
+    SetStatus(i64, RequestedStatus),
+    /// Requests a phone number that another courier has.
     TakePhone(i64),
 }
-use Act::{Apply, ApplyEarlier, Ask, Assign, Match, Release, TakePhone, Unassign};
+use Act::{Apply, ApplyEarlier, Assign, Match, Release, SetStatus, TakePhone, Unassign};
 
 impl Act {
     /// Acts on a separate connection, as the service would.
@@ -48,7 +49,8 @@ impl Act {
                 let events: Vec<_> = events.iter().map(|(n, s)| (*n, *s, at)).collect();
                 cursor = apply(&pool, &events).await;
             }
-            // The new entry is one that another replica has added, or will add.
+            // Another replica has added the new entry, or will add it; it announces the entry
+            // itself.
             Match => cursor = MatchCursor::END,
             Release => {
                 let mut transaction = pool.begin().await.unwrap();
@@ -59,7 +61,7 @@ impl Act {
             Assign(order) => {
                 let assigned = store::assign(&pool, &uid(order), &TIMES).await;
                 assert!(!matches!(assigned, Err(store::NotAssigned::Database(_))), "{assigned:?}");
-                // A match waits for the lock until this has ended: there is nothing to wake.
+                // A match waits for the lock until this has ended, so dispatch need not be woken.
                 return;
             }
             Unassign(order) => {
@@ -69,13 +71,13 @@ impl Act {
                     "{unassigned:?}"
                 );
             }
-            Ask(id, status) => {
+            SetStatus(id, status) => {
                 let change = CourierChange { status: Some(status), ..CourierChange::default() };
                 let id = CourierId::try_from(id).unwrap();
                 store::update_courier(&pool, id, &change).await.unwrap();
             }
             TakePhone(id) => {
-                let phone = Some(courier(0, AskedStatus::Paused).phone);
+                let phone = Some(courier(0, RequestedStatus::Paused).phone);
                 let change = CourierChange { phone, ..CourierChange::default() };
                 let id = CourierId::try_from(id).unwrap();
                 let changed = store::update_courier(&pool, id, &change).await;
@@ -86,23 +88,23 @@ impl Act {
     }
 }
 
-/// The situation before the race.
+/// The state of the database before the race.
 #[derive(Debug, Clone, Copy)]
 struct Before {
-    couriers: [AskedStatus; 2],
-    /// Applied, then matched.
+    couriers: [RequestedStatus; 2],
+    /// Events that are applied and then matched.
     matched: &'static [(&'static str, OrderStatus)],
-    /// Applied after that.
+    /// Events that are applied after the match.
     waiting: &'static [(&'static str, OrderStatus)],
     are_overdue: bool,
 }
 
-const FREE: AskedStatus = AskedStatus::Available;
-const PAUSED: AskedStatus = AskedStatus::Paused;
+const FREE: RequestedStatus = RequestedStatus::Available;
+const PAUSED: RequestedStatus = RequestedStatus::Paused;
 const BOTH_FREE: Before =
     Before { couriers: [FREE, FREE], matched: &[], waiting: &[], are_overdue: false };
 const ONE_FREE: Before = Before { couriers: [FREE, PAUSED], ..BOTH_FREE };
-/// `a` is carried by the only courier, `b` waits.
+/// The only courier who is not paused carries `a`; `b` waits.
 const CARRIED: Before =
     Before { matched: &[("a", Created)], waiting: &[("b", Created)], ..ONE_FREE };
 
@@ -141,7 +143,7 @@ async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before
 async fn assert_race(before: Before, acts: &[Act]) {
     let database = CourierDatabase::new(shared()).await;
     let mut administrator = database.administrator().await;
-    // Nothing here must survive a crash.
+    // No data of this test needs to survive a crash, so a commit need not wait for the disk.
     sqlx::raw_sql(
         "DO $$ BEGIN EXECUTE format( \
             'ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$",
@@ -157,7 +159,7 @@ async fn assert_race(before: Before, acts: &[Act]) {
         let works = acts.iter().zip(&stepper.replicas);
         let works = works.map(|(act, pool)| Box::pin(act.act(pool.clone())) as Work).collect();
         let chosen = stepper.run(works, &choices).await;
-        let said = || format!("{acts:?} from {before:?}, choices {chosen:?}");
+        let description = || format!("{acts:?} from {before:?}, choices {chosen:?}");
         let mut broken = broken_invariants(&mut administrator).await;
         let is_missed: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM couriers.couriers WHERE status = 'available') AND EXISTS \
@@ -169,7 +171,7 @@ async fn assert_race(before: Before, acts: &[Act]) {
         if is_missed {
             broken.insert("an order waits while a courier is available".to_owned(), 1);
         }
-        assert!(broken.is_empty(), "{broken:?} after {}", said());
+        assert!(broken.is_empty(), "{broken:?} after {}", description());
         number += 1;
         path = next_path(chosen);
     }
@@ -178,7 +180,7 @@ async fn assert_race(before: Before, acts: &[Act]) {
 
 /// `a` and `b` wait.
 const WAITING: Before = Before { waiting: &[("a", Created), ("b", Created)], ..BOTH_FREE };
-/// `a` and `b` are carried.
+/// Two couriers carry `a` and `b`.
 const BOTH_CARRIED: Before = Before { matched: &[("a", Created), ("b", Created)], ..BOTH_FREE };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +204,7 @@ async fn an_enqueued_order_races_with_a_freed_courier() {
 async fn enqueued_orders_race_with_each_other_and_a_resume() {
     let all_paused = Before { couriers: [PAUSED, PAUSED], ..BOTH_FREE };
     tokio::join!(
-        assert_race(all_paused, &[Apply(&[("a", Created)]), Ask(1, FREE)]),
+        assert_race(all_paused, &[Apply(&[("a", Created)]), SetStatus(1, FREE)]),
         assert_race(
             ONE_FREE,
             &[Apply(&[("a", Created)]), Apply(&[("a", Created), ("b", Created)])]
@@ -232,11 +234,11 @@ async fn a_match_races_with_a_cancellation_and_an_advance() {
 async fn a_match_races_with_changes_of_couriers() {
     let paused = Before { couriers: [PAUSED, PAUSED], ..WAITING };
     tokio::join!(
-        assert_race(WAITING, &[Match, Ask(1, PAUSED)]),
-        assert_race(Before { couriers: [FREE, PAUSED], ..WAITING }, &[Match, Ask(2, FREE)]),
+        assert_race(WAITING, &[Match, SetStatus(1, PAUSED)]),
+        assert_race(Before { couriers: [FREE, PAUSED], ..WAITING }, &[Match, SetStatus(2, FREE)]),
         assert_race(WAITING, &[Match, TakePhone(2)]),
-        assert_race(CARRIED, &[Apply(&[("a", Completed)]), Ask(1, PAUSED)]),
-        assert_race(paused, &[Ask(1, FREE), Ask(2, FREE)]),
+        assert_race(CARRIED, &[Apply(&[("a", Completed)]), SetStatus(1, PAUSED)]),
+        assert_race(paused, &[SetStatus(1, FREE), SetStatus(2, FREE)]),
     );
 }
 
@@ -261,7 +263,7 @@ async fn a_release_races_with_matches_ends_and_manual_actions() {
         assert_race(overdue, &[Release, Match]),
         assert_race(overdue, &[Release, Apply(&[("a", Completed)])]),
         assert_race(overdue, &[Release, Unassign("a")]),
-        assert_race(overdue, &[Release, Ask(1, PAUSED)]),
+        assert_race(overdue, &[Release, SetStatus(1, PAUSED)]),
         assert_race(both_overdue, &[Release, Release]),
     );
 }

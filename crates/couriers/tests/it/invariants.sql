@@ -1,5 +1,6 @@
 -- invariants
-WITH recount AS (
+-- One row per invariant, with the number of violations.
+WITH counted AS (
     SELECT c.id, count(d.order_id) AS deliveries, count(d.completed_at) AS completed,
         count(*) FILTER (WHERE d.completed_at <= d.deadline) AS on_time
     FROM couriers.couriers AS c LEFT JOIN couriers.courier_orders AS d ON d.courier_id = c.id
@@ -8,14 +9,14 @@ WITH recount AS (
 SELECT 'a courier with two active deliveries', count(*)
 FROM (SELECT FROM couriers.active_deliveries GROUP BY courier_id HAVING count(*) > 1) AS two
 UNION ALL
-SELECT 'a courier is available and carries', count(*)
+SELECT 'an available courier carries an order', count(*)
 FROM couriers.couriers AS c JOIN couriers.active_deliveries ON courier_id = c.id WHERE c.status = 'available'
 UNION ALL
-SELECT 'a courier is busy and carries nothing', count(*) FROM couriers.couriers AS c
+SELECT 'a busy courier carries no order', count(*) FROM couriers.couriers AS c
 WHERE c.status = 'busy' AND NOT EXISTS (SELECT FROM couriers.active_deliveries WHERE courier_id = c.id)
 UNION ALL
-SELECT 'counters differ from a recount', count(*) FROM couriers.couriers AS c JOIN recount USING (id)
-WHERE (c.deliveries, c.completed, c.on_time) <> (recount.deliveries, recount.completed, recount.on_time)
+SELECT 'counters of a courier differ from their deliveries', count(*) FROM couriers.couriers AS c JOIN counted USING (id)
+WHERE (c.deliveries, c.completed, c.on_time) <> (counted.deliveries, counted.completed, counted.on_time)
 UNION ALL
 SELECT 'a cancelled order has a delivery', count(*)
 FROM couriers.courier_orders JOIN couriers.order_states USING (order_id) WHERE rank = 6
@@ -27,9 +28,9 @@ SELECT 'a created order neither waits, nor has a delivery, nor has ended', count
 FROM couriers.order_states LEFT JOIN couriers.courier_orders AS d USING (order_id)
 WHERE created_at IS NOT NULL AND rank < 5 AND waiting_since IS NULL AND d.order_id IS NULL
 UNION ALL
-SELECT 'a completed order has a delivery that is not', count(*)
+SELECT 'a completed order has an open delivery, or an open order a completed one', count(*)
 FROM couriers.courier_orders AS d JOIN couriers.order_states AS s USING (order_id)
 WHERE (s.rank = 5) <> (d.completed_at IS NOT NULL)
 UNION ALL
-SELECT 'a delivery of an order that nobody told of', count(*)
+SELECT 'a delivery of an unknown order', count(*)
 FROM couriers.courier_orders LEFT JOIN couriers.order_states AS s USING (order_id) WHERE s.order_id IS NULL

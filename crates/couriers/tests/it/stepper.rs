@@ -1,8 +1,9 @@
-//! Several replicas on one database, stepped statement by statement.
+//! Runs several replicas on one database, one statement at a time.
 //!
-//! Each replica runs the service's own functions on a connection that leads through a gate. The gate
-//! holds every statement back until the driver, which picks the interleaving, lets it pass. A replica
-//! whose statement waits for a lock is left waiting, and another goes on.
+//! Each replica runs the service's own functions on a connection through a gate, which is a TCP
+//! proxy. The gate delays every statement until the driver permits it; the driver chooses the
+//! interleaving. If a statement waits for a lock, its replica keeps waiting, and the driver
+//! continues with another.
 
 use std::{pin::Pin, time::Duration};
 
@@ -17,10 +18,10 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 
-/// Longer than PostgreSQL takes to end a deadlock.
+/// The maximum time of one step. PostgreSQL detects and ends a deadlock earlier.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A replica's report to the driver.
+/// A report of a replica to the driver.
 enum Report {
     /// Its next statement is at its gate.
     AtGate(usize),
@@ -35,7 +36,7 @@ enum ReplicaState {
     Done,
 }
 
-/// One side of a race, on a pool of one connection.
+/// The work of one replica, on a pool of one connection.
 pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Replicas, and the driver that steps them.
@@ -59,7 +60,7 @@ impl Stepper {
             let port = gate.local_addr().unwrap().port();
             let (permit, permits) = unbounded_channel();
             let server = (options.get_host().to_owned(), options.get_port());
-            tokio::spawn(keep_gate(gate, server, number, stepper.report.clone(), permits));
+            tokio::spawn(run_gate(gate, server, number, stepper.report.clone(), permits));
             let through = options.clone().host("127.0.0.1").port(port);
             let through = through.ssl_mode(PgSslMode::Disable);
             let pool = PgPoolOptions::new().max_connections(1).test_before_acquire(false);
@@ -70,9 +71,9 @@ impl Stepper {
         stepper
     }
 
-    /// Runs the works in one interleaving: at each step at which several replicas could go on, `path`
-    /// gives the index of the one that does, and after its end the first does. Returns each choice,
-    /// and the number of replicas to choose from.
+    /// Runs the works in one interleaving. At each step, `path` gives the index of the replica that
+    /// continues, among those that are at their gates; after the end of `path` it is the first one.
+    /// Returns each choice with the number of replicas that could be chosen.
     pub async fn run(&mut self, works: Vec<Work>, path: &[usize]) -> Vec<(usize, usize)> {
         let mut states = vec![ReplicaState::Running; works.len()];
         let tasks: Vec<_> = (0..)
@@ -81,7 +82,8 @@ impl Stepper {
                 let (report, pool) = (self.report.clone(), self.replicas[number].clone());
                 tokio::spawn(async move {
                     work.await;
-                    // A rollback that was left to the pool is the last statement.
+                    // A dropped transaction is rolled back when the pool reuses its connection.
+                    // This makes that rollback the last statement of the work.
                     drop(pool.acquire().await.unwrap());
                     let _ = report.send(Report::Done(number));
                 })
@@ -106,15 +108,15 @@ impl Stepper {
         chosen
     }
 
-    /// Waits until every replica is at its gate, done, or waiting for a lock. If all that are not done
-    /// wait for locks, waits until PostgreSQL has ended the deadlock.
+    /// Waits until every replica is at its gate, done, or waiting for a lock. If all replicas that
+    /// are not done wait for locks, it waits until PostgreSQL has ended the deadlock.
     async fn settle(&mut self, states: &mut [ReplicaState], tasks: &[tokio::task::JoinHandle<()>]) {
         let deadline = tokio::time::Instant::now() + STEP_TIMEOUT;
         while states.contains(&ReplicaState::Running) {
             match tokio::time::timeout(Duration::from_millis(1), self.reports.recv()).await {
                 Ok(Some(Report::AtGate(number))) => states[number] = ReplicaState::AtGate,
                 Ok(Some(Report::Done(number))) => states[number] = ReplicaState::Done,
-                Ok(None) => unreachable!("the stepper has a sender itself"),
+                Ok(None) => unreachable!("the stepper itself keeps a sender"),
                 Err(_) => {
                     let waiting = self.lock_waiters().await;
                     let is_left =
@@ -128,7 +130,7 @@ impl Stepper {
                 let is_lost = task.is_finished() && states[number] == ReplicaState::Running;
                 assert!(!(is_lost && self.reports.is_empty()), "replica {number} has failed");
             }
-            assert!(tokio::time::Instant::now() < deadline, "no replica goes on: {states:?}");
+            assert!(tokio::time::Instant::now() < deadline, "no replica continues: {states:?}");
         }
     }
 
@@ -146,7 +148,7 @@ impl Stepper {
     }
 }
 
-/// Returns the choices of the next interleaving, depth first; `None` after the last.
+/// Returns the choices of the next interleaving, depth first; `None` after the last one.
 pub fn next_path(mut chosen: Vec<(usize, usize)>) -> Option<Vec<usize>> {
     while let Some((choice, of)) = chosen.pop() {
         if choice + 1 < of {
@@ -157,7 +159,8 @@ pub fn next_path(mut chosen: Vec<(usize, usize)>) -> Option<Vec<usize>> {
     None
 }
 
-async fn keep_gate(
+/// Forwards the messages of one connection; waits for a permit before each statement.
+async fn run_gate(
     gate: TcpListener,
     server: (String, u16),
     number: usize,
@@ -179,10 +182,11 @@ async fn keep_gate(
     while let Some(next) = read_message(&mut from_client, 1).await {
         let (kind, text) = (next[0], String::from_utf8_lossy(&next[5..]).into_owned());
         pending.extend(next);
-        // Execute, or a simple query. A BEGIN and a SET see nothing and lock nothing.
+        // Execute, or a simple query. BEGIN and SET read nothing and lock nothing, so they need no
+        // permit.
         let is_idle = text.starts_with("BEGIN") || text.contains("SET LOCAL");
         is_statement |= kind == b'E' || (kind == b'Q' && !is_idle);
-        // Sync, a simple query, or a message of the login: the client waits for an answer.
+        // Sync, a simple query, or a message of the login: now the client waits for an answer.
         if matches!(kind, b'S' | b'Q' | b'p') {
             if is_statement {
                 report.send(Report::AtGate(number)).unwrap();

@@ -1,11 +1,11 @@
-//! Events without Kafka, couriers, and the invariants.
+//! Applies events without Kafka, adds couriers, matches, and checks the invariants.
 
 use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use couriers::{
     delivery::{
         DeliveryTimes,
-        courier::{AskedStatus, CourierId, NewCourier, Transport},
+        courier::{CourierId, NewCourier, RequestedStatus, Transport},
         fold,
     },
     dispatch::{self, MatchCursor, match_orders},
@@ -26,11 +26,12 @@ pub fn uid(name: &str) -> OrderUid {
     name.parse().unwrap()
 }
 
-/// Returns a time by Kafka's clock: seconds after an hour before the first call.
+/// Returns a time as from Kafka's clock: `second` seconds after a start that is one hour before the
+/// first call.
 pub fn at(second: i64) -> OffsetDateTime {
     static START: OnceLock<OffsetDateTime> = OnceLock::new();
     let start = START.get_or_init(|| OffsetDateTime::now_utc() - Duration::from_secs(3_600));
-    // PostgreSQL keeps microseconds.
+    // PostgreSQL stores microseconds.
     start.replace_nanosecond(0).unwrap() + time::Duration::seconds(second)
 }
 
@@ -45,7 +46,7 @@ pub async fn apply(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]
     cursor
 }
 
-/// Applies one batch of events that must change nothing.
+/// Applies one batch of events, and asserts that no row changes.
 pub async fn assert_no_change_by(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) {
     let before = all_rows(pool).await;
 
@@ -86,7 +87,7 @@ pub async fn match_from(pool: &PgPool, mut cursor: MatchCursor) -> Vec<dispatch:
     }
 }
 
-pub fn courier(number: u64, status: AskedStatus) -> NewCourier {
+pub fn courier(number: u64, status: RequestedStatus) -> NewCourier {
     NewCourier {
         name: format!("Courier {number}").parse().unwrap(),
         phone: format!("+7{number:010}").parse().unwrap(),
@@ -98,13 +99,13 @@ pub fn courier(number: u64, status: AskedStatus) -> NewCourier {
 pub async fn add_couriers(pool: &PgPool, number: u64) -> Vec<CourierId> {
     let mut ids = Vec::new();
     for number in 0..number {
-        let new = courier(number, AskedStatus::Available);
+        let new = courier(number, RequestedStatus::Available);
         ids.push(store::create_courier(pool, &new).await.unwrap());
     }
     ids
 }
 
-/// Returns each broken invariant with the number of violations, in one snapshot.
+/// Returns each broken invariant with the number of violations, from one snapshot.
 pub async fn broken_invariants(connection: &mut PgConnection) -> BTreeMap<String, i64> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as(include_str!("invariants.sql")).fetch_all(connection).await.unwrap();

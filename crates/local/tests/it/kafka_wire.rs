@@ -11,8 +11,8 @@ const PRODUCE: (i16, i16) = (0, 3);
 const LIST_OFFSETS: (i16, i16) = (2, 1);
 const CREATE_TOPICS: (i16, i16) = (19, 2);
 
-/// The error codes of a partition that is unknown, has no leader, or is unknown to its leader. All of
-/// them are transient after a topic is created and after Kafka starts.
+/// The error codes of a partition that is unknown, has no leader, or is unknown to its leader. All
+/// of them are transient after a topic is created and after Kafka starts.
 const TRANSIENT_CODES: [i16; 3] = [3, 5, 6];
 
 pub struct Wire(TcpStream);
@@ -69,8 +69,8 @@ impl Wire {
         i64::from_be_bytes(answer[8..16].try_into().unwrap())
     }
 
-    /// Repeats a request until the partition has a leader, and returns the rest of the answer after its
-    /// code.
+    /// Repeats a request until the partition has a leader, and returns the rest of the answer after
+    /// its code.
     fn request_partition(&mut self, api: (i16, i16), topic: &str, body: &[u8]) -> Vec<u8> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {

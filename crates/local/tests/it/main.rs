@@ -1,6 +1,6 @@
 //! The local servers as real programs in real folders: restarts, crashes, and errors at the start.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should end there")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 mod kafka_wire;
 mod processes;
@@ -48,7 +48,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // After a failure, the logs are kept.
+        // The logs are kept after a failure.
         if !std::thread::panicking() {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -154,7 +154,7 @@ async fn a_killed_parent_leaves_no_process_and_no_damage() {
     sql(&parent.url, "CREATE TABLE kept AS SELECT 'before' AS said");
     parent.kill_9();
 
-    // At once, while the children of the killed parent are still ending.
+    // They are started immediately, while the children of the killed parent are still ending.
     let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let url = servers.postgres.as_ref().unwrap().url();
     assert_eq!(sql(&url, "SELECT said FROM kept"), "before");
@@ -178,7 +178,7 @@ async fn servers_without_a_watcher_are_ended_by_the_next_start() {
 
     watchers.for_each(kill_9);
     parent.kill_9();
-    assert_eq!(processes_that_name(&scratch.0).len(), 2, "the two programs should live on");
+    assert_eq!(processes_that_name(&scratch.0).len(), 2, "the two programs should still run");
 
     let mut servers = LocalServers::start(&scratch.both(), &ignore_progress).await.unwrap();
     let now = processes_that_name(&scratch.0);
@@ -305,7 +305,7 @@ fn path_without(program: &str, scratch: &Path) -> PathBuf {
     for folder in env::split_paths(&env::var_os("PATH").unwrap()) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if entry.file_name() != program {
-                // The first program of a name counts, as in PATH.
+                // As in PATH, the first program of each name is used, so later links may fail.
                 let _ = std::os::unix::fs::symlink(entry.path(), bin.join(entry.file_name()));
             }
         }

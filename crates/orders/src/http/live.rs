@@ -1,5 +1,6 @@
-//! The feed as server-sent events. A client whose connection was cut sends the last id that it
-//! received, and gets the events after it, or `reset` when they are no longer kept.
+//! `GET /live`: the live feed as server-sent events. A client that reconnects sends the last id
+//! that it received, and gets the events after it, or `reset` if they are no longer kept. The
+//! events are made in [`live_feed`](crate::lookup::live_feed).
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -25,22 +26,25 @@ pub(crate) struct LiveQuery {
     order_uid: Option<OrderUid>,
 }
 
-/// `GET /live`, or `GET /live?order_uid=…` to miss no status of this order.
+/// `GET /live`, or `GET /live?order_uid=…` to get every status of this order.
 pub(crate) async fn live(
     State(state): State<ApiState>,
     Parameters(query): Parameters<LiveQuery>,
     headers: HeaderMap,
 ) -> impl IntoResponse {
+    // Watched before the subscription, so every status that comes after the subscription is sent.
     let watch = query.order_uid.map(|uid| state.feed.watch(uid));
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let events = events(&state, seen).inspect(move |_| {
         // The closure owns the watch, so that the watch lasts as long as the stream.
         let _ = &watch;
     });
+    // The stream never ends by itself, and the shutdown waits for open connections.
     let stream = events.take_until(state.shutdown.cancelled_owned());
     (
         [
             (header::CACHE_CONTROL, "no-store"),
+            // nginx would otherwise collect the events before it sends them.
             (header::HeaderName::from_static("x-accel-buffering"), "no"),
         ],
         Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))),
@@ -52,7 +56,8 @@ fn events(
     seen: Option<&str>,
 ) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
     let epoch = state.feed.epoch;
-    // An id of another process has no meaning here.
+    // Each process counts its own events. The number of another process, such as one before a
+    // restart, cannot be compared, and the client gets `reset`.
     let own_number = |id: &str| -> Option<u64> {
         let (of, number) = id.split_once('-')?;
         if of == epoch.to_string() { number.parse().ok() } else { None }
@@ -71,6 +76,8 @@ fn events(
     let rest = stream::unfold(receiver, move |mut receiver| async move {
         let event = match receiver.recv().await {
             Ok(event) => write(epoch, &event),
+            // The client was too slow and events were overwritten. The receiver continues with the
+            // oldest event that is kept; the client loads its lists again.
             Err(RecvError::Lagged(_)) => reset(),
             Err(RecvError::Closed) => return None,
         };
@@ -83,7 +90,7 @@ fn write(epoch: u32, event: &Arc<FeedEvent>) -> Event {
     Event::default().id(format!("{epoch}-{}", event.number)).event(event.name).data(&event.data)
 }
 
-/// The client missed events and has to load its list again.
+/// Returns the event that tells the client to load its lists again, because it missed events.
 fn reset() -> Event {
     Event::default().event("reset").data("{}")
 }

@@ -1,5 +1,6 @@
 //! The JSON API of the order service. It reads from the cache and the database, and writes only to
-//! Kafka.
+//! Kafka: a posted order takes the same path as every other record of the topic. The HTML pages are
+//! in [`pages`](crate::pages).
 
 mod fast_path;
 pub(crate) mod live;
@@ -23,7 +24,7 @@ use crate::{
     lookup::{Lookup, live_feed::Feed},
 };
 
-/// State of the API's handlers.
+/// The state of the API's handlers.
 #[derive(Clone)]
 pub(crate) struct ApiState {
     pub(crate) lookup: Arc<Lookup>,
@@ -41,12 +42,12 @@ pub(crate) async fn openapi() -> Response {
     chassis::web::docs::openapi(OPENAPI)
 }
 
-/// The path of an order.
+/// Returns the path of an order.
 pub(crate) fn order_path(uid: &str) -> String {
     format!("/order/{}", path_segment(uid))
 }
 
-/// The path of a rejected record.
+/// Returns the path of a rejected record.
 pub(crate) fn rejected_path(id: &str) -> String {
     format!("/rejected/{}", path_segment(id))
 }

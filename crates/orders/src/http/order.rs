@@ -1,4 +1,6 @@
-//! One order: reading it, and sending orders.
+//! `GET /order/{order_uid}` reads one order from the cache or the database; `POST /order` validates
+//! orders and sends them to Kafka. Nothing is stored here: ingest does that when it reads the
+//! records.
 
 use std::time::{Duration, Instant};
 
@@ -67,10 +69,11 @@ pub(crate) async fn find(
     }
 }
 
-/// The order as JSON, or 304 if the client has it already.
+/// Returns the order as JSON, or 304 if the client already has this content.
 pub(super) fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Response {
     let (cached, _) = found;
     let etag = etag(cached.hash());
+    // Weak comparison: RFC 9110 requires it for `If-None-Match`, and proxies may weaken a tag.
     let unchanged = request
         .get_all(header::IF_NONE_MATCH)
         .iter()
@@ -80,7 +83,7 @@ pub(super) fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Resp
         .any(|tag| tag == "*" || tag == etag);
     let mut response = Response::default();
     let headers = response.headers_mut();
-    // One allocation for all headers.
+    // Reserved at once, so that the map allocates only once.
     headers.reserve(12);
     headers.insert(header::ETAG, etag);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
@@ -128,9 +131,12 @@ pub(crate) async fn post(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = body.map_err(|rejection| body_unreadable(&rejection))?;
+    // All orders are parsed before the first one is sent: if one is invalid, none is sent.
     let orders =
         parse_many(&body).map_err(|violations| INVALID_ORDER.with_violations(violations))?;
     let trace = Trace::of(&headers);
+    // The answer follows only after Kafka has acknowledged all orders. After an error some may have
+    // arrived; the client sends all of them again, and the same content changes nothing.
     publish(&state, &orders, trace).await?;
     let uids: Vec<&OrderUid> = orders.iter().map(|valid| &valid.order.order_uid).collect();
     let mut response =

@@ -1,4 +1,5 @@
-//! Lists of orders.
+//! `GET /orders`: lists of orders, read from the database and not from the cache, which does not
+//! hold all orders.
 
 use axum::{
     extract::State,
@@ -30,6 +31,7 @@ pub(crate) async fn list(
         customer_id: query.customer_id,
         track_number: query.track_number,
         after,
+        // One more than the client wants shows whether there is a next page.
         limit: limit + 1,
     };
     let mut orders = queries::list(&state.pool, &listing)
@@ -39,6 +41,7 @@ pub(crate) async fn list(
         paging::cursor(last.ingested_at, last.view.order_uid.as_str())
     });
 
+    // The orders are already JSON and are joined as bytes.
     let mut body = b"{\"items\":[".to_vec();
     for (index, order) in orders.iter().enumerate() {
         if index > 0 {

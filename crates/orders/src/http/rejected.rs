@@ -1,4 +1,5 @@
-//! Rejected records: listed, shown, and sent again.
+//! The calls that list, show and replay rejected records. A replay is only sent to Kafka: ingest
+//! reads it like any other record, and may reject it again.
 
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Res
     Ok(axum::Json(calls::whole(&row)).into_response())
 }
 
-/// `POST /rejected/{id}/replay`: as it came, or with the request's body instead.
+/// `POST /rejected/{id}/replay`: sends the record again as received, or the request's body instead.
 pub(crate) async fn replay(
     State(state): State<ApiState>,
     Id(id): Id,
@@ -45,7 +46,7 @@ pub(crate) async fn replay(
     send_again(&state, &row, &body, wait).await
 }
 
-/// Sends a record again, and waits for at most `wait` until that is recorded.
+/// Sends a record again, and waits at most `wait` until the replay is stored with the record.
 pub(crate) async fn send_again(
     state: &ApiState,
     row: &RejectedRow,
@@ -55,6 +56,9 @@ pub(crate) async fn send_again(
     // An edited order goes to the partition of its own id.
     let key = |body: &[u8]| Some(parse(Some(body)).ok()?.order.order_uid.to_string());
     let sent = calls::replay(&state.producer, &state.topics.orders, row, body, key).await?;
+    // `row` was read before the replay was sent: the wait ends when the stored row has one more
+    // replay than this one. A wait that ends without it is not an error, because Kafka has the
+    // record.
     if let Some(wait) = wait {
         calls::wait_for_replay(&state.pool, row, wait).await;
     }

@@ -1,6 +1,8 @@
-//! The status of an order and its history, and the calls that cancel or complete an order. These
-//! calls refuse what the status rules out, and publish an event; the order changes when that event
-//! comes back from Kafka.
+//! The status of an order and its history, and the calls that cancel or complete an order.
+//!
+//! These calls answer 409 if the order already has the status or one of a higher rank. Otherwise
+//! they publish an event and answer 202. Nothing is written to the database here: the status
+//! changes when the status consumer reads the event.
 
 use axum::{
     extract::State,
@@ -25,7 +27,7 @@ use super::{
     ApiState,
     order::parse_uid,
     order_path,
-    problems::{nothing_known, status_reached},
+    problems::{already_in_that_state, nothing_known},
 };
 use crate::{
     ingest::publish::{event_record, now},
@@ -110,8 +112,10 @@ async fn change(
 ) -> Result<Response, Problem> {
     let uid = parse_uid(asked)?;
     let current = find(state, &uid).await?;
+    // This check is for the client, and saves events that would change nothing. It is not needed
+    // for correctness, so no lock is held between it and the event.
     if let Some(status) = current.status().filter(|status| *status >= change.status) {
-        return Err(status_reached(status));
+        return Err(already_in_that_state(status));
     }
     let event = publish(state, uid, &current, change, headers).await?;
     let mut response = (StatusCode::ACCEPTED, axum::Json(&event)).into_response();
@@ -125,8 +129,8 @@ async fn change(
 
 /// Publishes the event of a change.
 ///
-/// Between the caller's look at the order and this event, others may change the order. That is
-/// harmless: whatever the order of the events, the status of the highest rank wins.
+/// Another client may change the order after the caller has read it and before this event. That is
+/// safe: in whatever sequence the events arrive, the status with the highest rank wins.
 pub(crate) async fn publish(
     state: &ApiState,
     uid: OrderUid,
@@ -153,7 +157,7 @@ pub(crate) async fn find(state: &ApiState, uid: &OrderUid) -> Result<OrderState,
 }
 
 fn failed(error: &sqlx::Error) -> Problem {
-    of_database("reading what became of an order", error)
+    of_database("reading the status of an order", error)
 }
 
 fn no_cache(body: Value) -> Response {
@@ -193,7 +197,7 @@ fn event_json(row: &EventRow) -> Value {
     })
 }
 
-/// The id of a record, written like that of a rejected record.
+/// Returns the id of a record, in the form that rejected records have too.
 fn record_id(topic: &str, partition: i32, offset: i64) -> String {
     format!("{topic}:{partition}:{offset}")
 }
@@ -202,6 +206,8 @@ fn instant(at: OffsetDateTime) -> Option<String> {
     at.format(&Rfc3339).ok()
 }
 
+/// Parses the position of the last event of a page. It is split from its end, because a topic may
+/// contain colons.
 fn parse_cursor(cursor: &str) -> Result<HistoryCursor, Problem> {
     let (at, record) = paging::parse_cursor(cursor)?;
     let mut parts = record.rsplitn(3, ':');
@@ -220,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_where_a_page_ended_is_found_again() {
+    fn a_cursor_is_parsed_into_the_position_it_was_made_of() {
         let at = OffsetDateTime::from_unix_timestamp(1_637_907_727).unwrap();
         let place = HistoryCursor { at, partition: 3, offset: 771, topic: "a:b".to_owned() };
         let cursor = paging::cursor(at, &record_id(&place.topic, place.partition, place.offset));

@@ -1,10 +1,11 @@
-//! The parameter `wait`: how long a call may wait for an order that is on its way.
+//! The parameter `wait`: the time for which a call may wait until its order or replay is stored.
 
 use std::time::Duration;
 
 use chassis::http::{problem::Problem, problems::bad_parameter};
 use serde::Deserialize;
 
+/// The limit on the wait. A call that waits occupies one of the service's HTTP connections.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
@@ -18,7 +19,7 @@ impl WaitQuery {
     }
 }
 
-/// `5s`, `500ms` or whole seconds, at most 30 s.
+/// Parses `5s`, `500ms` or a whole number of seconds, at most 30 s.
 fn parse_wait(text: &str) -> Result<Duration, Problem> {
     let wait = if let Some(milliseconds) = text.strip_suffix("ms") {
         milliseconds.parse().map(Duration::from_millis)

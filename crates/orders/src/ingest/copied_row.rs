@@ -1,8 +1,8 @@
-//! A valid order as it waits in its batch, with its row already encoded for `COPY`.
+//! A valid order in its batch, with its row already encoded for `COPY`.
 //!
 //! Pure: `order → row`. The row is encoded as soon as the order is parsed, while its texts are
-//! still borrowed from the record, so they are copied only once. Rows that may be stored already
-//! are written by [`upsert`](crate::ingest::upsert).
+//! still borrowed from the record, so they are copied only once. It executes no SQL, and rows that
+//! may already be stored are written by [`upsert`](crate::ingest::upsert).
 
 use chassis::{
     kafka::record::{Position, instant},
@@ -35,7 +35,7 @@ macro_rules! copy_statement {
     };
 }
 
-/// Takes the rows that [`EncodedOrder::write_row`] writes.
+/// The statement for the rows that [`EncodedOrder::write_row`] writes.
 pub(crate) const COPY_ORDERS: &str = order_columns!(copy_statement!());
 
 /// A valid order, independent of the record it was read from.
@@ -44,7 +44,7 @@ pub(crate) struct EncodedOrder {
     pub(crate) order_uid: OrderUid,
     /// The canonical order.
     pub(crate) json: Vec<u8>,
-    /// Of `json`.
+    /// The hash of `json`.
     pub(crate) hash: ContentHash,
     pub(crate) warnings: Vec<&'static str>,
     pub(crate) unknown_fields: u32,
@@ -61,11 +61,13 @@ impl From<ValidOrder<'_>> for EncodedOrder {
 }
 
 impl EncodedOrder {
-    /// The order itself, read back from its canonical form.
+    /// Reads the order from its canonical form.
     pub(crate) fn order(&self) -> Order<'_> {
         Order::from_canonical(&self.json).expect("the canonical form is that of an order")
     }
 
+    /// Writes the row. The columns of the position come last, because they are not known when the
+    /// other columns are encoded.
     pub(crate) fn write_row(&self, row: &mut Row<'_>, position: Position) {
         row.fields(&self.fields)
             .field(instant(position.timestamp_ms))
@@ -93,7 +95,7 @@ fn encode(valid: &ValidOrder<'_>) -> Fields {
             .field(valid.warnings.as_slice())
             .field(valid.hash.as_bytes().as_slice());
     });
-    fields.expect("an order of at most a megabyte has fields that PostgreSQL takes")
+    fields.expect("the fields of an order of at most 1 MiB fit in a row")
 }
 
 impl Encode<'_, Postgres> for Text<'_> {
@@ -123,7 +125,7 @@ mod tests {
     use crate::order::parse::parse;
 
     #[test]
-    fn items_are_read_back_even_if_the_texts_look_like_json() {
+    fn items_are_read_back_if_texts_look_like_json() {
         let tricks = [r#","locale":"#, r#""items":"#, r#"\","items":["#, "items", "locale\\\""];
         for trick in tricks {
             for pointer in ["/entry", "/items/0/name", "/oof_shard", "/delivery/email", "/locale"] {

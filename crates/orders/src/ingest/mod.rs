@@ -1,11 +1,12 @@
-//! Ingest: the flow of the orders topic through the order service.
+//! Ingest: the orders topic into PostgreSQL, and the events that follow onto the status topic.
 //!
 //! ```text
 //! record ─parse─▶ order or rejection ─▶ batch ─commit─▶ committed ─▶ cache ─settle─▶ published ─▶ offsets
 //! ```
 //!
-//! The consumer runs this flow as the [`Pipeline`] of [`Ingest`]. How a record becomes an order is in
-//! [`order`](crate::order), how orders are read in [`lookup`](crate::lookup).
+//! The consumer runs this flow as the [`Pipeline`] of [`Ingest`]. This folder has no rules about
+//! orders (they are in [`order`](crate::order)) and does not answer requests: orders are read in
+//! [`lookup`](crate::lookup).
 
 pub(crate) mod copied_row;
 pub(crate) mod publish;
@@ -38,8 +39,8 @@ use crate::{
     },
 };
 
-/// A record and what it turned out to be. Only a rejection, and an order that the database may yet
-/// refuse, need the bytes as they came.
+/// A parsed record. A rejection needs the bytes as received, and so does an order, because the
+/// database may still refuse it.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) original: Original,
@@ -47,7 +48,7 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// Why it was rejected, if it was.
+    /// Returns the record with its rejection, if it was rejected.
     pub(crate) fn rejected(&self) -> Option<(&Original, &Rejection)> {
         match &self.content {
             Content::Order(_) => None,
@@ -56,7 +57,7 @@ impl Incoming {
     }
 }
 
-/// An order, or why it is none.
+/// A valid order, or the reasons why the record is none.
 #[derive(Debug)]
 pub(crate) enum Content {
     Order(Box<EncodedOrder>),
@@ -76,9 +77,9 @@ chassis::metrics! {
         orders: Counter = "waybill_orders_committed",
         /// Valid records that changed nothing because a record of the same order with a greater timestamp, partition and offset was already stored
         superseded: Counter = "waybill_orders_superseded",
-        /// Orders that are odd without being invalid
+        /// Warnings about valid orders, such as sums that do not add up
         warnings: Family<Warning, Counter> = "waybill_order_warnings",
-        /// Unknown fields dropped
+        /// Fields of valid orders that the model does not have, dropped
         unknown_fields: Counter = "waybill_unknown_fields",
     }
 }
@@ -99,7 +100,7 @@ impl IngestMetrics {
     }
 }
 
-/// The parts that ingest works with.
+/// The pipeline of the orders topic.
 pub(crate) struct Ingest {
     store: Store,
     topics: Topics,
@@ -147,12 +148,16 @@ impl Pipeline for Ingest {
 
     async fn commit(&self, batch: Vec<Incoming>) -> anyhow::Result<Committed> {
         let mut committed = self.store.commit(batch).await?;
+        // After the commit, so the cache never holds an order that a rollback removed. Before the
+        // events are published, so when an event can be read, this replica's cache is up to date.
         self.lookup.admit(committed.take_views());
         Ok(committed)
     }
 
     async fn settle(&self, committed: Committed) -> anyhow::Result<Published> {
         let published = publish(&self.producer, &self.topics, &committed).await?;
+        // Counted last: the metrics count records that are committed and published. A batch that is
+        // delivered again is counted again.
         self.metrics.count(&committed);
         Ok(published)
     }

@@ -1,5 +1,9 @@
-//! Publishing the events and dead letters of a committed batch. Events are a function of the batch's
-//! records, not of the rows that changed, so a redelivered batch repeats them.
+//! Publishes the events and dead letters of a committed batch.
+//!
+//! The events depend on the records of the batch, not on the rows that changed. After a crash
+//! between commit and publishing, the batch is delivered again and changes no row, but its events
+//! are still missing: they are published then. The price is that events may be repeated, which
+//! every consumer of the status topic tolerates. There is no outbox table.
 
 use chassis::{
     kafka::{
@@ -30,7 +34,8 @@ pub(crate) struct Topics {
     pub(crate) source: String,
 }
 
-/// The proof that a batch is committed and that all of it is published.
+/// The proof that a batch is committed and that all its events and dead letters are published. Only
+/// [`publish`] makes one, so offsets cannot be stored before that.
 pub(crate) struct Published(());
 
 impl Receipt for Published {}
@@ -44,6 +49,7 @@ pub(crate) async fn publish(
 ) -> anyhow::Result<Published> {
     let rejected: Vec<_> = committed.rejected().iter().map(|(one, why)| (one, why)).collect();
     let letters = dead_letter::send(producer, &topics.orders, &topics.dead_letters, &rejected);
+    // Events and dead letters do not depend on each other, so they are sent at the same time.
     tokio::try_join!(send_events(producer, topics, committed), letters)?;
     crash::point("after-publish");
     Ok(Published(()))
@@ -59,6 +65,9 @@ async fn send_events(
     for order in committed.orders() {
         let trace = order.trace.unwrap_or_else(Trace::begin);
         let replaced = order.version > FIRST_VERSION;
+        // `created` is published even if this record changed no row: the attempt that stored the
+        // order may have ended before it published. Both events have the same key, so they are in
+        // one partition.
         let types = [Some(EventType::Created), replaced.then_some(EventType::Updated)];
         events.extend(types.into_iter().flatten().map(|status| (order, status, trace.child())));
     }
@@ -73,7 +82,8 @@ async fn send_events(
     producer.send_all(&topics.status, events.len(), 0, records).await
 }
 
-/// Passes the record of an event, as this step of its trace, to `send`.
+/// Passes the record of an event to `send`; `step` is its step in the trace of the record or call
+/// that caused it.
 pub(crate) fn event_record(
     event: &OrderEvent,
     source: &str,
@@ -98,5 +108,5 @@ pub(crate) fn event_record(
 /// Returns the current time as RFC 3339 in UTC and whole milliseconds, the precision of Kafka.
 pub(crate) fn now() -> CompactString {
     let now = OffsetDateTime::now_utc().truncate_to_millisecond();
-    now.format(&Rfc3339).expect("the present has four digits of year").into()
+    now.format(&Rfc3339).expect("the current year has four digits").into()
 }

@@ -1,8 +1,10 @@
-//! Writing batches of records to PostgreSQL: orders to `orders`, the others to `rejected_records`.
+//! Writes batches of records to PostgreSQL: orders to `orders`, rejected records to
+//! `rejected_records`.
 //!
 //! Only this module can make a [`Committed`]; the cache, the publisher and the offsets accept
 //! nothing else. The SQL of whole rows is in [`upsert`], the SQL of rejected records in
-//! [`chassis::rejected`].
+//! [`chassis::rejected`]. Retries, and splitting a batch that the database refuses, are in
+//! [`chassis::postgres::transaction`].
 
 use std::{
     cmp::Reverse,
@@ -63,7 +65,8 @@ impl Committed {
         &self.orders
     }
 
-    /// Returns every other record, including those that only the database refused.
+    /// Returns every rejected record, including those that were valid and that the database
+    /// refused.
     pub(crate) fn rejected(&self) -> &[(Original, Rejection)] {
         &self.rejected
     }
@@ -91,6 +94,7 @@ impl Committed {
                 Content::Order(order) => *order,
             };
             let EncodedOrder { order_uid: uid, json, hash, warnings, unknown_fields, .. } = order;
+            // An order that is not in `stored` was inserted by this batch.
             let version = outcome.stored.get(&uid).map_or(FIRST_VERSION, |stored| stored.version);
             if is_current {
                 self.views.push(View { order_uid: uid.clone(), version, hash, json });
@@ -108,8 +112,8 @@ pub(crate) struct Store {
     topic: String,
     metrics: transaction::CommitMetrics,
     rejections: RejectionMetrics,
-    /// Most orders of the last batch were stored before, as they are when records are read again.
-    /// Then it is cheaper to query before inserting.
+    /// True if most orders of the last batch were already stored, as happens when records are read
+    /// again. It is then cheaper to query for the stored orders than to try to insert all of them.
     mostly_stored: AtomicBool,
     copy_target: CopyTarget,
 }
@@ -139,9 +143,10 @@ impl Store {
 /// The result of writing some records.
 #[derive(Debug)]
 pub(crate) struct WrittenRecords {
-    /// Contains at least the orders that were stored before; the others have their first version.
+    /// Contains at least the orders that were already stored; the other orders have their first
+    /// version.
     stored: HashMap<OrderUid, StoredVersion>,
-    /// For each record, whether its order's row now holds the content of the record.
+    /// For each record: true if the row of its order now has the content of the record.
     is_current: Vec<bool>,
     /// The number of records that changed nothing because a later one was already stored.
     superseded: usize,
@@ -156,6 +161,8 @@ impl Writer for Store {
         transaction: &mut PgConnection,
         part: &[Incoming],
     ) -> Result<WrittenRecords, WriteError> {
+        // Every batch writes `orders` before `rejected_records`, and the orders sorted by id. So
+        // two batches lock their orders in the same sequence and cannot deadlock on them.
         let records = latest_records(part);
         let stored = self.write_orders(transaction, &records).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
@@ -163,6 +170,9 @@ impl Writer for Store {
         let originals = part.iter().map(|one| &one.original);
         rejected::note_replays(transaction, originals, &self.rejections).await?;
 
+        // The contents are compared, not the positions: a row that a later record with equal
+        // content has written also holds the content of this record. An earlier record of the same
+        // order in this batch stays `false`.
         let mut is_current = vec![false; part.len()];
         let mut superseded = 0;
         for LatestRecord { index, order, position } in records {
@@ -174,6 +184,8 @@ impl Writer for Store {
     }
 
     fn reject(&self, incoming: &mut Incoming, fault: &Fault) {
+        // The record stays in the batch as a rejection: the next attempt stores it in
+        // `rejected_records`, and its offset is stored with those of the other records.
         incoming.content = Content::Rejection(match fault {
             Fault::Refused(sqlstate) => refused_by_database(sqlstate),
             Fault::Panic => internal_error(),
@@ -182,27 +194,31 @@ impl Writer for Store {
 }
 
 impl Store {
-    /// Inserts orders that are new and replaces those that come from an earlier record. Returns at
-    /// least the orders that were stored before, as they are afterwards.
+    /// Inserts orders that are not stored and replaces those that come from an earlier record.
+    /// Returns at least the orders that were already stored, as they are after the write.
     async fn write_orders(
         &self,
         transaction: &mut PgConnection,
         records: &[LatestRecord<'_>],
     ) -> Result<HashMap<OrderUid, StoredVersion>, WriteError> {
         let mut stored = HashMap::new();
-        // Only a hint for the faster way, so that lanes may overwrite each other's value.
+        // Both ways are correct and the value only chooses the faster one. So lanes may overwrite
+        // each other's value, and the atomic needs no ordering.
         if self.mostly_stored.load(Ordering::Relaxed) {
             stored = find_stored(transaction, records).await?;
         }
         let unknown = filter(records, |record| !stored.contains_key(&record.order.order_uid));
         let inserted = self.insert_orders(transaction, &unknown).await?;
+        // Some of them were stored after all, perhaps by another writer since the query. The insert
+        // waited until that writer committed, so this query sees its rows.
         if inserted < unknown.len() {
             stored.extend(find_stored(transaction, &unknown).await?);
         }
         self.mostly_stored.store(inserted * 2 < records.len(), Ordering::Relaxed);
 
-        // Another replica may replace these rows after they were read. The statement therefore
-        // locks them and compares the positions again, and the result is read afterwards.
+        // Another writer may replace these rows after they were read. The statement therefore locks
+        // them and compares the positions again, and the result is read afterwards. The rows that
+        // were inserted above are not among them: their position equals that of their record.
         let newer = filter(records, |record| {
             let stored = stored.get(&record.order.order_uid);
             stored.is_some_and(|stored| stored.position < record.position)
@@ -214,7 +230,7 @@ impl Store {
         Ok(stored)
     }
 
-    /// Inserts the orders that are not stored and returns how many they were.
+    /// Inserts the orders that are not stored and returns their number.
     async fn insert_orders(
         &self,
         transaction: &mut PgConnection,
@@ -227,6 +243,8 @@ impl Store {
             let write = |row: &mut Row<'_>, record: &LatestRecord<'_>| {
                 record.order.write_row(row, record.position);
             };
+            // One row that is already stored fails the whole copy and with it the transaction. The
+            // batch is then tried again at once, with `INSERT`.
             self.copy_target.copy(transaction, records, write).await?;
             return Ok(records.len());
         }
@@ -243,8 +261,8 @@ struct StoredVersion {
     position: Position,
 }
 
-/// Folds the records of each order to the latest one, sorted by order id: two writers that lock
-/// rows in the same order never wait for each other.
+/// Folds the records of each order to the latest one, sorted by order id. Two writers that lock
+/// rows in the same sequence may wait for each other but cannot deadlock.
 fn latest_records(part: &[Incoming]) -> Vec<LatestRecord<'_>> {
     let mut records: Vec<_> = part
         .iter()

@@ -1,7 +1,9 @@
-//! Orders that may be stored already: inserted if they are not, replaced if their record is later.
+//! The SQL for orders that may already be stored: inserts those that are not, and replaces those
+//! whose record is later.
 //!
 //! Each statement takes one array per column. [`store`](crate::ingest::store) decides which orders
-//! to insert and which to replace.
+//! to insert and which to replace. Batches that are expected to be new do not come here: they are
+//! copied, see [`copied_row`](crate::ingest::copied_row).
 
 use chassis::kafka::record::{Position, instant};
 use sqlx::{PgConnection, postgres::PgBindIterExt as _, types::Json};
@@ -14,13 +16,13 @@ use crate::{
 /// The latest record of an order in a part of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LatestRecord<'a> {
-    /// Of the record in the part.
+    /// The index of the record in the part.
     pub(crate) index: usize,
     pub(crate) position: Position,
     pub(crate) order: &'a EncodedOrder,
 }
 
-/// A query of a file, with one array per column.
+/// Makes the query of a file, with one array per column.
 macro_rules! query_of_columns {
     (($file:tt, $records:ident, $orders:ident) { $($column:ident: $type:ty,)* }
         $($part:ident: $Part:ident { $($part_column:ident: $part_type:ty = $part_field:ident,)* })*
@@ -31,6 +33,8 @@ macro_rules! query_of_columns {
             $($orders.iter().map(|order| &order.$column).bind_iter() as _,)*
             $($($orders.iter().map(|order| &order.$part.$part_field).bind_iter() as _,)*)*
             $orders.iter().map(|order| Json(&order.items)).bind_iter() as _,
+            // PostgreSQL cannot take an array of arrays of different lengths, so the codes are
+            // joined here and split in the statement.
             $records.iter().map(|it| it.order.warnings.join(" ")).bind_iter() as _,
             $records.iter().map(|it| it.order.hash.as_bytes().as_slice()).bind_iter() as _,
             $records.iter().map(|it| instant(it.position.timestamp_ms)).bind_iter() as _,
@@ -40,7 +44,7 @@ macro_rules! query_of_columns {
     };
 }
 
-/// Inserts the orders that are not stored and returns how many they were.
+/// Inserts the orders that are not stored and returns their number.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     records: &[LatestRecord<'_>],
@@ -50,7 +54,8 @@ pub(crate) async fn insert(
     Ok(query.execute(connection).await?.rows_affected())
 }
 
-/// Replaces the orders whose rows come from an earlier record.
+/// Replaces the orders whose rows come from an earlier record; the statement compares the positions
+/// after it has locked the rows.
 pub(crate) async fn update(
     connection: &mut PgConnection,
     records: &[LatestRecord<'_>],
@@ -61,6 +66,8 @@ pub(crate) async fn update(
     Ok(())
 }
 
+/// Reads the orders from their canonical form: an [`EncodedOrder`] has its columns only in the form
+/// that `COPY` needs.
 fn read_back<'a>(records: &[LatestRecord<'a>]) -> Vec<Order<'a>> {
     records.iter().map(|record| record.order.order()).collect()
 }
@@ -93,7 +100,7 @@ mod tests {
         let (set, _) = set.split_once("\nFROM").unwrap();
         let set = set.split(",\n").map(str::trim).collect::<Vec<_>>();
 
-        // All but the key, and the version that no argument has.
+        // The key is not set, and the version has no argument.
         let columns = names(COPY_ORDERS, "COPY orders.orders (");
         assert_eq!(set.len(), columns.len());
         for (assignment, column) in set[1..].iter().zip(&columns[1..]) {

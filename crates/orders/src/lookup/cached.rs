@@ -1,7 +1,8 @@
 //! A cached order in one allocation.
 //!
-//! An allocator rounds every size up, and next to a JSON of 1 KB the other fields fit into the bytes
-//! that are added anyway.
+//! An allocator rounds every size up. Next to a JSON of 1 KB the other fields usually fit into the
+//! bytes that the rounding adds, so one allocation is smaller than two. Which order is kept and for
+//! how long is decided in [`memory`](crate::lookup::memory).
 
 use std::{iter, ops::Range, sync::Arc};
 
@@ -21,7 +22,7 @@ const JSON: usize = 28;
 impl Cached {
     /// `confirmed` is in microseconds after the cache's epoch.
     pub(super) fn new(view: &View, confirmed: u64) -> Self {
-        // Written in place; made from a vector, it would be copied once more.
+        // Written in place: an `Arc` that is made from a vector copies it once more.
         let mut piece: Arc<[u8]> = iter::repeat_n(0, JSON + view.json.len()).collect();
         let bytes = Arc::get_mut(&mut piece).expect("no clone exists yet");
         bytes[CONFIRMED].copy_from_slice(&confirmed.to_le_bytes());
@@ -39,12 +40,13 @@ impl Cached {
         i32::from_le_bytes(self.part(VERSION))
     }
 
-    /// Of the JSON.
+    /// Returns the hash of the JSON.
     pub(crate) fn hash(&self) -> ContentHash {
         self.part(HASH).into()
     }
 
-    /// Returns the canonical order without a copy.
+    /// Returns the canonical order without a copy. The bytes keep the allocation alive, also if the
+    /// cache evicts the order while they are sent.
     pub(crate) fn json(&self) -> Bytes {
         Bytes::from_owner(self.clone())
     }
@@ -59,7 +61,7 @@ impl Cached {
     }
 }
 
-/// The canonical order.
+/// Borrows the canonical order.
 impl AsRef<[u8]> for Cached {
     fn as_ref(&self) -> &[u8] {
         &self.0[JSON..]

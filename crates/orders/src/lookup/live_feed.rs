@@ -1,5 +1,9 @@
-//! The live feed: orders, statuses, rejections and rates, sent to every open page. It reads the tail of
-//! the status topic and of the dead letters, so each replica shows the work of all.
+//! The live feed: orders, statuses, rejections and rates, sent to every open page.
+//!
+//! It reads the tail of the status topic and of the dead letters, so each replica shows the work of
+//! all replicas. The same reader evicts outdated orders from the cache. It belongs to no consumer
+//! group, stores nothing and may miss records; [`http::live`](crate::http::live) writes the events
+//! to clients.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,7 +26,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::lookup::Lookup;
 
-/// The number of events that a reconnected page can catch up with.
+/// The number of events that are kept for pages that reconnect.
 const KEPT_EVENTS: usize = 500;
 /// The limit on the orders, and on the statuses, shown per second. The rates cover the rest.
 const MAX_SHOWN_PER_SECOND: u32 = 40;
@@ -30,14 +34,14 @@ const MAX_SHOWN_PER_SECOND: u32 = 40;
 /// One event of the feed.
 #[derive(Debug, Clone)]
 pub(crate) struct FeedEvent {
-    /// Rises by one with each event of this process.
+    /// Starts at 1 and rises by one with each event of this process.
     pub(crate) number: u64,
     pub(crate) name: &'static str,
     /// JSON.
     pub(crate) data: String,
 }
 
-/// The feed. Each page has its own receiver; one that is too slow loses events and reloads.
+/// The feed. Each page has its own receiver; a page that is too slow loses events and reloads.
 pub(crate) struct Feed {
     /// Distinguishes this process's numbers from those of an earlier process.
     pub(crate) epoch: u32,
@@ -53,11 +57,11 @@ struct FeedState {
     statuses_shown: u32,
     orders: u64,
     rejected: u64,
-    /// Orders whose page is open, and on how many pages: all of their events are shown.
+    /// Orders whose page is open, with the number of these pages: all of their events are shown.
     watched: HashMap<OrderUid, usize>,
 }
 
-/// A page of this order is open until this is dropped.
+/// An open page of an order. Dropping it means that the page was closed.
 pub(crate) struct Watch {
     feed: Arc<Feed>,
     uid: OrderUid,
@@ -109,8 +113,9 @@ impl Feed {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the kept events after `seen`, `None` if it is too old, and a receiver of all later ones.
-    /// Both are taken under the lock that sends, so no event is lost or repeated in between.
+    /// Returns the kept events after `seen`, or `None` if some of them are no longer kept, and a
+    /// receiver of all later events. Both are taken under the lock under which events are sent, so
+    /// no event is lost or repeated between them.
     pub(crate) fn subscribe(
         &self,
         seen: Option<u64>,
@@ -131,6 +136,8 @@ impl Feed {
         (missed, self.events.subscribe())
     }
 
+    /// Sends an event. The caller holds the lock: number, kept events and broadcast change
+    /// together, so every receiver gets the events in the sequence of their numbers.
     fn send(&self, state: &mut FeedState, name: &'static str, data: String) {
         let event = Arc::new(FeedEvent { number: state.next, name, data });
         state.next += 1;
@@ -138,17 +145,19 @@ impl Feed {
             state.recent.pop_front();
         }
         state.recent.push_back(event.clone());
-        // An error only means that no page is open.
+        // Sending fails if no page is open, which is normal.
         let _ = self.events.send(event);
     }
 
+    /// Counts a status event, and sends it unless the limit of this second is reached.
     fn send_status(&self, event: &StatusEvent, position: Position) {
         let mut state = self.state();
         if state.second.elapsed() >= Duration::from_secs(1) {
             state.second = Instant::now();
             (state.orders_shown, state.statuses_shown) = (0, 0);
         }
-        // Only this service writes versions, after it has stored the order.
+        // Only this service writes a version into `created`, and only after it has stored the
+        // order.
         let stored = event.word == StatusWord::Status(OrderStatus::Created);
         let stored = event.version.filter(|_| stored);
         if let Some(version) = stored {
@@ -163,6 +172,8 @@ impl Feed {
                 self.send(&mut state, "order", data.to_string());
             }
         }
+        // The status of a watched order is always sent, and does not count against the limit, so
+        // that a page which shows one order misses nothing.
         let watched = state.watched.contains_key(&event.order_id);
         if watched || (stored.is_none() && state.statuses_shown < MAX_SHOWN_PER_SECOND) {
             if !watched {
@@ -211,9 +222,9 @@ impl Feed {
 }
 
 /// Reads the tail of the status topic and of the dead letters: evicts orders that other replicas
-/// replaced, wakes waiting clients, and feeds the pages. A missed event only leaves a stale order in
-/// the cache, at most for `CACHE_MAX_AGE`.
-pub(crate) async fn follow(
+/// replaced, wakes waiting clients, and sends the events to the pages. A missed event leaves an old
+/// version in the cache for `CACHE_MAX_AGE` at most.
+pub(crate) async fn read_tail(
     kafka: KafkaConfig,
     status_topic: String,
     dead_letter_topic: String,
@@ -224,8 +235,10 @@ pub(crate) async fn follow(
     let topics = [status_topic.clone(), dead_letter_topic];
     let handle = move |topic: &str, record: Record<'_>| {
         if topic == status_topic {
-            // The status consumer counts records that are not events.
+            // Records that are not events are skipped here; the status consumer counts them.
             if let Ok(event) = StatusEvent::read(record.value) {
+                // The cache first: a page that gets this event and then loads the order does not
+                // find the version before it.
                 if let Some(version) = event.version {
                     lookup.note_version(&event.order_id, version);
                 }

@@ -4,16 +4,19 @@
 //!
 //! - *unknown*: no entry. Any version may enter.
 //! - *value*: a version and the time when the database last confirmed it. It is *fresh* for
-//!   `max_age` from that time, then *stale*. A higher version replaces it; a lower one does not. The
-//!   same version only advances the time.
-//! - *minimum version*: an event made the value obsolete. No lower version may enter, so a query
-//!   that was sent before the event cannot bring the old value back.
-//! - *absent*: the database did not find it. Kept apart from the entries, for [`ABSENT_FOR`] and never
-//!   over a value, so that requests for thousands of unknown ids evict no order. A value or an event
-//!   ends it.
+//!   `max_age` from that time, then *stale*. A higher version replaces it; a lower one does not.
+//!   The same version only advances the time.
+//! - *minimum version*: an event announced a higher version than the value, and the value was
+//!   removed. No lower version may enter, so a query that was sent before the event cannot bring
+//!   the old value back. A value of at least this version ends the state.
+//! - *absent*: the database did not find the order. These negative entries are kept apart from the
+//!   orders, so that requests for thousands of unknown ids evict no order. They last for
+//!   [`ABSENT_FOR`] at most, and are never added while the order has an entry. A value or an event
+//!   ends the state.
 //!
-//! Anything may be evicted at any time, which makes it unknown: the next query finds it again.
-//! Changes of one order take turns by a lock on its key; reads take no such lock.
+//! The cache may evict any entry at any time, which makes its order unknown; the next lookup asks
+//! the database again. Changes of one order are serialised by a lock on its key; reads take no
+//! lock. Nothing here does I/O.
 
 use std::{
     fmt,
@@ -36,15 +39,16 @@ use crate::{
     order::FIRST_VERSION,
 };
 
-/// The lifetime of a negative entry.
+/// The time for which a negative entry is used.
 const ABSENT_FOR: Duration = Duration::from_secs(1);
-/// More than the database can answer in that time.
+/// The limit on negative entries: more than the database can answer in [`ABSENT_FOR`].
 const MAX_ABSENT: usize = 20_000;
 /// An `Arc` allocates two counters before its value.
 const ARC_BYTES: usize = 16;
-/// An entry in the table, with its share of the index and of the list of recent evictions.
+/// The size of an entry in the table, with its share of the index and of the list of recent
+/// evictions.
 const ENTRY_BYTES: usize = 104;
-/// Longer ids are allocated.
+/// The length up to which an id is stored in the entry itself; a longer one is allocated.
 const MAX_INLINE_ID_BYTES: usize = 24;
 /// The weight of most orders.
 const USUAL_BYTES: u64 = 1_200;
@@ -61,6 +65,7 @@ pub(crate) enum Known {
     Fresh(Cached),
     Stale(Cached),
     Absent,
+    /// No value: the order is unknown, or has only a minimum version.
     Nothing,
 }
 
@@ -90,24 +95,24 @@ type CacheEntries = sync::Cache<OrderUid, Entry, ByBytes>;
 
 chassis::metrics! {
     struct CacheMetrics {
-        /// Orders served from memory
+        /// Lookups of orders that memory held, fresh or stale
         hits: Counter = "waybill_cache_hits",
-        /// Orders asked for that memory did not hold
+        /// Lookups of orders that memory did not hold
         misses: Counter = "waybill_cache_misses",
     }
 }
 
 pub(crate) struct Cache {
     entries: Arc<CacheEntries>,
-    /// Negative entries with their end.
+    /// The negative entries, each with the time when it ends.
     absent: sync::Cache<OrderUid, Instant>,
-    /// Each change of an order reads its entry and then writes it; the lock makes this atomic. Orders
-    /// share locks by hash.
+    /// Each change of an order reads its entry and then writes it; the lock makes this atomic.
+    /// Orders share locks by hash.
     key_locks: Vec<Mutex<()>>,
     hasher: DefaultHashBuilder,
     capacity: u64,
     max_age: Duration,
-    /// Times are counted from here. An order confirmed before it is stale already.
+    /// Times are counted from here. An order that was confirmed before it is stale.
     epoch: Instant,
     metrics: CacheMetrics,
 }
@@ -125,6 +130,8 @@ impl Cache {
             hasher: DefaultHashBuilder::default(),
             capacity: bytes,
             max_age,
+            // One maximum age in the past, because Redis may return orders that were confirmed
+            // before this process started.
             epoch: now.checked_sub(max_age).unwrap_or(now),
             metrics: CacheMetrics::register(registry),
         };
@@ -133,6 +140,7 @@ impl Cache {
     }
 
     pub(crate) fn get(&self, uid: &OrderUid) -> Known {
+        // No lock: a read sees the entry before or after a concurrent change, never a part of it.
         let now = Instant::now();
         match self.entries.get(uid) {
             Some(Entry::Value(cached)) => {
@@ -151,7 +159,8 @@ impl Cache {
         }
     }
 
-    /// Returns the order if it is fresh. Anything else is left to [`get`](Self::get), which counts it.
+    /// Returns the order if it is fresh. Otherwise the caller continues with [`get`](Self::get),
+    /// which counts the hit or the miss, so that each request is counted once.
     pub(crate) fn fresh(&self, uid: &str, now: Instant) -> Option<Cached> {
         match self.entries.get(uid) {
             Some(Entry::Value(cached)) if self.is_fresh(&cached, now) => {
@@ -162,13 +171,14 @@ impl Cache {
         }
     }
 
-    /// As [`put_confirmed`](Self::put_confirmed), confirmed now.
+    /// Adds a view like [`put_confirmed`](Self::put_confirmed), confirmed now.
     pub(crate) fn put(&self, view: &View) -> Option<Cached> {
         self.put_confirmed(view, Instant::now())
     }
 
-    /// Adds a view that the database confirmed at that time, unless a newer version is known. Returns
-    /// the order to serve: this view or the newer one, or `None` if the newer one is not cached.
+    /// Adds a view that the database confirmed at that time, unless a newer version is known.
+    /// Returns the order to serve: this view or the newer one, or `None` if the newer one is not
+    /// cached.
     pub(crate) fn put_confirmed(&self, view: &View, confirmed_at: Instant) -> Option<Cached> {
         let uid = &view.order_uid;
         let _lock = self.lock_key(uid);
@@ -176,6 +186,8 @@ impl Cache {
         let lowest = match self.entries.peek(uid) {
             Some(Entry::Value(newer)) if newer.version() > view.version => return Some(newer),
             Some(Entry::Value(known)) => {
+                // Two queries may end in another sequence than they were sent: the later
+                // confirmation stays.
                 if known.version() == view.version {
                     confirmed = confirmed.max(known.confirmed());
                 }
@@ -188,6 +200,8 @@ impl Cache {
             return None;
         }
         let cached = Cached::new(view, confirmed);
+        // The value first: a reader between the two steps finds it. In the other sequence the
+        // reader would find nothing and query the database.
         self.entries.insert(uid.clone(), Entry::Value(cached.clone()));
         self.absent.remove(uid);
         Some(cached)
@@ -201,15 +215,19 @@ impl Cache {
     /// Adds a negative entry, unless the order is cached or has a minimum version.
     pub(crate) fn put_absent(&self, uid: &OrderUid) {
         let _lock = self.lock_key(uid);
+        // Checked under the lock: an order that this replica commits while the database is queried
+        // is already in the entries, or removes this negative entry when it enters.
         if self.entries.peek(uid).is_none() {
             self.absent.insert(uid.clone(), Instant::now() + ABSENT_FOR);
         }
     }
 
-    /// Applies an event about `version`: lower versions leave and may not enter again.
+    /// Applies an event about `version`: a lower version is removed and may not enter again.
     pub(crate) fn evict_below(&self, uid: &OrderUid, version: i32) {
+        // Without the lock. A query that was sent before the event may add a negative entry after
+        // this line; it ends after `ABSENT_FOR`.
         self.absent.remove(uid);
-        // No version is lower than the first one, and most events are about that.
+        // No version is lower than the first one, and most events are about the first one.
         if version == FIRST_VERSION {
             return;
         }
@@ -217,6 +235,8 @@ impl Cache {
         let known = match self.entries.peek(uid) {
             Some(Entry::Value(cached)) => cached.version(),
             Some(Entry::MinimumVersion(version)) => version,
+            // Nothing to remove. A query that was sent before the event may still add a lower
+            // version, which is then served until it is stale, for `max_age` at most.
             None => return,
         };
         if known < version {
@@ -233,18 +253,22 @@ impl Cache {
         time.saturating_duration_since(self.epoch).as_micros() as u64
     }
 
-    /// Returns whether further orders would evict others.
+    /// True if further orders would evict others.
     pub(crate) fn is_full(&self) -> bool {
+        // The cache is divided into shards that do not fill evenly, so orders are evicted before
+        // the total reaches the capacity.
         self.entries.weight() * 100 >= self.capacity * 95
     }
 
     fn lock_key(&self, uid: &OrderUid) -> MutexGuard<'_, ()> {
+        // The locks guard no data of their own, so after a panic there is nothing to repair and a
+        // poisoned lock is used.
         let index = self.hasher.hash_one(uid) as usize % self.key_locks.len();
         self.key_locks[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads the weight when the metrics are read.
+/// Reads the weight of the cache when the metrics are read.
 struct Weight(Arc<CacheEntries>);
 
 impl fmt::Debug for Weight {
@@ -256,7 +280,7 @@ impl fmt::Debug for Weight {
 impl Collector for Weight {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let weight = ConstGauge::new(i64::try_from(self.0.weight()).unwrap_or(i64::MAX));
-        let help = "Weight of the memory level, bytes.";
+        let help = "Memory that the cached orders take, bytes.";
         let kind = weight.metric_type();
         weight.encode(encoder.encode_descriptor("waybill_cache_bytes", help, None, kind)?)
     }
@@ -343,7 +367,7 @@ mod tests {
         let cache = cache(100_000);
         put(&cache, "a", 1);
         for n in 0..3 * MAX_ABSENT {
-            cache.put_absent(&format!("nobody-{n}").parse().unwrap());
+            cache.put_absent(&format!("unknown-{n}").parse().unwrap());
         }
         assert_eq!(version(&cache, "a"), Some(1));
         assert!(cache.absent.len() <= MAX_ABSENT);
@@ -361,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_fresh_is_answered_at_once() {
+    fn only_a_fresh_order_is_answered_at_once() {
         let cache = cache(1 << 20);
         put(&cache, "a", 1);
         let now = Instant::now();

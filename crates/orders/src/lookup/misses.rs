@@ -1,5 +1,5 @@
-//! The queue of misses: orders that memory does not hold, or not fresh, on their way from Redis or
-//! PostgreSQL.
+//! The queue of misses: the orders that memory does not hold, or holds only stale, while they are
+//! loaded from Redis or PostgreSQL.
 //!
 //! ```text
 //! miss ─┐
@@ -15,10 +15,11 @@
 //!   caller, so there is at most one query for an order at a time (single flight). The answer goes
 //!   to all callers and makes it idle again.
 //!
-//! A miss starts a worker unless [`MAX_WORKERS`] are running; a worker ends when the queue is empty.
-//! While all workers are busy the queue grows, so a statement asks for one order when there are few
-//! misses, and for up to [`MAX_GROUP`] when there are many. A worker is a task of its own: a client
-//! that disconnects does not stop it for the others.
+//! A miss starts a worker unless [`MAX_WORKERS`] are running; a worker ends when the queue is
+//! empty. While all workers are busy the queue grows, so a statement asks for one order if there
+//! are few misses, and for up to [`MAX_GROUP`] if there are many. A worker is a task of its own: a
+//! client that disconnects does not stop it for the others. After an error the callers of the group
+//! get [`Unavailable`]; nothing is retried here, because the next request is a new miss.
 
 use std::{
     collections::HashMap,
@@ -47,7 +48,8 @@ use crate::lookup::{
 const MAX_WORKERS: usize = 2;
 /// The limit on the orders of one statement.
 const MAX_GROUP: usize = 64;
-/// A database that takes longer to confirm a stale order counts as unavailable.
+/// The longest wait for the database to confirm a stale order; after it, the database counts as
+/// unavailable.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 /// While the database is unavailable, the interval of the queries that confirm stale orders.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,7 +59,8 @@ pub(super) struct Misses {
     redis: Option<Arc<RedisLevel>>,
     pool: PgPool,
     pending: Mutex<Pending>,
-    /// Set while the database is unavailable: the time of the next query that confirms.
+    /// The time of the next query that confirms a stale order, while the database is unavailable;
+    /// otherwise `None`.
     confirm_at: Mutex<Option<Instant>>,
     metrics: LoadMetrics,
 }
@@ -89,7 +92,7 @@ struct LoadedFrom {
 
 chassis::metrics! {
     struct LoadMetrics {
-        /// Orders that memory did not hold, or not fresh, by what told of them
+        /// Orders that memory did not hold, or held only stale, by the source that answered
         loads: Family<LoadedFrom, Counter> = "waybill_cache_loads",
     }
 }
@@ -118,26 +121,31 @@ impl Misses {
             let mut pending = self.pending();
             let callers = pending.waiting.entry(uid.clone()).or_default();
             callers.push(sender);
+            // Only the first caller queues the order; the others share its query and its answer.
             if callers.len() == 1 {
                 pending.queue.push(Miss { uid: uid.clone(), ask });
             }
-            // Counted under the lock that also ends a worker, so a queued miss always has one.
+            // Counted under the lock under which a worker sees the queue empty and ends, so a
+            // queued miss always has a worker.
             let needs_worker = !pending.queue.is_empty() && pending.workers < MAX_WORKERS;
             pending.workers += usize::from(needs_worker);
             needs_worker
         };
         if needs_worker {
+            // Not awaited: this caller may disconnect, and the worker also answers other callers.
             tokio::spawn(self.clone().work());
         }
         loaded
     }
 
-    /// Asks the database for a stale order. Only the first client that finds the database unavailable
-    /// waits for it; until it answers again, the others get the stale order at once.
+    /// Confirms a stale order in the database, or returns it as it is if the database does not
+    /// answer within [`CONFIRM_TIMEOUT`]. While the database is known to be unavailable, it returns
+    /// the stale order at once, and only one query per [`CONFIRM_INTERVAL`] is sent.
     pub(super) async fn confirm(self: &Arc<Self>, uid: &OrderUid, stale: Cached) -> Option<Found> {
         let stale = Some((stale, AnsweredBy::Memory));
         let is_unavailable = {
-            // Of the clients that come after the interval, only the first finds it expired.
+            // Checked and set under one lock: of the clients that come after the interval, only the
+            // first finds it over and sends a query.
             let mut confirm_at = self.confirm_at();
             let now = Instant::now();
             if confirm_at.is_some_and(|at| now < at) {
@@ -147,30 +155,34 @@ impl Misses {
         };
         let answer = self.push(uid, Ask::DatabaseOnly);
         if is_unavailable {
+            // The query goes on without this client. If the database answers, `find` clears
+            // `confirm_at`, and the next stale hit waits for the database again.
             return stale;
         }
         match tokio::time::timeout(CONFIRM_TIMEOUT, answer).await {
             Ok(Ok(Ok(found))) => found,
             Ok(Ok(Err(Unavailable)) | Err(_)) => stale,
             Err(_) => {
-                self.note_no_answer();
+                self.note_unavailable();
                 stale
             }
         }
     }
 
-    fn note_no_answer(&self) {
+    fn note_unavailable(&self) {
         *self.confirm_at() = Some(Instant::now() + CONFIRM_INTERVAL);
     }
 
-    /// A worker: answers groups of misses until none is left.
+    /// Runs a worker: answers groups of misses until none is left.
     async fn work(self: Arc<Self>) {
         let mut connection = None;
         while let Some(group) = self.next_group() {
-            // Even after a panic every caller is answered, and the worker continues.
+            // A panic becomes an error: every caller is answered, the orders leave `waiting`, and
+            // the worker continues, so its place in `workers` is not lost.
             let found = AssertUnwindSafe(self.find(&group, &mut connection)).catch_unwind().await;
             match found.unwrap_or(Err(sqlx::Error::WorkerCrashed)) {
-                // An order that cannot be read must not fail the others of its group.
+                // A row that cannot be decoded must not fail the other orders of its group, so each
+                // order is queried alone.
                 Err(sqlx::Error::ColumnDecode { .. }) if group.len() > 1 => {
                     for alone in group.chunks(1) {
                         self.answer(alone, self.find(alone, &mut connection).await);
@@ -184,6 +196,8 @@ impl Misses {
     /// Takes the next group, or ends the worker.
     fn next_group(&self) -> Option<Vec<Miss>> {
         let mut pending = self.pending();
+        // One lock for both: a miss that is queued after this finds the lower count and starts a
+        // worker.
         if pending.queue.is_empty() {
             pending.workers -= 1;
             return None;
@@ -194,16 +208,18 @@ impl Misses {
 
     fn answer(&self, group: &[Miss], found: Result<HashMap<OrderUid, Found>, sqlx::Error>) {
         let found = found.map_err(|error| {
-            tracing::warn!("finding orders: {error}");
-            self.note_no_answer();
+            tracing::warn!("querying orders that are not cached: {error}");
+            self.note_unavailable();
             Unavailable
         });
+        // Memory already holds the orders that were found. A request that comes after the order has
+        // left `waiting` finds it in memory, or starts a new miss.
         let mut pending = self.pending();
         for Miss { uid, .. } in group {
             let loaded = found.as_ref().map(|found| found.get(uid).cloned()).map_err(|why| *why);
             self.count(&loaded);
             for caller in pending.waiting.remove(uid).into_iter().flatten() {
-                // A caller that has gone away is no error.
+                // Sending fails if the client has disconnected, which is normal.
                 let _ = caller.send(loaded.clone());
             }
         }
@@ -213,7 +229,7 @@ impl Misses {
         let from = match loaded {
             Ok(Some((_, level))) => level.as_str(),
             Ok(None) => "none",
-            Err(Unavailable) => "silence",
+            Err(Unavailable) => "unavailable",
         };
         self.metrics.loads.get_or_create(&LoadedFrom { from }).inc();
     }
@@ -230,25 +246,31 @@ impl Misses {
         if missing.is_empty() {
             return Ok(found);
         }
-        // Taken before the query: the answer confirms nothing that was stored after this moment.
+        // Taken before the query: the answer says nothing about changes after this moment, so the
+        // age of the orders counts from here.
         let asked_at = Instant::now();
         let mut asked = match connection.take() {
             Some(connection) => connection,
             None => self.pool.acquire().await?,
         };
-        // After an error the connection goes back to the pool, which checks it.
+        // After an error the connection is dropped here and goes back to the pool, which checks it
+        // before it is used again.
         let views = queries::find_orders(&mut asked, &missing).await?;
         *connection = Some(asked);
+        // The database has answered, so stale hits wait for it again.
         *self.confirm_at() = None;
         if let Some(redis) = &self.redis {
             redis.put(views.clone(), asked_at);
         }
         for view in views {
-            // If an event has evicted this version meanwhile, it is served once and not cached.
+            // If an event has announced a higher version meanwhile, this one is served once,
+            // because it was current when the database was queried, and is not cached.
             let cached = self.cache.put_confirmed(&view, asked_at);
             let cached = cached.unwrap_or_else(|| self.cache.uncached(&view, asked_at));
             found.insert(view.order_uid, (cached, AnsweredBy::Database));
         }
+        // Every order that Redis did not have was in the query, so an order that is still missing
+        // is not stored. Redis alone never proves that.
         for Miss { uid, .. } in group {
             if !found.contains_key(uid) {
                 self.cache.put_absent(uid);
@@ -263,6 +285,8 @@ impl Misses {
         let asked = group.iter().filter(|miss| miss.ask == Ask::RedisFirst);
         let views = join_all(asked.map(|miss| redis.get(&miss.uid))).await;
         for (view, confirmed_at) in views.into_iter().flatten() {
+            // `None` if the version is below the minimum in memory: Redis is behind, and the
+            // database is asked instead.
             if let Some(cached) = self.cache.put_confirmed(&view, confirmed_at) {
                 found.insert(view.order_uid, (cached, AnsweredBy::Redis));
             }
@@ -270,7 +294,8 @@ impl Misses {
         found
     }
 
-    // No code panics while it holds one of these locks in an inconsistent state.
+    // No code that holds one of these locks can panic halfway through a change, so a poisoned lock
+    // is used.
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }

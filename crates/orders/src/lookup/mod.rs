@@ -1,10 +1,29 @@
-//! Finding an order: memory, then Redis, then PostgreSQL.
+//! Finds an order: in memory, then in Redis, then in PostgreSQL.
 //!
 //! ```text
 //! find ─▶ memory ─fresh─▶ answer
-//!            ├─stale─▶ confirm in PostgreSQL, or serve as it is when PostgreSQL does not answer
-//!            └─missing─▶ queue of misses ─▶ Redis ─▶ PostgreSQL ─▶ memory ─▶ answer
+//!            ├─stale─▶ confirm in PostgreSQL, or serve as it is if PostgreSQL does not answer
+//!            ├─absent─▶ no such order
+//!            └─unknown─▶ queue of misses ─▶ Redis ─▶ PostgreSQL ─▶ memory ─▶ answer
 //! ```
+//!
+//! The state of the order in [`memory`] decides what a lookup does:
+//!
+//! - *fresh*: memory answers, and nothing else is asked.
+//! - *stale*: PostgreSQL is asked for the current version. If it does not answer, the stale order
+//!   is served, so that cached reads continue while PostgreSQL is down.
+//! - *absent*: PostgreSQL said within the last second that there is no such order. That is the
+//!   answer, except for a client that waits for the order.
+//! - *unknown*: the order joins the queue of [`misses`]. If PostgreSQL does not answer, there is
+//!   nothing to serve, and the lookup fails with [`Unavailable`].
+//!
+//! Memory also changes without a lookup: a committed batch adds its orders ([`Lookup::admit`]), an
+//! event with a version evicts lower versions ([`Lookup::note_version`]), and the warm-up fills it.
+//! The first two also wake the clients that wait for the order. A client that waits repeats its
+//! lookup when it is woken, and at least once per [`WAIT_INTERVAL`], until the order is found or
+//! its time is over.
+//!
+//! Nothing here writes to PostgreSQL or Kafka, or knows HTTP.
 
 mod cached;
 pub(crate) mod live_feed;
@@ -33,7 +52,8 @@ use crate::lookup::{
     redis::RedisLevel,
 };
 
-/// The interval at which a waiting client's order is looked up, in case its event is late.
+/// The interval at which a waiting client looks its order up again, in case the event is late or
+/// was missed.
 const WAIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The source of an answer.
@@ -87,8 +107,8 @@ impl Lookup {
         &self.cache
     }
 
-    /// Returns the order as it is committed here now. A stale hit is confirmed by the database, and
-    /// served as it is when the database does not answer.
+    /// Finds an order. A stale hit is confirmed by the database, and served as it is if the
+    /// database does not answer.
     pub(crate) async fn find(&self, uid: &OrderUid) -> Loaded {
         match self.cache.get(uid) {
             Known::Fresh(cached) => Ok(Some((cached, AnsweredBy::Memory))),
@@ -98,15 +118,17 @@ impl Lookup {
         }
     }
 
-    /// As [`find`](Self::find), but waits up to `timeout` for an order that is on its way.
+    /// Finds an order like [`find`](Self::find), but waits up to `timeout` if it is not stored yet.
     pub(crate) async fn wait(&self, uid: &OrderUid, timeout: Duration) -> Loaded {
         let deadline = Instant::now() + timeout;
         let waiter = Waiter::new(self, uid);
         loop {
-            // Enabled before the lookup, so that an arrival during the lookup is not missed.
+            // Enabled before the lookup: an order that arrives while it is looked up notifies this
+            // client, and the wait below ends at once.
             let mut arrived = std::pin::pin!(waiter.arrival.notified());
             arrived.as_mut().enable();
-            // A negative entry is no answer for a client that waits.
+            // A negative entry may be older than the order, so it is no answer for a client that
+            // waits: the database is asked.
             let found = match self.cache.get(uid) {
                 Known::Fresh(_) | Known::Stale(_) => self.find(uid).await,
                 Known::Absent | Known::Nothing => self.misses.load(uid).await,
@@ -115,6 +137,8 @@ impl Lookup {
             if matches!(found, Ok(Some(_))) || left.is_zero() {
                 return found;
             }
+            // The lookup is repeated in any case: after a notification, after the interval, and
+            // also after an error, because the database may answer again before the deadline.
             let _ = tokio::time::timeout(left.min(WAIT_INTERVAL), arrived).await;
         }
     }
@@ -123,16 +147,19 @@ impl Lookup {
     pub(crate) fn admit(&self, views: Vec<View>) {
         let now = Instant::now();
         for view in &views {
+            // The cache first: a client that is woken finds the order there.
             self.cache.put_confirmed(view, now);
             self.notify(&view.order_uid);
         }
         if let Some(redis) = &self.redis {
+            // Only queued, so a slow Redis does not delay the batch.
             redis.put(views, now);
         }
     }
 
-    /// Notes an event: `version` of an order is committed, here or in another replica.
+    /// Applies an event: this replica or another one has committed `version` of an order.
     pub(crate) fn note_version(&self, uid: &OrderUid, version: i32) {
+        // Evicted first: a client that is woken must not find the old version again.
         self.cache.evict_below(uid, version);
         self.notify(uid);
     }
@@ -143,12 +170,14 @@ impl Lookup {
         }
     }
 
+    // No code that holds this lock can panic halfway through a change, so a poisoned lock is used.
     fn arrivals(&self) -> MutexGuard<'_, HashMap<OrderUid, Arc<Notify>>> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A client that waits for an order. The last one removes the entry, also when the client goes away.
+/// A client that waits for an order. The last one to be dropped removes the entry of the order,
+/// also if its client disconnects.
 struct Waiter<'a> {
     lookup: &'a Lookup,
     uid: &'a OrderUid,
@@ -165,7 +194,8 @@ impl<'a> Waiter<'a> {
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut arrivals = self.lookup.arrivals();
-        // Clones are made only under this lock. With two left, the map's and this one, no other
+        // Clones are made and counted only under this lock, so no new client can take the entry
+        // between the check and the removal. With two clones left, the map's and this one, no other
         // client waits.
         if Arc::strong_count(&self.arrival) <= 2 {
             arrivals.remove(self.uid);
@@ -177,7 +207,7 @@ impl Drop for Waiter<'_> {
 mod tests {
     use super::*;
 
-    /// A lookup whose database is at no address.
+    /// Returns a lookup whose database is unreachable.
     fn without_database() -> Arc<Lookup> {
         let pool = PgPool::connect_lazy("postgres://nobody@127.0.0.1:1/nothing").unwrap();
         let cache = Cache::new(1 << 20, Duration::from_secs(300), &mut Registry::default());
@@ -185,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_waits_and_goes_away_leaves_nothing_behind() {
+    async fn a_waiting_client_that_disconnects_leaves_no_entry() {
         let lookup = without_database();
         let uid: OrderUid = "soon".parse().unwrap();
         let wait = |seconds| lookup.wait(&uid, Duration::from_secs(seconds));

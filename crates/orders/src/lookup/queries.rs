@@ -1,4 +1,5 @@
-//! Reading orders from PostgreSQL: some of them, a page, or all of them. `ingest/` writes them.
+//! The queries that read orders from PostgreSQL: by id, in lists, and page by page for the warm-up.
+//! `ingest/` writes them. Nothing here is cached.
 
 use chassis::postgres::errors::bad_column;
 use events::OrderUid;
@@ -32,22 +33,22 @@ macro_rules! select_orders {
     };
 }
 
-/// Enough for the JSON of most orders.
+/// The capacity that is enough for the JSON of most orders.
 const USUAL_JSON_BYTES: usize = 1_536;
 
 /// An order as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) order_uid: OrderUid,
-    /// From 1.
+    /// Starts at 1.
     pub(crate) version: i32,
-    /// Of `json`.
+    /// The hash of `json`.
     pub(crate) hash: ContentHash,
     /// The canonical order.
     pub(crate) json: Vec<u8>,
 }
 
-/// Reads the orders of these ids that are stored.
+/// Reads those orders of `uids` that are stored.
 pub(crate) async fn find_orders(
     connection: &mut PgConnection,
     uids: &[&str],
@@ -63,7 +64,7 @@ pub(crate) async fn find_orders(
     .await
 }
 
-/// The last order of a page of all orders, newest first: the next page begins after it.
+/// The position at which a page begins: the last order of the page before it.
 #[derive(Debug, Clone)]
 pub(crate) struct PageStart {
     ingested_at: OffsetDateTime,
@@ -145,8 +146,8 @@ pub(crate) struct Listed {
 pub(crate) async fn list(pool: &PgPool, listing: &Listing) -> Result<Vec<Listed>, sqlx::Error> {
     let Listing { customer_id, track_number, after, limit } = listing;
     let (at, uid) = after.as_ref().map(|(at, uid)| (*at, uid.as_str())).unzip();
-    // Each combination of filters has its own statement, so that each uses its index. The first page
-    // contains everything before infinity.
+    // Each combination of filters has its own statement, so that each uses its index. The first
+    // page has no cursor and begins before the time `infinity`, which is later than any order.
     macro_rules! page {
         ($filters:literal $(, $argument:expr)*) => {
             select_orders!(
@@ -184,7 +185,7 @@ macro_rules! order_row {
     (() { $($column:ident: $type:ty,)* }
         $($part:ident: $Part:ident { $($part_column:ident: $part_type:ty = $part_field:ident,)* })*
     ) => {
-        /// A row of `orders.orders`, as far as it is read.
+        /// The columns of `orders.orders` that are read.
         struct OrderRow {
             order_uid: String,
             $($column: $type,)*
@@ -204,6 +205,8 @@ macro_rules! order_row {
                     $($part: $Part { $($part_field: self.$part_column.into(),)* },)*
                     items: items.map_err(|error| bad_column("orders.orders.items", error))?,
                 };
+                // The hash is computed, not read: a row that an earlier version stored may have a
+                // hash of another algorithm, and the `ETag` must match the JSON that is served.
                 let json = order.to_json(USUAL_JSON_BYTES);
                 let (order_uid, hash) = (order.order_uid, ContentHash::of(&json));
                 Ok(View { order_uid, version: self.version, hash, json })

@@ -1,6 +1,9 @@
-//! The second level of the cache, shared by replicas: Redis, if it is configured. Values are versioned
-//! and checksummed, replaced only by newer ones, and expire. A failure of Redis is not a miss and
-//! never an error to the client; Redis is then not asked for [`FAILURE_PAUSE`].
+//! The second level of the cache, shared by replicas: Redis, if it is configured.
+//!
+//! Values have a version, a checksum and an expiry, and only a version that is not lower replaces a
+//! value. A failure of Redis is never an error to the client: after it, Redis is not used for
+//! [`FAILURE_PAUSE`], and orders come from PostgreSQL. It is never the source of truth and may lose
+//! everything at any moment.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -17,11 +20,12 @@ use crate::{lookup::queries::View, order::content_hash::ContentHash};
 
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// The limit on the batches that wait to be written; further ones are dropped.
+/// The limit on the batches in the write queue; further ones are dropped.
 const MAX_QUEUED_BATCHES: usize = 16;
 /// The limit on the orders of one pipeline.
 const MAX_PIPELINE: usize = 128;
-/// Sets a value unless there is one of a newer version.
+/// Sets a value unless there is one of a higher version. Redis runs a script as one step, so two
+/// replicas cannot both compare before one of them sets.
 const SET_IF_NEWER: &str = "\
     local known = redis.call('GETRANGE', KEYS[1], 0, 9)
     if known == '' or tonumber(known) == nil or tonumber(known) <= tonumber(string.sub(ARGV[1], 1, 10)) then
@@ -34,9 +38,9 @@ const HASH_BYTES: usize = 16;
 
 chassis::metrics! {
     struct RedisMetrics {
-        /// Failures of Redis
+        /// Calls to Redis that failed or timed out
         failures: Counter = "waybill_redis_failures",
-        /// Orders not written to Redis because it was too slow
+        /// Orders not written to Redis because its write queue was full
         unwritten: Counter = "waybill_redis_unwritten",
     }
 }
@@ -54,12 +58,12 @@ pub(crate) struct RedisLevel {
 /// Views and the time when the database confirmed them.
 type Put = (Vec<View>, Instant);
 
-/// The orders that wait to be written.
+/// The receiving end of the write queue.
 pub(crate) struct ToWrite(mpsc::Receiver<Put>);
 
 impl RedisLevel {
-    /// Connects at the first use. Values expire `expiry` after their confirmation by the database, so
-    /// the remaining time gives the age of an answer. [`write`](Self::write) takes the receiver.
+    /// Connects at the first use. Values expire `expiry` after their confirmation by the database,
+    /// so the remaining time gives the age of an answer. [`write`](Self::write) takes the receiver.
     pub(crate) fn new(
         url: &str,
         expiry: Duration,
@@ -81,7 +85,8 @@ impl RedisLevel {
     /// does not answer or the value is damaged.
     pub(crate) async fn get(&self, uid: &OrderUid) -> Option<(View, Instant)> {
         let (asked_at, key) = (Instant::now(), key(uid));
-        // The remaining time is read first: a value written in between is younger than that.
+        // The remaining time is read first. If a newer value is written between the two commands,
+        // its age is overestimated, which is safe.
         let mut pipeline = redis::pipe();
         pipeline.cmd("PTTL").arg(&key).cmd("GET").arg(&key);
         let read = async {
@@ -91,9 +96,10 @@ impl RedisLevel {
         let (left, value) = self.attempt(read).await?;
         let view = decode(uid, &value?);
         if view.is_none() {
-            tracing::warn!("a cached order in Redis is damaged and was left alone");
+            tracing::warn!("a cached order in Redis is damaged and was ignored");
         }
-        // Negative: the value was written in between, or has no expiry, which this service never sets.
+        // Negative if there was no value when the time was read, or if the value has no expiry,
+        // which this service never writes. The age is unknown then, and the value is not used.
         let left = Duration::from_millis(u64::try_from(left).ok()?);
         let confirmed_at = asked_at.checked_sub(self.expiry.saturating_sub(left))?;
         Some((view?, confirmed_at))
@@ -101,12 +107,15 @@ impl RedisLevel {
 
     /// Queues views for writing. Never waits: if the queue is full, they are dropped.
     pub(crate) fn put(&self, views: Vec<View>, confirmed_at: Instant) {
+        // A lost write is not an error: Redis then holds no version of the order, or an older one
+        // until that expires, and the database has the order in any case.
         if let Err(full) = self.to_write.try_send((views, confirmed_at)) {
             self.metrics.unwritten.inc_by(full.into_inner().0.len() as u64);
         }
     }
 
-    /// Writes the queued views until `shutdown`, each unless Redis has a newer one.
+    /// Writes the queued views until `shutdown`, each unless Redis has a higher version. It drops
+    /// the rest of the queue then: Redis is only a cache.
     pub(crate) async fn write(
         self: Arc<Self>,
         ToWrite(mut waiting): ToWrite,
@@ -123,6 +132,8 @@ impl RedisLevel {
     }
 
     async fn write_all(&self, views: &[View], confirmed_at: Instant) {
+        // The expiry counts from the confirmation, not from the write. So the remaining time tells
+        // a reader the age, and a value that waited in the queue does not look younger than it is.
         let left = self.expiry.saturating_sub(confirmed_at.elapsed()).as_millis() as u64;
         if left == 0 {
             return;
@@ -157,13 +168,14 @@ impl RedisLevel {
         if Instant::now() < *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) {
             return None;
         }
+        // Twice the time, because the first call also connects. The lock is not held meanwhile.
         let failure = match tokio::time::timeout(RESPONSE_TIMEOUT * 2, call).await {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
+            Err(_) => "it did not answer in time".to_owned(),
         };
         self.metrics.failures.inc();
-        tracing::warn!("Redis: {failure}; going on without it");
+        tracing::warn!("Redis failed, continuing without it: {failure}");
         *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) =
             Instant::now() + FAILURE_PAUSE;
         None
@@ -194,7 +206,8 @@ fn decode(uid: &OrderUid, value: &[u8]) -> Option<View> {
     })
 }
 
-/// Covers the whole value: a damaged version would do as much harm as a damaged order.
+/// Returns the checksum of a value. It covers the id and the version too: a damaged version could
+/// keep newer orders out, and a value under a wrong key would be served as another order.
 fn checksum(uid: &OrderUid, version: &[u8], json: &[u8]) -> ContentHash {
     ContentHash::of(&[version, uid.as_str().as_bytes(), b"\0", json].concat())
 }

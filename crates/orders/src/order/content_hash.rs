@@ -1,10 +1,11 @@
-//! The hash that identifies the content of an order.
+//! The hash that identifies the content of an order: it decides whether a stored order changed, and
+//! it is the `ETag`. It does not protect against tampering.
 
 use std::{fmt, str::FromStr};
 
 use twox_hash::XxHash3_128;
 
-/// The 128 bits of the canonical order's XXH3. As text: 32 hexadecimal digits.
+/// The XXH3 hash of the canonical order, 128 bits. As text: 32 hexadecimal digits.
 ///
 /// It is not cryptographic. A producer that may send an order can construct two contents with one
 /// hash; the later of them would then not replace the earlier.
@@ -50,7 +51,7 @@ impl FromStr for ContentHash {
     type Err = InvalidContentHash;
 
     fn from_str(text: &str) -> Result<Self, InvalidContentHash> {
-        // `from_str_radix` alone would take a sign.
+        // `from_str_radix` alone would accept a sign.
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(InvalidContentHash);
         }

@@ -1,12 +1,14 @@
-//! The currencies: ISO 4217. Pure data.
+//! The currency codes of ISO 4217. Pure data. They say nothing about the unit
+//! of an amount.
 
-/// Whether `code` is an ISO 4217 code, in capitals as the standard writes it.
+/// True if `code` is an ISO 4217 code in capital letters, as the standard writes it.
 pub(crate) fn is_currency(code: &str) -> bool {
     CURRENCIES.binary_search(&code).is_ok()
 }
 
 /// The codes in use, and those withdrawn since 2015 (`ANG`, `BGN`, `BYR`, `CUC`, `HRK`, `LTL`,
-/// `MRO`, `SLL`, `STD`, `VEF`, `ZWL`), because old orders are read again. Sorted.
+/// `MRO`, `SLL`, `STD`, `VEF`, `ZWL`), because old orders may be read again. Sorted, for the binary
+/// search.
 #[rustfmt::skip]
 const CURRENCIES: &[&str] = &[
     "AED", "AFN", "ALL", "AMD", "ANG", "AOA", "ARS", "AUD", "AWG", "AZN",

@@ -1,9 +1,9 @@
 //! The second pass, for a record that is not a plain order: it names every violation.
 //!
-//! Pure: `record → message`, the slow way. It reads any JSON, reports values that cannot be
-//! understood (repeated keys, wrong types, numbers that are not whole), and makes a message of the
-//! rest, so that the [`rules`](crate::order::rules) find everything else. A record that only has
-//! unknown fields becomes a valid order.
+//! Pure: `record → message → order`, on the slow path. It reads any JSON, reports values that
+//! cannot be understood (repeated keys, wrong types, numbers that are not whole), and makes a
+//! message of the other values. The [`rules`](crate::order::rules) then check that message; no rule
+//! about the value of a field is here. A record that only has unknown fields becomes a valid order.
 
 use std::{
     borrow::Cow,
@@ -35,6 +35,8 @@ pub(crate) fn diagnose(text: &str) -> Result<ExtendedOrder<'_>, Violations> {
         return Err(Violations::whole(Code::NotAnObject));
     };
     let mut reader = MessageReader { violations: Violations::default(), unknown_fields: 0 };
+    // The keys are checked first: a rejection's reason is its first violation, and
+    // `docs/validation.md` promises that repeated keys come before wrong types and broken rules.
     KeyChecker { violations: &mut reader.violations, pointer: String::new() }.check(&json, true);
     let message = reader.message(entries);
     match Order::check(message, &mut reader.violations) {
@@ -132,7 +134,7 @@ impl MessageReader {
     }
 }
 
-/// The fields of one part, taken one by one; the fields that are never taken are unknown.
+/// The fields of one part. Each known field is taken once; the fields that remain are unknown.
 struct PartReader<'t, 'a, 'r> {
     entries: &'t Entries<'a>,
     part: Part,
@@ -151,7 +153,8 @@ impl<'t, 'a, 'r> PartReader<'t, 'a, 'r> {
         self.reader.unknown_fields += unknown;
     }
 
-    /// Takes the value of `key`, the first if it is repeated; `null` counts as absent.
+    /// Takes the value of `key`; `null` counts as absent. Of a repeated key it takes the first
+    /// value: the record is rejected anyway, because [`KeyChecker`] has reported the key.
     fn take(&mut self, key: &str) -> Option<&'t Json<'a>> {
         let (_, value) = self.entries.iter().find(|(name, _)| name.as_deref() == Some(key))?;
         self.known += 1;
@@ -204,7 +207,8 @@ impl<'t, 'a, 'r> PartReader<'t, 'a, 'r> {
         }
     }
 
-    /// Takes the items. Of too many it takes one more than allowed, which is enough for the rule.
+    /// Takes the items, at most one more than an order may have: that one is enough for the rule
+    /// that limits them.
     fn items(&mut self, key: &'static str) -> Field<Items<'a>> {
         let values = match self.take(key) {
             None => return Field::Absent,
@@ -236,21 +240,22 @@ fn parse_number(digits: &str) -> Result<i64, Code> {
     Err(if whole || huge { Code::OutOfRange } else { Code::NotAnInteger })
 }
 
-/// Bounds on the keys that a pointer shows, and on the pointer.
+/// The limit on a key that a pointer shows.
 const MAX_KEY_BYTES: usize = 64;
+/// A pointer that is longer than this is not extended.
 const MAX_POINTER_BYTES: usize = 256;
 
-/// Looks for repeated and unreadable keys at any depth, in unknown fields too.
+/// Reports repeated and unreadable keys at any depth, in unknown fields too.
 ///
-/// Unknown keys may contain anything, personal data and NUL included. A pointer shows only harmless
-/// keys and otherwise ends at the object or array before.
+/// Unknown keys may contain anything, such as personal data or NUL. A pointer therefore shows a key
+/// only if [`can_be_shown`] allows it, and otherwise ends at the object or array that contains it.
 struct KeyChecker<'v> {
     violations: &'v mut Violations,
     pointer: String,
 }
 
 impl KeyChecker<'_> {
-    /// Checks `value`; `shown` says whether the pointer reaches all the way to it.
+    /// Checks `value`; `shown` is false if the pointer ends at an object or array above it.
     fn check(&mut self, value: &Json<'_>, shown: bool) {
         match value {
             Json::Array(values) => {
@@ -268,7 +273,7 @@ impl KeyChecker<'_> {
                         continue;
                     };
                     let repeated = !seen.insert(key);
-                    self.step(shown && is_harmless(key), key, |keys, shown| {
+                    self.step(shown && can_be_shown(key), key, |keys, shown| {
                         if repeated {
                             keys.violations.push(Code::DuplicateKey, &keys.pointer);
                         }
@@ -292,8 +297,8 @@ impl KeyChecker<'_> {
     }
 }
 
-/// Returns whether a key looks like an identifier. Such a key needs no escaping either.
-fn is_harmless(key: &str) -> bool {
+/// True if a key looks like an identifier. Such a key needs no escaping in a JSON pointer.
+fn can_be_shown(key: &str) -> bool {
     let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     key.len() <= MAX_KEY_BYTES && key.bytes().all(name)
 }
@@ -328,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn minus_nothing_is_nothing() {
+    fn minus_zero_is_zero() {
         let text = SAMPLE.replace("\"custom_fee\": 0", "\"custom_fee\": -0");
         assert_eq!(parse_str(&text), parse_str(SAMPLE));
     }
@@ -341,7 +346,7 @@ mod tests {
         assert_eq!(parse_str(&sorted), parse_str(SAMPLE));
     }
 
-    /// Raw JSON, and nearly JSON, to put in the place of a value or behind it.
+    /// Valid and invalid JSON that replaces a value or follows it.
     const RAW: &[&str] = &[
         "null",
         "0",
@@ -376,7 +381,7 @@ mod tests {
     ];
 
     /// Texts that can make valid JSON invalid where they are inserted.
-    const SPLINTERS: &[&str] =
+    const SYNTAX_FRAGMENTS: &[&str] =
         &["", "\"", "{", "}", "[", "]", ",", ":", "\\", "0", "-", "e", "null", "ы"];
 
     /// Every value's pointer, parts before their fields.
@@ -395,8 +400,8 @@ mod tests {
         }
     }
 
-    /// The two ways to read a record must agree, whatever it holds.
-    fn assert_ways_agree(text: &str) {
+    /// The fast path and the second pass must agree on every record.
+    fn assert_both_paths_agree(text: &str) {
         let slow = diagnose(text);
         match (decode(text).map(Order::try_from), slow) {
             (Ok(Ok(order)), Ok(extended)) => {
@@ -415,7 +420,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_ways_say_the_same_of_changed_orders(
+        fn both_paths_agree_on_changed_orders(
             order in valid_order(),
             edits in vec((any::<Index>(), select(RAW)), 0..4),
         ) {
@@ -431,12 +436,12 @@ mod tests {
             for (number, (_, raw)) in edits.iter().enumerate() {
                 text = text.replace(&format!("\"edit {number}\""), raw);
             }
-            assert_ways_agree(&text);
+            assert_both_paths_agree(&text);
         }
 
         #[test]
-        fn both_ways_say_the_same_of_damaged_orders(
-            damage in vec((any::<Index>(), 0_usize..4, select(SPLINTERS)), 1..4),
+        fn both_paths_agree_on_damaged_orders(
+            damage in vec((any::<Index>(), 0_usize..4, select(SYNTAX_FRAGMENTS)), 1..4),
         ) {
             let mut text = SAMPLE.to_owned();
             for (at, length, raw) in damage {
@@ -444,11 +449,11 @@ mod tests {
                 let end = text.ceil_char_boundary((start + length).min(text.len()));
                 text.replace_range(start..end, raw);
             }
-            assert_ways_agree(&text);
+            assert_both_paths_agree(&text);
         }
 
         #[test]
-        fn keys_left_out_are_found_by_both_ways(
+        fn both_paths_find_missing_keys(
             order in valid_order(),
             gone in vec(any::<Index>(), 1..4),
         ) {
@@ -461,7 +466,7 @@ mod tests {
                     parent.remove(key);
                 }
             }
-            assert_ways_agree(&changed.to_string());
+            assert_both_paths_agree(&changed.to_string());
         }
     }
 }

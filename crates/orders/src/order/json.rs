@@ -1,14 +1,16 @@
-//! A JSON reader (RFC 8259) for records that the fast path did not take.
+//! A JSON reader (RFC 8259) for records that the fast path does not accept.
 //!
-//! Why not serde_json: a reader that names every violation must continue where serde_json stops. It
-//! keeps numbers as they are written (`1e999`), repeated keys, and text with half a surrogate pair,
-//! and reports where the syntax breaks. Pure. Its memory is a small multiple of the text.
+//! `serde_json` stops at the first value that it cannot represent, but a rejection names every
+//! violation. This reader therefore keeps numbers as they are written (`1e999`), repeated keys, and
+//! text with half of a surrogate pair, and it reports the position of a syntax error. Pure. It
+//! needs a small multiple of the text's size in memory. It checks no rule of an order.
 
 use std::borrow::Cow;
 
 use crate::order::violation::{Code, Violations};
 
-/// The limit on the nesting of arrays and objects.
+/// The limit on the nesting of arrays and objects. The reader calls itself once per level, so this
+/// also limits its stack.
 const MAX_DEPTH: usize = 128;
 
 /// A JSON value as it is written.
@@ -22,7 +24,8 @@ pub(crate) enum Json<'a> {
     /// Text that a `str` cannot represent.
     LoneSurrogate,
     Array(Vec<Json<'a>>),
-    /// In the order of the text, repeated keys included; `None` is a key with a lone surrogate.
+    /// The entries in the order of the text, repeated keys included; a key is `None` if it contains
+    /// a lone surrogate.
     Object(Vec<(Option<Cow<'a, str>>, Json<'a>)>),
 }
 
@@ -73,7 +76,8 @@ impl From<JsonError> for Violations {
 
 struct Reader<'a> {
     text: &'a str,
-    /// The next byte; on a character boundary wherever a value or an error can begin.
+    /// The position of the next byte. It is on a character boundary wherever a value or an error
+    /// can begin, so slicing the text there does not panic.
     at: usize,
     depth: usize,
 }
@@ -358,7 +362,8 @@ mod tests {
         }
     }
 
-    /// serde_json defines valid JSON. Both readers agree on every value that serde_json can represent.
+    /// serde_json defines valid JSON. Both readers agree on every value that serde_json can
+    /// represent.
     fn assert_reads_like_serde_json(text: &str) {
         let json = read(text);
         let valid = serde_json::from_str::<IgnoredAny>(text).is_ok();

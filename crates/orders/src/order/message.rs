@@ -1,8 +1,8 @@
-//! The message: an order as it is on the wire, decoded and not yet checked.
+//! The message: an order as the record holds it, decoded and not yet checked.
 //!
 //! Pure: `record → message`. The structs mirror the model's JSON and borrow from the record. This
-//! is the fast path: it accepts only plain orders and answers anything else (a wrong type, a
-//! repeated or unknown key, broken syntax) with a bare [`NotPlain`].
+//! is the fast path: it accepts only plain orders. For anything else (a wrong type, a repeated or
+//! unknown key, broken syntax) it returns [`NotPlain`], which gives no cause.
 //! [`diagnose`](crate::order::diagnose) then finds the cause. No rule is checked here.
 
 use std::{fmt, marker::PhantomData};
@@ -14,8 +14,8 @@ use serde::{
 
 use crate::order::text::Text;
 
-/// The limit on the items of an order. The decoder applies it, too, so that a record of half a
-/// million `{}` is refused early instead of becoming a hundred megabytes of empty items.
+/// The limit on the items of an order. The decoder applies it too: it stops reading a record of
+/// half a million `{}` before the empty items take a hundred megabytes of memory.
 pub(crate) const MAX_ITEMS: usize = 1_000;
 
 /// Most orders have at most this many items.
@@ -169,8 +169,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_is_not_plain_is_read_as_plain() {
-        // What serde's derive alone would take.
+    fn an_array_is_not_read_as_a_plain_order() {
+        // Serde's derive alone would accept these arrays.
         assert!(decode(r#"["b563feb7b2b84b6test"]"#).is_err());
         assert!(decode(r#"{"delivery":["Test Testov"]}"#).is_err());
         assert_eq!(decode("{}").unwrap(), Message::default());

@@ -1,8 +1,9 @@
-//! The order: a value that cannot be wrong.
+//! The order: a type whose values satisfy every rule.
 //!
 //! Pure: `record → message → order`. [`parse`] decodes a record into a
-//! [`Message`](message::Message), which mirrors the JSON of the model. `TryFrom` makes an [`Order`]
-//! of it by the [`rules`], and nothing downstream checks it again.
+//! [`Message`](message::Message), which mirrors the JSON of the model. `TryFrom` checks it with the
+//! [`rules`] and makes an [`Order`] of it, and nothing downstream checks it again. This folder does
+//! no I/O and does not use Kafka, PostgreSQL or HTTP.
 
 pub(crate) mod columns;
 pub(crate) mod content_hash;
@@ -26,12 +27,13 @@ pub(crate) const FIRST_VERSION: i32 = 1;
 
 /// The warning for an order whose `goods_total` is not the sum of its items' `total_price`.
 pub(crate) const GOODS_TOTAL_MISMATCH: &str = "goods_total_mismatch";
-/// The warning for an order whose `amount` is not goods, delivery and fee together.
+/// The warning for an order whose `amount` is not the sum of `goods_total`, `delivery_cost` and
+/// `custom_fee`.
 pub(crate) const AMOUNT_MISMATCH: &str = "amount_mismatch";
 
-/// A valid order; its texts are borrowed from the JSON that it was read from. Serialised, it is the
-/// *canonical order*: all keys of the model in the model's order, absent optional ones as `""` or 0,
-/// instants in UTC.
+/// A valid order; its texts are borrowed from the JSON that it was read from. Its serialised form
+/// is the *canonical order*: all keys of the model in the model's order, absent optional ones as
+/// `""` or 0, instants in UTC.
 ///
 /// `Deserialize` is for reading back the canonical order, never for records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +125,7 @@ impl<'a> Order<'a> {
     /// because real producers send such sums.
     pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let payment = &self.payment;
+        // These sums cannot overflow: the rules reject an order whose sums do not fit in `i64`.
         let goods = self.items.iter().map(|item| item.total_price).sum::<i64>();
         let total = payment.goods_total + payment.delivery_cost + payment.custom_fee;
         let mut warnings = Vec::new();
@@ -250,7 +253,7 @@ mod tests {
         }
     }
 
-    /// What the canonical order of a valid order must hold, written without the code under test.
+    /// Returns the expected canonical order of a valid order, without the code under test.
     fn expected(order: &Value) -> Value {
         let mut model = serde_json::from_str::<Value>(SAMPLE).unwrap();
         let item = model["items"][0].clone();
@@ -293,7 +296,7 @@ mod tests {
         }
 
         #[test]
-        fn the_canonical_order_stays_what_it_is(order in valid_order()) {
+        fn parsing_the_canonical_order_changes_nothing(order in valid_order()) {
             let text = order.to_string();
             let once = parse_str(&text).unwrap();
             let again = parse(Some(&once.json)).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Pure: `record → message → order`, in one call. A plain order costs one typed parse. Only a
 //! record that this parse refuses is read a second time, by [`diagnose`](crate::order::diagnose),
-//! which names every violation or finds that only unknown fields were in the way.
+//! which names every violation, or returns the order if the record only has unknown fields.
 
 use crate::order::{
     Order,
@@ -26,11 +26,11 @@ pub(crate) struct ValidOrder<'a> {
     pub(crate) order: Order<'a>,
     /// The canonical order.
     pub(crate) json: Vec<u8>,
-    /// Of `json`: two records with the same hash are the same order.
+    /// The hash of `json`: two records with equal hashes count as equal content.
     pub(crate) hash: ContentHash,
     /// Codes of `docs/validation.md`.
     pub(crate) warnings: Vec<&'static str>,
-    /// The number of unknown fields that were dropped.
+    /// The number of fields that the model does not have, which were dropped.
     pub(crate) unknown_fields: u32,
 }
 
@@ -72,10 +72,13 @@ fn parse_array(text: &str) -> Result<Vec<ValidOrder<'_>>, Violations> {
             Err(others) => violations.append(index, others),
         }
     }
+    // One invalid order is enough to refuse all of them: a client can then send the whole array
+    // again and does not need to find out which orders were already accepted.
     if violations.is_empty() { Ok(orders) } else { Err(violations) }
 }
 
-/// The canonical form has all keys of the model, so it can be larger than the bytes received.
+/// Parses an order that is then sent in its canonical form. This form has all keys of the model, so
+/// it can be larger than the bytes received, and its size is checked too.
 fn parse_to_send(bytes: &[u8]) -> Result<ValidOrder<'_>, Violations> {
     let order = parse_bytes(bytes)?;
     if order.json.len() > MAX_RECORD_BYTES {
@@ -109,7 +112,7 @@ fn decode_utf8(bytes: &[u8]) -> Result<&str, Violations> {
     str::from_utf8(bytes).map_err(|error| {
         Violations::whole_because(
             Code::InvalidUtf8,
-            format_args!("not UTF-8 from byte {} on", error.valid_up_to()),
+            format_args!("not valid UTF-8, starting at byte {}", error.valid_up_to()),
         )
     })
 }
@@ -124,14 +127,14 @@ mod tests {
     use crate::order::testing::{parse_str, sample_with};
 
     #[test]
-    fn many_orders_are_taken_together_or_not_at_all() {
+    fn many_orders_are_accepted_together_or_not_at_all() {
         let one = parse_str(SAMPLE).unwrap();
         assert_eq!(parse_many(SAMPLE.as_bytes()), Ok(vec![one.clone()]));
         let three = format!(" \n[{SAMPLE},{SAMPLE} , {SAMPLE}]\n");
         assert_eq!(parse_many(three.as_bytes()), Ok(vec![one.clone(), one.clone(), one]));
 
-        let spoilt = format!("[{SAMPLE},{{}},7,{}]", sample_with("/payment/amount", json!(-1)));
-        let found = parse_many(spoilt.as_bytes()).unwrap_err();
+        let invalid = format!("[{SAMPLE},{{}},7,{}]", sample_with("/payment/amount", json!(-1)));
+        let found = parse_many(invalid.as_bytes()).unwrap_err();
         let found =
             found.iter().map(|it| (it.pointer.as_str(), it.code.as_str())).collect::<Vec<_>>();
         assert_eq!(found.first(), Some(&("/1/order_uid", "missing")));

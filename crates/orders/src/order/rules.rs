@@ -1,7 +1,7 @@
 //! The rules that a message must satisfy to become an order.
 //!
-//! Pure: `message → order`. All rules of `docs/validation.md` about fields are here, once, for both
-//! ways to read a record. They find every violation, not only the first.
+//! Pure: `message → order`. All rules of `docs/validation.md` about fields are here, once, for the
+//! fast path and for the second pass. They find every violation, not only the first.
 
 use events::{InvalidOrderUid, MAX_UID_BYTES, OrderUid, parse_instant};
 use time::OffsetDateTime;
@@ -16,7 +16,8 @@ use crate::order::{
     violation::{Code, Part, Pointer, Violations},
 };
 
-/// Longer values do not fit PostgreSQL's index pages.
+/// The limit on text that PostgreSQL indexes. An entry of its indexes has at most about 2,700
+/// bytes.
 const MAX_INDEXED_BYTES: usize = 255;
 const MAX_TEXT_BYTES: usize = 10_000;
 /// RFC 5321.
@@ -73,9 +74,9 @@ impl<'a> Order<'a> {
     }
 }
 
-/// The rules for the fields of one part. Each takes a field of the message and returns the value for
-/// the order. After a violation it returns a placeholder, so that the checks continue and find the
-/// rest.
+/// The rules for the fields of one part. Each takes a field of the message and returns the value
+/// for the order. After a violation it returns a placeholder, so that the checks continue and find
+/// the rest.
 struct Rules<'v> {
     part: Part,
     violations: &'v mut Violations,
@@ -94,6 +95,7 @@ impl Rules<'_> {
     fn given<T>(&mut self, key: &'static str, field: Field<T>) -> Option<T> {
         match field {
             Field::Given(value) => Some(value),
+            // The second pass has already reported it.
             Field::Unreadable => None,
             Field::Absent => {
                 self.push(Code::Missing, key);
@@ -106,7 +108,8 @@ impl Rules<'_> {
         let text = self.given("order_uid", field)?.0;
         match text.parse() {
             Ok(uid) => return Some(uid),
-            // The id's own type reports only the first of its rules, so the others are checked below.
+            // The id's own type reports only the first of its rules, so the others are checked
+            // below.
             Err(InvalidOrderUid::Blank) => self.push(Code::Blank, "order_uid"),
             Err(InvalidOrderUid::TooLong(_) | InvalidOrderUid::ControlCharacter) => {}
         }
@@ -188,7 +191,7 @@ impl Rules<'_> {
         instant
     }
 
-    /// A number that no rule limits.
+    /// Returns a number that no rule limits.
     fn number(&mut self, field: Field<i64>) -> i64 {
         match field {
             Field::Given(number) => number,
@@ -200,7 +203,7 @@ impl Rules<'_> {
         self.given(key, field).unwrap_or(0)
     }
 
-    /// A number that must not be negative.
+    /// Returns a number that must not be negative.
     fn amount(&mut self, key: &'static str, field: Field<i64>) -> i64 {
         let amount = self.number(field);
         if amount < 0 {
@@ -289,7 +292,8 @@ impl Rules<'_> {
     }
 }
 
-/// Returns whether the amounts' sum leaves `i64`. Negative amounts are a violation of their own.
+/// True if the sum of the amounts does not fit in `i64`. A negative amount counts as 0 here,
+/// because it is already a violation.
 fn overflows(mut amounts: impl Iterator<Item = i64>) -> bool {
     amounts.try_fold(0_i64, |sum, amount| sum.checked_add(amount.max(0))).is_none()
 }
@@ -411,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_reached_and_not_passed() {
+    fn a_value_at_its_limit_is_accepted() {
         for (pointer, value) in [
             ("/order_uid", json!("x".repeat(100))),
             ("/track_number", json!("x".repeat(255))),

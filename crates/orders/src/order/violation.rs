@@ -6,14 +6,15 @@ use std::fmt;
 
 pub(crate) use chassis::rejected::{Rejection, Violation};
 
-/// A hostile record can break rules 100,000 times. The violations beyond this bound are only
-/// counted.
+/// The limit on the violations that are named; further ones are only counted. A hostile record can
+/// break rules 100,000 times.
 pub(crate) const MAX_VIOLATIONS: usize = 100;
 
 /// Declares [`Code`] once, so that its word and its sentence cannot differ.
 macro_rules! codes {
     ($($name:ident $word:literal $sentence:literal)*) => {
-        /// The rule that was broken. The words are a contract: new ones may be added, none may change.
+        /// The rule that was broken. The words are a contract: new ones may be added, none may
+        /// change.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Code { $(#[doc = $sentence] $name,)* }
 
@@ -21,12 +22,12 @@ macro_rules! codes {
             /// Every code, in the order of `docs/validation.md`.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The code on the wire.
+            /// Returns the code as it is stored and served.
             pub(crate) fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
             }
 
-            /// The rule in words, unless the caller has more exact ones.
+            /// Returns the rule in words. A caller may give a more precise message instead.
             pub(crate) fn sentence(self) -> &'static str {
                 match self { $(Self::$name => $sentence,)* }
             }
@@ -35,7 +36,7 @@ macro_rules! codes {
 }
 
 codes! {
-    // The record as a whole cannot be read. Such a violation stands alone.
+    // The record as a whole cannot be read. Such a violation is the only one of its record.
     NullRecord "null_record" "the record has no value"
     EmptyRecord "empty_record" "the record's value is empty"
     TooLarge "too_large" "the order must be at most 1048576 bytes long"
@@ -47,9 +48,9 @@ codes! {
     // The record can be read, but one of its values cannot be understood.
     DuplicateKey "duplicate_key" "a key must not be repeated within an object"
     LoneSurrogate "lone_surrogate" "text must not hold half of a surrogate pair"
-    WrongType "wrong_type" "the value must be of the JSON type that the model has here"
-    NotAnInteger "not_an_integer" "a number must be whole and written without fraction and exponent"
-    OutOfRange "out_of_range" "a number must fit 64 bits"
+    WrongType "wrong_type" "the value must have the JSON type that the model defines for this field"
+    NotAnInteger "not_an_integer" "a number must be whole and written without a fraction or an exponent"
+    OutOfRange "out_of_range" "a number must fit in a signed 64-bit integer"
 
     // The record is understood, but breaks a rule of the order.
     Missing "missing" "this field is required"
@@ -58,20 +59,20 @@ codes! {
     NulCharacter "nul_character" "text must not hold the character U+0000"
     ControlCharacter "control_character" "must not hold control characters"
     Negative "negative" "must not be negative"
-    UnknownCurrency "unknown_currency" "must be an ISO 4217 currency code in capitals"
-    InvalidDate "invalid_date" "must be a date and time by RFC 3339 with its offset from UTC"
+    UnknownCurrency "unknown_currency" "must be an ISO 4217 currency code in capital letters"
+    InvalidDate "invalid_date" "must be an RFC 3339 date and time with an offset from UTC"
     ImplausibleEmail "implausible_email" "must be an e-mail address: one @ between two parts without spaces"
-    ImplausiblePhone "implausible_phone" "must be a phone number: 5 to 20 digits, perhaps with + before them and an extension after them"
-    NoItems "no_items" "an order has at least one item"
-    TooManyItems "too_many_items" "an order has at most 1000 items"
-    SumOverflow "sum_overflow" "the sum of the amounts must fit 64 bits"
+    ImplausiblePhone "implausible_phone" "must be a phone number: 5 to 20 digits, optionally with a + before them and an extension after them"
+    NoItems "no_items" "an order must have at least one item"
+    TooManyItems "too_many_items" "an order must have at most 1000 items"
+    SumOverflow "sum_overflow" "the sum of the amounts must fit in a signed 64-bit integer"
 
-    // Around the order.
+    // The rule is not about a field of the order.
     NoOrders "no_orders" "at least one order must be sent"
     TooManyOrders "too_many_orders" "at most 1000 orders may be sent at once"
     RefusedByDatabase "refused_by_database" "the database refused this order's data"
     InternalError "internal_error" "Waybill failed while it processed this record; please report this as a fault of Waybill"
-    More "more" "more rules are broken than are named here"
+    More "more" "more rules are broken than this list names"
 }
 
 /// A part of the model.
@@ -116,12 +117,12 @@ pub(crate) struct Violations {
 }
 
 impl Violations {
-    /// A violation of the record as a whole.
+    /// Returns one violation, of the record as a whole.
     pub(crate) fn whole(code: Code) -> Self {
         Self::whole_because(code, code.sentence())
     }
 
-    /// As [`whole`](Self::whole), with its own message.
+    /// Does the same as [`whole`](Self::whole), with another message.
     pub(crate) fn whole_because(code: Code, message: impl fmt::Display) -> Self {
         let mut violations = Self::default();
         violations.push_because(code, Pointer::Record, message);
@@ -136,7 +137,7 @@ impl Violations {
         self.push_because(code, pointer, code.sentence());
     }
 
-    /// As [`push`](Self::push), with its own message.
+    /// Does the same as [`push`](Self::push), with another message.
     pub(crate) fn push_because(
         &mut self,
         code: Code,
@@ -182,7 +183,7 @@ impl Violations {
     }
 }
 
-/// The rejection of a valid order that PostgreSQL refused with this SQLSTATE.
+/// Returns the rejection of a valid order that PostgreSQL refused with this SQLSTATE.
 pub(crate) fn refused_by_database(sqlstate: &str) -> Rejection {
     let sentence = Code::RefusedByDatabase.sentence();
     Rejection::from(Violations::whole_because(
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_told_apart_by_their_words() {
+    fn no_two_codes_have_the_same_word() {
         let words = Code::ALL.iter().map(|code| code.as_str());
         assert_eq!(words.collect::<std::collections::HashSet<_>>().len(), Code::ALL.len());
     }
@@ -300,19 +301,21 @@ mod tests {
     }
 
     #[test]
-    fn every_code_is_met_in_practice() {
+    fn every_code_occurs_in_a_bad_record_or_request() {
         let records = bad_records().into_iter();
-        let mut met = records
+        let mut occurring = records
             .flat_map(|record| record.violations.into_iter().map(|(_, code)| code.to_owned()))
             .collect::<HashSet<_>>();
         for body in ["[]".to_owned(), format!("[{}1]", "1,".repeat(MAX_ORDERS))] {
-            met.extend(parse_many(body.as_bytes()).unwrap_err().into_iter().map(|it| it.code));
+            occurring
+                .extend(parse_many(body.as_bytes()).unwrap_err().into_iter().map(|it| it.code));
         }
         // A bad record cannot cause these two: the store gives the first one, and a panic of the
         // code the second one.
-        met.extend([Code::RefusedByDatabase, Code::InternalError].map(|it| it.as_str().to_owned()));
+        let others = [Code::RefusedByDatabase, Code::InternalError];
+        occurring.extend(others.map(|it| it.as_str().to_owned()));
         for code in Code::ALL {
-            assert!(met.contains(code.as_str()), "{code:?}");
+            assert!(occurring.contains(code.as_str()), "{code:?}");
         }
     }
 
@@ -334,22 +337,22 @@ mod tests {
     #[test]
     fn violations_never_repeat_what_was_sent() {
         let mut order = serde_json::from_str::<Value>(SAMPLE).unwrap();
-        fn spoil(value: &mut Value) {
+        fn corrupt(value: &mut Value) {
             match value {
                 Value::Object(fields) => {
-                    fields.values_mut().for_each(spoil);
+                    fields.values_mut().for_each(corrupt);
                     fields.insert("marker 73@91".to_owned(), json!(1));
                 }
-                Value::Array(items) => items.iter_mut().for_each(spoil),
+                Value::Array(items) => items.iter_mut().for_each(corrupt),
                 Value::String(text) => *text = format!("marker\0\n73@91 {}", "x".repeat(10_001)),
                 number => *number = json!(-7391),
             }
         }
-        spoil(&mut order);
-        let spoilt = order
+        corrupt(&mut order);
+        let corrupted = order
             .to_string()
             .replace("\"marker 73@91\":1", "\"marker 73@91\":1,\"marker 73@91\":1");
-        let said = format!("{:?}", parse_str(&spoilt).unwrap_err());
+        let said = format!("{:?}", parse_str(&corrupted).unwrap_err());
         for marker in ["marker", "73", "91"] {
             assert!(!said.contains(marker), "{said}");
         }

@@ -1,5 +1,5 @@
-//! The courier service as browsers reach it: pages link to it and ask it about an order's delivery.
-//! The order service itself never calls it.
+//! The address of the courier service for browsers: pages link to its board, and their script asks
+//! it about an order's delivery. The order service itself never calls it.
 
 use std::sync::Arc;
 
@@ -25,17 +25,18 @@ impl CourierService {
         }
     }
 
-    /// The address of its page, the board.
+    /// Returns the address of the board, the page of the courier service.
     pub(super) fn board(&self) -> &str {
         &self.base
     }
 
-    /// The address of an order's delivery.
+    /// Returns the address of an order's delivery.
     pub(super) fn delivery_url(&self, uid: &OrderUid) -> String {
         format!("{}/delivery/{}", self.base, path_segment(uid.as_str()))
     }
 
-    /// Extends the policy of a page by requests to this service.
+    /// Extends the page's Content-Security-Policy so that its script may send requests to the
+    /// courier service.
     pub(crate) fn allow(&self, mut response: Response) -> Response {
         if let Some(policy) = response.headers_mut().get_mut(header::CONTENT_SECURITY_POLICY) {
             policy.clone_from(&self.policy);
@@ -44,8 +45,8 @@ impl CourierService {
     }
 }
 
-/// An address as a Content-Security-Policy writes it. The policy cannot name an IPv6 address, so in
-/// place of one it allows any host with the same port.
+/// Returns the source expression of an address in a Content-Security-Policy. A policy cannot name
+/// an IPv6 address, so for one it allows any host with the same port.
 fn policy_source(url: &Url) -> String {
     match (url.host(), url.port_or_known_default()) {
         (Some(Host::Ipv6(_)), Some(port)) => format!("{}://*:{port}", url.scheme()),
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_may_ask_that_one_origin() {
+    fn the_policy_allows_requests_to_that_origin_only() {
         let couriers = CourierService::at(&"https://couriers.example:8443/api/".parse().unwrap());
         let policy = couriers.policy.to_str().unwrap();
         assert!(policy.contains("connect-src 'self' https://couriers.example:8443;"), "{policy}");

@@ -1,4 +1,5 @@
-//! The pages that say why there is nothing to show.
+//! Message pages: the order or rejected record is not found, the id is invalid, a server does not
+//! answer, or the page does not exist.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::http::order_path;
 
-/// The most characters that are repeated of a text that is too long to be an id.
+/// The page shows at most this many characters of an invalid id.
 const MAX_QUERY_CHARS: usize = 200;
 
 /// A server that the service depends on.
@@ -25,13 +26,13 @@ pub(super) enum Dependency {
 pub(super) struct MissingOrder<'a> {
     pub(super) frame: &'a Frame<'a>,
     pub(super) uid: &'a str,
-    /// The orders that have this text as their track number.
+    /// The orders whose track number is `uid`.
     pub(super) by_track: &'a [NewestOrder],
-    /// The time that `?wait=` has waited.
+    /// The time that the request has waited because of `?wait=`.
     pub(super) waited: Option<Duration>,
 }
 
-/// 404: the order is not stored.
+/// Renders the answer 404: the order is not stored.
 pub(super) fn missing(page: &MissingOrder<'_>) -> String {
     let (lang, w) = (page.frame.lang, page.frame.words());
     let wait = format!("{}?wait=30s", order_path(page.uid));
@@ -48,7 +49,7 @@ pub(super) fn missing(page: &MissingOrder<'_>) -> String {
     })
 }
 
-/// 400: this text cannot be the id of an order.
+/// Renders the answer 400: `asked` is not a valid order id.
 pub(super) fn malformed(frame: &Frame<'_>, asked: &str, rule: InvalidOrderUid) -> String {
     let end = asked.char_indices().nth(MAX_QUERY_CHARS).map_or(asked.len(), |(end, _)| end);
     let text = uid_problem(frame.lang, rule);
@@ -58,39 +59,39 @@ pub(super) fn malformed(frame: &Frame<'_>, asked: &str, rule: InvalidOrderUid) -
     })
 }
 
-/// 503: the order is not cached and the database does not answer.
+/// Renders the answer 503: the order is not cached and the database does not answer.
 pub(super) fn order_unavailable(frame: &Frame<'_>, uid: &str) -> String {
     let w = frame.words();
-    let again = Action { href: order_path(uid), label: w.try_again, waits: false };
+    let retry = Action { href: order_path(uid), label: w.try_again, waits: false };
     render(&MessageTemplate {
         query: uid,
-        actions: vec![again],
+        actions: vec![retry],
         ..MessageTemplate::new(frame, w.trouble_title, w.trouble_text.to_owned())
     })
 }
 
-/// 503: rejected records cannot be shown or sent again, because a server does not answer. `again`
-/// is the address to try again.
+/// Renders the answer 503: rejected records cannot be shown or replayed, because a server does not
+/// answer. `retry_href` is the address of the link “Try again”.
 pub(super) fn rejected_unavailable(
     frame: &Frame<'_>,
     dependency: Dependency,
-    again: &str,
+    retry_href: &str,
 ) -> String {
     let w = frame.words();
     let text = match dependency {
         Dependency::Database => w.trouble_list_text,
         Dependency::Kafka => w.live.not_sent,
     };
-    let again = Action { href: again.to_owned(), label: w.try_again, waits: false };
+    let retry = Action { href: retry_href.to_owned(), label: w.try_again, waits: false };
     render(&MessageTemplate {
         searchable: false,
         tab: "rejected",
-        actions: vec![again],
+        actions: vec![retry],
         ..MessageTemplate::new(frame, w.rejected_title, text.to_owned())
     })
 }
 
-/// 404: no rejected record has this id; 400: no record can have it.
+/// Renders the answer 404 (no rejected record has this id) or 400 (the id is invalid).
 pub(super) fn no_rejection(frame: &Frame<'_>, id: &str) -> String {
     let w = frame.words();
     let list = Action { href: "/rejected".to_owned(), label: w.see_rejected, waits: false };
@@ -103,7 +104,7 @@ pub(super) fn no_rejection(frame: &Frame<'_>, id: &str) -> String {
     })
 }
 
-/// 404: nothing has this address.
+/// Renders the answer 404: no page has this address.
 pub(super) fn no_such_page(frame: &Frame<'_>) -> String {
     let w = frame.words();
     render(&MessageTemplate {

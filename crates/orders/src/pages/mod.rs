@@ -27,6 +27,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod text_or_hex;
+mod violation_words;
 mod words;
 
 use std::sync::LazyLock;

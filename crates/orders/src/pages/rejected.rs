@@ -17,7 +17,8 @@ use super::{
     Frame, PageState,
     messages::{Dependency, rejected_unavailable},
     position, render,
-    words::{Words, violation},
+    violation_words::violation,
+    words::Words,
 };
 use crate::{http::rejected_path, order::violation::Code};
 

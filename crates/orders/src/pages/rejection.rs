@@ -20,7 +20,8 @@ use super::{
     rejected::unavailable,
     render,
     text_or_hex::{MAX_TEXT_BYTES, TextOrHex},
-    words::{Words, violation},
+    violation_words::violation,
+    words::Words,
 };
 use crate::http::{WaitQuery, rejected::send_again, rejected_path};
 

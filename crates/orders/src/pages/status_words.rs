@@ -1,13 +1,13 @@
-//! The words of an order's history, in every language.
+//! The texts of an order's history, in English and Russian.
 
 use chassis::web::Lang;
 use events::OrderStatus;
 
-/// The names of statuses and events. `{}` stands for a value.
+/// The names of statuses and events. `{}` is replaced by a value.
 pub(super) struct StatusWords {
-    /// Within a sentence, by rank.
+    /// The name of a status within a sentence, by rank.
     plain: [&'static str; 7],
-    /// At the start of an entry: the order reached this status; by rank.
+    /// The name at the start of an entry that says that the order reached this status, by rank.
     reached: [&'static str; 7],
     pub(super) published: &'static str,
     pub(super) repeated: &'static str,
@@ -37,23 +37,23 @@ impl StatusWords {
 static EN: StatusWords = StatusWords {
     plain: ["created", "pending", "confirmed", "cooking", "delivering", "completed", "cancelled"],
     reached: ["Created", "Pending", "Confirmed", "Cooking", "Delivering", "Completed", "Cancelled"],
-    published: "Published as created",
+    published: "Event “created” published",
     repeated: "{} again, ignored: nothing new",
-    lower: "{} told late, ignored: it had come further",
-    unknown: "“{}”, ignored: nobody here knows this status",
-    updated: "Published as updated, version {}",
-    updated_without_version: "Told as updated",
+    lower: "{} received late, ignored: the order already has a later status",
+    unknown: "“{}” ignored: unknown status",
+    updated: "Event “updated” published, version {}",
+    updated_without_version: "Event “updated” received",
 };
 
 static RU: StatusWords = StatusWords {
     plain: ["создан", "в ожидании", "подтверждён", "готовится", "в пути", "выполнен", "отменён"],
     reached: ["Создан", "В ожидании", "Подтверждён", "Готовится", "В пути", "Выполнен", "Отменён"],
-    published: "Опубликован как созданный",
-    repeated: "Снова «{}» — пропущено, ничего нового",
-    lower: "Запоздалое «{}» — пропущено, заказ уже дальше",
-    unknown: "«{}» — пропущено, такой статус здесь неизвестен",
-    updated: "Опубликовано изменение, версия {}",
-    updated_without_version: "Сообщили об изменении",
+    published: "Опубликовано событие «создан»",
+    repeated: "Повторный статус «{}» не учтён: ничего нового",
+    lower: "Запоздавший статус «{}» не учтён: у заказа уже более поздний статус",
+    unknown: "Статус «{}» не учтён: он неизвестен сервису",
+    updated: "Опубликовано событие «изменён», версия {}",
+    updated_without_version: "Получено событие «изменён»",
 };
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_languages_have_a_place_for_the_same_values() {
+    fn both_languages_have_the_same_placeholders() {
         let texts = |w: &StatusWords| {
             [w.published, w.repeated, w.lower, w.unknown, w.updated, w.updated_without_version]
                 .map(|text| text.matches("{}").count())

@@ -1,4 +1,5 @@
-//! What all pages promise: they escape what they show, and keep to the security policy.
+//! Tests of all pages: they escape all values, comply with the security policy, and show the right
+//! texts.
 
 use std::time::Duration;
 
@@ -259,11 +260,11 @@ fn the_history_says_what_was_ignored_and_why() {
     for text in [
         "id=\"status\">delivering<",
         "Received and stored",
-        "Published as created",
+        "Event “created” published",
         "06:22:19.121\u{a0}UTC · +9.0\u{a0}ms",
         "<li class=\"off\" data-record=\"1/771\">created again, ignored: nothing new",
         "order.status.changed/1 @ 771",
-        "ignored: nobody here knows this status",
+        "ignored: unknown status",
         "action=\"/order/b563feb7b2b84b6test/cancel\"",
         "action=\"/order/b563feb7b2b84b6test/complete\"",
         "href=\"/order/b563feb7b2b84b6test/history\"",
@@ -272,7 +273,7 @@ fn the_history_says_what_was_ignored_and_why() {
         assert!(html.contains(text), "{text}\n{html}");
     }
     let russian = page_of(Lang::Ru, &order_of(&model()), &[]);
-    assert!(russian.contains("Снова «создан» — пропущено, ничего нового"), "{russian}");
+    assert!(russian.contains("Повторный статус «создан» не учтён: ничего нового"), "{russian}");
 }
 
 #[test]
@@ -298,9 +299,9 @@ fn sums_that_do_not_add_up_are_marked_with_the_difference() {
     model["payment"]["amount"] = json!(i64::MAX);
     let order = order_of(&model);
     let notes: Vec<_> = sums(Lang::En, &order).into_iter().map(|sum| sum.note).collect();
-    assert_eq!(notes[0].as_deref(), Some("17 less than the items add up to"));
+    assert_eq!(notes[0].as_deref(), Some("17 less than the sum of the items"));
     assert_eq!((&notes[1], &notes[2]), (&None, &None));
-    let above = "9,223,372,036,854,774,007 more than goods, delivery and fee";
+    let above = "9,223,372,036,854,774,007 more than the sum of goods, delivery and fee";
     assert_eq!(notes[3].as_deref(), Some(above));
 }
 

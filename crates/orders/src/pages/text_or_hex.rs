@@ -1,4 +1,4 @@
-//! Bytes that may be anything, as text that a page can show.
+//! Bytes of a record as a page shows them: text if they are UTF-8, otherwise a hexadecimal dump.
 
 use std::fmt::Write;
 
@@ -9,15 +9,15 @@ use chassis::web::{
 
 use super::words::Words;
 
-/// The most bytes of a text that are shown; all of them are in the JSON.
+/// The page shows at most this many bytes of a text. The JSON contains all bytes.
 pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
-/// The most bytes that are shown as a hexadecimal dump.
+/// The page shows at most this many bytes as a hexadecimal dump.
 const MAX_DUMPED_BYTES: usize = 4 * 1024;
 
 pub(super) struct TextOrHex {
     pub(super) text: String,
     pub(super) hex: bool,
-    /// The note that this is only the beginning.
+    /// The note that only the first bytes are shown, if that is so.
     pub(super) cut: Option<String>,
 }
 
@@ -40,21 +40,21 @@ impl TextOrHex {
     }
 }
 
-/// Replaces control characters by their pictures: HTML cannot hold them, and an operator needs to see
-/// them.
+/// Replaces control characters by their Unicode control pictures: HTML cannot contain these
+/// characters, and an operator needs to see them.
 fn visible(text: &str) -> String {
     let picture = |c: char| match c {
         '\n' | '\t' => c,
         '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(c),
         '\u{7f}' => '\u{2421}',
-        // These change the direction of the text after them, and so the apparent order of a line.
+        // Bidirectional controls: they would change the order in which the line is displayed.
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c => c,
     };
     text.chars().map(picture).collect()
 }
 
-/// Sixteen bytes a line: offset, hexadecimal, ASCII.
+/// Formats 16 bytes per line: offset, hexadecimal, ASCII.
 fn hex_dump(bytes: &[u8]) -> String {
     let mut dump = String::with_capacity(bytes.len() * 5);
     for (index, line) in bytes.chunks(16).enumerate() {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf8_is_dumped() {
+    fn bytes_that_are_not_utf8_are_shown_in_hexadecimal() {
         let shown = TextOrHex::of(Lang::En, b"\xff\xfe<b>0123456789abcde");
         assert!(shown.hex);
         let lines: Vec<_> = shown.text.lines().collect();
@@ -99,7 +99,10 @@ mod tests {
         let text = "я".repeat(MAX_TEXT_BYTES);
         let shown = TextOrHex::of(Lang::En, &text.as_bytes()[..MAX_TEXT_BYTES + 2]);
         assert_eq!(shown.text.len(), MAX_TEXT_BYTES);
-        assert_eq!(shown.cut.unwrap(), "the first 65,536 bytes are shown");
+        assert_eq!(
+            shown.cut.unwrap(),
+            "the first 65,536 bytes are shown; the JSON contains the whole record"
+        );
         let odd = format!("a{text}");
         assert_eq!(TextOrHex::of(Lang::En, odd.as_bytes()).text.len(), MAX_TEXT_BYTES - 1);
         assert!(TextOrHex::of(Lang::Ru, &[0xff; MAX_DUMPED_BYTES + 1]).cut.is_some());

@@ -4,8 +4,10 @@
 //! record ─parse─▶ event ─▶ batch ─commit─▶ recorded ─▶ offsets
 //! ```
 //!
-//! It records this service's own events and those of others alike. An event that cannot be read is
-//! counted and passed over: keeping and dead-lettering it is the task of the courier service.
+//! It records events of this service and events of other services alike. A record that is not a
+//! readable event is counted and skipped: the courier service, which consumes the same topic,
+//! stores it as a rejected record and sends it to a dead-letter topic. This consumer publishes
+//! nothing.
 
 use chassis::{
     kafka::{consumer::Pipeline, record::Record},
@@ -24,26 +26,27 @@ use crate::status::{
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Why {
+struct IgnoredLabel {
     reason: Ignored,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Rule {
+struct UnreadableLabel {
     reason: &'static str,
 }
 
 chassis::metrics! {
     pub(crate) struct StatusMetrics {
-        // With the prefix that the metrics of this topic's consumer have.
+        // The prefix distinguishes these metrics from those of ingest. The metrics of this topic's
+        // consumer have the same prefix.
         commit: transaction::CommitMetrics
             => |registry| transaction::CommitMetrics::register(registry.sub_registry_with_prefix("status")),
-        /// Status events that moved their order on
+        /// Status events recorded that changed the status of their order
         advanced: Counter = "waybill_status_events_advanced",
-        /// Status events recorded and ignored
-        ignored: Family<Why, Counter> = "waybill_status_events_ignored",
-        /// Records of the status topic that are no event, passed over
-        unreadable: Family<Rule, Counter> = "waybill_status_events_unreadable",
+        /// Status events recorded that did not change the status of their order
+        ignored: Family<IgnoredLabel, Counter> = "waybill_status_events_ignored",
+        /// Records of the status topic that are not readable events, skipped
+        unreadable: Family<UnreadableLabel, Counter> = "waybill_status_events_unreadable",
     }
 }
 
@@ -52,15 +55,15 @@ impl StatusMetrics {
         let ignored = recorded.verdicts().iter().flatten();
         self.advanced.inc_by((recorded.verdicts().len() - ignored.clone().count()) as u64);
         for reason in ignored {
-            self.ignored.get_or_create(&Why { reason: *reason }).inc();
+            self.ignored.get_or_create(&IgnoredLabel { reason: *reason }).inc();
         }
         for reason in recorded.unreadable() {
-            self.unreadable.get_or_create(&Rule { reason }).inc();
+            self.unreadable.get_or_create(&UnreadableLabel { reason }).inc();
         }
     }
 }
 
-/// The parts that the status consumer works with.
+/// The pipeline of the status topic.
 pub(crate) struct StatusConsumer {
     recorder: Recorder,
     metrics: StatusMetrics,
@@ -84,10 +87,12 @@ impl Pipeline for StatusConsumer {
             tracing::debug!(
                 partition = position.partition,
                 offset = position.offset,
-                "passing over a record that is no event: {code}"
+                "skipping a record that is not a readable event: {code}"
             );
             code
         });
+        // A record without an event stays in the batch, so that its offset is stored with those of
+        // the other records.
         (StatusRecord { position, event }, record.value.map_or(0, <[u8]>::len))
     }
 
@@ -97,11 +102,13 @@ impl Pipeline for StatusConsumer {
 
     async fn commit(&self, batch: Vec<StatusRecord>) -> anyhow::Result<Recorded> {
         let recorded = self.recorder.record(batch).await?;
+        // Counted after the commit: a batch counts once, however often its transaction was retried.
+        // A batch that is delivered again counts again.
         self.metrics.count(&recorded);
         Ok(recorded)
     }
 
-    /// Returns the receipt: nothing follows from a recorded event.
+    /// Returns the batch as its own receipt: a recorded event needs no further step.
     async fn settle(&self, recorded: Recorded) -> anyhow::Result<Recorded> {
         Ok(recorded)
     }

@@ -1,5 +1,5 @@
-//! Reading the status of an order and its history from PostgreSQL.
-//! [`store`](crate::status::store) writes them.
+//! Reads the status of an order and its history from PostgreSQL.
+//! [`store`](crate::status::store) writes them. Nothing here is cached.
 
 use chassis::postgres::{errors::bad_column, pool::snapshot};
 use events::{OrderStatus, OrderUid};
@@ -46,8 +46,8 @@ impl OrderState {
     }
 }
 
-/// Reads the state of an order and a page of its history from one snapshot, so that an event and the
-/// status that follows from it are seen together.
+/// Reads the state of an order and a page of its history from one snapshot, so that an event and
+/// the status that follows from it are seen together.
 pub(crate) async fn find_history(
     pool: &PgPool,
     uid: &OrderUid,
@@ -57,11 +57,12 @@ pub(crate) async fn find_history(
     let mut snapshot = snapshot(pool).await?;
     let state = find_state(&mut *snapshot, uid).await?;
     let events = order_history(&mut *snapshot, uid, after, limit).await?;
+    // Nothing was written: the commit only ends the snapshot.
     snapshot.commit().await?;
     Ok((state, events))
 }
 
-/// Reads the state of an order; `None` if neither the order nor an event of it is known.
+/// Reads the state of an order; `None` if neither the order nor an event about it is stored.
 pub(crate) async fn find_state(
     database: impl PgExecutor<'_>,
     uid: &OrderUid,
@@ -87,6 +88,8 @@ pub(crate) async fn find_state(
     let status = row.rank.map(parse_rank).transpose()?;
     let (stored, has_events) = (row.stored_order(), row.has_events);
     let recorded = status.and_then(|status| row.recorded_status(status));
+    // `updated` and unknown words have no rank and make no row in `order_status`, so an order may
+    // be known only from `order_events`.
     let is_known = stored.is_some() || has_events;
     Ok(is_known.then_some(OrderState { recorded, stored }))
 }
@@ -148,13 +151,16 @@ pub(crate) struct HistoryCursor {
     pub(crate) topic: String,
 }
 
-/// Reads the events of an order in Kafka's order: one page, after `after`.
+/// Reads one page of the events of an order, sorted by Kafka's timestamp, partition and offset,
+/// from the first event after `after`.
 async fn order_history(
     database: impl PgExecutor<'_>,
     uid: &OrderUid,
     after: Option<&HistoryCursor>,
     limit: i64,
 ) -> Result<Vec<EventRow>, sqlx::Error> {
+    // The columns are those of the primary key, in its order. So the sequence is total: events with
+    // equal timestamps are neither skipped nor repeated from one page to the next.
     let rows = sqlx::query!(
         r#"-- order_history
         SELECT record_timestamp, "partition", "offset", topic, word, rank, told_at, version, ignored
@@ -192,13 +198,13 @@ async fn order_history(
 
 /// Parses the rank of a status in a row.
 pub(crate) fn parse_rank(rank: i16) -> Result<OrderStatus, sqlx::Error> {
-    OrderStatus::of_rank(rank)
-        .ok_or_else(|| bad_column("orders.order_status.rank", format!("{rank} is none")))
+    OrderStatus::of_rank(rank).ok_or_else(|| {
+        bad_column("orders.order_status.rank", format!("{rank} is not the rank of a status"))
+    })
 }
 
 fn parse_ignored(code: &str) -> Result<Ignored, sqlx::Error> {
-    Ignored::ALL
-        .into_iter()
-        .find(|ignored| ignored.as_str() == code)
-        .ok_or_else(|| bad_column("orders.order_events.ignored", format!("{code:?} is no reason")))
+    Ignored::ALL.into_iter().find(|ignored| ignored.as_str() == code).ok_or_else(|| {
+        bad_column("orders.order_events.ignored", format!("{code:?} is not a reason"))
+    })
 }

@@ -1,4 +1,6 @@
-//! The status of orders: the status topic into PostgreSQL, and back out of it.
+//! The status of orders: stores the events of the status topic, and reads the status and the
+//! history of an order. The ranks of the statuses are in the crate `events`; nothing is published
+//! here.
 //!
 //! ```text
 //! record ─▶ event ─▶ batch ─one transaction─▶ recorded ─▶ offsets      (consumer, verdict, store)

@@ -1,7 +1,8 @@
-//! Writing the status topic to PostgreSQL: each event once, with its verdict, and for each order the
+//! Writes the status topic to PostgreSQL: each event once, with its verdict, and for each order the
 //! status that follows. [`history`](crate::status::history) reads them.
 //!
-//! Only this module can make [`Recorded`]; offsets are stored for nothing else.
+//! Only this module can make a [`Recorded`], and the consumer stores offsets only for that. Retries
+//! are in [`chassis::postgres::transaction`]; the ranks of the statuses are in `events`.
 
 use std::{
     cmp::Reverse,
@@ -92,9 +93,14 @@ impl Writer for Recorder {
         part: &[StatusRecord],
     ) -> Result<Vec<Verdict>, WriteError> {
         let events = sorted_events(part);
+        // All records may be unreadable. There is nothing to write then, but the offsets advance.
         if events.is_empty() {
             return Ok(Vec::new());
         }
+        // The statuses come first. Their rows are inserted or locked until the commit, so no other
+        // batch can change a status between here and the verdicts that depend on it. An order
+        // without a status event in this batch is not locked: its verdicts do not depend on its
+        // status.
         let before = self.advance(transaction, &highest_statuses(&events)).await?;
         let judged = judge(&events, &before);
         self.insert_events(transaction, &judged).await?;
@@ -102,6 +108,7 @@ impl Writer for Recorder {
     }
 
     fn reject(&self, record: &mut StatusRecord, fault: &Fault) {
+        // The record stays in the batch without its event, so that its offset is still stored.
         record.event = Err(fault.code());
     }
 }
@@ -113,7 +120,8 @@ struct PositionedEvent<'a> {
 }
 
 /// Sorts the events of a batch by order id, and for each order by Kafka's timestamp, partition and
-/// offset. Two writers that lock rows in the same order may wait, but never in a circle.
+/// offset. Two writers that lock rows in the same sequence may wait for each other but cannot
+/// deadlock.
 fn sorted_events(part: &[StatusRecord]) -> Vec<PositionedEvent<'_>> {
     let mut events: Vec<_> = part
         .iter()
@@ -151,6 +159,8 @@ fn highest_statuses<'a>(events: &[PositionedEvent<'a>]) -> Vec<HighestStatus<'a>
     by_order(events)
         .filter_map(|events| {
             let statuses = events.iter().filter_map(with_status);
+            // Of several records with the highest status the earliest counts. So the stored record
+            // of a status does not depend on the sequence in which the records arrive.
             statuses.max_by_key(|it| (it.status, Reverse(it.position)))
         })
         .collect()
@@ -163,7 +173,8 @@ struct JudgedEvent<'a> {
     verdict: Verdict,
 }
 
-/// Judges sorted events, given the statuses that the orders had before all of them.
+/// Judges sorted events, given the statuses that the orders had before all of them. Each event is
+/// judged by the status that the events before it led to.
 fn judge<'a>(
     events: &[PositionedEvent<'a>],
     before: &HashMap<OrderUid, OrderStatus>,
@@ -180,18 +191,18 @@ fn judge<'a>(
     judged
 }
 
-/// Copies the rows that `queries/insert_status.sql` inserts, when all of them are expected to be new.
+/// Copies the rows that `queries/insert_status.sql` inserts, if all of them are expected to be new.
 const COPY_STATUSES: &str = "\
     COPY orders.order_status (order_uid, rank, since, \"partition\", \"offset\", topic) \
     FROM STDIN (FORMAT binary)";
-/// Copies the rows that `queries/insert_events.sql` inserts, when all of them are expected to be new.
+/// Copies the rows that `queries/insert_events.sql` inserts, if all of them are expected to be new.
 const COPY_EVENTS: &str = "\
     COPY orders.order_events (order_uid, record_timestamp, \"partition\", \"offset\", word, rank, \
     told_at, version, ignored, topic) FROM STDIN (FORMAT binary)";
 
 impl Recorder {
-    /// Raises the statuses of orders and returns those that orders had before; an order without a
-    /// status is not among them.
+    /// Raises the statuses of orders and returns the statuses that they had before. An order that
+    /// had none is not in the result.
     async fn advance(
         &self,
         transaction: &mut PgConnection,
@@ -210,9 +221,12 @@ impl Recorder {
         };
         if self.statuses.next_method(statuses.len()) == Method::Copy {
             self.statuses.copy(transaction, statuses, write).await?;
+            // `COPY` fails if an order has a row, so after it no order had a status before.
             return Ok(HashMap::new());
         }
         let inserted = insert_statuses(transaction, &self.topic, statuses).await?;
+        // An order that was not inserted has a row. If another writer inserted it just now, the
+        // insert waited for its commit, so the next statement sees the row and locks it.
         let mut known = statuses.to_vec();
         known.retain(|it| !inserted.contains(it.uid.as_str()));
         if known.is_empty() {
@@ -238,6 +252,9 @@ impl Recorder {
                 .field(it.verdict.map(Ignored::as_str))
                 .field(self.topic.as_str());
         };
+        // An event of a redelivered batch is already stored. `INSERT` leaves it as it is: its first
+        // verdict is right, and this attempt judged it by a status that it had already raised.
+        // `COPY` fails, and the transaction is tried again with `INSERT`.
         if self.events.next_method(events.len()) == Method::Copy {
             self.events.copy(transaction, events, write).await?;
         } else {
@@ -343,7 +360,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn highest_status_is_where_the_events_not_ignored_end(
+        fn highest_status_is_that_of_the_last_event_not_ignored(
             events in vec((0..3_u8, select(WORDS), 0..5_i64), 0..20),
         ) {
             let part = records(&events);

@@ -1,4 +1,5 @@
-//! The verdict on an event of the status topic. Pure; the state machine itself is in `events`.
+//! The verdict on an event of the status topic: it changed the status of its order, or the reason
+//! why it did not. Pure; the ranks that decide are in the crate `events`.
 
 use events::{OrderStatus, StatusWord};
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
@@ -10,9 +11,9 @@ pub(crate) type Verdict = Option<Ignored>;
 /// codes are part of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Ignored {
-    /// The order had this status already.
+    /// The order already had this status.
     Repeated,
-    /// The order had a higher status already.
+    /// The order already had a higher status.
     Lower,
     /// `updated` is about the order's content and has no rank.
     NoRank,
@@ -43,13 +44,13 @@ impl Ignored {
         }
     }
 
-    /// Returns the explanation for readers of the API's answers.
+    /// Returns the reason in words, as the API shows it.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
-            Self::Repeated => "the order had this status already",
-            Self::Lower => "the order had come further already",
-            Self::NoRank => "it tells of the order's content, not of its status",
-            Self::UnknownStatus => "nobody here knows this status",
+            Self::Repeated => "the order already had this status",
+            Self::Lower => "the order already had a higher status",
+            Self::NoRank => "the event is about the content of the order, not about its status",
+            Self::UnknownStatus => "this status is not known",
         }
     }
 }

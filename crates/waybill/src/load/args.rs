@@ -12,167 +12,231 @@ use super::{
     simulation::Walk,
 };
 
-const EXAMPLES: &str = "\
-Examples:
-  waybill load                                    1,000 new orders, 100 a second
-  waybill load --rate 0 --count 500000            a backlog, as fast as Kafka takes it
-  waybill load --rate 5 --count 0 --start now     a calm shop, until Ctrl-C
-  waybill load --duplicates 0.1 --changed 0.1 --invalid 0.05 --unparsable 0.05
-                                                  one record in ten repeats an order, one in ten
-                                                  changes one, one in ten is bad
-  waybill load --seed 7 --count 100               the same 100 records every time
-  waybill load --file orders.ndjson               your own records, one JSON a line
-  jq -c '.[]' orders.json | waybill load --file - the same from a pipe
-  waybill load --json | jq .acknowledged          the summary for a program
-  waybill load --couriers 50 --walk 2 --cancels 0.1
-                                                  with people who carry the orders, and the rest
-                                                  of the world: every two seconds on the average
-                                                  an order goes on, one in ten is cancelled
+/// The average time between two statuses in `waybill up`: a courier carries an order for about 20
+/// seconds.
+const UP_STEP: Duration = Duration::from_secs(4);
 
-Same seed, same shares, same --start: the same records, byte for byte, on every machine.
-A repeat under --duplicates is byte for byte what that order last was; one under --changed has the
-same order_uid, another address and often other prices. Both repeat one of the latest 4,096 orders.
-With --walk, each order that is created meanwhile, whoever sent it, goes through pending, confirmed,
-cooking and delivering to completed; the run ends when all have, and nothing is heard for 5 seconds.
-Invalid records are JSON that breaks one rule of docs/validation.md; unparsable ones are no JSON.
-
-Exit codes: 0 all sent and acknowledged (or stopped by Ctrl-C with nothing failed), 1 something was
-not, 2 usage, 69 Kafka was silent for 10 seconds, 78 bad configuration or credentials.";
-
-/// The step of `waybill up`, at which a courier carries an order for some twenty seconds.
-const CALM_STEP: Duration = Duration::from_secs(4);
-
-/// Sends orders to the orders topic: invented ones that look real, or your own.
-///
-/// The summary goes to standard output, everything else to standard error.
+/// The options of the generator.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = EXAMPLES)]
 pub(crate) struct LoadArgs {
-    /// Records a second; 0 is as fast as Kafka takes them [default: 100, with --file 0]
-    #[arg(long, value_name = "N")]
+    /// Records a second; 0 sends as fast as Kafka accepts them [default: 100, with --file 0].
+    #[arg(long, value_name = "N", help_heading = "Records")]
     pub(crate) rate: Option<u32>,
 
-    /// How many records; 0 is until stopped by Ctrl-C [default: 1000, with --file all lines]
-    #[arg(long, value_name = "N")]
+    /// Number of records to send; 0 sends until Ctrl-C [default: 1000, with --file all lines].
+    #[arg(long, value_name = "N", help_heading = "Records")]
     pub(crate) count: Option<u64>,
 
-    /// What all chance comes from; the summary names it [default: another one each time]
-    #[arg(long, value_name = "N", conflicts_with = "file")]
+    /// Seed of the random numbers [default: another one in each run].
+    ///
+    /// The same seed, the same shares and the same --start give the same records, byte for byte, on
+    /// every machine. The summary shows the seed.
+    #[arg(long, value_name = "N", conflicts_with = "file", help_heading = "Records")]
     pub(crate) seed: Option<u64>,
 
-    /// When the first order is dated (RFC 3339), each further record 200 ms later; or `now`: each
-    /// order at the moment it is made, so that no two runs are the same
+    /// Date of the first order (RFC 3339), or `now`.
+    ///
+    /// Each further record is dated 200 ms later, at any --rate. With `now`, each order is dated at
+    /// the moment when it is generated, so no two runs are the same.
     #[arg(
         long,
         value_name = "TIME",
         default_value = "2026-01-01T00:00:00Z",
-        conflicts_with = "file"
+        conflicts_with = "file",
+        help_heading = "Records",
+        hide_short_help = true
     )]
     pub(crate) start: Start,
 
-    /// Share of records that repeat an earlier order as it is; 0.05 is one in twenty
-    #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
-    pub(crate) duplicates: Share,
-
-    /// Share of records that repeat an earlier order_uid with other content
-    #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
-    pub(crate) changed: Share,
-
-    /// Share of records that are JSON but no valid order
-    #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
-    pub(crate) invalid: Share,
-
-    /// Share of records that are no JSON: cut off, empty, not UTF-8, something else altogether
-    #[arg(long, value_name = "SHARE", default_value = "0", conflicts_with = "file")]
-    pub(crate) unparsable: Share,
-
-    /// Send the lines of this file instead, as they are; `-` is standard input. A line is keyed by
-    /// its order_uid if it has one; blank lines are passed over, those above 2 MiB reported
-    #[arg(long, value_name = "PATH")]
+    /// Send the lines of this file instead, unchanged; `-` is standard input.
+    ///
+    /// The key of a record is the line's order_uid; a line without one has no key. Blank lines are
+    /// skipped. Lines longer than 2 MiB are skipped with a warning.
+    #[arg(long, value_name = "PATH", help_heading = "Records")]
     pub(crate) file: Option<PathBuf>,
 
-    /// Walk every order that is created through the statuses, so many seconds apart on the average
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Share of records that repeat an earlier order unchanged; 0.05 is one record in twenty.
+    ///
+    /// A share is a number from 0 to 1. The four shares together are at most 1; the rest are new
+    /// orders. Earlier orders are the latest 4096 of the run.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        conflicts_with = "file",
+        help_heading = "Irregular records",
+        hide_short_help = true
+    )]
+    pub(crate) duplicates: Share,
+
+    /// Share of records that repeat an earlier order_uid with other content.
+    ///
+    /// The address differs, and often a price and the status of an item.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        conflicts_with = "file",
+        help_heading = "Irregular records",
+        hide_short_help = true
+    )]
+    pub(crate) changed: Share,
+
+    /// Share of records that are JSON, but not a valid order.
+    ///
+    /// Each breaks one rule of docs/validation.md.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        conflicts_with = "file",
+        help_heading = "Irregular records",
+        hide_short_help = true
+    )]
+    pub(crate) invalid: Share,
+
+    /// Share of records that are not JSON: truncated, empty, not UTF-8, or other data.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        conflicts_with = "file",
+        help_heading = "Irregular records",
+        hide_short_help = true
+    )]
+    pub(crate) unparsable: Share,
+
+    /// Simulate statuses: give created orders their next status every SECONDS, on average.
+    ///
+    /// Each order that is created during the run, by any sender, becomes pending, confirmed,
+    /// cooking, delivering and completed. The run ends when all these orders have ended and no event
+    /// has arrived for 5 seconds. SECONDS is a number from 0 to 86400, such as 2 or 0.5. At most
+    /// 200000 orders are active at a time; others stay created.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = seconds,
+        help_heading = "Simulated statuses"
+    )]
     pub(crate) walk: Option<Duration>,
 
-    /// Share of walked orders that are cancelled on the way
-    #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
+    /// Share of simulated orders that are cancelled before they are delivered.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        requires = "walk",
+        help_heading = "Simulated statuses",
+        hide_short_help = true
+    )]
     pub(crate) cancels: Share,
 
-    /// Share of walked orders one of whose statuses is told twice
-    #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
+    /// Share of simulated orders with a status that is sent twice.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        requires = "walk",
+        help_heading = "Simulated statuses",
+        hide_short_help = true
+    )]
     pub(crate) repeats: Share,
 
-    /// Share of walked orders two of whose statuses come the wrong way round
-    #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
+    /// Share of simulated orders with two statuses that are sent in the wrong order.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        requires = "walk",
+        help_heading = "Simulated statuses",
+        hide_short_help = true
+    )]
     pub(crate) reordered: Share,
 
-    /// Share of walked orders of which a word is told that no service knows
-    #[arg(long, value_name = "SHARE", default_value = "0", requires = "walk")]
+    /// Share of simulated orders with a status that is unknown to the services.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        requires = "walk",
+        help_heading = "Simulated statuses",
+        hide_short_help = true
+    )]
     pub(crate) unknown: Share,
 
-    /// Enlist so many couriers first; those of an earlier run are not enlisted again
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Number of couriers to register at the courier service before the first order.
+    ///
+    /// Courier N has the same name and phone number in every run, so couriers of an earlier run are
+    /// not registered again.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Couriers")]
     pub(crate) couriers: u64,
 
-    /// Where the courier service answers
-    #[arg(long, env = "COURIERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8082", value_parser = web_address)]
+    /// URL of the courier service, for --couriers.
+    #[arg(
+        long,
+        env = "COURIERS_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8082",
+        value_parser = web_address,
+        help_heading = "Couriers",
+        hide_short_help = true
+    )]
     pub(crate) couriers_url: Url,
 
-    /// Give the summary as one JSON object
-    #[arg(long)]
+    /// Print the summary as one JSON object.
+    #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 
-    /// Show no progress
-    #[arg(long, short)]
+    /// Show no progress; warnings and errors are still shown.
+    #[arg(long, short, help_heading = "Output")]
     pub(crate) quiet: bool,
 
-    // `waybill up` waits for Kafka and for the courier service, the tool gives up.
+    // Not an option: `waybill load` ends with an error, `waybill up` waits.
     #[arg(skip)]
     pub(crate) on_timeout: OnTimeout,
 
-    // `waybill up` also walks the orders that its last run has left on their way.
+    // Not an option: `waybill up` also continues with the orders of its last run.
     #[arg(skip)]
     pub(crate) walked: Walked,
 }
 
-/// The orders that are walked.
+/// The orders whose statuses are simulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Walked {
-    /// Those created from the start of the run on.
+    /// Orders that are created after the start of the run.
     #[default]
     FromNowOn,
-    /// All that are on the status topic and have not ended.
+    /// All orders on the status topic that have not ended.
     All,
 }
 
-/// The reaction when Kafka acknowledges nothing, or the courier service does not answer, for ten
-/// seconds.
+/// The action after 10 seconds in which Kafka has acknowledged nothing, or the courier service has
+/// not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum OnTimeout {
     /// End with an error.
     #[default]
     GiveUp,
-    /// Log a warning once, and continue to wait.
+    /// Log one warning, and continue to wait.
     Wait,
 }
 
 /// The date of the orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// The first order is dated at this instant, further ones at fixed distances.
+    /// The first order is dated at this time, and each further one 200 ms later.
     At(OffsetDateTime),
-    /// Each order is dated at the moment it is made.
+    /// Each order is dated at the moment when it is generated.
     Now,
 }
 
 impl LoadArgs {
-    /// Returns the options of `waybill up`: new orders, dated now, at `rate` a second, most of them
-    /// walked to completion; `couriers` couriers; no end, no progress, no timeout.
+    /// Returns the options of `waybill up`: new orders, dated now, at `rate` a second; simulated
+    /// statuses, most of them regular; `couriers` couriers; no end, no progress, no timeout.
     #[must_use]
     pub(crate) fn unending(rate: u32, couriers: u64, couriers_url: Url) -> Self {
         Self {
-            walk: Some(CALM_STEP),
+            walk: Some(UP_STEP),
             cancels: Share::percent(4),
             repeats: Share::percent(1),
             reordered: Share::percent(1),
@@ -200,13 +264,13 @@ impl LoadArgs {
         Shares::new(self.duplicates, self.changed, self.invalid, self.unparsable).ok_or_else(|| {
             clap::Error::raw(
                 ErrorKind::ValueValidation,
-                "--duplicates, --changed, --invalid and --unparsable together are more than 1: \
+                "the sum of --duplicates, --changed, --invalid and --unparsable is more than 1; \
                  they are shares of the same records\n",
             )
         })
     }
 
-    /// Returns how orders are walked, if they are.
+    /// Returns the options of the simulation, or `None` without --walk.
     pub(super) fn walk(&self) -> Option<Walk> {
         let Self { walk, cancels, repeats, reordered, unknown, .. } = *self;
         walk.map(|step| Walk { step, cancels, repeats, reordered, unknown })
@@ -217,7 +281,7 @@ impl LoadArgs {
         self.rate.unwrap_or(if self.file.is_some() { 0 } else { 100 })
     }
 
-    /// Returns the largest number of records; `None` is without end.
+    /// Returns the maximum number of records; `None` is no limit.
     pub(super) fn limit(&self) -> Option<u64> {
         match (self.count, &self.file) {
             (Some(0), _) | (None, Some(_)) => None,
@@ -229,14 +293,14 @@ impl LoadArgs {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| SECONDS_RULE.to_owned())?;
-    // NaN is in no range.
+    // No range contains NaN.
     if !(0.0..=86_400.0).contains(&seconds) {
         return Err(SECONDS_RULE.to_owned());
     }
     Ok(Duration::from_secs_f64(seconds))
 }
 
-const SECONDS_RULE: &str = "seconds from 0 to 86400, such as 2 or 0.5";
+const SECONDS_RULE: &str = "a number of seconds from 0 to 86400, such as 2 or 0.5";
 
 impl FromStr for Start {
     type Err = String;
@@ -245,9 +309,9 @@ impl FromStr for Start {
         if text == "now" {
             return Ok(Self::Now);
         }
-        let rule = "`now`, or an instant of the years 1970 to 2999 like 2026-01-01T00:00:00Z";
+        let rule = "`now`, or a time in the years 1970 to 2999, such as 2026-01-01T00:00:00Z";
         let start = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| rule.to_owned())?;
-        // However long the run is, its last date has a form in RFC 3339.
+        // RFC 3339 has years of four digits. The margin up to 9999 is longer than any run.
         let known = datetime!(1970-01-01 0:00 UTC)..datetime!(3000-01-01 0:00 UTC);
         if known.contains(&start) { Ok(Self::At(start)) } else { Err(rule.to_owned()) }
     }
@@ -270,19 +334,22 @@ mod tests {
     }
 
     #[test]
-    fn defaults_depend_on_whose_records_they_are() {
-        let ours = parse("load").unwrap();
-        assert_eq!((ours.pace(), ours.limit()), (100, Some(1_000)));
-        assert_eq!(ours.start, Start::At(datetime!(2026-01-01 0:00 UTC)));
-        assert_eq!(ours.shares().unwrap(), Shares::default());
-        let theirs = parse("load --file -").unwrap();
-        assert_eq!((theirs.pace(), theirs.limit()), (0, None));
+    fn defaults_depend_on_the_source_of_the_records() {
+        let generated = parse("load").unwrap();
+        assert_eq!((generated.pace(), generated.limit()), (100, Some(1_000)));
+        assert_eq!(generated.start, Start::At(datetime!(2026-01-01 0:00 UTC)));
+        assert_eq!(generated.shares().unwrap(), Shares::default());
+        let given = parse("load --file -").unwrap();
+        assert_eq!((given.pace(), given.limit()), (0, None));
         let both = parse("load --file x --rate 7 --count 3").unwrap();
         assert_eq!((both.pace(), both.limit()), (7, Some(3)));
         assert_eq!(parse("load --count 0").unwrap().limit(), None);
         let unending = LoadArgs::unending(5, 100, "http://127.0.0.1:8082".parse().unwrap());
         assert_eq!((unending.limit(), unending.walked), (None, Walked::All));
-        assert_eq!((ours.walk(), ours.couriers, ours.walked), (None, 0, Walked::FromNowOn));
+        assert_eq!(
+            (generated.walk(), generated.couriers, generated.walked),
+            (None, 0, Walked::FromNowOn)
+        );
         let walk = parse("load --walk 0.5 --cancels 0.1").unwrap().walk().unwrap();
         assert_eq!(
             (walk.step, walk.cancels.to_string()),

@@ -1,7 +1,7 @@
-//! The customers: a fixed set of people, few of whom order often and many of whom order seldom.
+//! The customers of the generated orders: a fixed set, in which a few order often and most seldom.
 //!
-//! A customer is a function of their rank alone, so that every run, with any seed, has the same
-//! customers, and none of them takes memory.
+//! A customer is a function of their rank alone. So every run, with any seed, has the same customers,
+//! and they are not kept in memory.
 
 use super::{
     places::{COUNTRIES, City, Country},
@@ -38,7 +38,7 @@ impl Customer {
         rng.fill(city.zip, &mut zip);
         let mut phone = String::with_capacity(16);
         rng.fill(city.phone, &mut phone);
-        // RFC 2606 reserves these domains: an e-mail sent by mistake reaches nobody.
+        // RFC 2606 reserves these domains, so an e-mail that is sent by mistake has no recipient.
         let host = rng.pick(&["example.com", "example.net", "example.org"]);
         Self {
             id: format!("{family_latin}-{rank}"),
@@ -56,7 +56,7 @@ impl Customer {
 
     /// Returns the address in the form of the country. Consecutive revisions have other addresses.
     pub(super) fn address(&self, revision: u64) -> String {
-        // House numbers are 1 to 9,999, so those of consecutive revisions always differ.
+        // The house number is 1 to 9,999 and increases with each revision.
         let house = (self.house - 1 + revision) % 9_999 + 1;
         let mut address = if self.country.number_first {
             format!("{house} {}", self.street)

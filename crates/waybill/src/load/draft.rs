@@ -1,7 +1,7 @@
 //! One valid order: a pure function of seed, number, time and revision.
 //!
-//! So an earlier record can be made again byte for byte from these four, and the generator need not
-//! keep the records that it has sent. Field names and their order are those of the model.
+//! So the generator can make an earlier record again, byte for byte, without keeping the records that
+//! it has sent. The field names and their order are those of the sample order.
 
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
@@ -16,10 +16,10 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) seed: u64,
-    /// Counted from 0; no two of a run give the same uid.
+    /// The number of the order in its run, from 0. Each number has a uid of its own.
     pub(super) number: u64,
     pub(super) created: OffsetDateTime,
-    /// 0 when first sent; each further revision has other content under the same uid.
+    /// 0 for the first record of the order. Each further revision has other content and the same uid.
     pub(super) revision: u64,
 }
 
@@ -27,14 +27,15 @@ const ORDER: u64 = 0;
 const REVISION: u64 = 1;
 
 impl Origin {
-    /// Returns a uid like the sample's: 15 hexadecimal digits and `test`.
+    /// Returns a uid in the form of the sample order: 15 hexadecimal digits and `test`.
     pub(super) fn order_uid(&self) -> String {
         format!("{:015x}test", scatter(Rng::of(&[self.seed]).next().wrapping_add(self.number)))
     }
 
     /// Returns the order as compact JSON.
     ///
-    /// The random numbers are drawn in a fixed order, which is a part of "same seed, same bytes".
+    /// The order in which random numbers are drawn must not change: the same seed gives the same
+    /// bytes in every version.
     pub(super) fn json(&self, customers: &Customers) -> Vec<u8> {
         let order_uid = self.order_uid();
         let mut rng = Rng::of(&[self.seed, ORDER, self.number]);
@@ -107,7 +108,8 @@ fn payment<'a>(
     }
 }
 
-/// Changes the content for a revision. The address changes as well, so every revision differs.
+/// Changes one item for a revision. It may draw the same values as before; the address, which always
+/// changes, makes each revision different.
 fn change(items: &mut [Item<'_>], rng: &mut Rng) {
     let chosen = rng.below(items.len() as u64) as usize;
     let item = &mut items[chosen];
@@ -136,7 +138,7 @@ fn item<'a>(rng: &mut Rng, customer: &Customer, track_number: &'a str) -> Item<'
 
 const SALES: &[i64] = &[0, 0, 0, 5, 10, 15, 20, 25, 30, 40, 50];
 
-/// Returns the reduced price, rounded down as in the sample: 453 less 30 per cent is 317.
+/// Returns the reduced price, rounded down as in the sample order: 453 less 30 per cent is 317.
 fn reduced(price: i64, sale: i64) -> i64 {
     price * (100 - sale) / 100
 }
@@ -153,8 +155,8 @@ fn track_number(rng: &mut Rng) -> String {
     number
 }
 
-/// Maps numbers to 60 bits so that they look random. No two become equal, because every step is
-/// invertible.
+/// Maps a number to 60 bits that look random. Every step is invertible, so different numbers stay
+/// different.
 fn scatter(number: u64) -> u64 {
     const BITS: u64 = (1 << 60) - 1;
     let mut z = number & BITS;

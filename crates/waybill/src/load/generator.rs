@@ -1,7 +1,7 @@
 //! Generates records: valid orders, repeated orders and irregular records, in the given shares.
 //!
-//! Pure: the same seed, shares and instants give the same records. It sends nothing, reads no
-//! clock, and remembers only the origins of the latest orders.
+//! Pure: the same seed, shares and times give the same records. It sends nothing and reads no clock.
+//! Of its orders it keeps only the origins of the latest ones.
 
 use std::collections::BTreeMap;
 
@@ -26,16 +26,16 @@ pub(crate) enum Kind {
     Duplicate,
     /// An earlier order with other content.
     Changed,
-    /// Well-formed JSON that breaks a rule of validity.
+    /// Well-formed JSON that is not a valid order.
     Invalid,
-    /// No JSON at all.
+    /// Not JSON.
     Unparsable,
-    /// A line of the user's own.
+    /// A line of the user's file.
     Given,
 }
 
 impl Kind {
-    /// All kinds, as the summary lists them.
+    /// All kinds, in the order of the summary.
     pub(crate) const ALL: [Self; 6] =
         [Self::New, Self::Duplicate, Self::Changed, Self::Invalid, Self::Unparsable, Self::Given];
 
@@ -64,7 +64,7 @@ pub(crate) struct Record {
     pub(crate) value: Vec<u8>,
 }
 
-/// Bounds the latest orders that are remembered for repeats.
+/// Bounds the latest orders that are kept so that they can be repeated.
 const MAX_RECENT_ORDERS: usize = 4_096;
 
 /// Separates the random stream of the kinds from those of the orders.

@@ -32,7 +32,7 @@ pub(super) fn pick(rng: &mut Rng, country: &Country) -> Goods {
     let product = &PRODUCTS[product_number];
     let size_number = rng.below(product.sizes.len() as u64) as usize;
     let article = (product_number * BRANDS.len() + brand_number) as i64;
-    // The brand makes it 70 to 160 per cent of the average price, fixed for each article.
+    // The price is 70 to 160 per cent of the average price, and always the same for an article.
     let brand_percent = Rng::of(&[article as u64]).between(70, 160);
     Goods {
         name: match country.locale {
@@ -81,7 +81,7 @@ const fn product(
     Product { english, russian, hebrew, german, price, sizes }
 }
 
-#[rustfmt::skip] // A table, a row each.
+#[rustfmt::skip] // A table with one row in a line.
 static PRODUCTS: [Product; 28] = [
     product("Mascara", "Тушь для ресниц", "מסקרה", "Wimperntusche", 9, ONE),
     product("Lipstick", "Помада", "שפתון", "Lippenstift", 12, ONE),

@@ -1,7 +1,7 @@
 //! The records of the user: one in each line of a file or of standard input.
 //!
-//! A thread reads the lines, because a read from a terminal or a pipe cannot be interrupted: on
-//! Ctrl-C the process ends while the thread still waits. The channel bounds the memory.
+//! A thread of its own reads the lines, because a read from a terminal or a pipe cannot be interrupted:
+//! on Ctrl-C the process ends although the thread still waits. The channel bounds the memory.
 
 use std::{
     borrow::Cow,
@@ -14,15 +14,15 @@ use anyhow::Context;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-/// The longest line that is sent: twice the limit of the order service, so that the limit can be
-/// tested.
+/// The maximum length of a line: twice the limit of the order service, so that a file can test that
+/// limit.
 const MAX_LINE_BYTES: usize = 2 * 1024 * 1024;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// A record's value, without its line end.
     Record(Vec<u8>),
-    /// The line of this number, counted from 1, is longer than [`MAX_LINE_BYTES`] and is skipped.
+    /// The number, from 1, of a line that is longer than [`MAX_LINE_BYTES`] and is skipped.
     TooLong(u64),
 }
 
@@ -44,6 +44,7 @@ impl Lines {
 
     fn read(input: impl Read + Send + 'static) -> anyhow::Result<Self> {
         let (found, lines) = mpsc::channel(8);
+        // Not a blocking task of the runtime, because the runtime would wait for its end.
         std::thread::Builder::new()
             .name("load-lines".to_owned())
             .spawn(move || {
@@ -70,7 +71,7 @@ impl Lines {
 fn next_line(input: &mut impl BufRead, number: &mut u64) -> io::Result<Option<Line>> {
     loop {
         let mut line = Vec::new();
-        // Two bytes more, for the line end of the longest line.
+        // Two more bytes for the end of the longest line, \r\n.
         let mut part = input.take(MAX_LINE_BYTES as u64 + 2);
         if part.read_until(b'\n', &mut line)? == 0 {
             return Ok(None);
@@ -92,7 +93,7 @@ fn next_line(input: &mut impl BufRead, number: &mut u64) -> io::Result<Option<Li
     }
 }
 
-/// Returns the uid of the order in `value`, if it can be read.
+/// Returns the `order_uid` of a JSON object, if it has one that is not blank.
 pub(super) fn order_uid(value: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Named<'a> {
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_line_goes_and_a_longer_one_is_named() {
+    fn the_longest_line_is_sent_and_a_longer_one_is_reported() {
         let longest = "x".repeat(MAX_LINE_BYTES);
         for (more, end, fits) in [
             ("", "\n", true),

@@ -1,5 +1,5 @@
 //! `waybill load`: sends generated orders, with any share of irregular records, or the user's own
-//! records. It is a producer like any other and knows only the topics of the order service.
+//! records. It is a Kafka producer like any other, and knows only the topics of the order service.
 //!
 //! ```text
 //! seed, shares ─▶ generator (customers, goods, draft, spoil) ─┐
@@ -9,8 +9,8 @@
 //! status topic ─▶ scenario ─▶ simulation: the next status of an order ─▶ scenario ─▶ status topic
 //! ```
 //!
-//! Records are made by pure functions, and only this file and `send` do the sending. Nothing is
-//! validated: invalid records are sent on purpose.
+//! Pure functions generate the records; only this file and `send` send them. Nothing is validated,
+//! because invalid records are sent on purpose.
 
 mod args;
 mod command;
@@ -20,7 +20,7 @@ mod generator;
 mod goods;
 mod lines;
 mod pace;
-#[rustfmt::skip] // Tables, a row each.
+#[rustfmt::skip] // Tables with one row in a line.
 mod places;
 mod progress;
 mod register;
@@ -59,11 +59,11 @@ pub(crate) use self::{
     summary::EndReason,
 };
 
-/// Bounds the wait of a stopped run for acknowledgements.
+/// Bounds the wait for acknowledgements after a run was stopped.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Sends the records that `args` describe until all are sent or `shutdown` is cancelled. A failure
-/// after the first record is in the summary; a usage error is a [`clap::Error`].
+/// Sends the records that `args` describe, until all are sent or `shutdown` is cancelled. A failure
+/// after the first record is in the summary. A usage error is a [`clap::Error`].
 pub(crate) async fn run(
     args: &LoadArgs,
     kafka: &KafkaConfig,
@@ -85,6 +85,7 @@ pub(crate) async fn run(
     let (status_sender, statuses) = (Sender::new(kafka, status_topic)?, ByStatus::new());
     let mut scenario =
         Scenario { kafka, status_topic, since, seed, sender: status_sender, statuses };
+    // Couriers are registered before the first order is sent, so that it can be assigned.
     let registering = register_couriers(&args.couriers_url, args.couriers, args.on_timeout);
     let couriers = shutdown.run_until_cancelled(registering).await.unwrap_or(Ok(0))?;
     let begun = Instant::now();
@@ -113,7 +114,21 @@ pub(crate) async fn run(
     })
 }
 
-/// Sends the orders while the scenario runs. If one of them fails, it stops the other one.
+// Two tasks run at the same time, each with its own token, a child of `shutdown`:
+//
+//   sending   sends the records, and then waits for their acknowledgements
+//   walking   sends the statuses of created orders (only with --walk)
+//
+// They end like this:
+//
+//   all records are sent   `all_sent` is cancelled; walking continues until every order has ended
+//   sending fails          stops walking, so that the run ends at once
+//   walking fails          stops sending: the user asked for orders whose statuses change
+//   shutdown               stops both; `end_reason` then waits for the acknowledgements
+//
+// Both are joined in every case, so that the counts of the summary are final.
+
+/// Sends the orders and simulates their statuses, until both have ended.
 async fn run_both(
     args: &LoadArgs,
     orders: &mut Orders,
@@ -127,7 +142,10 @@ async fn run_both(
         match &outcome {
             Err(_) => stop_scenario.cancel(),
             Ok(()) if args.walk.is_some() => {
-                orders.watch.progress.warn("all is sent; the orders now go their way to the end");
+                orders
+                    .watch
+                    .progress
+                    .warn("all records are sent; waiting until every order has ended");
             }
             Ok(()) => {}
         }
@@ -137,7 +155,6 @@ async fn run_both(
     let walking = async {
         let Some(walk) = args.walk() else { return Ok(()) };
         let outcome = scenario.run(walk, &all_sent, stop_scenario).await;
-        // Orders whose status no longer changes are not what the user wants.
         outcome.inspect_err(|_| stop_sending.cancel())
     };
     let (sent, walked) = tokio::join!(sending, walking);
@@ -145,7 +162,7 @@ async fn run_both(
     walked.map_or_else(|error| EndReason::ScenarioFailed(format!("{error:#}")), |()| ended)
 }
 
-/// The orders of a run: their source, their way to Kafka, and the counts for the summary.
+/// The orders of a run: their source, their producer, and the counts for the summary.
 struct Orders {
     source: Source,
     sender: Sender,
@@ -163,7 +180,8 @@ impl Orders {
             if due > Instant::now() {
                 self.watch.wait_for(tokio::time::sleep_until(due)).await?;
             }
-            // At full speed nothing else here waits, and the progress would never be shown.
+            // At full speed nothing below ever waits. This call yields to the runtime now and then, so
+            // that the progress is shown and Ctrl-C is handled.
             tokio::task::coop::consume_budget().await;
             match self.watch.wait_for(self.source.next()).await? {
                 Ok(Some(Next::Record(record))) => self.send(record).await?,
@@ -180,9 +198,11 @@ impl Orders {
         }
         match self.watch.wait_for(self.sender.settled()).await? {
             Ok(()) => Ok(()),
-            // The broker's refusal does not name the record; the summary counts such records.
+            // The broker's error does not name the record. The summary counts it as failed, and the
+            // run is not a failure of Kafka.
             Err(ProduceError::TooLarge) => {
-                let message = "at least one record was larger than the topic takes";
+                let message =
+                    "at least one record is larger than the topic accepts; see max.message.bytes";
                 self.watch.progress.warn(message);
                 Ok(())
             }
@@ -197,14 +217,17 @@ impl Orders {
             Err(ProduceError::TooLarge) => self.watch.progress.warn(&too_large(&record)),
             Err(error) => return Err(EndReason::Refused(error.to_string())),
         }
+        // A record that is too large counts as sent and never as acknowledged, so it is in `failed`.
+        // If the wait above was stopped, nothing was enqueued and nothing is counted.
         self.watch.sent += 1;
         *self.by_kind.entry(record.kind).or_default() += 1;
         self.bytes += (key.map_or(0, <[u8]>::len) + record.value.len()) as u64;
         Ok(())
     }
 
-    /// Returns the reason of the end. A stopped run waits a moment for acknowledgements, because a
-    /// refusal may be among them.
+    /// Returns the reason of the end. After a stop, first waits for acknowledgements, up to
+    /// [`FLUSH_TIMEOUT`]: they are counted, and Kafka may refuse a record. A record without an
+    /// answer by then has an unknown outcome and counts as failed.
     async fn end_reason(&self, sent: Result<(), EndReason>) -> EndReason {
         let ended = sent.err().unwrap_or(EndReason::Done);
         if ended != EndReason::Stopped {
@@ -223,6 +246,9 @@ fn too_large(record: &Record) -> String {
     let order = record
         .key
         .as_deref()
-        .map_or_else(|| "a record without key".to_owned(), |uid| format!("order {uid:?}"));
-    format!("{order}: {} bytes are more than the topic takes", record.value.len())
+        .map_or_else(|| "a record without a key".to_owned(), |uid| format!("order {uid:?}"));
+    format!(
+        "{order} was not sent: its {} bytes are more than the topic accepts",
+        record.value.len()
+    )
 }

@@ -1,15 +1,15 @@
 //! The pace of a run: when the next record is due.
 //!
-//! Pure: the caller passes the time. Records are due at even distances from one anchor: five a
-//! second are sent every 200 ms, and at fifty thousand a second each wake-up sends some dozens.
-//! Late wake-ups do not add up.
+//! Pure: the caller passes the time. Records are due at equal intervals after an anchor: at 5 a second
+//! one every 200 ms, at 50,000 a second several dozen at each wake-up. Because the anchor is fixed, the
+//! delays of late wake-ups do not add up.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Bounds the delay that is caught up. After a longer one (Kafka was unreachable) the missed
-/// records are skipped rather than sent in one burst.
+/// Bounds the delay that is caught up. After a longer delay (Kafka was unreachable) the anchor moves to
+/// the present, so that the missed records are not sent in one burst.
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
 pub(super) struct Pace {
@@ -24,7 +24,7 @@ impl Pace {
         Self { rate, anchor: now, since_anchor: 0 }
     }
 
-    /// Returns the instant when the next record is due.
+    /// Returns the time when the next record is due.
     pub(super) fn due(&self) -> Instant {
         if self.rate == 0 {
             return self.anchor;
@@ -78,10 +78,10 @@ mod tests {
     }
 
     #[test]
-    fn late_wakes_are_caught_up_but_a_standstill_is_not() {
+    fn late_wake_ups_are_caught_up_but_a_long_delay_is_not() {
         assert_eq!(sent_at(10, [0, 550].into_iter()).len(), 6);
         // Due at 100 ms, woken at 9 s: one record, and the pace starts again.
-        let after_standstill = sent_at(10, [0, 9_000, 9_050, 9_100].into_iter());
-        assert_eq!(after_standstill, [0, 9_000, 9_100]);
+        let after_long_delay = sent_at(10, [0, 9_000, 9_050, 9_100].into_iter());
+        assert_eq!(after_long_delay, [0, 9_000, 9_100]);
     }
 }

@@ -1,23 +1,23 @@
 //! The names, cities and streets of the orders, in four languages and five countries.
 //!
-//! Data only. The people are invented. Telephone numbers are from the ranges that a country keeps
-//! for fiction (United States 555-01xx, Ofcom's and the Bundesnetzagentur's drama numbers); Russia
-//! and Israel keep none, so theirs begin with 000. In patterns `#` is a digit, `@` a capital
-//! letter.
+//! Data only. The people are invented. The phone numbers are in ranges that a country reserves for
+//! fiction: 555-01xx in the United States, and the ranges of Ofcom and of the Bundesnetzagentur.
+//! Russia and Israel have no such range; there the numbers begin with 000. In a pattern, `#` is a
+//! random digit and `@` a random capital letter.
 
 /// A country with one language.
 pub(super) struct Country {
     /// The order's `locale`, also the language of names, streets and goods.
     pub(super) locale: &'static str,
     pub(super) currency: &'static str,
-    /// The price here of goods for 100 United States dollars.
+    /// The price in this currency of goods that cost 100 United States dollars.
     pub(super) price_of_100: i64,
     /// Given names and family names, one list of pairs for each grammatical gender.
     pub(super) people: [Names; 2],
     pub(super) cities: &'static [City],
-    /// Words for "Flat 7", put behind the house number.
+    /// The text between the house number and the number of the flat.
     pub(super) flat: &'static str,
-    /// True if the house number is written before the street.
+    /// True if the house number is before the street.
     pub(super) number_first: bool,
 }
 

@@ -1,24 +1,24 @@
-//! The progress of a run on standard error: a bar on a terminal, otherwise a line now and then.
+//! The progress of a run on standard error: a bar on a terminal, otherwise a log line every 5 seconds.
 
 use std::{fmt, io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
-/// The interval between two lines where there is no terminal.
+/// The interval between two log lines, if standard error is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) enum Progress {
-    Silent,
+    Hidden,
     Bar(ProgressBar),
     Lines { next: Instant },
 }
 
 impl Progress {
-    /// Creates the progress of a run of `limit` records, or of unknown length.
+    /// Creates the progress of a run of `limit` records; `None` is no limit.
     pub(super) fn new(quiet: bool, limit: Option<u64>) -> Self {
         if quiet {
-            return Self::Silent;
+            return Self::Hidden;
         }
         if !std::io::stderr().is_terminal() {
             return Self::Lines { next: Instant::now() + LINE_INTERVAL };
@@ -32,7 +32,7 @@ impl Progress {
         let style = ProgressStyle::with_template(template)
             .expect("the templates above are well-formed")
             .with_key("pace", |state: &ProgressState, out: &mut dyn fmt::Write| {
-                // Writing to the bar's own buffer does not fail.
+                // Writing to the bar's buffer cannot fail.
                 let _ = write!(out, "{:.0}", state.per_sec());
             });
         let bar =
@@ -42,7 +42,7 @@ impl Progress {
 
     pub(super) fn show(&mut self, sent: u64, acknowledged: u64) {
         match self {
-            Self::Silent => {}
+            Self::Hidden => {}
             Self::Bar(bar) => {
                 bar.set_position(sent);
                 bar.set_message(format!("({acknowledged} acknowledged)"));
@@ -51,7 +51,7 @@ impl Progress {
                 let now = Instant::now();
                 if now >= *next {
                     *next = now + LINE_INTERVAL;
-                    tracing::info!(sent, acknowledged, "sending");
+                    tracing::info!(sent, acknowledged, "sending records");
                 }
             }
         }
@@ -61,7 +61,7 @@ impl Progress {
     pub(super) fn warn(&self, text: &str) {
         match self {
             Self::Bar(bar) => bar.suspend(|| tracing::warn!("{text}")),
-            Self::Silent | Self::Lines { .. } => tracing::warn!("{text}"),
+            Self::Hidden | Self::Lines { .. } => tracing::warn!("{text}"),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Registers couriers at the courier service, so that orders can be delivered. Courier N has the
-//! same name and phone number in every run, so a second registration adds nobody.
+//! Registers couriers at the courier service, so that orders can be assigned. Courier N has the same
+//! name and phone number in every run, so a second registration adds no courier.
 
 use anyhow::Context;
 use chassis::process::{exit::ExitReason, retry::Backoff};
@@ -15,7 +15,7 @@ use crate::http::{self, CALL_TIMEOUT};
 const STREAM: u64 = 0x63_6f_75_72;
 const MAX_CONCURRENT_CALLS: u64 = 16;
 
-/// Registers the first `count` couriers, and returns how many of them are new.
+/// Registers the couriers 0 to `count` - 1, and returns the number of new ones.
 pub(crate) async fn register_couriers(
     couriers: &Url,
     count: u64,
@@ -26,6 +26,8 @@ pub(crate) async fn register_couriers(
     let mut registering = JoinSet::new();
     let mut registered = 0;
     for number in 0..count {
+        // At most MAX_CONCURRENT_CALLS calls are open at a time, so that the service and its pool are
+        // not flooded.
         registering.spawn(register(client.clone(), url.clone(), number, on_timeout));
         if number + 1 >= MAX_CONCURRENT_CALLS {
             registered += next(&mut registering).await?;
@@ -39,7 +41,7 @@ pub(crate) async fn register_couriers(
 
 async fn next(registering: &mut JoinSet<anyhow::Result<u64>>) -> anyhow::Result<u64> {
     match registering.join_next().await {
-        Some(registered) => registered.context("enlisting a courier ended")?,
+        Some(registered) => registered.context("the task that registers a courier ended")?,
         None => Ok(0),
     }
 }
@@ -57,7 +59,7 @@ async fn register(
         OnTimeout::GiveUp => {
             tokio::time::timeout(CALL_TIMEOUT, registering).await.unwrap_or_else(|_| {
                 Err(ExitReason::Unreachable(format!(
-                    "the courier service was silent for 10 seconds at {url}; start it, or give \
+                    "the courier service did not answer for 10 seconds at {url}; start it, or set \
                      --couriers-url"
                 ))
                 .into())
@@ -72,16 +74,20 @@ async fn retry_until_answered(client: &Client, url: &str, number: u64) -> anyhow
         match client.post(url).json(&courier(number)).send().await {
             Ok(answer) => match answer.status().as_u16() {
                 201 => return Ok(1),
-                // The phone number is taken: an earlier call or an earlier run has registered them.
+                // The phone number is taken, so the courier exists: an earlier run registered them,
+                // or an earlier call did whose answer was lost.
                 409 => return Ok(0),
-                // The courier service cannot reach its database.
+                // The courier service cannot reach its database: a transient error.
                 503 => {}
                 status => {
-                    anyhow::bail!("the courier service refused a courier with status {status}")
+                    anyhow::bail!(
+                        "the courier service refused to register a courier: status {status}"
+                    )
                 }
             },
-            // The outcome may be unknown; a repeated call is harmless because of the phone number.
-            Err(error) => tracing::debug!("enlisting a courier: {error}"),
+            // The outcome is unknown: the service may have registered the courier. Repeating the call
+            // is safe, because the phone number is unique.
+            Err(error) => tracing::debug!("registering a courier: {error}"),
         }
         backoff.pause().await;
     }
@@ -91,7 +97,7 @@ fn courier(number: u64) -> Value {
     let mut rng = Rng::of(&[STREAM, number]);
     json!({
         "name": Customer::of_rank(rng.below(1 << 40)).name,
-        // No country has numbers that begin with +999.
+        // No country has the code 999, so the number cannot belong to a real person.
         "phone": format!("+999{number:010}"),
         "status": "available",
         "transport_type": rng.pick(&["on_foot", "scooter", "scooter", "car"]),
@@ -107,9 +113,9 @@ mod tests {
 
     use super::*;
 
-    /// The service does not answer the first calls, then answers 503, then registers everybody.
+    /// The service does not answer the first calls, then answers 503, then registers every courier.
     #[tokio::test]
-    async fn all_are_registered_when_the_service_answers_at_last() {
+    async fn all_are_registered_once_the_service_answers() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move {
@@ -128,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_courier_is_the_same_person_in_every_run() {
+    fn a_courier_is_the_same_in_every_run() {
         assert_eq!(courier(3), courier(3));
         assert_ne!(courier(3)["phone"], courier(4)["phone"]);
         assert_eq!(courier(3)["phone"].as_str().map(str::len), Some(14));

@@ -1,8 +1,8 @@
 //! Random numbers that are the same on every platform and in every version.
 //!
-//! The algorithm (SplitMix64, Steele, Lea and Flood 2014) is written out here, because "same seed,
-//! same bytes" is a promise and a crate may change its algorithms between versions. Whole numbers
-//! only: powers and logarithms of floats differ between platforms. Not for secrets.
+//! The algorithm (SplitMix64; Steele, Lea and Flood 2014) is written out here, because the same seed
+//! must give the same bytes in every version, and a crate may change its algorithms. It uses integers
+//! only: powers and logarithms of floats differ between platforms. Do not use it for secrets.
 
 /// A stream of random numbers, which its initial state determines.
 #[derive(Debug, Clone)]
@@ -11,7 +11,7 @@ pub(super) struct Rng(u64);
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Rng {
-    /// Returns the stream of these words; other words have an unrelated stream. So an order can be
+    /// Returns the stream of these words. Other words have an unrelated stream, so an order can be
     /// made again without the orders before it.
     pub(super) fn of(words: &[u64]) -> Self {
         Self(words.iter().fold(GOLDEN, |state, word| mix(state ^ mix(word.wrapping_add(GOLDEN)))))
@@ -43,7 +43,7 @@ impl Rng {
         self.below(100) < percent
     }
 
-    /// Appends `pattern`: `#` becomes a digit, `@` a capital letter, the rest stays.
+    /// Appends `pattern`, with a random digit for each `#` and a random capital letter for each `@`.
     pub(super) fn fill(&mut self, pattern: &str, out: &mut String) {
         for place in pattern.chars() {
             out.push(match place {
@@ -65,7 +65,7 @@ fn mix(mut z: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// The first outputs of SplitMix64 for the seed 1234567, as other implementations give them.
+    /// The first outputs of SplitMix64 for the seed 1234567 in other implementations.
     #[test]
     fn stream_is_splitmix64() {
         let mut rng = Rng(1_234_567);

@@ -1,5 +1,5 @@
-//! Connects the [simulation](super::simulation) to the status topic: reads which orders are
-//! created, and sends each status of an order when it is due.
+//! Connects the [simulation](super::simulation) to the status topic: reads which orders are created,
+//! and sends each status when it is due.
 
 use std::{
     collections::BTreeMap,
@@ -25,17 +25,17 @@ use super::{
 /// The number of sent statuses, by status.
 pub(super) type ByStatus = BTreeMap<&'static str, u64>;
 
-/// The scenario ends when no order is on its way and no event has come for this time.
+/// The scenario ends when no order is active and no event has arrived for this time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The interval between two checks whether Kafka has refused a status for good.
+/// The interval between two checks for a status that Kafka refused permanently.
 const FAILURE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// Bounds the queue of events that were read; the reader waits while it is full.
+/// Bounds the queue of events that were read. The reader waits while it is full.
 const MAX_QUEUED_EVENTS: usize = 10_000;
 
 pub(super) struct Scenario<'a> {
     pub(super) kafka: &'a KafkaConfig,
     pub(super) status_topic: &'a str,
-    /// Orders that were created before it stay as they are.
+    /// The statuses of orders that were created before this time are not simulated.
     pub(super) since: SystemTime,
     pub(super) seed: u64,
     pub(super) sender: Sender,
@@ -44,8 +44,19 @@ pub(super) struct Scenario<'a> {
 }
 
 impl Scenario<'_> {
-    /// Sends the statuses of orders until `shutdown`, or until `all_sent` says that no more orders
-    /// come and every order has ended.
+    // The loop has two states. It changes to idle when `all_sent` is cancelled and no order is active,
+    // and back to active when an order is created, perhaps by another sender or late in the order
+    // service.
+    //
+    //   active   wakes when the next status is due; sends all statuses that are due
+    //   idle     wakes IDLE_TIMEOUT after the last event, and ends
+    //
+    // In both states it also wakes for an event, which may start or end an order, for a failure of the
+    // producer, for the end of the reader, and for `shutdown`. The events that it sends come back from
+    // the topic as well, and change nothing in the simulation.
+
+    /// Sends the statuses of orders until `shutdown`, or until `all_sent` is cancelled and every order
+    /// has ended.
     pub(super) async fn run(
         &mut self,
         walk: Walk,
@@ -55,7 +66,8 @@ impl Scenario<'_> {
         let (events, mut received) = mpsc::channel::<StatusEvent>(MAX_QUEUED_EVENTS);
         let topics = [self.status_topic.to_owned()];
         let queue = move |_: &str, record: Record<'_>| {
-            // The services reject a record that is no event. The queue is closed at the end.
+            // A record that is not an event is skipped: to reject it is the services' task. Sending
+            // fails only after the loop has ended and dropped the receiver.
             if let Ok(event) = StatusEvent::read(record.value) {
                 let _ = events.blocking_send(event);
             }
@@ -92,9 +104,11 @@ impl Scenario<'_> {
                 _ = checks.tick() => or_too_large(self.sender.failure().map_or(Ok(()), Err))?,
             }
         }
-        // The reading thread blocks on a full queue; without a receiver it can end.
+        // The reading thread may be blocked on the full queue. Without a receiver its send fails, and
+        // the thread sees that it was stopped.
         drop(received);
-        // The wait for acknowledgements is short, because nothing depends on these events.
+        // The wait for acknowledgements is short: an event without one counts as failed, and no other
+        // step depends on it.
         let settled = tokio::time::timeout(FLUSH_TIMEOUT, self.sender.settled()).await;
         or_too_large(settled.unwrap_or(Ok(())))
     }
@@ -116,7 +130,8 @@ impl Scenario<'_> {
     }
 }
 
-/// Ignores that a record is too large, which says nothing about the next one.
+/// Ignores the error that a record is too large: the next record may be accepted. It counts as not
+/// acknowledged.
 fn or_too_large(sent: Result<(), ProduceError>) -> anyhow::Result<()> {
     match sent {
         Ok(()) | Err(ProduceError::TooLarge) => Ok(()),
@@ -124,9 +139,10 @@ fn or_too_large(sent: Result<(), ProduceError>) -> anyhow::Result<()> {
     }
 }
 
-/// Returns the value of a status event: no version, whole seconds, as other services write it.
+/// Returns the value of a status event, without a version and in whole seconds, as other services
+/// write it.
 fn event(order_id: &OrderUid, status: &str, at: OffsetDateTime) -> Vec<u8> {
-    let at = at.truncate_to_second().format(&Rfc3339).expect("the present has four digits of year");
+    let at = at.truncate_to_second().format(&Rfc3339).expect("the present year has four digits");
     let order_id = serde_json::Value::from(order_id.as_str());
     format!(r#"{{"order_id":{order_id},"status":"{status}","created_at":"{at}"}}"#).into_bytes()
 }

@@ -27,8 +27,8 @@ impl Sender {
         })
     }
 
-    /// Hands a record to the producer; waits while the producer's queue is full. If the future is
-    /// dropped while it waits, nothing was handed over.
+    /// Enqueues a record; waits while the queue of the producer is full. If the future is dropped while
+    /// it waits, the record was not enqueued.
     pub(super) async fn send(&self, key: Option<&[u8]>, value: &[u8]) -> Result<(), ProduceError> {
         let record = OutgoingRecord { key, value: Some(value), headers: &[] };
         self.producer.enqueue(&self.topic, record, &self.deliveries).await
@@ -47,7 +47,7 @@ impl Sender {
         self.deliveries.settled().await
     }
 
-    /// Returns the same without waiting, or `None` while a record is on its way.
+    /// Returns the same without waiting, or `None` while a record has no outcome yet.
     pub(super) async fn settled_by_now(&self) -> Option<Result<(), ProduceError>> {
         tokio::time::timeout(Duration::ZERO, self.settled()).await.ok()
     }

@@ -2,11 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-/// A part of the whole, from 0 to 1, kept in millionths so that sums and choices are exact.
+/// A number from 0 to 1, kept in millionths so that sums and choices are exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Share(u32);
 
-/// The whole: every record.
+/// A share of 1, in millionths.
 pub(super) const MILLION: u32 = 1_000_000;
 
 impl Share {
@@ -25,7 +25,7 @@ impl FromStr for Share {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let share: f64 = text.parse().map_err(|_| SHARE_RULE.to_owned())?;
-        // NaN is in no range.
+        // No range contains NaN.
         if !(0.0..=1.0).contains(&share) {
             return Err(SHARE_RULE.to_owned());
         }
@@ -33,7 +33,7 @@ impl FromStr for Share {
     }
 }
 
-const SHARE_RULE: &str = "a share is a number from 0 to 1: 0.05 is one record in twenty";
+const SHARE_RULE: &str = "a share is a number from 0 to 1; 0.05 is one in twenty";
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

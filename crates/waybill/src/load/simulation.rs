@@ -1,8 +1,8 @@
 //! Simulates the other services that change the status of an order: they confirm it, cook it and
 //! deliver it. Some orders are cancelled, and some statuses are repeated, out of order or unknown.
 //!
-//! Pure: seed, words and instants go in, status words come out. It sends nothing and reads no
-//! clock.
+//! Pure: it takes the statuses of orders and the time, and returns the statuses that are due. It sends
+//! nothing and reads no clock.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
@@ -17,9 +17,9 @@ use super::{
     shares::{MILLION, Share},
 };
 
-/// Bounds the orders that are walked at the same time; further ones stay `created`.
+/// Bounds the active orders; further orders stay `created`.
 const MAX_ACTIVE_ORDERS: usize = 200_000;
-/// Bounds the ended orders that are remembered; those that ended first are forgotten first.
+/// Bounds the ended orders that are remembered. The order that ended first is forgotten first.
 const MAX_REMEMBERED_ORDERS: usize = 100_000;
 /// Separates the random streams of plans from those of orders.
 const PLAN_STREAM: u64 = 0x6c_69_66_65;
@@ -27,13 +27,13 @@ const PLAN_STREAM: u64 = 0x6c_69_66_65;
 /// The statuses of an order without irregularities.
 const REGULAR: [&str; 5] = ["pending", "confirmed", "cooking", "delivering", "completed"];
 const CANCELLED: [&str; 3] = ["cancelled", "canceled", "deleted"];
-/// Words that no service knows.
+/// Statuses that no service knows.
 const UNKNOWN: [&str; 3] = ["refunded", "lost", "in_orbit"];
 
 /// The options of the simulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Walk {
-    /// The average time from one status to the next; each takes half to one and a half of it.
+    /// The average time from one status to the next; each time is 0.5 to 1.5 times as long.
     pub(crate) step: Duration,
     /// The share of orders that are cancelled before they are delivered.
     pub(crate) cancels: Share,
@@ -52,7 +52,15 @@ pub(super) struct Step {
     pub(super) status: &'static str,
 }
 
-/// The orders that are on their way, and when the next status of each is due.
+// An order is in one of three states:
+//
+//   active      from its `created` event, from any sender; it has a plan, and its next status is due
+//               at a known time
+//   ended       its last regular status was sent, or any sender sent `completed` or `cancelled`;
+//               a repeated `created` does not start it again
+//   forgotten   after MAX_REMEMBERED_ORDERS others have ended
+
+/// The active orders, the times at which their next statuses are due, and the ended orders.
 pub(super) struct Simulation {
     seed: u64,
     walk: Walk,
@@ -61,16 +69,16 @@ pub(super) struct Simulation {
     ended: EndedOrders,
 }
 
-/// The statuses that are left, each with the time since the one before.
+/// The remaining statuses of an order, each with the time after the one before.
 struct Plan {
     next: Instant,
     rest: VecDeque<(Duration, &'static str)>,
-    /// True when the simulation itself has sent the last regular status: the rest is irregular, and
-    /// is sent although the order has ended.
+    /// True if the simulation itself has sent the last regular status. The remaining statuses are
+    /// irregular, and are sent although the order has ended.
     has_ended: bool,
 }
 
-/// Orders that have ended: a repeated `created` does not start them again.
+/// The orders that have ended; a repeated `created` does not start them again.
 #[derive(Default)]
 struct EndedOrders {
     set: HashSet<OrderUid>,
@@ -97,13 +105,14 @@ impl Simulation {
         Self { seed, walk, active, due, ended: EndedOrders::default() }
     }
 
-    /// Takes a status of an order, from any sender.
+    /// Handles a status event of an order, from any sender.
     pub(super) fn receive(&mut self, order_id: &OrderUid, word: StatusWord, now: Instant) {
         match word {
             StatusWord::Status(OrderStatus::Created) => self.start(order_id, now),
             StatusWord::Status(status) if status.is_ended() => {
                 self.ended.remember(order_id);
-                // Ended by another sender: the rest of its plan is dropped.
+                // Another sender ended the order, so its plan is dropped. If the simulation ended it,
+                // this is the simulation's own event, and the irregular rest is still to be sent.
                 if self.active.get(order_id).is_some_and(|plan| !plan.has_ended) {
                     self.drop_plan(order_id);
                 }
@@ -130,7 +139,7 @@ impl Simulation {
         }
     }
 
-    /// Returns the instant when the next status is due.
+    /// Returns the time when the next status is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -139,7 +148,7 @@ impl Simulation {
         self.active.len()
     }
 
-    /// Takes the next status that is due by `now`.
+    /// Removes and returns the next status that is due at `now`.
     pub(super) fn step(&mut self, now: Instant) -> Option<Step> {
         if self.due.first()?.0 > now {
             return None;
@@ -156,7 +165,8 @@ impl Simulation {
                 self.active.remove(&order_id);
             }
             Some((wait, _)) => {
-                // Counted from when it was due, so that a late wake-up delays nothing else.
+                // Counted from the time at which it was due, so that a late wake-up does not delay the
+                // next status.
                 plan.next = at + *wait;
                 self.due.insert((plan.next, order_id.clone()));
             }
@@ -164,8 +174,8 @@ impl Simulation {
         Some(Step { order_id, status })
     }
 
-    /// Returns all statuses of an order, each with the time since the one before. They depend on
-    /// seed and id only.
+    /// Returns all statuses of an order, each with the time after the one before. They depend only on
+    /// the seed and the id.
     fn plan(&self, order_id: &OrderUid) -> VecDeque<(Duration, &'static str)> {
         let words = order_id.as_str().bytes().map(u64::from);
         let mut rng =
@@ -252,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_others_ended_is_walked_no_further() {
+    fn an_order_that_others_ended_gets_no_more_statuses() {
         let start = Instant::now();
         let mut simulation = Simulation::new(7, walk("0"));
         simulation.receive(&uid(1), CREATED, start);

@@ -1,4 +1,4 @@
-//! The source of the records: generated orders, or the lines of the user.
+//! The source of the records: the generator, or the lines of a file.
 
 use time::OffsetDateTime;
 
@@ -16,7 +16,7 @@ pub(super) enum Source {
 /// The next item of a source.
 pub(super) enum Next {
     Record(Record),
-    /// A line that is too long to be sent, by its number.
+    /// The number of a line that is too long to be sent.
     TooLong(u64),
 }
 

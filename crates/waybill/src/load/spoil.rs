@@ -1,22 +1,22 @@
 //! Makes the JSON of a valid order invalid (it still decodes) or unparsable (it does not).
 //!
-//! It edits the text that [`draft`](super::draft) wrote, not a tree, so that all other bytes stay
-//! as they were. The caller's random numbers choose the rule.
+//! It edits the text that [`draft`](super::draft) wrote and does not parse it, so that all other bytes
+//! stay the same. The caller's random numbers choose the rule.
 
 use super::rng::Rng;
 
-/// Breaks one rule of validity. The result is well-formed JSON.
+/// Breaks one rule of a valid order. The result is well-formed JSON.
 pub(super) fn invalidate(json: &mut Vec<u8>, rng: &mut Rng) {
     rng.pick(RULES).break_in(json);
 }
 
-/// Makes a value that no JSON decoder accepts.
+/// Replaces the value by one that no JSON decoder accepts.
 pub(super) fn garble(json: &mut Vec<u8>, rng: &mut Rng) {
     let length = json.len() as u64;
     match rng.below(12) {
         0 => json.clear(),
         1 | 2 => json.truncate((1 + rng.below(length - 1)) as usize),
-        // 0xff is never a byte of UTF-8.
+        // UTF-8 never contains the byte 0xff.
         3 | 4 => {
             let (start, _) = find(json, "delivery", "city");
             json.insert(start + 1, 0xff);
@@ -27,7 +27,7 @@ pub(super) fn garble(json: &mut Vec<u8>, rng: &mut Rng) {
             json.extend_from_slice(b",}");
         }
         7 => set(json, "payment", "amount", b"NaN"),
-        // Half of a surrogate pair is no character.
+        // Half of a surrogate pair is not a character.
         8 => set(json, "delivery", "name", br#""\ud83d""#),
         9 => {
             let copy = json.clone();
@@ -53,13 +53,13 @@ struct Rule {
 
 #[derive(Clone, Copy)]
 enum With {
-    /// The value becomes this JSON.
+    /// Replace the value by this JSON.
     Json(&'static str),
-    /// Key and value are removed.
+    /// Remove the key and the value.
     Absence,
-    /// The value becomes a text of this many letters.
+    /// Replace the value by a text of this length.
     Letters(usize),
-    /// Key and value are repeated.
+    /// Repeat the key and the value.
     Repetition,
 }
 
@@ -135,8 +135,8 @@ impl Rule {
             Absence => {
                 let (start, end) = find(json, self.section, self.key);
                 let member = start - self.key.len() - r#""":"#.len();
-                // One comma is removed as well: the one behind, or for the last member the one
-                // before.
+                // Also removes one comma: the one after the member, or, for the last member, the one
+                // before it.
                 if json[end] == b',' {
                     json.drain(member..=end);
                 } else {
@@ -164,7 +164,7 @@ fn find(json: &[u8], section: &str, key: &str) -> (usize, usize) {
     let behind = |from: usize, key: &str| {
         let name = format!("\"{key}\":");
         let name = name.as_bytes();
-        // No value contains this text, because a quotation mark inside a value is escaped.
+        // No value contains this text, because quotation marks inside a value are escaped.
         let at = json[from..].windows(name.len()).position(|window| window == name);
         from + at.expect("every draft has every key of the model") + name.len()
     };
@@ -242,7 +242,7 @@ mod tests {
                         assert_eq!(after.pointer(&place).unwrap().as_str().unwrap().len(), count);
                     }
                 }
-                // Put back what was there: then all is as before.
+                // With the original value restored, the order is as before.
                 *after.pointer_mut(&place).unwrap() = before.pointer(&place).unwrap().clone();
                 assert_eq!(after, before, "{place}");
             }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn absence_takes_the_member_and_no_other() {
+    fn absence_removes_the_member_and_no_other() {
         for rule in RULES.iter().filter(|rule| matches!(rule.with, Absence)) {
             let draft = drafts().next().unwrap();
             let mut before: Value = serde_json::from_slice(&draft).unwrap();

@@ -1,4 +1,4 @@
-//! The exact result of a run, as text and as JSON.
+//! The result of a run, as text and as JSON.
 
 use std::{fmt, time::Duration};
 
@@ -20,7 +20,7 @@ pub(crate) enum EndReason {
     /// Kafka acknowledged nothing for ten seconds.
     #[serde(rename = "kafka_silent")]
     KafkaTimeout,
-    /// A record was refused for a reason that applies to all records.
+    /// Kafka refused a record for a reason that applies to all records.
     Refused(String),
     /// The user's file could not be read to its end.
     Unreadable(String),
@@ -31,34 +31,34 @@ pub(crate) enum EndReason {
 
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Summary {
-    /// Records handed to the Kafka client, including those that it refused because of their size.
+    /// Records that were given to the Kafka client, including those that are too large for it.
     pub(crate) sent: u64,
-    /// Of these, acknowledged by Kafka.
+    /// Sent records that Kafka acknowledged.
     pub(crate) acknowledged: u64,
-    /// Of these, not acknowledged when the run ended: refused, or with an unknown outcome (such a
-    /// record may be on the topic).
+    /// Sent records without an acknowledgement at the end of the run: Kafka refused them, or their
+    /// outcome is unknown, and they may be on the topic.
     pub(crate) failed: u64,
     /// The sent records by kind.
     #[serde(serialize_with = "every_kind")]
     pub(crate) by_kind: ByKind,
     /// Lines that were too long to be sent.
     pub(crate) skipped: u64,
-    /// Couriers that were newly registered.
+    /// Couriers that the run registered; those that existed are not counted.
     pub(crate) couriers: u64,
-    /// The sent statuses of created orders, by status.
+    /// The simulated statuses that were sent, by status.
     pub(crate) statuses: ByStatus,
-    /// Of these, acknowledged by Kafka.
+    /// Sent statuses that Kafka acknowledged.
     pub(crate) statuses_acknowledged: u64,
-    /// Of these, not acknowledged when the run ended.
+    /// Sent statuses without an acknowledgement at the end of the run.
     pub(crate) statuses_failed: u64,
     /// The size of the keys and values of the sent records.
     pub(crate) bytes: u64,
     /// The time from the first record to the last acknowledgement or refusal.
     #[serde(rename = "elapsed_seconds", serialize_with = "seconds")]
     pub(crate) elapsed: Duration,
-    /// Acknowledged records a second.
+    /// Acknowledged records per second.
     pub(crate) rate: f64,
-    /// The seed, unless the records were the user's.
+    /// The seed of generated records.
     pub(crate) seed: Option<u64>,
     pub(crate) ended: EndReason,
 }
@@ -101,10 +101,14 @@ impl fmt::Display for Summary {
             writeln!(f, "  {:<12}{:>width$}", kind.as_str(), grouped(*count))?;
         }
         if self.skipped > 0 {
-            writeln!(f, "skipped       {:>width$}  (lines above 2 MiB)", grouped(self.skipped))?;
+            writeln!(
+                f,
+                "skipped       {:>width$}  (lines longer than 2 MiB)",
+                grouped(self.skipped)
+            )?;
         }
         if self.couriers > 0 {
-            writeln!(f, "couriers      {:>width$}  enlisted", grouped(self.couriers))?;
+            writeln!(f, "couriers      {:>width$}  registered", grouped(self.couriers))?;
         }
         if !self.statuses.is_empty() {
             let total = grouped(self.statuses.values().sum());
@@ -144,10 +148,10 @@ impl fmt::Display for EndReason {
             }
             Self::Refused(why) => write!(f, "ended because a record was refused: {why}"),
             Self::Unreadable(why) => {
-                write!(f, "ended because the input could not be read on: {why}")
+                write!(f, "ended because the input could not be read: {why}")
             }
             Self::ScenarioFailed(why) => {
-                write!(f, "ended because statuses could not be told: {why}")
+                write!(f, "ended because statuses could not be read or sent: {why}")
             }
         }
     }
@@ -190,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_columns() {
+    fn text_has_columns() {
         assert_eq!(
             summary().to_string(),
             "\
@@ -204,7 +208,7 @@ took 2.50 s, 480 a second, seed 7"
     }
 
     #[test]
-    fn people_read_the_statuses() {
+    fn text_lists_the_statuses() {
         let statuses = ByStatus::from([("pending", 1_000), ("cancelled", 50)]);
         let summary = Summary {
             couriers: 12,
@@ -218,7 +222,7 @@ took 2.50 s, 480 a second, seed 7"
         assert!(
             text.contains(
                 "\
-couriers         12  enlisted
+couriers         12  registered
 statuses      1,050  (1,048 acknowledged, 2 failed)
   cancelled      50
   pending     1,000
@@ -229,7 +233,7 @@ took"
     }
 
     #[test]
-    fn programs_find_every_key() {
+    fn json_has_every_key() {
         assert_eq!(
             serde_json::to_string(&summary()).unwrap(),
             r#"{"sent":1200,"acknowledged":1199,"failed":1,"by_kind":{"new":1100,"duplicate":0,"changed":0,"invalid":100,"unparsable":0,"given":0},"skipped":0,"couriers":0,"statuses":{},"statuses_acknowledged":0,"statuses_failed":0,"bytes":1234567,"elapsed_seconds":2.5,"rate":479.6,"seed":7,"ended":{"how":"done"}}"#

@@ -1,5 +1,5 @@
-//! Watches a run: while the run waits for anything, it shows the progress, checks for a failure or
-//! a timeout of Kafka, and stops on shutdown.
+//! Watches a run. While the run waits, [`Watch`] shows the progress, checks for a failure or a timeout
+//! of Kafka, and ends the wait at the shutdown.
 
 use std::{pin::pin, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{args::OnTimeout, progress::Progress, send::Sender, summary::EndReason};
 
-/// Bounds the time without an acknowledgement while records are on their way.
+/// Bounds the time without an acknowledgement while sent records have none.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Watch {
@@ -21,9 +21,9 @@ pub(super) struct Watch {
     pub(super) sent: u64,
     ticks: Interval,
     acknowledged: u64,
-    /// The last instant at which Kafka acknowledged something or nothing was on its way.
+    /// The last time at which Kafka acknowledged a record, or every record had an outcome.
     last_progress: Instant,
-    /// True once the current timeout was reported.
+    /// True if the current timeout was reported, so that it is reported once.
     is_reported: bool,
 }
 
@@ -49,7 +49,7 @@ impl Watch {
         }
     }
 
-    /// Waits for `work`, unless the run has to end before; then `work` is dropped unfinished.
+    /// Waits for `work`. If the run must end first, drops `work` unfinished and returns the reason.
     pub(super) async fn wait_for<T>(
         &mut self,
         work: impl Future<Output = T>,
@@ -57,6 +57,8 @@ impl Watch {
         let mut work = pin!(work);
         loop {
             tokio::select! {
+                // In this order, because at full speed `work` is always ready, and would always be
+                // chosen before the shutdown and the check.
                 biased;
                 () = self.shutdown.cancelled() => return Err(EndReason::Stopped),
                 _ = self.ticks.tick() => self.check().await?,
@@ -69,7 +71,7 @@ impl Watch {
         let acknowledged = self.sender.acknowledged();
         self.progress.show(self.sent, acknowledged);
         let settled = self.sender.settled_by_now().await;
-        // A record that is too large says nothing about the next one.
+        // A record that is too large is not a reason to end: the next record may be accepted.
         if let Some(Err(error @ (ProduceError::Fatal(_) | ProduceError::Other(_)))) = settled {
             return Err(EndReason::Refused(error.to_string()));
         }
@@ -86,7 +88,7 @@ impl Watch {
             OnTimeout::Wait => {
                 if !self.is_reported {
                     self.progress.warn(
-                        "Kafka has acknowledged no order for 10 seconds; the generator waits",
+                        "Kafka has acknowledged no record for 10 seconds; the generator waits",
                     );
                     self.is_reported = true;
                 }

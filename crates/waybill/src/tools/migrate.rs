@@ -1,5 +1,5 @@
-//! `waybill migrate`: creates databases, users and tables, for each service whose database is
-//! given.
+//! `waybill migrate`: creates the tables of each service whose database is given, or brings them up to
+//! date; with an administrator's address, creates the database and its users first.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,41 @@ use chassis::{
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
 
-/// Each service whose database is given. Without an administrator's address only the tables are
-/// made or brought up to date, by the service's own user. With one, its database, the owning role,
-/// the user and the grants come first.
+use crate::usage::{SEE_LONG_HELP, hide};
+
+const EXAMPLES: &str = "\
+Examples:
+  ADMIN_DATABASE_URL=postgres://admin:…@db/postgres \\
+    ORDERS_DATABASE_URL=postgres://waybill_orders:…@db/waybill_orders \\
+    COURIERS_DATABASE_URL=postgres://waybill_couriers:…@db/waybill_couriers \\
+    waybill migrate
+      create both databases, their users and their tables
+  ORDERS_DATABASE_URL=postgres://waybill_orders:…@db/waybill_orders \\
+    waybill migrate
+      bring the tables of the order service up to date, as its own user
+  waybill migrate --orders-database-url-file /run/secrets/orders \\
+    --admin-database-url-file /run/secrets/admin
+      with addresses from files
+
+Exit codes: 0 the tables are up to date, 2 wrong command line, 69 PostgreSQL
+did not answer for 10 seconds, 78 wrong configuration, credentials or
+permissions, 1 any other failure.";
+
+/// Create the databases, users and tables, or bring them up to date.
+///
+/// The command migrates each service whose database address is given. Without an administrator's
+/// address it only creates or changes the tables, as the service's own user. With one, it first
+/// creates what is missing: the database, the role that owns the tables, the service's user with the
+/// password of its address, and the permissions.
+///
+/// Run it once for each new version, before the services of that version start; those of the previous
+/// version may be running. Running it again changes nothing.
 #[derive(Args)]
+#[command(
+    after_help = SEE_LONG_HELP,
+    after_long_help = EXAMPLES,
+    mut_args(|option| hide(option, &["postgres_connections"]))
+)]
 pub(crate) struct MigrateArgs {
     #[command(flatten)]
     orders: orders::DatabaseConfig,
@@ -25,12 +56,16 @@ pub(crate) struct MigrateArgs {
 }
 
 #[derive(Args)]
+#[command(next_help_heading = "PostgreSQL")]
 pub(crate) struct Administrator {
-    /// An administrator's database, for making databases and users.
+    /// PostgreSQL address of an administrator, who may create databases and users.
+    ///
+    /// With it, `migrate` and `up` create a service's database, its users and their permissions, if
+    /// they are missing. The services themselves never need it.
     #[arg(long, env = "ADMIN_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     admin_database_url: Option<String>,
-    /// A file that holds ADMIN_DATABASE_URL.
-    #[arg(long, env = "ADMIN_DATABASE_URL_FILE", value_name = "FILE")]
+    /// File that contains ADMIN_DATABASE_URL; overrides the variable.
+    #[arg(long, env = "ADMIN_DATABASE_URL_FILE", value_name = "FILE", hide_short_help = true)]
     admin_database_url_file: Option<PathBuf>,
 }
 
@@ -43,8 +78,8 @@ impl Administrator {
     }
 }
 
-/// Migrates each service whose database is given. If none is, the error is about the order
-/// service's.
+/// Migrates each service whose database is given. If none is given, the error names the order
+/// service's variables.
 pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<()> {
     let MigrateArgs { orders, couriers, administrator } = args;
     let administrator = administrator.options().context(ExitReason::Configuration)?;

@@ -1,4 +1,4 @@
-//! The tools beside the services. `explain`, `rejected` and `probe` are HTTP clients of the
+//! The tools. `explain`, `rejected` and `probe` are HTTP clients of the
 //! services; `migrate` and `audit` connect to the databases and to Kafka.
 
 pub(crate) mod audit;

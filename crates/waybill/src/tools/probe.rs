@@ -1,29 +1,42 @@
-//! `waybill probe`: requests an address and succeeds if the answer is a success. It is for the
-//! health checks of containers, whose image has no other HTTP client.
+//! `waybill probe`: requests an address, and succeeds if the status of the answer is 2xx. It is for
+//! the health checks of containers, whose image contains no other HTTP client.
 
 use std::time::Duration;
 
 use clap::Args;
 use url::Url;
 
+use crate::usage::SEE_LONG_HELP;
+
 /// Bounds the request: a healthy service answers in milliseconds.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
 Examples:
-  waybill probe http://127.0.0.1:8081/readyz     may requests be sent there?
-  waybill probe http://127.0.0.1:8081/livez      does it answer at all?";
+  waybill probe http://127.0.0.1:8081/readyz
+      succeeds if the service is ready for requests
+  waybill probe http://127.0.0.1:8081/livez
+      succeeds if the process answers
+  healthcheck: { test: [CMD, waybill, probe, \"http://127.0.0.1:8081/readyz\"] }
+      in compose.yaml
 
-/// Silent, and 0, if the answer is a success; otherwise 1 and a sentence.
+Exit codes: 0 the status of the answer is 2xx, 1 it is another status, or there
+was no answer within 3 seconds, 2 wrong command line.";
+
+/// Check the health of a service over HTTP.
+///
+/// The command is for health checks of containers. It sends one GET request and waits for the answer
+/// for 3 seconds. It prints nothing if the status is 2xx; otherwise it prints the reason on standard
+/// error and exits with 1. It follows redirects, and uses no proxy.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = SEE_LONG_HELP, after_long_help = EXAMPLES)]
 pub(crate) struct ProbeArgs {
-    /// What to ask for.
+    /// URL to request, such as http://127.0.0.1:8081/readyz.
     url: Url,
 }
 
 pub(crate) async fn run(args: ProbeArgs) -> anyhow::Result<()> {
-    // The service is on this machine, so no proxy is used.
+    // The service is on the same machine; a proxy from the environment would not reach it.
     let client = reqwest::Client::builder().timeout(PROBE_TIMEOUT).no_proxy().build()?;
     client.get(args.url).send().await?.error_for_status()?;
     Ok(())

@@ -1,5 +1,5 @@
-//! `waybill rejected`: the HTTP calls of a service about its rejected records, as commands for a
-//! terminal and for pipes.
+//! `waybill rejected`: calls the HTTP routes of a service for its rejected records. Standard output
+//! contains data alone, so that it can be used in pipes.
 
 use std::{
     io::Read,
@@ -13,37 +13,53 @@ use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use url::Url;
 
-use crate::{http, output};
+use crate::{http, output, usage::SEE_LONG_HELP};
 
-/// The most records that the service returns in one page.
+/// The maximum number of records that the service returns in one page.
 const MAX_PAGE: usize = 500;
 
 const EXAMPLES: &str = "\
 Examples:
   waybill rejected list --reason negative
+      the newest records with a negative amount
   waybill rejected show orders:3:18204
-  waybill rejected show orders:3:18204 --json | jq -r .value > fixed.json
-  waybill rejected replay orders:3:18204 --file fixed.json
-  waybill rejected list --json | jq -r .id | xargs -n1 waybill rejected replay
+      one record: its violations, its key and its value
+  waybill rejected show orders:3:18204 --json | jq -r .value > edited.json
+  waybill rejected replay orders:3:18204 --file edited.json
+      edit a record and send it again
+  waybill rejected list --limit 0 --json | jq -r .id \\
+    | xargs -n1 waybill rejected replay
+      send all records again, for example after an upgrade
   waybill rejected list --orders-url http://127.0.0.1:8082
-                                     the courier service's: records that are no status events";
+      the records that the courier service rejected
 
-/// Records that could not become orders: kept as they came, explained, and sent again when asked.
+Exit codes: 0 done, 1 the service refused the request (the record does not
+exist, or Kafka is unavailable), 2 wrong command line, 69 the service did not
+answer for 10 seconds, 78 wrong configuration.";
+
+/// List, show and replay the records that a service rejected.
+///
+/// A record that is not a valid order is rejected: the order service stores it unchanged, with every
+/// rule that it violates. Waybill never deletes such records. A replay sends the record, or an edited
+/// copy, to its topic again, where it is validated like any other record.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = SEE_LONG_HELP, after_long_help = EXAMPLES)]
 pub(crate) struct RejectedArgs {
-    /// Where the order service answers. The courier service keeps the records that it rejected, and
-    /// answers the same calls: given its address, these are they.
+    /// URL of the service that rejected the records.
+    ///
+    /// Usually this is the order service. The courier service stores the records of the status topic
+    /// that it rejected; give its URL to list, show and replay these.
     #[arg(
         long,
         env = "ORDERS_URL",
         default_value = "http://127.0.0.1:8081",
         value_name = "URL",
-        global = true
+        global = true,
+        display_order = 10
     )]
     orders_url: Url,
-    /// Give JSON: one object a line.
-    #[arg(long, global = true)]
+    /// Print JSON: one object in each line.
+    #[arg(long, global = true, display_order = 11)]
     json: bool,
     #[command(subcommand)]
     command: RejectedCommand,
@@ -51,25 +67,33 @@ pub(crate) struct RejectedArgs {
 
 #[derive(Subcommand)]
 enum RejectedCommand {
-    /// List them, newest first.
+    /// List rejected records, newest first.
+    ///
+    /// Each line has the time of the rejection, the id of the record, the reason, and the first
+    /// violation.
     List {
-        /// Only those of this reason (docs/validation.md lists them).
+        /// List only records with this reason, such as missing; docs/validation.md lists all.
         #[arg(long, value_name = "CODE")]
         reason: Option<String>,
-        /// At most so many; 0 is all.
+        /// Maximum number of records; 0 lists all.
         #[arg(long, default_value_t = 50, value_name = "N")]
         limit: usize,
     },
-    /// Show one: everything that is wrong with it, and its bytes.
+    /// Show one record: all its violations, its replays, its key and its value.
+    ///
+    /// A key or a value that is not UTF-8 is shown as base64.
     Show {
-        /// topic:partition:offset
+        /// The id of the record, topic:partition:offset, such as orders:3:18204.
         id: String,
     },
-    /// Send one to the orders topic again.
+    /// Send one record to its topic again, unchanged or with an edited value.
+    ///
+    /// The rejected record stays in the list and shows the replay. If the new record is not valid
+    /// either, it is rejected as well, with an id of its own.
     Replay {
-        /// topic:partition:offset
+        /// The id of the record, topic:partition:offset, such as orders:3:18204.
         id: String,
-        /// Send this file's bytes instead of the record's; `-` is standard input.
+        /// Send the content of this file instead of the record's value; `-` is standard input.
         #[arg(long, value_name = "PATH")]
         file: Option<PathBuf>,
     },
@@ -89,13 +113,13 @@ pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<()> {
             return error;
         }
         error.context(ExitReason::Unreachable(format!(
-            "nobody answers at {}; start that service, or give another --orders-url",
+            "no service answers at {}; start it, or set another address with --orders-url",
             args.orders_url
         )))
     })
 }
 
-/// The service that keeps the records, and the form of the output.
+/// A client of the service that rejected the records.
 struct RejectedClient<'a> {
     client: Client,
     base: &'a Url,
@@ -113,7 +137,9 @@ impl RejectedClient<'_> {
                 .extend_pairs(reason.map(|reason| ("reason", reason)))
                 .extend_pairs(after.as_deref().map(|after| ("after", after)));
             let answer = call(self.client.get(page)).await?;
-            let items = answer["items"].as_array().context("the answer has no items")?;
+            let items = answer["items"]
+                .as_array()
+                .context("the answer has no items; is --orders-url the address of a service?")?;
             for item in items {
                 self.print(item, line);
             }
@@ -134,21 +160,24 @@ impl RejectedClient<'_> {
 
     async fn replay(&self, id: &str, file: Option<&Path>) -> anyhow::Result<()> {
         let body = file.map(read_body).transpose()?.unwrap_or_default();
-        // For the service, an empty body means the record as it came.
+        // To the service, an empty body means that the record is to be sent unchanged, which is not
+        // the intention of a user who gave an empty file.
         if file.is_some() && body.is_empty() {
-            let message = "--file is empty: without it the record is sent as it came\n";
+            let message = "--file is empty; to send the record unchanged, omit --file\n";
             return Err(clap::Error::raw(ErrorKind::ValueValidation, message).into());
         }
+        // The call is not repeated after a timeout: the service may have sent the record. Sending it
+        // twice is harmless, but whether to do so is the user's decision.
         let url = self.url(id, Some("replay"))?;
         let answer = call(self.client.post(url).body(body)).await?;
-        self.print(&answer, |_| format!("{id} is on its way again"));
+        self.print(&answer, |_| format!("{id} was sent again"));
         Ok(())
     }
 
     fn url(&self, id: &str, action: Option<&str>) -> anyhow::Result<Url> {
         let mut url = self.base.join("rejected")?;
         url.path_segments_mut()
-            .map_err(|()| anyhow::anyhow!("--orders-url is not an address of HTTP"))?
+            .map_err(|()| anyhow::anyhow!("--orders-url is not an HTTP address"))?
             .push(id)
             .extend(action);
         Ok(url)
@@ -169,13 +198,14 @@ fn read_body(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Returns the answer's JSON; a problem document becomes an error with its detail.
+/// Sends a request and returns the JSON of the answer. A problem document becomes an error with the
+/// text of its detail.
 async fn call(request: RequestBuilder) -> anyhow::Result<Value> {
     let (status, body) = http::read_json(request.send().await?, "order").await?;
     if status.is_success() {
         return Ok(body);
     }
-    anyhow::bail!("{}", body["detail"].as_str().unwrap_or("the order service refused"))
+    anyhow::bail!("{}", body["detail"].as_str().unwrap_or("the service refused the request"))
 }
 
 fn line(item: &Value) -> String {
@@ -207,7 +237,7 @@ fn describe(record: &Value) -> String {
         ));
     }
     for replay in record["replays"].as_array().into_iter().flatten() {
-        let edited = if replay["edited"] == true { ", with another body" } else { "" };
+        let edited = if replay["edited"] == true { ", edited" } else { "" };
         lines.push(format!("  replayed {}{edited}", replay["at"].as_str().unwrap_or("")));
     }
     lines.push(format!("key ({}): {}", text("key_encoding"), text("key")));

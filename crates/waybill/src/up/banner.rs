@@ -1,4 +1,4 @@
-//! The banner of `waybill up`: every address.
+//! The banner of `waybill up`, which lists the addresses of the services and the servers.
 
 use local::{Kafka, LocalServers};
 

@@ -13,7 +13,7 @@ pub(super) struct GivenDatabases {
 }
 
 impl GivenDatabases {
-    /// Checks all given addresses, so that a wrong one is an error before anything is started.
+    /// Checks all given addresses, so that a malformed one is an error before anything is started.
     pub(super) fn check(args: &UpArgs) -> anyhow::Result<Self> {
         let (orders, couriers) = (&args.orders.database, &args.deliveries.database);
         let given =
@@ -32,7 +32,7 @@ impl GivenDatabases {
 /// Puts the addresses of the local servers into `args`.
 pub(super) fn use_local_servers(args: &mut UpArgs, servers: &LocalServers, given: GivenDatabases) {
     if let Some(postgres) = &servers.postgres {
-        // The server listens on loopback only and trusts it: the password protects nothing.
+        // The local server accepts any password: it listens on loopback only, and trusts it.
         let url = |name| format!("postgres://{name}:waybill@127.0.0.1:{}/{name}", postgres.port());
         if !given.orders {
             args.orders.database.orders_database_url = Some(url("waybill_orders"));

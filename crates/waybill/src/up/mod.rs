@@ -5,7 +5,7 @@
 //!   ─▶ migrate ─▶ banner ─▶ order service, courier service, generator ─▶ stop in reverse order
 //! ```
 //!
-//! A server whose address is given is not started. There is no other difference to production.
+//! A server whose address is given is not started. The services run exactly as in production.
 
 mod banner;
 mod config;
@@ -37,53 +37,103 @@ use crate::{
     output,
     serve::listen,
     tools::migrate::{Administrator, migrate_couriers, migrate_orders},
+    usage::SEE_LONG_HELP,
 };
 
 const EXAMPLES: &str = "\
 Examples:
-  waybill up                                   all of it, five orders a second
-  waybill up --rate 0                          no orders but yours
-  waybill up --couriers 20                     far too few couriers: watch the queue
+  waybill up
+      everything, with five orders a second
+  waybill up --rate 0
+      no generated orders: send your own with POST /order or `waybill load`
+  waybill up --couriers 20
+      too few couriers, so that orders wait in the queue
   waybill up --data-dir /tmp/other --postgres-port 25432 --kafka-port 29092 \\
-             --orders-http-addr 127.0.0.1:9081 --couriers-http-addr 127.0.0.1:9082
-                                               a second one beside the first
-  DATABASE_URL=postgres://… KAFKA_BROKERS=… waybill up
-                                               with your own PostgreSQL and Kafka
-  ORDERS_DATABASE_URL=postgres://… waybill up  with your own database for one service: the local
-                                               PostgreSQL has the other's";
+    --orders-http-addr 127.0.0.1:9081 --couriers-http-addr 127.0.0.1:9082
+      a second system beside the first
+  DATABASE_URL=postgres://… KAFKA_BROKERS=kafka:9092 waybill up
+      with your own PostgreSQL and Kafka
+  ORDERS_DATABASE_URL=postgres://… waybill up
+      with your own database for the order service; the courier service gets
+      one in the local PostgreSQL
 
-/// Bounds the shutdown of all parts together; unfinished work is resumed at the next start.
+`waybill --help` explains the configuration and the exit codes.";
+
+/// Bounds the shutdown of all parts together. Unfinished records are redelivered at the next start.
 const TOTAL_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4_500);
 
-/// What `up` starts, and where.
+/// Run everything on this machine, with generated orders.
+///
+/// The command starts a local PostgreSQL and a local Kafka, creates the databases and their tables,
+/// runs the order service and the courier service, registers couriers, sends generated orders and
+/// simulates their statuses. It prints the addresses of everything.
+///
+/// A server whose address you give is not started: Kafka with --kafka-brokers, PostgreSQL with
+/// --database-url or with an address for each service. All data is in one folder, and the next start
+/// continues with it. Ctrl-C stops everything within 5 seconds.
+///
+/// The programs of PostgreSQL and a Java runtime (17 or newer) must be installed; PG_BIN_DIR and
+/// JAVA_HOME name their folders if they are not found. Kafka is downloaded once with Maven, unless
+/// KAFKA_HOME names the folder of an Apache Kafka.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    after_help = SEE_LONG_HELP,
+    after_long_help = EXAMPLES,
+    mut_arg("admin_database_url", |option| option.hide_short_help(true))
+)]
 pub(crate) struct UpArgs {
-    /// Orders a second that the generator sends; 0 sends none.
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    /// Generated orders a second; 0 sends none.
+    #[arg(long, default_value_t = 5, value_name = "N", help_heading = "Generated orders")]
     rate: u32,
-    /// Couriers that the generator enlists [default: enough for most orders, now and then a queue]
-    #[arg(long, value_name = "N")]
+    /// Number of couriers to register [default: 20 times the rate, plus 4].
+    ///
+    /// With the default, most orders get a courier at once, and only a few wait in the queue.
+    /// Couriers of an earlier start are not registered again.
+    #[arg(long, value_name = "N", help_heading = "Generated orders")]
     couriers: Option<u64>,
-    /// The folder of the local PostgreSQL's and Kafka's data.
-    #[arg(long, default_value = ".waybill", value_name = "DIR")]
+    /// Folder of the data of the local PostgreSQL and the local Kafka.
+    ///
+    /// Only one `waybill up` can use a folder at a time. Delete the folder to start without data.
+    #[arg(long, default_value = ".waybill", value_name = "DIR", help_heading = "Local servers")]
     data_dir: PathBuf,
-    /// The local PostgreSQL's port.
-    #[arg(long, default_value_t = 15432, value_name = "PORT")]
+    /// Port of the local PostgreSQL; 0 chooses a free port.
+    #[arg(
+        long,
+        default_value_t = 15432,
+        value_name = "PORT",
+        help_heading = "Local servers",
+        hide_short_help = true
+    )]
     postgres_port: u16,
-    /// The local Kafka's port.
-    #[arg(long, default_value_t = 19092, value_name = "PORT")]
+    /// Port of the local Kafka; 0 chooses a free port.
+    #[arg(
+        long,
+        default_value_t = 19092,
+        value_name = "PORT",
+        help_heading = "Local servers",
+        hide_short_help = true
+    )]
     kafka_port: u16,
     #[command(flatten)]
-    administrator: Administrator,
-    #[command(flatten)]
     orders: orders::Config,
-    /// The order service as browsers reach it: its pages, and no others, may ask the courier
-    /// service who delivers [default: where it listens]
-    #[arg(long, env = "ORDERS_URL", value_name = "URL", value_parser = web_address)]
+    /// URL of the order service, as browsers reach it.
+    ///
+    /// The board links to this address. Besides the courier service's own pages, only pages of this
+    /// origin may call the courier service from a browser (CORS). The default is the address on
+    /// which the order service listens.
+    #[arg(
+        long,
+        env = "ORDERS_URL",
+        value_name = "URL",
+        value_parser = web_address,
+        help_heading = "HTTP",
+        hide_short_help = true
+    )]
     orders_url: Option<Url>,
     #[command(flatten)]
     deliveries: couriers::Options,
+    #[command(flatten)]
+    administrator: Administrator,
 }
 
 struct Listeners {
@@ -113,17 +163,25 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
         kafka_port: (!args.orders.kafka.is_given()).then_some(args.kafka_port),
     };
     let needs_folder = options.postgres_port.is_some() || options.kafka_port.is_some();
-    // The lock comes before the ports: a second `up` on the same folder usually has the same ports
-    // too, and its error message must name the folder.
+    // The lock comes before the ports. A second `up` on the same folder usually uses the same ports
+    // too; its error must name the folder and the process that uses it, not a port. The lock is
+    // held until this function returns, after the servers have stopped.
     let _folder = if needs_folder { Some(Folder::open(&args.data_dir).await?) } else { None };
+    // Both ports are bound before a server starts, because starting takes seconds: a port in use is
+    // reported at once, and no other process can take a port in the meantime.
     let listeners = Listeners {
         orders: listen(args.orders.orders_http_addr, "--orders-http-addr").await?,
         couriers: listen(args.deliveries.couriers_http_addr, "--couriers-http-addr").await?,
     };
+    // A signal during the start drops the servers that have started: each one stops when the pipe to
+    // its watcher closes.
     let progress = |line: &str| tracing::info!("{line}");
     let starting = LocalServers::start(&options, &progress);
     let Some(servers) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
     let mut servers = servers?;
+    // The servers stop last, and also after an error. When `run_on` returns at a shutdown, the services
+    // have written their last batches and committed their offsets. After an error of the generator
+    // they are dropped unfinished, and their records are redelivered at the next start.
     let outcome = run_on(&mut servers, args, given, listeners, &shutdown).await;
     let stopped = servers.stop().await;
     outcome.and(stopped)
@@ -154,6 +212,8 @@ async fn run_on(
     };
     let couriers = couriers_config(&args, orders_url);
     let (database, postgres) = (&couriers.own.database, &couriers.postgres);
+    // The tables exist before the services start, and the banner is printed only when the addresses
+    // in it can be used: a connection waits in the queue of the bound port.
     migrate_orders(&args.orders.database, administrator_of(given.orders)).await?;
     migrate_couriers(database, postgres, administrator_of(given.couriers)).await?;
 
@@ -179,13 +239,18 @@ async fn run_services(
         couriers::run(couriers, listeners.couriers, services.clone()),
         &services,
     ));
+    // At rate 0 the generator ends early, and after a failure it has logged a warning; the services
+    // continue in both cases until the shutdown.
     let generating = async {
         generate(&load, &kafka, &topics, &services).await?;
         shutdown.cancelled().await;
         anyhow::Ok(())
     };
     tokio::select! {
+        // The services end at the shutdown, or when one of them fails. Dropping the generator loses
+        // nothing: orders that Kafka has acknowledged are on the topic.
         ended = &mut serving => return ended,
+        // Without their server the services could only wait for their timeout.
         died = servers.died() => {
             services.cancel();
             if let Err(error) = serving.await {
@@ -195,6 +260,7 @@ async fn run_services(
         }
         ended = generating => ended?,
     }
+    // The generator ended first at the shutdown: the services finish their batches.
     serving.await
 }
 
@@ -212,22 +278,22 @@ async fn generate(
         services.run_until_cancelled(registering).await.unwrap_or(Ok(0))?;
         return Ok(());
     }
+    // The services create the topics too, but the generator may be faster.
     topics::ensure(&kafka, &[topics.orders(), &topics.kafka_status_topic]).await?;
     let summary = load::run(load, kafka, topics, services.clone()).await?;
     if !matches!(summary.ended, EndReason::Done | EndReason::Stopped) {
-        tracing::warn!("no more orders are sent; the generator {}", summary.ended);
+        tracing::warn!("the generator sends no more orders: it {}", summary.ended);
     }
     Ok(())
 }
 
-/// Returns a number of couriers that is just enough: a courier carries an order for some 19
-/// seconds, and there are four more than orders on their way, so that a queue forms only now and
-/// then.
+/// Returns a number of couriers that is just enough. An order occupies its courier for about 19
+/// seconds; four more couriers than that needs make a queue short and rare.
 pub(crate) fn enough_couriers(rate: u32) -> u64 {
     u64::from(rate) * 20 + 4
 }
 
-/// Runs both services to their end. If one fails, the other one is stopped.
+/// Runs both services until they end. If one fails, stops the other one, and waits for it.
 async fn both(
     one: impl Future<Output = anyhow::Result<()>>,
     other: impl Future<Output = anyhow::Result<()>>,
@@ -240,7 +306,7 @@ async fn both(
     one.and(other)
 }
 
-/// Returns the address for a browser on this machine: the unspecified address becomes loopback.
+/// Returns the address for a browser on this machine: 0.0.0.0 and :: become loopback.
 fn reachable_from_here(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {

@@ -1,6 +1,7 @@
-//! The import rules of ARCHITECTURE.md, checked against the sources: imports go in one direction, no
-//! files import each other in a cycle, and only the named places know SQL, rdkafka and status codes.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! The import rules of ARCHITECTURE.md, checked against the sources: imports go in one direction,
+//! no files import each other in a cycle, and only the named places know SQL, rdkafka and status
+//! codes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 mod sources;
 
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sources::{Source, sources};
 
-/// A crate of the workspace and those of ours that it may import.
+/// Each crate of the workspace, and the crates of the workspace that it may import.
 const CRATES: [(&str, &[&str]); 9] = [
     ("events", &[]),
     ("chassis", &[]),
@@ -21,7 +22,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("chaos", &["testkit", "orders", "couriers", "local", "chassis", "events"]),
 ];
 
-/// A part of the order service and the parts that it may import.
+/// Each part of the order service, and the parts that it may import.
 const ORDERS: [(&str, &[&str]); 10] = [
     ("run", &["config", "routes", "ingest", "status", "http", "pages", "lookup", "order"]),
     ("routes", &["http", "pages", "lookup"]),
@@ -35,7 +36,7 @@ const ORDERS: [(&str, &[&str]); 10] = [
     ("migrate", &["config"]),
 ];
 
-/// A part of the courier service and the parts that it may import.
+/// Each part of the courier service, and the parts that it may import.
 const COURIERS: [(&str, &[&str]); 11] = [
     ("run", &["config", "routes", "intake", "dispatch", "store", "http", "pages", "delivery"]),
     ("routes", &["http", "pages"]),
@@ -50,7 +51,7 @@ const COURIERS: [(&str, &[&str]); 11] = [
     ("migrate", &["config"]),
 ];
 
-/// A part of the chassis and the parts that it may import.
+/// Each part of the chassis, and the parts that it may import.
 const CHASSIS: [(&str, &[&str]); 7] = [
     ("audit", &["rejected", "kafka", "postgres", "process"]),
     ("rejected", &["http", "kafka", "postgres", "process"]),
@@ -88,7 +89,7 @@ fn the_parts_of_the_chassis_import_in_one_direction() {
     assert_parts("chassis", &CHASSIS, &[]);
 }
 
-/// Single events are the one thing that the HTTP layer takes from ingest.
+/// The HTTP layer uses ingest only to publish single events.
 #[test]
 fn http_and_pages_take_only_publishing_from_ingest() {
     for source in sources().into_iter().filter(|source| source.krate == "orders") {
@@ -175,7 +176,7 @@ fn no_files_import_each_other_in_a_cycle() {
     for source in &sources {
         let from = source.to_string();
         let targets = source.imports.iter().filter_map(|import| file_of(&sources, import));
-        // A module and its children count as one.
+        // A module and its children count as one file.
         let others = targets.filter(|to| !is_within(&from, to) && !is_within(to, &from));
         imports.entry(from.clone()).or_default().extend(others);
     }
@@ -218,14 +219,15 @@ fn the_paths_that_architecture_names_exist() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
-/// The paths that `a/{b,c}/d` stands for.
+/// Returns the paths that the pattern `a/{b,c}/d` matches.
 fn alternatives(path: &str) -> Vec<String> {
     let Some((before, rest)) = path.split_once('{') else { return vec![path.to_owned()] };
     let Some((names, after)) = rest.split_once('}') else { return vec![path.to_owned()] };
     names.split(',').flat_map(|name| alternatives(&format!("{before}{name}{after}"))).collect()
 }
 
-/// Each part of a crate imports only the parts that the table allows; `free` may import anything.
+/// Asserts that each part of a crate imports only parts that the table allows. The parts in `free`
+/// may import all parts.
 fn assert_parts(krate: &str, table: &[(&str, &[&str])], free: &[&str]) {
     for source in sources().iter().filter(|source| source.krate == krate) {
         let Some(part) = source.module.first() else { continue };
@@ -242,20 +244,23 @@ fn assert_parts(krate: &str, table: &[(&str, &[&str])], free: &[&str]) {
     }
 }
 
-/// Only sources below one of `places` do what `does` looks for, and each place has one that does.
+/// Asserts that `does` is true only for sources below one of `places`.
 fn assert_only(places: &[&str], does: impl Fn(&Source) -> bool) {
     for source in sources().iter().filter(|source| does(source)) {
         let path = source.to_string();
-        assert!(places.iter().any(|place| is_within(&path, place)), "{path} does");
+        assert!(
+            places.iter().any(|place| is_within(&path, place)),
+            "{path} is not one of the allowed places"
+        );
     }
 }
 
 fn allowed<'a>(table: &[(&str, &'a [&'a str])], name: &str) -> &'a [&'a str] {
     let row = table.iter().find(|(part, _)| *part == name);
-    row.unwrap_or_else(|| panic!("say in this test what {name} may import")).1
+    row.unwrap_or_else(|| panic!("{name} is missing in the table of this test")).1
 }
 
-/// The file that an imported path leads to.
+/// Returns the file that contains an imported path.
 fn file_of(sources: &[Source], import: &[String]) -> Option<String> {
     let paths = (1..=import.len()).rev().map(|length| import[..length].join("::"));
     let mut files = paths.filter(|path| sources.iter().any(|source| source.to_string() == *path));
@@ -266,7 +271,7 @@ fn is_within(path: &str, place: &str) -> bool {
     path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Some nodes of a graph that lead from one back to itself.
+/// Returns a cycle of the graph, with its first node repeated at the end.
 fn cycle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     graph.keys().find_map(|start| {
         let mut paths = vec![vec![start.clone()]];

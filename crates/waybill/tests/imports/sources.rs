@@ -1,4 +1,4 @@
-//! The sources of the workspace with what each imports, tests left out.
+//! The sources of the workspace with their imports, without tests.
 
 use std::{
     fmt, fs,
@@ -16,7 +16,7 @@ pub struct Source {
     pub krate: String,
     /// Its module, from the crate's root.
     pub module: Vec<String>,
-    /// The paths that it names, each from its crate's name on.
+    /// The imported paths, each with its crate's name first.
     pub imports: Vec<Vec<String>>,
     idents: Vec<String>,
     contains_sql: bool,
@@ -47,7 +47,7 @@ impl Source {
     }
 }
 
-/// All sources below `crates/*/src`.
+/// Returns all sources below `crates/*/src`.
 pub fn sources() -> Vec<Source> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut sources = Vec::new();
@@ -94,15 +94,15 @@ fn read(krate: &str, root: &Path, path: &Path) -> Source {
     reader.source
 }
 
-/// Collects what a source imports while it is walked through.
+/// A visitor that collects the imports of a source.
 struct Reader {
     source: Source,
-    /// The module at the present place, which may be one within the file.
+    /// The current module, which may be a module within the file.
     within: Vec<String>,
 }
 
 impl Reader {
-    /// Adds a path, made absolute.
+    /// Adds a path as an absolute path.
     fn add(&mut self, path: &[String]) {
         let ups = path.iter().take_while(|part| *part == "super").count();
         let (base, rest) = match path.first().map(String::as_str) {

@@ -1,5 +1,5 @@
 //! Black-box tests of both services on the real PostgreSQL, Kafka, Redis and browser.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 mod cli;
 mod couriers;
@@ -9,3 +9,4 @@ mod outages;
 mod pages;
 mod status;
 mod support;
+mod words;

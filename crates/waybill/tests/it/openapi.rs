@@ -20,7 +20,7 @@ const SERVICES: [(&str, &str); 2] = [
     ),
 ];
 const HEALTH: &str = include_str!("../../../chassis/src/http/health.rs");
-/// Paths for people, which the document leaves out.
+/// Paths of pages, which the document does not contain.
 const PAGES: [&str; 4] = ["/", "/docs", "/openapi.json", "/assets/{name}"];
 
 /// Returns the methods and paths that the source gives to the router.
@@ -67,8 +67,8 @@ fn documented(document: &Value) -> BTreeSet<String> {
     documented
 }
 
-/// Returns the methods and paths of a cell like `GET /live`, `/metrics`: a method also applies to the
-/// paths after it.
+/// Returns the methods and paths of a cell like `GET /live`, `/metrics`. A method also applies to
+/// the paths that follow it.
 fn calls(cell: &str) -> Vec<(String, &str)> {
     let mut method = String::new();
     let mut calls = Vec::new();
@@ -80,7 +80,7 @@ fn calls(cell: &str) -> Vec<(String, &str)> {
     calls
 }
 
-/// Returns the numbers of three digits that can be a status.
+/// Returns the numbers of three digits that can be a status code.
 fn codes(text: &str) -> BTreeSet<&str> {
     let numbers = text.split(|c: char| !c.is_ascii_digit());
     numbers.filter(|number| number.len() == 3 && ("2".."6").contains(&&number[..1])).collect()
@@ -142,7 +142,7 @@ fn every_reference_and_every_component_is_used() {
         for (kind, components) in api.0["components"].as_object().unwrap() {
             for name in components.as_object().unwrap().keys() {
                 let reference = format!("#/components/{kind}/{name}");
-                assert!(references.contains(&reference), "nobody refers to {reference}");
+                assert!(references.contains(&reference), "no reference to {reference}");
             }
         }
     }
@@ -206,7 +206,7 @@ async fn answers_of_the_order_service_have_the_documented_keys() {
     let replay = format!("{rejected}/replay");
     api.assert_documented("post", "/rejected/{id}/replay", post(&service, &replay, "").await).await;
 
-    wait_until("the replay to be noted", async || {
+    wait_until("the replay to be recorded", async || {
         service.json(&rejected).await["replays"] != json!([])
     })
     .await;
@@ -301,7 +301,7 @@ async fn answers_of_the_courier_service_have_the_documented_keys() {
 
     api.assert_documented("post", "/rejected/{id}/replay", replay).await;
 
-    wait_until("the replay to be noted", async || {
+    wait_until("the replay to be recorded", async || {
         service.json(&rejected).await["replays"] != json!([])
     })
     .await;
@@ -359,7 +359,7 @@ impl Api {
     fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         let Some(reference) = value["$ref"].as_str() else { return value };
         let found = self.0.pointer(reference.trim_start_matches('#'));
-        found.unwrap_or_else(|| panic!("{reference} leads nowhere"))
+        found.unwrap_or_else(|| panic!("{reference} does not exist"))
     }
 
     /// Asserts that the answer's status, content type and keys are documented.
@@ -377,7 +377,7 @@ impl Api {
     /// Asserts that a value has the required keys of a schema, and no others than it documents.
     fn assert_fits(&self, schema: &Value, value: &Value, place: &str) {
         let mut schema = self.resolve(schema);
-        // A value or null.
+        // A value that may be null.
         if let Some(one) = schema["oneOf"].as_array().and_then(|one_of| one_of.first()) {
             schema = self.resolve(one);
         }

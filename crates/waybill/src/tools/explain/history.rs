@@ -9,14 +9,14 @@ pub(super) struct History {
     pub(super) delivery: Option<Answer>,
 }
 
-/// The answer of one service; `None` for what it does not know.
+/// The answer of one service. A part is `None` if the service does not know the order.
 #[derive(Default)]
 pub(super) struct Answer {
-    /// The source, the timing and the version of the order's answer.
+    /// The headers of the order's answer: cache level, timing, version.
     pub(super) served: Option<Value>,
     /// The order's history, or its delivery.
     pub(super) body: Option<Value>,
-    /// The records with the order's id as their key.
+    /// The rejected records with the order's id as their key.
     pub(super) rejected: Vec<Value>,
 }
 
@@ -49,13 +49,13 @@ impl History {
     pub(super) fn text(&self, order_uid: &OrderUid) -> String {
         let mut lines = vec![order_uid.to_string()];
         match &self.order {
-            None => lines.push("  order     not known: the order service was silent".to_owned()),
+            None => lines.push("  order     unknown: the order service did not answer".to_owned()),
             Some(answer) => describe_order(answer, &mut lines),
         }
         lines.push(match &self.delivery {
-            None => "  delivery  not known: the courier service was silent".to_owned(),
+            None => "  delivery  unknown: the courier service did not answer".to_owned(),
             Some(Answer { body: None, .. }) => {
-                "  delivery  the courier service has not heard of it".to_owned()
+                "  delivery  the courier service does not know the order".to_owned()
             }
             Some(Answer { body: Some(delivery), .. }) => {
                 format!("  delivery  {}", delivery_state(delivery))
@@ -86,7 +86,7 @@ fn describe_order(answer: &Answer, lines: &mut Vec<String>) {
     }
     let Some(history) = &answer.body else { return };
     lines.push(match history["status"].as_str() {
-        None => "  status    none told yet".to_owned(),
+        None => "  status    no event was recorded yet".to_owned(),
         Some(status) => format!("  status    {status} since {}", text(history, "since")),
     });
     let events = history["events"].as_array();
@@ -155,7 +155,7 @@ mod tests {
         let delivery = Answer {
             body: Some(json!({
                 "state": "waiting", "assignment": null, "position": 1,
-                "why_not_assigned": { "message": "no courier is free: 2 carry, 0 are paused" },
+                "why_not_assigned": { "message": "no courier is available: 2 busy, 0 paused" },
             })),
             ..Answer::default()
         };
@@ -169,7 +169,7 @@ mod tests {
   status    created since T1
     T1  s:0:1  created, version 2
     T2  s:0:2  created, ignored: the order had this status already
-  delivery  waiting, number 1 in the queue: no courier is free: 2 carry, 0 are paused
+  delivery  waiting, number 1 in the queue: no courier is available: 2 busy, 0 paused
   rejected  T3  orders:3:19: missing"
         );
     }
@@ -179,9 +179,9 @@ mod tests {
         let history = History { order: Some(Answer::default()), delivery: Some(Answer::default()) };
         assert!(!history.is_known());
         let text = history.text(&"123".parse().unwrap());
-        assert!(text.contains("not stored") && text.contains("has not heard of it"), "{text}");
+        assert!(text.contains("not stored") && text.contains("does not know the order"), "{text}");
         let text = History { order: None, delivery: None }.text(&"123".parse().unwrap());
-        assert!(text.contains("order service was silent"), "{text}");
-        assert!(text.contains("courier service was silent"), "{text}");
+        assert!(text.contains("order service did not answer"), "{text}");
+        assert!(text.contains("courier service did not answer"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! `waybill explain`: the complete history of one order, which both services answer over HTTP.
+//! `waybill explain`: requests the history of one order from both services over HTTP, and prints it.
 
 mod history;
 
@@ -13,31 +13,41 @@ use serde_json::{Value, json};
 use url::Url;
 
 use self::history::{Answer, History};
-use crate::{http, output};
+use crate::{http, output, usage::SEE_LONG_HELP};
 
 const EXAMPLES: &str = "\
 Examples:
   waybill explain b563feb7b2b84b6test
-  waybill explain b563feb7b2b84b6test --json | jq '.history.events[] | select(.ignored)'
-                                     what was ignored, and why
+      the history, as text
+  waybill explain b563feb7b2b84b6test --json | jq -r .delivery.state
+      the state of the delivery, for a program
+  waybill explain b563feb7b2b84b6test --json \\
+    | jq '.history.events[] | select(.ignored)'
+      the events that were ignored, with the reasons
 
-Exit codes: 0 told, 1 neither service knows the order, 2 usage, 69 a service was silent for 10
-seconds, 78 bad configuration. What one service knows is told even if the other one is silent.";
+Exit codes: 0 the history is complete, 1 neither service knows the order, 2
+wrong command line, 69 a service did not answer for 10 seconds, 78 wrong
+configuration. If only one service answers, its part of the history is printed
+and the exit code is 69.";
 
-/// Tell one order's whole life: its records and versions, each event and what was ignored and why,
-/// where it is cached, its place in the queue or its courier, and what was rejected under its key.
+/// Show the history of one order, from both services.
+///
+/// It contains the order's version and the record that it came from; each status event, and the
+/// reason if it was ignored; the cache level that served the order; its courier, or its position in
+/// the queue and the reason why it waits; and the records that were rejected with the order's id as
+/// their key.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = SEE_LONG_HELP, after_long_help = EXAMPLES)]
 pub(crate) struct ExplainArgs {
-    /// The order.
+    /// The id of the order, its order_uid.
     order_uid: OrderUid,
-    /// Where the order service answers.
+    /// URL of the order service.
     #[arg(long, env = "ORDERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8081")]
     orders_url: String,
-    /// Where the courier service answers.
+    /// URL of the courier service.
     #[arg(long, env = "COURIERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8082")]
     couriers_url: String,
-    /// Give JSON.
+    /// Print JSON: one object with the answers of both services.
     #[arg(long)]
     json: bool,
 }
@@ -71,8 +81,8 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
         });
     } else if history.order.is_some() && history.delivery.is_some() {
         anyhow::bail!(
-            "neither service knows the order {}; if it was rejected under another key, waybill \
-             rejected list tells",
+            "neither service knows the order {}; if its record had another key and was rejected, \
+             `waybill rejected list` shows it",
             args.order_uid
         );
     }
@@ -81,12 +91,13 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
 
 async fn fetch_order(orders: &ExplainedService<'_>, uid: &str) -> anyhow::Result<Answer> {
     let mut history = orders.json(&["order", uid, "history"], None).await?;
-    // A long history has more than one page.
+    // A long history has more than one page. Events are in the order of their Kafka timestamps, so
+    // an event that is recorded meanwhile is on the last page.
     while let Some(all) = &mut history
         && let Some(next) = all["next"].as_str().map(str::to_owned)
     {
         let page = orders.json(&["order", uid, "history"], Some(("after", &next))).await?;
-        let mut page = page.context("the order was forgotten while it was told of")?;
+        let mut page = page.context("the order was deleted while its history was read")?;
         if let (Some(events), Some(more)) =
             (all["events"].as_array_mut(), page["events"].as_array_mut())
         {
@@ -117,7 +128,7 @@ struct ExplainedService<'a> {
 }
 
 impl ExplainedService<'_> {
-    /// Returns the JSON of an answer, or `None` for 404.
+    /// Requests a path and returns the JSON of the answer, or `None` for 404.
     async fn json(
         &self,
         path: &[&str],
@@ -132,14 +143,14 @@ impl ExplainedService<'_> {
         match status {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => Ok(Some(body)),
-            _ => {
-                let detail = body["detail"].as_str().unwrap_or("?");
-                anyhow::bail!("the {} service: {detail}", self.name)
+            status => {
+                let detail = body["detail"].as_str().unwrap_or("no details");
+                anyhow::bail!("the {} service answered with {status}: {detail}", self.name)
             }
         }
     }
 
-    /// Returns the newest records that were rejected with this key.
+    /// Requests the records that were rejected with this key; returns the first page, the newest.
     async fn rejected(&self, key: &str) -> anyhow::Result<Vec<Value>> {
         let page = self.json(&["rejected"], Some(("key", key))).await?;
         match page.map(|mut page| page["items"].take()) {
@@ -148,7 +159,7 @@ impl ExplainedService<'_> {
         }
     }
 
-    /// Returns the source, the timing and the version of an order's answer.
+    /// Requests an order, and returns the cache level, the timing and the version in the headers.
     async fn served(&self, path: &[&str]) -> anyhow::Result<Option<Value>> {
         let answer = self.reached(self.client.head(self.url(path)?).send().await)?;
         if !answer.status().is_success() {
@@ -164,7 +175,7 @@ impl ExplainedService<'_> {
     }
 
     fn url(&self, path: &[&str]) -> anyhow::Result<Url> {
-        let wrong = || format!("{} is not an address of HTTP", self.flag);
+        let wrong = || format!("{} is not an HTTP address", self.flag);
         let mut url =
             Url::parse(self.base).with_context(wrong).context(ExitReason::Configuration)?;
         url.path_segments_mut()
@@ -178,7 +189,7 @@ impl ExplainedService<'_> {
         let Self { name, base, flag, .. } = self;
         answer.with_context(|| {
             ExitReason::Unreachable(format!(
-                "the {name} service does not answer at {base}; start it, or give {flag}"
+                "the {name} service does not answer at {base}; start it, or set {flag}"
             ))
         })
     }

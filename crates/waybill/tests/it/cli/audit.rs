@@ -1,4 +1,5 @@
-//! `waybill audit` on both real services: all invariants hold under load, and a broken one is named.
+//! `waybill audit` on both real services: all invariants hold under load, and a broken one is
+//! named.
 
 use std::process::Output;
 
@@ -57,7 +58,7 @@ async fn assert_broken(
 async fn all_invariants_hold_under_load() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    // A rule that the validation of events does not know: a valid event becomes a rejected record.
+    // Validation does not check this constraint, so the database rejects a valid event.
     let mut administrator = database.administrator().await;
 
     run_sql(
@@ -83,7 +84,7 @@ async fn all_invariants_hold_under_load() {
         wait_until("orders to be stored", async || env.count("orders.orders").await > orders).await;
         assert_holds(&env, &database).await;
     }
-    assert!(load.try_wait().unwrap().is_none(), "the traffic goes on");
+    assert!(load.try_wait().unwrap().is_none(), "the generator is still running");
 
     load.kill().await.unwrap();
     env.wait_until_drained().await;
@@ -92,7 +93,7 @@ async fn all_invariants_hold_under_load() {
     for check in assert_holds(&env, &database).await {
         let is_checked = check["checked"].as_u64() > Some(0);
         // At the end, no order may be waiting.
-        let may_be_idle = check["promise"] == "no order waits while a courier stands available";
+        let may_be_idle = check["promise"] == "no order waits while a courier is available";
         assert!(is_checked || may_be_idle, "{check}");
     }
     orders.stop().await.unwrap();
@@ -132,7 +133,7 @@ async fn each_broken_invariant_is_named() {
 
     assert_eq!(output.status.code(), Some(1), "{checks:#?}");
 
-    let same = "what is stored is what the record says";
+    let same = "every stored order has the content of its record";
     assert!(checks.iter().any(|check| check["promise"] == same && check["broken"] == 1));
 
     run_sql(&mut stored, "UPDATE orders.orders AS o SET content_hash = b.content_hash FROM orders.before AS b WHERE o.order_uid = b.order_uid").await;
@@ -149,7 +150,7 @@ async fn each_broken_invariant_is_named() {
 
     assert_eq!(output.status.code(), Some(1), "{checks:#?}");
 
-    let letters = "every kept record is on the dead-letter topic";
+    let letters = "every rejected record is on the dead-letter topic";
     assert!(checks.iter().any(|check| check["promise"] == letters && check["broken"] == 1));
 
     run_sql(&mut stored, "DELETE FROM orders.rejected_records; INSERT INTO orders.rejected_records TABLE orders.kept").await;
@@ -190,7 +191,7 @@ async fn each_broken_invariant_is_named() {
     run_sql(&mut delivered, &format!("UPDATE couriers.order_states SET waiting_since = (SELECT waiting_since FROM couriers.before) WHERE order_id = '{lost}'")).await;
     assert_holds(&env, &database).await;
 
-    // 4: statistics that differ from a recount.
+    // 4: statistics that differ from the deliveries.
     run_sql(&mut delivered, "UPDATE couriers.couriers SET deliveries = deliveries + 1").await;
     assert_broken(&env, &database, 4, "1").await;
 
@@ -216,10 +217,10 @@ async fn rows_of_a_recreated_topic_are_not_reported_as_missing() {
     env.wait_until_drained().await;
     service.stop().await.unwrap();
     env.recreate_orders_topic().await;
-    // At the same partitions and offsets.
+    // These records get the same partitions and offsets as the old ones.
     send(0, "new").await;
     send(1, "newer").await;
-    wait_until("Kafka to forget the offsets", async || env.lag().await == 2).await;
+    wait_until("Kafka to delete the committed offsets", async || env.lag().await == 2).await;
     let service = env.start(&[]).await;
     env.wait_until_drained().await;
     let checks = assert_holds(&env, &database).await;

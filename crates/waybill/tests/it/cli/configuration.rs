@@ -6,8 +6,8 @@ use testkit::{TestEnvironment, shared};
 
 use crate::support::{Program, Scratch, order, record, waybill, waybill_in};
 
-/// Asserts which orders topic the program has read: it ends with an error that names the topic if the
-/// status topic is the same.
+/// Asserts which orders topic the program has read: it ends with an error that names the topic if
+/// the status topic is the same.
 async fn assert_orders_topic(
     folder: &Scratch,
     topic: &str,

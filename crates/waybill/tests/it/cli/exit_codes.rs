@@ -7,17 +7,18 @@ use testkit::{TestEnvironment, shared, wait_until};
 
 use crate::support::{Program, Scratch, waybill};
 
-/// An address at which nothing listens: the port is reserved.
+/// An address at which nothing listens, because the port is reserved.
 const UNREACHABLE: &str = "127.0.0.1:1";
 
-/// Asserts that the program ended with this code and wrote these words to standard error alone.
+/// Asserts that the program ended with this code, and wrote these words to standard error and
+/// nothing to standard output.
 fn assert_ends(output: &Output, code: i32, words: &[&str]) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{error}");
     for word in words {
         assert!(error.contains(word), "{word:?} is not in {error}");
     }
-    assert!(output.stdout.is_empty(), "standard output is for data");
+    assert!(output.stdout.is_empty(), "nothing is written to standard output");
 }
 
 #[tokio::test]
@@ -56,15 +57,19 @@ async fn a_replay_of_an_empty_file_is_refused() {
 
 #[tokio::test]
 async fn tools_give_up_ten_seconds_after_the_last_answer() {
-    let database = [("DATABASE_URL", "postgres://somebody@127.0.0.1:1/x")];
+    let database = [("DATABASE_URL", "postgres://someone@127.0.0.1:1/x")];
     let migrate = waybill(&["migrate"], &database);
     let load = waybill(&["load", "--kafka-brokers", UNREACHABLE], &[]);
     let rejected = waybill(&["rejected", "--orders-url", "http://127.0.0.1:1", "list"], &[]);
     let (migrate, load, rejected) = tokio::join!(migrate, load, rejected);
 
-    assert_ends(&migrate, 69, &["PostgreSQL at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
-    assert_ends(&load, 69, &["Kafka at 127.0.0.1:1 was silent for 10 seconds", "start it"]);
-    assert_ends(&rejected, 69, &["nobody answers at http://127.0.0.1:1/", "start that service"]);
+    assert_ends(
+        &migrate,
+        69,
+        &["PostgreSQL at 127.0.0.1:1 did not answer for 10 seconds", "start it"],
+    );
+    assert_ends(&load, 69, &["Kafka at 127.0.0.1:1 did not answer for 10 seconds", "start it"]);
+    assert_ends(&rejected, 69, &["no service answers at http://127.0.0.1:1/", "start it"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +82,7 @@ async fn the_generator_gives_up_if_the_courier_service_is_down() {
     assert_ends(
         &waybill(&flags, &[]).await,
         69,
-        &["the courier service was silent for 10 seconds"],
+        &["the courier service did not answer for 10 seconds"],
     );
 }
 
@@ -130,12 +135,12 @@ async fn a_service_waits_for_its_dependencies_and_logs_it_once() {
         let database = format!("--{role}-database-url");
         let flags = [
             ("--kafka-brokers", UNREACHABLE),
-            (database.as_str(), "postgres://somebody@127.0.0.1:1/x"),
+            (database.as_str(), "postgres://someone@127.0.0.1:1/x"),
         ];
         let folder = Scratch::new();
         let log = folder.0.join("log");
         let service = Program::start_with_log(role, &flags, &log);
-        wait_until("it to say what it waits for", async || {
+        wait_until("the log to name the dependency", async || {
             let log = std::fs::read_to_string(&log).unwrap();
             log.contains("waiting for Kafka at 127.0.0.1:1")
                 && log.contains("waiting for PostgreSQL")

@@ -31,7 +31,10 @@ async fn run_simulation_with_topic_options(
     command.args(["--kafka-orders-topic", &env.orders_topic()]);
     command.args(["--kafka-status-topic", &env.status_topic()]).kill_on_drop(true);
     let load = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    wait_until("it to send", async || !env.read_all(&env.orders_topic()).await.is_empty()).await;
+    wait_until("the generator to send records", async || {
+        !env.read_all(&env.orders_topic()).await.is_empty()
+    })
+    .await;
     env.send_status(Some("1"), br#"{"order_id":"1","status":"created"}"#).await;
     env.alter_topic(&env.status_topic(), options).await;
     let limit = std::time::Duration::from_secs(60);

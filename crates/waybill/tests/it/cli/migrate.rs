@@ -11,9 +11,9 @@ async fn the_services_user_may_migrate_if_nothing_is_to_be_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_without_rights_is_told_which_address_to_give() {
+async fn an_error_for_missing_rights_names_the_required_setting() {
     let env = TestEnvironment::new(shared()).await;
-    // As if this version had another migration.
+    // Now the migrations look as if they had never been applied.
     run_as_administrator(&env, "DELETE FROM orders._sqlx_migrations").await;
     let error = orders::migrate(&env.config(&[]).database, None).await.unwrap_err();
 

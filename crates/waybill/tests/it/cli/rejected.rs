@@ -7,7 +7,7 @@ use testkit::{Service, TestEnvironment, shared, wait_until};
 
 use crate::support::{Scratch, order, waybill, waybill_in};
 
-/// More than one page of `GET /rejected` holds.
+/// More records than one page of `GET /rejected` contains.
 const MANY: usize = 510;
 
 /// Asserts that a run succeeded without messages, and returns its output.
@@ -47,8 +47,10 @@ async fn records_are_listed_shown_and_replayed() {
 
     let list =
         rejected(&service, &["list", "--reason", "invalid_json", "--limit", "0", "--json"]).await;
-    let listed: Vec<Value> =
-        list.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
+    let listed: Vec<Value> = list
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is a JSON object"))
+        .collect();
     assert!(listed.iter().all(|one| one["reason"] == "invalid_json"));
 
     let ids: std::collections::BTreeSet<&str> =
@@ -62,7 +64,7 @@ async fn records_are_listed_shown_and_replayed() {
         assert!(one.contains(words), "{words:?} is not in {one}");
     }
 
-    // The exact text, so that an edited copy differs only in the edit.
+    // The value is shown exactly, so that an edited copy differs only in the edit.
     let shown = rejected(&service, &["show", &with_text, "--json"]).await;
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["value"], &shown["value_encoding"]), (&json!(text), &json!("utf-8")));
@@ -81,10 +83,11 @@ async fn records_are_listed_shown_and_replayed() {
 
     // Unchanged: the same bytes are sent again and rejected again.
     let output = rejected(&service, &["replay", &with_text]).await;
-    assert_eq!(output, format!("{with_text} is on its way again\n"));
+    assert_eq!(output, format!("{with_text} was sent again\n"));
 
     let again = "orders.rejected_records WHERE reason = 'unknown_currency'";
-    wait_until("the same to be rejected again", async || env.count(again).await == 2).await;
+    wait_until("the replayed record to be rejected again", async || env.count(again).await == 2)
+        .await;
 
     // With the content of a file, and with standard input.
     let folder = Scratch::new();
@@ -109,7 +112,7 @@ async fn records_are_listed_shown_and_replayed() {
     let replays: Vec<bool> = shown
         .lines()
         .filter(|line| line.starts_with("  replayed "))
-        .map(|line| line.ends_with(", with another body"))
+        .map(|line| line.ends_with(", edited"))
         .collect();
     assert_eq!(replays, [false, true]);
 

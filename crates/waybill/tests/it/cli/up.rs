@@ -1,4 +1,5 @@
-//! `waybill up`: a running system after one command, with no process left when it ends or is killed.
+//! `waybill up`: a running system after one command, with no process left when it ends or is
+//! killed.
 
 use std::{
     path::Path,
@@ -36,11 +37,11 @@ async fn ctrl_c_ends_all_processes_within_five_seconds() {
     .await;
     assert!(count_processes(&folder.0) > 2, "the program, PostgreSQL and Kafka");
 
-    let asked = Instant::now();
+    let begun = Instant::now();
     up.signal(Signal::INT);
     let status = tokio::time::timeout(Duration::from_secs(30), up.child.wait()).await;
     let status = status.expect("it ends").unwrap();
-    let took = asked.elapsed();
+    let took = begun.elapsed();
     let log = std::fs::read_to_string(folder.0.join("log")).unwrap();
 
     assert_eq!(status.code(), Some(0), "{status}: {log}");
@@ -55,7 +56,7 @@ async fn a_kill_leaves_no_child_process() {
 
     up.signal(Signal::KILL);
     up.child.wait().await.unwrap();
-    wait_until("its children to be gone", async || count_processes(&folder.0) == 0).await;
+    wait_until("its children to end", async || count_processes(&folder.0) == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -127,7 +127,7 @@ async fn a_manual_assignment_stores_nothing_if_it_fails() {
     let service = env.start_couriers(&database, &[]).await;
     let (status, problem) = assign(&service, "unknown").await;
 
-    assert_eq!((status, problem_type(&problem)), (409, "/docs#no-courier"));
+    assert_eq!((status, problem_type(&problem)), (409, "/docs#no-courier-available"));
     assert_eq!(service.get("/delivery/unknown").await.status(), 404);
 
     let anna = add_courier(&service, "Anna", "scooter", "available").await;
@@ -246,7 +246,7 @@ async fn a_waiting_order_shows_the_reason_and_its_position() {
 
     assert_eq!(c["position"], 2);
     assert_eq!(c["why_not_assigned"]["code"], "all_couriers_busy");
-    assert_eq!(c["why_not_assigned"]["message"], "no courier is free: 1 carry, 0 are paused");
+    assert_eq!(c["why_not_assigned"]["message"], "no courier is available: 1 busy, 0 paused");
     assert_eq!(c["couriers"], json!({ "available": 0, "busy": 1, "paused": 0 }));
 
     unassign(&service, "a").await;
@@ -293,7 +293,7 @@ async fn statistics_count_deliveries_but_not_cancelled_orders() {
     let lea = add_courier(&service, "Lea", "on_foot", "available").await;
     send_status(&env, "late", "created").await;
     wait_for_delivery(&service, "late", "overdue").await;
-    // After the grace time she is free again, although the first order is not completed.
+    // After the grace period, the courier is free again, although the first order is not completed.
     wait_until("Lea to be free", async || {
         service.json(&format!("/courier/{lea}")).await["status"] == "available"
     })

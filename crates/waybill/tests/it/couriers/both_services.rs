@@ -26,7 +26,7 @@ async fn an_order_page_shows_its_courier_under_any_local_host_name() {
     for host in ["127.0.0.1", "localhost"] {
         let url = format!("http://{host}:{}/order/{SAMPLE_UID}", address.port());
         let page = Page::open(Reader::default(), &url).await;
-        page.wait_for_text("Анна К., by scooter, until").await;
+        page.wait_for_text("Анна К., by scooter, deadline").await;
         assert!(page.errors().is_empty(), "{host}: {:?}", page.errors());
     }
     orders.stop().await.unwrap();
@@ -60,7 +60,7 @@ async fn explain_shows_both_services_or_the_one_that_answers() {
         "order     version 1",
         "served    from memory",
         "status    created",
-        "lost, ignored: nobody here knows this status",
+        "lost, ignored: this status is not known",
         "delivery  assigned, courier 1 (Anna, car)",
     ] {
         assert!(text.contains(part), "{part}: {text}");

@@ -1,4 +1,5 @@
-//! Replicas of the courier service that dispatch many orders to few couriers, and are killed meanwhile.
+//! Replicas of the courier service that dispatch many orders to few couriers, and are killed
+//! meanwhile.
 
 use std::{
     collections::HashMap,
@@ -76,18 +77,18 @@ async fn assert_dispatched_despite_kills(orders: usize) {
     assert_eq!(counts, (orders, orders, orders, orders), "each order was delivered once");
 }
 
-/// The customers, who complete each order that is carried, with a check of the queue at each step.
+/// Customers, who complete every carried order. The queue is checked at each step.
 struct Customers<'a> {
     env: &'a TestEnvironment,
     pool: &'a PgPool,
     orders: usize,
-    /// The carried orders, and when their completion was last sent.
+    /// The carried orders, each with the time at which its completion was last sent.
     completed: HashMap<String, Instant>,
     waiting: Option<Waiting>,
 }
 
-/// The first order in the queue, the couriers who have been available since it was seen there, and
-/// the time of that.
+/// The first order in the queue, the time at which it was first seen there, and the couriers who
+/// have been available since then.
 struct Waiting {
     order_id: String,
     free: Vec<(i64, OffsetDateTime)>,
@@ -99,7 +100,7 @@ impl<'a> Customers<'a> {
         Self { env, pool: &database.pool, orders, completed: HashMap::new(), waiting: None }
     }
 
-    /// Completes orders until a number of them is completed.
+    /// Completes orders until this number of them is completed.
     async fn run_until(&mut self, completed: usize) {
         let (mut last, mut changed_at) = (0, Instant::now());
         loop {
@@ -117,7 +118,11 @@ impl<'a> Customers<'a> {
                 (last, changed_at) = (done, Instant::now());
             }
             let limit = Duration::from_secs(60);
-            assert!(changed_at.elapsed() < limit, "{done} of {} orders, and no more", self.orders);
+            assert!(
+                changed_at.elapsed() < limit,
+                "only {done} of {} orders are completed",
+                self.orders
+            );
         }
     }
 

@@ -44,7 +44,7 @@ async fn the_example_event_gets_a_courier_until_the_order_ends() {
 async fn invalid_and_refused_events_are_kept_and_dead_lettered() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    // A rule that the validation of events does not know.
+    // The validation of events does not check this constraint.
     let mut administrator = database.administrator().await;
     let rule = "ALTER TABLE couriers.order_states ADD CHECK (order_id <> 'refused')";
 
@@ -117,7 +117,7 @@ async fn a_backlog_of_an_hour_ends_in_the_same_states() {
     assert_eq!(database.count("couriers.order_states WHERE rank = 6").await, 1_334);
     assert_eq!(database.count("couriers.order_states WHERE rank = 5").await, 2_666);
 
-    wait_until("every courier to carry", async || {
+    wait_until("every courier to carry an order", async || {
         database.count("couriers.couriers WHERE status = 'busy'").await == 50
     })
     .await;
@@ -161,7 +161,7 @@ async fn the_board_lists_free_couriers_however_many_are_busy() {
 
     let statement = "DELETE FROM couriers.couriers WHERE id > 250";
     sqlx::raw_sql(statement).execute(&mut database.administrator().await).await.unwrap();
-    assert!(page().await.contains("data-key=\"nobody-idle\">Everybody is on the road.<"));
+    assert!(page().await.contains("data-key=\"nobody-idle\">All couriers are out for delivery.<"));
     service.stop().await.unwrap();
 }
 
@@ -205,7 +205,7 @@ async fn many_readers_of_the_board_cause_one_query() {
         let mut administrator = database.administrator().await;
         sqlx::query_scalar::<_, i64>(statement).fetch_one(&mut administrator).await.unwrap()
     };
-    wait_until("the board to be asked for", async || queries().await > 0).await;
+    wait_until("the board to be requested", async || queries().await > 0).await;
 
     assert_eq!(queries().await, 1);
 
@@ -237,7 +237,7 @@ async fn a_released_delivery_is_counted_and_shown() {
     assert!(board.contains("data-key=\"figure-released\"><b>1</b>"), "{board}");
 
     env.send_all_to(&env.status_topic(), [keyless_event("lost", "completed")]).await;
-    wait_until("it to be completed after all", async || {
+    wait_until("the released delivery to be completed", async || {
         let statistics = service.json("/statistics").await;
         statistics["released"] == 0 && statistics["completed"] == 1
     })

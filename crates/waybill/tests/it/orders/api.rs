@@ -61,7 +61,7 @@ async fn posted_orders_are_taken_all_or_none_and_listed_in_pages() {
     distinct.sort();
     distinct.dedup();
 
-    assert_eq!((listed.len(), distinct.len()), (7, 7), "every order once: {listed:?}");
+    assert_eq!((listed.len(), distinct.len()), (7, 7), "every order is listed once: {listed:?}");
 
     let few = service.json("/orders?customer_id=few").await;
     assert_eq!(few["items"].as_array().unwrap().len(), 3);
@@ -86,7 +86,7 @@ async fn problems_name_the_error() {
         ("/rejected/orders:1:1", 404, "no rejected record"),
         ("/orders?customer_id=%00", 400, "NUL"),
         ("/orders?track_number=%00", 400, "NUL"),
-        ("/orders?after=-219960000000000000.a", 400, "no stored one can have"),
+        ("/orders?after=-219960000000000000.a", 400, "PostgreSQL cannot store"),
         ("/rejected?reason=%00", 400, "NUL"),
         ("/rejected/a%00:1:1", 400, "NUL"),
         ("/nowhere", 404, "/docs"),
@@ -194,7 +194,7 @@ async fn every_call_of_the_contract_is_documented_and_answers() {
 async fn the_live_feed_shows_orders_and_rejections_and_resumes() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
-    // The feed begins at the ends of its topics: send until it has reached them.
+    // The feed shows only records sent after it has reached the ends of its topics.
     let mut uids = 0;
     let feed = service.http.get(service.at("/live")).send().await.unwrap();
     let mut feed = feed.bytes_stream();
@@ -229,6 +229,6 @@ async fn the_live_feed_shows_orders_and_rejections_and_resumes() {
     let strange =
         service.http.get(service.at("/live")).header("last-event-id", "1-1").send().await.unwrap();
     let bytes = strange.bytes_stream().next().await.unwrap().unwrap();
-    assert!(bytes.starts_with(b"event: reset"), "an id of another process starts anew");
+    assert!(bytes.starts_with(b"event: reset"), "an id of another process resets the feed");
     service.stop().await.unwrap();
 }

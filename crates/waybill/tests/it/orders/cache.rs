@@ -45,7 +45,7 @@ async fn a_thousand_misses_at_once_are_one_query() {
     let requests: Vec<_> = (0..1_000)
         .map(|_| tokio::spawn(service.http.get(service.at("/order/wanted")).send()))
         .collect();
-    wait_until("all to have missed", async || {
+    wait_until("all requests to be misses", async || {
         metric(&service, "waybill_cache_misses_total").await >= before + 1_000.0
     })
     .await;
@@ -89,7 +89,7 @@ async fn a_damaged_order_does_not_affect_others_of_the_same_query() {
         |uid: &str| tokio::spawn(service.http.get(service.at(&format!("/order/{uid}"))).send());
     let before = metric(&service, "waybill_cache_misses_total").await;
     let missed = async |count: f64| {
-        wait_until("all to have missed", async || {
+        wait_until("all requests to be misses", async || {
             metric(&service, "waybill_cache_misses_total").await >= before + count
         })
         .await;
@@ -134,7 +134,7 @@ async fn an_absent_order_is_cached_until_the_order_arrives() {
     }
 
     let missed = metric(&service, "waybill_cache_misses_total").await - before;
-    assert!(missed < 3.0, "{missed} of 3 questions were misses");
+    assert!(missed < 3.0, "{missed} of 3 requests were misses");
     service.stop().await.unwrap();
 }
 
@@ -265,14 +265,14 @@ async fn a_copy_in_redis_does_not_extend_the_age_of_an_order() {
     send_order(&env, &old).await;
     env.wait_until_drained().await;
     redis.value("old").await;
-    wait_until("half of its time to pass", async || redis.milliseconds_left("old").await < 3_000)
+    wait_until("half of the expiry to pass", async || redis.milliseconds_left("old").await < 3_000)
         .await;
     // One replica has stored it; the other loads it from Redis and then has it in memory.
     let sources =
         [assert_served(&services[0], &old).await, assert_served(&services[1], &old).await];
     let loader =
-        sources.iter().position(|source| source == "redis").expect("one has not stored it");
-    wait_until("its time to end", async || redis.milliseconds_left("old").await < 0).await;
+        sources.iter().position(|source| source == "redis").expect("one replica has not stored it");
+    wait_until("the value to expire", async || redis.milliseconds_left("old").await < 0).await;
 
     assert_served_from(&services[loader], &old, "db").await;
 

@@ -3,7 +3,7 @@
 use reqwest::{Response, header};
 use testkit::{Service, TestEnvironment, order_json::SAMPLE, shared};
 
-/// Page, style, scripts and icon together, compressed.
+/// The limit for a page with its style, scripts and icon, compressed.
 const MAX_PAGE_BYTES: usize = 60_000;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,10 +32,13 @@ async fn pages_are_compressed_but_orders_and_the_live_feed_are_not() {
     assert!(is_compressed(&get_accepting(&service, "/openapi.json", "application/json").await));
 
     let order = get_accepting(&service, "/order/b563feb7b2b84b6test", "application/json").await;
-    assert!(!is_compressed(&order), "its ETag names these very bytes");
+    assert!(!is_compressed(&order), "its strong ETag is valid only for these bytes");
     assert!(order.headers()[header::ETAG].to_str().unwrap().starts_with('"'));
     assert!(!is_compressed(&get_accepting(&service, "/live", "text/event-stream").await));
-    assert!(!is_compressed(&get_accepting(&service, "/livez", "*/*").await), "too small to gain");
+    assert!(
+        !is_compressed(&get_accepting(&service, "/livez", "*/*").await),
+        "too small to compress"
+    );
     service.stop().await.unwrap();
 }
 

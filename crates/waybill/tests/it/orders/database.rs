@@ -228,7 +228,7 @@ async fn manual_steps_and_migrate_make_the_same_database() {
     let couriers =
         |database: &str| format!("postgres://waybill_couriers:choose-another@{host}/{database}");
 
-    psql(&administrator, &sql_blocks("By hand").concat());
+    psql(&administrator, &sql_blocks("Manual setup").concat());
     let (manual_orders, manual_couriers) = (orders("waybill_orders"), couriers("waybill_couriers"));
     // The services' own users may migrate, because there is nothing to do.
     assert_migrates(&[
@@ -253,12 +253,12 @@ async fn manual_steps_and_migrate_make_the_same_database() {
     assert_migrates(&variables).await;
 
     let twice = describe(["by_migrate", "couriers_by_migrate"]);
-    assert_eq!(twice, once, "the second time there is nothing to do");
+    assert_eq!(twice, once, "the second run changes nothing");
     // The table of migrations is sqlx's own; everything else is equal.
     assert_eq!(describe(["waybill_orders", "waybill_couriers"]), once);
 
     // The queries of the page work for the services' own users.
-    let queries = sql_blocks("Questions");
+    let queries = sql_blocks("Useful queries");
     assert!(queries.len() > 5, "{queries:?}");
 
     for query in queries {

@@ -27,7 +27,10 @@ struct Answer {
 
 impl Answer {
     fn read(bytes: &[u8]) -> Self {
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head ends");
+        let end = bytes
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .expect("the head ends with an empty line");
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().to_owned();
@@ -91,7 +94,7 @@ async fn a_fast_answer_has_the_same_headers_as_the_routers() {
         with("if-none-match: *".into()),
         with("if-none-match: \"other\"".into()),
         with("range: bytes=0-9".into()),
-        with("origin: http://elsewhere.example\r\nsec-fetch-site: cross-site".into()),
+        with("origin: http://other.example\r\nsec-fetch-site: cross-site".into()),
         with("content-length: 4".into()),
     ];
 

@@ -68,7 +68,7 @@ async fn a_change_without_an_event_is_noticed_within_max_age() {
          DELETE FROM orders.orders WHERE order_uid = 'deleted'",
     )
     .await;
-    wait_until("the change to be seen", async || {
+    wait_until("the change to be noticed", async || {
         version_and_amount(&service, "changed").await.1 == 2
     })
     .await;
@@ -77,12 +77,16 @@ async fn a_change_without_an_event_is_noticed_within_max_age() {
 
     assert_eq!(again.headers()["x-cache"], "memory");
 
-    wait_until("the order to be gone", async || {
+    wait_until("the deletion to be noticed", async || {
         service.get("/order/deleted").await.status() == StatusCode::NOT_FOUND
     })
     .await;
     for _ in 0..3 {
-        assert_eq!(service.get("/order/deleted").await.status(), 404, "gone is gone");
+        assert_eq!(
+            service.get("/order/deleted").await.status(),
+            404,
+            "a deleted order is not served again"
+        );
     }
     service.stop().await.unwrap();
 }

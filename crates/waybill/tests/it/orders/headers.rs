@@ -15,9 +15,9 @@ fn stable_headers(answer: &Response) -> BTreeMap<String, String> {
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
         .collect();
     assert!(headers.remove("date").is_some(), "{headers:?}");
-    let timing = headers.get_mut("server-timing").expect("it tells how long it took");
+    let timing = headers.get_mut("server-timing").expect("the answer contains its duration");
     let (source, took) = timing.split_once(";dur=").unwrap();
-    assert!(took.parse::<f64>().unwrap() >= 0.0, "{took} are milliseconds");
+    assert!(took.parse::<f64>().unwrap() >= 0.0, "{took} is a number of milliseconds");
     *timing = source.to_owned();
     headers
 }

@@ -59,7 +59,8 @@ async fn a_frozen_redis_delays_ingest_and_reads_only_briefly() {
     let service = env.start(&["--redis-url", &url, "--batch-rows", "50"]).await;
 
     env.send_all(sent.mixed(0, 2_000)).await;
-    wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
+    wait_until("the first orders to be stored", async || env.count("orders.orders").await > 0)
+        .await;
     redis.signal(Signal::STOP);
 
     env.send_all(sent.mixed(2_000, 500)).await;
@@ -67,7 +68,7 @@ async fn a_frozen_redis_delays_ingest_and_reads_only_briefly() {
     for path in ["/order/order-000000", "/order/order-002499", "/order/nobody"] {
         // A hit in memory does not need Redis; a miss waits for it at most a fifth of a second.
         let answer = tokio::time::timeout(Duration::from_secs(5), service.get(path)).await;
-        let status = answer.expect("nobody waits for Redis").status();
+        let status = answer.expect("the service answers without Redis").status();
         assert_eq!(status.as_u16(), if path.ends_with("nobody") { 404 } else { 200 }, "{path}");
     }
     assert_eq!(service.get("/readyz").await.status(), 200);

@@ -8,7 +8,7 @@ use crate::support::{Sent, metric, order, record, run_as_administrator};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_the_database_refuses_is_rejected_alone() {
     let env = TestEnvironment::new(shared()).await;
-    // A rule that validation does not know, as a later migration or an administrator may add it.
+    // Validation does not check this constraint; a later migration or an administrator may add one.
     let rule = "ALTER TABLE orders.orders ADD CHECK (payment_amount <> 666666)";
 
     run_as_administrator(&env, rule).await;
@@ -64,7 +64,7 @@ async fn an_invalid_record_of_just_under_a_mebibyte_is_kept_whole() {
             .await
             .unwrap();
     assert_eq!(reason, "unknown_currency");
-    assert!(value == bytes, "the bytes are kept");
+    assert!(value == bytes, "the bytes are stored unchanged");
 
     let letters = env.read_all(&env.dead_letter_topic()).await;
     assert_eq!(letters.len(), 1);
@@ -98,7 +98,7 @@ async fn a_record_too_large_for_the_dlq_is_truncated_only_there() {
     let headers = [
         ("waybill.truncated", "true"),
         ("waybill.error.reason", "invalid_utf8"),
-        ("waybill.error.detail", " invalid_utf8: not UTF-8 from byte 0 on"),
+        ("waybill.error.detail", " invalid_utf8: not valid UTF-8, starting at byte 0"),
         ("__connect.errors.topic", &env.orders_topic()),
         ("__connect.errors.partition", &partition.to_string()),
         ("__connect.errors.offset", &offset.to_string()),

@@ -32,8 +32,8 @@ async fn replicas_that_start_and_stop_lose_and_repeat_nothing() {
         while number < 3_000 || !stop.load(Ordering::Acquire) {
             env.send_all(sent.mixed(number, 100)).await;
             number += 100;
-            // The replicas always have records to read, and never too many.
-            wait_until("the replicas to follow", async || env.lag().await < 2_000).await;
+            // The replicas always have records to read, and the lag is bounded.
+            wait_until("the lag to decrease", async || env.lag().await < 2_000).await;
         }
         sent
     };
@@ -45,7 +45,7 @@ async fn replicas_that_start_and_stop_lose_and_repeat_nothing() {
         let third = env.start(&["--batch-rows", "20"]).await;
         wait_until_shared(&[&first, &second, &third]).await;
         for replica in [&first, &second, &third] {
-            wait_until("each replica to work", async || {
+            wait_until("each replica to read records", async || {
                 metric(replica, "messaging_client_consumed_messages_total").await > 0.0
             })
             .await;

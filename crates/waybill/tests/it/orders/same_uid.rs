@@ -1,5 +1,5 @@
-//! Several records with one `order_uid`: the latest by (Kafka timestamp, partition, offset) wins, in
-//! any order of arrival and with any number of repeats.
+//! Several records with one `order_uid`: the latest by (Kafka timestamp, partition, offset) wins,
+//! in any order of arrival and with any number of repeats.
 
 use serde_json::Value;
 use sqlx::types::time::OffsetDateTime;
@@ -167,7 +167,7 @@ async fn assert_latest_record_wins(partitions: Partitions, flags: &[&str]) {
         assert_eq!(row.payment_amount, amount, "{uid}");
         assert_eq!((milliseconds, row.source_partition, row.source_offset), position, "{uid}");
         if partitions == Partitions::One {
-            assert_eq!(amount, *last_sent, "on one partition the last sent is the latest");
+            assert_eq!(amount, *last_sent, "on one partition, the record sent last is the latest");
         }
         assert_eq!(service.json(&format!("/order/{uid}")).await, order(uid, amount));
     }
@@ -176,7 +176,7 @@ async fn assert_latest_record_wins(partitions: Partitions, flags: &[&str]) {
         let created =
             events.iter().filter(|event| event.headers["ce_id"].starts_with(&format!("{uid}:")));
         let created = created.filter(|event| event.headers["ce_type"] == "created").count();
-        assert_eq!(created, 3, "every valid record tells of its order: {uid}");
+        assert_eq!(created, 3, "every valid record is followed by an event: {uid}");
     }
     service.stop().await.unwrap();
 }

@@ -84,7 +84,7 @@ GET /rejected/<env>.orders:1:0
 
 GET /order/nobody
 404 application/problem+json
-{"type":"/docs#no-such-order","title":"no such order","status":404,"detail":"no order with this id is committed here now; if it is on its way, ask again with ?wait=5s","error":"no order with this id is committed here now; if it is on its way, ask again with ?wait=5s"}
+{"type":"/docs#no-such-order","title":"no such order","status":404,"detail":"no order with this id is stored; if it was sent just now, ask again with ?wait=5s","error":"no order with this id is stored; if it was sent just now, ask again with ?wait=5s"}
 
 POST /order
 202

@@ -19,8 +19,8 @@ fn keyed_event(order_id: &str, status: &str) -> (Vec<u8>, Vec<u8>) {
     (order_id.as_bytes().to_vec(), status_event_without_time(order_id, status))
 }
 
-/// Returns the events of `count` orders from number `first` on, with these histories in turn, and an
-/// invalid record after every fiftieth order.
+/// Returns the events of `count` orders from number `first` on, with these histories in turn, and
+/// an invalid record after every fiftieth order.
 fn histories(first: usize, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
     const HISTORIES: [&[&str]; 8] = [
         &["created"],
@@ -56,7 +56,7 @@ struct OrderState {
     order_id: String,
     rank: i16,
     is_created: bool,
-    /// Whether the order waits for a courier or has one.
+    /// True if the order waits for a courier or has one.
     is_active: bool,
 }
 
@@ -71,9 +71,9 @@ async fn order_states(database: &CourierDatabase) -> Vec<OrderState> {
     .unwrap()
 }
 
-/// Waits until all offsets are committed, and asserts that every order has the same state as in a run
-/// without outages, all invariants hold, every rejected record is stored once and dead-lettered at
-/// least once, and no courier is available while orders wait.
+/// Waits until all offsets are committed, and asserts that every order has the same state as in a
+/// run without outages, all invariants hold, every rejected record is stored once and dead-lettered
+/// at least once, and no courier is available while orders wait.
 async fn assert_couriers_settled(env: &TestEnvironment, database: &CourierDatabase) {
     env.wait_until_couriers_drained().await;
     let (undisturbed, again) = (with_couriers(&env.servers).await, env.in_another_group());
@@ -111,13 +111,14 @@ async fn assert_couriers_settled(env: &TestEnvironment, database: &CourierDataba
     assert_eq!(letters, rejected);
 }
 
-/// Kills a program that reads a backlog at `point`, and asserts that the next one settles everything.
+/// Kills a program that reads a backlog at `point`, and asserts that the next one settles
+/// everything.
 async fn assert_deliveries_survive_a_crash(point: &str) {
     let env = TestEnvironment::new(shared()).await;
     let database = with_couriers(&env.servers).await;
     env.send_all_to(&env.status_topic(), histories(0, 400)).await;
     Program::start_couriers(&env, &database, &[], Some(point)).assert_killed().await;
-    assert_ne!(env.couriers_lag().await, 0, "it died before the offsets were committed");
+    assert_ne!(env.couriers_lag().await, 0, "the program ended before it committed the offsets");
     let stored = database.count("couriers.order_states").await;
     assert_eq!(stored == 0, point == "before-commit", "{stored} orders");
 
@@ -129,7 +130,7 @@ async fn assert_deliveries_survive_a_crash(point: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_around_the_commit_changes_no_order() {
-    // At the same time, because the broker waits long before it removes a killed member.
+    // They run in parallel, because the broker takes long to remove a killed member of a group.
     tokio::join!(
         assert_deliveries_survive_a_crash("before-commit"),
         assert_deliveries_survive_a_crash("after-commit"),
@@ -144,21 +145,23 @@ async fn a_stop_under_load_drains_and_repeats_no_dead_letter() {
 
     env.send_all_to(&env.status_topic(), histories(0, 6_000)).await;
     let first = Program::start_couriers(&env, &database, &SMALL_BATCHES, None);
-    wait_until("the flow to be on", async || database.count("couriers.order_states").await > 0)
-        .await;
+    wait_until("the first events to be recorded", async || {
+        database.count("couriers.order_states").await > 0
+    })
+    .await;
     let status = first.terminate().await;
 
     assert_eq!(status.code(), Some(0), "{status}");
 
     let lag = env.couriers_lag().await;
-    assert!(lag > 0, "it was to end in the midst of the flow");
+    assert!(lag > 0, "the stop must come while events are consumed");
 
     let again = Program::start_couriers(&env, &database, &[], None);
     env.wait_until_couriers_drained().await;
     assert!(again.terminate().await.success());
 
     let letters = env.read_all(&format!("{}.dlq", env.status_topic())).await.len();
-    assert_eq!(letters, 120, "an orderly end repeats no dead letter");
+    assert_eq!(letters, 120, "a graceful stop repeats no dead letter");
     assert_couriers_settled(&env, &database).await;
 }
 
@@ -176,7 +179,7 @@ async fn stopped_replicas_and_servers_change_no_order() {
             // Without a key, so that both replicas get events of each order.
             env.enqueue_status(None, &value);
         }
-        wait_until("the flow to be on", async || {
+        wait_until("the first events to be recorded", async || {
             database.count("couriers.order_states").await > before
         })
         .await;
@@ -186,7 +189,7 @@ async fn stopped_replicas_and_servers_change_no_order() {
                 let page = Page::open(Reader::default(), &first.url).await;
                 page.wait_for_text("The board cannot be shown").await;
                 own.local.postgres.as_mut().unwrap().restart().await.unwrap();
-                wait_until("the board to be back", async || {
+                wait_until("the board to be available again", async || {
                     page.go(&first.url).await;
                     page.value("!!document.querySelector('.board-page')").await
                 })

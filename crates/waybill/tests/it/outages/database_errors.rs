@@ -1,5 +1,5 @@
-//! Errors of PostgreSQL during a batch: a transient error is retried and nothing is skipped; a record
-//! with a permanent error is rejected alone.
+//! Errors of PostgreSQL during a batch: a transient error is retried and nothing is skipped; a
+//! record with a permanent error is rejected alone.
 
 use serde_json::json;
 use testkit::{TestEnvironment, shared, wait_until};
@@ -47,7 +47,7 @@ async fn transient_errors_are_retried_and_refused_values_rejected() {
         order["entry"] = json!(code);
         env.send_all([record(&order)]).await;
         sent.orders.insert(format!("transient-{code}"), order);
-        wait_until("it to be tried again", async || failures().await >= before + 2).await;
+        wait_until("the batch to be retried", async || failures().await >= before + 2).await;
         assert_eq!(env.count("orders.rejected_records").await, 0, "{code} is nobody's fault");
         run_as_administrator(&env, "UPDATE orders.transient_errors SET enabled = false").await;
         env.wait_until_drained().await;
@@ -87,7 +87,8 @@ async fn a_database_that_is_read_only_under_load_loses_nothing() {
     let mut sent = Sent::default();
 
     env.send_all(sent.mixed(0, 3_000)).await;
-    wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
+    wait_until("the first orders to be stored", async || env.count("orders.orders").await > 0)
+        .await;
     // As after a failover: old connections are closed, new ones are read-only.
     let database = format!("{}_orders", env.name);
     let read_only = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
@@ -97,7 +98,7 @@ async fn a_database_that_is_read_only_under_load_loses_nothing() {
     run_as_administrator(&env, terminate).await;
     let stored = env.count("orders.orders").await;
 
-    assert!(stored < 3_000, "it was to happen in full flow");
+    assert!(stored < 3_000, "the failure must come while orders are ingested");
 
     env.send_all(sent.mixed(3_000, 200)).await;
     assert_eq!(service.get("/order/order-000000").await.status(), 200);
@@ -107,8 +108,7 @@ async fn a_database_that_is_read_only_under_load_loses_nothing() {
         sqlx::query_scalar::<_, i64>(refused).bind(&database).fetch_one(&env.pool).await.unwrap()
     };
     let before = refused().await;
-    wait_until("batches to be refused again and again", async || refused().await >= before + 3)
-        .await;
+    wait_until("several batches to be refused", async || refused().await >= before + 3).await;
 
     assert!(env.lag().await > 0, "offsets wait for the database");
     assert_eq!(env.count("orders.orders").await, stored, "nothing is written meanwhile");

@@ -27,7 +27,10 @@ async fn without_postgresql_cached_reads_continue() {
     for round in 0..2 {
         let before = env.count("orders.orders").await;
         env.send_all(sent.mixed(1 + round * 3_000, 3_000)).await;
-        wait_until("the flow to be on", async || env.count("orders.orders").await > before).await;
+        wait_until("the first orders to be stored", async || {
+            env.count("orders.orders").await > before
+        })
+        .await;
         own.local.postgres.as_mut().unwrap().kill().await.unwrap();
 
         assert_served_from(&service, &sent.orders["order-000000"], "memory").await;
@@ -52,7 +55,7 @@ async fn without_postgresql_cached_reads_continue() {
     assert!(metric(&service, idle).await >= 1.0);
     sent.assert_settled_at(&env, &service).await;
 
-    wait_until("nothing to be unsettled", async || {
+    wait_until("all records to be processed", async || {
         metric(&service, "waybill_consumer_lag_seconds").await == 0.0
     })
     .await;
@@ -89,7 +92,7 @@ async fn cached_reads_do_not_wait_for_a_stopped_postgresql() {
     assert!(took < Duration::from_secs(10), "{} reads took {took:?}", orders.len());
 
     own.local.postgres.as_mut().unwrap().restart().await.unwrap();
-    wait_until("the database to be asked again", async || source(&orders[0]).await == "db").await;
+    wait_until("the database to be queried again", async || source(&orders[0]).await == "db").await;
     service.stop().await.unwrap();
     own.stop().await;
 }
@@ -104,7 +107,8 @@ async fn without_kafka_reads_continue_and_nothing_is_lost() {
     env.send_all(sent.mixed(0, 1)).await;
     env.wait_until_drained().await;
     env.send_all(sent.mixed(1, 4_000)).await;
-    wait_until("the flow to be on", async || env.count("orders.orders").await > 1).await;
+    wait_until("the first orders to be stored", async || env.count("orders.orders").await > 1)
+        .await;
     own.local.kafka.as_mut().unwrap().stop().await.unwrap();
 
     assert_served_from(&service, &sent.orders["order-000000"], "memory").await;
@@ -121,7 +125,8 @@ async fn without_kafka_reads_continue_and_nothing_is_lost() {
     assert_eq!(service.get("/readyz").await.status(), 200);
 
     own.local.kafka.as_mut().unwrap().restart().await.unwrap();
-    wait_until("Kafka to take orders again", async || post().await.unwrap().status() == 202).await;
+    wait_until("Kafka to accept orders again", async || post().await.unwrap().status() == 202)
+        .await;
     sent.orders.insert("posted".to_owned(), posted.clone());
     waiting.await.unwrap();
     env.wait_until_drained().await;
@@ -208,7 +213,7 @@ async fn a_topic_recreated_between_starts_is_read_from_the_start() {
     env.recreate_orders_topic().await;
     env.send(Some(0), None, Some(b"[")).await;
     send_to_one_partition(&env, "new", 3).await;
-    wait_until("Kafka to forget the offset", async || env.lag().await == 4).await;
+    wait_until("Kafka to delete the committed offset", async || env.lag().await == 4).await;
 
     let service = env.start(&[]).await;
     env.wait_until_drained().await;

@@ -3,6 +3,7 @@
 mod couriers_crash;
 mod database_errors;
 mod dependencies_down;
+mod hostile_records;
 mod orders_crash;
 mod shutdown;
 mod up_restart;

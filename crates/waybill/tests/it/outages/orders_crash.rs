@@ -1,18 +1,19 @@
-//! The order service is killed around a commit and stopped under load: nothing is lost and nothing is
-//! done twice.
+//! The order service is killed around a commit and stopped under load: nothing is lost and nothing
+//! is done twice.
 
 use testkit::{TestEnvironment, shared, wait_until};
 
 use crate::support::{Program, Sent};
 
-/// Kills a program that reads a backlog at `point`, and asserts that the next one settles everything.
+/// Kills a program that reads a backlog at `point`, and asserts that the next one settles
+/// everything.
 async fn assert_orders_survive_a_crash(point: &str) {
     let env = TestEnvironment::new(shared()).await;
     let mut sent = Sent::default();
     env.send_all(sent.mixed(0, 300)).await;
 
     Program::start(&env, Some(point)).assert_killed().await;
-    assert_ne!(env.lag().await, 0, "it died before the offsets were committed");
+    assert_ne!(env.lag().await, 0, "the program ended before it committed the offsets");
     let stored = env.count("orders.orders").await;
     let events = env.read_all(&env.status_topic()).await.len();
     match point {
@@ -29,7 +30,7 @@ async fn assert_orders_survive_a_crash(point: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_around_the_commit_loses_and_repeats_nothing() {
-    // At the same time, because the broker waits long before it removes a killed member.
+    // They run in parallel, because the broker takes long to remove a killed member of a group.
     tokio::join!(
         assert_orders_survive_a_crash("before-commit"),
         assert_orders_survive_a_crash("after-commit"),
@@ -67,13 +68,14 @@ async fn a_stop_under_load_drains_and_repeats_no_event() {
 
     env.send_all(sent.mixed(0, 10_000)).await;
     let first = Program::start(&env, None);
-    wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
+    wait_until("the first orders to be stored", async || env.count("orders.orders").await > 0)
+        .await;
     let status = first.terminate().await;
 
     assert_eq!(status.code(), Some(0), "{status}");
 
     let (lag, stored) = (env.lag().await, env.count("orders.orders").await);
-    assert!(lag > 0, "it was to end in the midst of the flow");
+    assert!(lag > 0, "the stop must come while orders are consumed");
     assert!(stored < 10_000, "{stored}");
 
     // It finished and committed all records that it had read: none is read a second time.
@@ -89,5 +91,5 @@ async fn a_stop_under_load_drains_and_repeats_no_event() {
 
     let events = env.read_all(&env.status_topic()).await.len();
     let repeats = sent.orders.keys().filter(|uid| uid[6..].parse::<u32>().unwrap() % 7 == 0);
-    assert_eq!(events, sent.orders.len() + repeats.count(), "an orderly end repeats no event");
+    assert_eq!(events, sent.orders.len() + repeats.count(), "a graceful stop repeats no event");
 }

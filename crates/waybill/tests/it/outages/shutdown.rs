@@ -20,13 +20,13 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     env.send_all([record(&order("blocked", 7))]).await;
     let waiting = "pg_stat_activity WHERE datname = current_database() \
         AND wait_event_type = 'Lock' AND query LIKE '-- insert_orders%'";
-    wait_until("the batch to be held up", async || env.count(waiting).await == 1).await;
+    wait_until("the batch to wait for the lock", async || env.count(waiting).await == 1).await;
 
     program.signal(Signal::TERM);
-    wait_until("it to take no more requests", async || !program.is_ready().await).await;
-    let asked = Instant::now();
+    wait_until("the service to accept no more requests", async || !program.is_ready().await).await;
+    let begun = Instant::now();
     let status = program.terminate().await;
-    let took = asked.elapsed();
+    let took = begun.elapsed();
 
     assert_eq!(status.code(), Some(1), "{status}");
     assert!(took < Duration::from_secs(3), "the second signal took {took:?}");
@@ -45,12 +45,13 @@ async fn it_stops_in_time_even_if_kafka_is_down() {
     let program = Program::start(&env, None);
 
     env.send_all((0..500).map(|number| record(&order(&format!("uid-{number}"), 1)))).await;
-    wait_until("the flow to be on", async || env.count("orders.orders").await > 0).await;
+    wait_until("the first orders to be stored", async || env.count("orders.orders").await > 0)
+        .await;
     own.local.kafka.as_mut().unwrap().kill().await.unwrap();
 
-    let asked = Instant::now();
+    let begun = Instant::now();
     let status = program.terminate().await;
-    let took = asked.elapsed();
+    let took = begun.elapsed();
 
     // Either all work is finished, or it gives up after ten seconds; it never hangs.
     assert!(matches!(status.code(), Some(0 | 1)), "{status}");

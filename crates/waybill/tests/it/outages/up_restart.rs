@@ -36,7 +36,7 @@ async fn the_next_start_after_a_kill_has_the_orders() {
     assert_eq!(listed(&text), ["kept"], "nothing is sent at a rate of 0");
     assert!(killed.banner.contains("No orders are sent"), "{}", killed.banner);
 
-    // At once, while the servers of the killed one are still ending.
+    // It is started immediately, while the servers of the killed program are still ending.
     killed.child.kill().await.unwrap();
     let next = Up::start(&folder, &["--rate", "20"], &[]).await;
     assert!(next.took < Duration::from_secs(10), "the banner took {:?}", next.took);
@@ -63,7 +63,7 @@ async fn the_next_start_after_a_kill_has_the_orders() {
     let output = up_command(&other, &["--orders-http-addr", address]).output().await.unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
 
-    assert!(error.contains("--orders-http-addr chooses another address"), "{error}");
+    assert!(error.contains("set another address with --orders-http-addr"), "{error}");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(78), 0));
     assert_eq!(next.get("/livez", "*/*").await.0, 200);
     assert_stops(next).await;

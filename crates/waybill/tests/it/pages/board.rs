@@ -61,8 +61,8 @@ async fn couriers_and_the_queue_are_shown_and_updated_live() {
     ];
     let [english, russian] = &pages;
 
-    english.wait_for_text("No order waits.").await;
-    russian.wait_for_text("Очереди нет.").await;
+    english.wait_for_text("No orders are waiting.").await;
+    russian.wait_for_text("Ожидающих заказов нет.").await;
     send_and_commit(&env, "first", "created").await;
     wait_for_lane_text(english, "waiting", "No courier is registered yet").await;
     wait_for_lane_text(russian, "waiting", "Курьеров пока нет").await;
@@ -74,7 +74,7 @@ async fn couriers_and_the_queue_are_shown_and_updated_live() {
     add_courier(&service, "Борис", "scooter", "available").await;
     wait_for_lane_text(english, "road", "Борис").await;
     wait_for_lane_text(english, "road", "first").await;
-    wait_for_lane_text(english, "road", "until").await;
+    wait_for_lane_text(english, "road", "deadline").await;
     wait_for_lane_text(russian, "road", "самокат").await;
     for order_id in ["second", "third"] {
         send_and_commit(&env, order_id, "created").await;
@@ -83,7 +83,7 @@ async fn couriers_and_the_queue_are_shown_and_updated_live() {
     wait_for_lane_text(english, "waiting", "Number 2 in the queue").await;
     wait_for_lane_text(russian, "waiting", "Свободных нет: в пути 1 курьер, 1 на паузе").await;
     wait_for_lane_text(russian, "waiting", "В очереди 2-й").await;
-    english.wait_for_text("orders wait, oldest").await;
+    english.wait_for_text("orders waiting, oldest").await;
     let age = "document.querySelector('#waiting time').textContent";
     let before: String = english.value(age).await;
     english.wait_for("the age to grow", &format!("{age} !== {}", json!(before))).await;
@@ -98,8 +98,8 @@ async fn couriers_and_the_queue_are_shown_and_updated_live() {
     send_and_commit(&env, "second", "cancelled").await;
     wait_for_lane_text(english, "idle", "free").await;
     wait_for_lane_text(russian, "idle", "1 доставка").await;
-    english.wait_for_text("completed in all; mean").await;
-    english.wait_for_text("Nobody is on the road.").await;
+    english.wait_for_text("completed in total; mean time").await;
+    english.wait_for_text("No active deliveries.").await;
 
     for page in &pages {
         assert_eq!(page.errors(), [""; 0]);
@@ -130,7 +130,7 @@ async fn a_dispatcher_changes_couriers_and_assignments() {
     wait_for_lane_text(&page, "road", "order-1").await;
 
     page.click_on("Unassign: order-1").await;
-    wait_for_lane_text(&page, "waiting", "Unassigned by hand").await;
+    wait_for_lane_text(&page, "waiting", "Unassigned manually").await;
     wait_for_lane_text(&page, "waiting", "held").await;
     wait_for_lane_text(&page, "idle", "free").await;
     page.click_on("Assign: order-1").await;
@@ -156,7 +156,7 @@ async fn a_dispatcher_changes_couriers_and_assignments() {
     page.click("#add input[name=phone]").await;
     page.type_text("+4917000000001").await;
     page.click_on("Добавить").await;
-    page.wait_for_text("Этот телефон уже у другого курьера.").await;
+    page.wait_for_text("Этот телефон уже указан у другого курьера.").await;
 
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
@@ -181,7 +181,8 @@ async fn everything_works_by_keyboard_in_a_narrow_window() {
     tab_to(&page, "[data-unassign]").await;
     page.press_key("Enter").await;
     wait_for_lane_text(&page, "waiting", "order-1").await;
-    // The button with the focus is gone, so its lane has the focus, and Enter presses no other button.
+    // The button with the focus is gone, so its lane has the focus, and Enter presses no other
+    // button.
     page.wait_for("the lane to have the focus", "document.activeElement.id === 'road-title'").await;
     page.press_key("Enter").await;
     tab_to(&page, "[data-courier]").await;
@@ -211,8 +212,8 @@ async fn after_a_gap_the_board_shows_the_newest_state() {
     let (env, database, service) = start_couriers(&[]).await;
     let address = service.address();
     let pages = [
-        (Page::open(Reader::default(), &service.at("/")).await, "not live since", "live"),
-        (Page::open(russian(), &service.at("/")).await, "связи нет с", "вживую"),
+        (Page::open(Reader::default(), &service.at("/")).await, "no live data since", "live"),
+        (Page::open(russian(), &service.at("/")).await, "нет свежих данных с", "онлайн"),
     ];
     let live = |word: &str| {
         format!(
@@ -316,8 +317,8 @@ async fn without_javascript_the_board_shows_one_moment() {
     })
     .await;
     let texts = [
-        ("en", ["Without JavaScript the board shows this moment", "No courier is free: 1 carries"]),
-        ("ru", ["Без JavaScript табло показывает этот миг", "Свободных нет: в пути 1 курьер"]),
+        ("en", ["Without JavaScript the board is not updated", "No courier is free: 1 carries"]),
+        ("ru", ["Без JavaScript панель не обновляется", "Свободных нет: в пути 1 курьер"]),
     ];
 
     for (lang, words) in texts {

@@ -1,4 +1,5 @@
-//! The pages of both services together: a cancelled order on its page frees its courier on the board.
+//! The pages of both services together: a cancelled order on its page frees its courier on the
+//! board.
 
 use couriers::delivery::{WaitReason, courier::Transport};
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ struct Words {
 const LANGUAGES: [Words; 2] = [
     Words {
         lang: "en",
-        carried: "Анна К., by scooter, until",
+        carried: "Анна К., by scooter, deadline",
         cancel: "Cancel order",
         cancelled: "cancelled",
         no_delivery: "No delivery",
@@ -33,7 +34,7 @@ const LANGUAGES: [Words; 2] = [
     },
     Words {
         lang: "ru",
-        carried: "Анна К., на самокате, до",
+        carried: "Анна К., на самокате, доставить до",
         cancel: "Отменить заказ",
         cancelled: "отменён",
         no_delivery: "Доставки нет",
@@ -103,7 +104,7 @@ async fn assert_every_code_is_translated(page: &Page, lang: &str) {
     let reasons = WaitReason::ALL.map(WaitReason::as_str);
     let transports = Transport::ALL.map(Transport::as_str);
     for code in reasons.into_iter().chain(transports) {
-        let said = words[code].as_str().unwrap_or_else(|| panic!("no word for {code} in {lang}"));
+        let said = words[code].as_str().unwrap_or_else(|| panic!("no text for {code} in {lang}"));
         let is_russian = said.chars().any(|letter| ('а'..='я').contains(&letter));
         assert_eq!(is_russian, lang == "ru", "{code}: {said}");
     }

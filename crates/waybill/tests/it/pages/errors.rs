@@ -14,15 +14,18 @@ async fn missing_and_invalid_things_have_their_own_messages() {
     let service = start_with_sample(&env).await;
     let long = format!("/order/{}", "x".repeat(101));
     let messages = [
-        ("/order/nobody", ["No such order here now", "Такого заказа сейчас нет"]),
+        ("/order/nobody", ["Order not found", "Заказ не найден"]),
         ("/order/WBILMTESTTRACK", ["the track number of 1 order", "трек-номер 1 заказа"]),
         (
             long.as_str(),
-            ["at most 100 bytes; this text has 101", "не длиннее 100 байт, а здесь 101"],
+            ["at most 100 bytes; this text has 101", "не длиннее 100 байт, а в этом тексте их 101"],
         ),
-        ("/order/a%0Ab", ["no control characters", "не бывает управляющих символов"]),
-        ("/nowhere", ["There is no such page", "Такой страницы нет"]),
-        ("/rejected/orders:0:999", ["No such rejected record", "Такой отклонённой записи нет"]),
+        (
+            "/order/a%0Ab",
+            ["must not contain control characters", "не должно быть управляющих символов"],
+        ),
+        ("/nowhere", ["Page not found", "Страница не найдена"]),
+        ("/rejected/orders:0:999", ["Rejected record not found", "Отклонённая запись не найдена"]),
     ];
 
     for (reader, language) in [(Reader::default(), 0), (russian(), 1)] {
@@ -42,7 +45,7 @@ async fn an_order_on_its_way_can_be_waited_for() {
     let service = env.start(&[]).await;
     let page = Page::open(Reader::default(), &service.at("/order/later")).await;
 
-    page.click_on("Wait for it, up to 30 s").await;
+    page.click_on("Wait up to 30 s").await;
     page.wait_for_text("Waiting…").await;
     env.send(None, None, Some(order("later", 1).to_string().as_bytes())).await;
 
@@ -65,13 +68,13 @@ async fn without_postgresql_a_cached_order_is_still_shown() {
     assert!(cached.value::<bool>("document.querySelector('#status').hidden").await);
 
     let russian = Page::open(russian(), &service.at("/order/nobody")).await;
-    russian.wait_for_text("Сейчас этот заказ не показать").await;
+    russian.wait_for_text("Не удалось показать заказ").await;
     russian.go(&service.at("/rejected")).await;
     russian.wait_for_text("База данных не отвечает").await;
     english.go(&service.at("/rejected")).await;
     english.wait_for_text("The database does not answer").await;
     english.go(&service.at("/order/nobody")).await;
-    english.wait_for_text("This order cannot be shown just now").await;
+    english.wait_for_text("The order cannot be shown now").await;
 
     own.local.postgres.as_mut().unwrap().restart().await.unwrap();
     testkit::wait_until("the database to answer", async || {
@@ -82,7 +85,7 @@ async fn without_postgresql_a_cached_order_is_still_shown() {
         .wait_for("its status", "document.querySelector('#status').textContent === 'created'")
         .await;
     english.click_on("Try again").await;
-    english.wait_for_text("No such order here now").await;
+    english.wait_for_text("Order not found").await;
 
     assert_eq!(english.errors(), [""; 0]);
     service.stop().await.unwrap();

@@ -90,7 +90,7 @@ async fn an_order_whose_every_field_is_a_script_runs_none() {
     page.click(".find input").await;
     page.type_text(SCRIPT).await;
     page.press_key("Enter").await;
-    page.wait_for_text("No such order here now").await;
+    page.wait_for_text("Order not found").await;
 
     assert_harmless(&page).await;
     service.stop().await.unwrap();

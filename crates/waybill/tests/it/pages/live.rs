@@ -26,14 +26,14 @@ async fn orders_versions_and_rejections_appear_live() {
     assert_eq!(page.text("#newest li:first-child a").await, "fresh");
 
     env.send(None, None, Some(order(SAMPLE_UID, 4_711).to_string().as_bytes())).await;
-    page.click_on("version 2 is here: show it").await;
+    page.click_on("new version 2: show").await;
     page.wait_for_text("4,711 USD").await;
     page.wait_for_text("version 2").await;
 
     page.click("nav a[href='/rejected']").await;
-    page.wait_for_text("Nothing has been rejected.").await;
+    page.wait_for_text("No rejected records.").await;
     env.send(None, None, Some(b"{")).await;
-    page.click_on("1 new: show it").await;
+    page.click_on("1 new: show").await;
     page.wait_for_text("invalid_json").await;
 
     assert_eq!(page.errors(), [""; 0]);
@@ -52,13 +52,13 @@ async fn records_between_the_page_and_its_feed_are_not_missed() {
     let live = service.http.get(service.at("/live")).header("last-event-id", seen).send().await;
     let (mut live, mut text) = (live.unwrap(), String::new());
     wait_until("the feed to contain it", async || {
-        let chunk = live.chunk().await.unwrap().expect("the feed goes on");
+        let chunk = live.chunk().await.unwrap().expect("the feed continues");
         text.push_str(&String::from_utf8_lossy(&chunk));
         text.contains("between")
     })
     .await;
 
-    assert!(!text.contains("reset"), "nothing has to be loaded again: {text}");
+    assert!(!text.contains("reset"), "the page does not have to be reloaded: {text}");
     service.stop().await.unwrap();
 }
 
@@ -102,7 +102,7 @@ async fn a_lost_feed_shows_since_when_and_reconnects() {
         let now = "new Intl.DateTimeFormat('en', { timeStyle: 'medium', hourCycle: 'h23' })
             .format(Date.now()).slice(0, 3)";
         let hour: String = page.value(now).await;
-        assert!(text.contains(&hour), "{text} tells a time of this hour, {hour}…");
+        assert!(text.contains(&hour), "{text} contains a time of this hour, {hour}…");
     }
 
     let (page, _) = &pages[0];

@@ -38,23 +38,23 @@ async fn a_rejected_record_is_found_edited_and_replayed_by_clicks() {
     page.wait_for("one row", "document.querySelectorAll('tbody tr').length === 1").await;
     page.wait_for_text("/payment/amount").await;
     page.click("tbody a").await;
-    page.wait_for_text("2 rules broken").await;
+    page.wait_for_text("2 violations").await;
     page.wait_for_text("/delivery/email").await;
     page.wait_for_text("Not replayed yet.").await;
 
-    page.click_on("Replay as it is").await;
-    page.wait_for_text("Sent again as it was").await;
+    page.click_on("Replay unchanged").await;
+    page.wait_for_text("Replayed unchanged").await;
     wait_until("it to be rejected again", async || env.count("orders.rejected_records").await == 3)
         .await;
 
-    page.click_on("Correct it first").await;
+    page.click_on("Edit before replay").await;
     let edit = "(order) => {
         document.querySelector('textarea').value = order;
     }";
     page.run::<()>(edit, json!([order("edited", 5).to_string()])).await;
-    page.click_on("Replay corrected").await;
-    page.wait_for_text("Sent again, corrected").await;
-    page.wait_for_text("Sent again as it was").await;
+    page.click_on("Replay with edits").await;
+    page.wait_for_text("Replayed with edits").await;
+    page.wait_for_text("Replayed unchanged").await;
 
     assert_eq!(service.get("/order/edited?wait=30s").await.status(), 200);
     assert_eq!(page.errors(), [""; 0]);
@@ -71,8 +71,8 @@ async fn without_javascript_a_record_is_replayed_too() {
     let reader = Reader { javascript: false, ..russian() };
     let page = Page::open(reader, &service.at("/rejected")).await;
     page.click("tbody a").await;
-    page.wait_for_text("запись — не JSON").await;
-    page.click_on("Отправить ещё раз").await;
+    page.wait_for_text("некорректный JSON").await;
+    page.click_on("Отправить без изменений").await;
     page.wait_for_text("Отправлена без изменений").await;
     wait_until("it to be rejected again", async || env.count("orders.rejected_records").await == 2)
         .await;

@@ -58,13 +58,13 @@ async fn a_click_opens_a_new_order_without_reloading_the_page() {
     assert!(page.value::<bool>("document.activeElement.matches('h1')").await);
     assert_eq!(page.value::<String>("document.title").await, format!("{SAMPLE_UID} · Waybill"));
 
-    page.wait_for_text("here in").await;
+    page.wait_for_text("loaded in").await;
     page.back().await;
     page.wait_for_text("Find an order").await;
 
     // The second view shows the time of the first.
     page.click_on(SAMPLE_UID).await;
-    page.wait_for_text("first look: from memory").await;
+    page.wait_for_text("first view: from memory").await;
     page.click_on("Copy link").await;
     page.wait_for_text("Copied").await;
     service.stop().await.unwrap();
@@ -73,9 +73,9 @@ async fn a_click_opens_a_new_order_without_reloading_the_page() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_parts_of_an_order_are_shown_in_both_languages() {
     const ENGLISH: [&str; 6] =
-        ["Newest orders", "from memory", "1,817", "1 item", "Life of this order", "To"];
+        ["Newest orders", "from memory", "1,817", "1 item", "Order history", "To"];
     const RUSSIAN: [&str; 6] =
-        ["Последние заказы", "из памяти", "1 817", "1 товар", "Путь заказа", "Кому"];
+        ["Последние заказы", "из памяти", "1 817", "1 товар", "История заказа", "Кому"];
     let env = TestEnvironment::new(shared()).await;
     let service = start_with_sample(&env).await;
 
@@ -103,7 +103,7 @@ async fn all_parts_of_an_order_are_shown_in_both_languages() {
             let tree = page.accessibility_tree().await;
             assert!(
                 tree.iter().any(|(role, name)| role == "image" && name.contains("WBILMTESTTRACK")),
-                "the bar code is told: {tree:?}"
+                "the bar code has an accessible name: {tree:?}"
             );
             assert!(!page.value::<bool>("document.querySelector('details.raw').open").await);
             page.click("details.raw summary").await;

@@ -1,5 +1,5 @@
-//! The history of an order on its page: events appear live, the order is cancelled and completed with
-//! and without JavaScript, and the courier service is asked for the courier.
+//! The history of an order on its page: events appear live, the order is cancelled and completed
+//! with and without JavaScript, and the courier service is asked for the courier.
 
 use serde_json::{Value, json};
 use testkit::{
@@ -65,14 +65,14 @@ async fn events_appear_live_and_a_click_cancels_the_order() {
     let service = start_with_published_sample(&env, &["--couriers-url", &couriers]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
 
-    page.wait_for_text("Published as created").await;
-    page.wait_for_text("Анна К., by scooter, until").await;
+    page.wait_for_text("Event “created” published").await;
+    page.wait_for_text("Анна К., by scooter, deadline").await;
 
     for word in ["created", "delivering", "lost"] {
         send_keyed_status(&env, SAMPLE_UID, word).await;
     }
     page.wait_for_text("created again, ignored: nothing new").await;
-    page.wait_for_text("nobody here knows this status").await;
+    page.wait_for_text("“lost” ignored: unknown status").await;
 
     assert_eq!(page.text("#status").await, "delivering");
     page.assert_accessible().await;
@@ -97,7 +97,7 @@ async fn an_event_that_is_recorded_late_still_appears() {
     let service = start_with_published_sample(&env, &[]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
 
-    page.wait_for_text("Published as created").await;
+    page.wait_for_text("Event “created” published").await;
 
     let mut lock = env.pool.begin().await.unwrap();
     let table = "LOCK TABLE orders.order_status IN EXCLUSIVE MODE";
@@ -109,7 +109,7 @@ async fn an_event_that_is_recorded_late_still_appears() {
     send_keyed_status(&env, SAMPLE_UID, "delivering").await;
     // One request more than the page sends before it pauses.
     page.wait_for(
-        "the page to have asked without success",
+        "the page to have requested it without success",
         &format!("{requests} >= {}", before + 8),
     )
     .await;
@@ -143,7 +143,7 @@ async fn the_reason_for_no_courier_is_in_the_readers_language() {
     let env = TestEnvironment::new(shared()).await;
     let couriers = serve_delivery(json!({
         "order_id": SAMPLE_UID, "state": "waiting", "position": 3, "assignment": null,
-        "why_not_assigned": { "code": "all_couriers_busy", "message": "no courier is free" },
+        "why_not_assigned": { "code": "all_couriers_busy", "message": "no courier is available" },
     }))
     .await;
     let service = start_with_published_sample(&env, &["--couriers-url", &couriers]).await;
@@ -154,7 +154,7 @@ async fn the_reason_for_no_courier_is_in_the_readers_language() {
     let reader = Reader { dark: true, window: (390, 844), ..Reader::default() };
     let page = Page::open(reader, &service.at(&format!("/order/{SAMPLE_UID}?lang=ru"))).await;
     page.wait_for_text("Свободных курьеров нет: все везут заказы, 3-й в очереди").await;
-    page.wait_for_text("Запоздалое «создан» — пропущено, заказ уже дальше").await;
+    page.wait_for_text("Запоздавший статус «создан» не учтён").await;
 
     page.assert_accessible().await;
 
@@ -170,7 +170,7 @@ async fn the_page_works_if_the_courier_service_is_down() {
         start_with_published_sample(&env, &["--couriers-url", "http://127.0.0.1:9"]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
 
-    page.wait_for_text("The courier service does not answer just now").await;
-    page.wait_for_text("Published as created").await;
+    page.wait_for_text("The courier service does not answer").await;
+    page.wait_for_text("Event “created” published").await;
     service.stop().await.unwrap();
 }

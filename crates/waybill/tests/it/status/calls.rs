@@ -44,14 +44,14 @@ async fn an_order_is_completed_and_cancelled_by_calls() {
     assert_eq!(published.headers["ce_time"], sent["created_at"]);
     assert_eq!(serde_json::from_slice::<Value>(published.value.as_deref().unwrap()).unwrap(), sent);
 
-    assert_problem(post(&service, "/order/a%2Fb/complete", "").await, 409, "completed already")
+    assert_problem(post(&service, "/order/a%2Fb/complete", "").await, 409, "already completed")
         .await;
     assert_eq!(post(&service, "/order/a%2Fb/cancel", "").await.status(), 202);
 
     env.wait_until_status_drained().await;
     assert_eq!(service.json("/order/a%2Fb/status").await["status"], "cancelled");
-    assert_problem(post(&service, "/order/a%2Fb/cancel", "").await, 409, "cancelled already").await;
-    assert_problem(post(&service, "/order/a%2Fb/complete", "").await, 409, "cancelled already")
+    assert_problem(post(&service, "/order/a%2Fb/cancel", "").await, 409, "already cancelled").await;
+    assert_problem(post(&service, "/order/a%2Fb/complete", "").await, 409, "already cancelled")
         .await;
 
     // An order that is known only from events has no version here.

@@ -34,7 +34,7 @@ async fn an_event_of_an_order_that_is_not_stored_is_recorded() {
     let id = format!("{}:{partition}:{offset}", env.status_topic());
     assert_eq!(status["status"], "created");
     assert_eq!((&status["record"], &status["version"]), (&json!(id), &Value::Null));
-    assert_eq!(service.get("/order/123").await.status(), 404, "an event is no order");
+    assert_eq!(service.get("/order/123").await.status(), 404, "an event does not store an order");
 
     let history = history(&service, "123").await;
     let recorded = &history["events"][0];
@@ -136,7 +136,7 @@ async fn any_order_of_arrival_ends_in_the_same_status() {
         let events = history["events"].as_array().unwrap();
         assert_eq!(events.len(), 6, "{history}");
         let first = events.iter().find(|event| event["word"] == "cancelled").unwrap();
-        assert_eq!(history["record"], first["record"], "the first that told it");
+        assert_eq!(history["record"], first["record"], "the first event with this status");
         let moved = events.iter().filter(|event| event["ignored"].is_null());
         assert!((1..=3).contains(&moved.count()), "{history}");
     }
@@ -190,8 +190,8 @@ async fn an_invalid_event_is_counted_and_affects_no_other() {
     service.stop().await.unwrap();
 }
 
-/// Kills a program that reads events of 40 orders, with repeats, at `point`, and asserts that the next
-/// one records each event once.
+/// Kills a program that reads events of 40 orders, with repeats, at `point`, and asserts that the
+/// next one records each event once.
 async fn assert_events_survive_a_crash(point: &str) {
     let env = TestEnvironment::new(shared()).await;
     let mut sent = 0;
@@ -260,8 +260,10 @@ async fn replicas_lose_and_repeat_nothing_if_postgresql_crashes() {
                 sent += 1;
             }
         }
-        wait_until("the flow to be on", async || env.count("orders.order_events").await > before)
-            .await;
+        wait_until("the first events to be recorded", async || {
+            env.count("orders.order_events").await > before
+        })
+        .await;
         if round == 0 {
             own.local.postgres.as_mut().unwrap().kill().await.unwrap();
             own.local.postgres.as_mut().unwrap().restart().await.unwrap();

@@ -1,4 +1,4 @@
-//! Orders and invalid records that were sent, and the result that must follow from them.
+//! Orders and invalid records that were sent, and checks of the result.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,11 @@ impl Sent {
     /// Asserts the same of a service that runs and has committed all offsets.
     pub async fn assert_settled_at(&self, env: &TestEnvironment, service: &Service) {
         assert_eq!(env.count("orders.orders").await as usize, self.orders.len());
-        assert_eq!(env.count("orders.orders WHERE version > 1").await, 0, "a repeat is no version");
+        assert_eq!(
+            env.count("orders.orders WHERE version > 1").await,
+            0,
+            "a repeated record makes no new version"
+        );
         assert_eq!(env.count("orders.rejected_records").await as usize, self.invalid);
         for (uid, order) in &self.orders {
             let answer = service.get(&format!("/order/{uid}")).await;

@@ -36,12 +36,14 @@ impl Up {
         let mut banner = String::new();
         let reading = async {
             while !banner.contains("Ctrl-C stops everything") {
-                banner.push_str(&lines.next_line().await.unwrap().expect("a banner"));
+                banner.push_str(
+                    &lines.next_line().await.unwrap().expect("the output contains the banner"),
+                );
                 banner.push('\n');
             }
         };
-        timeout(Duration::from_secs(60), reading).await.expect("it comes up");
-        // The pipe is closed here: the program must go on without a reader of its output.
+        timeout(Duration::from_secs(60), reading).await.expect("it prints its banner in time");
+        // This closes the pipe: the program must continue without a reader of its output.
         Self { child, banner, took: begun.elapsed() }
     }
 
@@ -69,7 +71,8 @@ impl Up {
     }
 }
 
-/// Returns `waybill up` with these flags, else on free ports, and without any server given.
+/// Returns the command `waybill up` with these flags. It starts its own servers, on free ports
+/// unless the flags name others.
 pub fn up_command(folder: &Scratch, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
     command.arg("up").arg("--data-dir").arg(folder.0.join("data")).args(more);

@@ -1,0 +1,81 @@
+//! The texts of violations: why a record was rejected, in the language of the page.
+
+use std::borrow::Cow;
+
+use chassis::web::Lang;
+
+use crate::order::violation::Violation;
+
+/// Returns the text of a violation. In English, and for a code without a translation, it is the
+/// stored message.
+pub(super) fn violation(lang: Lang, violation: &Violation) -> Cow<'_, str> {
+    let text = match lang {
+        Lang::En => None,
+        Lang::Ru => russian(&violation.code),
+    };
+    Cow::Borrowed(text.unwrap_or(&violation.message))
+}
+
+fn russian(code: &str) -> Option<&'static str> {
+    let text = match code {
+        "null_record" => "у записи нет значения",
+        "empty_record" => "значение записи пустое",
+        "too_large" => "заказ больше 1 МиБ",
+        "invalid_utf8" => "запись не в кодировке UTF-8",
+        "invalid_json" => "некорректный JSON",
+        "too_deep" => "вложенность больше 128 уровней",
+        "not_an_object" => "заказ — не объект JSON",
+        "duplicate_key" => "ключ повторяется внутри одного объекта",
+        "lone_surrogate" => "в тексте непарный суррогат",
+        "wrong_type" => "тип значения не соответствует модели",
+        "not_an_integer" => "не целое число: дробная часть и экспонента не допускаются",
+        "out_of_range" => "число не помещается в 64 бита",
+        "missing" => "нет обязательного поля",
+        "blank" => "поле не заполнено",
+        "too_long" => "текст длиннее допустимого",
+        "nul_character" => "в тексте есть символ U+0000",
+        "control_character" => "в тексте есть управляющие символы",
+        "negative" => "отрицательное число не допускается",
+        "unknown_currency" => "нет такого кода валюты в ISO 4217 (нужны заглавные буквы)",
+        "invalid_date" => "это не дата и время по RFC 3339 со смещением от UTC",
+        "implausible_email" => "это не адрес электронной почты",
+        "implausible_phone" => "это не номер телефона: нужно от 5 до 20 цифр, в начале можно +",
+        "no_items" => "в заказе нет ни одного товара",
+        "too_many_items" => "в заказе больше 1000 товаров",
+        "sum_overflow" => "сумма не помещается в 64 бита",
+        "no_orders" => "не передано ни одного заказа",
+        "too_many_orders" => "в одном запросе больше 1000 заказов",
+        "refused_by_database" => "база данных не приняла данные заказа",
+        "internal_error" => {
+            "внутренняя ошибка Waybill при обработке записи; сообщите о ней разработчикам"
+        }
+        "more" => "есть и другие нарушения, здесь они не показаны",
+        _ => return None,
+    };
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::violation::Code;
+
+    #[test]
+    fn every_code_has_a_russian_text() {
+        for code in Code::ALL {
+            assert!(russian(code.as_str()).is_some(), "{}", code.as_str());
+        }
+    }
+
+    #[test]
+    fn an_unknown_code_is_shown_with_its_stored_message() {
+        let of = |code: &str| Violation {
+            pointer: "/payment/amount".to_owned(),
+            code: code.to_owned(),
+            message: "must not be negative".to_owned(),
+        };
+        assert_eq!(violation(Lang::Ru, &of("negative")), "отрицательное число не допускается");
+        assert_eq!(violation(Lang::Ru, &of("brand_new")), "must not be negative");
+        assert_eq!(violation(Lang::En, &of("negative")), "must not be negative");
+    }
+}
