@@ -106,6 +106,16 @@ impl KafkaClient {
         let topic = options.iter().fold(topic, |topic, (option, value)| topic.set(option, value));
         let altered = self.admin().alter_configs([&topic], &AdminOptions::new()).await;
         assert!(altered.expect("Kafka answers").iter().all(Result::is_ok));
+        // The broker applies them after it has answered.
+        wait_until("the options to be applied", async || {
+            let topic = ResourceSpecifier::Topic(name);
+            let described = self.admin().describe_configs(&[topic], &AdminOptions::new()).await;
+            let described = described.expect("Kafka answers").remove(0).expect("the topic exists");
+            options.iter().all(|(option, value)| {
+                described.get(option).and_then(|entry| entry.value.as_deref()) == Some(*value)
+            })
+        })
+        .await;
     }
 
     pub(crate) async fn delete_topic(&self, name: &str) {
@@ -118,6 +128,12 @@ impl KafkaClient {
         let partitions = NewPartitions::new(name, count);
         let added = self.admin().create_partitions(&[partitions], &AdminOptions::new()).await;
         assert!(added.expect("Kafka answers").iter().all(Result::is_ok));
+        // The producer sends to a partition only when it knows it.
+        wait_until("the producer to know the partitions", async || {
+            let metadata = self.producer.client().fetch_metadata(Some(name), REQUEST_TIMEOUT);
+            metadata.is_ok_and(|metadata| metadata.topics()[0].partitions().len() == count)
+        })
+        .await;
     }
 
     /// Deletes a topic and creates it again, empty.

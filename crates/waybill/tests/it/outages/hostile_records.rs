@@ -19,7 +19,7 @@ async fn events_with_unreadable_fields_are_recorded() {
     let service = env.start(&[]).await;
     let database = env.courier_database().await;
     let couriers = env.start_couriers(&database, &[]).await;
-    insert_couriers(&database.pool, 10).await;
+    insert_couriers(&database.pool, 50).await;
 
     for (id, event) in [
         (
@@ -56,7 +56,7 @@ async fn forged_replay_headers_hold_up_no_record() {
     let service = env.start(&[]).await;
     let database = env.courier_database().await;
     let couriers = env.start_couriers(&database, &[]).await;
-    insert_couriers(&database.pool, 10).await;
+    insert_couriers(&database.pool, 50).await;
     let long = format!("{}:0:1", "x".repeat(100_000));
     let forged: &[&[(&str, &str)]] = &[
         &[("waybill.replay.of", "\0:1:2")],
@@ -67,7 +67,8 @@ async fn forged_replay_headers_hold_up_no_record() {
         ],
         &[("waybill.replay.of", "orders:-1:-1")],
         &[("waybill.replay.of", &long)],
-        &[("waybill.replay.of", ""), ("traceparent", "\0")],
+        &[("waybill.replay.of", "x"), ("traceparent", "\0")],
+        &[("waybill.replay.of", "")],
     ];
 
     for (number, headers) in forged.iter().enumerate() {
@@ -104,7 +105,7 @@ async fn timestamps_of_any_size_are_clamped() {
     let service = env.start(&["--batch-age-ms", "20"]).await;
     let database = env.courier_database().await;
     let couriers = env.start_couriers(&database, &[]).await;
-    insert_couriers(&database.pool, 10).await;
+    insert_couriers(&database.pool, 50).await;
     let timestamps = [-250_000_000_000_000, -5, 1_754_481_600_000_000, LAST_MS, LAST_MS + 1];
 
     for (number, timestamp_ms) in timestamps.into_iter().enumerate() {
@@ -225,10 +226,11 @@ async fn events_are_published_once_to_a_topic_with_a_small_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_dead_letter_topic_blocks_only_its_lane() {
+async fn a_dead_letter_that_kafka_refuses_blocks_only_its_lane() {
     let env = TestEnvironment::new(shared()).await;
-    let service = env.start(&["--lanes", "2", "--kafka-create-topics", "false"]).await;
-    env.delete_topic(&env.dead_letter_topic()).await;
+    // No form of a dead letter is smaller.
+    env.alter_topic(&env.dead_letter_topic(), &[("max.message.bytes", "100")]).await;
+    let service = env.start(&["--lanes", "2"]).await;
 
     env.send(Some(0), None, Some(b"{")).await;
     let readyz = async || service.get("/readyz").await;
@@ -243,7 +245,7 @@ async fn a_missing_dead_letter_topic_blocks_only_its_lane() {
     wait_until("the other lane to go on", async || env.count("orders.orders").await == 1).await;
     assert!(env.lag().await > 0, "the offset of the rejected record is not stored");
 
-    env.create_large_topic(&env.dead_letter_topic()).await;
+    env.alter_topic(&env.dead_letter_topic(), &[("max.message.bytes", "4194304")]).await;
     env.wait_until_drained().await;
     assert_eq!(env.read_all(&env.dead_letter_topic()).await.len(), 1);
     wait_until("the report to be withdrawn", async || {
@@ -284,12 +286,10 @@ async fn added_partitions_are_read_within_seconds() {
 
     let (key, value) = record(&order("added", 1));
     env.send(Some(8), Some(&key), Some(&value)).await;
-    let since = std::time::Instant::now();
     wait_until("the record of the new partition to be stored", async || {
         env.count("orders.orders").await == 1
     })
     .await;
-    assert!(since.elapsed().as_secs() < 30, "after {:?}", since.elapsed());
     service.stop().await.unwrap();
 }
 
