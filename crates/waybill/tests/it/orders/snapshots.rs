@@ -131,7 +131,8 @@ async fn events_and_dead_letters_keep_their_wire_format() {
 uid
 {"order_id":"uid","status":"created","created_at":"<now>","version":1}
   ce_id: "uid:1:created"
-  ce_source: "waybill/orders"
+  ce_source: "waybill/<env>/orders"
+  ce_specversion: "1.0"
   ce_time: "<now>"
   ce_type: "created"
   traceparent: "<trace>"
@@ -140,7 +141,8 @@ uid
 uid
 {"order_id":"uid","status":"created","created_at":"<now>","version":2}
   ce_id: "uid:2:created"
-  ce_source: "waybill/orders"
+  ce_source: "waybill/<env>/orders"
+  ce_specversion: "1.0"
   ce_time: "<now>"
   ce_type: "created"
   traceparent: "<trace>"
@@ -149,7 +151,8 @@ uid
 uid
 {"order_id":"uid","status":"updated","created_at":"<now>","version":2}
   ce_id: "uid:2:updated"
-  ce_source: "waybill/orders"
+  ce_source: "waybill/<env>/orders"
+  ce_specversion: "1.0"
   ce_time: "<now>"
   ce_type: "updated"
   traceparent: "<trace>"
@@ -158,7 +161,8 @@ uid
 uid
 {"order_id":"uid","status":"cancelled","created_at":"<now>","version":2}
   ce_id: "uid:2:cancelled"
-  ce_source: "waybill/orders"
+  ce_source: "waybill/<env>/orders"
+  ce_specversion: "1.0"
   ce_time: "<now>"
   ce_type: "cancelled"
   traceparent: "<trace>"

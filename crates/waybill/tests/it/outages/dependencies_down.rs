@@ -199,6 +199,23 @@ async fn the_service_ends_if_its_offset_is_beyond_the_end() {
     assert_ends_because_records_are_lost(&env, service, 0).await;
 }
 
+/// The reason is reported at once, and the wait for the other lanes is bounded.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_ends_even_if_another_lane_waits() {
+    let env = TestEnvironment::new(shared()).await;
+    // No transaction can write while this lock is held.
+    let mut lock = env.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE orders.orders IN SHARE MODE").execute(&mut *lock).await.unwrap();
+    let (key, value) = record(&order("waits", 1));
+    env.send(Some(1), Some(&key), Some(&value)).await;
+    env.send(Some(0), Some(&key), Some(&value)).await;
+    env.commit(0, 20).await;
+    let service = env.start(&["--lanes", "2"]).await;
+
+    assert_ends_because_records_are_lost(&env, service, 0).await;
+    lock.rollback().await.unwrap();
+}
+
 /// Kafka deletes the offsets of a topic together with it, so the new topic is read from its
 /// beginning.
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,9 @@
 //! Shutdown of the order service while it cannot finish its work.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use testkit::{OwnServers, TestEnvironment, shared, wait_until};
@@ -36,6 +39,27 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     env.wait_until_drained().await;
     assert_eq!(env.count("orders.orders").await, 1);
     assert!(again.terminate().await.success());
+}
+
+/// As after `waybill up 2>&1 | tee log` and Ctrl-C, or with a log on a full disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_changes_nothing() {
+    let env = TestEnvironment::new(shared()).await;
+    let flags = env.flags();
+    let flags: Vec<_> = flags.chunks(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
+    let flags: Vec<_> =
+        flags.into_iter().filter(|(flag, _)| !flag.ends_with("-http-addr")).collect();
+    let program = Program::start_with_log("orders", &flags, Path::new("/dev/full"));
+
+    program.wait_until_ready().await;
+    env.send_all([record(&order("stored", 1)), (Vec::new(), b"{".to_vec())]).await;
+    env.wait_until_drained().await;
+
+    assert_eq!(env.count("orders.orders").await, 1);
+    let begun = Instant::now();
+    let status = program.terminate().await;
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(begun.elapsed() < Duration::from_secs(12), "it took {:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

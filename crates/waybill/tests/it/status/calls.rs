@@ -21,7 +21,7 @@ async fn an_order_is_completed_and_cancelled_by_calls() {
     env.send(None, Some(&key), Some(&value)).await;
     assert_eq!(service.get("/order/a%2Fb?wait=30s").await.status(), 200);
 
-    assert_problem(post(&service, "/order/nobody/cancel", "").await, 404, "known").await;
+    assert_problem(post(&service, "/order/nobody/cancel", "").await, 404, "is stored").await;
 
     let long = format!("/order/{}/cancel", "x".repeat(101));
     assert_problem(post(&service, &long, "").await, 400, "101 bytes").await;
@@ -40,7 +40,8 @@ async fn an_order_is_completed_and_cancelled_by_calls() {
 
     assert_eq!(published.key.as_deref(), Some(b"a/b".as_slice()));
     assert_eq!(published.headers["ce_id"], "a/b:1:completed");
-    assert_eq!(published.headers["ce_source"], "waybill/orders");
+    assert_eq!(published.headers["ce_source"], format!("waybill/{}/orders", env.name));
+    assert_eq!(published.headers["ce_specversion"], "1.0");
     assert_eq!(published.headers["ce_time"], sent["created_at"]);
     assert_eq!(serde_json::from_slice::<Value>(published.value.as_deref().unwrap()).unwrap(), sent);
 
