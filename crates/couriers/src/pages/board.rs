@@ -47,8 +47,8 @@ pub(crate) async fn get(
         Ok(Err(error)) => tracing::warn!("showing the board: {error}"),
         Err(_) => {}
     }
-    let w = frame.words();
-    let page = message(frame, w.trouble_title, w.trouble_text);
+    let words = frame.words();
+    let page = message(frame, words.trouble_title, words.trouble_text);
     reader.send(StatusCode::SERVICE_UNAVAILABLE, page)
 }
 
@@ -75,8 +75,8 @@ fn board(frame: Frame<'_>, board: &Board) -> String {
         _ => None,
     };
     render(&BoardTemplate {
-        f: &frame,
-        w: words,
+        frame: &frame,
+        words,
         tab: "board",
         at: machine_time(board.at),
         figures: figures(lang, words, board),
@@ -97,8 +97,8 @@ fn board(frame: Frame<'_>, board: &Board) -> String {
 #[derive(Template)]
 #[template(path = "board.html")]
 struct BoardTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
     at: String,
     figures: Vec<Figure>,
@@ -222,8 +222,8 @@ struct RoadCard<'a> {
     order_id: &'a str,
     href: String,
     name: &'a str,
-    transport: &'static str,
-    is_paused: bool,
+    /// The transport, and whether the courier is paused.
+    note: String,
     is_late: bool,
     from: String,
     deadline: String,
@@ -238,13 +238,17 @@ impl<'a> RoadCard<'a> {
         let (order_id, assignment) = (one.order_id.as_deref()?, one.assignment.as_ref()?);
         let (from, deadline) = (assignment.assigned_at, assignment.deadline);
         let is_late = deadline < now;
+        let transport = words.transport_of(assignment.transport_type);
+        let note = match one.courier.status {
+            CourierStatus::Paused => format!("{transport} · {}", words.paused),
+            _ => transport.to_owned(),
+        };
         let left = (deadline - now).as_seconds_f64() / (deadline - from).as_seconds_f64();
         Some(Self {
             order_id,
             href: frame.order_href(order_id),
             name: one.courier.name.as_ref(),
-            transport: words.transport_of(assignment.transport_type),
-            is_paused: one.courier.status == CourierStatus::Paused,
+            note,
             is_late,
             from: machine_time(from),
             deadline: machine_time(deadline),

@@ -17,11 +17,8 @@ use axum::{
     response::Response,
 };
 use chassis::{
-    http::{Id, problem::ProblemKind},
-    web::{
-        Assets, Embedded, Reader,
-        docs::{Call, calls},
-    },
+    http::Id,
+    web::{Assets, Embedded, Reader, docs::Docs},
 };
 use http::{HeaderMap, StatusCode};
 
@@ -49,7 +46,7 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
     ])
 });
 
-static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| calls(OPENAPI));
+static DOCS: LazyLock<Docs> = LazyLock::new(|| Docs::new(OPENAPI, problems::kinds()));
 
 /// `GET /assets/…`
 pub(crate) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
@@ -59,16 +56,15 @@ pub(crate) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
 /// `GET /docs`
 pub(crate) async fn docs(State(state): State<PageState>, reader: Reader) -> Response {
     let frame = Frame::of(&state, &reader);
-    let (w, problems) = (frame.words(), problems::kinds());
-    let page = DocsTemplate { w, f: &frame, tab: "docs", calls: &CALLS, problems };
+    let page = DocsTemplate { frame: &frame, words: frame.words(), tab: "docs", docs: &DOCS };
     reader.send(StatusCode::OK, render(&page))
 }
 
 /// Any address without a route.
 pub(crate) async fn no_such_page(State(state): State<PageState>, reader: Reader) -> Response {
     let frame = Frame::of(&state, &reader);
-    let w = frame.words();
-    reader.send(StatusCode::NOT_FOUND, message(frame, w.no_page_title, w.no_page_text))
+    let words = frame.words();
+    reader.send(StatusCode::NOT_FOUND, message(frame, words.no_page_title, words.no_page_text))
 }
 
 /// The frame that all services share, and what this service adds to it.
@@ -109,22 +105,21 @@ impl<'a> Frame<'a> {
 #[derive(Template)]
 #[template(path = "docs.html")]
 struct DocsTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
-    calls: &'static [Call],
-    problems: Vec<ProblemKind>,
+    docs: &'static Docs,
 }
 
 fn message(frame: Frame<'_>, title: &str, text: &str) -> String {
-    render(&MessageTemplate { w: frame.words(), f: &frame, tab: "", title, text })
+    render(&MessageTemplate { frame: &frame, words: frame.words(), tab: "", title, text })
 }
 
 #[derive(Template)]
 #[template(path = "message.html")]
 struct MessageTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
     title: &'a str,
     text: &'a str,
