@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 
 use self::words::{DocsWords, FrameWords};
 pub use self::{
-    assets::{Asset, Assets, Embedded},
+    assets::{Asset, AssetFile, Assets},
     by_accept::{ByAccept, by_accept, wants_page},
     lang::{Lang, Plural, machine_time, time_markup},
     reader::Reader,
@@ -57,6 +57,13 @@ impl Frame<'_> {
     #[must_use]
     pub fn asset(&self, name: &str) -> &'static str {
         self.assets.url(name)
+    }
+
+    /// The addresses of all modules that the module `name` needs. The browser loads them at once
+    /// instead of one after the other.
+    #[must_use]
+    pub fn imports(&self, name: &str) -> Vec<&'static str> {
+        self.assets.imports(name).collect()
     }
 
     /// The address of this page in another language.

@@ -1,6 +1,7 @@
 //! The pages of the courier service: the board with couriers, queue and figures, for a dispatcher.
 //!
-//! `assets/board.js` fetches the same page after each change and replaces the parts that differ.
+//! The modules in `assets/` fetch the same page after each change and replace the parts that differ;
+//! `board.js` starts them.
 //! Templates escape all values.
 
 pub(crate) mod board;
@@ -17,8 +18,9 @@ use axum::{
     response::Response,
 };
 use chassis::{
+    asset_files,
     http::Id,
-    web::{Assets, Embedded, Reader, docs::Docs},
+    web::{Assets, Reader, docs::Docs},
 };
 use http::{HeaderMap, StatusCode};
 
@@ -40,9 +42,14 @@ impl FromRef<PageState> for ApiState {
 }
 
 static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
-    Assets::with([
-        Embedded::new("board.css", include_bytes!("assets/board.css")),
-        Embedded::new("board.js", include_bytes!("assets/board.js")),
+    Assets::with(asset_files![
+        "actions.js",
+        "board.css",
+        "board.js",
+        "clock.js",
+        "feed.js",
+        "patch.js",
+        "refresh.js",
     ])
 });
 
