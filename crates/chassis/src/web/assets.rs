@@ -8,7 +8,7 @@
 //! is hashed, so the address of a module changes with everything that it imports. This is done with
 //! no import map, because the security policy allows nothing inline.
 
-use std::{borrow::Cow, mem};
+use std::{borrow::Cow, iter, mem};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
@@ -156,6 +156,24 @@ impl Assets {
         (headers, asset.bytes).into_response()
     }
 
+    /// Returns the names of the texts that a module and its imports use: `x` for each `words.x`.
+    /// A test of each page asserts that it has these texts.
+    #[must_use]
+    pub fn texts_used(&self, module: &str) -> Vec<&str> {
+        let module = self.named(module).expect("the module is embedded");
+        let imports = module.imports.iter().filter_map(|name| self.named(name));
+        let scripts = iter::once(module).chain(imports);
+        let scripts = scripts.map(|one| str::from_utf8(&one.bytes).expect("modules are UTF-8"));
+        let uses = scripts.flat_map(|script| {
+            script.match_indices("words.").map(move |(at, _)| script.split_at(at))
+        });
+        // The address of the module `words` is no text.
+        let uses = uses.filter(|(before, _)| !before.ends_with('/'));
+        let is_in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        uses.filter_map(|(_, text)| text["words.".len()..].split(|c| !is_in_name(c)).next())
+            .collect()
+    }
+
     /// Returns the number of bytes of all assets, not compressed.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -212,7 +230,10 @@ impl Embedded {
 mod tests {
     use std::sync::LazyLock;
 
+    use serde_json::Value;
+
     use super::*;
+    use crate::web::{Lang, words::DocsWords};
 
     static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets::with([]));
 
@@ -260,6 +281,16 @@ mod tests {
     fn modules_in_a_cycle_are_refused() {
         let bytes: &[u8] = b"import './self.js';";
         let _ = Assets::with([AssetFile { name: "self.js", bytes }]);
+    }
+
+    #[test]
+    fn the_documentation_has_the_texts_of_its_script() {
+        let texts = serde_json::to_value(DocsWords::of(Lang::En)).unwrap();
+        let used = ASSETS.texts_used("docs.js");
+        assert!(used.contains(&"parameters"), "{used:?}");
+        for name in used {
+            assert_ne!(texts[name], Value::Null, "{name}");
+        }
     }
 
     #[test]

@@ -138,7 +138,18 @@ fn render(page: &impl Template) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chassis::web::Lang;
+    use serde_json::Value;
+
     use super::*;
+
+    #[test]
+    fn the_scripts_use_only_texts_that_the_page_has() {
+        let texts = serde_json::to_value(&Words::of(Lang::En).live).unwrap();
+        for name in ASSETS.texts_used("board.js") {
+            assert_ne!(texts[name], Value::Null, "{name}");
+        }
+    }
 
     #[test]
     fn all_assets_together_are_light() {
