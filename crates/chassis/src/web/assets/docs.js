@@ -34,7 +34,8 @@ const paragraphs = (text, className) => (text
   ? [make('p', className ? { className } : {}, ...prose(text))]
   : []);
 
-function table(rows) {
+/** Makes a table that scrolls; `label` is its name for screen readers, unique on the page. */
+function table(label, rows) {
   const cell = (content, index) => make(
     'td',
     { className: index ? 'what' : 'mono' },
@@ -43,7 +44,7 @@ function table(rows) {
   const body = make('tbody', {}, ...rows.map((cells) => make('tr', {}, ...cells.map(cell))));
   return make(
     'div',
-    { className: 'scroll', tabindex: '0', role: 'region', 'aria-label': words.parameters },
+    { className: 'scroll', tabindex: '0', role: 'region', 'aria-label': label },
     make('table', {}, body),
   );
 }
@@ -122,8 +123,8 @@ function curl(method, path, operation, parameters, resolve) {
   return [...parts, quoted(location.origin + filled)].join(' ');
 }
 
-function parameterTable(parameters) {
-  return table(parameters.map((parameter) => [
+function parameterTable(call, parameters) {
+  return table(`${call}, ${words.parameters}`, parameters.map((parameter) => [
     parameter.name,
     [
       quiet(withRequired(`${parameter.in} · ${typeOf(parameter.schema)}`, parameter.required)),
@@ -134,12 +135,13 @@ function parameterTable(parameters) {
 }
 
 /** Makes the part about one answer of a call: status, headers, bodies. */
-function answerParts(status, answer, resolve) {
+function answerParts(call, status, answer, resolve) {
+  const label = `${call}, ${status}, ${words.headers}`;
   const headers = Object.entries(answer.headers ?? {})
     .map(([name, header]) => [name, prose(resolve(header).description)]);
   return [
     make('p', { className: 'status' }, make('b', {}, status), ' ', ...prose(answer.description)),
-    ...(headers.length ? [make('h4', {}, words.headers), table(headers)] : []),
+    ...(headers.length ? [make('h4', {}, words.headers), table(label, headers)] : []),
     ...contents(answer.content, resolve),
   ];
 }
@@ -157,16 +159,19 @@ function folded(id, summary, inside) {
 function operationPart({ method, path, item, operation }, resolve) {
   const parameters = [...(item.parameters ?? []), ...(operation.parameters ?? [])].map(resolve);
   const body = resolve(operation.requestBody);
+  const call = `${method.toUpperCase()} ${path}`;
   const command = curl(method, path, operation, parameters, resolve);
   const button = { className: 'btn', type: 'button', 'data-copy': command, lang: pageLang };
   const inside = [
     ...paragraphs(operation.description, 'lead'),
-    ...(parameters.length ? [make('h3', {}, words.parameters), parameterTable(parameters)] : []),
+    ...(parameters.length
+      ? [make('h3', {}, words.parameters), parameterTable(call, parameters)]
+      : []),
     ...(body ? [make('h3', {}, words.body), ...paragraphs(body.description)] : []),
     ...(body ? contents(body.content, resolve) : []),
     make('h3', {}, words.answers),
     ...Object.entries(operation.responses ?? {})
-      .flatMap(([status, answer]) => answerParts(status, resolve(answer), resolve)),
+      .flatMap(([status, answer]) => answerParts(call, status, resolve(answer), resolve)),
     make('h3', {}, words.try_it),
     make(
       'div',
@@ -194,7 +199,7 @@ function schemaPart(name, schema, resolve) {
     ],
   ]);
   const summary = [make('b', { className: 'mono' }, name), quiet(...prose(schema.title ?? ''))];
-  const inside = [...paragraphs(schema.description, 'lead'), ...(rows.length ? [table(rows)] : [])];
+  const inside = [...paragraphs(schema.description, 'lead'), ...(rows.length ? [table(name, rows)] : [])];
   return folded(`schema-${name}`, summary, inside);
 }
 
