@@ -5,8 +5,8 @@
 //!
 //! Scripts are ES modules. In the source, a module imports another one, of its service or of this
 //! folder, as `'./name.js'`. That is replaced by the address with the hash before the module itself
-//! is hashed, so the address of a module changes with everything that it imports. This is done with
-//! no import map, because the security policy allows nothing inline.
+//! is hashed, so the address of a module changes with everything that it imports. There is no
+//! import map, because the security policy allows nothing inline.
 
 use std::{borrow::Cow, iter, mem};
 
@@ -77,6 +77,7 @@ impl Assets {
             "address.js",
             "app.css",
             "copy.js",
+            "docs.css",
             "docs.js",
             "dom.js",
             "favicon.svg",
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_from_elsewhere() {
+    fn no_asset_names_another_server() {
         for embedded in &ASSETS.0 {
             let text = str::from_utf8(&embedded.bytes).unwrap();
             let text = text.replace("http://www.w3.org/2000/svg", "");

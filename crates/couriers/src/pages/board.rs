@@ -24,12 +24,12 @@ use crate::{
     read::{Board, CourierCounts, CourierOnBoard, Queued, Statistics},
 };
 
-/// Rather than wait longer for the database, the page says that it does not answer.
+/// The longest wait for the database. After that, the page says that it does not answer.
 const BOARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 pub(crate) struct BoardQuery {
-    /// The board of this time or later, which is kept if `/live` has sent its figures.
+    /// Asks for the board of this time or later. The board whose figures `/live` has sent is kept.
     #[serde(default, with = "rfc3339::option")]
     at: Option<OffsetDateTime>,
 }
@@ -159,7 +159,7 @@ fn figures(lang: Lang, words: &Words, board: &Board) -> Vec<Figure> {
     figures
 }
 
-/// The form that goes with `n`, which itself stands elsewhere.
+/// Returns the form for `n`, without the number.
 fn form(lang: Lang, forms: &Forms, n: i64) -> String {
     counted(lang, forms, usize::try_from(n).unwrap_or(0))
 }
@@ -228,7 +228,7 @@ struct RoadCard<'a> {
     from: String,
     deadline: String,
     until: String,
-    /// What is left of the time, 0 to 1.
+    /// The share of the time that is left, 0 to 1.
     left: f64,
 }
 
@@ -260,7 +260,7 @@ impl<'a> RoadCard<'a> {
                     format!("{:02}:{:02} UTC", deadline.hour(), deadline.minute()),
                 )
             },
-            // A deadline may have been set to nothing.
+            // A deadline may equal the time of the assignment, which divides by zero.
             left: if left.is_finite() { left.clamp(0.0, 1.0) } else { 0.0 },
         })
     }

@@ -81,7 +81,7 @@ struct Frame<'a> {
     orders_url: &'a str,
 }
 
-/// Templates see one frame.
+/// Lets templates use both frames as one.
 impl<'a> Deref for Frame<'a> {
     type Target = chassis::web::Frame<'a>;
 
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn all_assets_together_are_light() {
-        // What is sent is compressed to about a third.
+        // Not compressed. Compression makes text about a third of that.
         assert!(ASSETS.weight() < 120_000, "{}", ASSETS.weight());
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct OrderHistory<'a> {
     pub(super) more: bool,
 }
 
-/// As the template takes it.
+/// The values of the template.
 pub(super) struct HistoryView {
     pub(super) status: &'static str,
     pub(super) tone: &'static str,
@@ -58,7 +58,7 @@ pub(super) struct Line {
     at: OffsetDateTime,
     pub(super) text: String,
     /// The event changed nothing.
-    pub(super) off: bool,
+    pub(super) ignored: bool,
     pub(super) machine: String,
     pub(super) exact: String,
     /// The time since the entry before.
@@ -73,7 +73,7 @@ impl Line {
         Self {
             at,
             text,
-            off: false,
+            ignored: false,
             machine: machine_time(at),
             exact: lang.exact_time(at),
             after: None,
@@ -118,7 +118,7 @@ fn event_line(lang: Lang, event: &EventRow) -> Line {
         (Some(Ignored::UnknownStatus), ..) | (None, None, _) => fill(words.unknown, &event.word),
     };
     Line {
-        off: matches!(
+        ignored: matches!(
             event.ignored,
             Some(Ignored::Repeated | Ignored::Lower | Ignored::UnknownStatus)
         ),
@@ -128,7 +128,7 @@ fn event_line(lang: Lang, event: &EventRow) -> Line {
     }
 }
 
-/// `+9 ms`, if it is short enough to say more than the two times.
+/// Returns a short span, such as `+9 ms`. A longer one adds nothing to the two times.
 fn after(lang: Lang, span: Duration) -> Option<String> {
     let span = std::time::Duration::try_from(span).ok()?;
     (span < std::time::Duration::from_secs(60)).then(|| format!("+{}", lang.span(span)))

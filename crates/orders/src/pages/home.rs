@@ -17,7 +17,7 @@ pub(crate) struct SearchQuery {
     uid: Option<String>,
 }
 
-/// `GET /`: the search, or with `?uid=` the redirect to what its form asks for.
+/// `GET /`: the search, or with `?uid=` the redirect to the order's page.
 pub(crate) async fn get(
     State(state): State<PageState>,
     Parameters(query): Parameters<SearchQuery>,

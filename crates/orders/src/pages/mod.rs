@@ -67,6 +67,7 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
         "courier.js",
         "feed.js",
         "newest.js",
+        "orders.css",
         "page.js",
         "paths.js",
         "rejected.js",

@@ -37,7 +37,7 @@ use crate::{
 
 /// The most events of an order on its page.
 const MAX_EVENTS: usize = 50;
-/// A page goes without the history rather than wait longer for it.
+/// The longest wait for the history. After that, the page is sent without it.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The widest bar code that is drawn at two pixels a module, in pixels.
 const MAX_BARS_WIDTH: u32 = 440;
@@ -235,20 +235,21 @@ fn customer_details(words: &Words, order: &Order<'_>) -> Vec<Detail> {
     ])
 }
 
-/// Those that are not empty.
+/// Returns the details that are not empty.
 fn present(details: &[(&'static str, &str)]) -> Vec<Detail> {
     let present = details.iter().filter(|(_, value)| !value.is_empty());
     present.map(|(label, value)| (*label, (*value).to_owned())).collect()
 }
 
-/// The markup of a time of payment. Absent is 0 in the canonical order.
+/// Returns the markup of the time of payment. In the canonical order, 0 means that it is absent.
 fn paid_at(lang: Lang, seconds: i64) -> Option<String> {
     let at = OffsetDateTime::from_unix_timestamp(seconds);
     let markup = at.map_or_else(|_| seconds.to_string(), |at| time_markup(lang, at));
     (seconds != 0).then_some(markup)
 }
 
-/// In whole pixels a module, so that all bars of one width are drawn equally wide.
+/// Returns the width in pixels: a whole number for each module, so that equal bars are drawn equally
+/// wide.
 fn drawn_width(bars: &Bars) -> u32 {
     let doubled = bars.modules * 2;
     if doubled <= MAX_BARS_WIDTH { doubled } else { bars.modules }

@@ -35,7 +35,7 @@ pub(crate) async fn get(State(state): State<PageState>, Id(id): Id, reader: Read
     }
 }
 
-/// `POST /rejected/{id}/replay`: as it came, or with the request's body instead.
+/// `POST /rejected/{id}/replay`: sends the record as received, or the request's body instead.
 pub(crate) async fn replay(
     State(state): State<PageState>,
     Id(id): Id,

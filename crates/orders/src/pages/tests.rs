@@ -1,4 +1,4 @@
-//! What all pages promise: they escape what they show, and keep to the security policy.
+//! Tests of all pages: they escape what they show, and keep to the security policy.
 
 use std::time::Duration;
 
@@ -261,7 +261,7 @@ fn the_history_says_what_was_ignored_and_why() {
         "Received and stored",
         "Published as created",
         "06:22:19.121\u{a0}UTC · +9.0\u{a0}ms",
-        "<li class=\"off\" data-record=\"1/771\">",
+        "<li class=\"ignored\" data-record=\"1/771\">",
         "created again, ignored: nothing new",
         "order.status.changed/1 @ 771",
         "ignored: nobody here knows this status",

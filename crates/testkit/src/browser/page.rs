@@ -88,7 +88,7 @@ impl Page {
             ("setUserAgentOverride", json!({ "userAgent": name, "acceptLanguage": reader.lang })),
             ("setEmulatedMedia", json!({ "features": features })),
             ("setScriptExecutionDisabled", json!({ "value": !reader.javascript })),
-            // As if it were in front of all other pages.
+            // The page behaves as if its window had the focus.
             ("setFocusEmulationEnabled", json!({ "enabled": true })),
         ] {
             self.call(&format!("Emulation.{method}"), params).await;

@@ -1,6 +1,6 @@
 // Copies a text when a button is clicked, and shows the result on the button for two seconds.
 
-import { say } from './dom.js';
+import { announce } from './dom.js';
 
 const RESULT_MS = 2000;
 
@@ -13,6 +13,6 @@ export async function copy(button, text, { copied, not_copied }) {
   } catch {
     button.textContent = not_copied;
   }
-  say(button.textContent);
+  announce(button.textContent);
   setTimeout(() => { button.textContent = button.dataset.label; }, RESULT_MS);
 }

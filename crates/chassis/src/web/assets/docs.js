@@ -118,7 +118,8 @@ function curl(method, path, operation, parameters, resolve) {
   const body = resolve(operation.requestBody)?.content?.['application/json'];
   const example = body?.example ?? resolve(Object.values(body?.examples ?? {})[0])?.value;
   if (example !== undefined) {
-    parts.push('-H', quoted('content-type: application/json'), '-d', quoted(JSON.stringify(example)));
+    parts.push('-H', quoted('content-type: application/json'));
+    parts.push('-d', quoted(JSON.stringify(example)));
   }
   return [...parts, quoted(location.origin + filled)].join(' ');
 }
@@ -199,7 +200,10 @@ function schemaPart(name, schema, resolve) {
     ],
   ]);
   const summary = [make('b', { className: 'mono' }, name), quiet(...prose(schema.title ?? ''))];
-  const inside = [...paragraphs(schema.description, 'lead'), ...(rows.length ? [table(name, rows)] : [])];
+  const inside = [
+    ...paragraphs(schema.description, 'lead'),
+    ...(rows.length ? [table(name, rows)] : []),
+  ];
   return folded(`schema-${name}`, summary, inside);
 }
 
@@ -225,7 +229,7 @@ function show(openapi) {
       .map(([name, schema]) => schemaPart(name, schema, resolve)),
   );
   api.replaceChildren(...sections, schemas);
-  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (target) {
     target.open = true;
     target.scrollIntoView();

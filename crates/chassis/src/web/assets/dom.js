@@ -9,8 +9,8 @@ export function setText(element, text) {
 }
 
 /** Announces a text to screen readers. */
-export function say(text) {
-  $('#say').textContent = text;
+export function announce(text) {
+  $('#announcement').textContent = text;
 }
 
 /** Shows an error above the page; an empty text hides it. */

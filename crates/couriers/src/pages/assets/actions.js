@@ -1,6 +1,6 @@
 // The buttons and forms of the board: each calls the API and shows the result.
 
-import { notice, say } from './dom.js';
+import { announce, notice } from './dom.js';
 import { refresh } from './refresh.js';
 import { words } from './words.js';
 
@@ -14,7 +14,7 @@ async function call(method, path, body, done) {
       body: JSON.stringify(body),
     });
     if (answer.ok) {
-      say(done);
+      announce(done);
       await refresh();
       return true;
     }
@@ -33,15 +33,21 @@ function describe(problem) {
   return known ?? (fields.join(' · ') || problem.detail || words.unreachable);
 }
 
+const BUTTONS = 'button[data-assign], button[data-unassign], button[data-courier]';
+
 addEventListener('click', async (event) => {
-  const button = event.target.closest?.('button[data-assign], button[data-unassign], button[data-courier]');
+  const button = event.target.closest?.(BUTTONS);
   if (!button || button.ariaDisabled) return;
   // With `disabled`, the button would lose the focus.
   button.ariaDisabled = 'true';
   const { assign, unassign, courier, status } = button.dataset;
-  if (assign) await call('POST', '/delivery/assign', { order_id: assign }, words.assigned);
-  else if (unassign) await call('POST', '/delivery/unassign', { order_id: unassign }, words.unassigned);
-  else await call('PUT', '/courier', { id: Number(courier), status }, words.changed);
+  if (assign) {
+    await call('POST', '/delivery/assign', { order_id: assign }, words.assigned);
+  } else if (unassign) {
+    await call('POST', '/delivery/unassign', { order_id: unassign }, words.unassigned);
+  } else {
+    await call('PUT', '/courier', { id: Number(courier), status }, words.changed);
+  }
   button.ariaDisabled = null;
 });
 

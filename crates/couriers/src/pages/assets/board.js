@@ -9,7 +9,7 @@ import { openFeed } from './feed.js';
 
 removeLanguageFromAddress();
 if ($('.board-page')) {
-  $('main').classList.add('hands');
+  $('main').classList.add('scripted');
   for (const element of $$('#assign, #add')) element.hidden = false;
   startClock();
   openFeed();

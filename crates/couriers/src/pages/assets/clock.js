@@ -21,7 +21,9 @@ export function setClock(main) {
 }
 
 function refreshTimes() {
-  for (const time of $$('time[data-age]')) setText(time, duration(now() - Date.parse(time.dateTime)));
+  for (const time of $$('time[data-age]')) {
+    setText(time, duration(now() - Date.parse(time.dateTime)));
+  }
   for (const time of $$('time[data-until]')) {
     const deadline = Date.parse(time.dateTime);
     const late = now() - deadline;

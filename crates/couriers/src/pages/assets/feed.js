@@ -1,6 +1,6 @@
 // The live feed of the board: fetches the board after each event, and shows whether it is live.
 
-import { $, say, setText } from './dom.js';
+import { $, announce, setText } from './dom.js';
 import { openStream } from './live.js';
 import { refresh } from './refresh.js';
 import { clock, fill, words } from './words.js';
@@ -20,10 +20,10 @@ export function openFeed() {
         refresh(at);
       },
     },
-    onBack: () => say(words.back),
+    onBack: () => announce(words.back),
     onCut(since) {
       const text = fill(words.cut, clock.format(since));
-      if (!$('#feed').classList.contains('cut')) say(text);
+      if (!$('#feed').classList.contains('cut')) announce(text);
       showState(text, true);
     },
   });

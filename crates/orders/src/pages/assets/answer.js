@@ -1,7 +1,7 @@
 // The line below an order: how long the answer took on its way here, the time of the first view,
 // and a link to a newer version. The server has written its own part of the line.
 
-import { $, say } from './dom.js';
+import { $, announce } from './dom.js';
 import { orderPath } from './paths.js';
 import { fill, number, words } from './words.js';
 
@@ -21,7 +21,7 @@ export function showDocumentTime() {
 
 function showTime(cache, took) {
   const { uid } = $('main').dataset;
-  const chips = $('#seen');
+  const chips = $('#answer');
   if (!uid || !chips) return;
   const addChip = (text) => {
     const chip = document.createElement('span');
@@ -51,8 +51,8 @@ export function offerVersion(order) {
     link.id = 'new-version';
     link.className = 'chip accent';
     link.href = orderPath(order.order_uid);
-    $('#seen').append(link);
+    $('#answer').append(link);
   }
   link.textContent = fill(words.new_version, number(order.version));
-  say(link.textContent);
+  announce(link.textContent);
 }

@@ -25,7 +25,8 @@ export async function refreshCourier() {
   if (!section) return;
   let interval = INTERVAL;
   try {
-    const answer = await fetch(section.dataset.delivery, { headers: { accept: 'application/json' } });
+    const headers = { accept: 'application/json' };
+    const answer = await fetch(section.dataset.delivery, { headers });
     if (answer.status === 404) {
       show(section, words.unknown_delivery);
     } else if (answer.ok) {
@@ -51,8 +52,9 @@ function describe({ state, why_not_assigned: reason, position, assignment }) {
   if (assignment) {
     if (assignment.courier_name) parts.push(assignment.courier_name);
     parts.push(words[assignment.transport_type] ?? assignment.transport_type);
-    if (assignment.completed_at) parts.push(fill(words.delivered, time(assignment.completed_at)));
-    else parts.push(fill(state === 'overdue' ? words.late : words.until, time(assignment.deadline)));
+    const { completed_at: completedAt, deadline } = assignment;
+    if (completedAt) parts.push(fill(words.delivered, time(completedAt)));
+    else parts.push(fill(state === 'overdue' ? words.late : words.until, time(deadline)));
   } else if (reason) {
     parts.push(words[reason.code] ?? reason.message);
     if (position) parts.push(fill(words.place, number(position)));

@@ -1,7 +1,7 @@
 // The live feed of this page: passes its events on, and shows the rates or the cut.
 
 import { offerVersion } from './answer.js';
-import { $, say, setText } from './dom.js';
+import { $, announce, setText } from './dom.js';
 import { openStream } from './live.js';
 import { addArrival, reloadLists } from './newest.js';
 import { countRejection } from './rejected.js';
@@ -45,7 +45,7 @@ function open() {
       if ($('main').dataset.uid) refreshOrder().catch(() => { /* The next status repeats it. */ });
     },
     onBack() {
-      say(words.back);
+      announce(words.back);
       $('#rates').hidden = true;
     },
     onCut: showCut,
@@ -66,7 +66,7 @@ function showRates(rates) {
 function showCut(since) {
   const element = $('#rates');
   const text = fill(words.cut, clock.format(since));
-  if (!element.classList.contains('cut')) say(text);
+  if (!element.classList.contains('cut')) announce(text);
   element.classList.add('cut');
   setText(element.lastElementChild, text);
   element.hidden = false;

@@ -2,7 +2,7 @@
 // fetched, and its <main> replaces the one that is shown.
 
 import { showFetchTime } from './answer.js';
-import { $, $$, notice, parsePage, say } from './dom.js';
+import { $, $$, announce, notice, parsePage } from './dom.js';
 import { connect } from './feed.js';
 import { refreshUntilKnown } from './status.js';
 import { refreshTimes } from './times.js';
@@ -19,7 +19,7 @@ export async function show(url, { push = true, keepFocus = false } = {}) {
   const began = performance.now();
   const waits = url.searchParams.has('wait');
   notice('');
-  say(waits ? words.waiting : words.loading);
+  announce(waits ? words.waiting : words.loading);
   $('main').setAttribute('aria-busy', 'true');
   try {
     const answer = await fetch(url, { headers: { accept: 'text/html' }, signal: mine.signal });
@@ -38,7 +38,7 @@ export async function show(url, { push = true, keepFocus = false } = {}) {
   } catch (error) {
     if (error.name === 'AbortError') return;
     notice(words.unreachable);
-    say('');
+    announce('');
     endWait();
   } finally {
     if (request === mine) $('main').removeAttribute('aria-busy');
@@ -49,13 +49,13 @@ function replace(page) {
   const main = $('main', page);
   if (!main) throw new TypeError('the answer is not a page of this service');
   $('main').replaceWith(main);
-  $('.seg').replaceWith($('.seg', page));
+  $('.languages').replaceWith($('.languages', page));
   document.title = page.title;
 }
 
 /** Makes a new <main> ready: shows what needs scripts, and starts its updates. */
 export function prepare() {
-  for (const element of $$('#copy-link, .keys, #correct, #courier')) element.hidden = false;
+  for (const element of $$('#copy-link, .keys, #edit, #courier')) element.hidden = false;
   refreshTimes();
   refreshUntilKnown();
 }
@@ -63,7 +63,7 @@ export function prepare() {
 /** Announces the page and moves the focus to its title. */
 function arrive(keepFocus) {
   const title = $('h1');
-  say(title?.textContent ?? document.title);
+  announce(title?.textContent ?? document.title);
   if (keepFocus || !title) return;
   title.tabIndex = -1;
   title.focus({ preventScroll: true });

@@ -1,6 +1,6 @@
 // The forms of rejected records: sends a record again, as received or edited, and filters the list.
 
-import { $, notice, say } from './dom.js';
+import { $, announce, notice } from './dom.js';
 import { show } from './page.js';
 import { words } from './words.js';
 
@@ -11,12 +11,12 @@ async function replay(form) {
   if (edited !== undefined) headers['content-type'] = 'application/json';
   button.disabled = true;
   notice('');
-  say(words.sending);
+  announce(words.sending);
   try {
     const answer = await fetch(form.action, { method: 'POST', headers, body: edited });
     if (answer.ok) {
       await show(new URL(location.href), { push: false, keepFocus: true });
-      say(words.replayed);
+      announce(words.replayed);
     } else {
       notice(await describe(answer));
     }
@@ -29,13 +29,14 @@ async function replay(form) {
 /** The text of an error, with the rules that an edited record breaks. */
 async function describe(answer) {
   const problem = await answer.json().catch(() => ({}));
-  const rules = (problem.errors ?? []).map(({ pointer, message }) => `${pointer} ${message}`.trim());
+  const rules = (problem.errors ?? [])
+    .map(({ pointer, message }) => `${pointer} ${message}`.trim());
   const text = answer.status === 503 ? words.not_sent : problem.detail ?? words.unreachable;
   return [text, ...rules].join(' · ');
 }
 
 addEventListener('submit', (event) => {
-  if (!event.target.closest('#replay, #correct')) return;
+  if (!event.target.closest('#replay, #edit')) return;
   event.preventDefault();
   replay(event.target);
 });

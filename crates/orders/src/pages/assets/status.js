@@ -1,7 +1,7 @@
 // The status, the history and the buttons of the order on this page.
 
 import { expectChange, refreshCourier } from './courier.js';
-import { $, $$, notice, parsePage, say } from './dom.js';
+import { $, $$, announce, notice, parsePage } from './dom.js';
 import { orderPath } from './paths.js';
 import { refreshTimes } from './times.js';
 import { fill, words } from './words.js';
@@ -34,7 +34,7 @@ export async function refreshOrder(isDone = () => true) {
     // While this call waited, another may have begun, or the reader may have left the order: this
     // page is then too old to be shown.
     if ($('main').dataset.uid !== uid || mine !== latest || !answer.ok) return undefined;
-    for (const id of ['status', 'life', 'tell']) replacePart(id, page);
+    for (const id of ['status', 'history', 'status-actions']) replacePart(id, page);
     refreshTimes();
     if (isDone()) {
       refreshCourier();
@@ -50,7 +50,7 @@ function replacePart(id, page) {
   if (!old || !fresh || old.innerHTML === fresh.innerHTML) return;
   const hadFocus = old.contains(document.activeElement);
   old.replaceWith(fresh);
-  if (id === 'status') say(fill(words.status_now, fresh.textContent));
+  if (id === 'status') announce(fill(words.status_now, fresh.textContent));
   if (hadFocus) ($('button', fresh) ?? $('h1')).focus();
 }
 
@@ -82,12 +82,13 @@ export async function showPublished(event) {
 
 /** Cancels or completes the order, and waits until the page shows it. */
 async function changeStatus(form) {
-  const buttons = $$('#tell button');
+  const buttons = $$('#status-actions button');
   for (const button of buttons) button.disabled = true;
   notice('');
-  say(words.sending);
+  announce(words.sending);
   try {
-    const answer = await fetch(form.action, { method: 'POST', headers: { accept: 'application/json' } });
+    const headers = { accept: 'application/json' };
+    const answer = await fetch(form.action, { method: 'POST', headers });
     if (answer.ok) {
       const before = $('#status')?.textContent;
       const isShown = await refreshOrder(() => $('#status')?.textContent !== before);
@@ -104,7 +105,7 @@ async function changeStatus(form) {
 }
 
 addEventListener('submit', (event) => {
-  if (!('tell' in event.target.dataset)) return;
+  if (!('changeStatus' in event.target.dataset)) return;
   event.preventDefault();
   changeStatus(event.target);
 });

@@ -156,12 +156,12 @@ async fn the_board_lists_free_couriers_however_many_are_busy() {
     assert_eq!(board.matches("data-key=\"road-order-").count(), 200);
     assert!(board.contains("data-key=\"road-more\">and 50 more<"), "{board}");
     assert_eq!(board.matches("data-key=\"courier-").count(), 200);
-    assert!(board.contains("data-key=\"courier-251\"") && !board.contains("nobody-idle"));
+    assert!(board.contains("data-key=\"courier-251\"") && !board.contains("idle-empty"));
     assert!(board.contains("data-key=\"idle-more\">and 5 more<"), "{board}");
 
     let statement = "DELETE FROM couriers.couriers WHERE id > 250";
     sqlx::raw_sql(statement).execute(&mut database.administrator().await).await.unwrap();
-    assert!(page().await.contains("data-key=\"nobody-idle\">Everybody is on the road.<"));
+    assert!(page().await.contains("data-key=\"idle-empty\">Everybody is on the road.<"));
     service.stop().await.unwrap();
 }
 

@@ -155,6 +155,7 @@ async fn the_language_follows_the_browser_and_can_be_switched() {
 
     page.click_on("EN: English").await;
     page.wait_for("English", "document.documentElement.lang === 'en'").await;
+    page.wait_for("the address without the language", "!location.search").await;
     assert_order_shown(&page, SAMPLE_UID).await;
 
     page.wait_for_text("Newest orders").await;
