@@ -1,5 +1,5 @@
 -- insert_status
--- The statuses of orders of which nothing was told before; those that are known stay as they are.
+-- Inserts the statuses of orders that have none; other orders keep their status.
 -- The arrays are sorted by key, so that two writers never wait for each other in a circle.
 INSERT INTO orders.order_status (order_uid, rank, since, "partition", "offset", topic)
 SELECT

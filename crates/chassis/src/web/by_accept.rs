@@ -1,4 +1,4 @@
-//! The choice between JSON and a page: made here for every call that offers both.
+//! The choice between JSON and a page, for every call that offers both.
 
 use axum::{
     extract::{Query, Request},
@@ -52,7 +52,7 @@ where
     }
 }
 
-/// Returns whether `Accept` names `text/html` and the query does not ask for `format=json`.
+/// Returns true if `Accept` names `text/html` and the query does not ask for `format=json`.
 #[must_use]
 pub fn wants_page(headers: &HeaderMap, uri: &Uri) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());

@@ -1,9 +1,19 @@
-//! The API's documentation: the OpenAPI document, and the list of its calls for readers without
+//! The API's documentation: the OpenAPI document, and what its page lists for readers without
 //! JavaScript.
 
 use axum::response::{IntoResponse, Response};
 use http::header;
 use serde_json::Value;
+
+use crate::http::problem::ProblemKind;
+
+/// The content of `templates/docs.html`. Each service has its own template struct for it, because
+/// Askama resolves `frame.html` in the crate of the struct.
+#[derive(Debug)]
+pub struct Docs {
+    pub calls: Vec<Call>,
+    pub problems: Vec<ProblemKind>,
+}
 
 #[derive(Debug)]
 pub struct Call {
@@ -12,9 +22,16 @@ pub struct Call {
     pub summary: String,
 }
 
+impl Docs {
+    /// Returns the documentation of a service, given its OpenAPI document and its problem types.
+    #[must_use]
+    pub fn new(openapi: &str, problems: Vec<ProblemKind>) -> Self {
+        Self { calls: calls(openapi), problems }
+    }
+}
+
 /// Lists the calls of an OpenAPI document.
-#[must_use]
-pub fn calls(openapi: &str) -> Vec<Call> {
+fn calls(openapi: &str) -> Vec<Call> {
     const METHODS: [&str; 5] = ["get", "head", "post", "put", "delete"];
     let document: Value = serde_json::from_str(openapi).expect("the document is JSON");
     let paths = document["paths"].as_object().expect("the document has paths");
@@ -31,7 +48,7 @@ pub fn calls(openapi: &str) -> Vec<Call> {
     calls
 }
 
-/// The answer to `GET /openapi.json`.
+/// Returns the answer to `GET /openapi.json`.
 #[must_use]
 pub fn openapi(document: &'static str) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];

@@ -1,8 +1,9 @@
 //! The shared parts of all services' pages: language, frame, style, and the response.
 //!
-//! `templates/base.html` is the frame and `templates/docs.html` the API's documentation. A service
-//! finds both through its `askama.toml`, and has its own `frame.html` between them, with its sections
-//! and scripts. Everything works without JavaScript. Templates escape all values.
+//! `templates/base.html` is the frame, `templates/macros.html` holds the parts that repeat, and
+//! `templates/docs.html` is the API's documentation. A service finds them through its
+//! `askama.toml`, and has its own `frame.html` between base and page, with its sections and scripts.
+//! Everything works without JavaScript. Templates escape all values.
 
 mod assets;
 mod by_accept;
@@ -15,7 +16,7 @@ use time::OffsetDateTime;
 
 use self::words::{DocsWords, FrameWords};
 pub use self::{
-    assets::{Asset, Assets, Embedded},
+    assets::{Asset, AssetFile, Assets},
     by_accept::{ByAccept, by_accept, wants_page},
     lang::{Lang, Plural, machine_time, time_markup},
     reader::Reader,
@@ -57,6 +58,13 @@ impl Frame<'_> {
     #[must_use]
     pub fn asset(&self, name: &str) -> &'static str {
         self.assets.url(name)
+    }
+
+    /// The addresses of all modules that the module `name` needs. The browser loads them at once
+    /// instead of one after the other.
+    #[must_use]
+    pub fn imports(&self, name: &str) -> Vec<&'static str> {
+        self.assets.imports(name).collect()
     }
 
     /// The address of this page in another language.

@@ -24,12 +24,12 @@ use crate::{
     read::{Board, CourierCounts, CourierOnBoard, Queued, Statistics},
 };
 
-/// Rather than wait longer for the database, the page says that it does not answer.
+/// The longest wait for the database. After that, the page says that it does not answer.
 const BOARD_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 pub(crate) struct BoardQuery {
-    /// The board of this time or later, which is kept if `/live` has sent its figures.
+    /// Asks for the board of this time or later. The board whose figures `/live` has sent is kept.
     #[serde(default, with = "rfc3339::option")]
     at: Option<OffsetDateTime>,
 }
@@ -47,8 +47,8 @@ pub(crate) async fn get(
         Ok(Err(error)) => tracing::warn!("showing the board: {error}"),
         Err(_) => {}
     }
-    let w = frame.words();
-    let page = message(frame, w.trouble_title, w.trouble_text);
+    let words = frame.words();
+    let page = message(frame, words.trouble_title, words.trouble_text);
     reader.send(StatusCode::SERVICE_UNAVAILABLE, page)
 }
 
@@ -75,8 +75,8 @@ fn board(frame: Frame<'_>, board: &Board) -> String {
         _ => None,
     };
     render(&BoardTemplate {
-        f: &frame,
-        w: words,
+        frame: &frame,
+        words,
         tab: "board",
         at: machine_time(board.at),
         figures: figures(lang, words, board),
@@ -97,8 +97,8 @@ fn board(frame: Frame<'_>, board: &Board) -> String {
 #[derive(Template)]
 #[template(path = "board.html")]
 struct BoardTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
     at: String,
     figures: Vec<Figure>,
@@ -159,7 +159,7 @@ fn figures(lang: Lang, words: &Words, board: &Board) -> Vec<Figure> {
     figures
 }
 
-/// The form that goes with `n`, which itself stands elsewhere.
+/// Returns the form for `n`, without the number.
 fn form(lang: Lang, forms: &Forms, n: i64) -> String {
     counted(lang, forms, usize::try_from(n).unwrap_or(0))
 }
@@ -222,13 +222,13 @@ struct RoadCard<'a> {
     order_id: &'a str,
     href: String,
     name: &'a str,
-    transport: &'static str,
-    is_paused: bool,
+    /// The transport, and whether the courier is paused.
+    note: String,
     is_late: bool,
     from: String,
     deadline: String,
     until: String,
-    /// What is left of the time, 0 to 1.
+    /// The share of the time that is left, 0 to 1.
     left: f64,
 }
 
@@ -238,13 +238,17 @@ impl<'a> RoadCard<'a> {
         let (order_id, assignment) = (one.order_id.as_deref()?, one.assignment.as_ref()?);
         let (from, deadline) = (assignment.assigned_at, assignment.deadline);
         let is_late = deadline < now;
+        let transport = words.transport_of(assignment.transport_type);
+        let note = match one.courier.status {
+            CourierStatus::Paused => format!("{transport} · {}", words.paused),
+            _ => transport.to_owned(),
+        };
         let left = (deadline - now).as_seconds_f64() / (deadline - from).as_seconds_f64();
         Some(Self {
             order_id,
             href: frame.order_href(order_id),
             name: one.courier.name.as_ref(),
-            transport: words.transport_of(assignment.transport_type),
-            is_paused: one.courier.status == CourierStatus::Paused,
+            note,
             is_late,
             from: machine_time(from),
             deadline: machine_time(deadline),
@@ -256,7 +260,7 @@ impl<'a> RoadCard<'a> {
                     format!("{:02}:{:02} UTC", deadline.hour(), deadline.minute()),
                 )
             },
-            // A deadline may have been set to nothing.
+            // A deadline may equal the time of the assignment, which divides by zero.
             left: if left.is_finite() { left.clamp(0.0, 1.0) } else { 0.0 },
         })
     }

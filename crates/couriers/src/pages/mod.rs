@@ -1,6 +1,7 @@
 //! The pages of the courier service: the board with couriers, queue and figures, for a dispatcher.
 //!
-//! `assets/board.js` fetches the same page after each change and replaces the parts that differ.
+//! The modules in `assets/` fetch the same page after each change and replace the parts that differ;
+//! `board.js` starts them.
 //! Templates escape all values.
 
 pub(crate) mod board;
@@ -17,11 +18,9 @@ use axum::{
     response::Response,
 };
 use chassis::{
-    http::{Id, problem::ProblemKind},
-    web::{
-        Assets, Embedded, Reader,
-        docs::{Call, calls},
-    },
+    asset_files,
+    http::Id,
+    web::{Assets, Reader, docs::Docs},
 };
 use http::{HeaderMap, StatusCode};
 
@@ -43,13 +42,18 @@ impl FromRef<PageState> for ApiState {
 }
 
 static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
-    Assets::with([
-        Embedded::new("board.css", include_bytes!("assets/board.css")),
-        Embedded::new("board.js", include_bytes!("assets/board.js")),
+    Assets::with(asset_files![
+        "actions.js",
+        "board.css",
+        "board.js",
+        "clock.js",
+        "feed.js",
+        "patch.js",
+        "refresh.js",
     ])
 });
 
-static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| calls(OPENAPI));
+static DOCS: LazyLock<Docs> = LazyLock::new(|| Docs::new(OPENAPI, problems::kinds()));
 
 /// `GET /assets/…`
 pub(crate) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
@@ -59,16 +63,15 @@ pub(crate) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {
 /// `GET /docs`
 pub(crate) async fn docs(State(state): State<PageState>, reader: Reader) -> Response {
     let frame = Frame::of(&state, &reader);
-    let (w, problems) = (frame.words(), problems::kinds());
-    let page = DocsTemplate { w, f: &frame, tab: "docs", calls: &CALLS, problems };
+    let page = DocsTemplate { frame: &frame, words: frame.words(), tab: "docs", docs: &DOCS };
     reader.send(StatusCode::OK, render(&page))
 }
 
 /// Any address without a route.
 pub(crate) async fn no_such_page(State(state): State<PageState>, reader: Reader) -> Response {
     let frame = Frame::of(&state, &reader);
-    let w = frame.words();
-    reader.send(StatusCode::NOT_FOUND, message(frame, w.no_page_title, w.no_page_text))
+    let words = frame.words();
+    reader.send(StatusCode::NOT_FOUND, message(frame, words.no_page_title, words.no_page_text))
 }
 
 /// The frame that all services share, and what this service adds to it.
@@ -78,7 +81,7 @@ struct Frame<'a> {
     orders_url: &'a str,
 }
 
-/// Templates see one frame.
+/// Lets templates use both frames as one.
 impl<'a> Deref for Frame<'a> {
     type Target = chassis::web::Frame<'a>;
 
@@ -109,22 +112,21 @@ impl<'a> Frame<'a> {
 #[derive(Template)]
 #[template(path = "docs.html")]
 struct DocsTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
-    calls: &'static [Call],
-    problems: Vec<ProblemKind>,
+    docs: &'static Docs,
 }
 
 fn message(frame: Frame<'_>, title: &str, text: &str) -> String {
-    render(&MessageTemplate { w: frame.words(), f: &frame, tab: "", title, text })
+    render(&MessageTemplate { frame: &frame, words: frame.words(), tab: "", title, text })
 }
 
 #[derive(Template)]
 #[template(path = "message.html")]
 struct MessageTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
     title: &'a str,
     text: &'a str,
@@ -136,11 +138,22 @@ fn render(page: &impl Template) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chassis::web::Lang;
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
+    fn the_scripts_use_only_texts_that_the_page_has() {
+        let texts = serde_json::to_value(&Words::of(Lang::En).live).unwrap();
+        for name in ASSETS.texts_used("board.js") {
+            assert_ne!(texts[name], Value::Null, "{name}");
+        }
+    }
+
+    #[test]
     fn all_assets_together_are_light() {
-        // What is sent is compressed to about a third.
+        // Not compressed. Compression makes text about a third of that.
         assert!(ASSETS.weight() < 120_000, "{}", ASSETS.weight());
     }
 }

@@ -1,7 +1,7 @@
-//! Code 128 as bars: what makes the stub of a waybill readable to a scanner.
+//! The bar code of a track number, in Code 128.
 //!
-//! Pure: text → bars. Set B carries printable ASCII, set C two digits a symbol; text outside of
-//! that has no bar code here. How large and in which colours it is drawn is the page's affair.
+//! Pure: text → bars. Set B carries printable ASCII, set C two digits a symbol; other text has no
+//! bar code here. The page decides the size and the colours.
 
 use std::fmt::Write;
 
@@ -30,7 +30,7 @@ const STOP: u8 = 106;
 /// A scanner needs this much empty paper on either side, in modules.
 const QUIET_ZONE: u32 = 10;
 
-/// Longer codes no longer fit a line at a width that a scanner can tell apart.
+/// Longer codes do not fit a line at a width that a scanner can read.
 const MAX_SYMBOLS: usize = 48;
 
 /// A bar code, ready to be drawn as one SVG path, quiet zones included.
@@ -92,7 +92,8 @@ fn encode(text: &str) -> Option<Vec<u8>> {
                 symbols.push(TO_B);
                 set = Set::B;
             }
-            // A change costs a symbol: it pays from six digits on, or from four that end the text.
+            // A change of the set costs a symbol, which pays for six digits or more, or for four that
+            // end the text.
             // An odd digit is written first, so that the pairs come out even.
             Set::B
                 if digits.is_multiple_of(2)
@@ -115,7 +116,8 @@ fn encode(text: &str) -> Option<Vec<u8>> {
     Some(symbols)
 }
 
-/// The start symbol counts once, every other as often as its place says; modulo 103.
+/// Returns the sum of all symbols modulo 103, each multiplied by its place; the start symbol counts
+/// once.
 fn checksum(symbols: &[u8]) -> u8 {
     let sum = (0..)
         .zip(symbols)
@@ -131,7 +133,7 @@ fn leading_digits(text: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    /// Reads the drawing as a scanner would: widths of bars and spaces, symbols, checksum, text.
+    /// Reads the drawing as a scanner does: widths of bars and spaces, symbols, checksum, text.
     fn decode(bars: &Bars) -> String {
         let mut edges = Vec::new();
         for rectangle in bars.path.split('M').skip(1) {

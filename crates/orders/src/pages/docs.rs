@@ -4,19 +4,13 @@ use std::sync::LazyLock;
 
 use askama::Template;
 use axum::{extract::State, response::Response};
-use chassis::{
-    http::problem::ProblemKind,
-    web::{
-        Reader,
-        docs::{Call, calls},
-    },
-};
+use chassis::web::{Reader, docs::Docs};
 use http::StatusCode;
 
 use super::{Frame, PageState, render, words::Words};
 use crate::http::{OPENAPI, problems};
 
-static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| calls(OPENAPI));
+static DOCS: LazyLock<Docs> = LazyLock::new(|| Docs::new(OPENAPI, problems::kinds()));
 
 /// `GET /docs`
 pub(crate) async fn get(State(state): State<PageState>, reader: Reader) -> Response {
@@ -24,16 +18,14 @@ pub(crate) async fn get(State(state): State<PageState>, reader: Reader) -> Respo
 }
 
 pub(super) fn docs(frame: &Frame<'_>) -> String {
-    let problems = problems::kinds();
-    render(&DocsTemplate { f: frame, w: frame.words(), tab: "docs", calls: &CALLS, problems })
+    render(&DocsTemplate { frame, words: frame.words(), tab: "docs", docs: &DOCS })
 }
 
 #[derive(Template)]
 #[template(path = "docs.html")]
 struct DocsTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
-    calls: &'static [Call],
-    problems: Vec<ProblemKind>,
+    docs: &'static Docs,
 }

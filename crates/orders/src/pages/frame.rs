@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(super) const NEWEST_ORDERS: i64 = 12;
-/// A page goes without its lists rather than wait longer for them.
+/// The longest wait for the lists. After that, the page is sent without them.
 pub(super) const LISTS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The frame that all services share, and what this service adds to it.
@@ -32,7 +32,7 @@ pub(super) struct Frame<'a> {
     pub(super) live: String,
 }
 
-/// Templates see one frame.
+/// Lets templates use both frames as one.
 impl<'a> Deref for Frame<'a> {
     type Target = chassis::web::Frame<'a>;
 

@@ -24,7 +24,7 @@ pub(super) struct OrderHistory<'a> {
     pub(super) more: bool,
 }
 
-/// As the template takes it.
+/// The values of the template.
 pub(super) struct HistoryView {
     pub(super) status: &'static str,
     pub(super) tone: &'static str,
@@ -58,7 +58,7 @@ pub(super) struct Line {
     at: OffsetDateTime,
     pub(super) text: String,
     /// The event changed nothing.
-    pub(super) off: bool,
+    pub(super) ignored: bool,
     pub(super) machine: String,
     pub(super) exact: String,
     /// The time since the entry before.
@@ -73,7 +73,7 @@ impl Line {
         Self {
             at,
             text,
-            off: false,
+            ignored: false,
             machine: machine_time(at),
             exact: lang.exact_time(at),
             after: None,
@@ -84,15 +84,15 @@ impl Line {
 }
 
 fn lines(lang: Lang, history: &OrderHistory<'_>) -> Vec<Line> {
-    let (w, stored) = (Words::of(lang), history.stored);
+    let (words, stored) = (Words::of(lang), history.stored);
     let position = Some(position(history.orders_topic, stored.partition, stored.offset));
-    let mut received = Line::new(lang, stored.ingested_at, w.received.to_owned());
+    let mut received = Line::new(lang, stored.ingested_at, words.received.to_owned());
     let mut later: Vec<Line> = history.events.iter().map(|event| event_line(lang, event)).collect();
     // The position is that of the latest record, which is the first one only in version 1.
     if stored.version == 1 {
         received.position = position;
     } else {
-        let text = fill(w.replaced, lang.number(stored.version));
+        let text = fill(words.replaced, lang.number(stored.version));
         later.push(Line { position, ..Line::new(lang, stored.record_timestamp, text) });
         later.sort_by_key(|line| line.at);
     }
@@ -106,19 +106,19 @@ fn lines(lang: Lang, history: &OrderHistory<'_>) -> Vec<Line> {
 }
 
 fn event_line(lang: Lang, event: &EventRow) -> Line {
-    let w = StatusWords::of(lang);
-    let name = || event.status.map_or(event.word.as_str(), |status| w.plain(status));
+    let words = StatusWords::of(lang);
+    let name = || event.status.map_or(event.word.as_str(), |status| words.plain(status));
     let text = match (event.ignored, event.status, event.version) {
-        (None, Some(OrderStatus::Created), Some(_)) => w.published.to_owned(),
-        (None, Some(status), _) => w.reached(status).to_owned(),
-        (Some(Ignored::Repeated), ..) => fill(w.repeated, name()),
-        (Some(Ignored::Lower), ..) => fill(w.lower, name()),
-        (Some(Ignored::NoRank), _, Some(version)) => fill(w.updated, lang.number(version)),
-        (Some(Ignored::NoRank), _, None) => w.updated_without_version.to_owned(),
-        (Some(Ignored::UnknownStatus), ..) | (None, None, _) => fill(w.unknown, &event.word),
+        (None, Some(OrderStatus::Created), Some(_)) => words.published.to_owned(),
+        (None, Some(status), _) => words.reached(status).to_owned(),
+        (Some(Ignored::Repeated), ..) => fill(words.repeated, name()),
+        (Some(Ignored::Lower), ..) => fill(words.lower, name()),
+        (Some(Ignored::NoRank), _, Some(version)) => fill(words.updated, lang.number(version)),
+        (Some(Ignored::NoRank), _, None) => words.updated_without_version.to_owned(),
+        (Some(Ignored::UnknownStatus), ..) | (None, None, _) => fill(words.unknown, &event.word),
     };
     Line {
-        off: matches!(
+        ignored: matches!(
             event.ignored,
             Some(Ignored::Repeated | Ignored::Lower | Ignored::UnknownStatus)
         ),
@@ -128,7 +128,7 @@ fn event_line(lang: Lang, event: &EventRow) -> Line {
     }
 }
 
-/// `+9 ms`, if it is short enough to say more than the two times.
+/// Returns a short span, such as `+9 ms`. A longer one adds nothing to the two times.
 fn after(lang: Lang, span: Duration) -> Option<String> {
     let span = std::time::Duration::try_from(span).ok()?;
     (span < std::time::Duration::from_secs(60)).then(|| format!("+{}", lang.span(span)))

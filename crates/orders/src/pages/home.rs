@@ -17,7 +17,7 @@ pub(crate) struct SearchQuery {
     uid: Option<String>,
 }
 
-/// `GET /`: the search, or with `?uid=` the redirect to what its form asks for.
+/// `GET /`: the search, or with `?uid=` the redirect to the order's page.
 pub(crate) async fn get(
     State(state): State<PageState>,
     Parameters(query): Parameters<SearchQuery>,
@@ -30,13 +30,13 @@ pub(crate) async fn get(
 }
 
 pub(super) fn home(frame: &Frame<'_>) -> String {
-    render(&HomeTemplate { f: frame, w: frame.words(), tab: "orders" })
+    render(&HomeTemplate { frame, words: frame.words(), tab: "orders" })
 }
 
 #[derive(Template)]
 #[template(path = "home.html")]
 struct HomeTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
 }

@@ -43,7 +43,7 @@ pub(super) struct LiveWords {
     place: &'static str,
     no_delivery: &'static str,
     unknown_delivery: &'static str,
-    couriers_silent: &'static str,
+    couriers_unavailable: &'static str,
 }
 
 pub(super) const EN: LiveWords = LiveWords {
@@ -85,7 +85,7 @@ pub(super) const EN: LiveWords = LiveWords {
     place: "number {} in the queue",
     no_delivery: "No delivery",
     unknown_delivery: "The courier service has not received this order yet",
-    couriers_silent: "The courier service does not answer, trying again",
+    couriers_unavailable: "The courier service does not answer, trying again",
 };
 
 pub(super) const RU: LiveWords = LiveWords {
@@ -127,5 +127,5 @@ pub(super) const RU: LiveWords = LiveWords {
     place: "{}-й в очереди",
     no_delivery: "Доставки нет",
     unknown_delivery: "Сервис курьеров ещё не получил этот заказ",
-    couriers_silent: "Сервис курьеров не отвечает, повторяем запрос",
+    couriers_unavailable: "Сервис курьеров не отвечает, повторяем запрос",
 };

@@ -116,8 +116,8 @@ pub(super) fn no_such_page(frame: &Frame<'_>) -> String {
 #[derive(Template)]
 #[template(path = "message.html")]
 struct MessageTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
     title: &'static str,
     text: String,
@@ -130,10 +130,10 @@ struct MessageTemplate<'a> {
 }
 
 impl<'a> MessageTemplate<'a> {
-    fn new(f: &'a Frame<'a>, title: &'static str, text: String) -> Self {
+    fn new(frame: &'a Frame<'a>, title: &'static str, text: String) -> Self {
         Self {
-            f,
-            w: f.words(),
+            words: frame.words(),
+            frame,
             tab: "orders",
             title,
             text,

@@ -3,8 +3,8 @@
 //!
 //! A handler gathers the data of its page, through the same functions as `http` where that has the
 //! same call; a function without I/O makes the HTML of it. Everything works without JavaScript:
-//! `assets/app.js` fetches these same pages and puts their `<main>` in place. Templates escape all
-//! values.
+//! the modules in `assets/` fetch these same pages and put parts of them in place; `app.js` starts
+//! them. Templates escape all values.
 //!
 //! ```text
 //! handler ─▶ http, lookup, status ─▶ Frame and values ─▶ templates/*.html ─▶ HTML
@@ -38,8 +38,9 @@ use axum::{
     response::Response,
 };
 use chassis::{
+    asset_files,
     http::Id,
-    web::{Assets, Embedded, Reader},
+    web::{Assets, Reader},
 };
 use http::{HeaderMap, StatusCode};
 
@@ -60,8 +61,23 @@ impl FromRef<PageState> for ApiState {
     }
 }
 
-static ASSETS: LazyLock<Assets> =
-    LazyLock::new(|| Assets::with([Embedded::new("app.js", include_bytes!("assets/app.js"))]));
+static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
+    Assets::with(asset_files![
+        "answer.js",
+        "app.js",
+        "courier.js",
+        "feed.js",
+        "newest.js",
+        "orders.css",
+        "page.js",
+        "paths.js",
+        "rejected.js",
+        "replay.js",
+        "search.js",
+        "status.js",
+        "times.js",
+    ])
+});
 
 /// `GET /assets/…`
 pub(crate) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {

@@ -37,7 +37,7 @@ use crate::{
 
 /// The most events of an order on its page.
 const MAX_EVENTS: usize = 50;
-/// A page goes without the history rather than wait longer for it.
+/// The longest wait for the history. After that, the page is sent without it.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The widest bar code that is drawn at two pixels a module, in pixels.
 const MAX_BARS_WIDTH: u32 = 440;
@@ -145,38 +145,38 @@ pub(super) struct OrderPage<'a> {
 
 impl OrderPage<'_> {
     pub(super) fn html(&self) -> String {
-        let (lang, w, order) = (self.frame.lang, self.frame.words(), self.order);
+        let (lang, words, order) = (self.frame.lang, self.frame.words(), self.order);
         let (uid, delivery) = (order.order_uid.as_str(), &order.delivery);
         let bars = Bars::of(&order.track_number);
         render(&OrderTemplate {
-            f: &self.frame,
-            w,
+            frame: &self.frame,
+            words,
             tab: "orders",
             lang,
             order,
-            placed: fill(w.placed, lang.date_time(order.date_created)),
-            delivered_by: fill(w.delivered_by, &*order.delivery_service),
+            placed: fill(words.placed, lang.date_time(order.date_created)),
+            delivered_by: fill(words.delivered_by, &*order.delivery_service),
             bars_width: bars.as_ref().map_or(0, drawn_width),
-            bars_label: fill(w.bar_code_of, &*order.track_number),
+            bars_label: fill(words.bar_code_of, &*order.track_number),
             bars,
             place: joined(
                 &[&joined(&[&delivery.city, &delivery.region], ", "), &delivery.zip],
                 " ",
             ),
             paid_at: paid_at(lang, order.payment.payment_dt),
-            paid_details: paid_details(w, order),
-            customer_details: customer_details(w, order),
-            items_title: counted(lang, &w.items, order.items.len()),
+            paid_details: paid_details(words, order),
+            customer_details: customer_details(words, order),
+            items_title: counted(lang, &words.items, order.items.len()),
             sums: sums(lang, order),
             source: match self.source {
-                AnsweredBy::Memory => w.from_memory,
-                AnsweredBy::Redis => w.from_redis,
-                AnsweredBy::Database => w.from_database,
+                AnsweredBy::Memory => words.from_memory,
+                AnsweredBy::Redis => words.from_redis,
+                AnsweredBy::Database => words.from_database,
             },
             source_good: self.source == AnsweredBy::Memory,
             took: lang.span(self.took),
             version: self.version,
-            version_words: fill(w.version, lang.number(self.version)),
+            version_words: fill(words.version, lang.number(self.version)),
             json_href: format!("{}?format=json", order_path(uid)),
             json: serde_json::to_string_pretty(order).expect("an order becomes JSON"),
             history: self.history.as_ref().map(|history| HistoryView::of(lang, uid, history)),
@@ -188,8 +188,8 @@ impl OrderPage<'_> {
 #[derive(Template)]
 #[template(path = "order.html")]
 struct OrderTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
     lang: Lang,
     order: &'a Order<'a>,
@@ -218,37 +218,38 @@ struct OrderTemplate<'a> {
 /// A label and its value.
 type Detail = (&'static str, String);
 
-fn paid_details(w: &Words, order: &Order<'_>) -> Vec<Detail> {
+fn paid_details(words: &Words, order: &Order<'_>) -> Vec<Detail> {
     let payment = &order.payment;
-    present(&[(w.transaction, &payment.transaction), (w.request, &payment.request_id)])
+    present(&[(words.transaction, &payment.transaction), (words.request, &payment.request_id)])
 }
 
-fn customer_details(w: &Words, order: &Order<'_>) -> Vec<Detail> {
+fn customer_details(words: &Words, order: &Order<'_>) -> Vec<Detail> {
     let sm_id = if order.sm_id == 0 { String::new() } else { order.sm_id.to_string() };
     present(&[
-        (w.entry, &order.entry),
-        (w.locale, &order.locale),
-        (w.shard, &order.shardkey),
+        (words.entry, &order.entry),
+        (words.locale, &order.locale),
+        (words.shard, &order.shardkey),
         ("oof", &order.oof_shard),
         ("sm", &sm_id),
-        (w.signature, &order.internal_signature),
+        (words.signature, &order.internal_signature),
     ])
 }
 
-/// Those that are not empty.
+/// Returns the details that are not empty.
 fn present(details: &[(&'static str, &str)]) -> Vec<Detail> {
     let present = details.iter().filter(|(_, value)| !value.is_empty());
     present.map(|(label, value)| (*label, (*value).to_owned())).collect()
 }
 
-/// The markup of a time of payment. Absent is 0 in the canonical order.
+/// Returns the markup of the time of payment. In the canonical order, 0 means that it is absent.
 fn paid_at(lang: Lang, seconds: i64) -> Option<String> {
     let at = OffsetDateTime::from_unix_timestamp(seconds);
     let markup = at.map_or_else(|_| seconds.to_string(), |at| time_markup(lang, at));
     (seconds != 0).then_some(markup)
 }
 
-/// In whole pixels a module, so that all bars of one width are drawn equally wide.
+/// Returns the width in pixels: a whole number for each module, so that equal bars are drawn equally
+/// wide.
 fn drawn_width(bars: &Bars) -> u32 {
     let doubled = bars.modules * 2;
     if doubled <= MAX_BARS_WIDTH { doubled } else { bars.modules }

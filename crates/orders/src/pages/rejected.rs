@@ -57,15 +57,19 @@ pub(super) fn unavailable(
 }
 
 pub(super) fn rejected(frame: &Frame<'_>, list: &RejectedList) -> String {
-    let w = frame.words();
+    let words = frame.words();
     render(&RejectedTemplate {
-        f: frame,
-        w,
+        frame,
+        words,
         tab: "rejected",
         reason: list.reason.as_deref(),
         reasons: Code::ALL.iter().map(|code| code.as_str()).collect(),
         rows: list.rows.iter().map(|row| Row::of(frame.lang, row)).collect(),
-        empty: if list.reason.is_some() { w.nothing_for_reason } else { w.nothing_rejected },
+        empty: if list.reason.is_some() {
+            words.nothing_for_reason
+        } else {
+            words.nothing_rejected
+        },
         older: list.next.as_deref().map(|after| older_href(list, after)),
     })
 }
@@ -83,8 +87,8 @@ fn older_href(list: &RejectedList, after: &str) -> String {
 #[derive(Template)]
 #[template(path = "rejected.html")]
 struct RejectedTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
     reason: Option<&'a str>,
     reasons: Vec<&'static str>,

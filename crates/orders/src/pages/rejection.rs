@@ -36,7 +36,7 @@ pub(crate) async fn get(State(state): State<PageState>, Id(id): Id, reader: Read
     }
 }
 
-/// `POST /rejected/{id}/replay`: as it came, or with the request's body instead.
+/// `POST /rejected/{id}/replay`: sends the record as received, or the request's body instead.
 pub(crate) async fn replay(
     State(state): State<PageState>,
     Id(id): Id,
@@ -71,19 +71,19 @@ async fn not_found(state: &PageState, reader: &Reader, id: &str, problem: &Probl
 
 /// The page of a record. A replay is sent to `orders_topic`.
 pub(super) fn rejection(frame: &Frame<'_>, row: &RejectedRow, orders_topic: &str) -> String {
-    let (lang, w) = (frame.lang, frame.words());
+    let (lang, words) = (frame.lang, frame.words());
     let id = row.id().to_string();
     let path = rejected_path(&id);
     let (violations, value) = (&row.violations.0, row.value.as_deref());
     render(&RejectionTemplate {
-        f: frame,
-        w,
+        frame,
+        words,
         tab: "rejected",
         id,
         reason: &row.reason,
         position: position(&row.topic, row.partition, row.offset),
         at: time_markup(lang, row.rejected_at),
-        rules_title: counted(lang, &w.broken_rules, violations.len()),
+        rules_title: counted(lang, &words.broken_rules, violations.len()),
         rules: violations
             .iter()
             .map(|one| BrokenRule {
@@ -92,7 +92,7 @@ pub(super) fn rejection(frame: &Frame<'_>, row: &RejectedRow, orders_topic: &str
                 words: violation(lang, one).into_owned(),
             })
             .collect(),
-        size: value.map(|value| counted(lang, &w.bytes, value.len())),
+        size: value.map(|value| counted(lang, &words.bytes, value.len())),
         key: row.key.as_deref().map(|key| TextOrHex::of(lang, key).text),
         value: value.map(|value| TextOrHex::of(lang, value)),
         editable: value
@@ -112,8 +112,8 @@ pub(super) fn rejection(frame: &Frame<'_>, row: &RejectedRow, orders_topic: &str
 #[derive(Template)]
 #[template(path = "rejection.html")]
 struct RejectionTemplate<'a> {
-    f: &'a Frame<'a>,
-    w: &'static Words,
+    frame: &'a Frame<'a>,
+    words: &'static Words,
     tab: &'static str,
     id: String,
     reason: &'a str,
@@ -146,9 +146,9 @@ struct ReplayLine {
 
 impl ReplayLine {
     fn of(lang: Lang, replay: &Replay, orders_topic: &str) -> Self {
-        let w = Words::of(lang);
+        let words = Words::of(lang);
         Self {
-            words: if replay.edited { w.replayed_edited } else { w.replayed_as_is },
+            words: if replay.edited { words.replayed_edited } else { words.replayed_as_is },
             machine: machine_time(replay.at),
             exact: lang.exact_time(replay.at),
             position: position(orders_topic, replay.partition, replay.offset),

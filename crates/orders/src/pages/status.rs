@@ -53,7 +53,7 @@ async fn change(
     let uid = parse_uid(asked)?;
     let back = Redirect::to(&order_path(uid.as_str())).into_response();
     let current = find(state, &uid).await?;
-    // Where there is nothing to do, the page shows the reason.
+    // If there is nothing to do, the page shows the reason.
     if current.status() < Some(change.status) {
         let event = publish(state, uid, &current, change, headers).await?;
         let reached = wait_for_status(state, &event.order_id, change.status);

@@ -15,7 +15,7 @@ pub(super) struct Sum {
 }
 
 pub(super) fn sums(lang: Lang, order: &Order<'_>) -> Vec<Sum> {
-    let (w, payment) = (Words::of(lang), &order.payment);
+    let (words, payment) = (Words::of(lang), &order.payment);
     let line =
         |label, amount: i64| Sum { label, amount: lang.number(amount), note: None, last: false };
     // In i128, because neither the sum of 1,000 amounts nor a difference of two need fit an i64.
@@ -30,15 +30,15 @@ pub(super) fn sums(lang: Lang, order: &Order<'_>) -> Vec<Sum> {
     let parts = parts.into_iter().map(i128::from).sum();
     vec![
         Sum {
-            note: note(payment.goods_total, items, w.above_items, w.below_items),
-            ..line(w.goods, payment.goods_total)
+            note: note(payment.goods_total, items, words.above_items, words.below_items),
+            ..line(words.goods, payment.goods_total)
         },
-        line(w.delivery, payment.delivery_cost),
-        line(w.fee, payment.custom_fee),
+        line(words.delivery, payment.delivery_cost),
+        line(words.fee, payment.custom_fee),
         Sum {
-            label: w.in_all,
+            label: words.in_all,
             amount: format!("{} {}", lang.number(payment.amount), payment.currency),
-            note: note(payment.amount, parts, w.above_parts, w.below_parts),
+            note: note(payment.amount, parts, words.above_parts, words.below_parts),
             last: true,
         },
     ]

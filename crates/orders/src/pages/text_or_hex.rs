@@ -30,8 +30,8 @@ impl TextOrHex {
             Err(_) => limit.min(bytes.len()),
         };
         let cut = (end < bytes.len()).then(|| {
-            let w = Words::of(lang);
-            fill(w.cut_to, counted(lang, &w.bytes, end))
+            let words = Words::of(lang);
+            fill(words.cut_to, counted(lang, &words.bytes, end))
         });
         match whole {
             Ok(text) => Self { text: visible(&text[..end]), hex: false, cut },

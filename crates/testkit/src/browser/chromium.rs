@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::wait::WAIT_TIMEOUT;
 
-/// The result of a call, or what Chromium says against it.
+/// The result of a call, or the error that Chromium reports.
 pub(super) type Answer = Result<Value, String>;
 
 /// The callback for the answer to one call.
@@ -179,7 +179,7 @@ impl Chromium {
     pub(super) async fn user_agent(&self) -> &str {
         if self.user_agent.get().is_none() {
             let version = self.call(None, "Browser.getVersion", json!({})).await;
-            let version = version.expect("Chromium tells its version");
+            let version = version.expect("Chromium reports its version");
             let name = version["userAgent"].as_str().expect("it has a name").to_owned();
             let _ = self.user_agent.set(name);
         }

@@ -13,6 +13,7 @@
 //! When a test fails, a screenshot and the document of each of its pages stay in
 //! `target/browser/`.
 
+mod axe;
 mod chromium;
 mod page;
 mod rules;

@@ -41,7 +41,7 @@ pub struct Page {
     chromium: &'static Chromium,
     context: String,
     session: String,
-    window: (u32, u32),
+    pub(super) reader: Reader,
     errors: PageErrors,
 }
 
@@ -65,7 +65,7 @@ impl Page {
         let attach = json!({ "targetId": target, "flatten": true });
         let session = ask("Target.attachToTarget", attach, "sessionId").await;
         let errors = chromium.errors_of(&session);
-        let page = Self { chromium, context, session, window: reader.window, errors };
+        let page = Self { chromium, context, session, reader, errors };
         page.emulate(reader).await;
         page
     }
@@ -88,7 +88,7 @@ impl Page {
             ("setUserAgentOverride", json!({ "userAgent": name, "acceptLanguage": reader.lang })),
             ("setEmulatedMedia", json!({ "features": features })),
             ("setScriptExecutionDisabled", json!({ "value": !reader.javascript })),
-            // As if it were in front of all other pages.
+            // The page behaves as if its window had the focus.
             ("setFocusEmulationEnabled", json!({ "enabled": true })),
         ] {
             self.call(&format!("Emulation.{method}"), params).await;
@@ -97,7 +97,7 @@ impl Page {
 
     /// Sets the zoom factor; the window keeps its size.
     pub async fn zoom(&self, factor: u32) {
-        let (width, height) = self.window;
+        let (width, height) = self.reader.window;
         let metrics = json!({
             "width": width / factor,
             "height": height / factor,

@@ -14,12 +14,16 @@ impl Page {
         assert!(wrong.is_empty(), "{}: {wrong:#?}", self.path().await);
     }
 
-    /// Checks contrast, sizes of targets, names and labels, width and keyboard access, and that the
-    /// browser reports no error.
+    /// Checks contrast, sizes of targets, names and labels, width and keyboard access, the rules of
+    /// axe-core, and that the browser reports no error.
     pub async fn accessibility_faults(&self) -> Vec<String> {
         let mut wrong: Vec<String> = self.run(LOOK, json!([])).await;
         wrong.extend(self.controls_without_name().await);
         wrong.extend(self.controls_out_of_reach().await);
+        // axe-core needs the timers of the page.
+        if self.reader.javascript {
+            wrong.extend(self.axe_violations().await);
+        }
         wrong.extend(self.errors());
         wrong
     }

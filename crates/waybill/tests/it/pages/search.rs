@@ -130,7 +130,7 @@ async fn without_javascript_the_search_and_the_links_work() {
 
     assert_order_shown(&page, SAMPLE_UID).await;
 
-    page.click_on("Русский").await;
+    page.click_on("RU: Русский").await;
     page.wait_for_text("Кому").await;
     page.click(".brand").await;
     page.wait_for_text("Найти заказ").await;
@@ -153,8 +153,9 @@ async fn the_language_follows_the_browser_and_can_be_switched() {
     page.click_on(SAMPLE_UID).await;
     assert_order_shown(&page, SAMPLE_UID).await;
 
-    page.click_on("English").await;
+    page.click_on("EN: English").await;
     page.wait_for("English", "document.documentElement.lang === 'en'").await;
+    page.wait_for("the address without the language", "!location.search").await;
     assert_order_shown(&page, SAMPLE_UID).await;
 
     page.wait_for_text("Newest orders").await;

@@ -81,7 +81,8 @@ async fn events_appear_live_and_a_click_cancels_the_order() {
 
     page.click_on("Cancel order").await;
     wait_for_status(&page, "cancelled").await;
-    page.wait_for("no button to be left", "!document.querySelector('#tell button')").await;
+    page.wait_for("no button to be left", "!document.querySelector('#status-actions button')")
+        .await;
 
     assert_eq!(page.path().await, format!("/order/{SAMPLE_UID}"));
     assert!(page.errors().is_empty(), "{:?}", page.errors());

@@ -1,0 +1,3 @@
+// The addresses of pages.
+
+export const orderPath = (uid) => `/order/${encodeURIComponent(uid)}`;
