@@ -12,8 +12,8 @@ use events::OrderUid;
 
 use super::rng::Rng;
 
-/// Bounds the sent orders that are remembered. If more orders than these
-/// wait for the order service, the oldest ones stay `created`.
+/// Bounds the sent orders that are remembered. If more orders than these wait for the order service,
+/// the oldest ones stay `created`.
 const MAX_SENT_ORDERS: usize = 1_000_000;
 /// The longest difference between the clocks of this machine and of Kafka. Events are read from this
 /// long before the start, because the first ones may have earlier times than the start.
@@ -143,8 +143,9 @@ mod tests {
     #[test]
     fn a_run_knows_the_orders_that_it_has_sent() {
         let own = OwnOrders::new(Walked::Sent, &kafka("waybill"));
-        own.clone().add("a");
-        own.add("not an id\n");
+        let sending = own.clone();
+        sending.add("a");
+        sending.add("not an id\n");
         assert!(own.contains(&"a".parse().unwrap()) && !own.contains(&"b".parse().unwrap()));
         assert_eq!(own.tag(), None);
     }

@@ -306,7 +306,7 @@ async fn generate(
         return Ok(());
     }
     // The services create the topics too, but the generator may be faster.
-    topics::ensure(&kafka, &[topics.orders(), &topics.kafka_status_topic]).await?;
+    topics::ensure(kafka, &[topics.orders(), &topics.kafka_status_topic]).await?;
     let summary = load::run(load, kafka, topics, services.clone()).await?;
     if !matches!(summary.ended, EndReason::Done | EndReason::Stopped) {
         tracing::warn!("the generator sends no more orders: it {}", summary.ended);
