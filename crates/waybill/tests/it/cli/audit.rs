@@ -40,13 +40,13 @@ async fn assert_holds(env: &TestEnvironment, database: &CourierDatabase) -> Vec<
 async fn assert_broken(
     env: &TestEnvironment,
     database: &CourierDatabase,
-    invariant: u8,
+    number: u8,
     example: &str,
 ) {
     let (output, checks) = audit(env, database).await;
     assert_eq!(output.status.code(), Some(1), "{checks:#?}");
     let names = |check: &&Value| {
-        check["invariant"] == invariant
+        check["number"] == number
             && check["examples"].as_array().unwrap().iter().any(|one| one == example)
     };
     let broken = checks.iter().find(names);
