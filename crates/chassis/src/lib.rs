@@ -7,7 +7,7 @@
 //! - `rejected/`: rejected records: stores them, sends dead letters, lists and replays them
 //! - `http/`: serving, limits, problem documents, paging, health
 //! - `web/`: the parts that the pages of all services share
-//! - `audit/`: audit checks, which compare a promise with the stored data
+//! - `audit/`: audit checks, which compare an invariant with the stored data
 //! - `process/`: exit codes, supervision, shutdown, logs, metrics, secrets, retries, warm-up
 
 pub mod audit;

@@ -7,9 +7,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
     http::web_address,
-    kafka::{batch::BatchPolicy, config::KafkaConfig},
+    kafka::{batch::BatchPolicy, config::KafkaConfig, names::topic},
     postgres::pool::{Login, PostgresConfig},
-    process::secret,
+    process::{number::within, secret},
 };
 use clap::Args;
 use sqlx::postgres::PgConnectOptions;
@@ -40,7 +40,7 @@ pub struct Config {
         env = "LANES",
         default_value_t = 2,
         value_name = "N",
-        value_parser = clap::value_parser!(u16).range(1..=64),
+        value_parser = within::<u16>(1..=64),
         help_heading = "Batches",
         hide_short_help = true
     )]
@@ -58,7 +58,7 @@ pub struct Config {
         help_heading = "HTTP"
     )]
     pub orders_url: Url,
-    /// Maximum number of open HTTP connections.
+    /// Maximum number of open HTTP connections, from 1 to 1000000.
     ///
     /// Further connections wait in the queue of the operating system.
     #[arg(
@@ -66,13 +66,23 @@ pub struct Config {
         env = "HTTP_CONNECTIONS",
         default_value_t = 10_000,
         value_name = "N",
+        value_parser = within::<u32>(1..=1_000_000),
         help_heading = "HTTP",
         hide_short_help = true
     )]
-    pub http_connections: usize,
+    pub http_connections: u32,
     /// The options that only the courier service has.
     #[command(flatten)]
     pub own: Options,
+}
+
+impl Config {
+    /// Returns an error for a setting that the service could use only later, or never.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.kafka.check()?;
+        self.own.database.options(&self.postgres)?;
+        Ok(())
+    }
 }
 
 /// The options that only the courier service has.
@@ -92,11 +102,10 @@ pub struct Options {
         display_order = 1
     )]
     pub couriers_http_addr: SocketAddr,
-    /// Time from the assignment to the deadline of a delivery on foot.
+    /// Time from the assignment to the deadline of a delivery on foot, from 0s to 8760h (a year).
     ///
-    /// A whole number with ms, s, m or h, such as 90s; at most a year (8760h). A new value applies to
-    /// deliveries that are assigned from then on. A delivery that is completed after its deadline
-    /// counts as late.
+    /// A whole number with ms, s, m or h, such as 90s. A new value applies to deliveries that are
+    /// assigned from then on. A delivery that is completed after its deadline counts as late.
     #[arg(
         long,
         env = "DELIVERY_TIME_ON_FOOT",
@@ -107,7 +116,7 @@ pub struct Options {
         hide_short_help = true
     )]
     pub delivery_time_on_foot: Duration,
-    /// Time from the assignment to the deadline of a delivery by scooter.
+    /// Time from the assignment to the deadline of a delivery by scooter, from 0s to 8760h.
     #[arg(
         long,
         env = "DELIVERY_TIME_SCOOTER",
@@ -118,7 +127,7 @@ pub struct Options {
         hide_short_help = true
     )]
     pub delivery_time_scooter: Duration,
-    /// Time from the assignment to the deadline of a delivery by car.
+    /// Time from the assignment to the deadline of a delivery by car, from 0s to 8760h.
     #[arg(
         long,
         env = "DELIVERY_TIME_CAR",
@@ -129,7 +138,7 @@ pub struct Options {
         hide_short_help = true
     )]
     pub delivery_time_car: Duration,
-    /// Time after the deadline of a delivery until its courier is free again.
+    /// Time after the deadline of a delivery until its courier is free again, from 0s to 8760h.
     ///
     /// It applies to deliveries that are never completed. If it is too short, a courier who is only
     /// late gets a second order.
@@ -143,17 +152,17 @@ pub struct Options {
         hide_short_help = true
     )]
     pub overdue_grace: Duration,
-    /// Interval at which dispatch looks for waiting orders and free couriers.
+    /// Interval at which dispatch looks for waiting orders and free couriers, from 10ms to 1h.
     ///
     /// Dispatch also runs at once when an order or a courier changes. The sweep finds the orders
     /// that a replica stored and did not dispatch before it crashed, and the deliveries that are
-    /// overdue. Each replica sweeps. Must be longer than 0.
+    /// overdue. Each replica sweeps.
     #[arg(
         long,
         env = "DISPATCH_SWEEP",
         default_value = "1s",
         value_name = "TIME",
-        value_parser = interval,
+        value_parser = sweep_interval,
         help_heading = "Dispatch",
         hide_short_help = true
     )]
@@ -179,11 +188,17 @@ pub struct TopicConfig {
     ///
     /// Rejected records are copied to the topic with the same name and the suffix .dlq, the
     /// dead-letter topic. KAFKA_ORDER_TOPIC and KAFKA_TOPIC are accepted as well.
-    #[arg(long, env = "KAFKA_STATUS_TOPIC", value_name = "TOPIC", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "KAFKA_STATUS_TOPIC",
+        value_name = "TOPIC",
+        value_parser = topic,
+        hide_short_help = true
+    )]
     kafka_status_topic: Option<String>,
-    #[arg(long, env = "KAFKA_ORDER_TOPIC", hide = true)]
+    #[arg(long, env = "KAFKA_ORDER_TOPIC", value_parser = topic, hide = true)]
     kafka_order_topic: Option<String>,
-    #[arg(long, env = "KAFKA_TOPIC", hide = true)]
+    #[arg(long, env = "KAFKA_TOPIC", value_parser = topic, hide = true)]
     kafka_topic: Option<String>,
 }
 
@@ -261,25 +276,31 @@ impl DatabaseConfig {
 }
 
 /// Parses a time such as `30m`, `15s`, `500ms` or `2h`; at most a year.
-fn duration(text: &str) -> Result<Duration, &'static str> {
-    let wrong = "a time is a whole number with ms, s, m or h, such as 30m, and at most a year";
-    let unit = text.find(|char: char| !char.is_ascii_digit()).ok_or(wrong)?;
-    let milliseconds: u64 = match &text[unit..] {
+fn duration(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::ZERO, Duration::from_secs(365 * 86_400)).ok_or_else(|| {
+        "must be from 0s to 8760h (a year): a whole number with ms, s, m or h, such as 30m"
+            .to_owned()
+    })
+}
+
+/// Parses the interval of the sweep. A longer one would leave overdue deliveries unnoticed.
+fn sweep_interval(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_millis(10), Duration::from_secs(3_600)).ok_or_else(|| {
+        "must be from 10ms to 1h: a whole number with ms, s, m or h, such as 1s".to_owned()
+    })
+}
+
+fn duration_within(text: &str, min: Duration, max: Duration) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|char: char| !char.is_ascii_digit())?);
+    let milliseconds: u64 = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(wrong),
+        _ => return None,
     };
-    let number: u64 = text[..unit].parse().map_err(|_| wrong)?;
-    let time = number.checked_mul(milliseconds).map(Duration::from_millis).ok_or(wrong)?;
-    if time <= Duration::from_secs(365 * 86_400) { Ok(time) } else { Err(wrong) }
-}
-
-/// Parses a time above zero.
-fn interval(text: &str) -> Result<Duration, &'static str> {
-    duration(text)
-        .and_then(|time| if time.is_zero() { Err("must be longer than 0") } else { Ok(time) })
+    let time = Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(milliseconds)?);
+    (min..=max).contains(&time).then_some(time)
 }
 
 #[cfg(test)]
@@ -297,6 +318,10 @@ mod tests {
         {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
-        assert!(interval("0s").is_err() && interval("1ms").is_ok());
+        for (text, is_valid) in
+            [("0s", false), ("9ms", false), ("10ms", true), ("60m", true), ("61m", false)]
+        {
+            assert_eq!(sweep_interval(text).is_ok(), is_valid, "{text}");
+        }
     }
 }

@@ -77,7 +77,7 @@ pub async fn run(
 
     let mut parts = Supervisor::new(shutdown.clone());
     let router = readable_from(routes::router(state, health, served), &config.orders_url);
-    let limits = Limits { connections: config.http_connections, ..Limits::default() };
+    let limits = Limits { connections: config.http_connections as usize, ..Limits::default() };
     // HTTP starts first, so that `/livez` and `/readyz` answer while PostgreSQL or Kafka is still
     // unreachable. `ready` is set when the warm-up has ended, or after 10 seconds.
     parts.run("http", serve::serve(listener, |_| None, router, limits, shutdown.clone()).map(Ok));

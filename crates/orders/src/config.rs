@@ -2,13 +2,18 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use anyhow::Context;
 use chassis::{
     http::web_address,
-    kafka::{batch::BatchPolicy, config::KafkaConfig},
+    kafka::{
+        batch::BatchPolicy,
+        config::KafkaConfig,
+        names::{are_same_topic, topic},
+    },
     postgres::pool::{Login, PostgresConfig},
-    process::secret,
+    process::{number::within, secret},
 };
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use events::topics::dead_letters;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
@@ -36,7 +41,7 @@ pub struct Config {
         env = "LANES",
         default_value_t = 4,
         value_name = "N",
-        value_parser = clap::value_parser!(u16).range(1..=64),
+        value_parser = within::<u16>(1..=64),
         help_heading = "Batches",
         hide_short_help = true
     )]
@@ -68,7 +73,7 @@ pub struct Config {
         help_heading = "HTTP"
     )]
     pub couriers_url: Option<Url>,
-    /// Maximum number of open HTTP connections, for each service.
+    /// Maximum number of open HTTP connections, for each service, from 1 to 1000000.
     ///
     /// Further connections wait in the queue of the operating system.
     #[arg(
@@ -76,10 +81,21 @@ pub struct Config {
         env = "HTTP_CONNECTIONS",
         default_value_t = 10_000,
         value_name = "N",
+        value_parser = within::<u32>(1..=1_000_000),
         help_heading = "HTTP",
         hide_short_help = true
     )]
-    pub http_connections: usize,
+    pub http_connections: u32,
+}
+
+impl Config {
+    /// Returns an error for a setting that the service could use only later, or never.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.topics.check()?;
+        self.kafka.check()?;
+        self.database.options()?;
+        self.cache.check()
+    }
 }
 
 /// The names of the topics.
@@ -90,9 +106,15 @@ pub struct TopicConfig {
     ///
     /// Rejected records are copied to the topic with the same name and the suffix .dlq, the
     /// dead-letter topic. KAFKA_TOPIC is accepted as well.
-    #[arg(long, env = "KAFKA_ORDERS_TOPIC", value_name = "TOPIC", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "KAFKA_ORDERS_TOPIC",
+        value_name = "TOPIC",
+        value_parser = topic,
+        hide_short_help = true
+    )]
     kafka_orders_topic: Option<String>,
-    #[arg(long, env = "KAFKA_TOPIC", hide = true)]
+    #[arg(long, env = "KAFKA_TOPIC", value_parser = topic, hide = true)]
     kafka_topic: Option<String>,
     /// Topic of the status events.
     ///
@@ -103,6 +125,7 @@ pub struct TopicConfig {
         env = "KAFKA_STATUS_TOPIC",
         default_value = events::topics::ORDER_STATUS_CHANGED,
         value_name = "TOPIC",
+        value_parser = topic,
         hide_short_help = true
     )]
     pub kafka_status_topic: String,
@@ -132,9 +155,14 @@ impl TopicConfig {
             orders != status,
             "KAFKA_ORDERS_TOPIC and KAFKA_STATUS_TOPIC are both {orders}: they must differ"
         );
+        anyhow::ensure!(
+            !are_same_topic(orders, status),
+            "KAFKA_ORDERS_TOPIC is {orders} and KAFKA_STATUS_TOPIC is {status}: they must differ in \
+             more than `.` and `_`, which Kafka treats as the same character"
+        );
         for (one, other) in [(orders, status), (status, orders)] {
             anyhow::ensure!(
-                *one != dead_letters(other),
+                !are_same_topic(one, &dead_letters(other)),
                 "KAFKA_ORDERS_TOPIC is {orders} and KAFKA_STATUS_TOPIC is {status}, but {one} is \
                  the dead-letter topic of {other}: they must differ"
             );
@@ -209,7 +237,7 @@ impl DatabaseConfig {
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Cache")]
 pub struct CacheConfig {
-    /// Maximum size of the orders in memory, in bytes.
+    /// Maximum size of the orders in memory, in bytes, from 0 to 274877906944 (256 GiB).
     ///
     /// The default is 256 MiB. After a start, the cache contains the newest orders.
     #[arg(
@@ -217,10 +245,12 @@ pub struct CacheConfig {
         env = "CACHE_BYTES",
         default_value_t = 256 << 20,
         value_name = "BYTES",
+        value_parser = within::<u64>(0..=(256 << 30)),
         hide_short_help = true
     )]
     pub cache_bytes: u64,
-    /// Age at which a cached order is stale and is read from PostgreSQL again, in seconds.
+    /// Age at which a cached order is stale and is read from PostgreSQL again, in seconds, from 0 to
+    /// 31536000 (a year).
     ///
     /// Redis keeps an order for the same time. Give all replicas the same value. While PostgreSQL is
     /// unreachable, stale orders are still served.
@@ -237,7 +267,13 @@ pub struct CacheConfig {
     ///
     /// It has the form `redis://host:port`. Without it, each replica has only its memory. The
     /// content of Redis may be deleted at any time. TLS and Redis Cluster are not supported.
-    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        value_name = "URL",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_env_values = true
+    )]
     redis_url: Option<String>,
     /// File that contains REDIS_URL; overrides the variable.
     #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE", hide_short_help = true)]
@@ -245,6 +281,14 @@ pub struct CacheConfig {
 }
 
 impl CacheConfig {
+    /// Returns an error if the address of Redis is malformed, or its file unreadable.
+    pub fn check(&self) -> anyhow::Result<()> {
+        if let Some(url) = self.redis_url()? {
+            redis::Client::open(url).context("REDIS_URL is not a Redis address")?;
+        }
+        Ok(())
+    }
+
     /// Returns the address of Redis, if the user gave one.
     pub fn redis_url(&self) -> anyhow::Result<Option<String>> {
         secret::read("REDIS_URL", self.redis_url.as_deref(), self.redis_url_file.as_deref())
@@ -259,8 +303,12 @@ impl std::fmt::Debug for CacheConfig {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.parse().map(Duration::from_secs)
+/// Parses a number of seconds, at most a year.
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    match text.parse() {
+        Ok(seconds @ 0..=31_536_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be a whole number from 0 to 31536000 (a year)"),
+    }
 }
 
 #[cfg(test)]

@@ -97,7 +97,8 @@ pub async fn run(
     let mut parts = Supervisor::new(shutdown.clone());
     // HTTP comes first, so that health and metrics can be read while everything below starts.
     // `ready` is still false, so /readyz answers 503.
-    parts.run("http", serve_http(listener, config.http_connections, state, health, served));
+    parts
+        .run("http", serve_http(listener, config.http_connections as usize, state, health, served));
     if let Some((redis, to_write)) = redis.zip(to_write) {
         // The only writer: commits and lookups put their orders into its queue and never wait.
         parts.run("redis", redis.write(to_write, shutdown.clone()).map(Ok));

@@ -4,9 +4,10 @@
 //! up/        everything on one machine           load/    the generator
 //! serve      the order and the courier service   tools/   migrate, rejected, explain, audit, probe
 //! usage      errors of the command line          output   standard output and error, exit codes
-//! http       the HTTP client of the tools and the generator
+//! dotenv     the file .env                       http     the client of tools and generator
 //! ```
 
+mod dotenv;
 mod http;
 mod load;
 mod output;
@@ -19,8 +20,7 @@ mod usage;
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-use chassis::process::{exit::ExitReason, telemetry};
+use chassis::process::telemetry;
 use clap::{Parser, Subcommand};
 
 use crate::output::fail;
@@ -38,7 +38,8 @@ Configuration:
   Most options can also be set by an environment variable, which the help shows
   as [env: NAME], or by a line NAME=value of the file .env in the current folder
   or in the nearest folder above it. The command line overrides the environment,
-  the environment overrides .env, and .env overrides the defaults.
+  the environment overrides .env, and .env overrides the defaults. A .env of a
+  folder above is named in the log, and is refused if other users can write to it.
   The file .env.example lists all variables.
 
 Exit codes:
@@ -106,14 +107,18 @@ enum Role {
 fn main() -> ExitCode {
     // Before the command line is parsed, because the parser reads the environment; and before the
     // runtime is built, because changing the environment is safe only in a single thread.
-    if let Err(error) = read_dotenv() {
-        return fail(&error);
-    }
+    let parent_dotenv = match dotenv::load() {
+        Ok(parent_dotenv) => parent_dotenv,
+        Err(error) => return fail(&error),
+    };
     let cli: Cli = match usage::parse() {
         Ok(cli) => cli,
         Err(code) => return ExitCode::from(code),
     };
     telemetry::start();
+    if let Some(path) = parent_dotenv {
+        tracing::info!("variables are read from {}", path.display());
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -123,16 +128,6 @@ fn main() -> ExitCode {
     let code = runtime.block_on(async { run(cli.role).await.unwrap_or_else(|error| fail(&error)) });
     telemetry::flush();
     code
-}
-
-/// Loads `.env`, which never overrides a variable of the environment. A missing file is no error.
-fn read_dotenv() -> anyhow::Result<()> {
-    match dotenvy::dotenv() {
-        Err(error) if !error.not_found() => {
-            Err(error).context("reading .env").context(ExitReason::Configuration)
-        }
-        _ => Ok(()),
-    }
 }
 
 async fn run(role: Role) -> anyhow::Result<ExitCode> {

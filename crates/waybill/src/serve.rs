@@ -41,8 +41,7 @@ pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn orders(config: orders::Config) -> anyhow::Result<()> {
     // A wrong configuration ends the process before it binds its port and waits for anything.
-    config.topics.check().context(ExitReason::Configuration)?;
-    config.database.options().context(ExitReason::Configuration)?;
+    config.check().context(ExitReason::Configuration)?;
     // The signals are handled before the service waits for its dependencies, so that a service that
     // still waits can be stopped as well.
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
@@ -52,7 +51,7 @@ pub(crate) async fn orders(config: orders::Config) -> anyhow::Result<()> {
 }
 
 pub(crate) async fn couriers(config: couriers::Config) -> anyhow::Result<()> {
-    config.own.database.options(&config.postgres).context(ExitReason::Configuration)?;
+    config.check().context(ExitReason::Configuration)?;
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
     let listener = listen(config.own.couriers_http_addr, "--couriers-http-addr").await?;
     tracing::info!("the courier service listens on http://{}", listener.local_addr()?);

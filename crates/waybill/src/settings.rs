@@ -77,6 +77,50 @@ fn the_example_lists_every_variable_and_no_other() {
     assert!(unknown.is_empty(), "in .env.example, but nothing reads it: {unknown:?}");
 }
 
+/// Numbers and times, by the names of their values in the help.
+const NUMBERS: [&str; 6] = ["N", "BYTES", "MILLISECONDS", "SECONDS", "TIME", "PORT"];
+
+#[test]
+fn every_number_has_a_range_that_the_help_shows() {
+    let mut count = 0;
+    let command = crate::Cli::command();
+    for role in command.get_subcommands() {
+        let nested = role.get_subcommands().map(|nested| vec![role.get_name(), nested.get_name()]);
+        for path in nested.chain([vec![role.get_name()]]) {
+            let command = path.iter().skip(1).fold(role, |command, name| {
+                command.find_subcommand(name).expect("it is a subcommand")
+            });
+            // `--start` is a date.
+            let is_number = |option: &&Arg| {
+                let names = option.get_value_names().unwrap_or_default();
+                !option.is_hide_set()
+                    && option.get_id() != "start"
+                    && names.iter().any(|name| NUMBERS.contains(&name.as_str()))
+            };
+            for option in command.get_arguments().filter(is_number) {
+                count += 1;
+                let long = option.get_long().expect("numbers are options");
+                let help = option.get_long_help().or(option.get_help()).expect("it has help");
+                let help = help.to_string().replace('\n', " ");
+                let range = help.split("from ").any(|rest| {
+                    let first = rest.split_whitespace().nth(1);
+                    rest.starts_with(|char: char| char.is_ascii_digit()) && first == Some("to")
+                });
+                assert!(range, "{path:?} --{long} shows no range: {help}");
+                for wrong in ["-1", "99999999999999999999", "99999999999999999999h", ""] {
+                    let option = format!("--{long}={wrong}");
+                    let line = ["waybill"].into_iter().chain(path.clone()).chain([&*option]);
+                    let error = crate::Cli::try_parse_from(line).err();
+                    let error = error.unwrap_or_else(|| panic!("{option} is accepted")).to_string();
+                    let shown = error.contains(&format!("--{long}")) && error.contains("from ");
+                    assert!(shown, "{option}: {error}");
+                }
+            }
+        }
+    }
+    assert!(count > 30, "only {count} options are numbers");
+}
+
 #[test]
 fn the_example_shows_the_defaults() {
     // Two commands may have different defaults for one variable; the example shows one of them.

@@ -1,11 +1,11 @@
 //! The help and the errors of the command line. An invalid value of an option is a usage error (exit code 2); an
 //! invalid value of an environment variable is bad configuration (exit code 78).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::{
     Arg, Command, CommandFactory, Parser,
-    error::{ContextKind, ContextValue},
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 
 use crate::output::print_error;
@@ -14,9 +14,14 @@ use crate::output::print_error;
 pub(crate) const SEE_LONG_HELP: &str = "`--help` explains all options and shows examples.";
 
 /// Hides an option of a shared group from the help if it is one of `unused`, which this command
-/// accepts and does not read.
+/// accepts and does not read. Their variables are not read either, so that a wrong one does not stop
+/// a command that has no use for it.
 pub(crate) fn hide(option: Arg, unused: &[&str]) -> Arg {
-    if unused.contains(&option.get_id().as_str()) { option.hide(true) } else { option }
+    if unused.contains(&option.get_id().as_str()) {
+        option.hide(true).env(None::<&'static str>)
+    } else {
+        option
+    }
 }
 
 /// Parses the command line. Prints an error and returns its exit code.
@@ -37,6 +42,15 @@ pub(crate) fn parse<C: Parser + CommandFactory>() -> Result<C, u8> {
 
 /// Returns the variable that the invalid value comes from, or `None` if an option contains it.
 fn variable(error: &clap::Error, command: &Command, args: &[OsString]) -> Option<String> {
+    // clap names neither the option nor the variable of a value that is not UTF-8.
+    if error.kind() == ErrorKind::InvalidUtf8 && args.iter().all(|arg| arg.to_str().is_some()) {
+        let role =
+            command.get_subcommands().find(|role| args.iter().any(|arg| arg == role.get_name()));
+        let is_malformed =
+            |name: &&OsStr| std::env::var_os(name).is_some_and(|value| value.to_str().is_none());
+        let name = role?.get_arguments().filter_map(Arg::get_env).find(is_malformed);
+        return name.map(|name| name.to_string_lossy().into_owned());
+    }
     let ContextValue::String(argument) = error.get(ContextKind::InvalidArg)? else { return None };
     let long = argument.split_whitespace().next()?.strip_prefix("--")?;
     error.get(ContextKind::InvalidValue)?;

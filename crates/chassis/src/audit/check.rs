@@ -1,17 +1,17 @@
-//! The result of an audit check: one promise, compared with the stored data. Pure: the caller reads
+//! The result of an audit check: one invariant, compared with the stored data. Pure: the caller reads
 //! the data.
 
 use serde::Serialize;
 
-/// The most examples of one broken promise.
+/// The most examples of one broken invariant.
 const MAX_EXAMPLES: usize = 5;
 
-/// One promise, with the number of records or rows that were checked and that break it.
+/// One invariant, with the number of records or rows that were checked and that break it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
     /// The number of the invariant in ARCHITECTURE.md.
-    pub invariant: u8,
-    pub promise: &'static str,
+    pub number: u8,
+    pub invariant: &'static str,
     pub checked: u64,
     pub broken: u64,
     /// Examples that break it: ids and positions, never contents.
@@ -20,11 +20,11 @@ pub struct Check {
 
 impl Check {
     #[must_use]
-    pub fn new(invariant: u8, promise: &'static str) -> Self {
-        Self { invariant, promise, checked: 0, broken: 0, examples: Vec::new() }
+    pub fn new(number: u8, invariant: &'static str) -> Self {
+        Self { number, invariant, checked: 0, broken: 0, examples: Vec::new() }
     }
 
-    /// Counts one record or row; `example` names it if it breaks the promise.
+    /// Counts one record or row; `example` names it if it breaks the invariant.
     pub fn look(&mut self, holds: bool, example: impl FnOnce() -> String) {
         self.checked += 1;
         if !holds {

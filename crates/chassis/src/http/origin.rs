@@ -44,12 +44,12 @@ fn origins(url: &Url) -> Vec<HeaderValue> {
     names.iter().map(|url| origin(url).expect("an origin is ASCII")).collect()
 }
 
-/// Parses a configured address for browsers.
+/// Parses a configured address of a service.
 pub fn web_address(text: &str) -> Result<Url, String> {
     match text.parse::<Url>() {
         Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(url),
-        Ok(_) => Err("must begin with http:// or https://".to_owned()),
-        Err(error) => Err(error.to_string()),
+        Ok(_) => Err("not an HTTP address: it must begin with http:// or https://".to_owned()),
+        Err(error) => Err(format!("not an HTTP address: {error}")),
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kafka::{offsets::Offsets, record::Position};
+use crate::{
+    kafka::{offsets::Offsets, record::Position},
+    process::number::within,
+};
 
 /// The limits of a batch. It ends at the first limit that it reaches: its rows, its bytes, or the age
 /// of its first item. So a batch is small when few records arrive, and large when there is a backlog.
@@ -20,11 +23,11 @@ pub struct BatchPolicy {
         env = "BATCH_ROWS",
         default_value_t = 500,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=10_000),
+        value_parser = within::<u32>(1..=10_000),
         hide_short_help = true
     )]
     pub rows: u32,
-    /// Maximum size of a batch, in bytes.
+    /// Maximum size of a batch, in bytes, from 1024 to 268435456 (256 MiB).
     ///
     /// The default is 4 MiB. Each lane may hold three batches in memory.
     #[arg(
@@ -32,10 +35,11 @@ pub struct BatchPolicy {
         env = "BATCH_BYTES",
         default_value_t = 4 << 20,
         value_name = "BYTES",
+        value_parser = within::<u32>(1_024..=(256 << 20)),
         hide_short_help = true
     )]
-    pub bytes: usize,
-    /// Maximum time that a record waits for its batch to fill, in milliseconds.
+    pub bytes: u32,
+    /// Maximum time that a record waits for its batch to fill, in milliseconds, from 0 to 60000.
     ///
     /// When few records arrive, a longer time makes fewer, larger transactions, and stores each
     /// record later.
@@ -44,6 +48,7 @@ pub struct BatchPolicy {
         env = "BATCH_AGE_MS",
         default_value_t = 5,
         value_name = "MILLISECONDS",
+        value_parser = within::<u64>(0..=60_000),
         hide_short_help = true
     )]
     pub age_ms: u64,
@@ -96,7 +101,7 @@ impl<T> Batch<T> {
 
     #[must_use]
     pub fn is_full(&self, policy: &BatchPolicy) -> bool {
-        self.items.len() >= policy.rows as usize || self.bytes >= policy.bytes
+        self.items.len() >= policy.rows as usize || self.bytes >= policy.bytes as usize
     }
 
     /// Returns the time at which its age ends it; `None` while it is empty.

@@ -4,8 +4,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use clap::Args;
+use anyhow::{Context, anyhow, ensure};
+use clap::{
+    Args,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 use rdkafka::{
     ClientConfig,
     config::RDKafkaLogLevel,
@@ -14,7 +17,10 @@ use rdkafka::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::process::{exit::ExitReason, secret};
+use crate::{
+    kafka::names,
+    process::{exit::ExitReason, secret},
+};
 
 /// Bounds the time for which a tool waits for Kafka.
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,6 +29,10 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The largest record that Waybill sends: a 1 MiB value, its key and its dead-letter headers fit.
 pub const MAX_RECORD_BYTES: usize = 4 << 20;
+
+/// The security protocols that the SASL settings and the TLS settings require.
+const SASL: &str = "sasl_plaintext or sasl_ssl";
+const TLS: &str = "ssl or sasl_ssl";
 
 /// The address of Kafka, the security settings, and the prefix of the consumer groups.
 #[derive(Clone, Args)]
@@ -33,9 +43,19 @@ pub struct KafkaConfig {
     /// The client learns the other brokers of the cluster from the first one that answers.
     /// The default is 127.0.0.1:9092; `waybill up` has no default: without this option it starts a
     /// local Kafka. KAFKA_BROKER is accepted as well.
-    #[arg(long = "kafka-brokers", env = "KAFKA_BROKERS", value_name = "HOST:PORT,…")]
+    #[arg(
+        long = "kafka-brokers",
+        env = "KAFKA_BROKERS",
+        value_name = "HOST:PORT,…",
+        value_parser = names::brokers
+    )]
     brokers: Option<String>,
-    #[arg(long = "kafka-broker", env = "KAFKA_BROKER", hide = true)]
+    #[arg(
+        long = "kafka-broker",
+        env = "KAFKA_BROKER",
+        value_parser = names::brokers,
+        hide = true
+    )]
     broker: Option<String>,
     /// Prefix of the names of the consumer groups [default: waybill].
     ///
@@ -46,21 +66,49 @@ pub struct KafkaConfig {
         long = "kafka-group-id",
         env = "KAFKA_GROUP_ID",
         value_name = "PREFIX",
+        value_parser = names::group_prefix,
         hide_short_help = true
     )]
     group_id: Option<String>,
-    #[arg(long = "kafka-consumer-group", env = "KAFKA_CONSUMER_GROUP", hide = true)]
+    #[arg(
+        long = "kafka-consumer-group",
+        env = "KAFKA_CONSUMER_GROUP",
+        value_parser = names::group_prefix,
+        hide = true
+    )]
     consumer_group: Option<String>,
     /// Security protocol: plaintext, ssl, sasl_plaintext or sasl_ssl [default: plaintext].
-    #[arg(long, env = "KAFKA_SECURITY_PROTOCOL", value_name = "PROTOCOL", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "KAFKA_SECURITY_PROTOCOL",
+        value_name = "PROTOCOL",
+        value_parser = PossibleValuesParser::new(["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]),
+        ignore_case = true,
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
     kafka_security_protocol: Option<String>,
     /// SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
     ///
-    /// Required if the security protocol is sasl_plaintext or sasl_ssl.
-    #[arg(long, env = "KAFKA_SASL_MECHANISM", value_name = "MECHANISM", hide_short_help = true)]
+    /// It, the user name and the password are required if the security protocol is sasl_plaintext
+    /// or sasl_ssl, and refused otherwise.
+    #[arg(
+        long,
+        env = "KAFKA_SASL_MECHANISM",
+        value_name = "MECHANISM",
+        value_parser = PossibleValuesParser::new(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
     kafka_sasl_mechanism: Option<String>,
     /// SASL user name.
-    #[arg(long, env = "KAFKA_SASL_USERNAME", value_name = "NAME", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "KAFKA_SASL_USERNAME",
+        value_name = "NAME",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_short_help = true
+    )]
     kafka_sasl_username: Option<String>,
     /// SASL password.
     ///
@@ -70,6 +118,7 @@ pub struct KafkaConfig {
         long,
         env = "KAFKA_SASL_PASSWORD",
         value_name = "SECRET",
+        value_parser = NonEmptyStringValueParser::new(),
         hide_env_values = true,
         hide_short_help = true
     )]
@@ -79,19 +128,33 @@ pub struct KafkaConfig {
     kafka_sasl_password_file: Option<std::path::PathBuf>,
     /// PEM file of the certificate authority that signed the brokers' certificates.
     ///
-    /// Without it, the certificate authorities of the operating system are trusted.
-    #[arg(long, env = "KAFKA_SSL_CA_LOCATION", value_name = "FILE", hide_short_help = true)]
+    /// Without it, the certificate authorities of the operating system are trusted. This option and
+    /// the next two require the security protocol ssl or sasl_ssl.
+    #[arg(
+        long,
+        env = "KAFKA_SSL_CA_LOCATION",
+        value_name = "FILE",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_short_help = true
+    )]
     kafka_ssl_ca_location: Option<String>,
     /// PEM file of the client certificate, if the brokers require one (mutual TLS).
     #[arg(
         long,
         env = "KAFKA_SSL_CERTIFICATE_LOCATION",
         value_name = "FILE",
+        value_parser = NonEmptyStringValueParser::new(),
         hide_short_help = true
     )]
     kafka_ssl_certificate_location: Option<String>,
     /// PEM file of the private key of the client certificate.
-    #[arg(long, env = "KAFKA_SSL_KEY_LOCATION", value_name = "FILE", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "KAFKA_SSL_KEY_LOCATION",
+        value_name = "FILE",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_short_help = true
+    )]
     kafka_ssl_key_location: Option<String>,
     /// Create missing topics at the start: true or false.
     ///
@@ -133,6 +196,22 @@ impl KafkaConfig {
         self
     }
 
+    /// Removes the security settings: a Kafka that `waybill up` starts itself has none.
+    #[must_use]
+    pub fn without_security(self) -> Self {
+        Self {
+            kafka_security_protocol: None,
+            kafka_sasl_mechanism: None,
+            kafka_sasl_username: None,
+            kafka_sasl_password: None,
+            kafka_sasl_password_file: None,
+            kafka_ssl_ca_location: None,
+            kafka_ssl_certificate_location: None,
+            kafka_ssl_key_location: None,
+            ..self
+        }
+    }
+
     #[must_use]
     pub fn with_group_prefix(mut self, prefix: String) -> Self {
         self.group_id = Some(prefix);
@@ -153,6 +232,50 @@ impl KafkaConfig {
 
     fn group_prefix(&self) -> &str {
         self.group_id.as_deref().or(self.consumer_group.as_deref()).unwrap_or("waybill")
+    }
+
+    /// Returns an error if the Kafka client cannot be configured, or if a security setting has no
+    /// effect with the security protocol: the user would believe that the connection is secure.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let protocol = self.kafka_security_protocol.as_deref().unwrap_or("plaintext");
+        let protocol = protocol.to_ascii_lowercase();
+        let (sasl, tls) = (protocol.starts_with("sasl"), protocol.ends_with("ssl"));
+        let password = self.kafka_sasl_password.is_some();
+        let password_file = self.kafka_sasl_password_file.is_some();
+        let certificate = self.kafka_ssl_certificate_location.is_some();
+        let key = self.kafka_ssl_key_location.is_some();
+        for (name, is_given, is_used, others) in [
+            ("KAFKA_SASL_MECHANISM", self.kafka_sasl_mechanism.is_some(), sasl, SASL),
+            ("KAFKA_SASL_USERNAME", self.kafka_sasl_username.is_some(), sasl, SASL),
+            ("KAFKA_SASL_PASSWORD", password, sasl, SASL),
+            ("KAFKA_SASL_PASSWORD_FILE", password_file, sasl, SASL),
+            ("KAFKA_SSL_CA_LOCATION", self.kafka_ssl_ca_location.is_some(), tls, TLS),
+            ("KAFKA_SSL_CERTIFICATE_LOCATION", certificate, tls, TLS),
+            ("KAFKA_SSL_KEY_LOCATION", key, tls, TLS),
+        ] {
+            ensure!(
+                is_used || !is_given,
+                "{name} has no effect while KAFKA_SECURITY_PROTOCOL is {protocol}; set it to \
+                 {others}, or remove {name}"
+            );
+        }
+        for (name, is_given) in [
+            ("KAFKA_SASL_MECHANISM", self.kafka_sasl_mechanism.is_some()),
+            ("KAFKA_SASL_USERNAME", self.kafka_sasl_username.is_some()),
+            ("KAFKA_SASL_PASSWORD", password || password_file),
+        ] {
+            ensure!(
+                is_given || !sasl,
+                "KAFKA_SECURITY_PROTOCOL is {protocol}, which requires {name}"
+            );
+        }
+        ensure!(
+            certificate == key,
+            "KAFKA_SSL_CERTIFICATE_LOCATION and KAFKA_SSL_KEY_LOCATION require each other"
+        );
+        // The client itself checks the rest, such as the PEM files.
+        self.client()?.create::<BaseConsumer>().context("configuring the Kafka client")?;
+        Ok(())
     }
 
     /// Returns the settings that all clients share.

@@ -13,6 +13,7 @@
 pub mod batch;
 pub mod config;
 pub mod consumer;
+pub mod names;
 pub mod offsets;
 pub mod producer;
 pub mod record;

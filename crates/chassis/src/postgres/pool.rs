@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -16,7 +16,7 @@ use sqlx::{
 };
 
 use super::errors::is_refusal;
-use crate::process::{exit::ExitReason, retry::Backoff, secret};
+use crate::process::{exit::ExitReason, number::within, retry::Backoff, secret};
 
 /// Bounds the time for which a tool waits for PostgreSQL.
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,19 +41,32 @@ pub struct PostgresConfig {
     ///
     /// This option and the next ones give the address in parts, instead of DATABASE_URL. Only the
     /// host is required.
-    #[arg(long, env = "POSTGRES_HOST", value_name = "HOST", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "POSTGRES_HOST",
+        value_name = "HOST",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_short_help = true
+    )]
     database_host: Option<String>,
-    /// Port of PostgreSQL.
+    /// Port of PostgreSQL, from 1 to 65535.
     #[arg(
         long,
         env = "POSTGRES_PORT",
         value_name = "PORT",
+        value_parser = within::<u16>(1..=65_535),
         default_value_t = 5432,
         hide_short_help = true
     )]
     database_port: u16,
     /// User name in PostgreSQL.
-    #[arg(long, env = "POSTGRES_USER", value_name = "NAME", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "POSTGRES_USER",
+        value_name = "NAME",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_short_help = true
+    )]
     database_user: Option<String>,
     /// Password of the user.
     #[arg(
@@ -68,9 +81,15 @@ pub struct PostgresConfig {
     #[arg(long, env = "POSTGRES_PASSWORD_FILE", value_name = "FILE", hide_short_help = true)]
     database_password_file: Option<PathBuf>,
     /// Name of the database.
-    #[arg(long, env = "POSTGRES_DB", value_name = "NAME", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "POSTGRES_DB",
+        value_name = "NAME",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_short_help = true
+    )]
     database_name: Option<String>,
-    /// Maximum number of connections to PostgreSQL, for each service.
+    /// Maximum number of connections to PostgreSQL, for each service, from 1 to 10000.
     ///
     /// Lanes and HTTP requests share them: use several more connections than lanes. All replicas
     /// together must stay below `max_connections` of the server.
@@ -79,6 +98,7 @@ pub struct PostgresConfig {
         env = "POSTGRES_CONNECTIONS",
         default_value_t = 10,
         value_name = "N",
+        value_parser = within::<u32>(1..=10_000),
         hide_short_help = true
     )]
     pub postgres_connections: u32,

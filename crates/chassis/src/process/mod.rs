@@ -4,6 +4,7 @@
 //! crash        points at which a test kills the process
 //! exit         exit codes
 //! metrics      the macro that defines metrics
+//! number       the ranges of numbers in the configuration
 //! retry        pauses between attempts
 //! secret       secrets from files and variables
 //! shutdown     signals
@@ -17,6 +18,7 @@ pub mod blocked;
 pub mod crash;
 pub mod exit;
 pub mod metrics;
+pub mod number;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;

@@ -2,12 +2,13 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use chassis::http::web_address;
+use chassis::{http::web_address, process::number::within};
 use clap::{Args, error::ErrorKind};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::datetime};
 use url::Url;
 
 use super::{
+    own::Walked,
     shares::{Share, Shares},
     simulation::Walk,
 };
@@ -16,22 +17,44 @@ use super::{
 /// seconds.
 const UP_STEP: Duration = Duration::from_secs(4);
 
+/// The largest number of couriers: each has a phone number of its own.
+pub(crate) const MAX_COURIERS: u64 = 1_000_000;
+
 /// The options of the generator.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LoadArgs {
-    /// Records a second; 0 sends as fast as Kafka accepts them [default: 100, with --file 0].
-    #[arg(long, value_name = "N", help_heading = "Records")]
+    /// Records a second, from 0 to 1000000; 0 sends as fast as Kafka accepts them [default: 100,
+    /// with --file 0].
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = within::<u32>(0..=1_000_000),
+        help_heading = "Records"
+    )]
     pub(crate) rate: Option<u32>,
 
-    /// Number of records to send; 0 sends until Ctrl-C [default: 1000, with --file all lines].
-    #[arg(long, value_name = "N", help_heading = "Records")]
+    /// Number of records to send, from 0 to 1000000000000; 0 sends until Ctrl-C [default: 1000, with
+    /// --file all lines].
+    // With the latest --start, the last of the records is dated before the year 9999.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = within::<u64>(0..=1_000_000_000_000),
+        help_heading = "Records"
+    )]
     pub(crate) count: Option<u64>,
 
-    /// Seed of the random numbers [default: another one in each run].
+    /// Seed of the random numbers, from 0 to 18446744073709551615 [default: another one in each run].
     ///
     /// The same seed, the same shares and the same --start give the same records, byte for byte, on
     /// every machine. The summary shows the seed.
-    #[arg(long, value_name = "N", conflicts_with = "file", help_heading = "Records")]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = within::<u64>(0..=u64::MAX),
+        conflicts_with = "file",
+        help_heading = "Records"
+    )]
     pub(crate) seed: Option<u64>,
 
     /// Date of the first order (RFC 3339), or `now`.
@@ -108,9 +131,9 @@ pub(crate) struct LoadArgs {
 
     /// Simulate statuses: give created orders their next status every SECONDS, on average.
     ///
-    /// Each order that is created during the run, by any sender, becomes pending, confirmed,
-    /// cooking, delivering and completed. The run ends when all these orders have ended and no event
-    /// has arrived for 5 seconds. SECONDS is a number from 0 to 86400, such as 2 or 0.5. At most
+    /// Each order that this run sends and the order service stores becomes pending, confirmed,
+    /// cooking, delivering and completed; orders of other senders are not changed. The run ends when
+    /// all these orders have ended and no event about them has arrived for 5 seconds. SECONDS is a number from 0 to 86400, such as 2 or 0.5. At most
     /// 200000 orders are active at a time; others stay created.
     #[arg(
         long,
@@ -164,11 +187,18 @@ pub(crate) struct LoadArgs {
     )]
     pub(crate) unknown: Share,
 
-    /// Number of couriers to register at the courier service before the first order.
+    /// Number of couriers to register at the courier service before the first order, from 0 to
+    /// 1000000.
     ///
     /// Courier N has the same name and phone number in every run, so couriers of an earlier run are
     /// not registered again.
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Couriers")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        value_parser = within::<u64>(0..=MAX_COURIERS),
+        help_heading = "Couriers"
+    )]
     pub(crate) couriers: u64,
 
     /// URL of the courier service, for --couriers.
@@ -198,16 +228,6 @@ pub(crate) struct LoadArgs {
     // Not an option: `waybill up` also continues with the orders of its last run.
     #[arg(skip)]
     pub(crate) walked: Walked,
-}
-
-/// The orders whose statuses are simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Walked {
-    /// Orders that are created after the start of the run.
-    #[default]
-    FromNowOn,
-    /// All orders on the status topic that have not ended.
-    All,
 }
 
 /// The action after 10 seconds in which Kafka has acknowledged nothing, or the courier service has
@@ -243,7 +263,7 @@ impl LoadArgs {
             unknown: Share::percent(1),
             couriers,
             couriers_url,
-            walked: Walked::All,
+            walked: Walked::Installation,
             rate: Some(rate),
             count: Some(0),
             seed: None,
@@ -345,10 +365,10 @@ mod tests {
         assert_eq!((both.pace(), both.limit()), (7, Some(3)));
         assert_eq!(parse("load --count 0").unwrap().limit(), None);
         let unending = LoadArgs::unending(5, 100, "http://127.0.0.1:8082".parse().unwrap());
-        assert_eq!((unending.limit(), unending.walked), (None, Walked::All));
+        assert_eq!((unending.limit(), unending.walked), (None, Walked::Installation));
         assert_eq!(
             (generated.walk(), generated.couriers, generated.walked),
-            (None, 0, Walked::FromNowOn)
+            (None, 0, Walked::Sent)
         );
         let walk = parse("load --walk 0.5 --cancels 0.1").unwrap().walk().unwrap();
         assert_eq!(
@@ -361,6 +381,11 @@ mod tests {
     fn contradictions_are_usage_errors() {
         for line in [
             "load --rate -1",
+            "load --rate 1000001",
+            "load --count 1000000000001",
+            "load --couriers 1000001",
+            "load --walk 86401",
+            "load --seed 18446744073709551616",
             "load --duplicates 2",
             "load --invalid 5%",
             "load --start yesterday",

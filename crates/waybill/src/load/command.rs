@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use chassis::{kafka::config::KafkaConfig, process::shutdown};
+use anyhow::Context;
+use chassis::{
+    kafka::config::KafkaConfig,
+    process::{exit::ExitReason, shutdown},
+};
 use clap::Args;
 use orders::TopicConfig;
 
@@ -51,7 +55,7 @@ seconds, 78 wrong configuration or credentials, or a missing topic.";
 #[command(
     after_help = SEE_LONG_HELP,
     after_long_help = EXAMPLES,
-    mut_args(|option| hide(option, &["group_id", "kafka_create_topics"]))
+    mut_args(|option| hide(option, &UNUSED))
 )]
 pub(crate) struct LoadCommand {
     #[command(flatten)]
@@ -62,8 +66,16 @@ pub(crate) struct LoadCommand {
     topics: TopicConfig,
 }
 
+/// Options of the services that the generator does not read.
+const UNUSED: [&str; 3] = ["group_id", "consumer_group", "kafka_create_topics"];
+
 pub(crate) async fn run(command: LoadCommand) -> anyhow::Result<ExitCode> {
     let LoadCommand { load, kafka, topics } = command;
+    kafka.check().context(ExitReason::Configuration)?;
+    // Without --walk, the status topic is not used.
+    if load.walk.is_some() {
+        topics.check().context(ExitReason::Configuration)?;
+    }
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
     // A missing topic is an error and is not created: a typing error in its name must not look like
     // success.

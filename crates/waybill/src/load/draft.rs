@@ -9,13 +9,16 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use super::{
     customers::{Customer, Customers},
     goods,
+    own::tag_text,
     rng::Rng,
 };
 
-/// The four values that determine an order.
+/// The values that determine an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) seed: u64,
+    /// The beginning of the uid.
+    pub(super) tag: Option<u32>,
     /// The number of the order in its run, from 0. Each number has a uid of its own.
     pub(super) number: u64,
     pub(super) created: OffsetDateTime,
@@ -27,9 +30,11 @@ const ORDER: u64 = 0;
 const REVISION: u64 = 1;
 
 impl Origin {
-    /// Returns a uid in the form of the sample order: 15 hexadecimal digits and `test`.
+    /// Returns a uid in the form of the sample order: 15 hexadecimal digits and `test`, after the tag
+    /// if there is one.
     pub(super) fn order_uid(&self) -> String {
-        format!("{:015x}test", scatter(Rng::of(&[self.seed]).next().wrapping_add(self.number)))
+        let number = scatter(Rng::of(&[self.seed]).next().wrapping_add(self.number));
+        format!("{}{number:015x}test", self.tag.map(tag_text).unwrap_or_default())
     }
 
     /// Returns the order as compact JSON.

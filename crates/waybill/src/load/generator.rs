@@ -74,6 +74,8 @@ const KIND_STREAM: u64 = 2;
 pub(crate) struct Generator {
     seed: u64,
     shares: Shares,
+    /// The beginning of all ids.
+    tag: Option<u32>,
     /// The date of the next record.
     clock: OffsetDateTime,
     rng: Rng,
@@ -94,6 +96,7 @@ impl Generator {
         Self {
             seed,
             shares,
+            tag: None,
             clock: start,
             rng: Rng::of(&[seed, KIND_STREAM]),
             customers: Customers::new(),
@@ -101,6 +104,11 @@ impl Generator {
             recent: Vec::new(),
             oldest: 0,
         }
+    }
+
+    /// Puts a tag at the beginning of all ids.
+    pub(crate) fn tagged(self, tag: Option<u32>) -> Self {
+        Self { tag, ..self }
     }
 
     /// Makes the next record; if it is a new order, it is dated `created`.
@@ -147,7 +155,7 @@ impl Generator {
     fn begin(&mut self, created: OffsetDateTime) -> Origin {
         let number = self.numbers;
         self.numbers += 1;
-        Origin { seed: self.seed, number, created, revision: 0 }
+        Origin { seed: self.seed, tag: self.tag, number, created, revision: 0 }
     }
 
     fn remember(&mut self, origin: Origin) {

@@ -9,6 +9,7 @@
 //! status topic ─▶ scenario ─▶ simulation: the next status of an order ─▶ scenario ─▶ status topic
 //! ```
 //!
+//! `own` recognises the orders of this generator: it changes the status of no other order.
 //! Pure functions generate the records; only this file and `send` send them. Nothing is validated,
 //! because invalid records are sent on purpose.
 
@@ -19,6 +20,7 @@ mod draft;
 mod generator;
 mod goods;
 mod lines;
+mod own;
 mod pace;
 #[rustfmt::skip] // Tables with one row in a line.
 mod places;
@@ -41,9 +43,15 @@ use orders::TopicConfig;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::{
+    args::{LoadArgs, MAX_COURIERS, OnTimeout},
+    command::{LoadCommand, run as run_command},
+    register::register_couriers,
+    summary::EndReason,
+};
 use self::{
-    args::Walked,
-    generator::{ByKind, Record},
+    generator::{ByKind, Kind, Record},
+    own::OwnOrders,
     pace::Pace,
     progress::Progress,
     scenario::{ByStatus, Scenario},
@@ -51,12 +59,6 @@ use self::{
     source::{Next, Source},
     summary::Summary,
     watch::Watch,
-};
-pub(crate) use self::{
-    args::{LoadArgs, OnTimeout},
-    command::{LoadCommand, run as run_command},
-    register::register_couriers,
-    summary::EndReason,
 };
 
 /// Bounds the wait for acknowledgements after a run was stopped.
@@ -71,20 +73,20 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<Summary> {
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let source = Source::open(args, seed)?;
+    let own = OwnOrders::new(args.walked, kafka);
+    let source = Source::open(args, seed, own.tag())?;
     let sender = Sender::new(kafka, topics.orders())?;
     let (stop_sending, stop_scenario) = (shutdown.child_token(), shutdown.child_token());
     let progress = Progress::new(args.quiet, args.limit());
     let watch = Watch::new(sender.clone(), stop_sending.clone(), args.on_timeout, progress);
-    let mut orders = Orders { source, sender, watch, by_kind: ByKind::new(), bytes: 0, skipped: 0 };
+    let walked = args.walk.is_some().then(|| own.clone());
+    let mut orders =
+        Orders { source, walked, sender, watch, by_kind: ByKind::new(), bytes: 0, skipped: 0 };
     let status_topic = &topics.kafka_status_topic;
-    let since = match args.walked {
-        Walked::FromNowOn => SystemTime::now(),
-        Walked::All => SystemTime::UNIX_EPOCH,
-    };
+    let since = SystemTime::now() - own.max_age();
     let (status_sender, statuses) = (Sender::new(kafka, status_topic)?, ByStatus::new());
     let mut scenario =
-        Scenario { kafka, status_topic, since, seed, sender: status_sender, statuses };
+        Scenario { kafka, status_topic, own, since, seed, sender: status_sender, statuses };
     // Couriers are registered before the first order is sent, so that it can be assigned.
     let registering = register_couriers(&args.couriers_url, args.couriers, args.on_timeout);
     let couriers = shutdown.run_until_cancelled(registering).await.unwrap_or(Ok(0))?;
@@ -117,7 +119,7 @@ pub(crate) async fn run(
 // Two tasks run at the same time, each with its own token, a child of `shutdown`:
 //
 //   sending   sends the records, and then waits for their acknowledgements
-//   walking   sends the statuses of created orders (only with --walk)
+//   walking   sends the statuses of its own created orders (only with --walk)
 //
 // They end like this:
 //
@@ -145,7 +147,7 @@ async fn run_both(
                 orders
                     .watch
                     .progress
-                    .warn("all records are sent; waiting until every order has ended");
+                    .info("all records are sent; waiting until every order has ended");
             }
             Ok(()) => {}
         }
@@ -159,12 +161,14 @@ async fn run_both(
     };
     let (sent, walked) = tokio::join!(sending, walking);
     let ended = orders.end_reason(sent).await;
-    walked.map_or_else(|error| EndReason::ScenarioFailed(format!("{error:#}")), |()| ended)
+    walked.map_or_else(|error| EndReason::SimulationFailed(format!("{error:#}")), |()| ended)
 }
 
 /// The orders of a run: their source, their producer, and the counts for the summary.
 struct Orders {
     source: Source,
+    /// The sent orders, if their statuses are simulated.
+    walked: Option<OwnOrders>,
     sender: Sender,
     watch: Watch,
     by_kind: ByKind,
@@ -211,6 +215,12 @@ impl Orders {
     }
 
     async fn send(&mut self, record: Record) -> Result<(), EndReason> {
+        // Other kinds repeat an order or are never stored.
+        if let (Some(walked), Some(key)) = (&self.walked, &record.key)
+            && matches!(record.kind, Kind::New | Kind::Given)
+        {
+            walked.add(key);
+        }
         let key = record.key.as_deref().map(str::as_bytes);
         match self.watch.wait_for(self.sender.send(key, &record.value)).await? {
             Ok(()) => {}

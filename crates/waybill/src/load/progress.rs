@@ -59,9 +59,20 @@ impl Progress {
 
     /// Logs a warning without disturbing the bar.
     pub(super) fn warn(&self, text: &str) {
+        self.beside(|| tracing::warn!("{text}"));
+    }
+
+    /// Logs a step of the run without disturbing the bar. With --quiet, does nothing.
+    pub(super) fn info(&self, text: &str) {
+        if !matches!(self, Self::Hidden) {
+            self.beside(|| tracing::info!("{text}"));
+        }
+    }
+
+    fn beside(&self, log: impl FnOnce()) {
         match self {
-            Self::Bar(bar) => bar.suspend(|| tracing::warn!("{text}")),
-            Self::Hidden | Self::Lines { .. } => tracing::warn!("{text}"),
+            Self::Bar(bar) => bar.suspend(log),
+            Self::Hidden | Self::Lines { .. } => log(),
         }
     }
 

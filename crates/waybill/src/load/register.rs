@@ -22,7 +22,7 @@ pub(crate) async fn register_couriers(
     on_timeout: OnTimeout,
 ) -> anyhow::Result<u64> {
     let url = format!("{}/courier", couriers.as_str().trim_end_matches('/'));
-    let client = http::client()?;
+    let client = http::client(couriers)?;
     let mut registering = JoinSet::new();
     let mut registered = 0;
     for number in 0..count {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     FLUSH_TIMEOUT,
+    own::OwnOrders,
     send::Sender,
     simulation::{Simulation, Step, Walk},
 };
@@ -35,6 +36,8 @@ const MAX_QUEUED_EVENTS: usize = 10_000;
 pub(super) struct Scenario<'a> {
     pub(super) kafka: &'a KafkaConfig,
     pub(super) status_topic: &'a str,
+    /// The orders whose statuses are simulated.
+    pub(super) own: OwnOrders,
     /// The statuses of orders that were created before this time are not simulated.
     pub(super) since: SystemTime,
     pub(super) seed: u64,
@@ -45,8 +48,7 @@ pub(super) struct Scenario<'a> {
 
 impl Scenario<'_> {
     // The loop has two states. It changes to idle when `all_sent` is cancelled and no order is active,
-    // and back to active when an order is created, perhaps by another sender or late in the order
-    // service.
+    // and back to active when an order is created late by the order service.
     //
     //   active   wakes when the next status is due; sends all statuses that are due
     //   idle     wakes IDLE_TIMEOUT after the last event, and ends
@@ -64,11 +66,14 @@ impl Scenario<'_> {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
         let (events, mut received) = mpsc::channel::<StatusEvent>(MAX_QUEUED_EVENTS);
-        let topics = [self.status_topic.to_owned()];
+        let (topics, own) = ([self.status_topic.to_owned()], self.own.clone());
         let queue = move |_: &str, record: Record<'_>| {
-            // A record that is not an event is skipped: to reject it is the services' task. Sending
-            // fails only after the loop has ended and dropped the receiver.
-            if let Ok(event) = StatusEvent::read(record.value) {
+            // A record that is not an event is skipped: to reject it is the services' task. An order
+            // of another sender is not changed. Sending fails only after the loop has ended and dropped
+            // the receiver.
+            if let Ok(event) = StatusEvent::read(record.value)
+                && own.contains(&event.order_id)
+            {
                 let _ = events.blocking_send(event);
             }
         };

@@ -5,7 +5,7 @@
 //! nothing and reads no clock.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use events::{OrderStatus, OrderUid, StatusWord};
 use tokio::time::Instant;
 
 use super::{
+    own::RecentOrders,
     rng::Rng,
     shares::{MILLION, Share},
 };
@@ -54,7 +55,7 @@ pub(super) struct Step {
 
 // An order is in one of three states:
 //
-//   active      from its `created` event, from any sender; it has a plan, and its next status is due
+//   active      from its `created` event; it has a plan, and its next status is due
 //               at a known time
 //   ended       its last regular status was sent, or any sender sent `completed` or `cancelled`;
 //               a repeated `created` does not start it again
@@ -66,7 +67,8 @@ pub(super) struct Simulation {
     walk: Walk,
     active: HashMap<OrderUid, Plan>,
     due: BTreeSet<(Instant, OrderUid)>,
-    ended: EndedOrders,
+    /// The orders that have ended; a repeated `created` does not start them again.
+    ended: RecentOrders,
 }
 
 /// The remaining statuses of an order, each with the time after the one before.
@@ -78,34 +80,13 @@ struct Plan {
     has_ended: bool,
 }
 
-/// The orders that have ended; a repeated `created` does not start them again.
-#[derive(Default)]
-struct EndedOrders {
-    set: HashSet<OrderUid>,
-    by_age: VecDeque<OrderUid>,
-}
-
-impl EndedOrders {
-    fn remember(&mut self, order_id: &OrderUid) {
-        if !self.set.insert(order_id.clone()) {
-            return;
-        }
-        self.by_age.push_back(order_id.clone());
-        if self.by_age.len() > MAX_REMEMBERED_ORDERS
-            && let Some(oldest) = self.by_age.pop_front()
-        {
-            self.set.remove(&oldest);
-        }
-    }
-}
-
 impl Simulation {
     pub(super) fn new(seed: u64, walk: Walk) -> Self {
         let (active, due) = (HashMap::new(), BTreeSet::new());
-        Self { seed, walk, active, due, ended: EndedOrders::default() }
+        Self { seed, walk, active, due, ended: RecentOrders::new(MAX_REMEMBERED_ORDERS) }
     }
 
-    /// Handles a status event of an order, from any sender.
+    /// Handles a status event of an order of this generator, from any sender.
     pub(super) fn receive(&mut self, order_id: &OrderUid, word: StatusWord, now: Instant) {
         match word {
             StatusWord::Status(OrderStatus::Created) => self.start(order_id, now),
@@ -122,7 +103,7 @@ impl Simulation {
     }
 
     fn start(&mut self, order_id: &OrderUid, now: Instant) {
-        let is_known = self.active.contains_key(order_id) || self.ended.set.contains(order_id);
+        let is_known = self.active.contains_key(order_id) || self.ended.contains(order_id);
         if is_known || self.active.len() == MAX_ACTIVE_ORDERS {
             return;
         }
@@ -303,13 +284,6 @@ mod tests {
             simulation.receive(&uid(number), CREATED, start);
             assert_eq!(simulation.active_orders(), 0, "{number}");
         }
-        for number in 3..MAX_REMEMBERED_ORDERS + 10 {
-            simulation.receive(&uid(number), StatusWord::read("completed"), start);
-        }
-        assert_eq!(
-            (simulation.ended.set.len(), simulation.ended.by_age.len()),
-            (MAX_REMEMBERED_ORDERS, MAX_REMEMBERED_ORDERS)
-        );
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub(super) enum Next {
 }
 
 impl Source {
-    pub(super) fn open(args: &LoadArgs, seed: u64) -> anyhow::Result<Self> {
+    /// Opens the source. The ids of generated orders begin with `tag`, if it is given.
+    pub(super) fn open(args: &LoadArgs, seed: u64, tag: Option<u32>) -> anyhow::Result<Self> {
         let shares = args.shares()?;
         if let Some(path) = &args.file {
             return Ok(Self::Given(Lines::open(path)?));
@@ -31,7 +32,7 @@ impl Source {
             Start::Now => OffsetDateTime::now_utc(),
         };
         Ok(Self::Generated {
-            generator: Box::new(Generator::new(seed, shares, first)),
+            generator: Box::new(Generator::new(seed, shares, first).tagged(tag)),
             start: args.start,
         })
     }

@@ -205,8 +205,8 @@ mod tests {
     fn drafts() -> impl Iterator<Item = Vec<u8>> {
         let customers = Customers::new();
         (0..40).map(move |number| {
-            Origin { seed: 3, number, created: datetime!(2026-01-01 0:00 UTC), revision: 0 }
-                .json(&customers)
+            let created = datetime!(2026-01-01 0:00 UTC);
+            Origin { seed: 3, tag: None, number, created, revision: 0 }.json(&customers)
         })
     }
 

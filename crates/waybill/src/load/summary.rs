@@ -18,15 +18,13 @@ pub(crate) enum EndReason {
     /// Stopped by a signal.
     Stopped,
     /// Kafka acknowledged nothing for ten seconds.
-    #[serde(rename = "kafka_silent")]
-    KafkaTimeout,
+    KafkaUnreachable,
     /// Kafka refused a record for a reason that applies to all records.
     Refused(String),
     /// The user's file could not be read to its end.
     Unreadable(String),
     /// The statuses of orders could not be read or sent.
-    #[serde(rename = "world_ended")]
-    ScenarioFailed(String),
+    SimulationFailed(String),
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -68,8 +66,8 @@ impl Summary {
     #[must_use]
     pub(crate) fn exit_code(&self) -> u8 {
         match self.ended {
-            EndReason::KafkaTimeout => 69,
-            EndReason::Refused(_) | EndReason::Unreadable(_) | EndReason::ScenarioFailed(_) => 1,
+            EndReason::KafkaUnreachable => 69,
+            EndReason::Refused(_) | EndReason::Unreadable(_) | EndReason::SimulationFailed(_) => 1,
             EndReason::Done | EndReason::Stopped => {
                 u8::from(self.failed + self.statuses_failed + self.skipped > 0)
             }
@@ -143,14 +141,14 @@ impl fmt::Display for EndReason {
         match self {
             Self::Done => f.write_str("done"),
             Self::Stopped => f.write_str("stopped before the end"),
-            Self::KafkaTimeout => {
+            Self::KafkaUnreachable => {
                 f.write_str("ended because Kafka acknowledged nothing for 10 seconds")
             }
             Self::Refused(why) => write!(f, "ended because a record was refused: {why}"),
             Self::Unreadable(why) => {
                 write!(f, "ended because the input could not be read: {why}")
             }
-            Self::ScenarioFailed(why) => {
+            Self::SimulationFailed(why) => {
                 write!(f, "ended because statuses could not be read or sent: {why}")
             }
         }
@@ -249,6 +247,6 @@ took"
         assert_eq!(code(1, 0, EndReason::Stopped), 1);
         assert_eq!(code(0, 1, EndReason::Done), 1);
         assert_eq!(code(0, 0, EndReason::Refused("too large".to_owned())), 1);
-        assert_eq!(code(5, 0, EndReason::KafkaTimeout), 69);
+        assert_eq!(code(5, 0, EndReason::KafkaUnreachable), 69);
     }
 }

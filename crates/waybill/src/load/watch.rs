@@ -84,7 +84,7 @@ impl Watch {
             return Ok(());
         }
         match self.on_timeout {
-            OnTimeout::GiveUp => Err(EndReason::KafkaTimeout),
+            OnTimeout::GiveUp => Err(EndReason::KafkaUnreachable),
             OnTimeout::Wait => {
                 if !self.is_reported {
                     self.progress.warn(

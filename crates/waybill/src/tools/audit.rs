@@ -93,6 +93,8 @@ pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn check_invariants(args: &AuditArgs) -> anyhow::Result<Vec<Check>> {
+    args.kafka.check().context(ExitReason::Configuration)?;
+    args.topics.check().context(ExitReason::Configuration)?;
     reach(&args.orders_database.options().context(ExitReason::Configuration)?).await?;
     let mut checks = orders::audit(&args.kafka, &args.topics, &args.orders_database).await?;
     let database = args.couriers.database.options(&args.orders_database.postgres);
@@ -101,14 +103,14 @@ async fn check_invariants(args: &AuditArgs) -> anyhow::Result<Vec<Check>> {
     let status_topic = &args.topics.kafka_status_topic;
     let sweep = args.couriers.dispatch_sweep;
     checks.extend(couriers::audit(&args.kafka, status_topic, &database, sweep).await?);
-    checks.sort_by_key(|check| check.invariant);
+    checks.sort_by_key(|check| check.number);
     Ok(checks)
 }
 
 fn describe(check: &Check) -> String {
     let verdict = if check.broken == 0 { "holds " } else { "BROKEN" };
     let mut line =
-        format!("{verdict}  {}  {}: {} checked", check.invariant, check.promise, check.checked);
+        format!("{verdict}  {}  {}: {} checked", check.number, check.invariant, check.checked);
     if check.broken > 0 {
         line += &format!(", {} broken, such as {}", check.broken, check.examples.join(", "));
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chassis::http::web_address;
 use clap::Args;
 use url::Url;
 
@@ -32,6 +33,7 @@ was no answer within 3 seconds, 2 wrong command line.";
 #[command(after_help = SEE_LONG_HELP, after_long_help = EXAMPLES)]
 pub(crate) struct ProbeArgs {
     /// URL to request, such as http://127.0.0.1:8081/readyz.
+    #[arg(value_parser = web_address)]
     url: Url,
 }
 

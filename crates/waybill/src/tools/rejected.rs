@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::Context;
-use chassis::process::exit::ExitReason;
+use chassis::{
+    http::web_address,
+    process::{exit::ExitReason, number::within},
+};
 use clap::{Args, Subcommand, error::ErrorKind};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
@@ -54,6 +57,7 @@ pub(crate) struct RejectedArgs {
         env = "ORDERS_URL",
         default_value = "http://127.0.0.1:8081",
         value_name = "URL",
+        value_parser = web_address,
         global = true,
         display_order = 10
     )]
@@ -75,9 +79,14 @@ enum RejectedCommand {
         /// List only records with this reason, such as missing; docs/validation.md lists all.
         #[arg(long, value_name = "CODE")]
         reason: Option<String>,
-        /// Maximum number of records; 0 lists all.
-        #[arg(long, default_value_t = 50, value_name = "N")]
-        limit: usize,
+        /// Maximum number of records, from 0 to 1000000000; 0 lists all.
+        #[arg(
+            long,
+            default_value_t = 50,
+            value_name = "N",
+            value_parser = within::<u32>(0..=1_000_000_000)
+        )]
+        limit: u32,
     },
     /// Show one record: all its violations, its replays, its key and its value.
     ///
@@ -100,10 +109,12 @@ enum RejectedCommand {
 }
 
 pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<()> {
-    let service =
-        RejectedClient { client: http::client()?, base: &args.orders_url, json: args.json };
+    let client = http::client(&args.orders_url)?;
+    let service = RejectedClient { client, base: &args.orders_url, json: args.json };
     let outcome = match &args.command {
-        RejectedCommand::List { reason, limit } => service.list(reason.as_deref(), *limit).await,
+        RejectedCommand::List { reason, limit } => {
+            service.list(reason.as_deref(), *limit as usize).await
+        }
         RejectedCommand::Show { id } => service.show(id).await,
         RejectedCommand::Replay { id, file } => service.replay(id, file.as_deref()).await,
     };
@@ -113,7 +124,8 @@ pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<()> {
             return error;
         }
         error.context(ExitReason::Unreachable(format!(
-            "no service answers at {}; start it, or set another address with --orders-url",
+            "the service at {} did not answer for 10 seconds; start it, or set another address with \
+             --orders-url",
             args.orders_url
         )))
     })
@@ -176,10 +188,7 @@ impl RejectedClient<'_> {
 
     fn url(&self, id: &str, action: Option<&str>) -> anyhow::Result<Url> {
         let mut url = self.base.join("rejected")?;
-        url.path_segments_mut()
-            .map_err(|()| anyhow::anyhow!("--orders-url is not an HTTP address"))?
-            .push(id)
-            .extend(action);
+        url.path_segments_mut().expect("an HTTP address has a path").push(id).extend(action);
         Ok(url)
     }
 
@@ -201,7 +210,7 @@ fn read_body(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// Sends a request and returns the JSON of the answer. A problem document becomes an error with the
 /// text of its detail.
 async fn call(request: RequestBuilder) -> anyhow::Result<Value> {
-    let (status, body) = http::read_json(request.send().await?, "order").await?;
+    let (status, body) = http::read_json(http::send(request).await?, "order").await?;
     if status.is_success() {
         return Ok(body);
     }

@@ -13,7 +13,8 @@ pub(super) struct GivenDatabases {
 }
 
 impl GivenDatabases {
-    /// Checks all given addresses, so that a malformed one is an error before anything is started.
+    /// Checks the settings of all given servers, so that a wrong one is an error before anything is
+    /// started. Settings of a server that `up` starts itself are not used, and not checked.
     pub(super) fn check(args: &UpArgs) -> anyhow::Result<Self> {
         let (orders, couriers) = (&args.orders.database, &args.deliveries.database);
         let given =
@@ -25,6 +26,10 @@ impl GivenDatabases {
             couriers.options(&orders.postgres)?;
         }
         args.administrator.options()?;
+        if args.orders.kafka.is_given() {
+            args.orders.kafka.check()?;
+        }
+        args.orders.cache.check()?;
         Ok(given)
     }
 }
@@ -42,7 +47,8 @@ pub(super) fn use_local_servers(args: &mut UpArgs, servers: &LocalServers, given
         }
     }
     if let Some(kafka) = &servers.kafka {
-        args.orders.kafka = args.orders.kafka.clone().with_brokers(kafka.brokers());
+        let settings = args.orders.kafka.clone().without_security();
+        args.orders.kafka = settings.with_brokers(kafka.brokers());
     }
 }
 

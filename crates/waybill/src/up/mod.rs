@@ -22,7 +22,7 @@ use chassis::{
     http::web_address,
     kafka::config::KafkaConfig,
     kafka::topics,
-    process::{exit::ExitReason, shutdown},
+    process::{exit::ExitReason, number::within, shutdown},
 };
 use clap::Args;
 use local::{Folder, LocalServers, LocalServersOptions, Obstacle};
@@ -33,7 +33,7 @@ use url::Url;
 
 use self::config::{GivenDatabases, couriers_config, use_local_servers};
 use crate::{
-    load::{self, EndReason, LoadArgs, OnTimeout},
+    load::{self, EndReason, LoadArgs, MAX_COURIERS, OnTimeout},
     output,
     serve::listen,
     tools::migrate::{Administrator, migrate_couriers, migrate_orders},
@@ -82,34 +82,47 @@ const TOTAL_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4_500);
     mut_arg("admin_database_url", |option| option.hide_short_help(true))
 )]
 pub(crate) struct UpArgs {
-    /// Generated orders a second; 0 sends none.
-    #[arg(long, default_value_t = 5, value_name = "N", help_heading = "Generated orders")]
+    /// Generated orders a second, from 0 to 10000; 0 sends none.
+    #[arg(
+        long,
+        default_value_t = 5,
+        value_name = "N",
+        value_parser = within::<u32>(0..=10_000),
+        help_heading = "Generated orders"
+    )]
     rate: u32,
-    /// Number of couriers to register [default: 20 times the rate, plus 4].
+    /// Number of couriers to register, from 0 to 1000000 [default: 20 times the rate, plus 4].
     ///
     /// With the default, most orders get a courier at once, and only a few wait in the queue.
     /// Couriers of an earlier start are not registered again.
-    #[arg(long, value_name = "N", help_heading = "Generated orders")]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = within::<u64>(0..=MAX_COURIERS),
+        help_heading = "Generated orders"
+    )]
     couriers: Option<u64>,
     /// Folder of the data of the local PostgreSQL and the local Kafka.
     ///
     /// Only one `waybill up` can use a folder at a time. Delete the folder to start without data.
     #[arg(long, default_value = ".waybill", value_name = "DIR", help_heading = "Local servers")]
     data_dir: PathBuf,
-    /// Port of the local PostgreSQL; 0 chooses a free port.
+    /// Port of the local PostgreSQL, from 0 to 65535; 0 chooses a free port.
     #[arg(
         long,
         default_value_t = 15432,
         value_name = "PORT",
+        value_parser = within::<u16>(0..=65_535),
         help_heading = "Local servers",
         hide_short_help = true
     )]
     postgres_port: u16,
-    /// Port of the local Kafka; 0 chooses a free port.
+    /// Port of the local Kafka, from 0 to 65535; 0 chooses a free port.
     #[arg(
         long,
         default_value_t = 19092,
         value_name = "PORT",
+        value_parser = within::<u16>(0..=65_535),
         help_heading = "Local servers",
         hide_short_help = true
     )]
@@ -179,9 +192,8 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     let starting = LocalServers::start(&options, &progress);
     let Some(servers) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
     let mut servers = servers?;
-    // The servers stop last, and also after an error. When `run_on` returns at a shutdown, the services
-    // have written their last batches and committed their offsets. After an error of the generator
-    // they are dropped unfinished, and their records are redelivered at the next start.
+    // The servers stop last, and also after an error. When `run_on` returns, the services have written
+    // their last batches and committed their offsets.
     let outcome = run_on(&mut servers, args, given, listeners, &shutdown).await;
     let stopped = servers.stop().await;
     outcome.and(stopped)
@@ -234,11 +246,11 @@ async fn run_services(
     let load = LoadArgs::unending(args.rate, count, couriers_url);
     let (kafka, topics) = (args.orders.kafka.clone(), args.orders.topics.clone());
     let services = shutdown.child_token();
-    let mut serving = pin!(both(
+    let serving = both(
         orders::run(args.orders, listeners.orders, services.clone()),
         couriers::run(couriers, listeners.couriers, services.clone()),
         &services,
-    ));
+    );
     // At rate 0 the generator ends early, and after a failure it has logged a warning; the services
     // continue in both cases until the shutdown.
     let generating = async {
@@ -246,22 +258,37 @@ async fn run_services(
         shutdown.cancelled().await;
         anyhow::Ok(())
     };
-    tokio::select! {
+    serve_until_first_end(serving, servers.died(), generating, &services).await
+}
+
+/// Waits until the services end. If a local server or the generator fails first, stops the services and
+/// returns that failure.
+async fn serve_until_first_end(
+    serving: impl Future<Output = anyhow::Result<()>>,
+    died: impl Future<Output = anyhow::Error>,
+    generating: impl Future<Output = anyhow::Result<()>>,
+    services: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut serving = pin!(serving);
+    let failure = tokio::select! {
         // The services end at the shutdown, or when one of them fails. Dropping the generator loses
         // nothing: orders that Kafka has acknowledged are on the topic.
         ended = &mut serving => return ended,
-        // Without their server the services could only wait for their timeout.
-        died = servers.died() => {
-            services.cancel();
-            if let Err(error) = serving.await {
-                tracing::warn!("stopping the services: {error:#}");
-            }
-            return Err(died);
-        }
-        ended = generating => ended?,
+        died = died => died,
+        generated = generating => match generated {
+            // The generator ended first at the shutdown: the services finish their batches.
+            Ok(()) => return serving.await,
+            Err(failure) => failure,
+        },
+    };
+    services.cancel();
+    // Without its server a service may wait forever; there was no signal whose timeout ends it.
+    match tokio::time::timeout(TOTAL_SHUTDOWN_TIMEOUT, serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("stopping the services: {error:#}"),
+        Err(_) => tracing::warn!("the services did not stop within {TOTAL_SHUTDOWN_TIMEOUT:?}"),
     }
-    // The generator ended first at the shutdown: the services finish their batches.
-    serving.await
+    Err(failure)
 }
 
 /// Registers couriers and sends orders until `services` is cancelled; at rate 0, registers couriers
@@ -279,7 +306,7 @@ async fn generate(
         return Ok(());
     }
     // The services create the topics too, but the generator may be faster.
-    topics::ensure(&kafka, &[topics.orders(), &topics.kafka_status_topic]).await?;
+    topics::ensure(kafka, &[topics.orders(), &topics.kafka_status_topic]).await?;
     let summary = load::run(load, kafka, topics, services.clone()).await?;
     if !matches!(summary.ended, EndReason::Done | EndReason::Stopped) {
         tracing::warn!("the generator sends no more orders: it {}", summary.ended);
@@ -320,6 +347,30 @@ fn reachable_from_here(mut address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_failure_stops_the_services_in_order() {
+        let finished = std::cell::Cell::new(false);
+        for generator_fails in [true, false] {
+            let services = CancellationToken::new();
+            let serving = async {
+                services.cancelled().await;
+                // Their last batches take some time.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                finished.set(true);
+                anyhow::Ok(())
+            };
+            let failure = || anyhow::anyhow!("the failure");
+            let died =
+                async { if generator_fails { std::future::pending().await } else { failure() } };
+            let generating = async {
+                if generator_fails { Err(failure()) } else { std::future::pending().await }
+            };
+            let ended = serve_until_first_end(serving, died, generating, &services).await;
+            assert_eq!(ended.unwrap_err().to_string(), "the failure");
+            assert!(finished.replace(false), "the services wrote their last batches");
+        }
+    }
 
     #[test]
     fn the_unspecified_address_is_reached_at_loopback() {

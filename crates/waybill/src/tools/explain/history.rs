@@ -37,7 +37,7 @@ impl History {
             "history": order.and_then(|answer| answer.body.as_ref()),
             "delivery": delivery.and_then(|answer| answer.body.as_ref()),
             "rejected": self.rejected().collect::<Vec<_>>(),
-            "silent": unreachable.collect::<Vec<_>>(),
+            "unreachable": unreachable.collect::<Vec<_>>(),
         })
         .to_string()
     }

@@ -5,7 +5,7 @@ mod history;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use chassis::process::exit::ExitReason;
+use chassis::{http::web_address, process::exit::ExitReason};
 use clap::Args;
 use events::OrderUid;
 use reqwest::{Client, Response, StatusCode};
@@ -42,26 +42,37 @@ pub(crate) struct ExplainArgs {
     /// The id of the order, its order_uid.
     order_uid: OrderUid,
     /// URL of the order service.
-    #[arg(long, env = "ORDERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8081")]
-    orders_url: String,
+    #[arg(
+        long,
+        env = "ORDERS_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8081",
+        value_parser = web_address
+    )]
+    orders_url: Url,
     /// URL of the courier service.
-    #[arg(long, env = "COURIERS_URL", value_name = "URL", default_value = "http://127.0.0.1:8082")]
-    couriers_url: String,
+    #[arg(
+        long,
+        env = "COURIERS_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8082",
+        value_parser = web_address
+    )]
+    couriers_url: Url,
     /// Print JSON: one object with the answers of both services.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
-    let client = http::client()?;
     let orders = ExplainedService {
-        client: &client,
+        client: http::client(&args.orders_url)?,
         name: "order",
         flag: "--orders-url",
         base: &args.orders_url,
     };
     let couriers = ExplainedService {
-        client: &client,
+        client: http::client(&args.couriers_url)?,
         name: "courier",
         flag: "--couriers-url",
         base: &args.couriers_url,
@@ -121,10 +132,10 @@ async fn fetch_delivery(couriers: &ExplainedService<'_>, uid: &str) -> anyhow::R
 }
 
 struct ExplainedService<'a> {
-    client: &'a Client,
+    client: Client,
     name: &'static str,
     flag: &'static str,
-    base: &'a str,
+    base: &'a Url,
 }
 
 impl ExplainedService<'_> {
@@ -134,11 +145,11 @@ impl ExplainedService<'_> {
         path: &[&str],
         parameter: Option<(&str, &str)>,
     ) -> anyhow::Result<Option<Value>> {
-        let mut url = self.url(path)?;
+        let mut url = self.url(path);
         if let Some((name, value)) = parameter {
             url.query_pairs_mut().append_pair(name, value);
         }
-        let answer = self.reached(self.client.get(url).send().await)?;
+        let answer = self.reached(http::send(self.client.get(url)).await)?;
         let (status, body) = http::read_json(answer, self.name).await?;
         match status {
             StatusCode::NOT_FOUND => Ok(None),
@@ -161,7 +172,7 @@ impl ExplainedService<'_> {
 
     /// Requests an order, and returns the cache level, the timing and the version in the headers.
     async fn served(&self, path: &[&str]) -> anyhow::Result<Option<Value>> {
-        let answer = self.reached(self.client.head(self.url(path)?).send().await)?;
+        let answer = self.reached(http::send(self.client.head(self.url(path))).await)?;
         if !answer.status().is_success() {
             return Ok(None);
         }
@@ -174,22 +185,17 @@ impl ExplainedService<'_> {
         })))
     }
 
-    fn url(&self, path: &[&str]) -> anyhow::Result<Url> {
-        let wrong = || format!("{} is not an HTTP address", self.flag);
-        let mut url =
-            Url::parse(self.base).with_context(wrong).context(ExitReason::Configuration)?;
-        url.path_segments_mut()
-            .map_err(|()| anyhow::anyhow!(wrong()).context(ExitReason::Configuration))?
-            .pop_if_empty()
-            .extend(path);
-        Ok(url)
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        url.path_segments_mut().expect("an HTTP address has a path").pop_if_empty().extend(path);
+        url
     }
 
     fn reached(&self, answer: reqwest::Result<Response>) -> anyhow::Result<Response> {
         let Self { name, base, flag, .. } = self;
         answer.with_context(|| {
             ExitReason::Unreachable(format!(
-                "the {name} service does not answer at {base}; start it, or set {flag}"
+                "the {name} service at {base} did not answer for 10 seconds; start it, or set {flag}"
             ))
         })
     }

@@ -40,13 +40,13 @@ async fn assert_holds(env: &TestEnvironment, database: &CourierDatabase) -> Vec<
 async fn assert_broken(
     env: &TestEnvironment,
     database: &CourierDatabase,
-    invariant: u8,
+    number: u8,
     example: &str,
 ) {
     let (output, checks) = audit(env, database).await;
     assert_eq!(output.status.code(), Some(1), "{checks:#?}");
     let names = |check: &&Value| {
-        check["invariant"] == invariant
+        check["number"] == number
             && check["examples"].as_array().unwrap().iter().any(|one| one == example)
     };
     let broken = checks.iter().find(names);
@@ -93,7 +93,7 @@ async fn all_invariants_hold_under_load() {
     for check in assert_holds(&env, &database).await {
         let is_checked = check["checked"].as_u64() > Some(0);
         // At the end, no order may be waiting.
-        let may_be_idle = check["promise"] == "no order waits while a courier is available";
+        let may_be_idle = check["invariant"] == "no order waits while a courier is available";
         assert!(is_checked || may_be_idle, "{check}");
     }
     orders.stop().await.unwrap();
@@ -134,7 +134,7 @@ async fn each_broken_invariant_is_named() {
     assert_eq!(output.status.code(), Some(1), "{checks:#?}");
 
     let same = "every stored order has the content of its record";
-    assert!(checks.iter().any(|check| check["promise"] == same && check["broken"] == 1));
+    assert!(checks.iter().any(|check| check["invariant"] == same && check["broken"] == 1));
 
     run_sql(&mut stored, "UPDATE orders.orders AS o SET content_hash = b.content_hash FROM orders.before AS b WHERE o.order_uid = b.order_uid").await;
     assert_holds(&env, &database).await;
@@ -151,7 +151,7 @@ async fn each_broken_invariant_is_named() {
     assert_eq!(output.status.code(), Some(1), "{checks:#?}");
 
     let letters = "every rejected record is on the dead-letter topic";
-    assert!(checks.iter().any(|check| check["promise"] == letters && check["broken"] == 1));
+    assert!(checks.iter().any(|check| check["invariant"] == letters && check["broken"] == 1));
 
     run_sql(&mut stored, "DELETE FROM orders.rejected_records; INSERT INTO orders.rejected_records TABLE orders.kept").await;
     let lost = waiting[0];
@@ -226,6 +226,6 @@ async fn rows_of_a_recreated_topic_are_not_reported_as_missing() {
     let checks = assert_holds(&env, &database).await;
     let valid = "every valid record is stored, or superseded by a later one";
 
-    assert!(checks.iter().any(|check| check["promise"] == valid && check["checked"] == 2));
+    assert!(checks.iter().any(|check| check["invariant"] == valid && check["checked"] == 2));
     service.stop().await.unwrap();
 }

@@ -1,6 +1,8 @@
 //! Configuration: flags override the environment, which overrides `.env`, which overrides defaults;
 //! and the aliases of variables.
 
+use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
+
 use serde_json::Value;
 use testkit::{TestEnvironment, shared};
 
@@ -49,6 +51,55 @@ async fn flags_override_the_environment_and_the_file_and_defaults() {
     let error = String::from_utf8_lossy(&output.stderr);
 
     assert!(output.status.code() == Some(78) && error.contains("reading .env"), "{error}");
+
+    // The text of a malformed line may contain a secret.
+    std::fs::write(folder.0.join(".env"), "A=b\nPASSWORD=secret word\n").unwrap();
+    let output = waybill_in(&folder, &["orders"], &[], b"").await;
+    let error = String::from_utf8_lossy(&output.stderr);
+
+    assert!(output.status.code() == Some(78) && error.contains("line 2 "), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_in_a_parent_folder_is_named_and_refused_if_others_can_write_to_it() {
+    let parent = Scratch::new();
+    let (file, child) = (parent.0.join(".env"), parent.0.join("child"));
+    std::fs::create_dir(&child).unwrap();
+    std::fs::write(&file, "KAFKA_ORDERS_TOPIC=same\nKAFKA_STATUS_TOPIC=same\n").unwrap();
+    let run = async |folder: &Path| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_waybill"));
+        command.arg("orders").env_clear().current_dir(folder).stdin(Stdio::null());
+        let output = command.output().await.unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let mode = |mode| std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+    let (path, read) = (file.to_str().unwrap(), "are both same");
+
+    for secure in [0o600, 0o644] {
+        mode(secure);
+        let error = run(&child).await;
+        let named = format!("variables are read from {path}");
+        assert!(error.contains(&named) && error.contains(read), "{error}");
+    }
+    for insecure in [0o664, 0o646, 0o666] {
+        mode(insecure);
+        let error = run(&child).await;
+        assert!(error.contains(&format!("chmod go-w {path}")), "{error}");
+        assert!(!error.contains(read), "it was not read: {error}");
+
+        // The user can see the file of the current folder, so it is read and not named.
+        let error = run(&parent.0).await;
+        assert!(!error.contains("variables are read from") && error.contains(read), "{error}");
+    }
+
+    // Only root can give a file to another user.
+    mode(0o600);
+    if std::os::unix::fs::chown(&file, Some(65_534), None).is_ok() {
+        let error = run(&child).await;
+        assert!(error.contains(&format!("{path} belongs to another user")), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

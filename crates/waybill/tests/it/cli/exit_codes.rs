@@ -4,6 +4,7 @@ use std::process::Output;
 
 use sqlx::{Connection as _, PgConnection};
 use testkit::{TestEnvironment, shared, wait_until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{Program, Scratch, waybill};
 
@@ -50,6 +51,129 @@ async fn a_bad_flag_is_a_usage_error_a_bad_variable_is_not() {
 }
 
 #[tokio::test]
+async fn a_number_or_time_out_of_its_range_stops_the_start() {
+    let database = ("DATABASE_URL", "postgres://someone@127.0.0.1:1/x");
+    for (role, variable, wrong, range) in [
+        ("orders", "BATCH_ROWS", ["0", "10001"], "from 1 to 10000"),
+        ("couriers", "BATCH_BYTES", ["0", "4294967296"], "from 1024 to 268435456"),
+        ("orders", "BATCH_AGE_MS", ["60001", "18446744073709551615"], "from 0 to 60000"),
+        ("couriers", "LANES", ["0", "65535"], "from 1 to 64"),
+        ("orders", "POSTGRES_CONNECTIONS", ["0", "4294967295"], "from 1 to 10000"),
+        ("couriers", "POSTGRES_PORT", ["0", "65536"], "from 1 to 65535"),
+        ("couriers", "HTTP_CONNECTIONS", ["0", "2305843009213693952"], "from 1 to 1000000"),
+        ("orders", "CACHE_BYTES", ["-1", "18446744073709551615"], "from 0 to 274877906944"),
+        ("orders", "CACHE_MAX_AGE", ["-1", "18446744073709551615"], "from 0 to 31536000"),
+        ("couriers", "DELIVERY_TIME_ON_FOOT", ["5", "8761h"], "from 0s to 8760h"),
+        ("couriers", "DELIVERY_TIME_SCOOTER", ["-1s", "8761h"], "from 0s to 8760h"),
+        ("couriers", "DELIVERY_TIME_CAR", ["1d", "8761h"], "from 0s to 8760h"),
+        ("couriers", "OVERDUE_GRACE", ["", "18446744073709551615h"], "from 0s to 8760h"),
+        ("audit", "DISPATCH_SWEEP", ["0s", "2h"], "from 10ms to 1h"),
+    ] {
+        for wrong in wrong {
+            let output = waybill(&[role], &[database, (variable, wrong)]).await;
+            assert_ends(&output, 78, &[variable, range]);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(!error.contains("listens on"), "no port was bound: {error}");
+        }
+    }
+    for (flags, range) in [
+        (["load", "--rate", "1000001"], "from 0 to 1000000"),
+        (["load", "--count", "18446744073709551615"], "from 0 to 1000000000000"),
+        (["load", "--couriers", "1000001"], "from 0 to 1000000"),
+        (["load", "--invalid", "1.5"], "from 0 to 1"),
+        (["load", "--walk", "86401"], "from 0 to 86400"),
+        (["up", "--rate", "10001"], "from 0 to 10000"),
+        (["up", "--couriers", "1000001"], "from 0 to 1000000"),
+        (["audit", "--dispatch-sweep", "0s"], "from 10ms to 1h"),
+        (["migrate", "--database-port", "0"], "from 1 to 65535"),
+        (["orders", "--batch-bytes", "0"], "from 1024 to 268435456"),
+    ] {
+        assert_ends(&waybill(&flags, &[]).await, 2, &[flags[1], range]);
+    }
+    let list = ["rejected", "list", "--limit=-1"];
+    assert_ends(&waybill(&list, &[]).await, 2, &["--limit", "from 0 to 1000000000"]);
+}
+
+#[tokio::test]
+async fn a_text_that_cannot_be_used_stops_the_start() {
+    let database = ("DATABASE_URL", "postgres://someone@127.0.0.1:1/x");
+    for (variable, wrong, word) in [
+        ("KAFKA_BROKERS", "", "host:port"),
+        ("KAFKA_BROKER", "kafka:0", "from 1 to 65535"),
+        ("KAFKA_GROUP_ID", "", "1 to 200 bytes"),
+        ("KAFKA_CONSUMER_GROUP", "", "1 to 200 bytes"),
+        ("KAFKA_STATUS_TOPIC", "", "1 to 245"),
+        ("KAFKA_TOPIC", "two words", "1 to 245"),
+        ("KAFKA_STATUS_TOPIC", "..", "is not `.` or `..`"),
+        ("KAFKA_SECURITY_PROTOCOL", "tls", "plaintext, ssl, sasl_plaintext, sasl_ssl"),
+        ("KAFKA_SASL_USERNAME", "someone", "has no effect"),
+        ("KAFKA_SASL_MECHANISM", "PLAIN", "has no effect"),
+        ("KAFKA_SASL_PASSWORD", "secret-word", "has no effect"),
+        ("KAFKA_SASL_PASSWORD_FILE", "/nowhere", "has no effect"),
+        ("KAFKA_SSL_CA_LOCATION", "/nowhere", "has no effect"),
+        ("POSTGRES_HOST", "", "POSTGRES_HOST"),
+    ] {
+        for role in ["orders", "couriers"] {
+            let output = waybill(&[role], &[database, (variable, wrong)]).await;
+            assert_ends(&output, 78, &[variable, word]);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(!error.contains("listens on"), "no port was bound: {error}");
+            assert!(!error.contains("secret-word"), "{error}");
+        }
+    }
+    // A topic with such a name cannot exist beside the other one.
+    let topics = [database, ("KAFKA_ORDERS_TOPIC", "a.b"), ("KAFKA_STATUS_TOPIC", "a_b")];
+    assert_ends(&waybill(&["orders"], &topics).await, 78, &["a.b", "a_b", "must differ"]);
+    let redis = [database, ("REDIS_URL", "http://redis")];
+    assert_ends(&waybill(&["orders"], &redis).await, 78, &["REDIS_URL"]);
+
+    // The protocols that use SASL and TLS need their settings.
+    let sasl = [database, ("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT")];
+    let named = [sasl[0], sasl[1], ("KAFKA_SASL_MECHANISM", "PLAIN")];
+    assert_ends(&waybill(&["couriers"], &sasl).await, 78, &["requires KAFKA_SASL_MECHANISM"]);
+    assert_ends(&waybill(&["couriers"], &named).await, 78, &["requires KAFKA_SASL_USERNAME"]);
+    for role in ["load", "audit"] {
+        assert_ends(&waybill(&[role], &sasl).await, 78, &["requires KAFKA_SASL_MECHANISM"]);
+    }
+}
+
+#[tokio::test]
+async fn a_variable_that_is_not_utf8_is_named() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_waybill"));
+    let value = std::ffi::OsStr::from_bytes(b"\xff");
+    command.arg("orders").env_clear().env("KAFKA_GROUP_ID", value).current_dir("/");
+    let output = command.stdin(std::process::Stdio::null()).output().await.unwrap();
+    assert_ends(&output, 78, &["KAFKA_GROUP_ID"]);
+}
+
+#[tokio::test]
+async fn a_command_ignores_settings_that_it_does_not_use() {
+    let unused = [("KAFKA_GROUP_ID", ""), ("KAFKA_CREATE_TOPICS", "maybe")];
+    let help = ["load", "--kafka-brokers", UNREACHABLE];
+    assert_ends(&waybill(&help, &unused).await, 69, &["did not answer for 10 seconds"]);
+    let unused = [("OVERDUE_GRACE", "soon"), ("POSTGRES_CONNECTIONS", "0")];
+    assert_ends(&waybill(&["audit"], &unused).await, 78, &["no PostgreSQL address is given"]);
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_http_is_refused() {
+    for flags in [
+        &["rejected", "--orders-url", "ftp:x", "list"][..],
+        &["explain", "1", "--orders-url", "ftp:x"],
+        &["explain", "1", "--couriers-url", "nonsense"],
+        &["probe", "ftp://127.0.0.1/readyz"],
+    ] {
+        assert_ends(&waybill(flags, &[]).await, 2, &["not an HTTP address"]);
+    }
+    let variables = [("COURIERS_URL", "ftp:x")];
+    let explain = ["explain", "1"];
+    let words = ["COURIERS_URL", "not an HTTP address"];
+    assert_ends(&waybill(&explain, &variables).await, 78, &words);
+}
+
+#[tokio::test]
 async fn a_replay_of_an_empty_file_is_refused() {
     let replay = ["rejected", "replay", "orders:0:1", "--file", "/dev/null"];
     assert_ends(&waybill(&replay, &[]).await, 2, &["--file is empty"]);
@@ -61,7 +185,11 @@ async fn tools_give_up_ten_seconds_after_the_last_answer() {
     let migrate = waybill(&["migrate"], &database);
     let load = waybill(&["load", "--kafka-brokers", UNREACHABLE], &[]);
     let rejected = waybill(&["rejected", "--orders-url", "http://127.0.0.1:1", "list"], &[]);
-    let (migrate, load, rejected) = tokio::join!(migrate, load, rejected);
+    let services = ["--orders-url", "http://127.0.0.1:1", "--couriers-url", "http://127.0.0.1:1"];
+    let explain = [&["explain", "1"], &services[..]].concat();
+    let explain = waybill(&explain, &[]);
+    let begun = std::time::Instant::now();
+    let (migrate, load, rejected, explain) = tokio::join!(migrate, load, rejected, explain);
 
     assert_ends(
         &migrate,
@@ -69,7 +197,31 @@ async fn tools_give_up_ten_seconds_after_the_last_answer() {
         &["PostgreSQL at 127.0.0.1:1 did not answer for 10 seconds", "start it"],
     );
     assert_ends(&load, 69, &["Kafka at 127.0.0.1:1 did not answer for 10 seconds", "start it"]);
-    assert_ends(&rejected, 69, &["no service answers at http://127.0.0.1:1/", "start it"]);
+    let words = ["the service at http://127.0.0.1:1/ did not answer for 10 seconds", "start it"];
+    assert_ends(&rejected, 69, &words);
+    let words = ["the order service at http://127.0.0.1:1/ did not answer for 10 seconds"];
+    assert_ends(&explain, 69, &words);
+    assert!(begun.elapsed() > std::time::Duration::from_secs(9), "they wait");
+}
+
+#[tokio::test]
+async fn a_tool_waits_for_a_service_that_is_starting() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{address}");
+    let starting = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4_096]).await;
+        let body = r#"{"items":[],"next":null}"#;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    };
+    // Both names of variables, and a proxy that does not exist: it is not used for this machine.
+    let proxy = [("HTTP_PROXY", "http://127.0.0.1:1"), ("http_proxy", "http://127.0.0.1:1")];
+    let flags = ["rejected", "--orders-url", &url, "list"];
+    let (output, ()) = tokio::join!(waybill(&flags, &proxy), starting);
+    assert_ends(&output, 0, &[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use testkit::{Received, TestEnvironment, shared, wait_until};
+use testkit::{Received, TestEnvironment, eventually, shared};
 use tokio::process::Command;
 
-use crate::support::Scratch;
+use crate::support::{Scratch, status_event};
 
 /// Runs `waybill load` to its end and returns the summary.
 async fn run_load(env: &TestEnvironment, topic: &str, more: &[&str]) -> Value {
@@ -31,11 +31,15 @@ async fn run_simulation_with_topic_options(
     command.args(["--kafka-orders-topic", &env.orders_topic()]);
     command.args(["--kafka-status-topic", &env.status_topic()]).kill_on_drop(true);
     let load = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    wait_until("the generator to send records", async || {
-        !env.read_all(&env.orders_topic()).await.is_empty()
+    let sent = eventually("the generator to send records", async || {
+        env.read_all(&env.orders_topic()).await.pop()
     })
     .await;
-    env.send_status(Some("1"), br#"{"order_id":"1","status":"created"}"#).await;
+    let order_id = String::from_utf8(sent.key.unwrap()).unwrap();
+    // Only the order that the generator has sent gets statuses.
+    for order_id in ["1", &order_id] {
+        env.send_status(Some(order_id), &status_event(order_id, "created")).await;
+    }
     env.alter_topic(&env.status_topic(), options).await;
     let limit = std::time::Duration::from_secs(60);
     let output = tokio::time::timeout(limit, load.wait_with_output()).await;
@@ -272,5 +276,9 @@ async fn a_simulation_that_cannot_publish_ends_the_run() {
     let (code, summary) =
         run_simulation_with_topic_options(&env, &["--count", "0", "--rate", "20"], &options).await;
 
-    assert_eq!((code, &summary["ended"]["how"]), (Some(1), &"world_ended".into()), "{summary}");
+    assert_eq!(
+        (code, &summary["ended"]["how"]),
+        (Some(1), &"simulation_failed".into()),
+        "{summary}"
+    );
 }

@@ -77,14 +77,14 @@ async fn explain_shows_both_services_or_the_one_that_answers() {
     couriers.stop().await.unwrap();
     let output = waybill(&[&flags[..], &["--json"]].concat(), &[]).await;
     assert_eq!(output.status.code(), Some(69));
-    assert!(
-        String::from_utf8_lossy(&output.stderr).contains("the courier service does not answer")
-    );
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("the courier service at http://"), "{error}");
+    assert!(error.contains("did not answer for 10 seconds"), "{error}");
 
     let explained: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(explained["history"]["status"], "created");
     assert_eq!(
-        (&explained["silent"], &explained["delivery"]),
+        (&explained["unreachable"], &explained["delivery"]),
         (&serde_json::json!(["courier"]), &Value::Null)
     );
     orders.stop().await.unwrap();

@@ -1,12 +1,12 @@
 //! `waybill up` after a kill, and with servers that it does not start itself.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use testkit::{TestEnvironment, eventually, shared};
+use testkit::{TestEnvironment, eventually, shared, wait_until};
 
-use crate::support::{Scratch, Up, order, record, up_command};
+use crate::support::{Scratch, Up, order, record, status_event, up_command};
 
 /// Sends SIGINT and asserts that it ends cleanly, so that nothing of it outlives its folder.
 async fn assert_stops(mut up: Up) {
@@ -90,4 +90,55 @@ async fn with_a_given_postgresql_and_kafka_it_starts_neither() {
     assert!(!folder.0.join("data").join("postgres").exists());
     assert!(!folder.0.join("data").join("kafka").exists());
     assert_stops(up).await;
+}
+
+/// Returns the orders that have a status event with this status.
+async fn orders_with_status(env: &TestEnvironment, status: &str) -> BTreeSet<String> {
+    let events = env.read_all(&env.status_topic()).await.into_iter();
+    let events =
+        events.map(|event| serde_json::from_slice::<Value>(&event.value.unwrap()).unwrap());
+    events
+        .filter(|event| event["status"] == status)
+        .map(|event| event["order_id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_its_own_orders_get_statuses_and_the_next_start_continues_them() {
+    let env = TestEnvironment::new(shared()).await;
+    let couriers = env.courier_database().await;
+    let folder = Scratch::new();
+    let mut flags = env.flags();
+
+    flags.extend(["--couriers-database-url", &couriers.url, "--rate", "5"].map(str::to_owned));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let others = BTreeSet::from(["before", "during", "sample"].map(str::to_owned));
+    env.send_status(Some("before"), &status_event("before", "created")).await;
+
+    let first = Up::start(&folder, &flags, &[]).await;
+    env.send_status(Some("during"), &status_event("during", "created")).await;
+    env.send_all([record(&order("sample", 7))]).await;
+    wait_until("statuses of generated orders", async || {
+        orders_with_status(&env, "pending").await.len() > 5
+    })
+    .await;
+    assert_stops(first).await;
+    let created = orders_with_status(&env, "created").await;
+    assert!(others.is_subset(&created), "{created:?}");
+
+    let next = Up::start(&folder, &flags, &[]).await;
+    wait_until("the orders of the first start to be delivered", async || {
+        let mut ended = BTreeSet::new();
+        for status in ["completed", "delivered", "cancelled", "canceled", "deleted"] {
+            ended.append(&mut orders_with_status(&env, status).await);
+        }
+        created.difference(&others).all(|order| ended.contains(order))
+    })
+    .await;
+    assert_stops(next).await;
+
+    for status in ["pending", "confirmed", "cooking", "delivering", "completed"] {
+        let changed = orders_with_status(&env, status).await;
+        assert!(others.is_disjoint(&changed), "{status}: {changed:?}");
+    }
 }

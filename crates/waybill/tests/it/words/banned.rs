@@ -30,13 +30,13 @@ const BANNED: [(&[&str], &str, &[&str]); 24] = [
     (&["recount", "recounts", "recounted"], "audit check", &["equal a recount"]),
     (&["rubbish"], "invalid records", &[]),
     (&["shall", "ought"], "must, will, should", &[]),
-    // Members of the JSON of `explain` and `load`; CHANGELOG.md names a former label.
+    // CHANGELOG.md names former members of JSON and a former label.
     (
         &["silence", "silent", "silently"],
         "unresponsive, does not answer, without a report",
         &[
-            "\"silent\"",
-            "kafka_silent",
+            "`silent` →",
+            "`kafka_silent` →",
             "/docs#database-silent` →",
             "/docs#kafka-silent` →",
             "the label was `silence`",
@@ -53,8 +53,7 @@ const BANNED: [(&[&str], &str, &[&str]); 24] = [
     (&["told", "heard", "hearing"], "recorded, published, reported, consumed", &["told_at"]),
     (&["weather"], "transient error", &[]),
     (&["whoever", "somebody", "stranger", "nobody but"], "the client, the operator, only", &[]),
-    // The reason in the JSON of `load` for the end of a run.
-    (&["world"], "simulation, scenario", &["world_ended"]),
+    (&["world"], "simulation, scenario", &["`world_ended` →"]),
 ];
 
 /// Beginnings of a Rust doc comment that neither say what the item does nor name it.

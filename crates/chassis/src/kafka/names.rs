@@ -1,0 +1,100 @@
+//! The form of the names in the configuration: topics, the prefix of the consumer groups, and the
+//! addresses of brokers. Kafka would refuse a wrong name only after the start, and some never.
+
+/// The maximum length of a topic's name in Kafka, without the suffix of its dead-letter topic.
+const MAX_TOPIC_BYTES: usize = 249 - ".dlq".len();
+/// The maximum length of the prefix of the consumer groups.
+const MAX_GROUP_PREFIX_BYTES: usize = 200;
+
+/// Parses the name of a topic.
+pub fn topic(text: &str) -> Result<String, String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !(1..=MAX_TOPIC_BYTES).contains(&text.len())
+        || !text.bytes().all(is_allowed)
+        || [".", ".."].contains(&text)
+    {
+        return Err(format!(
+            "the name of a topic has 1 to {MAX_TOPIC_BYTES} of the characters a-z, A-Z, 0-9, \
+             `.`, `_` and `-`, and is not `.` or `..`"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Returns true if Kafka cannot have topics with both names: it treats `.` and `_` as the same
+/// character, because the names of its metrics do.
+#[must_use]
+pub fn are_same_topic(one: &str, other: &str) -> bool {
+    one.replace('.', "_") == other.replace('.', "_")
+}
+
+/// Parses the prefix of the consumer groups.
+pub(crate) fn group_prefix(text: &str) -> Result<String, String> {
+    if !(1..=MAX_GROUP_PREFIX_BYTES).contains(&text.len()) || text.chars().any(char::is_control) {
+        return Err(format!(
+            "the prefix has 1 to {MAX_GROUP_PREFIX_BYTES} bytes and no control characters"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses a list of brokers: host or host:port, separated by commas.
+pub(crate) fn brokers(text: &str) -> Result<String, String> {
+    if text.split(',').all(|broker| is_broker(broker.trim())) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be host:port, or several of them separated by commas; a port is a number from \
+             1 to 65535"
+            .to_owned())
+    }
+}
+
+fn is_broker(broker: &str) -> bool {
+    // An IPv6 address is in brackets, so that its last colon is not mistaken for that of the port.
+    let (host, port) = match broker.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (broker, "9092"),
+    };
+    !host.is_empty()
+        && !host.contains(char::is_whitespace)
+        && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_has_a_name_that_kafka_allows() {
+        for name in ["orders", "order.status.changed", "a_B-9", &"a".repeat(245)] {
+            assert_eq!(topic(name).as_deref(), Ok(name));
+        }
+        for name in ["", ".", "..", "two words", "a/b", "заказы", "a\n", &"a".repeat(246)] {
+            assert!(topic(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_differ_in_a_dot_are_the_same_topic() {
+        assert!(are_same_topic("a.b", "a_b") && are_same_topic("a", "a"));
+        assert!(!are_same_topic("a-b", "a_b") && !are_same_topic("a", "A"));
+    }
+
+    #[test]
+    fn a_group_prefix_is_not_empty() {
+        assert!(group_prefix("waybill").is_ok() && group_prefix("склад 1").is_ok());
+        for prefix in ["", "a\nb", &"a".repeat(201)] {
+            assert!(group_prefix(prefix).is_err(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn brokers_are_hosts_with_ports() {
+        for list in ["kafka:9092", "kafka", "a:1, b:65535", "[::1]:9092", "[::1]", "127.0.0.1:1"] {
+            assert!(brokers(list).is_ok(), "{list}");
+        }
+        for list in ["", ",", "a:1,", ":9092", "a:0", "a:65536", "a:port", "a b:1", "a:"] {
+            assert!(brokers(list).is_err(), "{list}");
+        }
+    }
+}
