@@ -9,7 +9,6 @@ use super::{
     problem::{Problem, ProblemKind},
 };
 use crate::{
-    kafka::producer::ProduceError,
     postgres::errors::{ErrorClass, classify},
     problem_kinds,
 };
@@ -68,17 +67,6 @@ pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
     }
     tracing::warn!("{attempted}: {error}");
     DATABASE_UNAVAILABLE.problem()
-}
-
-/// Returns the answer after a failed send: 413 if the topic does not accept a record of this size,
-/// otherwise 503, and then the cause is logged.
-#[must_use]
-pub fn of_kafka(attempted: &str, error: &ProduceError) -> Problem {
-    if let ProduceError::TooLarge = error {
-        return RECORD_TOO_LARGE.problem();
-    }
-    tracing::warn!("{attempted}: {error}");
-    KAFKA_UNAVAILABLE.problem()
 }
 
 /// Returns 413 if the body is too large. Otherwise 408: it did not arrive in time, or the client

@@ -13,7 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRow, list, table};
 use crate::{
     http::{paging, problem::Problem, problems},
-    kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord, Producer},
+    kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord, ProduceError, Producer},
 };
 
 /// The interval of reads while a client waits for its replay to be recorded.
@@ -126,8 +126,19 @@ pub async fn replay(
     let record = OutgoingRecord { key: key.as_deref(), value, headers: &headers };
     let records = |_: Attempt, send: &mut dyn FnMut(OutgoingRecord<'_>)| send(record);
     let sent = producer.send_within(ACK_TIMEOUT, topic, 1, records).await;
-    sent.map_err(|error| problems::of_kafka("replaying a record", &error))?;
+    sent.map_err(|error| send_failed("replaying a record", &error))?;
     Ok((StatusCode::ACCEPTED, axum::Json(json!({ "replay_of": of }))).into_response())
+}
+
+/// Returns the answer after a failed send: 413 if the topic does not accept a record of this size,
+/// otherwise 503, and then the cause is logged.
+#[must_use]
+pub fn send_failed(attempted: &str, error: &ProduceError) -> Problem {
+    if let ProduceError::TooLarge = error {
+        return problems::RECORD_TOO_LARGE.problem();
+    }
+    tracing::warn!("{attempted}: {error}");
+    problems::KAFKA_UNAVAILABLE.problem()
 }
 
 /// Waits, for at most `wait`, until one more replay of `before` is recorded. A timeout is not a

@@ -13,10 +13,11 @@ use chassis::{
     http::{
         Id, Parameters,
         problem::Problem,
-        problems::{DATABASE_UNAVAILABLE, MALFORMED_ID, body_unreadable, of_kafka},
+        problems::{DATABASE_UNAVAILABLE, MALFORMED_ID, body_unreadable},
     },
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord},
     process::trace::{self, Trace},
+    rejected::calls::send_failed,
 };
 use events::OrderUid;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -170,7 +171,7 @@ async fn publish(state: &ApiState, orders: &[ValidOrder<'_>], trace: Trace) -> R
             });
         };
         let sent = state.producer.send_within(ACK_TIMEOUT, topic, group.len(), records).await;
-        sent.map_err(|error| of_kafka("sending orders to Kafka", &error))?;
+        sent.map_err(|error| send_failed("sending orders to Kafka", &error))?;
     }
     Ok(())
 }

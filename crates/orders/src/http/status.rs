@@ -9,13 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{
-        Id, Parameters, paging,
-        problem::Problem,
-        problems::{of_database, of_kafka},
-    },
+    http::{Id, Parameters, paging, problem::Problem, problems::of_database},
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord},
     process::trace::Trace,
+    rejected::calls::send_failed,
 };
 use events::{EventType, OrderEvent, OrderStatus, OrderUid};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -145,7 +142,7 @@ pub(crate) async fn publish(
         event_record(&event, &state.topics.source, step, send);
     };
     let sent = state.producer.send_within(ACK_TIMEOUT, &state.topics.status, 1, records).await;
-    sent.map_err(|error| of_kafka("sending an event to Kafka", &error))?;
+    sent.map_err(|error| send_failed("sending an event to Kafka", &error))?;
     Ok(event)
 }
 
