@@ -174,7 +174,20 @@ fn evil_pages(lang: Lang) -> Vec<String> {
     vec![
         page_of(lang, &evil, &newest),
         home(&frame),
-        missing(&MissingOrder { frame: &frame, uid: EVIL, by_track: &newest, waited: None }),
+        missing(&MissingOrder {
+            frame: &frame,
+            uid: EVIL,
+            by_track: &newest,
+            waited: None,
+            events: None,
+        }),
+        missing(&MissingOrder {
+            frame: &frame,
+            uid: EVIL,
+            by_track: &[],
+            waited: None,
+            events: Some(None),
+        }),
         malformed(&frame, EVIL, InvalidOrderUid::ControlCharacter),
         order_unavailable(&frame, EVIL),
         rejected_unavailable(&frame, Dependency::Database, "/rejected?reason=\"'><script>"),
@@ -333,6 +346,7 @@ fn an_order_that_is_not_here_offers_a_way_on() {
         "with no orders yet it says how to send some"
     );
 }
+        events: None,
 
 #[test]
 fn the_documented_sample_is_an_order_with_the_keys_of_the_schema() {

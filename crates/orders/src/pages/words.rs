@@ -78,6 +78,10 @@ pub(super) struct Words {
     // Message pages: not found, invalid id, database unavailable.
     pub(super) missing_title: &'static str,
     pub(super) missing_text: &'static str,
+    pub(super) only_events_title: &'static str,
+    pub(super) only_events_text: &'static str,
+    pub(super) no_status_text: &'static str,
+    pub(super) see_events: &'static str,
     pub(super) waited: &'static str,
     pub(super) wait_for_it: &'static str,
     pub(super) see_rejected: &'static str,
@@ -221,6 +225,10 @@ static EN: Words = Words {
     missing_title: "Order not found",
     missing_text: "The order may not have arrived yet, it may have been rejected, or the id may contain a typing error. Check the id, wait for the order, or look for it in the rejected records.",
     waited: "Waited {}. The order has not arrived.",
+    only_events_title: "Only events of this order are known",
+    only_events_text: "The order itself is not stored, but events about it are recorded. Its status is: {}.",
+    no_status_text: "The order itself is not stored. Events about it are recorded, but none of them gives it a status: their words are unknown, or they are “updated”.",
+    see_events: "Show its events (JSON)",
     wait_for_it: "Wait up to 30 s",
     see_rejected: "Show rejected records",
     is_track: [
@@ -343,6 +351,10 @@ static RU: Words = Words {
 
     missing_title: "Заказ не найден",
     missing_text: "Возможно, заказ ещё не поступил, отклонён при проверке или в номере опечатка. Проверьте номер, подождите заказ или поищите его среди отклонённых записей.",
+    only_events_title: "О заказе известны только события",
+    only_events_text: "Сам заказ не сохранён, но события о нём записаны. Его статус: {}.",
+    no_status_text: "Сам заказ не сохранён. События о нём записаны, но статуса ни одно из них не задаёт: слово неизвестно или это «updated».",
+    see_events: "Показать события (JSON)",
     waited: "Ждали {}. Заказ не поступил.",
     wait_for_it: "Подождать до 30 с",
     see_rejected: "Показать отклонённые записи",
