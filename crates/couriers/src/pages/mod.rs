@@ -1,9 +1,12 @@
-//! The pages of the courier service: the board with couriers, queue and figures, for a dispatcher.
+//! The pages of the courier service: the board with couriers, queue and figures, for a dispatcher,
+//! and the rejected status records.
 //!
 //! `assets/board.js` fetches the same page after each change and replaces the parts that differ.
 //! Templates escape all values.
 
 pub(crate) mod board;
+pub(crate) mod rejected;
+mod rejected_words;
 mod words;
 
 use std::{
