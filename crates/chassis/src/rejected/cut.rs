@@ -42,12 +42,15 @@ pub(super) fn cut(bytes: &[u8]) -> (&[u8], Option<Box<Whole>>) {
     (&bytes[..KEPT_BYTES], Some(Box::new(Whole { length: bytes.len() as u64, sha256 })))
 }
 
+/// The name and the value of a header.
+type OwnHeader = (Box<str>, Option<Box<[u8]>>);
+
 /// The own headers of a record: all except those that Waybill or Kafka Connect adds, because a dead
 /// letter and a replay get new ones of these.
 #[derive(Debug, Default)]
 pub(super) struct OwnHeaders {
     /// Names and values; none if they are left out.
-    pub(super) kept: Vec<(Box<str>, Option<Box<[u8]>>)>,
+    pub(super) kept: Vec<OwnHeader>,
     /// The size that they need in memory.
     pub(super) size: usize,
     /// The length of all names and values, if they are left out.

@@ -69,7 +69,7 @@ fn letter(
     let detail = detail.join("\n");
     let partition = original.position.partition.to_string();
     let offset = original.position.offset.to_string();
-    let id = format!("{}:{partition}:{offset}", from);
+    let id = format!("{from}:{partition}:{offset}");
     let mut headers = vec![
         ("waybill.error.reason", Some(rejection.reason.as_bytes())),
         ("waybill.error.detail", Some(detail.as_bytes())),
