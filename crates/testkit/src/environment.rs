@@ -171,6 +171,12 @@ impl TestEnvironment {
         self.kafka.send_with_headers(&self.orders_topic(), value, headers).await;
     }
 
+    /// Sends one record in a batch that is compressed with gzip, so that a value of any size passes
+    /// the limit of a topic if it compresses well. Returns its partition and offset.
+    pub async fn send_compressed(&self, topic: &str, key: &[u8], value: &[u8]) -> (i32, i64) {
+        self.kafka.send_compressed(topic, key, value).await
+    }
+
     /// Sends one record with the timestamp of its producer, in milliseconds since 1970.
     pub async fn send_stamped(
         &self,

@@ -179,6 +179,25 @@ impl KafkaClient {
         (delivery.partition, delivery.offset)
     }
 
+    /// Sends one record in a batch that is compressed with gzip, so that a value of any size passes
+    /// the limit of a topic if it compresses well. Returns its partition and offset.
+    pub(crate) async fn send_compressed(
+        &self,
+        topic: &str,
+        key: &[u8],
+        value: &[u8],
+    ) -> (i32, i64) {
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("compression.type", "gzip")
+            .set("message.max.bytes", "1000000000")
+            .create()
+            .expect("the producer starts");
+        let record = FutureRecord::to(topic).key(key).payload(value);
+        let delivery = producer.send(record, SEND_TIMEOUT).await.expect("Kafka accepts the record");
+        (delivery.partition, delivery.offset)
+    }
+
     /// Sends one record with the timestamp of its producer, in milliseconds since 1970.
     pub(crate) async fn send_stamped(
         &self,

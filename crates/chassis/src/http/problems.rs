@@ -28,6 +28,8 @@ problem_kinds! {
         "this address does not support this method; /docs lists every call";
     pub BODY_UNREADABLE = 408, "/docs#body-unreadable", "request body not received",
         "the request body did not arrive in time";
+    pub RECORD_CUT = 409, "/docs#record-cut", "only a part of the record is stored",
+        "this record is too large to be stored whole, so it can be replayed only with a new body";
     pub RECORD_TOO_LARGE = 413, "/docs#record-too-large", "record too large",
         "the Kafka topic does not accept a record of this size; raise its max.message.bytes";
     pub COMPRESSED_BODY = 415, "/docs#compressed-body", "compressed request body",

@@ -139,12 +139,15 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Every code that [`code`](Self::code) returns.
+    pub const CODES: [&'static str; 2] = ["refused_by_database", "internal_error"];
+
     /// Returns the reason of the rejection.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Refused(_) => "refused_by_database",
-            Self::Panic => "internal_error",
+            Self::Refused(_) => Self::CODES[0],
+            Self::Panic => Self::CODES[1],
         }
     }
 }

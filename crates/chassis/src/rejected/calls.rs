@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRow, list, table};
+use super::{
+    Header, REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRecord, RejectedRow,
+    Stored, list, table,
+};
 use crate::{
     http::{paging, problem::Problem, problems},
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord, ProduceError, Producer},
@@ -72,48 +75,73 @@ impl IntoResponse for RejectedList {
 }
 
 /// Returns the newest rejected record with this id.
-pub async fn find(pool: &PgPool, id: &str) -> Result<RejectedRow, Problem> {
+pub async fn find(pool: &PgPool, id: &str) -> Result<RejectedRecord, Problem> {
     let id: RejectedId = id.parse().map_err(|rule: &str| problems::MALFORMED_ID.with(rule))?;
-    let row = table::find(pool, &id).await.map_err(|error| failed(&error))?;
-    row.ok_or_else(|| problems::NO_SUCH_REJECTED_RECORD.problem())
+    let record = table::find(pool, &id).await.map_err(|error| failed(&error))?;
+    record.ok_or_else(|| problems::NO_SUCH_REJECTED_RECORD.problem())
 }
 
-/// Returns the JSON of a whole record, with its bytes as text if they are UTF-8, else in Base64.
+/// Returns the JSON of a record with everything that is stored of it, bytes as text if they are
+/// UTF-8, else in Base64.
 #[must_use]
-pub fn whole(row: &RejectedRow) -> Value {
-    let mut whole = summary(row);
-    for (name, bytes) in [("key", &row.key), ("value", &row.value)] {
-        let (text, encoding) = match bytes {
-            None => (Value::Null, Value::Null),
-            Some(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => (json!(text), json!("utf-8")),
-                Err(_) => (json!(BASE64_STANDARD.encode(bytes)), json!("base64")),
-            },
-        };
-        whole[name] = text;
-        whole[format!("{name}_encoding")] = encoding;
+pub fn whole(record: &RejectedRecord) -> Value {
+    let mut whole = summary(record);
+    for (name, stored) in [("key", &record.key), ("value", &record.value)] {
+        let text = stored.as_ref().and_then(Stored::text);
+        let bytes = stored.as_ref().map(|stored| stored.bytes.as_slice());
+        (whole[name], whole[format!("{name}_encoding")]) = text_or_base64(bytes, text);
+        let cut = stored.as_ref().and_then(|stored| stored.whole.as_ref());
+        whole[format!("{name}_cut")] =
+            json!(cut.map(|cut| json!({ "length": cut.length, "sha256": cut.hex() })));
     }
+    whole["headers"] = json!(record.headers.as_ref().map(|headers| {
+        let header = |header: &Header| {
+            let bytes = header.value.as_deref();
+            let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
+            let (value, encoding) = text_or_base64(bytes, text);
+            json!({ "name": header.name, "value": value, "encoding": encoding })
+        };
+        headers.iter().map(header).collect::<Vec<_>>()
+    }));
+    whole["headers_left_out"] =
+        json!(record.headers_left_out.map(|length| json!({ "length": length })));
     whole
 }
 
-/// Sends a record to `topic` again: as it was received, or with `body` as its value if `body` is
-/// not empty. `key_of` returns the key of an edited body, if it has one.
+/// Returns the text, else the bytes in Base64, and the name of the encoding.
+fn text_or_base64(bytes: Option<&[u8]>, text: Option<&str>) -> (Value, Value) {
+    match (bytes, text) {
+        (None, _) => (Value::Null, Value::Null),
+        (_, Some(text)) => (json!(text), json!("utf-8")),
+        (Some(bytes), None) => (json!(BASE64_STANDARD.encode(bytes)), json!("base64")),
+    }
+}
+
+/// Sends a record to `topic` again, with its own headers: as it was received, or with `body` as its
+/// value if `body` is not empty. `key_of` returns the key of an edited body, if it has one.
+///
+/// A record of which only a part is stored can only be sent with a new body: a part of a record is
+/// another record.
 pub async fn replay(
     producer: &Producer,
     topic: &str,
-    row: &RejectedRow,
+    rejected: &RejectedRecord,
     body: &[u8],
     key_of: impl FnOnce(&[u8]) -> Option<String>,
 ) -> Result<Response, Problem> {
-    let of = row.id().to_string();
-    let timestamp_ms = row.record_timestamp.unix_timestamp_nanos() / 1_000_000;
+    if body.is_empty() && rejected.is_cut() {
+        return Err(problems::RECORD_CUT.problem());
+    }
+    let of = rejected.id().to_string();
+    let timestamp_ms = rejected.record_timestamp.unix_timestamp_nanos() / 1_000_000;
     let timestamp_ms = timestamp_ms.to_string();
-    let mut headers = vec![
-        (REPLAY_OF, Some(of.as_bytes())),
-        (REPLAY_OF_TIMESTAMP, Some(timestamp_ms.as_bytes())),
-    ];
-    let mut key = row.key.clone();
-    let mut value = row.value.as_deref();
+    let own = rejected.headers.iter().flatten();
+    let mut headers: Vec<_> = own.map(|own| (own.name.as_str(), own.value.as_deref())).collect();
+    headers.push((REPLAY_OF, Some(of.as_bytes())));
+    headers.push((REPLAY_OF_TIMESTAMP, Some(timestamp_ms.as_bytes())));
+    let whole = |stored: &'_ Stored| (!stored.is_cut()).then(|| stored.bytes.clone());
+    let mut key = rejected.key.as_ref().and_then(whole);
+    let mut value = rejected.value.as_ref().map(|value| value.bytes.as_slice());
     if !body.is_empty() {
         headers.push((REPLAY_EDITED, Some(b"true")));
         key = key_of(body).map(String::into_bytes).or(key);
@@ -148,7 +176,7 @@ pub async fn wait_for_replay(pool: &PgPool, before: &RejectedRow, wait: Duration
         loop {
             // The number is compared, because the position of the replay is not known here. If two
             // clients replay the same record, the first recorded replay ends the wait of both.
-            match table::find(pool, &before.id()).await {
+            match table::find_row(pool, &before.id()).await {
                 Ok(Some(now)) if now.replays.len() > before.replays.len() => return,
                 _ => tokio::time::sleep(POLL_INTERVAL).await,
             }

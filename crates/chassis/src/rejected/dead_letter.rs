@@ -23,11 +23,25 @@ enum Form {
 impl Form {
     const ALL: [Self; 4] =
         [Self::Whole, Self::WithoutValue, Self::WithoutHeaders, Self::PositionOnly];
+
+    /// Returns the largest form of a record's dead letter. A dead letter never contains a part of a
+    /// key or of a value, because a reader could take it for all of it.
+    fn largest(original: &Original) -> Self {
+        if original.whole_key().is_some() {
+            Self::PositionOnly
+        } else if original.headers.left_out.is_some() {
+            Self::WithoutHeaders
+        } else if original.whole_value().is_some() {
+            Self::WithoutValue
+        } else {
+            Self::Whole
+        }
+    }
 }
 
 /// Sends the rejected records of topic `from` to topic `to`, and waits until Kafka has acknowledged
-/// all of them. A record that is too large for the topic is sent in a smaller [`Form`]; the table
-/// has its key and its value.
+/// all of them. A record that is cut or is too large for the topic is sent in a smaller [`Form`];
+/// the table has what is kept of it.
 pub async fn send(
     producer: &Producer,
     from: &str,
@@ -35,8 +49,9 @@ pub async fn send(
     rejected: &[(&Original, &Rejection)],
 ) -> Result<(), ProduceError> {
     let letters = |attempt: Attempt, send: &mut dyn FnMut(OutgoingRecord<'_>)| {
-        let form = Form::ALL[usize::from(attempt.form)];
-        letter(from, rejected[attempt.number], form, send);
+        let rejected = rejected[attempt.number];
+        let form = Form::ALL[usize::from(attempt.form)].max(Form::largest(rejected.0));
+        letter(from, rejected, form, send);
     };
     producer.send_all(to, rejected.len(), Form::PositionOnly as u8, letters).await
 }
@@ -54,7 +69,7 @@ fn letter(
     let detail = detail.join("\n");
     let partition = original.position.partition.to_string();
     let offset = original.position.offset.to_string();
-    let id = format!("{}:{partition}:{offset}", from);
+    let id = format!("{from}:{partition}:{offset}");
     let mut headers = vec![
         ("waybill.error.reason", Some(rejection.reason.as_bytes())),
         ("waybill.error.detail", Some(detail.as_bytes())),

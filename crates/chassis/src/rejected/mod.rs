@@ -11,6 +11,7 @@
 //! service: its pool sets the search path.
 
 pub mod calls;
+mod cut;
 pub mod dead_letter;
 mod table;
 
@@ -21,7 +22,14 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 
-pub use self::table::{MAX_COUNTED, RejectedRow, Replay, count, insert, list, note_replays};
+use self::cut::{OwnHeaders, cut};
+pub use self::{
+    cut::Whole,
+    table::{
+        Header, MAX_COUNTED, RejectedRecord, RejectedRow, Replay, Stored, count, insert, list,
+        note_replays,
+    },
+};
 pub use crate::http::problem::Violation;
 use crate::{
     kafka::record::{Headers, MAX_TIMESTAMP_MS, Position, Record},
@@ -30,9 +38,6 @@ use crate::{
 
 /// The longest name of a topic that Kafka allows.
 const MAX_TOPIC_BYTES: usize = 249;
-
-/// The prefixes of headers that Waybill and Kafka Connect add.
-const ADDED_PREFIXES: [&str; 2] = ["waybill.", "__connect.errors."];
 
 /// The header of a replay that contains the id of the rejected record.
 pub const REPLAY_OF: &str = "waybill.replay.of";
@@ -59,14 +64,21 @@ pub struct Original {
     /// Key and value in one allocation, because they are rarely needed: only if the record is
     /// rejected.
     bytes: Box<[u8]>,
-    key_bytes: Option<usize>,
-    value_bytes: Option<usize>,
-    /// The record's own headers, without the headers that Waybill or Kafka Connect adds.
-    headers: Vec<(Box<str>, Option<Box<[u8]>>)>,
+    key: Option<Kept>,
+    value: Option<Kept>,
+    headers: OwnHeaders,
     /// The rejected record that this one replays.
     pub replay: Option<ReplayOf>,
     /// The step of a trace that the record names.
     pub trace: Option<Trace>,
+}
+
+/// The part of a key or a value that is kept.
+#[derive(Debug)]
+struct Kept {
+    length: usize,
+    /// The length and the hash of all of it, if it is cut.
+    whole: Option<Box<Whole>>,
 }
 
 /// The headers of a replay.
@@ -79,8 +91,11 @@ pub struct ReplayOf {
 }
 
 impl Original {
-    /// Copies a record. Headers of a replay that cannot be read are dropped and counted: anyone can
-    /// send them, and the record does not depend on them.
+    /// Copies a record. A key or a value above 1 MiB is cut, and headers above 1 MiB are left out:
+    /// this is the only place where a record is copied, so the memory of a batch is bounded.
+    ///
+    /// Headers of a replay that cannot be read are dropped and counted: anyone can send them, and
+    /// the record does not depend on them.
     #[must_use]
     pub fn of(record: &Record<'_>, metrics: &RejectionMetrics) -> Self {
         let headers = record.headers();
@@ -88,51 +103,56 @@ impl Original {
             metrics.dropped_notes.inc();
             None
         });
+        let (key, value) = (record.key.map(cut), record.value.map(cut));
+        let bytes = |part: &Option<(&'_ [u8], _)>| part.as_ref().map_or(0, |(kept, _)| kept.len());
+        let mut all = Vec::with_capacity(bytes(&key) + bytes(&value));
+        let mut keep = |(kept, whole): (&[u8], Option<Box<Whole>>)| {
+            all.extend_from_slice(kept);
+            Kept { length: kept.len(), whole }
+        };
         Self {
             position: record.position,
-            bytes: [record.key.unwrap_or_default(), record.value.unwrap_or_default()]
-                .concat()
-                .into_boxed_slice(),
-            key_bytes: record.key.map(<[u8]>::len),
-            value_bytes: record.value.map(<[u8]>::len),
-            headers: own_headers(headers),
+            key: key.map(&mut keep),
+            value: value.map(&mut keep),
+            bytes: all.into_boxed_slice(),
+            headers: OwnHeaders::of(headers),
             replay,
             trace: headers.get(trace::HEADER).and_then(Trace::read),
         }
     }
 
+    /// Returns the part of the key that is kept.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
-        self.key_bytes.map(|length| &self.bytes[..length])
+        self.key.as_ref().map(|key| &self.bytes[..key.length])
     }
 
+    /// Returns the part of the value that is kept.
     #[must_use]
     pub fn value(&self) -> Option<&[u8]> {
-        self.value_bytes.map(|length| &self.bytes[self.bytes.len() - length..])
+        self.value.as_ref().map(|value| &self.bytes[self.bytes.len() - value.length..])
     }
 
-    /// Returns the record's own headers.
+    /// Returns the length and the hash of the key, if it is cut.
+    fn whole_key(&self) -> Option<&Whole> {
+        self.key.as_ref()?.whole.as_deref()
+    }
+
+    /// Returns the length and the hash of the value, if it is cut.
+    fn whole_value(&self) -> Option<&Whole> {
+        self.value.as_ref()?.whole.as_deref()
+    }
+
+    /// Returns the record's own headers; none if they are left out.
     pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        self.headers.iter().map(|(name, value)| (&**name, value.as_deref()))
+        self.headers.kept.iter().map(|(name, value)| (&**name, value.as_deref()))
     }
 
-    /// Returns the length of key, value and headers in bytes.
+    /// Returns the size of what is kept, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        let headers = self.headers();
-        let headers = headers.map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len));
-        self.bytes.len() + headers.sum::<usize>()
+        self.bytes.len() + self.headers.size
     }
-}
-
-/// Copies the headers whose names do not begin with a prefix of Waybill or of Kafka Connect: a dead
-/// letter and a replay get new ones.
-fn own_headers(headers: Headers<'_>) -> Vec<(Box<str>, Option<Box<[u8]>>)> {
-    headers
-        .iter()
-        .filter(|(name, _)| !ADDED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
-        .map(|(name, value)| (name.into(), value.map(Into::into)))
-        .collect()
 }
 
 impl ReplayOf {

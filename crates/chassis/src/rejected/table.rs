@@ -1,33 +1,133 @@
 //! Rejected records in PostgreSQL: the table `rejected_records` of each service. Rows are written
 //! only in the transaction of a batch; the HTTP layer only reads them.
 
+use std::ops::Deref;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection, PgPool, types::Json};
 use time::OffsetDateTime;
 
-use super::{Original, RejectedId, Rejection, RejectionMetrics, ReplayOf, Violation};
+use super::{Original, RejectedId, Rejection, RejectionMetrics, ReplayOf, Violation, Whole};
 use crate::{
     kafka::record::{Position, instant},
-    postgres::errors::{ErrorClass, classify},
+    postgres::errors::{ErrorClass, bad_column, classify},
 };
 
 /// The greatest number that [`count`] counts exactly, so that a page does not read the whole table.
 pub const MAX_COUNTED: i64 = 10_000;
 
+/// A rejected record as lists show it, without its key, value and headers.
 #[derive(Debug, Clone)]
 pub struct RejectedRow {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
     pub record_timestamp: OffsetDateTime,
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
     /// The code of its first violation.
     pub reason: String,
     pub violations: Json<Vec<Violation>>,
     /// The replays, in the order in which they were recorded.
     pub replays: Json<Vec<Replay>>,
     pub rejected_at: OffsetDateTime,
+}
+
+/// A rejected record with everything that is stored of it.
+#[derive(Debug, Clone)]
+pub struct RejectedRecord {
+    pub row: RejectedRow,
+    pub key: Option<Stored>,
+    pub value: Option<Stored>,
+    /// The record's own headers; `None` if they are left out, or if a version that did not store
+    /// headers rejected the record.
+    pub headers: Option<Vec<Header>>,
+    /// The length of all names and values of its headers, if they are left out because of it.
+    pub headers_left_out: Option<u64>,
+}
+
+impl Deref for RejectedRecord {
+    type Target = RejectedRow;
+
+    fn deref(&self) -> &RejectedRow {
+        &self.row
+    }
+}
+
+impl RejectedRecord {
+    /// Returns true if a part of the record is not stored, so that it cannot be sent as it was
+    /// received.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        let is_cut = |stored: &Option<Stored>| stored.as_ref().is_some_and(Stored::is_cut);
+        is_cut(&self.key) || is_cut(&self.value) || self.headers_left_out.is_some()
+    }
+}
+
+/// A key or a value as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// All bytes, or the first ones if it is cut.
+    pub bytes: Vec<u8>,
+    /// The length and the hash of all bytes, if it is cut.
+    pub whole: Option<Whole>,
+}
+
+impl Stored {
+    fn of(bytes: Option<Vec<u8>>, length: Option<i64>, sha256: Option<Vec<u8>>) -> Option<Self> {
+        let length = length.and_then(|length| u64::try_from(length).ok());
+        let whole = length.zip(sha256).map(|(length, sha256)| Whole { length, sha256 });
+        Some(Self { bytes: bytes?, whole })
+    }
+
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.whole.is_some()
+    }
+
+    /// Returns the bytes as text if they are UTF-8. If the cut has split the last character, the
+    /// text ends before it.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match std::str::from_utf8(&self.bytes) {
+            Ok(text) => Some(text),
+            Err(error) if self.is_cut() && error.error_len().is_none() => {
+                std::str::from_utf8(&self.bytes[..error.valid_up_to()]).ok()
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// A header of a rejected record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    pub name: String,
+    /// `None` is a null value.
+    pub value: Option<Vec<u8>>,
+}
+
+/// A header as the column `headers` contains it: its name, and its value in Base64.
+type HeaderColumn = (String, Option<String>);
+
+/// Returns the column `headers`: the headers as JSON.
+fn headers_column(original: &Original) -> Option<String> {
+    if original.headers.left_out.is_some() {
+        return None;
+    }
+    let base64 = |value| BASE64_STANDARD.encode::<&[u8]>(value);
+    let headers: Vec<_> =
+        original.headers().map(|(name, value)| (name, value.map(base64))).collect();
+    Some(serde_json::to_string(&headers).expect("pairs of texts become JSON"))
+}
+
+fn parse_headers(Json(headers): Json<Vec<HeaderColumn>>) -> Result<Vec<Header>, sqlx::Error> {
+    let decode = |value: String| {
+        let bytes = BASE64_STANDARD.decode(value);
+        bytes.map_err(|error| bad_column("rejected_records.headers", error))
+    };
+    let header =
+        |(name, value): HeaderColumn| Ok(Header { name, value: value.map(decode).transpose()? });
+    headers.into_iter().map(header).collect()
 }
 
 /// A replay of a rejected record.
@@ -58,14 +158,14 @@ impl RejectedRow {
     }
 }
 
-/// Selects whole rows. The checked macros accept only literals, so only a macro can share the
+/// Selects rows. The checked macros accept only literals, so only a macro can share the
 /// common part of these statements.
 macro_rules! select_rejected {
     ($name:literal, $first:literal $(+ $rest:literal)* $(, $argument:expr)*) => {
         sqlx::query_as!(
             RejectedRow,
             "-- " + $name
-                + "\nSELECT topic, \"partition\", \"offset\", record_timestamp, key, value, reason, \
+                + "\nSELECT topic, \"partition\", \"offset\", record_timestamp, reason, \
                    violations AS \"violations: Json<Vec<Violation>>\", \
                    replays AS \"replays: Json<Vec<Replay>>\", rejected_at \
                    FROM rejected_records "
@@ -94,6 +194,9 @@ pub async fn insert(
     let mut values = Vec::with_capacity(rejected.len());
     let mut reasons = Vec::with_capacity(rejected.len());
     let mut violations = Vec::with_capacity(rejected.len());
+    let (mut key_lengths, mut key_hashes) = (Vec::new(), Vec::new());
+    let (mut value_lengths, mut value_hashes) = (Vec::new(), Vec::new());
+    let (mut headers, mut headers_left_out) = (Vec::new(), Vec::new());
     for (original, rejection) in rejected {
         partitions.push(original.position.partition);
         offsets.push(original.position.offset);
@@ -102,13 +205,27 @@ pub async fn insert(
         values.push(original.value());
         reasons.push(rejection.reason);
         violations.push(Json(rejection.violations.as_slice()));
+        let (key, value) = (original.whole_key(), original.whole_value());
+        key_lengths.push(key.map(|key| key.length.cast_signed()));
+        key_hashes.push(key.map(|key| key.sha256.as_slice()));
+        value_lengths.push(value.map(|value| value.length.cast_signed()));
+        value_hashes.push(value.map(|value| value.sha256.as_slice()));
+        headers.push(headers_column(original));
+        headers_left_out.push(original.headers.left_out.map(u64::cast_signed));
     }
     sqlx::query!(
         "-- insert_rejected\n\
          INSERT INTO rejected_records \
-             (topic, \"partition\", \"offset\", record_timestamp, key, value, reason, violations) \
-         SELECT $1, t.* FROM UNNEST($2::integer[], $3::bigint[], $4::timestamptz[], $5::bytea[], \
-             $6::bytea[], $7::text[], $8::jsonb[]) AS t \
+             (topic, \"partition\", \"offset\", record_timestamp, key, value, reason, violations, \
+              key_length, key_sha256, value_length, value_sha256, headers_length, headers) \
+         SELECT $1, t.\"partition\", t.\"offset\", t.at, t.key, t.value, t.reason, t.violations, \
+             t.key_length, t.key_sha256, t.value_length, t.value_sha256, t.headers_length, \
+             t.headers::json \
+         FROM UNNEST($2::integer[], $3::bigint[], $4::timestamptz[], $5::bytea[], $6::bytea[], \
+             $7::text[], $8::jsonb[], $9::bigint[], $10::bytea[], $11::bigint[], $12::bytea[], \
+             $13::bigint[], $14::text[]) \
+             AS t (\"partition\", \"offset\", at, key, value, reason, violations, key_length, \
+                 key_sha256, value_length, value_sha256, headers_length, headers) \
          ON CONFLICT DO NOTHING",
         topic,
         &partitions,
@@ -118,6 +235,12 @@ pub async fn insert(
         &values as &[Option<&[u8]>],
         &reasons as &[&str],
         &violations as &[Json<&[Violation]>],
+        &key_lengths as &[Option<i64>],
+        &key_hashes as &[Option<&[u8]>],
+        &value_lengths as &[Option<i64>],
+        &value_hashes as &[Option<&[u8]>],
+        &headers_left_out as &[Option<i64>],
+        &headers as &[Option<String>],
     )
     .execute(connection)
     .await?;
@@ -240,8 +363,8 @@ pub async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// Returns the newest rejected record with this id.
-pub async fn find(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRow>, sqlx::Error> {
+/// Returns the row of the newest rejected record with this id.
+pub async fn find_row(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRow>, sqlx::Error> {
     select_rejected!(
         "find_rejected",
         "WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 \
@@ -252,4 +375,31 @@ pub async fn find(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRow>,
     )
     .fetch_optional(pool)
     .await
+}
+
+/// Returns the newest rejected record with this id.
+pub async fn find(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRecord>, sqlx::Error> {
+    let Some(row) = find_row(pool, id).await? else { return Ok(None) };
+    // No transaction is needed for the two statements: the content of a row never changes.
+    let content = sqlx::query!(
+        "-- find_rejected_content\n\
+         SELECT key, value, key_length, key_sha256, value_length, value_sha256, headers_length, \
+             headers AS \"headers: Json<Vec<HeaderColumn>>\" \
+         FROM rejected_records \
+         WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 AND record_timestamp = $4",
+        row.topic,
+        row.partition,
+        row.offset,
+        row.record_timestamp,
+    )
+    .fetch_optional(pool)
+    .await?;
+    let Some(content) = content else { return Ok(None) };
+    Ok(Some(RejectedRecord {
+        row,
+        key: Stored::of(content.key, content.key_length, content.key_sha256),
+        value: Stored::of(content.value, content.value_length, content.value_sha256),
+        headers: content.headers.map(parse_headers).transpose()?,
+        headers_left_out: content.headers_length.map(i64::cast_unsigned),
+    }))
 }

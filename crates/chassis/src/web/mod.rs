@@ -10,6 +10,7 @@ mod by_accept;
 pub mod docs;
 mod lang;
 mod reader;
+mod text_or_hex;
 pub mod words;
 
 use time::OffsetDateTime;
@@ -20,6 +21,7 @@ pub use self::{
     by_accept::{ByAccept, by_accept, wants_page},
     lang::{Lang, Plural, machine_time, time_markup},
     reader::Reader,
+    text_or_hex::{MAX_TEXT_BYTES, TextOrHex},
 };
 
 /// The policy of every page: all resources are from this server, nothing is inline, no frames.

@@ -91,6 +91,46 @@ impl DocsWords {
     }
 }
 
+/// The texts about the bytes of a rejected record.
+#[derive(Debug)]
+pub struct BytesWords {
+    pub bytes: Forms,
+    pub cut_to: &'static str,
+    pub stored_in_part: &'static str,
+    pub only_a_new_body: &'static str,
+    pub headers_left_out: Forms,
+}
+
+impl BytesWords {
+    #[must_use]
+    pub fn of(lang: Lang) -> &'static Self {
+        match lang {
+            Lang::En => &Self {
+                bytes: ["{} byte", "{} bytes", "{} bytes"],
+                cut_to: "the first {} are shown; the JSON contains the whole record",
+                stored_in_part: "only the first {} of {} are stored; SHA-256 of the whole: {}",
+                only_a_new_body: "This record is too large to be stored whole, so it can be replayed only with a new body.",
+                headers_left_out: [
+                    "The headers ({} byte) are too large and are not stored.",
+                    "The headers ({} bytes) are too large and are not stored.",
+                    "The headers ({} bytes) are too large and are not stored.",
+                ],
+            },
+            Lang::Ru => &Self {
+                bytes: ["{} байт", "{} байта", "{} байт"],
+                cut_to: "показаны первые {}; вся запись — в JSON",
+                stored_in_part: "сохранены только первые {} из {}; SHA-256 полного значения: {}",
+                only_a_new_body: "Запись слишком велика и сохранена не целиком, поэтому отправить её повторно можно только с новым содержимым.",
+                headers_left_out: [
+                    "Заголовки ({} байт) слишком велики и не сохранены.",
+                    "Заголовки ({} байта) слишком велики и не сохранены.",
+                    "Заголовки ({} байт) слишком велики и не сохранены.",
+                ],
+            },
+        }
+    }
+}
+
 /// Replaces the first `{}` by a value.
 #[must_use]
 pub fn fill(text: &str, value: impl AsRef<str>) -> String {

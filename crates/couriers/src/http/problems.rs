@@ -17,7 +17,8 @@ problem_kinds! {
     pub(crate) NO_SUCH_COURIER = 404, "/docs#no-such-courier", "no such courier",
         "there is no courier with this id; GET /couriers lists them";
     pub(crate) NO_SUCH_ORDER = 404, "/docs#no-such-order", "no such order",
-        "no event about an order with this id was received";
+        "no event has given an order with this id a status; events with an unknown word, or with \
+         `updated`, are not recorded here";
     pub(crate) PHONE_TAKEN = 409, "/docs#phone-taken", "phone taken",
         "another courier has this phone number";
     pub(crate) ALREADY_ASSIGNED = 409, "/docs#already-assigned", "already assigned",

@@ -8,7 +8,10 @@ use axum::{
 };
 use chassis::{
     http::{Id, Parameters, problem::Problem, problems::body_unreadable},
-    rejected::calls::{self, RejectedQuery},
+    rejected::{
+        RejectedRecord,
+        calls::{self, RejectedQuery},
+    },
 };
 use events::StatusEvent;
 
@@ -24,8 +27,8 @@ pub(crate) async fn list(
 
 /// `GET /rejected/{id}`
 pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Response, Problem> {
-    let row = calls::find(&state.pool, &id).await?;
-    Ok(Json(calls::whole(&row)).into_response())
+    let record = calls::find(&state.pool, &id).await?;
+    Ok(Json(calls::whole(&record)).into_response())
 }
 
 /// `POST /rejected/{id}/replay`: sends the record again as received, or with the body of the
@@ -36,10 +39,19 @@ pub(crate) async fn replay(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = body.map_err(|rejection| body_unreadable(&rejection))?;
-    let row = calls::find(&state.pool, &id).await?;
+    let record = calls::find(&state.pool, &id).await?;
+    send_again(&state, &record, &body).await
+}
+
+/// Sends a record again: as it was received, or with `body` if it is not empty.
+pub(crate) async fn send_again(
+    state: &ApiState,
+    record: &RejectedRecord,
+    body: &[u8],
+) -> Result<Response, Problem> {
     // An edited event is sent with the key of its own order, so that it goes to the partition of
     // the order's other events. Nothing is stored here: intake notes the replay when it reads the
     // record.
     let key = |body: &[u8]| Some(StatusEvent::read(Some(body)).ok()?.order_id.to_string());
-    calls::replay(&state.producer, &state.status_topic, &row, &body, key).await
+    calls::replay(&state.producer, &state.status_topic, record, body, key).await
 }

@@ -1,10 +1,13 @@
-//! The pages of the courier service: the board with couriers, queue and figures, for a dispatcher.
+//! The pages of the courier service: the board with couriers, queue and figures, for a dispatcher,
+//! and the rejected status records.
 //!
 //! The modules in `assets/` fetch the same page after each change and replace the parts that differ;
 //! `board.js` starts them.
 //! Templates escape all values.
 
 pub(crate) mod board;
+pub(crate) mod rejected;
+mod rejected_words;
 mod words;
 
 use std::{

@@ -11,7 +11,7 @@ use axum::{
 use chassis::{
     http::{Id, Parameters, problem::Problem, problems::body_unreadable},
     rejected::{
-        RejectedRow,
+        RejectedRecord,
         calls::{self, RejectedQuery},
     },
 };
@@ -49,7 +49,7 @@ pub(crate) async fn replay(
 /// Sends a record again, and waits at most `wait` until the replay is stored with the record.
 pub(crate) async fn send_again(
     state: &ApiState,
-    row: &RejectedRow,
+    row: &RejectedRecord,
     body: &[u8],
     wait: Option<Duration>,
 ) -> Result<Response, Problem> {

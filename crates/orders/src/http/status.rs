@@ -31,6 +31,10 @@ use crate::{
     status::history::{self, EventRow, HistoryCursor, OrderState},
 };
 
+/// The explanation of a status that is null.
+const NO_STATUS: &str = "the order is not stored, and the events about it give it no status: their \
+     words are unknown, or they are `updated`";
+
 /// `GET /order/{order_uid}/status`
 pub(crate) async fn get(State(state): State<ApiState>, Id(asked): Id) -> Result<Response, Problem> {
     let uid = parse_uid(&asked)?;
@@ -168,6 +172,7 @@ fn status_json(state: &ApiState, uid: &OrderUid, current: &OrderState) -> Value 
     json!({
         "order_uid": uid,
         "status": current.status(),
+        "explanation": current.status().is_none().then_some(NO_STATUS),
         "since": since.map(instant),
         "record": recorded.map(|status| record_id(&status.topic, status.partition, status.offset)),
         "version": stored.map(|stored| stored.version),

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use askama::Template;
 use chassis::web::words::{counted, fill};
-use events::InvalidOrderUid;
+use events::{InvalidOrderUid, OrderStatus};
 
 use super::{
     Frame, NewestOrder, render,
+    status_words::StatusWords,
     words::{Words, uid_problem},
 };
 use crate::http::order_path;
@@ -30,22 +31,39 @@ pub(super) struct MissingOrder<'a> {
     pub(super) by_track: &'a [NewestOrder],
     /// The time that the request has waited because of `?wait=`.
     pub(super) waited: Option<Duration>,
+    /// `None` if no event about the order is known; else the status that the events give it, if
+    /// they give it one.
+    pub(super) events: Option<Option<OrderStatus>>,
 }
 
 /// Renders the answer 404: the order is not stored.
 pub(super) fn missing(page: &MissingOrder<'_>) -> String {
     let (lang, w) = (page.frame.lang, page.frame.words());
-    let wait = format!("{}?wait=30s", order_path(page.uid));
+    let path = order_path(page.uid);
+    let wait = format!("{path}?wait=30s");
+    let (title, text) = match page.events {
+        None => (w.missing_title, w.missing_text.to_owned()),
+        Some(None) => (w.only_events_title, w.no_status_text.to_owned()),
+        Some(Some(status)) => {
+            let status = StatusWords::of(lang).plain(status);
+            (w.only_events_title, fill(w.only_events_text, status))
+        }
+    };
+    let mut actions = vec![
+        Action { href: wait, label: w.wait_for_it, waits: true },
+        Action { href: "/rejected".to_owned(), label: w.see_rejected, waits: false },
+    ];
+    if page.events.is_some() {
+        let href = format!("{path}/history");
+        actions.insert(0, Action { href, label: w.see_events, waits: false });
+    }
     render(&MessageTemplate {
         query: page.uid,
         waited: page.waited.map(|waited| fill(w.waited, lang.span(waited))),
         by_track: page.by_track,
         by_track_title: counted(lang, &w.is_track, page.by_track.len()),
-        actions: vec![
-            Action { href: wait, label: w.wait_for_it, waits: true },
-            Action { href: "/rejected".to_owned(), label: w.see_rejected, waits: false },
-        ],
-        ..MessageTemplate::new(page.frame, w.missing_title, w.missing_text.to_owned())
+        actions,
+        ..MessageTemplate::new(page.frame, title, text)
     })
 }
 

@@ -26,7 +26,6 @@ mod status_words;
 mod sums;
 #[cfg(test)]
 mod tests;
-mod text_or_hex;
 mod violation_words;
 mod words;
 

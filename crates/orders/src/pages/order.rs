@@ -125,9 +125,19 @@ async fn missing(
     };
     let by_track = queries::list(&state.api.pool, &listing);
     let by_track = tokio::time::timeout(LISTS_TIMEOUT, by_track);
-    let (frame, by_track) = tokio::join!(Frame::load(state, reader), by_track);
+    let known = history::find_state(&state.api.pool, uid);
+    let known = tokio::time::timeout(HISTORY_TIMEOUT, known);
+    let (frame, by_track, known) = tokio::join!(Frame::load(state, reader), by_track, known);
     let by_track = by_track.ok().and_then(Result::ok).map(newest_orders).unwrap_or_default();
-    let page = MissingOrder { frame: &frame, uid: uid.as_str(), by_track: &by_track, waited };
+    // An order that is stored by now was not when it was looked up: the page offers to wait for it.
+    let known = known.ok().and_then(Result::ok).flatten().filter(|known| known.stored.is_none());
+    let page = MissingOrder {
+        frame: &frame,
+        uid: uid.as_str(),
+        by_track: &by_track,
+        waited,
+        events: known.map(|known| known.status()),
+    };
     reader.send(StatusCode::NOT_FOUND, messages::missing(&page))
 }
 

@@ -8,8 +8,11 @@ use axum::{
 };
 use chassis::{
     http::{Id, Parameters, problem::Problem, problems::body_unreadable},
-    rejected::{RejectedRow, Replay, calls},
-    web::{Lang, Reader, machine_time, time_markup, words::counted},
+    rejected::{RejectedRecord, Replay, Stored, calls},
+    web::{
+        Lang, MAX_TEXT_BYTES, Reader, TextOrHex, machine_time, time_markup,
+        words::{BytesWords, counted},
+    },
 };
 use http::StatusCode;
 
@@ -19,7 +22,6 @@ use super::{
     position,
     rejected::unavailable,
     render,
-    text_or_hex::{MAX_TEXT_BYTES, TextOrHex},
     violation_words::violation,
     words::Words,
 };
@@ -70,11 +72,11 @@ async fn not_found(state: &PageState, reader: &Reader, id: &str, problem: &Probl
 }
 
 /// The page of a record. A replay is sent to `orders_topic`.
-pub(super) fn rejection(frame: &Frame<'_>, row: &RejectedRow, orders_topic: &str) -> String {
-    let (lang, words) = (frame.lang, frame.words());
+pub(super) fn rejection(frame: &Frame<'_>, row: &RejectedRecord, orders_topic: &str) -> String {
+    let (lang, words, bytes) = (frame.lang, frame.words(), BytesWords::of(frame.lang));
     let id = row.id().to_string();
     let path = rejected_path(&id);
-    let (violations, value) = (&row.violations.0, row.value.as_deref());
+    let (violations, value) = (&row.violations.0, row.value.as_ref());
     render(&RejectionTemplate {
         frame,
         words,
@@ -92,12 +94,15 @@ pub(super) fn rejection(frame: &Frame<'_>, row: &RejectedRow, orders_topic: &str
                 words: violation(lang, one).into_owned(),
             })
             .collect(),
-        size: value.map(|value| counted(lang, &words.bytes, value.len())),
-        key: row.key.as_deref().map(|key| TextOrHex::of(lang, key).text),
+        size: value.map(|value| counted(lang, &bytes.bytes, length(value))),
+        key: row.key.as_ref().map(|key| TextOrHex::of(lang, key)),
         value: value.map(|value| TextOrHex::of(lang, value)),
-        editable: value
-            .filter(|value| value.len() <= MAX_TEXT_BYTES)
-            .and_then(|value| str::from_utf8(value).ok()),
+        headers: header_lines(lang, row),
+        headers_left_out: row
+            .headers_left_out
+            .map(|length| counted(lang, &bytes.headers_left_out, as_usize(length))),
+        only_a_new_body: row.is_cut().then_some(bytes.only_a_new_body),
+        editable: editable(row),
         replays: row
             .replays_in_order()
             .iter()
@@ -122,13 +127,50 @@ struct RejectionTemplate<'a> {
     rules_title: String,
     rules: Vec<BrokenRule<'a>>,
     size: Option<String>,
-    key: Option<String>,
+    key: Option<TextOrHex>,
     value: Option<TextOrHex>,
-    /// The value, if it is text and short enough for a form.
+    headers: Vec<HeaderLine<'a>>,
+    headers_left_out: Option<String>,
+    /// The note that the record can only be replayed with a new body, if that is so.
+    only_a_new_body: Option<&'static str>,
+    /// The value, if it is text and short enough for a form; empty if only a part of it is stored.
     editable: Option<&'a str>,
     replays: Vec<ReplayLine>,
     json_href: String,
     replay_href: String,
+}
+
+/// Returns the length of a key or a value as it was received.
+fn length(stored: &Stored) -> usize {
+    stored.whole.as_ref().map_or(stored.bytes.len(), |whole| as_usize(whole.length))
+}
+
+fn as_usize(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+fn editable(record: &RejectedRecord) -> Option<&str> {
+    match &record.value {
+        Some(value) if value.is_cut() => Some(""),
+        Some(value) => value.text().filter(|text| text.len() <= MAX_TEXT_BYTES),
+        None => record.is_cut().then_some(""),
+    }
+}
+
+struct HeaderLine<'a> {
+    name: &'a str,
+    value: Option<String>,
+}
+
+fn header_lines(lang: Lang, record: &RejectedRecord) -> Vec<HeaderLine<'_>> {
+    let headers = record.headers.iter().flatten();
+    headers
+        .map(|header| {
+            let value = header.value.clone();
+            let shown = value.map(|bytes| TextOrHex::of(lang, &Stored { bytes, whole: None }).text);
+            HeaderLine { name: &header.name, value: shown }
+        })
+        .collect()
 }
 
 struct BrokenRule<'a> {

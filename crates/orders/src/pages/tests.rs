@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chassis::{
-    rejected::{RejectedRow, calls::RejectedList},
+    rejected::{Header, RejectedRecord, RejectedRow, Stored, calls::RejectedList},
     web::Lang,
 };
 use events::{InvalidOrderUid, OrderStatus};
@@ -135,7 +135,19 @@ fn replace_texts(value: &mut Value) {
 }
 
 /// A rejected record, every text of which is a script.
-fn evil_row(value: &[u8]) -> RejectedRow {
+fn evil_record(value: &[u8]) -> RejectedRecord {
+    let stored = |bytes: &[u8]| Some(Stored { bytes: bytes.to_vec(), whole: None });
+    let header = Header { name: EVIL.to_owned(), value: Some(value.to_vec()) };
+    RejectedRecord {
+        row: evil_row(),
+        key: stored(EVIL.as_bytes()),
+        value: stored(value),
+        headers: Some(vec![header]),
+        headers_left_out: None,
+    }
+}
+
+fn evil_row() -> RejectedRow {
     let violation =
         Violation { pointer: EVIL.to_owned(), code: EVIL.to_owned(), message: EVIL.to_owned() };
     let at = datetime!(2021-11-26 06:22 UTC);
@@ -144,8 +156,6 @@ fn evil_row(value: &[u8]) -> RejectedRow {
         partition: 3,
         offset: 18_204,
         record_timestamp: at,
-        key: Some(EVIL.as_bytes().to_vec()),
-        value: Some(value.to_vec()),
         reason: EVIL.to_owned(),
         violations: Json(vec![violation; 5]),
         replays: Json(Vec::new()),
@@ -163,18 +173,31 @@ fn evil_pages(lang: Lang) -> Vec<String> {
     let mut frame = frame(lang, &newest);
     frame.shared.here = "/order/%22?q=\"><script>";
     let list = RejectedList {
-        rows: vec![evil_row(EVIL.as_bytes())],
+        rows: vec![evil_row()],
         reason: Some(EVIL.to_owned()),
         key: Some(EVIL.to_owned()),
         next: Some(EVIL.to_owned()),
         limit: 50,
     };
-    let rejection_of = |value: &[u8]| rejection(&frame, &evil_row(value), EVIL);
+    let rejection_of = |value: &[u8]| rejection(&frame, &evil_record(value), EVIL);
     let not_utf8 = [EVIL.as_bytes(), b"\xff"].concat();
     vec![
         page_of(lang, &evil, &newest),
         home(&frame),
-        missing(&MissingOrder { frame: &frame, uid: EVIL, by_track: &newest, waited: None }),
+        missing(&MissingOrder {
+            frame: &frame,
+            uid: EVIL,
+            by_track: &newest,
+            waited: None,
+            events: None,
+        }),
+        missing(&MissingOrder {
+            frame: &frame,
+            uid: EVIL,
+            by_track: &[],
+            waited: None,
+            events: Some(None),
+        }),
         malformed(&frame, EVIL, InvalidOrderUid::ControlCharacter),
         order_unavailable(&frame, EVIL),
         rejected_unavailable(&frame, Dependency::Database, "/rejected?reason=\"'><script>"),
@@ -324,6 +347,7 @@ fn an_order_that_is_not_here_offers_a_way_on() {
         uid: "a/b",
         by_track: &by_track,
         waited: Some(Duration::from_secs(30)),
+        events: None,
     });
     assert!(html.contains("href=\"/order/a%2Fb?wait=30s\""));
     assert!(html.contains("It is the track number of 1 order"));

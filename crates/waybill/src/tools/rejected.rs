@@ -90,12 +90,16 @@ enum RejectedCommand {
     },
     /// Show one record: all its violations, its replays, its key and its value.
     ///
-    /// A key or a value that is not UTF-8 is shown as base64.
+    /// A key or a value that is not UTF-8 is shown as base64. Of a key or a value above 1 MiB only
+    /// the first 64 KiB are stored; they are shown with the length and the SHA-256 of the whole.
     Show {
         /// The id of the record, topic:partition:offset, such as orders:3:18204.
         id: String,
     },
     /// Send one record to its topic again, unchanged or with an edited value.
+    ///
+    /// The replay has the record's own headers again. A record of which only a part is stored can be
+    /// replayed only with --file.
     ///
     /// The rejected record stays in the list and shows the replay. If the new record is not valid
     /// either, it is rejected as well, with an id of its own.
@@ -249,7 +253,26 @@ fn describe(record: &Value) -> String {
         let edited = if replay["edited"] == true { ", edited" } else { "" };
         lines.push(format!("  replayed {}{edited}", replay["at"].as_str().unwrap_or("")));
     }
-    lines.push(format!("key ({}): {}", text("key_encoding"), text("key")));
-    lines.push(format!("value ({}):\n{}", text("value_encoding"), text("value")));
+    for header in record["headers"].as_array().into_iter().flatten() {
+        let text = |name: &str| header[name].as_str().unwrap_or("");
+        lines.push(format!("header {} ({}): {}", text("name"), text("encoding"), text("value")));
+    }
+    if let Some(length) = record["headers_left_out"]["length"].as_u64() {
+        lines.push(format!("headers: {length} bytes, too large, not stored"));
+    }
+    let form = |name: &str| format!("{}{}", text(&format!("{name}_encoding")), cut(record, name));
+    lines.push(format!("key ({}): {}", form("key"), text("key")));
+    lines.push(format!("value ({}):\n{}", form("value"), text("value")));
     lines.join("\n")
+}
+
+/// Returns the note that only the first bytes of a key or a value are stored, if that is so.
+fn cut(record: &Value, name: &str) -> String {
+    let cut = &record[format!("{name}_cut")];
+    match (cut["length"].as_u64(), cut["sha256"].as_str()) {
+        (Some(length), Some(sha256)) => {
+            format!(", only the first bytes of {length} are stored, SHA-256 {sha256}")
+        }
+        _ => String::new(),
+    }
 }

@@ -55,7 +55,7 @@ const COURIERS: [(&str, &[&str]); 11] = [
 const CHASSIS: [(&str, &[&str]); 7] = [
     ("audit", &["rejected", "kafka", "postgres", "process"]),
     ("rejected", &["http", "kafka", "postgres", "process"]),
-    ("web", &["http", "process"]),
+    ("web", &["rejected", "http", "process"]),
     ("http", &["postgres", "process"]),
     ("kafka", &["process"]),
     ("postgres", &["process"]),

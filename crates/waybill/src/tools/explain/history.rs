@@ -55,7 +55,7 @@ impl History {
         lines.push(match &self.delivery {
             None => "  delivery  unknown: the courier service did not answer".to_owned(),
             Some(Answer { body: None, .. }) => {
-                "  delivery  the courier service does not know the order".to_owned()
+                "  delivery  none: no event has given the order a status".to_owned()
             }
             Some(Answer { body: Some(delivery), .. }) => {
                 format!("  delivery  {}", delivery_state(delivery))
@@ -86,7 +86,7 @@ fn describe_order(answer: &Answer, lines: &mut Vec<String>) {
     }
     let Some(history) = &answer.body else { return };
     lines.push(match history["status"].as_str() {
-        None => "  status    no event was recorded yet".to_owned(),
+        None => format!("  status    none: {}", text(history, "explanation")),
         Some(status) => format!("  status    {status} since {}", text(history, "since")),
     });
     let events = history["events"].as_array();
@@ -175,11 +175,36 @@ mod tests {
     }
 
     #[test]
+    fn an_order_with_only_unknown_words_has_events_and_no_status() {
+        let order = Answer {
+            body: Some(json!({
+                "status": null, "explanation": "unknown words", "since": null, "stored": null,
+                "events": [
+                    { "at": "T1", "record": "s:0:1", "word": "lost", "version": null,
+                      "ignored": { "detail": "this status is not known" } },
+                ],
+            })),
+            ..Answer::default()
+        };
+        let history = History { order: Some(order), delivery: Some(Answer::default()) };
+        assert!(history.is_known());
+        assert_eq!(
+            history.text(&"123".parse().unwrap()),
+            "\
+123
+  order     not stored
+  status    none: unknown words
+    T1  s:0:1  lost, ignored: this status is not known
+  delivery  none: no event has given the order a status"
+        );
+    }
+
+    #[test]
     fn an_unknown_order_is_described() {
         let history = History { order: Some(Answer::default()), delivery: Some(Answer::default()) };
         assert!(!history.is_known());
         let text = history.text(&"123".parse().unwrap());
-        assert!(text.contains("not stored") && text.contains("does not know the order"), "{text}");
+        assert!(text.contains("not stored") && text.contains("delivery  none:"), "{text}");
         let text = History { order: None, delivery: None }.text(&"123".parse().unwrap());
         assert!(text.contains("order service did not answer"), "{text}");
         assert!(text.contains("courier service did not answer"), "{text}");

@@ -3,7 +3,7 @@
 use sqlx::Connection as _;
 use testkit::{TestEnvironment, shared, wait_until};
 
-use crate::support::{insert_couriers, keyless_event, run_sql};
+use crate::support::{insert_couriers, keyless_event, post, run_sql, status_event};
 
 /// The example event of the specification, byte for byte.
 const EXAMPLE: &str = "{
@@ -83,6 +83,35 @@ async fn invalid_and_refused_events_are_kept_and_dead_lettered() {
             "wrong_type"
         ]
     );
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_status_record_only_its_start_and_its_hash_are_stored() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let large = vec![b'a'; 80_000_000];
+    let (partition, offset) = env.send_compressed(&env.status_topic(), b"large", &large).await;
+    let service = env.start_couriers(&database, &[]).await;
+    env.wait_until_couriers_drained().await;
+
+    let path = format!("/rejected/{}:{partition}:{offset}", env.status_topic());
+    let shown = service.json(&path).await;
+    assert_eq!(shown["value"].as_str().unwrap().len(), 64 << 10);
+    assert_eq!(shown["value_cut"]["length"], large.len());
+
+    let letters = env.read_all(&format!("{}.dlq", env.status_topic())).await;
+    assert_eq!(letters[0].value.as_deref(), Some(&b""[..]));
+    assert_eq!(letters[0].headers["waybill.truncated"], "true");
+
+    let replay = format!("{path}/replay");
+    assert_eq!(post(&service, &replay, "").await.status(), 409);
+    let edited = String::from_utf8(status_event("edited", "created")).unwrap();
+    assert_eq!(post(&service, &replay, &edited).await.status(), 202);
+    wait_until("the edited event", async || {
+        database.count("couriers.order_states WHERE order_id = 'edited'").await == 1
+    })
+    .await;
     service.stop().await.unwrap();
 }
 

@@ -1,9 +1,12 @@
 //! Records that only PostgreSQL refuses, and large records.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::{TestEnvironment, shared};
 
-use crate::support::{Sent, metric, order, record, run_as_administrator};
+use crate::support::{Sent, metric, order, post, record, run_as_administrator};
+
+/// The length of the part of a large key or value that is stored.
+const KEPT_BYTES: usize = 64 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_the_database_refuses_is_rejected_alone() {
@@ -113,5 +116,127 @@ async fn a_record_too_large_for_the_dlq_is_truncated_only_there() {
     let kept = "SELECT value FROM orders.rejected_records WHERE \"offset\" = $1";
     let kept: Vec<u8> = sqlx::query_scalar(kept).bind(offset).fetch_one(&env.pool).await.unwrap();
     assert!(kept == noise, "the table has all of it");
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_value_only_its_start_and_its_hash_are_stored() {
+    let env = TestEnvironment::new(shared()).await;
+    // One small compressed batch with a value of 80 MB.
+    let large = vec![b'a'; 80_000_000];
+    let (partition, offset) = env.send_compressed(&env.orders_topic(), b"large", &large).await;
+    env.send_all([record(&order("neighbour", 2))]).await;
+    let service = env.start(&[]).await;
+    env.wait_until_drained().await;
+
+    let stored: Vec<u8> = sqlx::query_scalar("SELECT value FROM orders.rejected_records")
+        .fetch_one(&env.pool)
+        .await
+        .unwrap();
+    assert!(stored == large[..KEPT_BYTES], "{} bytes", stored.len());
+    assert_eq!(service.json("/order/neighbour").await, order("neighbour", 2));
+
+    let path = format!("/rejected/{}:{partition}:{offset}", env.orders_topic());
+    let shown = service.json(&path).await;
+    assert_eq!((&shown["reason"], &shown["key"]), (&json!("too_large"), &json!("large")));
+    assert_eq!(shown["value"].as_str().unwrap().len(), KEPT_BYTES);
+    // head -c 80000000 /dev/zero | tr '\0' a | sha256sum
+    let sha256 = "2e4641fb7ef6d413fcce885520f69ff2250a6068e0d0d25d048ef5934801a3a9";
+    assert_eq!(shown["value_cut"], json!({ "length": large.len(), "sha256": sha256 }));
+    assert_eq!(shown["key_cut"], Value::Null);
+
+    let letters = env.read_all(&env.dead_letter_topic()).await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].key.as_deref(), Some(&b"large"[..]));
+    assert_eq!(letters[0].value.as_deref(), Some(&b""[..]), "no part of a value is sent");
+    assert_eq!(letters[0].headers["waybill.truncated"], "true");
+
+    let page = service.http.get(service.at(&path)).header("accept", "text/html");
+    let page = page.send().await.unwrap().text().await.unwrap();
+    assert!(page.contains(sha256) && page.contains("65,536 bytes of 80,000,000"), "{page}");
+    assert!(!page.contains("Replay unchanged"), "{page}");
+
+    // As it is, it would be another record.
+    let replay = format!("{path}/replay?wait=10s");
+    let answer = post(&service, &replay, "").await;
+    assert_eq!(answer.status(), 409);
+    assert_eq!(answer.json::<Value>().await.unwrap()["type"], "/docs#record-cut");
+
+    let answer = post(&service, &replay, &order("edited", 3).to_string()).await;
+    assert_eq!(answer.status(), 202);
+    assert_eq!(service.json("/order/edited?wait=30s").await, order("edited", 3));
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_key_is_cut_and_its_dead_letter_has_the_position() {
+    let env = TestEnvironment::new(shared()).await;
+    let key = vec![b'k'; (1 << 20) + 1];
+    let (partition, offset) = env.send(Some(2), Some(&key), Some(b"{")).await;
+    let service = env.start(&[]).await;
+    env.wait_until_drained().await;
+
+    let id = format!("{}:{partition}:{offset}", env.orders_topic());
+    let shown = service.json(&format!("/rejected/{id}")).await;
+    assert_eq!(shown["key"].as_str().unwrap().len(), KEPT_BYTES);
+    assert_eq!(shown["key_cut"]["length"], key.len());
+    assert_eq!((&shown["value"], &shown["value_cut"]), (&json!("{"), &Value::Null));
+
+    let letters = env.read_all(&env.dead_letter_topic()).await;
+    assert_eq!(letters[0].key.as_deref(), Some(id.as_bytes()));
+
+    let replay = format!("/rejected/{id}/replay");
+    assert_eq!(post(&service, &replay, "").await.status(), 409);
+    assert_eq!(post(&service, &replay, &order("edited", 3).to_string()).await.status(), 202);
+    assert_eq!(service.json("/order/edited?wait=30s").await, order("edited", 3));
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_has_the_own_headers_of_its_record() {
+    let env = TestEnvironment::new(shared()).await;
+    let own = [("ce_id", "7"), ("binary", "\0"), ("waybill.error.reason", "forged")];
+    env.send_with_headers(Some(b"{"), &own).await;
+    let service = env.start(&[]).await;
+    env.wait_until_drained().await;
+
+    let listed = service.json("/rejected").await;
+    let id = listed["items"][0]["id"].as_str().unwrap();
+    let shown = service.json(&format!("/rejected/{id}")).await;
+    let expected = json!([
+        { "name": "ce_id", "value": "7", "encoding": "utf-8" },
+        { "name": "binary", "value": "\0", "encoding": "utf-8" },
+    ]);
+    assert_eq!((&shown["headers"], &shown["headers_left_out"]), (&expected, &Value::Null));
+
+    let replay = format!("/rejected/{id}/replay?wait=10s");
+    assert_eq!(post(&service, &replay, "").await.status(), 202);
+
+    let replayed = env.read_all(&env.orders_topic()).await;
+    let replayed = replayed.iter().find(|record| record.headers.contains_key("waybill.replay.of"));
+    let headers = &replayed.unwrap().headers;
+    assert_eq!((&*headers["ce_id"], &*headers["binary"]), ("7", "\0"));
+    assert!(!headers.contains_key("waybill.error.reason"));
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_above_a_mebibyte_are_left_out() {
+    let env = TestEnvironment::new(shared()).await;
+    let large = "h".repeat(1 << 20);
+    env.send_with_headers(Some(b"{"), &[("large", &large), ("small", "1")]).await;
+    let service = env.start(&[]).await;
+    env.wait_until_drained().await;
+
+    let listed = service.json("/rejected").await;
+    let id = listed["items"][0]["id"].as_str().unwrap();
+    let shown = service.json(&format!("/rejected/{id}")).await;
+    assert_eq!(shown["headers"], Value::Null);
+    assert_eq!(shown["headers_left_out"], json!({ "length": large.len() + 11 }));
+    assert_eq!(post(&service, &format!("/rejected/{id}/replay"), "").await.status(), 409);
+
+    let letters = env.read_all(&env.dead_letter_topic()).await;
+    assert_eq!(letters[0].headers["waybill.truncated"], "true");
+    assert!(!letters[0].headers.contains_key("small"));
     service.stop().await.unwrap();
 }

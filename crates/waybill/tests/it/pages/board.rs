@@ -259,6 +259,10 @@ async fn the_board_is_accessible_and_runs_no_injected_script() {
         service.json("/statistics").await["active"] == 2
     })
     .await;
+    let event = json!({ "order_id": SCRIPT, "status": 7, "x": "9".repeat(200) }).to_string();
+    let (partition, offset) = env.send_status(Some(SCRIPT), event.as_bytes()).await;
+    env.wait_until_couriers_drained().await;
+    let rejected = format!("/rejected/{}:{partition}:{offset}", env.status_topic());
     // Held, although it never had a courier.
     sqlx::query("UPDATE couriers.order_states SET held_at = now() WHERE order_id = 'held'")
         .execute(&database.pool)
@@ -274,7 +278,7 @@ async fn the_board_is_accessible_and_runs_no_injected_script() {
     ] {
         let reader = Reader { lang, dark, window, javascript, ..Reader::default() };
         let page = Page::open(reader, &service.at("/")).await;
-        for path in ["/", "/docs", "/nowhere"] {
+        for path in ["/", "/docs", "/nowhere", "/rejected", &rejected] {
             page.go(&service.at(path)).await;
             if javascript && path == "/" {
                 page.wait_for("it to be live", "!document.querySelector('#feed').hidden").await;

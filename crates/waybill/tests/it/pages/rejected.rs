@@ -78,3 +78,35 @@ async fn without_javascript_a_record_is_replayed_too() {
         .await;
     service.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_status_event_is_found_from_the_board_and_replayed() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let service = env.start_couriers(&database, &[]).await;
+
+    env.send_status(Some("<b>"), br#"{"order_id":"<script>","status":7}"#).await;
+    wait_until("the rejection", async || database.count("couriers.rejected_records").await == 1)
+        .await;
+    let reader = Reader { javascript: false, ..russian() };
+    let page = Page::open(reader, &service.at("/")).await;
+    page.click("nav a[href='/rejected']").await;
+    page.wait_for_text("Отклонённые события статуса").await;
+    page.click("tbody a").await;
+    page.wait_for_text("статус — не текст").await;
+    page.wait_for_text("<script>").await;
+    page.click_on("Отправить без изменений").await;
+    page.wait_for_text("Отправлена без изменений").await;
+    wait_until("it to be rejected again", async || {
+        database.count("couriers.rejected_records").await == 2
+    })
+    .await;
+
+    let page = Page::open(Reader::default(), &service.at("/rejected?reason=missing")).await;
+    page.wait_for_text("No records are rejected for this reason.").await;
+    assert_eq!(page.errors(), [""; 0]);
+    let html = service.http.get(service.at("/rejected/x")).header("accept", "text/html");
+    assert_eq!(html.send().await.unwrap().status(), 400);
+    assert!(service.json("/rejected").await["items"].is_array(), "JSON unless HTML is asked for");
+    service.stop().await.unwrap();
+}

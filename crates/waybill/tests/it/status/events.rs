@@ -47,6 +47,45 @@ async fn an_event_of_an_order_that_is_not_stored_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_with_only_unknown_words_has_no_status_and_a_reason() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    let couriers = env.start_couriers(&env.courier_database().await, &[]).await;
+
+    env.send_status(None, &status_event("lost", "teleported")).await;
+    env.send_status(None, &status_event("known", "cooking")).await;
+    env.wait_until_status_drained().await;
+    env.wait_until_couriers_drained().await;
+
+    let status = service.json("/order/lost/status").await;
+    assert_eq!((&status["status"], &status["since"]), (&Value::Null, &Value::Null));
+    let reason = status["explanation"].as_str().unwrap();
+    assert!(reason.contains("events about it give it no status"), "{reason}");
+
+    let recorded = history(&service, "lost").await;
+    assert_eq!(recorded["explanation"], reason);
+    assert_eq!(verdicts(&recorded), [("teleported", Some("unknown_status"))]);
+    assert_eq!(service.json("/order/known/status").await["explanation"], Value::Null);
+
+    // The courier service records no such event, and does not claim that none has arrived.
+    let answer = couriers.get("/delivery/lost").await;
+    assert_eq!(answer.status(), 404);
+    let detail = answer.json::<Value>().await.unwrap()["detail"].clone();
+    assert!(detail.as_str().unwrap().contains("events with an unknown word"), "{detail}");
+
+    let page = |path: &str| service.http.get(service.at(path)).header("accept", "text/html");
+    for (uid, text) in [("lost", "none of them gives it a status"), ("known", "cooking")] {
+        let page = page(&format!("/order/{uid}")).send().await.unwrap();
+        assert_eq!(page.status(), 404, "the order is not stored");
+        let page = page.text().await.unwrap();
+        assert!(page.contains("Only events of this order are known"), "{page}");
+        assert!(page.contains(text), "{page}");
+    }
+    couriers.stop().await.unwrap();
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_history_shows_which_events_were_ignored_and_why() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
