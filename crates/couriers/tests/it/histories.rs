@@ -179,8 +179,11 @@ impl Model {
     }
 }
 
+/// The id, the rank, four flags and the courier of an order.
+type StateRow = (String, i16, bool, bool, bool, bool, Option<i64>);
+
 async fn assert_agrees(database: &CourierDatabase, model: &Model) {
-    let rows: Vec<(String, i16, bool, bool, bool, bool, Option<i64>)> = sqlx::query_as(
+    let rows: Vec<StateRow> = sqlx::query_as(
         "SELECT order_id, rank, created_at IS NOT NULL, waiting_since IS NOT NULL, held_at IS NOT NULL, \
              without_courier, courier_id \
          FROM couriers.order_states LEFT JOIN couriers.courier_orders USING (order_id) ORDER BY order_id",
