@@ -1,10 +1,15 @@
 -- assign
 -- The caller holds the advisory lock and the order's row in order_states.
 WITH
--- Fewest deliveries first, then longest idle.
+-- Fewest deliveries first, then longest idle. As in the match, a courier who carries an order is
+-- skipped, whatever their status says.
 available AS (
-    SELECT id, transport_type FROM couriers.couriers
+    SELECT id, transport_type FROM couriers.couriers AS courier
     WHERE status = 'available'
+        AND NOT EXISTS (
+            SELECT FROM couriers.active_deliveries AS delivery
+            WHERE delivery.courier_id = courier.id OFFSET 0
+        )
     ORDER BY deliveries, free_since, id
     LIMIT 1
     FOR NO KEY UPDATE SKIP LOCKED

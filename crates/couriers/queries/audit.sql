@@ -2,7 +2,7 @@
 -- One row per check, in the order in which the caller names them.
 SELECT count(seen.id) AS "checked!", count(*) FILTER (WHERE seen.is_wrong) AS "broken!",
     (array_agg(seen.id) FILTER (WHERE seen.is_wrong))[1:5] AS examples
-FROM generate_series(1, 5) AS number LEFT JOIN (
+FROM generate_series(1, 6) AS number LEFT JOIN (
     -- No courier has two active deliveries.
     SELECT 1 AS number, courier_id::text AS id, count(*) > 1 AS is_wrong
     FROM couriers.active_deliveries GROUP BY courier_id
@@ -32,5 +32,10 @@ FROM generate_series(1, 5) AS number LEFT JOIN (
     SELECT 5, order_id, state.rank IS NULL OR state.rank = $2
         OR (state.rank = $1) IS DISTINCT FROM (delivery.completed_at IS NOT NULL)
     FROM couriers.courier_orders AS delivery LEFT JOIN couriers.order_states AS state USING (order_id)
+    UNION ALL
+    -- An order is counted as completed without a courier if that is so.
+    SELECT 6, order_id,
+        state.without_courier <> (state.rank = $1 AND delivery.order_id IS NULL)
+    FROM couriers.order_states AS state LEFT JOIN couriers.courier_orders AS delivery USING (order_id)
 ) AS seen USING (number)
 GROUP BY number ORDER BY number

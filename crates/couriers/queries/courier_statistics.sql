@@ -1,8 +1,9 @@
 -- courier_statistics
-SELECT courier.deliveries, courier.completed, courier.on_time, active.number AS "active!",
-    active.overdue AS "overdue!", released.number AS "released!",
+SELECT courier.deliveries, courier.completed, figures.on_time AS "on_time!",
+    figures.read_late AS "read_late!", NULL::bigint AS completed_without_courier,
+    active.number AS "active!", active.overdue AS "overdue!", released.number AS "released!",
     recent.mean AS mean_seconds, recent.p95 AS p95_seconds
-FROM couriers.couriers AS courier, (
+FROM couriers.couriers AS courier JOIN couriers.courier_figures AS figures USING (id), (
     SELECT count(*) AS number, count(*) FILTER (WHERE deadline < clock_timestamp()) AS overdue
     FROM couriers.active_deliveries WHERE courier_id = $1
 ) AS active, (
@@ -11,11 +12,11 @@ FROM couriers.couriers AS courier, (
 ) AS released, (
     SELECT avg(seconds) AS mean, percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95
     FROM (
-        -- An event that is read late may have completed an order, by Kafka's clock, before it was
-        -- assigned.
-        SELECT greatest(extract(epoch FROM completed_at - assigned_at), 0)::double precision AS seconds
+        -- Without the deliveries that were read late: their durations are not known.
+        SELECT extract(epoch FROM completed_at - assigned_at)::double precision AS seconds
         FROM couriers.courier_orders
         WHERE courier_id = $1 AND completed_at > now() - make_interval(secs => $2)
+            AND completed_at >= assigned_at
     ) AS durations
 ) AS recent
-WHERE courier.id = $1
+WHERE id = $1

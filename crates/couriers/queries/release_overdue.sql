@@ -1,12 +1,12 @@
 -- release_overdue
 WITH
--- Active deliveries whose deadline passed longer ago than the grace period. The order's row in
--- order_states is locked first, as every writer does; an order that another transaction is changing
--- is left to the next sweep.
+-- Active deliveries whose deadline and grace period ($1, seconds) passed before $2. The order's row
+-- in order_states is locked first, as every writer does; an order that another transaction is
+-- changing is left to the next sweep.
 overdue AS (
     SELECT delivery.order_id
     FROM couriers.active_deliveries AS delivery JOIN couriers.order_states AS stored USING (order_id)
-    WHERE delivery.deadline < now() - make_interval(secs => $1::double precision)
+    WHERE delivery.deadline < $2::timestamptz - make_interval(secs => $1::double precision)
     ORDER BY delivery.deadline
     LIMIT 2000
     FOR NO KEY UPDATE OF stored SKIP LOCKED
@@ -31,4 +31,4 @@ UPDATE couriers.couriers AS courier SET
     free_since = clock_timestamp()
 FROM locked JOIN released ON released.courier_id = locked.id
 WHERE courier.id = locked.id
-RETURNING released.order_id, courier.id AS courier_id
+RETURNING released.order_id AS "order_id!", courier.id AS courier_id

@@ -1,7 +1,8 @@
 -- statistics
 SELECT counters.deliveries AS "deliveries!", counters.completed AS "completed!",
-    counters.on_time AS "on_time!", active.number AS "active!", active.overdue AS "overdue!",
-    released.number AS "released!", recent.mean AS mean_seconds, recent.p95 AS p95_seconds
+    counters.on_time - late.number AS "on_time!", late.number AS "read_late!",
+    without_courier.number AS completed_without_courier, active.number AS "active!",
+    active.overdue AS "overdue!", released.number AS "released!", recent.mean AS mean_seconds, recent.p95 AS p95_seconds
 FROM (
     SELECT coalesce(sum(deliveries), 0)::bigint AS deliveries,
         coalesce(sum(completed), 0)::bigint AS completed,
@@ -11,15 +12,19 @@ FROM (
     SELECT count(*) AS number, count(*) FILTER (WHERE deadline < clock_timestamp()) AS overdue
     FROM couriers.active_deliveries
 ) AS active, (
+    -- The counter on_time includes all of these.
+    SELECT count(*) AS number FROM couriers.courier_orders WHERE completed_at < assigned_at
+) AS late, (
+    SELECT count(*) AS number FROM couriers.order_states WHERE without_courier
+) AS without_courier, (
     SELECT count(*) AS number FROM couriers.courier_orders
     WHERE released_at IS NOT NULL AND completed_at IS NULL
 ) AS released, (
     SELECT avg(seconds) AS mean, percentile_cont(0.95) WITHIN GROUP (ORDER BY seconds) AS p95
     FROM (
-        -- An event that is read late may have completed an order, by Kafka's clock, before it was
-        -- assigned.
-        SELECT greatest(extract(epoch FROM completed_at - assigned_at), 0)::double precision AS seconds
+        -- Without the deliveries that were read late: their durations are not known.
+        SELECT extract(epoch FROM completed_at - assigned_at)::double precision AS seconds
         FROM couriers.courier_orders
-        WHERE completed_at > now() - make_interval(secs => $1)
+        WHERE completed_at > now() - make_interval(secs => $1) AND completed_at >= assigned_at
     ) AS durations
 ) AS recent

@@ -61,7 +61,7 @@ pub async fn audit(
     checks.extend(check_tables(&mut connection).await?);
     // Two intervals, so that at least one sweep begins between the two readings. The result is
     // listed with the other checks of invariant 3.
-    checks.insert(checks.len() - 2, check_waiting(&mut connection, sweep * 2).await?);
+    checks.insert(checks.len() - 3, check_waiting(&mut connection, sweep * 2).await?);
     connection.close().await.context("closing the connection to the courier service's database")?;
     Ok(checks)
 }
@@ -173,6 +173,7 @@ async fn check_tables(connection: &mut PgConnection) -> anyhow::Result<Vec<Check
             4,
             "a cancelled order has no delivery, and a completed order has no open delivery",
         ),
+        Check::new(4, "the orders completed without a courier equal a recount"),
     ];
     let rows = sqlx::query_file!(
         "queries/audit.sql",

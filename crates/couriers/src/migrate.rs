@@ -19,6 +19,7 @@ pub async fn migrate(
             "SELECT, INSERT, UPDATE ON couriers.couriers, couriers.order_states, couriers.rejected_records",
             "SELECT, INSERT, UPDATE, DELETE ON couriers.courier_orders",
             "SELECT, UPDATE ON couriers.active_deliveries",
+            "SELECT ON couriers.courier_figures",
             "SELECT, UPDATE ON SEQUENCE couriers.waiting_front, couriers.available_front",
         ],
     };

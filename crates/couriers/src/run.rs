@@ -7,6 +7,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use chassis::{
     http::{HttpMetrics, health::Health, limits::Limits, readable_from, serve},
     kafka::{
+        backlog::Backlog,
         config::KafkaConfig,
         consumer::{self, Pace, Subscription, consume},
         producer::Producer,
@@ -82,13 +83,19 @@ pub async fn run(
     // unreachable. `ready` is set when the warm-up has ended, or after 10 seconds.
     parts.run("http", serve::serve(listener, |_| None, router, limits, shutdown.clone()).map(Ok));
     parts.run("live board", board.clone().keep(pool.clone(), shutdown.clone()).map(Ok));
-    let (policy, stop) = (policy(&config.own), shutdown.clone());
-    let dispatch = dispatch_when_warm(pool, policy, wake, board, dispatched, ready, stop);
-    parts.run("dispatch", dispatch);
+    let subscription = subscription(&config);
+    let dispatch = Dispatch {
+        pool,
+        policy: policy(&config.own),
+        backlog: Backlog::new(&config.kafka, &subscription.group, &subscription.topic)?,
+        wake,
+        board,
+        metrics: dispatched,
+    };
+    parts.run("dispatch", dispatch.run_when_warm(ready, shutdown.clone()));
     // The parts above work without Kafka, so they are started before the topics are checked. Intake
     // needs the topics. If they cannot be created, `wait` below returns the error.
     if parts.run_first("topics", ensure_topics(config.kafka.clone(), topics)).await {
-        let subscription = subscription(&config);
         parts.run(
             "intake",
             consume(config.kafka, subscription, consumed, blocked, intake, shutdown),
@@ -119,22 +126,36 @@ fn subscription(config: &Config) -> Subscription {
     }
 }
 
-/// Waits until the service can read its tables, then dispatches.
-async fn dispatch_when_warm(
+/// Dispatch, with the connections and handles that it uses.
+struct Dispatch {
     pool: PgPool,
     policy: Policy,
+    backlog: Backlog,
     wake: Wake,
     board: LiveBoard,
     metrics: DispatchMetrics,
-    ready: Arc<AtomicBool>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    // Dispatch retries every error without limit. Therefore the warm-up comes first: it ends the
-    // service if PostgreSQL refuses the service's password or permissions.
-    let reach = async || store::reach(&pool).await.map_err(|error| mark_refusal(error.into()));
-    warm_up(reach, ready, shutdown.clone()).await?;
-    dispatch::run(&pool, policy, &wake, &metrics, || board.changed(), shutdown).await;
-    Ok(())
+}
+
+impl Dispatch {
+    /// Waits until the service can read its tables, then dispatches.
+    async fn run_when_warm(
+        self,
+        ready: Arc<AtomicBool>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let Self { pool, policy, backlog, wake, board, metrics } = self;
+        // Dispatch retries every error without limit. Therefore the warm-up comes first: it ends
+        // the service if PostgreSQL refuses the service's password or permissions.
+        let reach = async || store::reach(&pool).await.map_err(|error| mark_refusal(error.into()));
+        warm_up(reach, ready, shutdown.clone()).await?;
+        let stop = shutdown.clone();
+        // The releases wait for Kafka and for intake; the matches never wait for the releases.
+        tokio::join!(
+            dispatch::run(&pool, policy, &wake, &metrics, || board.changed(), shutdown),
+            dispatch::run_releases(&pool, policy, &backlog, &wake, &metrics, stop),
+        );
+        Ok(())
+    }
 }
 
 async fn ensure_topics(kafka: KafkaConfig, topics: Topics) -> anyhow::Result<()> {

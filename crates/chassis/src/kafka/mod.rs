@@ -5,11 +5,13 @@
 //! ```text
 //! topic ─▶ consumer ─▶ batch + offsets ─▶ the service's pipeline ─▶ producer ─▶ topic
 //!      ├─▶ tail        every replica reads all records from a time on, and commits nothing
-//!      └─▶ topic_scan  a tool reads all records that the topic has now
+//!      ├─▶ topic_scan  a tool reads all records that the topic has now
+//!      └─▶ backlog     a service asks which records its group has not committed
 //! ```
 //!
 //! `topics` checks and creates the topics of a service before it starts.
 
+pub mod backlog;
 pub mod batch;
 pub mod config;
 pub mod consumer;

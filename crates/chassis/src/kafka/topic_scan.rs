@@ -1,6 +1,7 @@
 //! The topic scan: reads a topic once, from its first record to a fixed end, for the checks of
-//! `audit`. It commits nothing and joins no group. Its calls block the thread. A service that reads
-//! new records uses the [`tail`](crate::kafka::tail) reader instead.
+//! `audit`, and compares a group's committed offsets with the ends of a topic. It commits nothing
+//! and joins no group. Its calls block the thread. A service that reads new records uses the
+//! [`tail`](crate::kafka::tail) reader instead.
 
 use std::{
     collections::BTreeMap,
@@ -19,14 +20,17 @@ use crate::{
     process::exit::ExitReason,
 };
 
-/// The longest wait for an answer or for a record of Kafka.
+/// The longest wait for an answer or for a record of Kafka, for tools.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The next offset to read of each partition.
 pub type Ends = BTreeMap<i32, i64>;
 
 /// A Kafka client for scans.
-pub struct Scanner(BaseConsumer);
+pub struct Scanner {
+    client: BaseConsumer,
+    answer_timeout: Duration,
+}
 
 impl Scanner {
     /// Creates a client, which connects with its first request. It does not join `group`: this is
@@ -43,7 +47,13 @@ impl Scanner {
             .set("queued.max.messages.kbytes", "16384")
             .create()
             .context("configuring the Kafka reader")?;
-        Ok(Self(consumer))
+        Ok(Self { client: consumer, answer_timeout: ANSWER_TIMEOUT })
+    }
+
+    /// Sets the longest wait for each answer.
+    #[must_use]
+    pub fn with_answer_timeout(self, answer_timeout: Duration) -> Self {
+        Self { answer_timeout, ..self }
     }
 
     /// Returns the committed offsets of the group, without the partitions that have none.
@@ -52,7 +62,7 @@ impl Scanner {
         for partition in self.partitions(topic)? {
             partitions.add_partition(topic, partition);
         }
-        let committed = self.0.committed_offsets(partitions, ANSWER_TIMEOUT);
+        let committed = self.client.committed_offsets(partitions, self.answer_timeout);
         let committed = committed.context("requesting committed offsets")?;
         let next = committed.elements().into_iter().filter_map(|element| match element.offset() {
             Offset::Offset(next) => Some((element.partition(), next)),
@@ -64,7 +74,7 @@ impl Scanner {
     /// Returns the first offset and the end of each partition.
     pub fn bounds(&self, topic: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
         let bounds = self.partitions(topic)?.into_iter().map(|partition| {
-            let bounds = self.0.fetch_watermarks(topic, partition, ANSWER_TIMEOUT);
+            let bounds = self.client.fetch_watermarks(topic, partition, self.answer_timeout);
             let bounds = bounds.with_context(|| format!("requesting the end of {topic}"))?;
             Ok((partition, bounds))
         });
@@ -90,8 +100,8 @@ impl Scanner {
         let mut read = 0;
         let mut last_record_at = Instant::now();
         while !open.is_empty() {
-            match self.0.poll(Duration::from_millis(100)) {
-                None if last_record_at.elapsed() > ANSWER_TIMEOUT => bail!(unreachable()),
+            match self.client.poll(Duration::from_millis(100)) {
+                None if last_record_at.elapsed() > self.answer_timeout => bail!(unreachable()),
                 None => {}
                 // The end was reached without a record at the last offset: the last offsets may be
                 // transaction markers, or compaction may have removed their records.
@@ -100,7 +110,7 @@ impl Scanner {
                 }
                 // The client repeats failed requests itself, so only an error without any record
                 // for the whole timeout ends the scan.
-                Some(Err(error)) if last_record_at.elapsed() > ANSWER_TIMEOUT => {
+                Some(Err(error)) if last_record_at.elapsed() > self.answer_timeout => {
                     return Err(anyhow::Error::new(error).context(unreachable()));
                 }
                 Some(Err(error)) => tracing::debug!("reading {topic}: {error}"),
@@ -120,7 +130,7 @@ impl Scanner {
                 }
             }
         }
-        self.0.unassign().context("reading a topic")?;
+        self.client.unassign().context("reading a topic")?;
         Ok(read)
     }
 
@@ -138,12 +148,15 @@ impl Scanner {
                 assignment.add_partition_offset(topic, partition, Offset::Offset(first))?;
             }
         }
-        self.0.assign(&assignment).context("reading a topic")?;
+        self.client.assign(&assignment).context("reading a topic")?;
         Ok(open)
     }
 
     fn partitions(&self, topic: &str) -> anyhow::Result<Vec<i32>> {
-        let metadata = self.0.fetch_metadata(Some(topic), ANSWER_TIMEOUT);
+        // The client keeps the errors of its connections until it is polled. No partition is
+        // assigned here, so no record is among them.
+        while self.client.poll(Duration::ZERO).is_some() {}
+        let metadata = self.client.fetch_metadata(Some(topic), self.answer_timeout);
         let metadata = metadata.with_context(unreachable)?;
         let topics = metadata.topics().iter();
         Ok(topics.flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect())

@@ -17,6 +17,12 @@ chassis::metrics! {
         assigned: Counter = "waybill_deliveries_assigned",
         /// Deliveries released because they were not completed within the grace period
         pub(super) released: Counter = "waybill_deliveries_released",
+        /// Overdue deliveries that are due for release and not released, because intake is behind
+        pub(super) held_back: Gauge = "waybill_releases_held_back",
+        /// Couriers that the match skips: available in the table, and they carry an order
+        pub(super) skipped_couriers: Gauge = "waybill_couriers_skipped",
+        /// Orders that the match skips: they wait in the table, and have a delivery
+        pub(super) skipped_orders: Gauge = "waybill_orders_skipped",
         /// Time from an order's created event to its assignment by the match, seconds
         wait_seconds: Histogram = "waybill_order_wait_seconds"
             from Histogram::new(exponential_buckets(0.005, 2.5, 14)),

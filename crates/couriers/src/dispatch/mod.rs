@@ -1,8 +1,9 @@
 //! Dispatch: matches waiting orders with available couriers, and releases overdue deliveries.
 //!
 //! ```text
-//! event, manual action, new or resumed courier ─commit─▶ wake ─▶ match ──────┐ until no pair is left
-//!                                                        sweep ─▶ release ─▶ match
+//! event, manual action, new or resumed courier ─commit─▶ wake ──▶ match, until no pair is left
+//!                                                        sweep ──▶ match, until no pair is left
+//!                                        sweep ─▶ release ─commit─▶ wake
 //! ```
 //!
 //! Each match and each release is one SQL statement, in `statements`; the Rust code around it is a
@@ -10,12 +11,15 @@
 
 mod match_cursor;
 mod metrics;
+mod releases;
+mod skipped;
 mod statements;
 mod wake;
 
 pub use match_cursor::MatchCursor;
 pub use metrics::DispatchMetrics;
-pub use statements::{MATCH_ROWS, Match, match_orders, release_overdue};
+pub use releases::run_releases;
+pub use statements::{MATCH_ROWS, Match, Released, match_orders, release_overdue};
 pub use wake::Wake;
 
 pub(crate) use statements::lock_match;
@@ -28,6 +32,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::DeliveryTimes;
+use skipped::Skipped;
 
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -62,8 +67,8 @@ pub struct Policy {
 // finds the order and the courier, because a sweep searches both queues from their start. An order
 // for which no courier is available stays in its row and waits.
 
-/// Matches and sweeps until `shutdown`, and calls `on_matched` after each match that was requested
-/// by a wake-up. Errors are retried without limit.
+/// Matches and sweeps until `shutdown`. Calls `on_matched` after each match that was requested by a
+/// wake-up, and after a sweep that has matched an order. Errors are retried without limit.
 pub async fn run(
     pool: &PgPool,
     policy: Policy,
@@ -77,16 +82,23 @@ pub async fn run(
     let mut sweeps = interval(policy.sweep);
     let mut measurements = interval(MEASURE_INTERVAL);
     let mut backoff = Backoff::default();
+    let mut skipped = Skipped::default();
     loop {
         let outcome = tokio::select! {
             () = shutdown.cancelled() => return,
             cursor = wake.woken() => {
-                match_all(pool, &policy.times, cursor, metrics).await.inspect(|()| on_matched())
+                // Also without a match: the change that caused the wake-up is a change itself.
+                match_all(pool, &policy.times, cursor, metrics).await.map(|_| on_matched())
             }
-            // A sweep does not call `on_matched`: the live board is refreshed at least once a
-            // second.
-            _ = sweeps.tick() => sweep(pool, &policy, metrics).await,
-            _ = measurements.tick() => metrics.measure_queue(pool).await,
+            // From the start, to find all entries whose wake-up was lost.
+            _ = sweeps.tick() => {
+                match_all(pool, &policy.times, MatchCursor::START, metrics).await.map(|matched| {
+                    if matched > 0 {
+                        on_matched();
+                    }
+                })
+            }
+            _ = measurements.tick() => measure(pool, metrics, &mut skipped).await,
         };
         match outcome {
             Ok(()) => {
@@ -117,36 +129,24 @@ fn interval(period: Duration) -> Interval {
     interval
 }
 
-/// Releases overdue deliveries, then matches the whole of both queues.
-async fn sweep(
+async fn measure(
     pool: &PgPool,
-    policy: &Policy,
     metrics: &DispatchMetrics,
+    skipped: &mut Skipped,
 ) -> Result<(), sqlx::Error> {
-    // One transaction per `MATCH_ROWS` deliveries, so that no transaction holds its locks for long.
-    loop {
-        let released =
-            transact(pool, async |connection| release_overdue(connection, policy.grace).await)
-                .await?;
-        metrics.released.inc_by(released as u64);
-        // Fewer than the limit: the rest is locked by other transactions, or nothing is left. The
-        // next sweep releases the rest.
-        if released < MATCH_ROWS {
-            break;
-        }
-    }
-    // After the releases, because they free couriers; and from the start, to find all entries whose
-    // wake-up was lost.
-    match_all(pool, &policy.times, MatchCursor::START, metrics).await
+    metrics.measure_queue(pool).await?;
+    skipped.report(pool, metrics).await
 }
 
-/// Matches until no pair is left, one transaction per [`MATCH_ROWS`] pairs.
+/// Matches until no pair is left, one transaction per [`MATCH_ROWS`] pairs. Returns the number of
+/// pairs.
 async fn match_all(
     pool: &PgPool,
     times: &DeliveryTimes,
     mut cursor: MatchCursor,
     metrics: &DispatchMetrics,
-) -> Result<(), sqlx::Error> {
+) -> Result<usize, sqlx::Error> {
+    let mut matched = 0;
     loop {
         let matches =
             transact(pool, async |connection| match_orders(connection, times, cursor).await)
@@ -154,6 +154,7 @@ async fn match_all(
         // The match has stored the cursor, so the next turn of the loop has no new entry to
         // announce.
         cursor = MatchCursor::END;
+        matched += matches.len();
         metrics.count(&matches);
         for one in &matches {
             tracing::debug!(
@@ -165,7 +166,7 @@ async fn match_all(
         // Fewer pairs than the limit: no pair is left except with rows that another transaction has
         // locked, and that transaction causes a wake-up when it ends.
         if matches.len() < MATCH_ROWS {
-            return Ok(());
+            return Ok(matched);
         }
     }
 }

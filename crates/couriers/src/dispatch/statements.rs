@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
 
 use crate::{delivery::DeliveryTimes, dispatch::MatchCursor};
 
@@ -62,23 +63,43 @@ pub async fn match_orders(
     .await
 }
 
-/// Releases up to [`MATCH_ROWS`] deliveries that are not completed `grace` after their deadline,
-/// and frees their couriers. Returns the number of released deliveries.
+/// The deliveries that are due for release.
+pub(super) struct Due {
+    /// The time of the count, by the database's clock.
+    pub(super) at: OffsetDateTime,
+    pub(super) deliveries: i64,
+}
+
+/// Counts the active deliveries that are not completed `grace` after their deadline.
+pub(super) async fn count_due(pool: &PgPool, grace: Duration) -> Result<Due, sqlx::Error> {
+    sqlx::query_as!(
+        Due,
+        "-- count_due\n\
+         SELECT now() AS \"at!\", count(*) AS \"deliveries!\" FROM couriers.active_deliveries \
+         WHERE deadline < now() - make_interval(secs => $1)",
+        grace.as_secs_f64(),
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// A delivery that was released, and the courier who was freed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Released {
+    pub order_id: String,
+    pub courier_id: i64,
+}
+
+/// Releases up to [`MATCH_ROWS`] deliveries that were not completed `grace` after their deadline at
+/// the time `due_before`, and frees their couriers.
 // This needs no lock of the match. Two replicas may sweep at the same time: each skips the orders
 // whose rows in `order_states` the other has locked, so a delivery is released once.
 pub async fn release_overdue(
     transaction: &mut PgConnection,
     grace: Duration,
-) -> Result<usize, sqlx::Error> {
-    let released = sqlx::query_file!("queries/release_overdue.sql", grace.as_secs_f64())
+    due_before: OffsetDateTime,
+) -> Result<Vec<Released>, sqlx::Error> {
+    sqlx::query_file_as!(Released, "queries/release_overdue.sql", grace.as_secs_f64(), due_before,)
         .fetch_all(transaction)
-        .await?;
-    for delivery in &released {
-        tracing::info!(
-            order.id = delivery.order_id,
-            courier.id = delivery.courier_id,
-            "released an overdue delivery and freed its courier"
-        );
-    }
-    Ok(released.len())
+        .await
 }

@@ -48,7 +48,10 @@ pub(super) struct StatisticsView {
     overdue: i64,
     released: i64,
     on_time: i64,
+    read_late: i64,
     on_time_share: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed_without_courier: Option<i64>,
     mean_seconds: Option<f64>,
     p95_seconds: Option<f64>,
     /// The time span of the mean and the percentile.
@@ -64,7 +67,9 @@ impl StatisticsView {
             overdue: statistics.overdue,
             released: statistics.released,
             on_time: statistics.on_time,
+            read_late: statistics.read_late,
             on_time_share: statistics.on_time_share(),
+            completed_without_courier: statistics.completed_without_courier,
             mean_seconds: statistics.mean_seconds,
             p95_seconds: statistics.p95_seconds,
             window_seconds: WINDOW.as_secs(),

@@ -156,6 +156,10 @@ fn figures(lang: Lang, words: &Words, board: &Board) -> Vec<Figure> {
         let label = words.released.to_owned();
         figures.push(Figure { key: "released", value: lang.number(released), label });
     }
+    if let Some(number @ 1..) = board.statistics.completed_without_courier {
+        let label = words.completed_without_courier.to_owned();
+        figures.push(Figure { key: "without-courier", value: lang.number(number), label });
+    }
     figures
 }
 

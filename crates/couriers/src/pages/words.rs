@@ -32,6 +32,7 @@ pub(super) struct Words {
     pub(super) completed_mean: &'static str,
     pub(super) on_time: &'static str,
     pub(super) released: &'static str,
+    pub(super) completed_without_courier: &'static str,
 
     // The queue.
     pub(super) waiting: &'static str,
@@ -147,6 +148,7 @@ static ENGLISH: Words = Words {
     completed_mean: "completed in total; mean time in 24 h: {}",
     on_time: "completed on time",
     released: "released: long overdue, not completed",
+    completed_without_courier: "completed without a courier",
 
     waiting: "Waiting",
     held: "held",
@@ -245,6 +247,7 @@ static RUSSIAN: Words = Words {
     completed_mean: "доставлено всего; среднее время за 24 ч: {}",
     on_time: "доставлено вовремя",
     released: "снято по просрочке, не доставлено",
+    completed_without_courier: "завершено без курьера",
 
     waiting: "Ожидают",
     held: "отложен",

@@ -57,7 +57,9 @@ async fn list_carrying(
 ) -> Result<Vec<CourierOnBoard>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"-- list_carrying
-        SELECT courier.id, name, phone, courier.transport_type, status, deliveries, completed, on_time,
+        SELECT courier.id, name, phone, courier.transport_type, status, deliveries, completed,
+            (SELECT on_time FROM couriers.courier_figures AS figures WHERE figures.id = courier.id)
+                AS "on_time!",
             created_at, delivery.order_id AS "order_id!",
             delivery.transport_type AS "used_transport_type!", assigned_at AS "assigned_at!",
             deadline AS "deadline!", by_hand AS "by_hand!"
@@ -101,7 +103,10 @@ async fn list_idle(
     let rows = sqlx::query_as!(
         CourierRow,
         "-- list_idle\n\
-         SELECT id, name, phone, transport_type, status, deliveries, completed, on_time, created_at \
+         SELECT id, name, phone, transport_type, status, deliveries, completed, \
+             (SELECT on_time FROM couriers.courier_figures AS figures WHERE figures.id = courier.id) \
+                 AS \"on_time!\", \
+             created_at \
          FROM couriers.couriers AS courier \
          WHERE status <> 'busy' \
              AND NOT EXISTS (SELECT FROM couriers.active_deliveries WHERE courier_id = courier.id) \

@@ -15,8 +15,14 @@ pub const WINDOW: Duration = Duration::from_secs(24 * 3_600);
 pub struct Statistics {
     pub deliveries: i64,
     pub completed: i64,
-    /// The number of deliveries completed before their deadline.
+    /// The number of deliveries completed before their deadline, without those that were read late.
     pub on_time: i64,
+    /// The number of completed deliveries whose `completed` event is older than the assignment:
+    /// the event was read late, for example after an outage. Their durations are not known, and
+    /// they are left out of the on-time share.
+    pub read_late: i64,
+    /// The number of orders completed without a courier; `None` in the statistics of one courier.
+    pub completed_without_courier: Option<i64>,
     pub active: i64,
     /// The number of active deliveries whose deadline has passed.
     pub overdue: i64,
@@ -29,11 +35,12 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Returns the share of completed deliveries that were on time, 0 to 1; `None` if there are
-    /// none.
+    /// Returns the share of completed deliveries that were on time, 0 to 1, without the deliveries
+    /// that were read late; `None` if there are no others.
     #[must_use]
     pub fn on_time_share(&self) -> Option<f64> {
-        (self.completed > 0).then(|| self.on_time as f64 / self.completed as f64)
+        let known = self.completed - self.read_late;
+        (known > 0).then(|| self.on_time as f64 / known as f64)
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) struct CourierRow {
     pub(crate) status: String,
     pub(crate) deliveries: i64,
     pub(crate) completed: i64,
+    /// From the view `courier_figures`, not from the counter of the same name.
     pub(crate) on_time: i64,
     pub(crate) created_at: OffsetDateTime,
 }
@@ -131,7 +132,10 @@ async fn change_courier(
                  WHEN $5 = 'available' AND status = 'paused' THEN clock_timestamp() ELSE free_since \
              END \
          WHERE id = $1 \
-         RETURNING id, name, phone, transport_type, status, deliveries, completed, on_time, created_at",
+         RETURNING id, name, phone, transport_type, status, deliveries, completed, \
+             (SELECT on_time FROM couriers.courier_figures AS figures WHERE figures.id = $1) \
+                 AS \"on_time!\", \
+             created_at",
         id.get(),
         change.name.as_ref().map(AsRef::as_ref),
         change.phone.as_ref().map(AsRef::as_ref),
@@ -161,7 +165,10 @@ pub async fn find_courier(pool: &PgPool, id: CourierId) -> Result<Option<Courier
     let row = sqlx::query_as!(
         CourierRow,
         "-- find_courier\n\
-         SELECT id, name, phone, transport_type, status, deliveries, completed, on_time, created_at \
+         SELECT id, name, phone, transport_type, status, deliveries, completed, \
+             (SELECT on_time FROM couriers.courier_figures AS figures \
+                 WHERE figures.id = couriers.id) AS \"on_time!\", \
+             created_at \
          FROM couriers.couriers WHERE id = $1",
         id.get(),
     )
@@ -179,7 +186,10 @@ pub async fn list_couriers(
     let rows = sqlx::query_as!(
         CourierRow,
         "-- list_couriers\n\
-         SELECT id, name, phone, transport_type, status, deliveries, completed, on_time, created_at \
+         SELECT id, name, phone, transport_type, status, deliveries, completed, \
+             (SELECT on_time FROM couriers.courier_figures AS figures \
+                 WHERE figures.id = couriers.id) AS \"on_time!\", \
+             created_at \
          FROM couriers.couriers WHERE id > $1 ORDER BY id LIMIT $2",
         after.map_or(0, CourierId::get),
         limit,

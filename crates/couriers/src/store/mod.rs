@@ -35,7 +35,7 @@ pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "-- reach\n\
          SELECT 1 AS one FROM couriers.order_states, couriers.courier_orders, couriers.couriers, \
-             couriers.active_deliveries, couriers.rejected_records LIMIT 0"
+             couriers.active_deliveries, couriers.courier_figures, couriers.rejected_records LIMIT 0"
     )
     .fetch_optional(pool)
     .await?;

@@ -9,13 +9,16 @@ use couriers::{
         DeliveryState, WaitReason,
         courier::{Courier, CourierChange, CourierId, CourierStatus, RequestedStatus},
     },
-    dispatch::{MatchCursor, release_overdue},
+    dispatch::{self, DispatchMetrics, MatchCursor, Policy, Wake, release_overdue},
     read::{Delivery, Statistics, find_delivery, statistics},
     store::{self, NotAssigned, NotStored, NotUnassigned},
 };
 use events::OrderStatus::{Cancelled, Completed, Created, Delivering, Pending};
+use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 use testkit::{CourierDatabase, shared};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     TIMES, add_couriers, apply, assert_invariants, assert_no_change_by, at, broken_invariants,
@@ -70,8 +73,8 @@ async fn a_repeated_event_changes_nothing() {
     assert_no_change_by(pool, &[("a", Created, at(2))]).await;
     assert_eq!(match_all(pool).await, []);
 
-    apply(pool, &[("a", Completed, at(3))]).await;
-    assert_no_change_by(pool, &[("a", Completed, at(4)), ("a", Created, at(4))]).await;
+    apply(pool, &[("a", Completed, at(3_700))]).await;
+    assert_no_change_by(pool, &[("a", Completed, at(3_701)), ("a", Created, at(4))]).await;
 
     let courier = stored(pool, first).await;
     assert_eq!((courier.deliveries, courier.completed, courier.on_time), (1, 1, 1));
@@ -95,8 +98,14 @@ async fn a_late_completed_does_not_free_the_courier_of_another_order() {
     assert_eq!(state(pool, "old").await, DeliveryState::Overdue);
 
     let mut transaction = pool.begin().await.unwrap();
-    assert_eq!(release_overdue(&mut transaction, Duration::from_secs(7_200)).await.unwrap(), 0);
-    assert_eq!(release_overdue(&mut transaction, Duration::from_secs(60)).await.unwrap(), 1);
+    let mut release = async |grace_seconds, due_before| {
+        let grace = Duration::from_secs(grace_seconds);
+        release_overdue(&mut transaction, grace, due_before).await.unwrap().len()
+    };
+    let now = OffsetDateTime::now_utc();
+    assert_eq!(release(7_200, now).await, 0);
+    assert_eq!(release(60, now - Duration::from_secs(3_600)).await, 0, "it was not due then");
+    assert_eq!(release(60, now).await, 1);
     transaction.commit().await.unwrap();
     apply(pool, &[("new", Created, at(2))]).await;
     assert_eq!(match_all(pool).await[0].courier_id, only.get());
@@ -139,9 +148,9 @@ async fn a_cancelled_order_leaves_the_statistics_after_completion() {
     apply(pool, &[("a", Created, at(1))]).await;
     match_all(pool).await;
 
-    apply(pool, &[("a", Completed, at(2))]).await;
+    apply(pool, &[("a", Completed, at(3_700))]).await;
     let completed = figures(pool).await;
-    apply(pool, &[("a", Cancelled, at(3))]).await;
+    apply(pool, &[("a", Cancelled, at(3_701))]).await;
     let cancelled = figures(pool).await;
 
     assert_eq!((completed.deliveries, completed.completed, completed.on_time), (1, 1, 1));
@@ -255,6 +264,51 @@ async fn a_taken_phone_and_an_unknown_courier_are_refused() {
     assert!(matches!(same_phone, Err(NotStored::PhoneTaken)), "{same_phone:?}");
     assert!(matches!(changed, Err(NotStored::Unknown)), "{changed:?}");
     assert_invariants(pool).await;
+}
+
+#[tokio::test]
+async fn rows_that_contradict_each_other_do_not_stop_the_match() {
+    let database = CourierDatabase::new(shared()).await;
+    let pool = &database.pool;
+    let [_, second, third] = add_couriers(pool, 3).await[..] else { unreachable!() };
+    apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
+    assert_eq!(match_all(pool).await.len(), 2);
+    sqlx::raw_sql(
+        "UPDATE couriers.couriers SET status = 'available' WHERE status = 'busy'; \
+         UPDATE couriers.couriers SET deliveries = 5 WHERE deliveries = 0; \
+         UPDATE couriers.order_states SET waiting_since = created_at WHERE order_id = 'a'",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    apply(pool, &[("c", Created, at(3)), ("d", Created, at(4))]).await;
+
+    let matched = match_all(pool).await;
+    assert_eq!(matched.len(), 1);
+    assert_eq!((matched[0].order_id.as_str(), matched[0].courier_id), ("c", third.get()));
+    assert!(matches!(store::assign(pool, &uid("d"), &TIMES).await, Err(NotAssigned::NoCourier)));
+
+    apply(pool, &[("b", Completed, at(3_700))]).await;
+    assert_eq!(match_all(pool).await[0].courier_id, second.get());
+}
+
+#[tokio::test]
+async fn the_board_is_notified_of_matches_by_a_sweep() {
+    let database = CourierDatabase::new(shared()).await;
+    let pool = &database.pool;
+    add_couriers(pool, 1).await;
+    // No wake-up follows, as if the replica that applied the event had crashed.
+    apply(pool, &[("a", Created, at(1))]).await;
+    let policy =
+        Policy { times: TIMES, grace: Duration::from_secs(60), sweep: Duration::from_millis(20) };
+    let metrics = DispatchMetrics::register(&mut Registry::default());
+    let (wake, stop) = (Wake::default(), CancellationToken::new());
+
+    let notify = || stop.cancel();
+    let run = dispatch::run(pool, policy, &wake, &metrics, notify, stop.clone());
+
+    tokio::time::timeout(Duration::from_secs(10), run).await.expect("the board is notified");
+    assert_eq!(state(pool, "a").await, DeliveryState::Assigned);
 }
 
 #[tokio::test]

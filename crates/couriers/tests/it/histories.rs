@@ -11,6 +11,7 @@ use events::OrderStatus;
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 use sqlx::PgPool;
 use testkit::{CourierDatabase, shared};
+use time::OffsetDateTime;
 
 use crate::support::{TIMES, apply, assert_invariants, at, courier, match_from, uid};
 
@@ -178,9 +179,13 @@ impl Model {
     }
 }
 
+/// The id, the rank, four flags and the courier of an order.
+type StateRow = (String, i16, bool, bool, bool, bool, Option<i64>);
+
 async fn assert_agrees(database: &CourierDatabase, model: &Model) {
-    let rows: Vec<(String, i16, bool, bool, bool, Option<i64>)> = sqlx::query_as(
-        "SELECT order_id, rank, created_at IS NOT NULL, waiting_since IS NOT NULL, held_at IS NOT NULL, courier_id \
+    let rows: Vec<StateRow> = sqlx::query_as(
+        "SELECT order_id, rank, created_at IS NOT NULL, waiting_since IS NOT NULL, held_at IS NOT NULL, \
+             without_courier, courier_id \
          FROM couriers.order_states LEFT JOIN couriers.courier_orders USING (order_id) ORDER BY order_id",
     )
     .fetch_all(&database.pool)
@@ -192,7 +197,9 @@ async fn assert_agrees(database: &CourierDatabase, model: &Model) {
         .map(|(n, order)| {
             let courier = order.courier.map(|courier| courier as i64 + 1);
             let waits = order.waiting.is_some();
-            (ORDERS[*n].to_owned(), order.rank, order.created, waits, order.held, courier)
+            let without_courier = order.rank == 5 && courier.is_none();
+            let name = ORDERS[*n].to_owned();
+            (name, order.rank, order.created, waits, order.held, without_courier, courier)
         })
         .collect();
     assert_eq!(rows, wanted, "{model:?}");
@@ -228,7 +235,8 @@ async fn expire(pool: &PgPool, order_id: &str) {
     .execute(&mut *transaction)
     .await
     .unwrap();
-    release_overdue(&mut transaction, Duration::ZERO).await.unwrap();
+    let now = OffsetDateTime::now_utc();
+    release_overdue(&mut transaction, Duration::ZERO, now).await.unwrap();
     transaction.commit().await.unwrap();
 }
 

@@ -15,6 +15,7 @@ use couriers::{
 use events::OrderStatus::{self, Cancelled, Completed, Cooking, Created, Pending};
 use sqlx::{PgConnection, PgPool};
 use testkit::{CourierDatabase, shared};
+use time::OffsetDateTime;
 
 use crate::{
     stepper::{Stepper, Work, next_path},
@@ -55,7 +56,8 @@ impl Act {
             Release => {
                 let mut transaction = pool.begin().await.unwrap();
                 let grace = Duration::from_secs(60);
-                dispatch::release_overdue(&mut transaction, grace).await.unwrap();
+                let now = OffsetDateTime::now_utc();
+                dispatch::release_overdue(&mut transaction, grace, now).await.unwrap();
                 transaction.commit().await.unwrap();
             }
             Assign(order) => {

@@ -32,5 +32,9 @@ SELECT 'a completed order has an open delivery, or an open order a completed one
 FROM couriers.courier_orders AS d JOIN couriers.order_states AS s USING (order_id)
 WHERE (s.rank = 5) <> (d.completed_at IS NOT NULL)
 UNION ALL
+SELECT 'the mark of an order completed without a courier is wrong', count(*)
+FROM couriers.order_states AS s LEFT JOIN couriers.courier_orders AS d USING (order_id)
+WHERE s.without_courier <> (s.rank = 5 AND d.order_id IS NULL)
+UNION ALL
 SELECT 'a delivery of an unknown order', count(*)
 FROM couriers.courier_orders LEFT JOIN couriers.order_states AS s USING (order_id) WHERE s.order_id IS NULL

@@ -197,6 +197,19 @@ async fn each_broken_invariant_is_named() {
 
     run_sql(&mut delivered, "UPDATE couriers.couriers SET deliveries = deliveries - 1").await;
 
+    let mark = |is| {
+        format!("UPDATE couriers.order_states SET without_courier = {is} WHERE order_id = '{lost}'")
+    };
+    run_sql(&mut delivered, &mark("true")).await;
+    assert_broken(&env, &database, 4, lost).await;
+
+    run_sql(&mut delivered, &mark("false")).await;
+    // 3: a courier who is available and carries an order.
+    let set = |status| format!("UPDATE couriers.couriers SET status = '{status}' WHERE id = 1");
+    run_sql(&mut delivered, &set("available")).await;
+    assert_broken(&env, &database, 3, "1").await;
+
+    run_sql(&mut delivered, &set("busy")).await;
     assert_holds(&env, &database).await;
     orders.stop().await.unwrap();
     couriers.stop().await.unwrap();

@@ -8,11 +8,12 @@ use std::{
 
 use rand::seq::IteratorRandom as _;
 use sqlx::PgPool;
-use testkit::{CourierDatabase, TestEnvironment, shared};
+use testkit::{CourierDatabase, TestEnvironment, shared, wait_until};
 use time::OffsetDateTime;
 
 use crate::support::{
-    Program, assert_courier_invariants, insert_couriers, keyless_event, status_event,
+    Program, add_courier, assert_courier_invariants, insert_couriers, keyless_event, metric,
+    status_event, wait_for_delivery,
 };
 
 const REPLICAS: usize = 8;
@@ -191,4 +192,45 @@ impl<'a> Customers<'a> {
         );
         self.waiting = may_be_assigned.then_some(waiting);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_courier_made_available_with_an_order_is_skipped() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let service = env.start_couriers(&database, &["--dispatch-sweep", "100ms"]).await;
+    let send = async |order_id: &str, status: &str| {
+        env.send_all_to(&env.status_topic(), [keyless_event(order_id, status)]).await;
+    };
+    let carrier = async |order_id: &str| {
+        let delivery = wait_for_delivery(&service, order_id, "assigned").await;
+        delivery["assignment"]["courier_id"].as_i64().unwrap()
+    };
+    let anna = add_courier(&service, "Anna", "car", "available").await;
+    send("first", "created").await;
+    assert_eq!(carrier("first").await, anna);
+    let boris = add_courier(&service, "Boris", "car", "available").await;
+    send("second", "created").await;
+    assert_eq!(carrier("second").await, boris);
+
+    let statement = "UPDATE couriers.couriers SET status = 'available' WHERE name = 'Anna'";
+    sqlx::raw_sql(statement).execute(&database.pool).await.unwrap();
+    send("third", "created").await;
+    wait_for_delivery(&service, "third", "waiting").await;
+    wait_until("Anna to be reported", async || {
+        metric(&service, "waybill_couriers_skipped").await == 1.0
+    })
+    .await;
+    send("second", "completed").await;
+    assert_eq!(carrier("third").await, boris, "Anna carries the first order");
+
+    send("first", "completed").await;
+    send("fourth", "created").await;
+    assert_eq!(carrier("fourth").await, anna);
+    wait_until("no courier to be skipped", async || {
+        metric(&service, "waybill_couriers_skipped").await == 0.0
+    })
+    .await;
+    assert_courier_invariants(&database.pool).await;
+    service.stop().await.unwrap();
 }

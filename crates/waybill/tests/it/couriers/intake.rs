@@ -1,9 +1,13 @@
 //! Status events from Kafka become deliveries in PostgreSQL, and appear on the board.
 
+use serde_json::json;
 use sqlx::Connection as _;
 use testkit::{TestEnvironment, shared, wait_until};
 
-use crate::support::{insert_couriers, keyless_event, post, run_sql, status_event};
+use crate::support::{
+    add_courier, assert_courier_invariants, insert_couriers, keyless_event, metric, post, run_sql,
+    status_event, wait_for_delivery,
+};
 
 /// The example event of the specification, byte for byte.
 const EXAMPLE: &str = "{
@@ -272,5 +276,208 @@ async fn a_released_delivery_is_counted_and_shown() {
         statistics["released"] == 0 && statistics["completed"] == 1
     })
     .await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_leave_out_deliveries_that_were_read_late() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let service = env.start_couriers(&database, &[]).await;
+    let anna = add_courier(&service, "Anna", "car", "available").await;
+    env.send_all_to(&env.status_topic(), [keyless_event("late", "created")]).await;
+    wait_for_delivery(&service, "late", "assigned").await;
+
+    // The event was sent before the assignment, and is read after it, as after an outage.
+    sqlx::raw_sql(
+        "UPDATE couriers.courier_orders SET assigned_at = assigned_at + interval '1 h', \
+             deadline = deadline + interval '1 h'",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    env.send_all_to(&env.status_topic(), [keyless_event("late", "completed")]).await;
+    wait_for_delivery(&service, "late", "completed").await;
+
+    for path in ["/statistics".to_owned(), format!("/courier/{anna}/statistics")] {
+        let statistics = service.json(&path).await;
+        assert_eq!((&statistics["completed"], &statistics["on_time"]), (&json!(1), &json!(0)));
+        assert_eq!(
+            (&statistics["on_time_share"], &statistics["read_late"]),
+            (&json!(null), &json!(1))
+        );
+        assert_eq!(
+            (&statistics["mean_seconds"], &statistics["p95_seconds"]),
+            (&json!(null), &json!(null))
+        );
+    }
+    assert_eq!(service.json(&format!("/courier/{anna}")).await["on_time"], 0);
+
+    // A delivery that is read in time counts alone.
+    env.send_all_to(&env.status_topic(), [keyless_event("next", "created")]).await;
+    wait_for_delivery(&service, "next", "assigned").await;
+    env.send_all_to(&env.status_topic(), [keyless_event("next", "completed")]).await;
+    wait_for_delivery(&service, "next", "completed").await;
+    let statistics = service.json("/statistics").await;
+    assert_eq!((&statistics["completed"], &statistics["on_time"]), (&json!(2), &json!(1)));
+    assert_eq!((&statistics["on_time_share"], &statistics["read_late"]), (&json!(1.0), &json!(1)));
+
+    env.send_all_to(&env.status_topic(), [keyless_event("late", "cancelled")]).await;
+    wait_for_delivery(&service, "late", "cancelled").await;
+    let statistics = service.json("/statistics").await;
+    assert_eq!((&statistics["completed"], &statistics["read_late"]), (&json!(1), &json!(0)));
+    assert_courier_invariants(&database.pool).await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_completed_without_a_courier_are_counted() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let service = env.start_couriers(&database, &[]).await;
+
+    // `waited` completes from the queue, `both` in one batch with its created event, and the
+    // created event of `only` never arrives.
+    env.send_all_to(&env.status_topic(), [keyless_event("waited", "created")]).await;
+    wait_for_delivery(&service, "waited", "waiting").await;
+    let events = [
+        ("waited", "completed"),
+        ("both", "created"),
+        ("both", "completed"),
+        ("only", "completed"),
+        ("cancelled", "cancelled"),
+    ];
+    let events = events.map(|(order_id, status)| keyless_event(order_id, status));
+    env.send_all_to(&env.status_topic(), events).await;
+    wait_until("three orders to be completed", async || {
+        service.json("/statistics").await["completed_without_courier"] == 3
+    })
+    .await;
+    assert_eq!(service.json("/statistics").await["completed"], 0);
+
+    let request = service.http.get(service.at("/")).header("accept", "text/html");
+    let board = request.send().await.unwrap().text().await.unwrap();
+    let (_, figure) = board.split_once("data-key=\"figure-without-courier\">").unwrap();
+    assert!(figure.trim_start().starts_with("<b>3</b>"), "{board}");
+
+    let events = ["waited", "only"].map(|order_id| keyless_event(order_id, "cancelled"));
+    env.send_all_to(&env.status_topic(), events).await;
+    wait_until("two orders to be cancelled", async || {
+        service.json("/statistics").await["completed_without_courier"] == 1
+    })
+    .await;
+    assert_courier_invariants(&database.pool).await;
+    service.stop().await.unwrap();
+}
+
+/// The service releases a delivery at the first sweep after its deadline.
+const RELEASE_AT_ONCE: [&str; 4] = ["--overdue-grace", "0s", "--dispatch-sweep", "50ms"];
+
+const MAKE_OVERDUE: &str = "UPDATE couriers.courier_orders \
+    SET assigned_at = now() - interval '2 h', deadline = now() - interval '1 h'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_released_before_the_backlog_is_read() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    insert_couriers(&database.pool, 2).await;
+    let service = env.start_couriers(&database, &[]).await;
+    let created = ["completed-in-time", "lost"].map(|order_id| keyless_event(order_id, "created"));
+    env.send_all_to(&env.status_topic(), created).await;
+    wait_for_delivery(&service, "completed-in-time", "assigned").await;
+    wait_for_delivery(&service, "lost", "assigned").await;
+    env.wait_until_couriers_drained().await;
+    service.stop().await.unwrap();
+
+    sqlx::raw_sql(MAKE_OVERDUE).execute(&database.pool).await.unwrap();
+    let backlog = (0..2_000).map(|number| keyless_event(&format!("order-{number}"), "cancelled"));
+    env.send_all_to(&env.status_topic(), backlog).await;
+    env.send_all_to(&env.status_topic(), [keyless_event("completed-in-time", "completed")]).await;
+    let service = env.start_couriers(&database, &RELEASE_AT_ONCE).await;
+    wait_until("the lost order to be released", async || {
+        metric(&service, "waybill_deliveries_released_total").await > 0.0
+    })
+    .await;
+
+    assert_eq!(env.couriers_lag().await, 0, "the release came after the backlog");
+    let released = "couriers.courier_orders WHERE released_at IS NOT NULL AND order_id = ";
+    assert_eq!(database.count(&format!("{released}'completed-in-time'")).await, 0);
+    assert_eq!(database.count(&format!("{released}'lost'")).await, 1);
+    wait_until("no release to be held back", async || {
+        metric(&service, "waybill_releases_held_back").await == 0.0
+    })
+    .await;
+    assert_courier_invariants(&database.pool).await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_partition_holds_releases_back() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    insert_couriers(&database.pool, 1).await;
+    let service = env.start_couriers(&database, &RELEASE_AT_ONCE).await;
+    env.send_all_to(&env.status_topic(), [keyless_event("lost", "created")]).await;
+    wait_for_delivery(&service, "lost", "assigned").await;
+    env.send_all_to(&env.status_topic(), [keyless_event("locked", "created")]).await;
+    wait_for_delivery(&service, "locked", "waiting").await;
+
+    // Intake waits for this lock, with the event of one partition.
+    let mut other = database.administrator().await;
+    let lock = "BEGIN; SELECT FROM couriers.order_states WHERE order_id = 'locked' FOR UPDATE";
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+    env.send_all_to(&env.status_topic(), [keyless_event("locked", "cancelled")]).await;
+    sqlx::raw_sql(MAKE_OVERDUE).execute(&database.pool).await.unwrap();
+    wait_until("the release to be held back", async || {
+        metric(&service, "waybill_releases_held_back").await == 1.0
+    })
+    .await;
+
+    assert_eq!(metric(&service, "waybill_deliveries_released_total").await, 0.0);
+
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    wait_until("the delivery to be released", async || {
+        metric(&service, "waybill_deliveries_released_total").await == 1.0
+    })
+    .await;
+    assert_courier_invariants(&database.pool).await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_kafka_orders_are_matched_and_none_is_released() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    insert_couriers(&database.pool, 2).await;
+    sqlx::raw_sql(
+        "INSERT INTO couriers.order_states (order_id, rank, created_at, changed_at) \
+         VALUES ('lost', 0, now(), now()); \
+         INSERT INTO couriers.courier_orders \
+             (order_id, courier_id, transport_type, assigned_at, deadline, by_hand) \
+         VALUES ('lost', 1, 'car', now() - interval '2 h', now() - interval '1 h', false); \
+         UPDATE couriers.couriers SET status = 'busy', deliveries = 1 WHERE id = 1",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let mut offline = env.clone();
+    offline.servers.kafka = "127.0.0.1:1".to_owned();
+    let service = offline.start_couriers(&database, &RELEASE_AT_ONCE).await;
+    wait_until("the release to be held back", async || {
+        metric(&service, "waybill_releases_held_back").await == 1.0
+    })
+    .await;
+    sqlx::raw_sql(
+        "INSERT INTO couriers.order_states (order_id, rank, created_at, changed_at, waiting_since) \
+         VALUES ('next', 0, now(), now(), now())",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+
+    wait_for_delivery(&service, "next", "assigned").await;
+
+    assert_eq!(metric(&service, "waybill_deliveries_released_total").await, 0.0);
+    assert_courier_invariants(&database.pool).await;
     service.stop().await.unwrap();
 }
