@@ -3,7 +3,10 @@
 
 use chassis::postgres::errors::bad_column;
 use events::OrderUid;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{
+    Stream, StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -106,11 +109,11 @@ async fn end_of_page(
     .await
 }
 
-/// Reads a page of orders, newest first.
-pub(crate) async fn page(
-    pool: &PgPool,
-    begin: Option<&PageStart>,
-) -> Result<Vec<View>, sqlx::Error> {
+/// Reads a page of orders, newest first, one row at a time.
+pub(crate) fn page<'c>(
+    connection: &'c mut PgConnection,
+    begin: Option<&'c PageStart>,
+) -> BoxStream<'c, Result<View, sqlx::Error>> {
     let (at, uid) = begin.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
     select_orders!(
         "page_of_orders",
@@ -120,10 +123,9 @@ pub(crate) async fn page(
         uid,
         PAGE_ORDERS
     )
-    .fetch(pool)
+    .fetch(connection)
     .and_then(|row| std::future::ready(row.into_view()))
-    .try_collect()
-    .await
+    .boxed()
 }
 
 /// A filter for a list of orders, newest first.

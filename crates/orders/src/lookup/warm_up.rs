@@ -14,15 +14,23 @@ use chassis::{
     postgres::errors::mark_refusal,
     process::{crash, warm_up},
 };
-use futures_util::{FutureExt as _, TryFutureExt as _, TryStreamExt as _};
+use futures_util::{TryFutureExt as _, TryStreamExt as _};
 use prometheus_client::metrics::gauge::Gauge;
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::lookup::{Lookup, queries};
+use crate::lookup::{
+    Lookup,
+    confirmation::Confirmation,
+    queries::{self, PageStart, View},
+};
 
 /// The number of pages that are read at the same time.
 const CONCURRENT_PAGES: usize = 3;
+/// The limit on the orders of a page that are read and not yet in the cache. It is more than a page
+/// of usual orders, so that these pages are read in parallel. A small cache has a lower limit.
+const MAX_BUFFERED_BYTES: u64 = 4 << 20;
 
 chassis::metrics! {
     pub(crate) struct WarmUpMetrics {
@@ -45,35 +53,127 @@ pub(crate) async fn warm_up(
 
 /// Reads pages of orders concurrently and puts them into the cache in their order, newest first,
 /// until the cache is full: if it holds fewer orders than the table, it holds the newest ones.
+///
+/// The memory that this takes is bounded, however large the orders are: a page that is ahead of the
+/// others stops reading when its buffer is full, and no more bytes than the capacity of the cache
+/// are put into it.
 async fn fill(pool: &PgPool, lookup: &Lookup, metrics: &WarmUpMetrics) -> anyhow::Result<()> {
     let started = Instant::now();
-    // The starts of the pages come one after another from an index; the pages themselves are read
-    // by tasks, several at a time. A task is aborted when its handle is dropped: after the cache is
-    // full, after an error and at the shutdown, no page is read any more.
-    let pages = queries::pages(pool).map_ok(|begin| {
-        let pool = pool.clone();
-        let reading = tokio::spawn(async move { queries::page(&pool, begin.as_ref()).await });
-        AbortOnDropHandle::new(reading).map(|page| Ok(page??))
-    });
-    // Buffered in sequence: the pages come out newest first, in whatever sequence they were read.
-    let mut pages =
-        std::pin::pin!(pages.map_err(anyhow::Error::new).try_buffered(CONCURRENT_PAGES));
-    let mut orders = 0;
-    'pages: while let Some(page) = pages.try_next().await? {
-        for view in &page {
-            if lookup.cache().is_full() {
+    let cache = lookup.cache();
+    let buffer = (cache.capacity() / (2 * CONCURRENT_PAGES as u64)).clamp(1, MAX_BUFFERED_BYTES);
+    // The pages come out newest first, in whatever sequence they are read: each has its own queue.
+    // After the cache is full, after an error and at the shutdown, the handles are dropped and no
+    // page is read any more.
+    let (sender, mut pages) = mpsc::channel(CONCURRENT_PAGES - 1);
+    let starting = AbortOnDropHandle::new(tokio::spawn(start_pages(pool.clone(), buffer, sender)));
+    let (mut orders, mut bytes) = (0, 0);
+    'pages: while let Some(mut page) = pages.recv().await {
+        while let Some(one) = page.orders.recv().await {
+            // Both limits are needed: a cache of a few large orders evicts some of them before it
+            // is full.
+            if cache.is_full() || bytes >= cache.capacity() {
                 break 'pages;
             }
-            // Ingest may have stored a newer version since this page was read. `put` never replaces
-            // a version with a lower one, so that version stays.
-            lookup.cache().put(view);
+            // Ingest may have stored a newer version since this page was read. The confirmation
+            // says when that was, so that version stays.
+            cache.put(&one.view, one.confirmation);
+            bytes += one.view.json.len() as u64;
             orders += 1;
             if orders == 10 {
                 crash::point("warm-up");
             }
         }
+        page.reading.await??;
+    }
+    // All pages were received, so only an error of the task that starts them is left; if the cache
+    // is full, it may still be running, and is aborted.
+    if starting.is_finished() {
+        starting.await??;
     }
     metrics.seconds.set(started.elapsed().as_secs_f64());
     tracing::info!(orders, "the cache is warm: {orders} orders");
     Ok(())
+}
+
+/// Starts to read the pages one after another, newest first; their starts come from an index.
+async fn start_pages(
+    pool: PgPool,
+    buffer: u64,
+    pages: mpsc::Sender<Page>,
+) -> Result<(), sqlx::Error> {
+    let mut starts = std::pin::pin!(queries::pages(&pool));
+    while let Some(start) = starts.try_next().await? {
+        // The place first: the page that is put into the cache and those in this queue are all that
+        // are read at the same time.
+        let Ok(place) = pages.reserve().await else { break };
+        place.send(Page::start(pool.clone(), start, buffer));
+    }
+    Ok(())
+}
+
+/// A page that is being read.
+struct Page {
+    orders: mpsc::UnboundedReceiver<Buffered>,
+    reading: AbortOnDropHandle<Result<(), sqlx::Error>>,
+}
+
+/// An order that was read and is not yet in the cache.
+struct Buffered {
+    view: View,
+    confirmation: Confirmation,
+    /// Its share of the page's buffer; released when the order is dropped.
+    _share: OwnedSemaphorePermit,
+}
+
+impl Page {
+    /// Starts to read a page. At most `buffer` bytes of it, or one order, wait to be received.
+    fn start(pool: PgPool, start: Option<PageStart>, buffer: u64) -> Self {
+        let (sender, orders) = mpsc::unbounded_channel();
+        let reading = tokio::spawn(read_page(pool, start, buffer, sender));
+        Self { orders, reading: AbortOnDropHandle::new(reading) }
+    }
+}
+
+async fn read_page(
+    pool: PgPool,
+    start: Option<PageStart>,
+    buffer: u64,
+    orders: mpsc::UnboundedSender<Buffered>,
+) -> Result<(), sqlx::Error> {
+    let buffer = u32::try_from(buffer).unwrap_or(u32::MAX);
+    let free = Arc::new(Semaphore::new(buffer as usize));
+    let mut connection = PageConnection { inner: pool.acquire().await?, is_finished: false };
+    let sent = Instant::now();
+    let mut answered = None;
+    let mut views = queries::page(&mut connection.inner, start.as_ref());
+    while let Some(view) = views.try_next().await? {
+        // The statement reads all rows as they were before its first row arrives. The later rows
+        // may arrive much later, because this task waits for the buffer.
+        let answered = *answered.get_or_insert_with(Instant::now);
+        let confirmation = Confirmation { sent, answered };
+        let bytes = u32::try_from(view.json.len()).unwrap_or(u32::MAX).min(buffer);
+        // While this waits, no further row is read: the socket is full, and PostgreSQL waits.
+        let share = free.clone().acquire_many_owned(bytes).await;
+        let share = share.expect("the semaphore is never closed");
+        // Sending fails if the page was dropped; this task is then aborted, too.
+        let _ = orders.send(Buffered { view, confirmation, _share: share });
+    }
+    drop(views);
+    connection.is_finished = true;
+    Ok(())
+}
+
+/// The connection of a page. If the page is dropped before its last row, the connection is closed:
+/// the pool would first read all other rows of the page.
+struct PageConnection {
+    inner: PoolConnection<Postgres>,
+    is_finished: bool,
+}
+
+impl Drop for PageConnection {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.inner.close_on_drop();
+        }
+    }
 }
