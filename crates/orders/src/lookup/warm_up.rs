@@ -67,11 +67,13 @@ async fn fill(pool: &PgPool, lookup: &Lookup, metrics: &WarmUpMetrics) -> anyhow
     let (sender, mut pages) = mpsc::channel(CONCURRENT_PAGES - 1);
     let starting = AbortOnDropHandle::new(tokio::spawn(start_pages(pool.clone(), buffer, sender)));
     let (mut orders, mut bytes) = (0, 0);
+    let mut is_full = false;
     'pages: while let Some(mut page) = pages.recv().await {
         while let Some(one) = page.orders.recv().await {
             // Both limits are needed: a cache of a few large orders evicts some of them before it
             // is full.
-            if cache.is_full() || bytes >= cache.capacity() {
+            is_full = cache.is_full() || bytes >= cache.capacity();
+            if is_full {
                 break 'pages;
             }
             // Ingest may have stored a newer version since this page was read. The confirmation
@@ -85,9 +87,9 @@ async fn fill(pool: &PgPool, lookup: &Lookup, metrics: &WarmUpMetrics) -> anyhow
         }
         page.reading.await??;
     }
-    // All pages were received, so only an error of the task that starts them is left; if the cache
-    // is full, it may still be running, and is aborted.
-    if starting.is_finished() {
+    // If the cache is full, this task may have further pages to start, and is aborted. Otherwise it
+    // has ended, perhaps with an error before the last page.
+    if !is_full {
         starting.await??;
     }
     metrics.seconds.set(started.elapsed().as_secs_f64());

@@ -323,7 +323,11 @@ async fn a_damaged_value_in_redis_is_not_served() {
             String::from_utf8_lossy(&damaged)
         );
         wait_until("the value to be replaced by a good one", async || {
-            redis.value("whole").await == value
+            // The digits of the duration and the checksum after them may differ.
+            let written = redis.value("whole").await;
+            written.len() == value.len()
+                && written[..10] == value[..10]
+                && written[52..] == value[52..]
         })
         .await;
         let answer = service.get("/order/whole").await;
@@ -345,8 +349,8 @@ async fn the_warm_up_of_large_orders_stays_within_the_budget() {
         "INSERT INTO orders.orders SELECT copy.* \
          FROM orders.orders AS original, \
               LATERAL (SELECT jsonb_agg(jsonb_set(original.items->0, '{name}', \
-                                                  to_jsonb(repeat('x', 9000)))) AS large \
-                       FROM generate_series(1, 10)) AS items, \
+                                                  to_jsonb(repeat('x', 9000) || part))) AS large \
+                       FROM generate_series(1, 10) AS part) AS items, \
               generate_series(1, 3000) AS number, \
               jsonb_populate_record(original, jsonb_build_object( \
                   'order_uid', 'copy-' || number, 'items', large, \
