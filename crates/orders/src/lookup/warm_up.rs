@@ -3,9 +3,10 @@
 //! touch Redis.
 
 use std::{
+    ops::RangeInclusive,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -23,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::lookup::{
     Lookup,
     confirmation::Confirmation,
-    queries::{self, PageStart, View},
+    queries::{self, View},
 };
 
 /// The number of pages that are read at the same time.
@@ -38,6 +39,11 @@ chassis::metrics! {
         seconds: Gauge<f64, AtomicU64> = "waybill_warm_up_seconds",
     }
 }
+
+/// The number of orders in a page while their size is not known.
+const FIRST_PAGE_ORDERS: u64 = 100;
+/// The smallest and the largest number of orders in a page.
+const PAGE_ORDERS: RangeInclusive<u64> = 10..=2_000;
 
 /// Fills the cache, and sets `ready` when that is done or after a time limit.
 pub(crate) async fn warm_up(
@@ -56,7 +62,9 @@ pub(crate) async fn warm_up(
 ///
 /// The memory that this takes is bounded, however large the orders are: a page that is ahead of the
 /// others stops reading when its buffer is full, and no more bytes than the capacity of the cache
-/// are put into it.
+/// are put into it. The number of orders in a page follows the size of those read before: PostgreSQL
+/// may read and sort a whole page before it sends the first row, so a page of large orders must not
+/// have many.
 async fn fill(pool: &PgPool, lookup: &Lookup, metrics: &WarmUpMetrics) -> anyhow::Result<()> {
     let started = Instant::now();
     let cache = lookup.cache();
@@ -103,14 +111,40 @@ async fn start_pages(
     buffer: u64,
     pages: mpsc::Sender<Page>,
 ) -> Result<(), sqlx::Error> {
-    let mut starts = std::pin::pin!(queries::pages(&pool));
-    while let Some(start) = starts.try_next().await? {
-        // The place first: the page that is put into the cache and those in this queue are all that
-        // are read at the same time.
-        let Ok(place) = pages.reserve().await else { break };
-        place.send(Page::start(pool.clone(), start, buffer));
+    let read = Arc::new(Read::default());
+    let mut starts = std::pin::pin!(queries::pages(&pool, || read.page_orders(buffer)));
+    // The place first: the page that is put into the cache and those in this queue are all that are
+    // read at the same time, and the size of a page follows the orders of those before it.
+    while let Ok(place) = pages.reserve().await {
+        let Some(page) = starts.try_next().await? else { break };
+        place.send(Page::start(pool.clone(), page, buffer, read.clone()));
     }
     Ok(())
+}
+
+/// The orders that were read. All pages add to it; it only estimates, so it needs no ordering.
+#[derive(Default)]
+struct Read {
+    orders: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Read {
+    fn add(&self, bytes: u64) {
+        self.orders.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the number of orders that fill the buffer of a page.
+    fn page_orders(&self, buffer: u64) -> i64 {
+        let (orders, bytes) =
+            (self.orders.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        let fitting = match bytes {
+            0 => FIRST_PAGE_ORDERS,
+            _ => buffer.saturating_mul(orders) / bytes,
+        };
+        fitting.clamp(*PAGE_ORDERS.start(), *PAGE_ORDERS.end()).cast_signed()
+    }
 }
 
 /// A page that is being read.
@@ -129,17 +163,18 @@ struct Buffered {
 
 impl Page {
     /// Starts to read a page. At most `buffer` bytes of it, or one order, wait to be received.
-    fn start(pool: PgPool, start: Option<PageStart>, buffer: u64) -> Self {
+    fn start(pool: PgPool, page: queries::Page, buffer: u64, read: Arc<Read>) -> Self {
         let (sender, orders) = mpsc::unbounded_channel();
-        let reading = tokio::spawn(read_page(pool, start, buffer, sender));
+        let reading = tokio::spawn(read_page(pool, page, buffer, read, sender));
         Self { orders, reading: AbortOnDropHandle::new(reading) }
     }
 }
 
 async fn read_page(
     pool: PgPool,
-    start: Option<PageStart>,
+    page: queries::Page,
     buffer: u64,
+    read: Arc<Read>,
     orders: mpsc::UnboundedSender<Buffered>,
 ) -> Result<(), sqlx::Error> {
     let buffer = u32::try_from(buffer).unwrap_or(u32::MAX);
@@ -147,12 +182,13 @@ async fn read_page(
     let mut connection = PageConnection { inner: pool.acquire().await?, is_finished: false };
     let sent = Instant::now();
     let mut answered = None;
-    let mut views = queries::page(&mut connection.inner, start.as_ref());
+    let mut views = queries::page(&mut connection.inner, &page);
     while let Some(view) = views.try_next().await? {
         // The statement reads all rows as they were before its first row arrives. The later rows
         // may arrive much later, because this task waits for the buffer.
         let answered = *answered.get_or_insert_with(Instant::now);
         let confirmation = Confirmation { sent, answered };
+        read.add(view.json.len() as u64);
         let bytes = u32::try_from(view.json.len()).unwrap_or(u32::MAX).min(buffer);
         // While this waits, no further row is read: the socket is full, and PostgreSQL waits.
         let share = free.clone().acquire_many_owned(bytes).await;
@@ -176,6 +212,22 @@ impl Drop for PageConnection {
     fn drop(&mut self) {
         if !self.is_finished {
             self.inner.close_on_drop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_orders_in_a_page_follows_their_size() {
+        for (bytes, expected) in [(0, 100), (1_200, 2_000), (90_000, 46), (1 << 20, 10)] {
+            let read = Read::default();
+            for _ in 0..3 {
+                read.add(bytes);
+            }
+            assert_eq!(read.page_orders(MAX_BUFFERED_BYTES), expected, "{bytes} bytes");
         }
     }
 }
