@@ -278,6 +278,24 @@ pub struct CacheConfig {
     /// File that contains REDIS_URL; overrides the variable.
     #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE", hide_short_help = true)]
     redis_url_file: Option<PathBuf>,
+    /// Secret of the checksums of the orders in Redis.
+    ///
+    /// With it, a program that can write to Redis but does not know the secret cannot make the
+    /// service serve an order that this program invented; it can still delete orders or write old
+    /// ones back until they expire. Without it, the key of the checksums is derived from
+    /// KAFKA_GROUP_ID: the checksums then detect only damaged orders and those of other
+    /// installations. Give all replicas the same value.
+    #[arg(
+        long,
+        env = "REDIS_VALUE_KEY",
+        value_name = "SECRET",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    redis_value_key: Option<String>,
+    /// File that contains REDIS_VALUE_KEY; overrides the variable.
+    #[arg(long, env = "REDIS_VALUE_KEY_FILE", value_name = "FILE", hide_short_help = true)]
+    redis_value_key_file: Option<PathBuf>,
 }
 
 impl CacheConfig {
@@ -292,6 +310,12 @@ impl CacheConfig {
     /// Returns the address of Redis, if the user gave one.
     pub fn redis_url(&self) -> anyhow::Result<Option<String>> {
         secret::read("REDIS_URL", self.redis_url.as_deref(), self.redis_url_file.as_deref())
+    }
+
+    /// Returns the secret of the values in Redis, if the user gave one.
+    pub(crate) fn redis_value_key(&self) -> anyhow::Result<Option<String>> {
+        let (given, file) = (self.redis_value_key.as_deref(), self.redis_value_key_file.as_deref());
+        secret::read("REDIS_VALUE_KEY", given, file)
     }
 }
 
@@ -364,5 +388,16 @@ mod tests {
             config(&["--redis-url", "redis://here"]).cache.redis_url().unwrap().as_deref(),
             Some("redis://here")
         );
+    }
+    #[test]
+    fn the_key_of_values_in_redis_may_be_in_a_file_and_is_never_shown() {
+        let file = file("value-key", "from the file\n");
+        let cache = config(&["--redis-value-key", "given"]).cache;
+        assert!(!format!("{cache:?}").contains("given"));
+        assert_eq!(cache.redis_value_key().unwrap().as_deref(), Some("given"));
+        let key = config(&["--redis-value-key-file", &file]).cache.redis_value_key().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(key.as_deref(), Some("from the file"));
+        assert_eq!(config(&[]).cache.redis_value_key().unwrap(), None);
     }
 }

@@ -23,14 +23,17 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{CacheConfig, Config, TopicConfig},
+    config::{Config, TopicConfig},
     http::{ApiState, FastPath},
-    ingest::{self, Ingest, publish::Topics},
+    ingest::{
+        self, Ingest,
+        publish::{FORMER_SOURCE, Topics},
+    },
     lookup::{
         Lookup,
         live_feed::{Feed, read_tail},
         memory::Cache,
-        redis::{RedisLevel, ToWrite},
+        redis::{RedisLevel, RedisSettings, ToWrite},
         warm_up::{WarmUpMetrics, warm_up},
     },
     pages::{CourierService, PageState},
@@ -59,7 +62,7 @@ pub async fn run(
     let mut registry = Registry::default();
     let connections = config.database.postgres.postgres_connections;
     let pool = pool::open(config.database.options()?, connections, "orders", &mut registry);
-    let (redis, to_write) = open_redis(&config.cache, &mut registry)?.unzip();
+    let (redis, to_write) = open_redis(&config, &mut registry)?.unzip();
     let cache = Cache::new(config.cache.cache_bytes, config.cache.cache_max_age, &mut registry);
     let lookup = Lookup::new(cache, redis.clone(), pool.clone(), &mut registry);
     let kafka = config.kafka.clone();
@@ -111,8 +114,9 @@ pub async fn run(
     // known to exist; without a limit, this waits for Kafka while cached orders are served.
     if parts.run_first("topics", ensure_topics(kafka.clone(), topics.clone())).await {
         let (status, letters) = (topics.status.clone(), topics.dead_letters.clone());
+        let own = [topics.source.clone(), FORMER_SOURCE.to_owned()];
         let live_feed =
-            read_tail(kafka.clone(), status, letters, feed, lookup.clone(), shutdown.clone());
+            read_tail(kafka.clone(), own, status, letters, feed, lookup.clone(), shutdown.clone());
         parts.run("live feed", live_feed);
         let (orders, statuses) = (orders_subscription(&config), status_subscription(&config));
         let status_consumer = StatusConsumer::new(pool.clone(), topics.status.clone(), recorded);
@@ -130,13 +134,20 @@ pub async fn run(
 
 /// Prepares the Redis level, if `REDIS_URL` is given.
 fn open_redis(
-    config: &CacheConfig,
+    config: &Config,
     registry: &mut Registry,
 ) -> anyhow::Result<Option<(Arc<RedisLevel>, ToWrite)>> {
-    let Some(url) = config.redis_url().context(ExitReason::Configuration)? else {
+    let cache = &config.cache;
+    let Some(url) = cache.redis_url().context(ExitReason::Configuration)? else {
         return Ok(None);
     };
-    let (redis, to_write) = RedisLevel::new(&url, config.cache_max_age, registry)
+    let settings = RedisSettings {
+        url,
+        group: config.kafka.group_prefix().to_owned(),
+        value_key: cache.redis_value_key().context(ExitReason::Configuration)?,
+        max_age: cache.cache_max_age,
+    };
+    let (redis, to_write) = RedisLevel::new(settings, registry)
         .context("REDIS_URL is not a Redis address")
         .context(ExitReason::Configuration)?;
     Ok(Some((Arc::new(redis), to_write)))

@@ -230,7 +230,9 @@ impl KafkaConfig {
         format!("waybill/{}/{service}", self.group_prefix())
     }
 
-    fn group_prefix(&self) -> &str {
+    /// Returns the prefix of the consumer groups, which names the installation.
+    #[must_use]
+    pub fn group_prefix(&self) -> &str {
         self.group_id.as_deref().or(self.consumer_group.as_deref()).unwrap_or("waybill")
     }
 

@@ -150,7 +150,8 @@ impl Pipeline for Ingest {
         let mut committed = self.store.commit(batch).await?;
         // After the commit, so the cache never holds an order that a rollback removed. Before the
         // events are published, so when an event can be read, this replica's cache is up to date.
-        self.lookup.admit(committed.take_views());
+        let (views, confirmation) = committed.take_views();
+        self.lookup.admit(views, confirmation);
         Ok(committed)
     }
 

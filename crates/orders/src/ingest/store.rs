@@ -10,6 +10,7 @@ use std::{
     cmp::Reverse,
     collections::HashMap,
     sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
 };
 
 use chassis::{
@@ -30,7 +31,10 @@ use crate::{
         copied_row::{COPY_ORDERS, EncodedOrder},
         upsert::{self, LatestRecord},
     },
-    lookup::queries::{View, parse_hash, parse_uid},
+    lookup::{
+        confirmation::Confirmation,
+        queries::{View, parse_hash, parse_uid},
+    },
     order::{
         FIRST_VERSION,
         content_hash::ContentHash,
@@ -45,6 +49,11 @@ pub(crate) struct Committed {
     orders: Vec<CommittedOrder>,
     rejected: Vec<(Original, Rejection)>,
     views: Vec<View>,
+    /// The begin of the transaction, or of the earliest one if the batch was split, and the time
+    /// when all were committed. Only both together say which queries read an earlier state: a query
+    /// that was sent after the commit reads this state or a later one, and a row that another
+    /// writer has committed before the begin is an earlier state.
+    confirmation: Confirmation,
     superseded: usize,
 }
 
@@ -77,8 +86,8 @@ impl Committed {
     }
 
     /// Takes the orders whose rows now hold the content of the batch.
-    pub(crate) fn take_views(&mut self) -> Vec<View> {
-        std::mem::take(&mut self.views)
+    pub(crate) fn take_views(&mut self) -> (Vec<View>, Confirmation) {
+        (std::mem::take(&mut self.views), self.confirmation)
     }
 
     fn add(&mut self, Part { items, outcome }: Part<Store>) {
@@ -132,10 +141,12 @@ impl Store {
     /// Commits a batch. A record that the database refuses becomes a rejection.
     pub(crate) async fn commit(&self, batch: Vec<Incoming>) -> anyhow::Result<Committed> {
         let (orders, rejected, views) = (Vec::new(), Vec::new(), Vec::new());
-        let mut committed = Committed { orders, rejected, views, superseded: 0 };
-        for part in transaction::commit(&self.pool, self, &self.metrics, batch).await? {
-            committed.add(part);
-        }
+        let parts = transaction::commit(&self.pool, self, &self.metrics, batch).await?;
+        let answered = Instant::now();
+        let began = parts.iter().map(|part| part.outcome.began).min();
+        let confirmation = Confirmation { sent: began.unwrap_or(answered), answered };
+        let mut committed = Committed { orders, rejected, views, confirmation, superseded: 0 };
+        parts.into_iter().for_each(|part| committed.add(part));
         Ok(committed)
     }
 }
@@ -150,6 +161,8 @@ pub(crate) struct WrittenRecords {
     is_current: Vec<bool>,
     /// The number of records that changed nothing because a later one was already stored.
     superseded: usize,
+    /// The begin of the transaction, before any row was read or locked.
+    began: Instant,
 }
 
 impl Writer for Store {
@@ -161,6 +174,7 @@ impl Writer for Store {
         transaction: &mut PgConnection,
         part: &[Incoming],
     ) -> Result<WrittenRecords, WriteError> {
+        let began = Instant::now();
         // Every batch writes `orders` before `rejected_records`, and the orders sorted by id. So
         // two batches lock their orders in the same sequence and cannot deadlock on them.
         let records = latest_records(part);
@@ -180,7 +194,7 @@ impl Writer for Store {
             is_current[index] = stored.is_none_or(|stored| stored.hash == order.hash);
             superseded += usize::from(stored.is_some_and(|stored| stored.position > position));
         }
-        Ok(WrittenRecords { stored, is_current, superseded })
+        Ok(WrittenRecords { stored, is_current, superseded, began })
     }
 
     fn reject(&self, incoming: &mut Incoming, fault: &Fault) {

@@ -8,32 +8,48 @@ use std::{iter, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{lookup::queries::View, order::content_hash::ContentHash};
+use crate::{
+    lookup::{confirmation::Confirmation, queries::View},
+    order::content_hash::ContentHash,
+};
 
-/// A cached order: the time of its last confirmation, its version, its hash and its JSON.
+/// A cached order: its last confirmation, its version, its hash and its JSON.
 #[derive(Clone)]
 pub(crate) struct Cached(Arc<[u8]>);
 
-const CONFIRMED: Range<usize> = 0..8;
-const VERSION: Range<usize> = 8..12;
-const HASH: Range<usize> = 12..28;
-const JSON: usize = 28;
+const SENT: Range<usize> = 0..8;
+const ANSWERED: Range<usize> = 8..16;
+const VERSION: Range<usize> = 16..20;
+const HASH: Range<usize> = 20..36;
+const JSON: usize = 36;
 
 impl Cached {
-    /// `confirmed` is in microseconds after the cache's epoch.
-    pub(super) fn new(view: &View, confirmed: u64) -> Self {
+    /// `confirmation` is in microseconds after the cache's epoch.
+    pub(super) fn new(view: &View, confirmation: Confirmation<u64>) -> Self {
         // Written in place: an `Arc` that is made from a vector copies it once more.
         let mut piece: Arc<[u8]> = iter::repeat_n(0, JSON + view.json.len()).collect();
         let bytes = Arc::get_mut(&mut piece).expect("no clone exists yet");
-        bytes[CONFIRMED].copy_from_slice(&confirmed.to_le_bytes());
+        bytes[SENT].copy_from_slice(&confirmation.sent.to_le_bytes());
+        bytes[ANSWERED].copy_from_slice(&confirmation.answered.to_le_bytes());
         bytes[VERSION].copy_from_slice(&view.version.to_le_bytes());
         bytes[HASH].copy_from_slice(view.hash.as_bytes());
         bytes[JSON..].copy_from_slice(&view.json);
         Self(piece)
     }
 
-    pub(super) fn confirmed(&self) -> u64 {
-        u64::from_le_bytes(self.part(CONFIRMED))
+    pub(super) fn confirmation(&self) -> Confirmation<u64> {
+        Confirmation {
+            sent: u64::from_le_bytes(self.part(SENT)),
+            answered: u64::from_le_bytes(self.part(ANSWERED)),
+        }
+    }
+
+    /// Returns a copy that is as old as the cache's epoch, so that it is stale.
+    pub(super) fn expired(&self) -> Self {
+        let mut piece: Arc<[u8]> = Arc::from(&*self.0);
+        let bytes = Arc::get_mut(&mut piece).expect("no clone exists yet");
+        bytes[SENT].fill(0);
+        Self(piece)
     }
 
     pub(crate) fn version(&self) -> i32 {
@@ -78,9 +94,15 @@ mod tests {
         let hash = ContentHash::of(&json);
         let view = View { order_uid: "a".parse().unwrap(), version: 7, hash, json };
 
-        let cached = Cached::new(&view, 0);
+        let confirmation = Confirmation { sent: 5, answered: 9 };
+        let cached = Cached::new(&view, confirmation);
+        let expired = cached.expired();
 
-        assert_eq!((cached.version(), cached.hash()), (7, view.hash));
-        assert_eq!(cached.json(), view.json);
+        assert_eq!(cached.confirmation(), confirmation);
+        assert_eq!(expired.confirmation(), Confirmation { sent: 0, answered: 9 });
+        for cached in [cached, expired] {
+            assert_eq!((cached.version(), cached.hash()), (7, view.hash));
+            assert_eq!(cached.json(), view.json);
+        }
     }
 }

@@ -223,9 +223,11 @@ impl Feed {
 
 /// Reads the tail of the status topic and of the dead letters: evicts orders that other replicas
 /// replaced, wakes waiting clients, and sends the events to the pages. A missed event leaves an old
-/// version in the cache for `CACHE_MAX_AGE` at most.
+/// version in the cache for `CACHE_MAX_AGE` at most. `own_sources` are the values of `ce_source` of
+/// this installation's events.
 pub(crate) async fn read_tail(
     kafka: KafkaConfig,
+    own_sources: [String; 2],
     status_topic: String,
     dead_letter_topic: String,
     feed: Arc<Feed>,
@@ -240,7 +242,17 @@ pub(crate) async fn read_tail(
                 // The cache first: a page that gets this event and then loads the order does not
                 // find the version before it.
                 if let Some(version) = event.version {
-                    lookup.note_version(&event.order_id, version);
+                    // Only this installation knows the version of a row. Any producer may write a
+                    // version, and one that is never reached must not keep the order out of the
+                    // cache.
+                    let source = record.header("ce_source");
+                    let is_own =
+                        source.is_some_and(|source| own_sources.iter().any(|own| own == source));
+                    if is_own && event.word == StatusWord::Updated {
+                        lookup.note_update(&event.order_id, version);
+                    } else {
+                        lookup.note_version(&event.order_id, version);
+                    }
                 }
                 feed.send_status(&event, record.position);
             }

@@ -3,16 +3,23 @@
 //! An order is in one of four states:
 //!
 //! - *unknown*: no entry. Any version may enter.
-//! - *value*: a version and the time when the database last confirmed it. It is *fresh* for
-//!   `max_age` from that time, then *stale*. A higher version replaces it; a lower one does not.
-//!   The same version only advances the time.
-//! - *minimum version*: an event announced a higher version than the value, and the value was
-//!   removed. No lower version may enter, so a query that was sent before the event cannot bring
-//!   the old value back. A value of at least this version ends the state.
+//! - *value*: a version with its [`Confirmation`] by the database. It is *fresh* for `max_age` from
+//!   the time when the query was sent, then *stale*. An answer of the database replaces it if the
+//!   query was sent after the value was confirmed, whether the version is higher or lower; the
+//!   answer to an older query replaces only a lower version. A value from Redis never replaces it.
+//! - *minimum version*: an `updated` event of this installation announced a higher version than the
+//!   value, or the order had no value. No lower version may enter, so a query, a page of the
+//!   warm-up or a value in Redis from before the event cannot bring the old value back. A value of
+//!   at least this version ends the state, and so does the end of `max_age`: a row may have been
+//!   deleted and sent again, and then has a lower version.
 //! - *absent*: the database did not find the order. These negative entries are kept apart from the
 //!   orders, so that requests for thousands of unknown ids evict no order. They last for
-//!   [`ABSENT_FOR`] at most, and are never added while the order has an entry. A value or an event
-//!   ends the state.
+//!   [`ABSENT_FOR`] at most, and are never added while the order has a value that was confirmed
+//!   later, or a minimum version. A value or an event ends the state.
+//!
+//! An event of another producer may name any version, so it never sets a minimum: it only makes a
+//! lower version stale, which costs one query. The stale order is still served while the database
+//! does not answer.
 //!
 //! The cache may evict any entry at any time, which makes its order unknown; the next lookup asks
 //! the database again. Changes of one order are serialised by a lock on its key; reads take no
@@ -35,7 +42,7 @@ use prometheus_client::{
 use quick_cache::{DefaultHashBuilder, Weighter, sync};
 
 use crate::{
-    lookup::{cached::Cached, queries::View},
+    lookup::{cached::Cached, confirmation::Confirmation, queries::View},
     order::FIRST_VERSION,
 };
 
@@ -56,7 +63,11 @@ const USUAL_BYTES: u64 = 1_200;
 #[derive(Clone)]
 enum Entry {
     Value(Cached),
-    MinimumVersion(i32),
+    /// No lower version may enter before `until`, in microseconds after the epoch.
+    MinimumVersion {
+        version: i32,
+        until: u64,
+    },
 }
 
 /// The state of an order in the cache.
@@ -76,7 +87,7 @@ impl Weighter<OrderUid, Entry> for ByBytes {
     fn weight(&self, uid: &OrderUid, entry: &Entry) -> u64 {
         let value = match entry {
             Entry::Value(cached) => allocated(ARC_BYTES + cached.bytes()),
-            Entry::MinimumVersion(_) => 0,
+            Entry::MinimumVersion { .. } => 0,
         };
         let id = match uid.as_str().len() {
             ..=MAX_INLINE_ID_BYTES => 0,
@@ -152,7 +163,7 @@ impl Cache {
                 }
             }
             None if self.absent.get(uid).is_some_and(|until| now < until) => Known::Absent,
-            Some(Entry::MinimumVersion(_)) | None => {
+            Some(Entry::MinimumVersion { .. }) | None => {
                 self.metrics.misses.inc();
                 Known::Nothing
             }
@@ -171,35 +182,48 @@ impl Cache {
         }
     }
 
-    /// Adds a view like [`put_confirmed`](Self::put_confirmed), confirmed now.
-    pub(crate) fn put(&self, view: &View) -> Option<Cached> {
-        self.put_confirmed(view, Instant::now())
+    /// Adds a view that the database confirmed, unless the order in the cache is the later one or a
+    /// higher version was announced. Returns the order to serve: this view or the later one, or
+    /// `None` if the announced version is not cached.
+    pub(crate) fn put(&self, view: &View, confirmation: Confirmation) -> Option<Cached> {
+        let _lock = self.lock_key(&view.order_uid);
+        let confirmation = self.since_epoch(confirmation);
+        match self.entries.peek(&view.order_uid) {
+            Some(Entry::Value(known))
+                if !confirmation.replaces(view.version, known.confirmation(), known.version()) =>
+            {
+                Some(known)
+            }
+            known => self.insert(view, confirmation, known.as_ref()),
+        }
     }
 
-    /// Adds a view that the database confirmed at that time, unless a newer version is known.
-    /// Returns the order to serve: this view or the newer one, or `None` if the newer one is not
-    /// cached.
-    pub(crate) fn put_confirmed(&self, view: &View, confirmed_at: Instant) -> Option<Cached> {
-        let uid = &view.order_uid;
-        let _lock = self.lock_key(uid);
-        let mut confirmed = self.micros(confirmed_at);
-        let lowest = match self.entries.peek(uid) {
-            Some(Entry::Value(newer)) if newer.version() > view.version => return Some(newer),
-            Some(Entry::Value(known)) => {
-                // Two queries may end in another sequence than they were sent: the later
-                // confirmation stays.
-                if known.version() == view.version {
-                    confirmed = confirmed.max(known.confirmed());
-                }
-                0
+    /// Adds a view from Redis, whose query was sent at that time, unless the order has a value or a
+    /// higher version was announced. Returns the order to serve, as [`put`](Self::put) does.
+    pub(crate) fn put_from_redis(&self, view: &View, sent: Instant) -> Option<Cached> {
+        let _lock = self.lock_key(&view.order_uid);
+        match self.entries.peek(&view.order_uid) {
+            // It entered while Redis was asked. It comes from the database itself, and the time of
+            // the value in Redis is less exact, so the two are not compared.
+            Some(Entry::Value(known)) => Some(known),
+            known => {
+                let confirmation = self.since_epoch(Confirmation::sent_at(sent));
+                self.insert(view, confirmation, known.as_ref())
             }
-            Some(Entry::MinimumVersion(version)) => version,
-            None => 0,
-        };
-        if view.version < lowest {
+        }
+    }
+
+    /// Replaces `known`. The caller holds the lock.
+    fn insert(
+        &self,
+        view: &View,
+        confirmation: Confirmation<u64>,
+        known: Option<&Entry>,
+    ) -> Option<Cached> {
+        if known.is_some_and(|known| view.version < self.minimum(known)) {
             return None;
         }
-        let cached = Cached::new(view, confirmed);
+        let (uid, cached) = (&view.order_uid, Cached::new(view, confirmation));
         // The value first: a reader between the two steps finds it. In the other sequence the
         // reader would find nothing and query the database.
         self.entries.insert(uid.clone(), Entry::Value(cached.clone()));
@@ -207,50 +231,95 @@ impl Cache {
         Some(cached)
     }
 
-    /// Returns a view as it would be cached, confirmed at that time.
-    pub(crate) fn uncached(&self, view: &View, confirmed_at: Instant) -> Cached {
-        Cached::new(view, self.micros(confirmed_at))
+    /// Returns a view as it would be cached.
+    pub(crate) fn uncached(&self, view: &View, confirmation: Confirmation) -> Cached {
+        Cached::new(view, self.since_epoch(confirmation))
     }
 
-    /// Adds a negative entry, unless the order is cached or has a minimum version.
-    pub(crate) fn put_absent(&self, uid: &OrderUid) {
+    /// Applies the answer that there is no such order: removes a value that was confirmed before
+    /// the query was sent, and adds a negative entry unless the order has another value or a
+    /// minimum version.
+    pub(crate) fn put_absent(&self, uid: &OrderUid, confirmation: Confirmation) {
         let _lock = self.lock_key(uid);
+        let sent = self.since_epoch(confirmation).sent;
         // Checked under the lock: an order that this replica commits while the database is queried
         // is already in the entries, or removes this negative entry when it enters.
-        if self.entries.peek(uid).is_none() {
+        let known = self.entries.peek(uid);
+        let is_outdated = match &known {
+            Some(Entry::Value(cached)) => sent > cached.confirmation().answered,
+            Some(minimum) => self.minimum(minimum) == 0,
+            None => true,
+        };
+        if is_outdated {
+            // The negative entry first: a reader between the two steps finds one of them.
             self.absent.insert(uid.clone(), Instant::now() + ABSENT_FOR);
+            self.entries.remove(uid);
         }
     }
 
-    /// Applies an event about `version`: a lower version is removed and may not enter again.
+    /// Applies an event of this installation about `version`: a lower version is removed, and may
+    /// not enter for `max_age`.
     pub(crate) fn evict_below(&self, uid: &OrderUid, version: i32) {
         // Without the lock. A query that was sent before the event may add a negative entry after
         // this line; it ends after `ABSENT_FOR`.
         self.absent.remove(uid);
-        // No version is lower than the first one, and most events are about the first one.
-        if version == FIRST_VERSION {
+        // No version is lower than the first one.
+        if version <= FIRST_VERSION {
             return;
         }
         let _lock = self.lock_key(uid);
         let known = match self.entries.peek(uid) {
             Some(Entry::Value(cached)) => cached.version(),
-            Some(Entry::MinimumVersion(version)) => version,
-            // Nothing to remove. A query that was sent before the event may still add a lower
-            // version, which is then served until it is stale, for `max_age` at most.
-            None => return,
+            Some(minimum) => self.minimum(&minimum),
+            // Also an order that is not cached gets a minimum: a query or a page of the warm-up
+            // that was sent before the event may still bring the lower version.
+            None => 0,
         };
         if known < version {
-            self.entries.insert(uid.clone(), Entry::MinimumVersion(version));
+            let until = self.micros(Instant::now()).saturating_add(micros(self.max_age));
+            self.entries.insert(uid.clone(), Entry::MinimumVersion { version, until });
+        }
+    }
+
+    /// Applies an event of another producer about `version`: a lower version becomes stale.
+    pub(crate) fn expire_below(&self, uid: &OrderUid, version: i32) {
+        self.absent.remove(uid);
+        let _lock = self.lock_key(uid);
+        if let Some(Entry::Value(cached)) = self.entries.peek(uid)
+            && cached.version() < version
+            // A stale order is not copied again, however many events there are.
+            && self.is_fresh(&cached, Instant::now())
+        {
+            self.entries.insert(uid.clone(), Entry::Value(cached.expired()));
+        }
+    }
+
+    /// Returns the lowest version that may enter; 0 if any may.
+    fn minimum(&self, entry: &Entry) -> i32 {
+        match entry {
+            Entry::MinimumVersion { version, until } if self.micros(Instant::now()) < *until => {
+                *version
+            }
+            Entry::MinimumVersion { .. } | Entry::Value(_) => 0,
         }
     }
 
     fn is_fresh(&self, cached: &Cached, now: Instant) -> bool {
-        self.micros(now).saturating_sub(cached.confirmed()) < self.max_age.as_micros() as u64
+        self.micros(now).saturating_sub(cached.confirmation().sent) < micros(self.max_age)
+    }
+
+    fn since_epoch(&self, Confirmation { sent, answered }: Confirmation) -> Confirmation<u64> {
+        Confirmation { sent: self.micros(sent), answered: self.micros(answered) }
     }
 
     /// Returns the microseconds from the epoch to `time`.
     fn micros(&self, time: Instant) -> u64 {
-        time.saturating_duration_since(self.epoch).as_micros() as u64
+        micros(time.saturating_duration_since(self.epoch))
+    }
+
+    /// Returns the limit on the bytes of all entries.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
     }
 
     /// True if further orders would evict others.
@@ -266,6 +335,10 @@ impl Cache {
         let index = self.hasher.hash_one(uid) as usize % self.key_locks.len();
         self.key_locks[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Reads the weight of the cache when the metrics are read.
@@ -300,8 +373,21 @@ mod tests {
         View { order_uid: uid.parse().unwrap(), version, hash: ContentHash::of(&json), json }
     }
 
+    /// Returns the confirmation by a query from one second to another one after the epoch's end,
+    /// that is, after the cache was made.
+    fn seconds(cache: &Cache, sent: u64, answered: u64) -> Confirmation {
+        let made = cache.epoch + cache.max_age;
+        let at = |seconds| made + Duration::from_secs(seconds);
+        Confirmation { sent: at(sent), answered: at(answered) }
+    }
+
+    fn put_at(cache: &Cache, uid: &str, version: i32, sent: u64, answered: u64) -> Option<i32> {
+        let confirmation = seconds(cache, sent, answered);
+        cache.put(&view(uid, version, 10), confirmation).map(|cached| cached.version())
+    }
+
     fn put(cache: &Cache, uid: &str, version: i32) -> Option<i32> {
-        cache.put(&view(uid, version, 10)).map(|cached| cached.version())
+        put_at(cache, uid, version, 0, 1)
     }
 
     fn version(cache: &Cache, uid: &str) -> Option<i32> {
@@ -312,22 +398,53 @@ mod tests {
     }
 
     #[test]
-    fn an_older_version_never_replaces_a_newer_one() {
+    fn an_older_version_replaces_a_newer_one_only_if_it_was_read_later() {
         let cache = cache(1 << 20);
-        assert_eq!(put(&cache, "a", 2), Some(2));
-        assert_eq!(put(&cache, "a", 1), Some(2));
-        assert_eq!(version(&cache, "a"), Some(2));
+        assert_eq!(put_at(&cache, "a", 3, 1, 3), Some(3));
+        assert_eq!(put_at(&cache, "a", 1, 2, 4), Some(3), "the queries overlap");
+        assert_eq!(version(&cache, "a"), Some(3));
+        assert_eq!(put_at(&cache, "a", 1, 4, 5), Some(1), "the row was deleted and sent again");
+        assert_eq!(version(&cache, "a"), Some(1));
+        assert_eq!(put_at(&cache, "a", 3, 2, 3), Some(1), "an answer from before that");
     }
 
     #[test]
     fn an_older_confirmation_does_not_undo_a_newer_one() {
         let cache = cache(1 << 20);
-        let now = Instant::now();
-        for later in [7, 5] {
-            cache.put_confirmed(&view("a", 1, 10), now + Duration::from_secs(later));
+        for sent in [7, 5] {
+            put_at(&cache, "a", 1, sent, 9);
         }
         let Known::Fresh(cached) = cache.get(&"a".parse().unwrap()) else { panic!("it is fresh") };
-        assert_eq!(cached.confirmed(), cache.micros(now + Duration::from_secs(7)));
+        let later = cache.since_epoch(seconds(&cache, 7, 9));
+        assert_eq!(cached.confirmation(), later);
+    }
+
+    #[test]
+    fn an_order_is_as_old_as_its_query() {
+        let cache = cache(1 << 20);
+        let made = cache.epoch + cache.max_age;
+        let sent = made.checked_sub(Duration::from_secs(299)).unwrap();
+        cache.put(&view("a", 1, 10), Confirmation { sent, answered: made });
+        assert!(cache.fresh("a", made).is_some());
+        assert!(cache.fresh("a", made + Duration::from_secs(2)).is_none());
+    }
+
+    #[test]
+    fn a_value_from_redis_never_replaces_one_from_the_database() {
+        let cache = cache(1 << 20);
+        put(&cache, "a", 1);
+        let now = Instant::now();
+        let served = |uid, version| {
+            let served = cache.put_from_redis(&view(uid, version, 10), now);
+            served.map(|cached| cached.version())
+        };
+        assert_eq!(served("a", 2), Some(1));
+        assert_eq!(served("b", 2), Some(2));
+        cache.evict_below(&"c".parse().unwrap(), 3);
+        assert_eq!((served("c", 2), served("c", 3)), (None, Some(3)));
+        // Any query that is sent later replaces a false value.
+        assert_eq!(served("d", i32::MAX), Some(i32::MAX));
+        assert_eq!(put_at(&cache, "d", 1, 5, 6), Some(1));
     }
 
     #[test]
@@ -344,21 +461,65 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_is_not_cached_gets_a_minimum_version_too() {
+        let cache = cache(1 << 20);
+        let uid = "a".parse().unwrap();
+        cache.evict_below(&uid, 2);
+        assert_eq!(put(&cache, "a", 1), None);
+        cache.evict_below(&uid, 3);
+        assert_eq!(put(&cache, "a", 2), None);
+        assert_eq!(put(&cache, "a", 3), Some(3));
+    }
+
+    #[test]
+    fn a_minimum_version_ends_after_the_maximum_age() {
+        let cache = Cache::new(1 << 20, Duration::from_millis(20), &mut Registry::default());
+        let uid = "a".parse().unwrap();
+        cache.evict_below(&uid, 2);
+        std::thread::sleep(Duration::from_millis(25));
+        assert_eq!(put(&cache, "a", 1), Some(1));
+        cache.evict_below(&uid, 2);
+        std::thread::sleep(Duration::from_millis(25));
+        cache.put_absent(&uid, seconds(&cache, 0, 1));
+        assert!(matches!(cache.get(&uid), Known::Absent));
+    }
+
+    #[test]
+    fn an_event_of_another_producer_costs_one_confirmation_and_evicts_nothing() {
+        let cache = cache(1 << 20);
+        let uid = "hot".parse().unwrap();
+        cache.expire_below(&uid, 17);
+        assert_eq!(put(&cache, "hot", 1), Some(1), "it sets no minimum");
+        cache.expire_below(&uid, 1);
+        assert_eq!(version(&cache, "hot"), Some(1), "nothing is lower than version 1");
+        cache.expire_below(&uid, 17);
+        assert!(matches!(cache.get(&uid), Known::Stale(cached) if cached.version() == 1));
+        assert_eq!(put_at(&cache, "hot", 1, 2, 3), Some(1));
+        assert_eq!(version(&cache, "hot"), Some(1));
+    }
+
+    #[test]
     fn absence_is_never_put_over_a_value_and_ends_with_the_order() {
         let cache = cache(1 << 20);
         let uid: OrderUid = "a".parse().unwrap();
-        cache.put_absent(&uid);
+        let early = seconds(&cache, 0, 0);
+        cache.put_absent(&uid, early);
         assert!(matches!(cache.get(&uid), Known::Absent));
-        put(&cache, "a", 1);
-        cache.put_absent(&uid);
-        assert_eq!(version(&cache, "a"), Some(1));
+        put_at(&cache, "a", 1, 1, 3);
+        cache.put_absent(&uid, seconds(&cache, 2, 4));
+        assert_eq!(version(&cache, "a"), Some(1), "the query may have read before the commit");
+        cache.put_absent(&uid, seconds(&cache, 4, 5));
+        assert!(matches!(cache.get(&uid), Known::Absent), "the row was deleted");
 
-        for version in [1, 2] {
-            let uid = "b".parse().unwrap();
-            cache.put_absent(&uid);
-            assert!(matches!(cache.get(&uid), Known::Absent));
-            cache.evict_below(&uid, version);
-            assert!(matches!(cache.get(&uid), Known::Nothing), "an event ends it");
+        for event in [Cache::evict_below, Cache::expire_below] {
+            for version in [1, 2] {
+                let uid = format!("b{version}").parse().unwrap();
+                cache.put_absent(&uid, early);
+                assert!(matches!(cache.get(&uid), Known::Absent));
+                event(&cache, &uid, version);
+                assert!(matches!(cache.get(&uid), Known::Nothing), "an event ends it");
+                cache.entries.remove(&uid);
+            }
         }
     }
 
@@ -367,7 +528,7 @@ mod tests {
         let cache = cache(100_000);
         put(&cache, "a", 1);
         for n in 0..3 * MAX_ABSENT {
-            cache.put_absent(&format!("unknown-{n}").parse().unwrap());
+            cache.put_absent(&format!("unknown-{n}").parse().unwrap(), seconds(&cache, 0, 0));
         }
         assert_eq!(version(&cache, "a"), Some(1));
         assert!(cache.absent.len() <= MAX_ABSENT);
@@ -377,7 +538,7 @@ mod tests {
     fn the_byte_budget_holds() {
         let cache = cache(100_000);
         for n in 0..1_000 {
-            cache.put(&view(&format!("order-{n}"), 1, 1_000));
+            cache.put(&view(&format!("order-{n}"), 1, 1_000), seconds(&cache, 0, 0));
         }
         let (entries, weight) = (cache.entries.len(), cache.entries.weight());
         assert!(weight <= 100_000, "{weight}");

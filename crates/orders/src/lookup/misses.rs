@@ -19,7 +19,9 @@
 //! empty. While all workers are busy the queue grows, so a statement asks for one order if there
 //! are few misses, and for up to [`MAX_GROUP`] if there are many. A worker is a task of its own: a
 //! client that disconnects does not stop it for the others. After an error the callers of the group
-//! get [`Unavailable`]; nothing is retried here, because the next request is a new miss.
+//! get [`Unavailable`]; nothing is retried here, because the next request is a new miss. Only an
+//! order that cannot be decoded is separated from the others: each order of its group is then
+//! queried alone.
 
 use std::{
     collections::HashMap,
@@ -39,8 +41,8 @@ use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::oneshot;
 
 use crate::lookup::{
-    AnsweredBy, Found, Loaded, Unavailable, cached::Cached, memory::Cache, queries,
-    redis::RedisLevel,
+    AnsweredBy, Found, Loaded, Unavailable, cached::Cached, confirmation::Confirmation,
+    memory::Cache, queries, redis::RedisLevel,
 };
 
 /// Each worker holds a connection while it has misses, so this leaves the other connections to the
@@ -177,20 +179,27 @@ impl Misses {
     async fn work(self: Arc<Self>) {
         let mut connection = None;
         while let Some(group) = self.next_group() {
-            // A panic becomes an error: every caller is answered, the orders leave `waiting`, and
-            // the worker continues, so its place in `workers` is not lost.
-            let found = AssertUnwindSafe(self.find(&group, &mut connection)).catch_unwind().await;
-            match found.unwrap_or(Err(sqlx::Error::WorkerCrashed)) {
-                // A row that cannot be decoded must not fail the other orders of its group, so each
-                // order is queried alone.
-                Err(sqlx::Error::ColumnDecode { .. }) if group.len() > 1 => {
+            match self.try_find(&group, &mut connection).await {
+                // One order must not fail the others of its group, so each is queried alone.
+                Err(error) if is_fault_of_an_order(&error) && group.len() > 1 => {
                     for alone in group.chunks(1) {
-                        self.answer(alone, self.find(alone, &mut connection).await);
+                        self.answer(alone, self.try_find(alone, &mut connection).await);
                     }
                 }
                 found => self.answer(&group, found),
             }
         }
+    }
+
+    /// Finds a group like [`find`](Self::find). A panic becomes an error: every caller is answered,
+    /// the orders leave `waiting`, and the worker continues, so its place in `workers` is not lost.
+    async fn try_find(
+        &self,
+        group: &[Miss],
+        connection: &mut Option<PoolConnection<Postgres>>,
+    ) -> Result<HashMap<OrderUid, Found>, sqlx::Error> {
+        let found = AssertUnwindSafe(self.find(group, connection)).catch_unwind().await;
+        found.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
     /// Takes the next group, or ends the worker.
@@ -209,7 +218,10 @@ impl Misses {
     fn answer(&self, group: &[Miss], found: Result<HashMap<OrderUid, Found>, sqlx::Error>) {
         let found = found.map_err(|error| {
             tracing::warn!("querying orders that are not cached: {error}");
-            self.note_unavailable();
+            // The database has answered: other stale orders can still be confirmed.
+            if !is_fault_of_an_order(&error) {
+                self.note_unavailable();
+            }
             Unavailable
         });
         // Memory already holds the orders that were found. A request that comes after the order has
@@ -246,35 +258,36 @@ impl Misses {
         if missing.is_empty() {
             return Ok(found);
         }
-        // Taken before the query: the answer says nothing about changes after this moment, so the
-        // age of the orders counts from here.
-        let asked_at = Instant::now();
         let mut asked = match connection.take() {
             Some(connection) => connection,
             None => self.pool.acquire().await?,
         };
+        let sent = Instant::now();
         // After an error the connection is dropped here and goes back to the pool, which checks it
         // before it is used again.
         let views = queries::find_orders(&mut asked, &missing).await?;
+        let confirmation = Confirmation::sent_at(sent);
         *connection = Some(asked);
         // The database has answered, so stale hits wait for it again.
         *self.confirm_at() = None;
-        if let Some(redis) = &self.redis {
-            redis.put(views.clone(), asked_at);
-        }
-        for view in views {
+        for view in &views {
             // If an event has announced a higher version meanwhile, this one is served once,
             // because it was current when the database was queried, and is not cached.
-            let cached = self.cache.put_confirmed(&view, asked_at);
-            let cached = cached.unwrap_or_else(|| self.cache.uncached(&view, asked_at));
-            found.insert(view.order_uid, (cached, AnsweredBy::Database));
+            let cached = self.cache.put(view, confirmation);
+            let cached = cached.unwrap_or_else(|| self.cache.uncached(view, confirmation));
+            found.insert(view.order_uid.clone(), (cached, AnsweredBy::Database));
         }
         // Every order that Redis did not have was in the query, so an order that is still missing
         // is not stored. Redis alone never proves that.
-        for Miss { uid, .. } in group {
-            if !found.contains_key(uid) {
-                self.cache.put_absent(uid);
-            }
+        let absent = group.iter().filter(|miss| !found.contains_key(&miss.uid));
+        for Miss { uid, .. } in absent.clone() {
+            self.cache.put_absent(uid, confirmation);
+        }
+        if let Some(redis) = &self.redis {
+            redis.put(views, confirmation);
+            // Redis was not asked for a stale order, and may still have it.
+            let absent = absent.filter(|miss| miss.ask == Ask::DatabaseOnly);
+            redis.put_absent(absent.map(|miss| miss.uid.clone()).collect(), confirmation);
         }
         Ok(found)
     }
@@ -284,10 +297,10 @@ impl Misses {
         let Some(redis) = &self.redis else { return found };
         let asked = group.iter().filter(|miss| miss.ask == Ask::RedisFirst);
         let views = join_all(asked.map(|miss| redis.get(&miss.uid))).await;
-        for (view, confirmed_at) in views.into_iter().flatten() {
+        for (view, sent) in views.into_iter().flatten() {
             // `None` if the version is below the minimum in memory: Redis is behind, and the
             // database is asked instead.
-            if let Some(cached) = self.cache.put_confirmed(&view, confirmed_at) {
+            if let Some(cached) = self.cache.put_from_redis(&view, sent) {
                 found.insert(view.order_uid, (cached, AnsweredBy::Redis));
             }
         }
@@ -303,4 +316,10 @@ impl Misses {
     fn confirm_at(&self) -> MutexGuard<'_, Option<Instant>> {
         self.confirm_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// True if the row of an order cannot be decoded or makes the code panic: the database itself
+/// answers, and other orders can be read.
+fn is_fault_of_an_order(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::WorkerCrashed)
 }

@@ -17,15 +17,21 @@
 //! - *unknown*: the order joins the queue of [`misses`]. If PostgreSQL does not answer, there is
 //!   nothing to serve, and the lookup fails with [`Unavailable`].
 //!
+//! Each order in memory and in Redis carries its [`confirmation`]: the time at which the database
+//! held it. It decides which of two states of an order replaces the other, and when an order is
+//! stale.
+//!
 //! Memory also changes without a lookup: a committed batch adds its orders ([`Lookup::admit`]), an
-//! event with a version evicts lower versions ([`Lookup::note_version`]), and the warm-up fills it.
-//! The first two also wake the clients that wait for the order. A client that waits repeats its
+//! `updated` event of this installation evicts lower versions ([`Lookup::note_update`]), another
+//! event with a version makes lower versions stale ([`Lookup::note_version`]), and the warm-up fills
+//! it. All but the warm-up also wake the clients that wait for the order. A client that waits repeats its
 //! lookup when it is woken, and at least once per [`WAIT_INTERVAL`], until the order is found or
 //! its time is over.
 //!
 //! Nothing here writes to PostgreSQL or Kafka, or knows HTTP.
 
 mod cached;
+pub(crate) mod confirmation;
 pub(crate) mod live_feed;
 pub(crate) mod memory;
 mod misses;
@@ -46,6 +52,7 @@ use tokio::sync::Notify;
 
 use crate::lookup::{
     cached::Cached,
+    confirmation::Confirmation,
     memory::{Cache, Known},
     misses::Misses,
     queries::View,
@@ -144,23 +151,30 @@ impl Lookup {
     }
 
     /// Adds orders that were committed just now, and wakes the clients that wait for them.
-    pub(crate) fn admit(&self, views: Vec<View>) {
-        let now = Instant::now();
+    pub(crate) fn admit(&self, views: Vec<View>, confirmation: Confirmation) {
         for view in &views {
             // The cache first: a client that is woken finds the order there.
-            self.cache.put_confirmed(view, now);
+            self.cache.put(view, confirmation);
             self.notify(&view.order_uid);
         }
         if let Some(redis) = &self.redis {
             // Only queued, so a slow Redis does not delay the batch.
-            redis.put(views, now);
+            redis.put(views, confirmation);
         }
     }
 
-    /// Applies an event: this replica or another one has committed `version` of an order.
-    pub(crate) fn note_version(&self, uid: &OrderUid, version: i32) {
+    /// Applies an `updated` event of this installation: this replica or another one has committed
+    /// `version` of an order.
+    pub(crate) fn note_update(&self, uid: &OrderUid, version: i32) {
         // Evicted first: a client that is woken must not find the old version again.
         self.cache.evict_below(uid, version);
+        self.notify(uid);
+    }
+
+    /// Applies any other event with a version. Its producer may be unknown and the version wrong,
+    /// so the cached order is only confirmed by the database at its next lookup.
+    pub(crate) fn note_version(&self, uid: &OrderUid, version: i32) {
+        self.cache.expire_below(uid, version);
         self.notify(uid);
     }
 

@@ -3,7 +3,10 @@
 
 use chassis::postgres::errors::bad_column;
 use events::OrderUid;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{
+    Stream, StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -64,33 +67,47 @@ pub(crate) async fn find_orders(
     .await
 }
 
-/// The position at which a page begins: the last order of the page before it.
+/// A page of the warm-up: the orders after a position.
 #[derive(Debug, Clone)]
-pub(crate) struct PageStart {
+pub(crate) struct Page {
+    /// The last order of the page before; `None` for the first page, which starts with the newest
+    /// order.
+    start: Option<PageStart>,
+    orders: i64,
+}
+
+#[derive(Debug, Clone)]
+struct PageStart {
     ingested_at: OffsetDateTime,
     order_uid: String,
 }
 
-/// The number of orders in a page of the warm-up.
-const PAGE_ORDERS: i64 = 2_000;
-
-/// Returns the starts of all pages, newest first; the first page, `None`, starts with the newest
-/// order. Only an index is read, so this is faster than reading the pages.
-pub(crate) fn pages(
-    pool: &PgPool,
-) -> impl Stream<Item = Result<Option<PageStart>, sqlx::Error>> + Send + '_ {
-    let later = stream::try_unfold(None, move |begin: Option<PageStart>| async move {
-        let end = end_of_page(pool, begin.as_ref()).await?;
-        Ok(end.map(|last| (Some(last.clone()), Some(last))))
-    });
-    stream::once(std::future::ready(Ok(None))).chain(later)
+/// Returns all pages, newest first; `page_orders` gives the number of orders of the next one. Only
+/// an index is read, so this is faster than reading the pages.
+pub(crate) fn pages<'a>(
+    pool: &'a PgPool,
+    page_orders: impl Fn() -> i64 + Send + Sync + 'a,
+) -> impl Stream<Item = Result<Page, sqlx::Error>> + Send + 'a {
+    let page_orders = std::sync::Arc::new(page_orders);
+    stream::try_unfold(None, move |before: Option<Page>| {
+        let page_orders = page_orders.clone();
+        async move {
+            let start = match before {
+                None => None,
+                Some(before) => match end_of_page(pool, &before).await? {
+                    Some(last) => Some(last),
+                    None => return Ok(None),
+                },
+            };
+            let page = Page { start, orders: page_orders() };
+            Ok(Some((page.clone(), Some(page))))
+        }
+    })
 }
 
-async fn end_of_page(
-    pool: &PgPool,
-    begin: Option<&PageStart>,
-) -> Result<Option<PageStart>, sqlx::Error> {
-    let (at, uid) = begin.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
+async fn end_of_page(pool: &PgPool, page: &Page) -> Result<Option<PageStart>, sqlx::Error> {
+    let start = page.start.as_ref();
+    let (at, uid) = start.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
     sqlx::query_as!(
         PageStart,
         "-- end_of_page
@@ -100,30 +117,30 @@ async fn end_of_page(
          ORDER BY ingested_at DESC, order_uid DESC OFFSET $3 LIMIT 1",
         at,
         uid,
-        PAGE_ORDERS - 1
+        page.orders - 1
     )
     .fetch_optional(pool)
     .await
 }
 
-/// Reads a page of orders, newest first.
-pub(crate) async fn page(
-    pool: &PgPool,
-    begin: Option<&PageStart>,
-) -> Result<Vec<View>, sqlx::Error> {
-    let (at, uid) = begin.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
+/// Reads a page of orders, newest first, one row at a time.
+pub(crate) fn page<'c>(
+    connection: &'c mut PgConnection,
+    page: &Page,
+) -> BoxStream<'c, Result<View, sqlx::Error>> {
+    let start = page.start.as_ref();
+    let (at, uid) = start.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
     select_orders!(
         "page_of_orders",
         "WHERE (ingested_at, order_uid) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '')) \
          ORDER BY ingested_at DESC, order_uid DESC LIMIT $3",
         at,
         uid,
-        PAGE_ORDERS
+        page.orders
     )
-    .fetch(pool)
+    .fetch(connection)
     .and_then(|row| std::future::ready(row.into_view()))
-    .try_collect()
-    .await
+    .boxed()
 }
 
 /// A filter for a list of orders, newest first.

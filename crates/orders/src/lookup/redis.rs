@@ -1,7 +1,16 @@
 //! The second level of the cache, shared by replicas: Redis, if it is configured.
 //!
-//! Values have a version, a checksum and an expiry, and only a version that is not lower replaces a
-//! value. A failure of Redis is never an error to the client: after it, Redis is not used for
+//! A key begins with `waybill:<KAFKA_GROUP_ID>:`, so that installations can share a Redis. A value
+//! has a version, the duration of its [`Confirmation`], and a checksum. Its expiry is
+//! `CACHE_MAX_AGE` after its query was sent, so the time that is left tells its age by the clock of
+//! Redis alone, and the clocks of replicas are not compared.
+//!
+//! A value is replaced as in [`memory`](crate::lookup::memory): by a later confirmation with any
+//! version, by an overlapping one with a higher version. A value that this service cannot have
+//! written is deleted and not used: one with a wrong checksum, without an expiry, or with more than
+//! `CACHE_MAX_AGE` left, which would stay for longer than any order may be stale.
+//!
+//! A failure of Redis is never an error to the client: after it, Redis is not used for
 //! [`FAILURE_PAUSE`], and orders come from PostgreSQL. It is never the source of truth and may lose
 //! everything at any moment.
 
@@ -16,25 +25,59 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{lookup::queries::View, order::content_hash::ContentHash};
+use crate::{
+    lookup::{confirmation::Confirmation, queries::View},
+    order::content_hash::ContentHash,
+};
 
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
+/// Bounds a whole call. It is twice the response, because the first call also connects.
+const CALL_TIMEOUT: Duration = Duration::from_millis(200);
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// The limit on the batches in the write queue; further ones are dropped.
 const MAX_QUEUED_BATCHES: usize = 16;
 /// The limit on the orders of one pipeline.
 const MAX_PIPELINE: usize = 128;
-/// Sets a value unless there is one of a higher version. Redis runs a script as one step, so two
-/// replicas cannot both compare before one of them sets.
-const SET_IF_NEWER: &str = "\
-    local known = redis.call('GETRANGE', KEYS[1], 0, 9)
-    if known == '' or tonumber(known) == nil or tonumber(known) <= tonumber(string.sub(ARGV[1], 1, 10)) then
-      redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-    end";
 
-/// A value begins with ten digits of version, so that the script can compare them.
-const VERSION_DIGITS: usize = 10;
-const HASH_BYTES: usize = 16;
+/// Returns the time left and the value of `KEYS[1]`; only the first if there is a value that cannot
+/// be trusted, which it deletes; nothing if there is no value. `ARGV[1]` is the longest expiry. A
+/// key of another type is not a value either.
+const GET: &str = "\
+    local left, value = redis.call('PTTL', KEYS[1]), redis.pcall('GET', KEYS[1])
+    if type(value) == 'string' and left >= 0 and left <= tonumber(ARGV[1]) then
+      return { left, value }
+    end
+    if left == -2 then return false end
+    redis.call('DEL', KEYS[1])
+    return { left, false }";
+
+/// Sets `KEYS[1]` to `ARGV[1]`, or deletes it if that is empty, unless the known value is the later
+/// state of the order. `ARGV[2]` is the expiry, which counts from the time when the query was sent,
+/// `ARGV[3]` the longest expiry, `ARGV[4]` the duration of the new confirmation, and `ARGV[5]` the
+/// time that the call may take: the new value may look that much younger than it is. All times are
+/// in milliseconds.
+///
+/// Redis runs a script as one step, so two replicas cannot both compare before one of them sets.
+const SET_IF_LATER: &str = "\
+    local value, new_left, new_took = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4])
+    local left, head = redis.call('PTTL', KEYS[1]), redis.pcall('GETRANGE', KEYS[1], 0, 19)
+    if type(head) == 'string' and left >= 0 and left <= tonumber(ARGV[3]) then
+      local version, took = tonumber(string.sub(head, 1, 10)), tonumber(string.sub(head, 11, 20))
+      if version and took and new_left - tonumber(ARGV[5]) <= left + took then
+        local new_version = tonumber(string.sub(value, 1, 10))
+        if value == '' or new_left + new_took < left or new_version < version
+          or (new_version == version and new_left <= left) then
+          return
+        end
+      end
+    end
+    if value == '' then redis.call('DEL', KEYS[1])
+    else redis.call('SET', KEYS[1], value, 'PX', new_left) end";
+
+/// A value begins with ten digits of version and ten digits of the milliseconds between the two
+/// times of its confirmation, so that the script can compare them.
+const DIGITS: usize = 10;
+const HEAD_BYTES: usize = 2 * DIGITS;
 
 chassis::metrics! {
     struct RedisMetrics {
@@ -42,38 +85,58 @@ chassis::metrics! {
         failures: Counter = "waybill_redis_failures",
         /// Orders not written to Redis because its write queue was full
         unwritten: Counter = "waybill_redis_unwritten",
+        /// Values in Redis that were deleted because this service cannot have written them
+        untrusted: Counter = "waybill_redis_untrusted",
     }
+}
+
+/// The address of Redis, and what separates this installation's values from others.
+pub(crate) struct RedisSettings {
+    pub(crate) url: String,
+    /// `KAFKA_GROUP_ID`.
+    pub(crate) group: String,
+    /// `REDIS_VALUE_KEY`.
+    pub(crate) value_key: Option<String>,
+    /// `CACHE_MAX_AGE`.
+    pub(crate) max_age: Duration,
 }
 
 /// The Redis level.
 pub(crate) struct RedisLevel {
     client: redis::Client,
     connection: tokio::sync::OnceCell<ConnectionManager>,
-    expiry: Duration,
+    prefix: String,
+    codec: Codec,
+    max_age: Duration,
     paused_until: Mutex<Instant>,
-    to_write: mpsc::Sender<Put>,
+    to_write: mpsc::Sender<Write>,
     metrics: RedisMetrics,
 }
 
-/// Views and the time when the database confirmed them.
-type Put = (Vec<View>, Instant);
+/// An answer of the database that is to be written.
+struct Write {
+    confirmation: Confirmation,
+    views: Vec<View>,
+    absent: Vec<OrderUid>,
+}
 
 /// The receiving end of the write queue.
-pub(crate) struct ToWrite(mpsc::Receiver<Put>);
+pub(crate) struct ToWrite(mpsc::Receiver<Write>);
 
 impl RedisLevel {
-    /// Connects at the first use. Values expire `expiry` after their confirmation by the database,
-    /// so the remaining time gives the age of an answer. [`write`](Self::write) takes the receiver.
+    /// Connects at the first use. [`write`](Self::write) takes the receiver.
     pub(crate) fn new(
-        url: &str,
-        expiry: Duration,
+        settings: RedisSettings,
         registry: &mut Registry,
     ) -> Result<(Self, ToWrite), redis::RedisError> {
         let (to_write, waiting) = mpsc::channel(MAX_QUEUED_BATCHES);
+        let RedisSettings { url, group, value_key, max_age } = settings;
         let level = Self {
             client: redis::Client::open(url)?,
             connection: tokio::sync::OnceCell::new(),
-            expiry,
+            prefix: format!("waybill:{group}:order:"),
+            codec: Codec::new(&group, value_key.as_deref()),
+            max_age,
             paused_until: Mutex::new(Instant::now()),
             to_write,
             metrics: RedisMetrics::register(registry),
@@ -81,73 +144,107 @@ impl RedisLevel {
         Ok((level, ToWrite(waiting)))
     }
 
-    /// Returns the order in Redis and the time when the database confirmed it; `None` also if Redis
-    /// does not answer or the value is damaged.
+    /// Returns the order in Redis and the time when its query was sent; `None` also if Redis does
+    /// not answer or the value is not trusted.
     pub(crate) async fn get(&self, uid: &OrderUid) -> Option<(View, Instant)> {
-        let (asked_at, key) = (Instant::now(), key(uid));
-        // The remaining time is read first. If a newer value is written between the two commands,
-        // its age is overestimated, which is safe.
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("PTTL").arg(&key).cmd("GET").arg(&key);
+        let (asked_at, key) = (Instant::now(), self.key(uid));
+        let mut command = redis::cmd("EVAL");
+        command.arg(GET).arg(1).arg(&key).arg(milliseconds(self.max_age));
         let read = async {
             let mut connection = self.connection().await?;
-            pipeline.query_async::<(i64, Option<Vec<u8>>)>(&mut connection).await
+            command.query_async::<Option<(u64, Option<Vec<u8>>)>>(&mut connection).await
         };
-        let (left, value) = self.attempt(read).await?;
-        let view = decode(uid, &value?);
+        let (left, value) = self.attempt(read).await??;
+        let view = value.as_deref().and_then(|value| self.codec.decode(uid, value));
         if view.is_none() {
-            tracing::warn!("a cached order in Redis is damaged and was ignored");
+            self.metrics.untrusted.inc();
+            tracing::warn!("a value in Redis cannot be trusted and was deleted");
+            // Its checksum is wrong. A good value that another replica writes just before this is
+            // deleted too, which only costs a query.
+            if value.is_some() {
+                let delete = async {
+                    let mut connection = self.connection().await?;
+                    redis::cmd("DEL").arg(&key).query_async::<()>(&mut connection).await
+                };
+                self.attempt(delete).await;
+            }
         }
-        // Negative if there was no value when the time was read, or if the value has no expiry,
-        // which this service never writes. The age is unknown then, and the value is not used.
-        let left = Duration::from_millis(u64::try_from(left).ok()?);
-        let confirmed_at = asked_at.checked_sub(self.expiry.saturating_sub(left))?;
-        Some((view?, confirmed_at))
+        let age = self.max_age.saturating_sub(Duration::from_millis(left));
+        Some((view?, asked_at.checked_sub(age)?))
     }
 
     /// Queues views for writing. Never waits: if the queue is full, they are dropped.
-    pub(crate) fn put(&self, views: Vec<View>, confirmed_at: Instant) {
+    pub(crate) fn put(&self, views: Vec<View>, confirmation: Confirmation) {
+        self.queue(Write { confirmation, views, absent: Vec::new() });
+    }
+
+    /// Queues orders that the database did not find, so that an older value of them is deleted.
+    pub(crate) fn put_absent(&self, absent: Vec<OrderUid>, confirmation: Confirmation) {
+        self.queue(Write { confirmation, views: Vec::new(), absent });
+    }
+
+    fn queue(&self, write: Write) {
+        if write.views.is_empty() && write.absent.is_empty() {
+            return;
+        }
         // A lost write is not an error: Redis then holds no version of the order, or an older one
         // until that expires, and the database has the order in any case.
-        if let Err(full) = self.to_write.try_send((views, confirmed_at)) {
-            self.metrics.unwritten.inc_by(full.into_inner().0.len() as u64);
+        if let Err(full) = self.to_write.try_send(write) {
+            let write = full.into_inner();
+            self.metrics.unwritten.inc_by((write.views.len() + write.absent.len()) as u64);
         }
     }
 
-    /// Writes the queued views until `shutdown`, each unless Redis has a higher version. It drops
-    /// the rest of the queue then: Redis is only a cache.
+    /// Writes what is queued until `shutdown`, unless Redis has the later state of an order. It
+    /// drops the rest of the queue then: Redis is only a cache.
     pub(crate) async fn write(
         self: Arc<Self>,
         ToWrite(mut waiting): ToWrite,
         shutdown: CancellationToken,
     ) {
         let writing = async {
-            while let Some((views, confirmed_at)) = waiting.recv().await {
+            while let Some(Write { confirmation, views, absent }) = waiting.recv().await {
                 for views in views.chunks(MAX_PIPELINE) {
-                    self.write_all(views, confirmed_at).await;
+                    let values = views
+                        .iter()
+                        .map(|view| (&view.order_uid, self.codec.encode(view, took(confirmation))));
+                    self.write_all(values, confirmation).await;
+                }
+                for absent in absent.chunks(MAX_PIPELINE) {
+                    let values = absent.iter().map(|uid| (uid, Vec::new()));
+                    self.write_all(values, confirmation).await;
                 }
             }
         };
         shutdown.run_until_cancelled(writing).await;
     }
 
-    async fn write_all(&self, views: &[View], confirmed_at: Instant) {
-        // The expiry counts from the confirmation, not from the write. So the remaining time tells
-        // a reader the age, and a value that waited in the queue does not look younger than it is.
-        let left = self.expiry.saturating_sub(confirmed_at.elapsed()).as_millis() as u64;
+    async fn write_all(
+        &self,
+        values: impl Iterator<Item = (&OrderUid, Vec<u8>)>,
+        confirmation: Confirmation,
+    ) {
+        // The expiry counts from the query, not from the write. So the remaining time tells a reader
+        // the age, and a value that waited in the queue does not look younger than it is.
+        let left = milliseconds(self.max_age.saturating_sub(confirmation.sent.elapsed()));
         if left == 0 {
             return;
         }
         let mut pipeline = redis::pipe();
-        for view in views {
-            pipeline.cmd("EVAL").arg(SET_IF_NEWER).arg(1).arg(key(&view.order_uid));
-            pipeline.arg(encode(view)).arg(left).ignore();
+        for (uid, value) in values {
+            pipeline.cmd("EVAL").arg(SET_IF_LATER).arg(1).arg(self.key(uid)).arg(value);
+            pipeline.arg(left).arg(milliseconds(self.max_age)).arg(took(confirmation));
+            pipeline.arg(milliseconds(CALL_TIMEOUT)).ignore();
         }
         let write = async {
             let mut connection = self.connection().await?;
             pipeline.query_async::<()>(&mut connection).await
         };
         self.attempt(write).await;
+    }
+
+    fn key(&self, uid: &OrderUid) -> String {
+        format!("{}{uid}", self.prefix)
     }
 
     async fn connection(&self) -> Result<ConnectionManager, redis::RedisError> {
@@ -168,8 +265,8 @@ impl RedisLevel {
         if Instant::now() < *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) {
             return None;
         }
-        // Twice the time, because the first call also connects. The lock is not held meanwhile.
-        let failure = match tokio::time::timeout(RESPONSE_TIMEOUT * 2, call).await {
+        // The lock is not held meanwhile.
+        let failure = match tokio::time::timeout(CALL_TIMEOUT, call).await {
             Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it did not answer in time".to_owned(),
@@ -182,34 +279,61 @@ impl RedisLevel {
     }
 }
 
-fn key(uid: &OrderUid) -> String {
-    format!("waybill:order:{uid}")
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn encode(view: &View) -> Vec<u8> {
-    let version = format!("{:0width$}", view.version, width = VERSION_DIGITS);
-    let checksum = checksum(&view.order_uid, version.as_bytes(), &view.json);
-    [version.as_bytes(), checksum.as_bytes(), &view.json].concat()
+/// Returns the milliseconds between the two times of a confirmation, rounded up.
+fn took(Confirmation { sent, answered }: Confirmation) -> u64 {
+    milliseconds(answered.saturating_duration_since(sent)) + 1
 }
 
-fn decode(uid: &OrderUid, value: &[u8]) -> Option<View> {
-    let (digits, rest) = value.split_at_checked(VERSION_DIGITS)?;
-    let (known, json) = rest.split_at_checked(HASH_BYTES)?;
-    if checksum(uid, digits, json).as_bytes() != known {
-        return None;
+/// Encodes and decodes values. The checksum is keyed, so a program that can write to Redis but does
+/// not know the key cannot make this service serve an order that it invented.
+struct Codec {
+    key: [u8; blake3::KEY_LEN],
+}
+
+impl Codec {
+    /// The group is always a part of the key, so that a value of another installation is never
+    /// trusted, even if both have the same secret or none.
+    fn new(group: &str, secret: Option<&str>) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("waybill orders: values in Redis");
+        hasher.update(&(group.len() as u64).to_le_bytes());
+        hasher.update(group.as_bytes());
+        hasher.update(secret.unwrap_or_default().as_bytes());
+        Self { key: hasher.finalize().into() }
     }
-    Some(View {
-        order_uid: uid.clone(),
-        version: std::str::from_utf8(digits).ok()?.parse().ok()?,
-        hash: ContentHash::of(json),
-        json: json.into(),
-    })
-}
 
-/// Returns the checksum of a value. It covers the id and the version too: a damaged version could
-/// keep newer orders out, and a value under a wrong key would be served as another order.
-fn checksum(uid: &OrderUid, version: &[u8], json: &[u8]) -> ContentHash {
-    ContentHash::of(&[version, uid.as_str().as_bytes(), b"\0", json].concat())
+    fn encode(&self, view: &View, took: u64) -> Vec<u8> {
+        let took = took.min(9_999_999_999);
+        let head = format!("{:0DIGITS$}{took:0DIGITS$}", view.version);
+        let checksum = self.checksum(&view.order_uid, head.as_bytes(), &view.json);
+        [head.as_bytes(), checksum.as_bytes(), &view.json].concat()
+    }
+
+    fn decode(&self, uid: &OrderUid, value: &[u8]) -> Option<View> {
+        let (head, rest) = value.split_at_checked(HEAD_BYTES)?;
+        let (known, json) = rest.split_at_checked(blake3::OUT_LEN)?;
+        // Compared by `Hash`, which takes the same time for every wrong checksum.
+        if self.checksum(uid, head, json) != blake3::Hash::from_slice(known).ok()? {
+            return None;
+        }
+        Some(View {
+            order_uid: uid.clone(),
+            version: std::str::from_utf8(&head[..DIGITS]).ok()?.parse().ok()?,
+            hash: ContentHash::of(json),
+            json: json.into(),
+        })
+    }
+
+    /// Returns the checksum of a value. It covers the id and the head too: a damaged version could
+    /// keep newer orders out, and a value under a wrong key would be served as another order.
+    fn checksum(&self, uid: &OrderUid, head: &[u8], json: &[u8]) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(head).update(uid.as_str().as_bytes()).update(b"\0").update(json);
+        hasher.finalize()
+    }
 }
 
 #[cfg(test)]
@@ -224,12 +348,18 @@ mod tests {
 
     #[tokio::test]
     async fn batches_are_dropped_when_redis_is_slow() {
-        let expiry = Duration::from_secs(300);
+        let settings = RedisSettings {
+            url: "redis://127.0.0.1:1".to_owned(),
+            group: "waybill".to_owned(),
+            value_key: None,
+            max_age: Duration::from_secs(300),
+        };
         let (redis, ToWrite(waiting)) =
-            RedisLevel::new("redis://127.0.0.1:1", expiry, &mut Registry::default()).unwrap();
+            RedisLevel::new(settings, &mut Registry::default()).unwrap();
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         for number in 0..10 * MAX_QUEUED_BATCHES {
-            redis.put(vec![view(&number.to_string())], Instant::now());
+            let confirmation = Confirmation::sent_at(Instant::now());
+            redis.put(vec![view(&number.to_string())], confirmation);
         }
         assert_eq!(
             (waiting.len(), redis.metrics.unwritten.get()),
@@ -240,16 +370,32 @@ mod tests {
 
     #[test]
     fn a_damaged_value_is_not_served() {
+        let codec = Codec::new("waybill", None);
         let view = view("a");
         let uid = view.order_uid.clone();
-        let value = encode(&view);
-        assert_eq!(decode(&uid, &value), Some(view));
+        let value = codec.encode(&view, 12);
+        assert!(value.starts_with(b"00000000070000000012"));
+        assert_eq!(codec.decode(&uid, &value), Some(view));
         for index in 0..value.len() {
             let mut damaged = value.clone();
             damaged[index] ^= 1;
-            assert_eq!(decode(&uid, &damaged), None, "byte {index}");
+            assert_eq!(codec.decode(&uid, &damaged), None, "byte {index}");
+            assert_eq!(codec.decode(&uid, &value[..index]), None, "the first {index} bytes");
         }
-        assert_eq!(decode(&uid, b""), None);
-        assert_eq!(decode(&"b".parse().unwrap(), &value), None, "another order's value");
+        assert_eq!(codec.decode(&"b".parse().unwrap(), &value), None, "another order's value");
+    }
+
+    #[test]
+    fn a_value_is_trusted_only_with_the_same_group_and_secret() {
+        let view = view("a");
+        let codecs = [("a", None), ("b", None), ("a", Some("one")), ("a", Some("two"))];
+        let codecs = codecs.map(|(group, secret)| Codec::new(group, secret));
+        for (writer, one) in codecs.iter().enumerate() {
+            let value = one.encode(&view, 1);
+            for (reader, other) in codecs.iter().enumerate() {
+                let trusted = other.decode(&view.order_uid, &value).is_some();
+                assert_eq!(trusted, reader == writer, "{writer} to {reader}");
+            }
+        }
     }
 }

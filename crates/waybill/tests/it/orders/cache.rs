@@ -3,7 +3,10 @@
 use serde_json::Value;
 use testkit::{TestEnvironment, eventually, shared, wait_until};
 
-use crate::support::{Redis, assert_served, assert_served_from, metric, order, record};
+use crate::support::{
+    Program, Redis, Scratch, assert_served, assert_served_from, metric, order, record,
+    run_as_administrator, value_in_redis,
+};
 
 async fn send_order(env: &TestEnvironment, order: &Value) {
     env.send_all([record(order)]).await;
@@ -201,7 +204,7 @@ async fn warm_up_takes_the_newest_orders_if_the_budget_is_small() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_share_redis_and_its_crash_is_not_noticed() {
     let env = TestEnvironment::new(shared()).await;
-    let mut redis = Redis::start().await;
+    let mut redis = Redis::start(&env).await;
     let url = redis.url();
     let flags = ["--redis-url", &url];
     let first = env.start(&flags).await;
@@ -256,7 +259,7 @@ async fn replicas_share_redis_and_its_crash_is_not_noticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_in_redis_does_not_extend_the_age_of_an_order() {
     let env = TestEnvironment::new(shared()).await;
-    let redis = Redis::start().await;
+    let redis = Redis::start(&env).await;
     let url = redis.url();
     let flags = ["--redis-url", &url, "--cache-max-age", "6"];
     let services = [env.start(&flags).await, env.start(&flags).await];
@@ -284,7 +287,7 @@ async fn a_copy_in_redis_does_not_extend_the_age_of_an_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_value_in_redis_is_not_served() {
     let env = TestEnvironment::new(shared()).await;
-    let redis = Redis::start().await;
+    let redis = Redis::start(&env).await;
     let url = redis.url();
     // There is no room in memory: every read goes to Redis.
     let flags = ["--redis-url", &url, "--cache-bytes", "100"];
@@ -300,24 +303,73 @@ async fn a_damaged_value_in_redis_is_not_served() {
     let last = value.len() - 1;
     let mut other_version = value.clone();
     other_version[9] = b'8';
+    let json = whole.to_string();
+    let foreign = value_in_redis(&env.name, "another secret", "whole", 8, &json);
     let damages = [
         Vec::new(),
         b"nonsense".to_vec(),
         value[..last].to_vec(),
         [&value[..last], b"]"].concat(),
         other_version,
+        foreign,
     ];
 
     for damaged in damages {
-        redis.set("whole", &damaged).await;
+        redis.set_for("whole", &damaged, 60_000).await;
         assert_eq!(
             assert_served(&service, &whole).await,
             "db",
             "{}",
             String::from_utf8_lossy(&damaged)
         );
+        wait_until("the value to be replaced by a good one", async || {
+            // The digits of the duration and the checksum after them may differ.
+            let written = redis.value("whole").await;
+            written.len() == value.len()
+                && written[..10] == value[..10]
+                && written[52..] == value[52..]
+        })
+        .await;
         let answer = service.get("/order/whole").await;
         assert_eq!(answer.headers()["x-order-version"], "1");
     }
     service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_warm_up_of_large_orders_stays_within_the_budget() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    send_order(&env, &order("original", 7)).await;
+    env.wait_until_drained().await;
+    service.stop().await.unwrap();
+    // 3,000 orders of 90 KB, that is 270 MB of JSON.
+    run_as_administrator(
+        &env,
+        "INSERT INTO orders.orders SELECT copy.* \
+         FROM orders.orders AS original, \
+              LATERAL (SELECT jsonb_agg(jsonb_set(original.items->0, '{name}', \
+                                                  to_jsonb(repeat('x', 9000) || part))) AS large \
+                       FROM generate_series(1, 10) AS part) AS items, \
+              generate_series(1, 3000) AS number, \
+              jsonb_populate_record(original, jsonb_build_object( \
+                  'order_uid', 'copy-' || number, 'items', large, \
+                  'ingested_at', original.ingested_at - number * interval '1 s')) AS copy",
+    )
+    .await;
+    let folder = Scratch::new();
+    let flags = env.flags();
+    let mut flags: Vec<_> =
+        flags.chunks(2).map(|flag| (flag[0].as_str(), flag[1].as_str())).collect();
+    flags.retain(|(flag, _)| *flag != "--orders-http-addr");
+    flags.push(("--cache-bytes", "16777216"));
+
+    let program = Program::start_with_log("orders", &flags, &folder.0.join("log"));
+    program.wait_until_ready().await;
+
+    let log = std::fs::read_to_string(folder.0.join("log")).unwrap();
+    assert!(log.contains("the cache is warm"), "{log}");
+    let peak = program.peak_memory();
+    assert!(peak < 150_000_000, "{peak} bytes");
+    assert!(program.terminate().await.success());
 }

@@ -1,5 +1,5 @@
 //! The cache serves what the database holds: an event evicts at once, and a change without an event
-//! is noticed within `CACHE_MAX_AGE`.
+//! is noticed within `CACHE_MAX_AGE`, also if versions go back.
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -88,5 +88,120 @@ async fn a_change_without_an_event_is_noticed_within_max_age() {
             "a deleted order is not served again"
         );
     }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_deleted_and_sent_again_is_served_although_its_version_is_lower() {
+    let env = TestEnvironment::new(shared()).await;
+    // Longer than this test: only the commit replaces the order in memory.
+    let service = env.start(&["--cache-max-age", "3600"]).await;
+
+    for amount in [1, 2, 3] {
+        env.send_all([record(&order("uid", amount))]).await;
+        env.wait_until_drained().await;
+    }
+    assert_eq!(version_and_amount(&service, "uid").await, ("3".to_owned(), 3.into()));
+    run_as_administrator(&env, "DELETE FROM orders.orders").await;
+    env.send_all([record(&order("uid", 4))]).await;
+    env.wait_until_drained().await;
+
+    assert_eq!(version_and_amount(&service, "uid").await, ("1".to_owned(), 4.into()));
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_went_back_is_noticed_within_max_age() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--cache-max-age", "1"]).await;
+
+    for amount in [1, 2, 3] {
+        env.send_all([record(&order("uid", amount))]).await;
+        env.wait_until_drained().await;
+    }
+    assert_eq!(version_and_amount(&service, "uid").await, ("3".to_owned(), 3.into()));
+    // As after a restore.
+    run_as_administrator(&env, "UPDATE orders.orders SET version = 2, payment_amount = 2").await;
+
+    wait_until("the earlier version", async || {
+        version_and_amount(&service, "uid").await == ("2".to_owned(), 2.into())
+    })
+    .await;
+    let again = service.get("/order/uid").await;
+    assert_eq!(again.headers()["x-cache"], "memory");
+    assert_eq!(again.headers()["x-order-version"], "2");
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_another_producer_does_not_keep_an_order_out_of_the_cache() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--cache-max-age", "3600"]).await;
+    env.send_all([record(&order("hot", 1))]).await;
+    env.wait_until_drained().await;
+    let source = async || {
+        let answer = service.get("/order/hot").await;
+        assert_eq!(answer.headers()["x-order-version"], "1");
+        answer.headers()["x-cache"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(source().await, "memory");
+
+    for (status, from) in [("cooking", None), ("updated", None), ("updated", Some("another/one"))] {
+        let event = format!(r#"{{"order_id":"hot","status":"{status}","version":17}}"#);
+        match from {
+            None => drop(env.send_status(None, event.as_bytes()).await),
+            Some(from) => {
+                env.send_status_with_headers(event.as_bytes(), &[("ce_source", from)]).await;
+            }
+        }
+        wait_until("the event to cause a query", async || source().await == "db").await;
+        for _ in 0..3 {
+            assert_eq!(source().await, "memory", "{status} from {from:?}");
+        }
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_event_of_this_installation_evicts_whatever_its_spelling_of_the_source() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--cache-max-age", "3600"]).await;
+    let uids = ["own", "former"];
+    env.send_all(uids.map(|uid| record(&order(uid, 1)))).await;
+    env.wait_until_drained().await;
+    let own = format!("waybill/{}/orders", env.name);
+
+    for (uid, from) in uids.into_iter().zip([own.as_str(), "waybill/orders"]) {
+        let source = async || {
+            let answer = service.get(&format!("/order/{uid}")).await;
+            answer.headers()["x-cache"].to_str().unwrap().to_owned()
+        };
+        assert_eq!(source().await, "memory");
+        let event = format!(r#"{{"order_id":"{uid}","status":"updated","version":2}}"#);
+        env.send_status_with_headers(event.as_bytes(), &[("ce_source", from)]).await;
+        wait_until("the event to evict the order", async || source().await == "db").await;
+        // The announced version is not stored, so no lower one enters.
+        assert_eq!(source().await, "db");
+    }
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_order_does_not_stop_the_confirmation_of_others() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--cache-max-age", "1"]).await;
+    env.send_all(["good", "damaged"].map(|uid| record(&order(uid, 1)))).await;
+    env.wait_until_drained().await;
+    run_as_administrator(
+        &env,
+        "UPDATE orders.orders SET payment_amount = 2 WHERE order_uid = 'good'; \
+         UPDATE orders.orders SET items = '[{}]' WHERE order_uid = 'damaged'",
+    )
+    .await;
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+
+    // Both are stale. The damaged one is served as it was, and the database counts as available.
+    assert_eq!(version_and_amount(&service, "damaged").await.1, 1);
+    assert_eq!(version_and_amount(&service, "good").await.1, 2);
     service.stop().await.unwrap();
 }

@@ -1,17 +1,20 @@
-//! Redis as the second level of the cache: which version replaces which, expiry, and a Redis that
-//! accepts connections and never answers.
+//! Redis as the second level of the cache: which state of an order replaces which, expiry, values
+//! that are not trusted, and a Redis that accepts connections and never answers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use testkit::{TestEnvironment, shared, wait_until};
+use testkit::{Service, TestEnvironment, shared, wait_until};
 
-use crate::support::{Redis, Sent, assert_served_from, order, record};
+use crate::support::{
+    Redis, Sent, assert_served, assert_served_from, metric, order, record, run_as_administrator,
+    value_in_redis,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_keeps_the_newer_of_two_versions_until_it_expires() {
     let env = TestEnvironment::new(shared()).await;
-    let redis = Redis::start().await;
+    let redis = Redis::start(&env).await;
     let url = redis.url();
     // There is no room in memory: every read goes to Redis. Values there expire after 20 seconds.
     let flags = ["--redis-url", &url, "--cache-bytes", "100", "--cache-max-age", "20"];
@@ -23,22 +26,9 @@ async fn redis_keeps_the_newer_of_two_versions_until_it_expires() {
     }
     wait_until("the second version", async || redis.value("uid").await.starts_with(b"0000000002"))
         .await;
-    let newer = redis.value("uid").await;
-
     assert_served_from(&service, &order("uid", 2), "redis").await;
 
-    // A replica that is a version behind writes the same key later. Here it has a database of its
-    // own, which a real installation would not have.
-    let stale_env = TestEnvironment::new(shared()).await;
-    let stale = stale_env.start(&flags).await;
-    redis.set("uid", &newer).await;
-    stale_env.send_all([record(&order("uid", 1)), record(&order("beside", 1))]).await;
-    stale_env.wait_until_drained().await;
-    redis.value("beside").await;
-
-    assert!(redis.value("uid").await == newer, "the older version did not replace the newer");
-    stale.stop().await.unwrap();
-    redis.run(&[b"DEL", b"waybill:order:uid"]).await;
+    redis.run(&[b"DEL", redis.key("uid").as_bytes()]).await;
 
     assert_served_from(&service, &order("uid", 2), "db").await;
 
@@ -50,10 +40,171 @@ async fn redis_keeps_the_newer_of_two_versions_until_it_expires() {
     service.stop().await.unwrap();
 }
 
+async fn version(service: &Service, uid: &str) -> String {
+    let answer = service.get(&format!("/order/{uid}")).await;
+    assert_eq!(answer.status(), 200);
+    answer.headers()["x-order-version"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_deleted_and_sent_again_replaces_its_higher_version_in_redis() {
+    let env = TestEnvironment::new(shared()).await;
+    let redis = Redis::start(&env).await;
+    let url = redis.url();
+    let service = env.start(&["--redis-url", &url, "--cache-bytes", "100"]).await;
+
+    for amount in [1, 2, 3] {
+        env.send_all([record(&order("uid", amount))]).await;
+        env.wait_until_drained().await;
+    }
+    wait_until("the third version", async || redis.value("uid").await.starts_with(b"0000000003"))
+        .await;
+    run_as_administrator(&env, "DELETE FROM orders.orders WHERE order_uid = 'uid'").await;
+    env.send_all([record(&order("uid", 4))]).await;
+    env.wait_until_drained().await;
+
+    wait_until("the first version", async || redis.value("uid").await.starts_with(b"0000000001"))
+        .await;
+    assert_served_from(&service, &order("uid", 4), "redis").await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn installations_on_one_redis_do_not_share_orders() {
+    let envs = [TestEnvironment::new(shared()).await, TestEnvironment::new(shared()).await];
+    let redis = Redis::start(&envs[0]).await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--cache-bytes", "100"];
+    let services = [envs[0].start(&flags).await, envs[1].start(&flags).await];
+
+    for (env, amount) in envs.iter().zip([1, 2]) {
+        env.send_all([record(&order("uid", amount))]).await;
+        env.wait_until_drained().await;
+    }
+
+    for (service, amount) in services.iter().zip([1, 2]) {
+        wait_until("its order to come from Redis", async || {
+            assert_served(service, &order("uid", amount)).await == "redis"
+        })
+        .await;
+    }
+    for service in services {
+        service.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_the_service_cannot_have_written_is_deleted() {
+    let env = TestEnvironment::new(shared()).await;
+    let redis = Redis::start(&env).await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--cache-bytes", "100", "--redis-value-key", "secret"];
+    let service = env.start(&flags).await;
+    let genuine = order("uid", 1);
+
+    env.send_all([record(&genuine)]).await;
+    env.wait_until_drained().await;
+    redis.value("uid").await;
+    assert_served_from(&service, &genuine, "redis").await;
+
+    let key = redis.key("uid");
+    let value = value_in_redis(&env.name, "secret", "uid", i32::MAX, &order("uid", 9).to_string());
+    for attempt in ["no expiry", "too much time left", "another type", "a list under a new order"] {
+        match attempt {
+            "no expiry" => redis.set("uid", &value).await,
+            "too much time left" => redis.set_for("uid", &value, 1 << 40).await,
+            _ => {
+                redis.run(&[b"DEL", key.as_bytes()]).await;
+                redis.run(&[b"LPUSH", key.as_bytes(), b"an element"]).await;
+            }
+        }
+        if attempt == "a list under a new order" {
+            // A write replaces it, too.
+            env.send_all([record(&order("uid", 1))]).await;
+            env.wait_until_drained().await;
+        } else {
+            assert_served_from(&service, &genuine, "db").await;
+        }
+        wait_until("the value to be replaced", async || {
+            let left = redis.milliseconds_left("uid").await;
+            (1..=300_000).contains(&left) && redis.value("uid").await.starts_with(b"0000000001")
+        })
+        .await;
+        assert_served_from(&service, &genuine, "redis").await;
+    }
+    assert_eq!(metric(&service, "waybill_redis_failures_total").await, 0.0);
+    assert!(metric(&service, "waybill_redis_untrusted_total").await >= 3.0);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_false_value_with_a_good_checksum_is_corrected_when_it_expires() {
+    let env = TestEnvironment::new(shared()).await;
+    let redis = Redis::start(&env).await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--cache-max-age", "3", "--redis-value-key", "secret"];
+    let service = env.start(&flags).await;
+    env.send_all([record(&order("uid", 1))]).await;
+    env.wait_until_drained().await;
+    service.stop().await.unwrap();
+    let json = order("uid", 9).to_string();
+    let value = value_in_redis(&env.name, "secret", "uid", i32::MAX, &json);
+
+    // The order is hidden during the warm-up, so that it is not in memory and Redis is asked.
+    run_as_administrator(&env, "UPDATE orders.orders SET order_uid = 'hidden'").await;
+    let service = env.start(&flags).await;
+    run_as_administrator(&env, "UPDATE orders.orders SET order_uid = 'uid'").await;
+    redis.set_for("uid", &value, 2_500).await;
+
+    assert_eq!(version(&service, "uid").await, i32::MAX.to_string());
+    wait_until("the database to be asked", async || version(&service, "uid").await == "1").await;
+    assert_served_from(&service, &order("uid", 1), "memory").await;
+    wait_until("Redis to be corrected", async || {
+        redis.value("uid").await.starts_with(b"0000000001")
+    })
+    .await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_confirmation_of_the_same_version_does_not_shorten_the_expiry() {
+    let env = TestEnvironment::new(shared()).await;
+    let redis = Redis::start(&env).await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--cache-bytes", "100", "--redis-value-key", "secret"];
+    let service = env.start(&flags).await;
+
+    env.send_all([record(&order("uid", 1))]).await;
+    env.wait_until_drained().await;
+    redis.value("uid").await;
+    let mut lock = env.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE orders.orders IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let key = redis.key("uid");
+    redis.run(&[b"RENAME", key.as_bytes(), b"aside"]).await;
+    // Its query is sent now, and answered after the lock.
+    let request = tokio::spawn(service.http.get(service.at("/order/uid")).send());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // As if another replica had confirmed the order meanwhile.
+    redis.run(&[b"RENAME", b"aside", key.as_bytes()]).await;
+    let confirmed = Instant::now();
+    redis.run(&[b"PEXPIRE", key.as_bytes(), b"300000"]).await;
+    lock.rollback().await.unwrap();
+    assert_eq!(request.await.unwrap().unwrap().status(), 200);
+    env.send_all([record(&order("beside", 1))]).await;
+    redis.value("beside").await;
+
+    let left = redis.milliseconds_left("uid").await + confirmed.elapsed().as_millis() as i64;
+    assert!(left >= 299_500, "{left} ms");
+    service.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_redis_delays_ingest_and_reads_only_briefly() {
     let env = TestEnvironment::new(shared()).await;
-    let redis = Redis::start().await;
+    let redis = Redis::start(&env).await;
     let url = redis.url();
     let mut sent = Sent::default();
     let service = env.start(&["--redis-url", &url, "--batch-rows", "50"]).await;
@@ -78,7 +229,7 @@ async fn a_frozen_redis_delays_ingest_and_reads_only_briefly() {
     wait_until("Redis to be used again", async || {
         env.send_all(sent.mixed(number, 1)).await;
         env.wait_until_drained().await;
-        let key = format!("waybill:order:order-{number:06}");
+        let key = redis.key(&format!("order-{number:06}"));
         number += 1;
         redis.run(&[b"EXISTS", key.as_bytes()]).await == b":1\r\n"
     })

@@ -16,7 +16,7 @@ pub use self::{
         unassign, wait_for_delivery,
     },
     program::{Program, Scratch, signal, waybill, waybill_in},
-    redis::Redis,
+    redis::{Redis, value_in_redis},
     sent::Sent,
     up::{Up, up_command},
 };

@@ -174,6 +174,15 @@ impl Program {
         self::signal(&self.child, signal);
     }
 
+    /// Returns the largest resident size that the process has had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id().unwrap());
+        let status = std::fs::read_to_string(path).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kilobytes = peak.trim().strip_suffix(" kB").unwrap();
+        kilobytes.parse::<u64>().unwrap() * 1_024
+    }
+
     async fn exit_status(&mut self) -> ExitStatus {
         timeout(EXIT_TIMEOUT, self.child.wait()).await.expect("it ends").unwrap()
     }

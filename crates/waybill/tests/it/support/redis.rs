@@ -1,9 +1,9 @@
-//! A Redis server of one test, without persistence.
+//! A Redis server of one test, without persistence, and the values of the order service in it.
 
 use std::{net::TcpListener, process::Stdio};
 
 use rustix::process::Signal;
-use testkit::{eventually, wait_until};
+use testkit::{TestEnvironment, eventually, wait_until};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -13,16 +13,19 @@ use tokio::{
 pub struct Redis {
     child: Child,
     port: u16,
+    prefix: String,
 }
 
 impl Redis {
-    pub async fn start() -> Self {
+    /// Starts a Redis server. The functions about orders read the keys of the services of `env`.
+    pub async fn start(env: &TestEnvironment) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "no"]).kill_on_drop(true);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let redis = Self { child: child.expect("redis-server is installed"), port };
+        let child = child.expect("redis-server is installed");
+        let redis = Self { child, port, prefix: format!("waybill:{}:order:", env.name) };
         wait_until("Redis to answer", async || {
             TcpStream::connect(("127.0.0.1", redis.port)).await.is_ok()
         })
@@ -59,9 +62,13 @@ impl Redis {
         reply
     }
 
+    pub fn key(&self, uid: &str) -> String {
+        format!("{}{uid}", self.prefix)
+    }
+
     /// Waits until there is a value for an order, and returns it.
     pub async fn value(&self, uid: &str) -> Vec<u8> {
-        let key = format!("waybill:order:{uid}");
+        let key = self.key(uid);
         let reply = eventually("the order to be in Redis", async || {
             let reply = self.run(&[b"GET", key.as_bytes()]).await;
             (!reply.starts_with(b"$-1")).then_some(reply)
@@ -73,14 +80,34 @@ impl Redis {
 
     /// Returns the time until an order's value expires; negative if there is none.
     pub async fn milliseconds_left(&self, uid: &str) -> i64 {
-        let key = format!("waybill:order:{uid}");
+        let key = self.key(uid);
         let reply = self.run(&[b"PTTL", key.as_bytes()]).await;
         let number = std::str::from_utf8(&reply).unwrap().trim().strip_prefix(':');
         number.expect("an integer").parse().unwrap()
     }
 
+    /// Sets a value without an expiry.
     pub async fn set(&self, uid: &str, value: &[u8]) {
-        let key = format!("waybill:order:{uid}");
+        let key = self.key(uid);
         assert_eq!(self.run(&[b"SET", key.as_bytes(), value]).await, b"+OK\r\n");
     }
+
+    /// Sets a value that expires after this number of milliseconds.
+    pub async fn set_for(&self, uid: &str, value: &[u8], milliseconds: u64) {
+        let (key, left) = (self.key(uid), milliseconds.to_string());
+        let command: [&[u8]; 5] = [b"SET", key.as_bytes(), value, b"PX", left.as_bytes()];
+        assert_eq!(self.run(&command).await, b"+OK\r\n");
+    }
+}
+
+/// Returns the value of an order as a service writes it whose consumer groups begin with `group` and
+/// whose REDIS_VALUE_KEY is `secret`.
+pub fn value_in_redis(group: &str, secret: &str, uid: &str, version: i32, json: &str) -> Vec<u8> {
+    let mut key = blake3::Hasher::new_derive_key("waybill orders: values in Redis");
+    key.update(&(group.len() as u64).to_le_bytes());
+    key.update(group.as_bytes()).update(secret.as_bytes());
+    let head = format!("{version:010}{:010}", 1);
+    let mut checksum = blake3::Hasher::new_keyed(key.finalize().as_bytes());
+    checksum.update(head.as_bytes()).update(uid.as_bytes()).update(b"\0").update(json.as_bytes());
+    [head.as_bytes(), checksum.finalize().as_bytes(), json.as_bytes()].concat()
 }
