@@ -22,7 +22,7 @@ pub(crate) use statements::lock_match;
 
 use std::time::Duration;
 
-use chassis::{postgres::transaction::transact, process::retry::Backoff};
+use chassis::{postgres::transaction::change, process::retry::Backoff};
 use sqlx::PgPool;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -126,7 +126,7 @@ async fn sweep(
     // One transaction per `MATCH_ROWS` deliveries, so that no transaction holds its locks for long.
     loop {
         let released =
-            transact(pool, async |connection| release_overdue(connection, policy.grace).await)
+            change(pool, async |connection| release_overdue(connection, policy.grace).await)
                 .await?;
         metrics.released.inc_by(released as u64);
         // Fewer than the limit: the rest is locked by other transactions, or nothing is left. The
@@ -149,8 +149,7 @@ async fn match_all(
 ) -> Result<(), sqlx::Error> {
     loop {
         let matches =
-            transact(pool, async |connection| match_orders(connection, times, cursor).await)
-                .await?;
+            change(pool, async |connection| match_orders(connection, times, cursor).await).await?;
         // The match has stored the cursor, so the next turn of the loop has no new entry to
         // announce.
         cursor = MatchCursor::END;

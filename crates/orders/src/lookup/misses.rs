@@ -20,6 +20,10 @@
 //! are few misses, and for up to [`MAX_GROUP`] if there are many. A worker is a task of its own: a
 //! client that disconnects does not stop it for the others. After an error the callers of the group
 //! get [`Unavailable`]; nothing is retried here, because the next request is a new miss.
+//!
+//! If the database does not answer, a query ends after [`BY_KEY`], and so does the wait of each
+//! caller, which begins earlier: in the queue. A worker skips the orders whose callers have all left,
+//! so the queue does not grow with the length of an outage.
 
 use std::{
     collections::HashMap,
@@ -28,6 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chassis::postgres::read::{BY_KEY, Reader};
 use events::OrderUid;
 use futures_util::{FutureExt as _, future::join_all};
 use prometheus_client::{
@@ -35,7 +40,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use sqlx::PgPool;
 use tokio::sync::oneshot;
 
 use crate::lookup::{
@@ -111,7 +116,8 @@ impl Misses {
 
     /// Loads an order that memory does not hold.
     pub(super) async fn load(self: &Arc<Self>, uid: &OrderUid) -> Loaded {
-        self.push(uid, Ask::RedisFirst).await.unwrap_or(Err(Unavailable))
+        let answer = tokio::time::timeout(BY_KEY, self.push(uid, Ask::RedisFirst)).await;
+        answer.ok().and_then(Result::ok).unwrap_or(Err(Unavailable))
     }
 
     /// Queues a miss, unless the order is already queued or loading.
@@ -175,17 +181,18 @@ impl Misses {
 
     /// Runs a worker: answers groups of misses until none is left.
     async fn work(self: Arc<Self>) {
-        let mut connection = None;
+        // The worker keeps one connection while it has misses.
+        let mut database = Reader::new(&self.pool, BY_KEY);
         while let Some(group) = self.next_group() {
             // A panic becomes an error: every caller is answered, the orders leave `waiting`, and
             // the worker continues, so its place in `workers` is not lost.
-            let found = AssertUnwindSafe(self.find(&group, &mut connection)).catch_unwind().await;
+            let found = AssertUnwindSafe(self.find(&group, &mut database)).catch_unwind().await;
             match found.unwrap_or(Err(sqlx::Error::WorkerCrashed)) {
                 // A row that cannot be decoded must not fail the other orders of its group, so each
                 // order is queried alone.
                 Err(sqlx::Error::ColumnDecode { .. }) if group.len() > 1 => {
                     for alone in group.chunks(1) {
-                        self.answer(alone, self.find(alone, &mut connection).await);
+                        self.answer(alone, self.find(alone, &mut database).await);
                     }
                 }
                 found => self.answer(&group, found),
@@ -196,14 +203,32 @@ impl Misses {
     /// Takes the next group, or ends the worker.
     fn next_group(&self) -> Option<Vec<Miss>> {
         let mut pending = self.pending();
-        // One lock for both: a miss that is queued after this finds the lower count and starts a
-        // worker.
-        if pending.queue.is_empty() {
-            pending.workers -= 1;
-            return None;
+        let Pending { waiting, queue, workers } = &mut *pending;
+        loop {
+            // One lock for both: a miss that is queued after this finds the lower count and starts a
+            // worker.
+            if queue.is_empty() {
+                *workers -= 1;
+                return None;
+            }
+            let taken = queue.len().min(MAX_GROUP);
+            let mut group: Vec<Miss> = queue.drain(..taken).collect();
+            group.retain(|miss| {
+                // A query that confirms a stale order may have no caller from its start.
+                let is_wanted = miss.ask == Ask::DatabaseOnly
+                    || waiting
+                        .get(&miss.uid)
+                        .is_some_and(|callers| callers.iter().any(|caller| !caller.is_closed()));
+                if !is_wanted {
+                    // Idle again, under the same lock: the next miss queues the order.
+                    waiting.remove(&miss.uid);
+                }
+                is_wanted
+            });
+            if !group.is_empty() {
+                return Some(group);
+            }
         }
-        let taken = pending.queue.len().min(MAX_GROUP);
-        Some(pending.queue.drain(..taken).collect())
     }
 
     fn answer(&self, group: &[Miss], found: Result<HashMap<OrderUid, Found>, sqlx::Error>) {
@@ -238,7 +263,7 @@ impl Misses {
     async fn find(
         &self,
         group: &[Miss],
-        connection: &mut Option<PoolConnection<Postgres>>,
+        database: &mut Reader<'_>,
     ) -> Result<HashMap<OrderUid, Found>, sqlx::Error> {
         let mut found = self.find_in_redis(group).await;
         let missing = group.iter().map(|miss| &miss.uid).filter(|uid| !found.contains_key(*uid));
@@ -249,14 +274,9 @@ impl Misses {
         // Taken before the query: the answer says nothing about changes after this moment, so the
         // age of the orders counts from here.
         let asked_at = Instant::now();
-        let mut asked = match connection.take() {
-            Some(connection) => connection,
-            None => self.pool.acquire().await?,
-        };
-        // After an error the connection is dropped here and goes back to the pool, which checks it
-        // before it is used again.
-        let views = queries::find_orders(&mut asked, &missing).await?;
-        *connection = Some(asked);
+        let views = database
+            .read(async |connection| queries::find_orders(connection, &missing).await)
+            .await?;
         // The database has answered, so stale hits wait for it again.
         *self.confirm_at() = None;
         if let Some(redis) = &self.redis {

@@ -1,7 +1,10 @@
 //! The queries that read orders from PostgreSQL: by id, in lists, and page by page for the warm-up.
 //! `ingest/` writes them. Nothing here is cached.
 
-use chassis::postgres::errors::bad_column;
+use chassis::postgres::{
+    errors::bad_column,
+    read::{LIST, read},
+};
 use events::OrderUid;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use sqlx::{PgConnection, PgPool};
@@ -80,14 +83,16 @@ pub(crate) fn pages(
     pool: &PgPool,
 ) -> impl Stream<Item = Result<Option<PageStart>, sqlx::Error>> + Send + '_ {
     let later = stream::try_unfold(None, move |begin: Option<PageStart>| async move {
-        let end = end_of_page(pool, begin.as_ref()).await?;
+        let end =
+            read(pool, LIST, async |connection| end_of_page(connection, begin.as_ref()).await);
+        let end = end.await?;
         Ok(end.map(|last| (Some(last.clone()), Some(last))))
     });
     stream::once(std::future::ready(Ok(None))).chain(later)
 }
 
 async fn end_of_page(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     begin: Option<&PageStart>,
 ) -> Result<Option<PageStart>, sqlx::Error> {
     let (at, uid) = begin.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
@@ -102,7 +107,7 @@ async fn end_of_page(
         uid,
         PAGE_ORDERS - 1
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await
 }
 
@@ -112,17 +117,21 @@ pub(crate) async fn page(
     begin: Option<&PageStart>,
 ) -> Result<Vec<View>, sqlx::Error> {
     let (at, uid) = begin.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
-    select_orders!(
-        "page_of_orders",
-        "WHERE (ingested_at, order_uid) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '')) \
-         ORDER BY ingested_at DESC, order_uid DESC LIMIT $3",
-        at,
-        uid,
-        PAGE_ORDERS
-    )
-    .fetch(pool)
-    .and_then(|row| std::future::ready(row.into_view()))
-    .try_collect()
+    read(pool, LIST, async |connection| {
+        select_orders!(
+            "page_of_orders",
+            "WHERE (ingested_at, order_uid) \
+             < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '')) \
+             ORDER BY ingested_at DESC, order_uid DESC LIMIT $3",
+            at,
+            uid,
+            PAGE_ORDERS
+        )
+        .fetch(connection)
+        .and_then(|row| std::future::ready(row.into_view()))
+        .try_collect()
+        .await
+    })
     .await
 }
 
@@ -161,19 +170,22 @@ pub(crate) async fn list(pool: &PgPool, listing: &Listing) -> Result<Vec<Listed>
                 limit
                 $(, $argument)*
             )
-            .fetch_all(pool)
-            .await?
         };
     }
-    let rows = match (customer_id, track_number) {
-        (None, None) => page!(""),
-        (Some(customer), None) => page!("customer_id = $4 AND ", customer),
-        (None, Some(track)) => page!("track_number = $4 AND ", track),
+    let rows = read(pool, LIST, async |connection| match (customer_id, track_number) {
+        (None, None) => page!("").fetch_all(connection).await,
+        (Some(customer), None) => {
+            page!("customer_id = $4 AND ", customer).fetch_all(connection).await
+        }
+        (None, Some(track)) => page!("track_number = $4 AND ", track).fetch_all(connection).await,
         (Some(customer), Some(track)) => {
             page!("customer_id = $4 AND track_number = $5 AND ", customer, track)
+                .fetch_all(connection)
+                .await
         }
-    };
-    rows.into_iter()
+    });
+    rows.await?
+        .into_iter()
         .map(|row| {
             let ingested_at = row.ingested_at;
             Ok(Listed { view: row.into_view()?, ingested_at })
