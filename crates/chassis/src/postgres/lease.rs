@@ -59,7 +59,7 @@ impl Lease {
         }
     }
 
-    /// Closes the connection without a word to the server, which might not take it.
+    /// Closes the connection at once, without a message to the server, which may not read it.
     pub(super) fn discard(&mut self) {
         drop(self.connection.take().map(PoolConnection::detach));
     }

@@ -1,11 +1,11 @@
 //! Transactions: a change of a call, and a batch of records.
 //!
-//! Both are limited in time. [`change`] runs once and reports an error. [`commit`] commits a batch and retries transient
-//! errors without limit. If the database refuses a value, or if writing panics, it splits the batch
-//! in halves, each a transaction of its own, until the record at fault is alone and becomes a
-//! rejection. So no record is refused because of another one. If each record of a batch fails
-//! alone, no record is at fault, and the batch ends with an error. What is written is not decided
-//! here: see the [`Writer`] of a service.
+//! Both are limited in time. [`change`] runs once and returns an error. [`commit`] commits a batch
+//! and retries transient errors without limit. If the database refuses a value, or if writing
+//! panics, it splits the batch in halves, each a transaction of its own, until the record at fault
+//! is alone and becomes a rejection. So no record is refused because of another one. If each record
+//! of a batch fails alone, no record is at fault, and the batch ends with an error. What is written
+//! is not decided here: see the [`Writer`] of a service.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -30,8 +30,8 @@ use crate::{
 
 /// The longest time of a change, with the wait for a connection.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest time from the start of a batch's transaction to its end. It is longer than PostgreSQL's own
-/// limits, so only a server that does not answer reaches it.
+/// The longest time from the start of a batch's transaction to its end. It is longer than
+/// PostgreSQL's own limits, so only a server that does not answer reaches it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// An error of work in a transaction.
@@ -79,7 +79,8 @@ async fn transact<T, E: TransactionError>(
             }
             // The rollback is awaited, so the row locks are released before the caller sees the
             // error: a task that the caller wakes next may skip locked rows. If the rollback fails,
-            // the connection is broken: the server rolls back, and the connection is closed below.
+            // the connection is broken: the server rolls back, and the pool closes the connection
+            // when it is returned.
             Err(_) => drop(transaction.rollback().await),
         }
         outcome

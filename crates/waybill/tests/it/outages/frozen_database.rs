@@ -54,6 +54,8 @@ impl Sessions {
                  AND application_name = 'waybill {}' AND {filter}",
             self.service
         );
+        // PostgreSQL otherwise shows the same sessions until the end of a transaction.
+        run_sql(&mut self.administrator, "SELECT pg_stat_clear_snapshot()").await;
         let query = sqlx::query_scalar(sqlx::AssertSqlSafe(statement));
         query.fetch_all(&mut self.administrator).await.unwrap()
     }
