@@ -52,8 +52,8 @@ pub(super) fn no_answer() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
 }
 
-/// The connection was lost, or the server did not answer, after the commit was sent: the transaction
-/// may be committed or not.
+/// The connection was lost, or the server did not answer, after the commit was sent: the
+/// transaction may be committed or not.
 #[derive(Debug, thiserror::Error)]
 #[error("PostgreSQL did not confirm a commit: {0}")]
 struct OutcomeUnknown(String);

@@ -27,8 +27,8 @@ pub struct Assigned {
     pub deadline: OffsetDateTime,
 }
 
-/// The reason why an order was not assigned. Nothing was stored, unless the database did not confirm
-/// the commit: then the outcome is unknown.
+/// The reason why an order was not assigned. Nothing was stored, unless the database did not
+/// confirm the commit: then the outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAssigned {
     #[error("the order is already assigned to courier {0}")]

@@ -22,8 +22,8 @@
 //! get [`Unavailable`]; nothing is retried here, because the next request is a new miss.
 //!
 //! If the database does not answer, a query ends after [`BY_KEY`], and so does the wait of each
-//! caller, which begins earlier: in the queue. A worker skips the orders whose callers have all left,
-//! so the queue does not grow with the length of an outage.
+//! caller, which begins earlier: in the queue. A worker skips the orders whose callers have all
+//! left, so the queue does not grow with the length of an outage.
 
 use std::{
     collections::HashMap,
@@ -205,8 +205,8 @@ impl Misses {
         let mut pending = self.pending();
         let Pending { waiting, queue, workers } = &mut *pending;
         loop {
-            // One lock for both: a miss that is queued after this finds the lower count and starts a
-            // worker.
+            // One lock for both: a miss that is queued after this finds the lower count and starts
+            // a worker.
             if queue.is_empty() {
                 *workers -= 1;
                 return None;

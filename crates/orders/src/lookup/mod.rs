@@ -140,8 +140,8 @@ impl Lookup {
                     let confirmed = tokio::time::timeout(limit, confirmed).await;
                     Ok(confirmed.unwrap_or(Some((cached, AnsweredBy::Memory))))
                 }
-                // A negative entry may be older than the order, so it is no answer for a client that
-                // waits: the database is asked.
+                // A negative entry may be older than the order, so it is no answer for a client
+                // that waits: the database is asked.
                 Known::Absent | Known::Nothing => {
                     let loaded = tokio::time::timeout(limit, self.misses.load(uid)).await;
                     loaded.unwrap_or(Err(Unavailable))

@@ -109,9 +109,12 @@ impl Sessions {
     }
 }
 
+/// A method, a path, the limit, and the statuses that may answer.
+type Call<'a> = (&'a str, &'a str, Duration, &'a [u16]);
+
 /// Sends requests at the same time, and asserts that each is answered with one of its statuses
 /// within its limit.
-async fn assert_answered_in_time(service: &Service, calls: &[(&str, &str, Duration, &[u16])]) {
+async fn assert_answered_in_time(service: &Service, calls: &[Call<'_>]) {
     let answers = calls.iter().map(async |(method, path, limit, statuses)| {
         let since = Instant::now();
         let (status, answer) = call(service, method, path, "").await;
@@ -140,7 +143,7 @@ async fn calls_for_orders_end_while_postgresql_is_frozen() {
 
     assert_served_from(&service, &cached, "memory").await;
     let rejected = format!("/rejected/{rejected}");
-    let calls: [(_, &str, _, &[u16]); 8] = [
+    let calls: [Call<'_>; 8] = [
         ("GET", "/order/nobody", BY_KEY, &[503]),
         ("GET", "/order/soon?wait=1s", Duration::from_secs(1), &[503]),
         ("GET", "/order/cached/status", BY_KEY, &[503]),
@@ -222,7 +225,7 @@ async fn calls_for_couriers_end_while_postgresql_is_frozen() {
     let (courier, statistics) = (format!("/courier/{id}"), format!("/courier/{id}/statistics"));
     // Dispatch measures its queue every 5 seconds, and may replace the connections before a call.
     let either: &[u16] = &[200, 503];
-    let calls: [(_, &str, _, _); 8] = [
+    let calls: [Call<'_>; 8] = [
         ("GET", &courier, BY_KEY, either),
         ("GET", &statistics, BY_KEY, either),
         ("GET", "/delivery/waiting", BY_KEY, either),
