@@ -119,7 +119,6 @@ async fn assert_answered_in_time(service: &Service, calls: &[Call<'_>]) {
         let since = Instant::now();
         let (status, answer) = call(service, method, path, "").await;
         let took = since.elapsed();
-        println!("{method} {path}: {status} after {took:?}");
         assert!(statuses.contains(&status), "{method} {path}: {status} {answer}");
         assert!(took < *limit + SLACK, "{method} {path} took {took:?}");
     });
@@ -196,7 +195,6 @@ async fn pages_are_sent_while_postgresql_is_frozen() {
         let page = service.http.get(service.at(path)).header("accept", "text/html");
         let page = page.send().await.unwrap();
         let took = since.elapsed();
-        println!("{path}: {} after {took:?}", page.status());
         assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
         assert!(took < LIST + BY_KEY + SLACK, "{path} took {took:?}");
     });
