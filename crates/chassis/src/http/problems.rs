@@ -9,7 +9,7 @@ use super::{
     problem::{Problem, ProblemKind},
 };
 use crate::{
-    postgres::errors::{ErrorClass, classify},
+    postgres::errors::{ErrorClass, classify, is_outcome_unknown},
     problem_kinds,
 };
 
@@ -59,7 +59,8 @@ pub fn bad_parameter(name: &str, rule: &str) -> Problem {
 }
 
 /// Maps a failed query to a problem. 400 if PostgreSQL refuses a value that it can never store,
-/// such as a text with a NUL character; otherwise 503, and the cause is logged.
+/// such as a text with a NUL character; otherwise 503, and the cause is logged. The answer to a
+/// change says whether it may have been stored.
 #[must_use]
 pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
     let refused = error.as_database_error().filter(|_| classify(error) == ErrorClass::Permanent);
@@ -68,6 +69,12 @@ pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
             .with("a parameter has a value that PostgreSQL cannot store, such as a NUL character");
     }
     tracing::warn!("{attempted}: {error}");
+    if is_outcome_unknown(error) {
+        return DATABASE_UNAVAILABLE.with(
+            "the database did not confirm the change, so it is unknown whether it was stored; read \
+             the current state before you send the change again",
+        );
+    }
     DATABASE_UNAVAILABLE.problem()
 }
 

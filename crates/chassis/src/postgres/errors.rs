@@ -1,6 +1,10 @@
 //! Classes of PostgreSQL's errors: permanent, transient, or a refusal that an operator must
 //! resolve. This module only classifies; [`transaction`](super::transaction) retries.
 
+use std::io;
+
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 use crate::process::exit::ExitReason;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,43 @@ pub fn classify(error: &sqlx::Error) -> ErrorClass {
         // record is not.
         _ => ErrorClass::Transient,
     }
+}
+
+/// Returns true if the connection can no longer be used: it is broken, or the server has ended its
+/// session.
+#[must_use]
+pub fn is_connection_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(database) => database
+            .try_downcast_ref::<PgDatabaseError>()
+            .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)),
+        _ => false,
+    }
+}
+
+/// Returns the error for a server that does not answer within the limit of time.
+pub(super) fn no_answer() -> sqlx::Error {
+    let text = "PostgreSQL did not answer within the time limit";
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
+}
+
+/// The connection was lost, or the server did not answer, after the commit was sent: the
+/// transaction may be committed or not.
+#[derive(Debug, thiserror::Error)]
+#[error("PostgreSQL did not confirm a commit: {0}")]
+struct OutcomeUnknown(String);
+
+/// Returns the error for a commit that failed with `error`.
+pub(super) fn outcome_unknown(error: &sqlx::Error) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::other(OutcomeUnknown(error.to_string())))
+}
+
+/// Returns true if a transaction failed and may be committed nevertheless.
+#[must_use]
+pub fn is_outcome_unknown(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Io(error) = error else { return false };
+    error.get_ref().is_some_and(|cause| cause.is::<OutcomeUnknown>())
 }
 
 /// Returns the error for a stored value that the service never writes. `column` is

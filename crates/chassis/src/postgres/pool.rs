@@ -11,7 +11,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use sqlx::{
-    ConnectOptions, Connection, PgPool, Postgres, Transaction,
+    ConnectOptions, Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -190,6 +190,12 @@ impl PostgresConfig {
 /// the first query is run, so PostgreSQL may still be unreachable. The server ends a statement after
 /// 30 s, and a transaction that is idle for 10 s.
 ///
+/// If this process or its machine disappears, or if it gives up on a statement and closes the
+/// connection, the server notices that within seconds, or a minute without a network, and ends the
+/// session and its locks. In the other direction, sqlx cannot set TCP keepalives: the limits of
+/// [`read`](super::read) and [`transaction`](super::transaction) detect a server that does not
+/// answer.
+///
 /// Each query of the services has its index. Sequential scans are off because the planner would
 /// choose them for a table that is still small, and would keep to that plan while the table grows.
 /// No query is long enough to be worth compiling.
@@ -204,6 +210,11 @@ pub fn open(
         ("search_path", service),
         ("statement_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "10s"),
+        ("client_connection_check_interval", "2s"),
+        ("tcp_keepalives_idle", "30"),
+        ("tcp_keepalives_interval", "10"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "60s"),
         ("enable_seqscan", "off"),
         ("jit", "off"),
     ]);
@@ -216,11 +227,6 @@ pub fn open(
         .connect_lazy_with(options);
     registry.register_collector(Box::new(Connections(pool.clone())));
     pool
-}
-
-/// Begins a read-only transaction whose queries all see the same state of the database.
-pub async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
 }
 
 /// Counts the pool's connections whenever the metrics are read.

@@ -1,11 +1,11 @@
-//! Transactions: of any work, and of a batch of records.
+//! Transactions: a change of a call, and a batch of records.
 //!
-//! [`transact`] limits the time of a transaction. [`commit`] commits a batch and retries transient
-//! errors without limit. If the database refuses a value, or if writing panics, it splits the batch
-//! in halves, each a transaction of its own, until the record at fault is alone and becomes a
-//! rejection. So no record is refused because of another one. If each record of a batch fails
-//! alone, no record is at fault, and the batch ends with an error. What is written is not decided
-//! here: see the [`Writer`] of a service.
+//! Both are limited in time. [`change`] runs once and returns an error. [`commit`] commits a batch
+//! and retries transient errors without limit. If the database refuses a value, or if writing
+//! panics, it splits the batch in halves, each a transaction of its own, until the record at fault
+//! is alone and becomes a rejection. So no record is refused because of another one. If each record
+//! of a batch fails alone, no record is at fault, and the batch ends with an error. What is written
+//! is not decided here: see the [`Writer`] of a service.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -18,15 +18,20 @@ use prometheus_client::metrics::{
     counter::Counter,
     histogram::{Histogram, exponential_buckets},
 };
-use sqlx::{Connection, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::{
-    postgres::errors::{ErrorClass, classify},
+    postgres::{
+        errors::{ErrorClass, classify, is_connection_lost, no_answer, outcome_unknown},
+        lease::{Lease, close_idle},
+    },
     process::{crash, retry::Backoff},
 };
 
-/// The longest time from the start of a transaction to its end. It is longer than PostgreSQL's own
-/// limits, so only a server that does not answer reaches it.
+/// The longest time of a change, with the wait for a connection.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time from the start of a batch's transaction to its end. It is longer than
+/// PostgreSQL's own limits, so only a server that does not answer reaches it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// An error of work in a transaction.
@@ -41,40 +46,62 @@ impl TransactionError for sqlx::Error {
     }
 }
 
-/// Runs `work` in a transaction, and commits it unless `work` fails. A timeout is a transient error
-/// with an unknown outcome: the transaction may have been committed.
-pub async fn transact<T, E: TransactionError>(
+/// Runs `work` in a transaction, and commits it unless `work` fails. If it cannot be known whether
+/// the transaction was committed, the error is one for which
+/// [`is_outcome_unknown`](super::errors::is_outcome_unknown) is true; after any other error nothing
+/// was changed.
+pub async fn change<T, E: TransactionError>(
     pool: &PgPool,
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
 ) -> Result<T, E> {
-    transact_on(&mut pool.acquire().await?, work).await
+    let deadline = Instant::now() + CHANGE_TIMEOUT;
+    // The connection is tested first, because the work is not repeated after an error.
+    let lease = tokio::time::timeout(CHANGE_TIMEOUT, Lease::acquire_tested(pool)).await;
+    let mut lease = lease.unwrap_or_else(|_| Err(no_answer()))?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    transact(pool, &mut lease, left, work).await
 }
 
-async fn transact_on<T, E: TransactionError>(
-    connection: &mut PoolConnection<Postgres>,
+async fn transact<T, E: TransactionError>(
+    pool: &PgPool,
+    lease: &mut Lease,
+    limit: Duration,
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
 ) -> Result<T, E> {
+    let mut is_committing = false;
     let attempt = async {
-        let mut transaction = connection.begin().await?;
+        let mut transaction = lease.begin().await?;
         let outcome = work(&mut transaction).await;
         match outcome {
-            Ok(_) => transaction.commit().await?,
+            Ok(_) => {
+                is_committing = true;
+                transaction.commit().await?;
+            }
             // The rollback is awaited, so the row locks are released before the caller sees the
             // error: a task that the caller wakes next may skip locked rows. If the rollback fails,
-            // the connection is broken: the server rolls back, and the pool drops the connection.
+            // the connection is broken: the server rolls back, and the pool closes the connection
+            // when it is returned.
             Err(_) => drop(transaction.rollback().await),
         }
         outcome
     };
-    let outcome = tokio::time::timeout(TRANSACTION_TIMEOUT, attempt).await;
-    let outcome = outcome.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()));
-    let database = outcome.as_ref().err().and_then(E::database);
-    if database.is_some_and(|error| classify(error) == ErrorClass::Transient) {
-        // After a failover the next transaction needs a connection to another server. After a
-        // timeout this connection may still run a statement, so it must not return to the pool.
-        connection.close_on_drop();
+    let outcome = tokio::time::timeout(limit, attempt).await;
+    let is_timeout = outcome.is_err();
+    let outcome = outcome.unwrap_or_else(|_| Err(no_answer().into()));
+    let error = outcome.as_ref().err().and_then(E::database);
+    let Some(error) = error.filter(|error| classify(error) == ErrorClass::Transient) else {
+        return outcome;
+    };
+    // Before the commit is sent, the server can only roll back. After that, only its answer says
+    // whether it has committed.
+    let unknown = (is_committing && is_connection_lost(error)).then(|| outcome_unknown(error));
+    // After a failover the next transaction needs a connection to another server. After a timeout
+    // this connection may still run a statement, so it must not return to the pool.
+    lease.discard();
+    if is_timeout {
+        close_idle(pool);
     }
-    outcome
+    unknown.map_or(outcome, |unknown| Err(unknown.into()))
 }
 
 crate::metrics! {
@@ -262,9 +289,9 @@ async fn attempt<W: Writer>(
     metrics: &CommitMetrics,
     part: &[W::Item],
 ) -> Result<W::Outcome, WriteError> {
-    let mut connection = CloseOnPanic(pool.acquire().await?);
+    let mut lease = Lease::acquire(pool).await?;
     let started = Instant::now();
-    let outcome = transact_on(&mut connection.0, async |transaction| {
+    let outcome = transact(pool, &mut lease, TRANSACTION_TIMEOUT, async |transaction| {
         let outcome = writer.write(transaction, part).await?;
         crash::point("before-commit");
         Ok(outcome)
@@ -275,16 +302,4 @@ async fn attempt<W: Writer>(
         crash::point("after-commit");
     }
     outcome
-}
-
-/// A connection that is closed if the code that uses it panics. The panic may interrupt a message
-/// of the protocol or leave the transaction open, so the connection must not return to the pool.
-struct CloseOnPanic(PoolConnection<Postgres>);
-
-impl Drop for CloseOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.close_on_drop();
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// Pauses that grow from 50 ms to 5 s. Each is random, between half of its step and all of it, so
+/// Pauses that grow from 50 ms to 2 s. Each is random, between half of its step and all of it, so
 /// that replicas that failed together do not retry together.
 #[derive(Debug, Default)]
 pub struct Backoff {
@@ -12,7 +12,7 @@ pub struct Backoff {
 
 impl Backoff {
     pub fn next_pause(&mut self) -> Duration {
-        let step = Duration::from_millis(50 << self.attempts.min(7)).min(Duration::from_secs(5));
+        let step = Duration::from_millis(50 << self.attempts.min(6)).min(Duration::from_secs(2));
         self.attempts += 1;
         step.mul_f64(rand::random_range(0.5..=1.0))
     }
@@ -40,8 +40,8 @@ mod tests {
         let first = backoff.next_pause();
         assert!(first >= Duration::from_millis(25) && first <= Duration::from_millis(50));
         for _ in 0..100 {
-            assert!(backoff.next_pause() <= Duration::from_secs(5));
+            assert!(backoff.next_pause() <= Duration::from_secs(2));
         }
-        assert!(backoff.next_pause() >= Duration::from_millis(2_500));
+        assert!(backoff.next_pause() >= Duration::from_secs(1));
     }
 }

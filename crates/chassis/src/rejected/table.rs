@@ -11,7 +11,10 @@ use time::OffsetDateTime;
 use super::{Original, RejectedId, Rejection, RejectionMetrics, ReplayOf, Violation, Whole};
 use crate::{
     kafka::record::{Position, instant},
-    postgres::errors::{ErrorClass, bad_column, classify},
+    postgres::{
+        errors::{ErrorClass, bad_column, classify},
+        read::{BY_KEY, LIST, read},
+    },
 };
 
 /// The greatest number that [`count`] counts exactly, so that a page does not read the whole table.
@@ -338,33 +341,44 @@ pub async fn list(
                 limit
                 $(, $argument)*
             )
-            .fetch_all(pool)
-            .await
         };
     }
-    match (reason, key) {
-        (None, None) => page!(""),
-        (Some(reason), None) => page!("reason = $6 AND ", reason),
+    read(pool, LIST, async |connection| match (reason, key) {
+        (None, None) => page!("").fetch_all(connection).await,
+        (Some(reason), None) => page!("reason = $6 AND ", reason).fetch_all(connection).await,
         (reason, Some(key)) => {
             page!("key = $6 AND ($7::text IS NULL OR reason = $7) AND ", key, reason)
+                .fetch_all(connection)
+                .await
         }
-    }
+    })
+    .await
 }
 
 /// Returns the number of rejected records, but at most [`MAX_COUNTED`] + 1.
 pub async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
-    let count = sqlx::query_scalar!(
-        "-- count_rejected\nSELECT count(*) AS \"count!\" \
-         FROM (SELECT FROM rejected_records LIMIT $1) AS counted",
-        MAX_COUNTED + 1
-    )
-    .fetch_one(pool)
+    let count = read(pool, LIST, async |connection| {
+        sqlx::query_scalar!(
+            "-- count_rejected\nSELECT count(*) AS \"count!\" \
+             FROM (SELECT FROM rejected_records LIMIT $1) AS counted",
+            MAX_COUNTED + 1
+        )
+        .fetch_one(connection)
+        .await
+    })
     .await?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Returns the row of the newest rejected record with this id.
 pub async fn find_row(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRow>, sqlx::Error> {
+    read(pool, BY_KEY, async |connection| find_row_on(connection, id).await).await
+}
+
+async fn find_row_on(
+    connection: &mut PgConnection,
+    id: &RejectedId,
+) -> Result<Option<RejectedRow>, sqlx::Error> {
     select_rejected!(
         "find_rejected",
         "WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 \
@@ -373,13 +387,20 @@ pub async fn find_row(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedR
         id.partition,
         id.offset
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await
 }
 
 /// Returns the newest rejected record with this id.
 pub async fn find(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRecord>, sqlx::Error> {
-    let Some(row) = find_row(pool, id).await? else { return Ok(None) };
+    read(pool, BY_KEY, async |connection| find_on(connection, id).await).await
+}
+
+async fn find_on(
+    connection: &mut PgConnection,
+    id: &RejectedId,
+) -> Result<Option<RejectedRecord>, sqlx::Error> {
+    let Some(row) = find_row_on(connection, id).await? else { return Ok(None) };
     // No transaction is needed for the two statements: the content of a row never changes.
     let content = sqlx::query!(
         "-- find_rejected_content\n\
@@ -392,7 +413,7 @@ pub async fn find(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRecor
         row.offset,
         row.record_timestamp,
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await?;
     let Some(content) = content else { return Ok(None) };
     Ok(Some(RejectedRecord {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use chassis::postgres::read::{LIST, read};
 use prometheus_client::metrics::{
     counter::Counter,
     gauge::Gauge,
@@ -43,14 +44,18 @@ impl DispatchMetrics {
     }
 
     pub(super) async fn measure_queue(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let queue = sqlx::query!(
-            "-- measure_queue\n\
-             SELECT count(*) AS \"waiting!\", \
-                 coalesce(extract(epoch FROM now() - min(waiting_since)), 0)::double precision AS \"oldest!\" \
-             FROM couriers.order_states WHERE waiting_since IS NOT NULL AND held_at IS NULL"
-        )
-        .fetch_one(pool)
-        .await?;
+        let queue = read(pool, LIST, async |connection| {
+            sqlx::query!(
+                "-- measure_queue\n\
+                 SELECT count(*) AS \"waiting!\", \
+                     coalesce(extract(epoch FROM now() - min(waiting_since)), 0)::double precision \
+                         AS \"oldest!\" \
+                 FROM couriers.order_states WHERE waiting_since IS NOT NULL AND held_at IS NULL"
+            )
+            .fetch_one(connection)
+            .await
+        });
+        let queue = queue.await?;
         self.waiting.set(queue.waiting);
         self.oldest_wait_seconds.set(queue.oldest.max(0.0));
         Ok(())

@@ -26,7 +26,7 @@ pub(crate) use statements::lock_match;
 
 use std::time::Duration;
 
-use chassis::{postgres::transaction::transact, process::retry::Backoff};
+use chassis::{postgres::transaction::change, process::retry::Backoff};
 use sqlx::PgPool;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -149,8 +149,7 @@ async fn match_all(
     let mut matched = 0;
     loop {
         let matches =
-            transact(pool, async |connection| match_orders(connection, times, cursor).await)
-                .await?;
+            change(pool, async |connection| match_orders(connection, times, cursor).await).await?;
         // The match has stored the cursor, so the next turn of the loop has no new entry to
         // announce.
         cursor = MatchCursor::END;

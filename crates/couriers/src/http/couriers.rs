@@ -7,7 +7,7 @@ use axum::{
 };
 use chassis::{
     http::{Id, Parameters, paging, problem::Problem, problems::MALFORMED_ID},
-    postgres::pool::snapshot,
+    postgres::read::{BY_KEY, read},
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
@@ -52,7 +52,9 @@ pub(crate) async fn list(
 
 /// `GET /courier/{id}`
 pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Response, Problem> {
-    let found = find_courier(&state.pool, parse_id(&id)?).await.map_err(failed)?;
+    let id = parse_id(&id)?;
+    let found = read(&state.pool, BY_KEY, async |connection| find_courier(connection, id).await);
+    let found = found.await.map_err(failed)?;
     let courier = found.ok_or_else(|| NO_SUCH_COURIER.problem())?;
     Ok(Json(CourierView::of(&courier)).into_response())
 }
@@ -88,8 +90,9 @@ pub(crate) async fn statistics(
     Id(id): Id,
 ) -> Result<Response, Problem> {
     let id = parse_id(&id)?;
-    let mut snapshot = snapshot(&state.pool).await.map_err(failed)?;
-    let found = courier_statistics(&mut snapshot, id).await.map_err(failed)?;
+    let found =
+        read(&state.pool, BY_KEY, async |connection| courier_statistics(connection, id).await);
+    let found = found.await.map_err(failed)?;
     let statistics = found.ok_or_else(|| NO_SUCH_COURIER.problem())?;
     Ok(Json(StatisticsView::of(&statistics)).into_response())
 }

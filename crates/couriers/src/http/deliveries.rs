@@ -8,7 +8,7 @@ use axum::{
 };
 use chassis::{
     http::{Id, Parameters, paging, problem::Problem, problems::MALFORMED_ID},
-    postgres::pool::snapshot,
+    postgres::read::{BY_KEY, LIST, snapshot},
 };
 use events::OrderUid;
 use serde::Deserialize;
@@ -59,24 +59,21 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let order_id: OrderUid =
         order_id.parse().map_err(|rule| MALFORMED_ID.with(format!("the order id {rule}")))?;
-    let mut snapshot = snapshot(&state.pool).await.map_err(failed)?;
-    let found = find_delivery(&mut snapshot, &order_id).await.map_err(failed)?;
-    let delivery = found.ok_or_else(|| NO_SUCH_ORDER.problem())?;
-    // The numbers of busy and paused couriers explain why the order waits.
-    let counts = match delivery.state {
-        DeliveryState::Waiting => Some(count_couriers(&mut snapshot).await.map_err(failed)?),
-        _ => None,
-    };
-    // Returns the connection first: a call that waits for a second one while it holds one could
-    // block the pool. The courier is read outside the snapshot; couriers are never deleted, so it
-    // is found.
-    drop(snapshot);
-    let courier = match &delivery.assignment {
-        Some(assignment) => {
-            find_courier(&state.pool, assignment.courier_id).await.map_err(failed)?
-        }
-        None => None,
-    };
+    let found = snapshot(&state.pool, BY_KEY, async |snapshot| {
+        let Some(delivery) = find_delivery(snapshot, &order_id).await? else { return Ok(None) };
+        // The numbers of busy and paused couriers explain why the order waits.
+        let counts = match delivery.state {
+            DeliveryState::Waiting => Some(count_couriers(snapshot).await?),
+            _ => None,
+        };
+        let courier = match &delivery.assignment {
+            Some(assignment) => find_courier(snapshot, assignment.courier_id).await?,
+            None => None,
+        };
+        Ok(Some((delivery, counts, courier)))
+    });
+    let found = found.await.map_err(failed)?;
+    let (delivery, counts, courier) = found.ok_or_else(|| NO_SUCH_ORDER.problem())?;
     Ok(Json(DeliveryView::of(&order_id, &delivery, counts, courier.as_ref())).into_response())
 }
 
@@ -91,14 +88,14 @@ pub(crate) async fn queue(
     Parameters(query): Parameters<QueueQuery>,
 ) -> Result<Response, Problem> {
     let limit = paging::parse_limit(query.limit)?;
-    let mut snapshot = snapshot(&state.pool).await.map_err(failed)?;
-    let queue = read::queue(&mut snapshot, limit).await.map_err(failed)?;
+    let queue = snapshot(&state.pool, LIST, async |snapshot| read::queue(snapshot, limit).await);
+    let queue = queue.await.map_err(failed)?;
     Ok(Json(QueueView::of(&queue)).into_response())
 }
 
 /// `GET /statistics`
 pub(crate) async fn statistics(State(state): State<ApiState>) -> Result<Response, Problem> {
-    let mut snapshot = snapshot(&state.pool).await.map_err(failed)?;
-    let all = read::statistics(&mut snapshot).await.map_err(failed)?;
+    let all = snapshot(&state.pool, LIST, async |snapshot| read::statistics(snapshot).await);
+    let all = all.await.map_err(failed)?;
     Ok(Json(StatisticsView::of(&all)).into_response())
 }

@@ -1,6 +1,6 @@
 //! The content of the board, read in one snapshot.
 
-use chassis::postgres::pool::snapshot;
+use chassis::postgres::read::{LIST, snapshot};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -38,17 +38,18 @@ pub struct Board {
 /// Returns the board with at most `rows` couriers who carry an order, `rows` who do not, `rows`
 /// waiting orders and `rows` held orders.
 pub async fn board(pool: &PgPool, rows: i64) -> Result<Board, sqlx::Error> {
-    let mut snapshot = snapshot(pool).await?;
-    let counts = count_couriers(&mut snapshot).await?;
-    let statistics = statistics(&mut snapshot).await?;
-    let queue = queue(&mut snapshot, rows).await?;
-    let mut couriers = list_carrying(&mut snapshot, rows).await?;
-    couriers.extend(list_idle(&mut snapshot, rows).await?);
-    // `now()` is the time at which the transaction began, and the snapshot is not older. So
-    // everything that was committed before `at` is on the board.
-    let at = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(&mut *snapshot).await?;
-    snapshot.commit().await?;
-    Ok(Board { at, counts, statistics, queue, couriers })
+    snapshot(pool, LIST, async |snapshot| {
+        let counts = count_couriers(snapshot).await?;
+        let statistics = statistics(snapshot).await?;
+        let queue = queue(snapshot, rows).await?;
+        let mut couriers = list_carrying(snapshot, rows).await?;
+        couriers.extend(list_idle(snapshot, rows).await?);
+        // `now()` is the time at which the transaction began, and the snapshot is not older. So
+        // everything that was committed before `at` is on the board.
+        let at = sqlx::query_scalar!(r#"SELECT now() AS "now!""#).fetch_one(snapshot).await?;
+        Ok(Board { at, counts, statistics, queue, couriers })
+    })
+    .await
 }
 
 async fn list_carrying(

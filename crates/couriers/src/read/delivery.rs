@@ -31,7 +31,7 @@ pub struct Delivery {
 }
 
 /// Returns the delivery of one order, or `None` if the order is unknown. The caller passes a
-/// [`snapshot`](chassis::postgres::pool::snapshot), so that the several queries agree.
+/// [`snapshot`](chassis::postgres::read::snapshot), so that the several queries agree.
 pub async fn find_delivery(
     connection: &mut PgConnection,
     order_id: &OrderUid,

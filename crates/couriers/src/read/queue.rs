@@ -28,7 +28,7 @@ pub struct Queue {
 }
 
 /// Returns the queue, with at most `limit` waiting and as many held orders. The caller passes a
-/// [`snapshot`](chassis::postgres::pool::snapshot), so that the several queries agree.
+/// [`snapshot`](chassis::postgres::read::snapshot), so that the several queries agree.
 pub async fn queue(connection: &mut PgConnection, limit: i64) -> Result<Queue, sqlx::Error> {
     let counts = sqlx::query!(
         r#"-- count_queue

@@ -2,7 +2,8 @@
 
 use chassis::postgres::{
     errors::bad_column,
-    transaction::{TransactionError, transact},
+    read::{LIST, read},
+    transaction::{TransactionError, change},
 };
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -72,21 +73,23 @@ impl TryFrom<CourierRow> for Courier {
 }
 
 /// Adds a courier. The caller wakes dispatch afterwards if the courier is available.
-// A single statement that commits itself. If the connection is lost, the outcome is unknown; a
-// repeated call is then safe, because the phone number is unique.
+// If the outcome is unknown, a repeated call is safe, because the phone number is unique.
 pub async fn create_courier(pool: &PgPool, courier: &NewCourier) -> Result<CourierId, NotStored> {
-    let id = sqlx::query_scalar!(
-        "-- create_courier\n\
-         INSERT INTO couriers.couriers (name, phone, transport_type, status) VALUES ($1, $2, $3, $4) \
-         RETURNING id",
-        courier.name.as_ref(),
-        courier.phone.as_ref(),
-        courier.transport_type.as_str(),
-        courier.status.as_str(),
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok(id.try_into().map_err(|error| bad_column("couriers.couriers.id", error))?)
+    change(pool, async |transaction| {
+        let id = sqlx::query_scalar!(
+            "-- create_courier\n\
+             INSERT INTO couriers.couriers (name, phone, transport_type, status) \
+             VALUES ($1, $2, $3, $4) RETURNING id",
+            courier.name.as_ref(),
+            courier.phone.as_ref(),
+            courier.transport_type.as_str(),
+            courier.status.as_str(),
+        )
+        .fetch_one(transaction)
+        .await?;
+        Ok(id.try_into().map_err(|error| bad_column("couriers.couriers.id", error))?)
+    })
+    .await
 }
 
 /// Changes a courier. A courier who is resumed while they carry an order is busy, not available.
@@ -96,13 +99,13 @@ pub async fn create_courier(pool: &PgPool, courier: &NewCourier) -> Result<Couri
 pub async fn update_courier(
     pool: &PgPool,
     id: CourierId,
-    change: &CourierChange,
+    changed: &CourierChange,
 ) -> Result<Courier, NotStored> {
-    transact(pool, async |transaction| {
+    change(pool, async |transaction| {
         // A separate statement, so that the next one has a new snapshot. A transaction that held
         // this lock may just have freed the courier, and the next statement must see that.
         lock_courier(transaction, id).await?.ok_or(NotStored::Unknown)?;
-        Ok(change_courier(transaction, id, change).await?)
+        Ok(change_courier(transaction, id, changed).await?)
     })
     .await
 }
@@ -161,7 +164,10 @@ async fn lock_courier(
     .await
 }
 
-pub async fn find_courier(pool: &PgPool, id: CourierId) -> Result<Option<Courier>, sqlx::Error> {
+pub async fn find_courier(
+    connection: &mut PgConnection,
+    id: CourierId,
+) -> Result<Option<Courier>, sqlx::Error> {
     let row = sqlx::query_as!(
         CourierRow,
         "-- find_courier\n\
@@ -172,7 +178,7 @@ pub async fn find_courier(pool: &PgPool, id: CourierId) -> Result<Option<Courier
          FROM couriers.couriers WHERE id = $1",
         id.get(),
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await?;
     row.map(TryInto::try_into).transpose()
 }
@@ -183,18 +189,21 @@ pub async fn list_couriers(
     after: Option<CourierId>,
     limit: i64,
 ) -> Result<Vec<Courier>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        CourierRow,
-        "-- list_couriers\n\
+    let rows = read(pool, LIST, async |connection| {
+        sqlx::query_as!(
+            CourierRow,
+            "-- list_couriers\n\
          SELECT id, name, phone, transport_type, status, deliveries, completed, \
              (SELECT on_time FROM couriers.courier_figures AS figures \
                  WHERE figures.id = couriers.id) AS \"on_time!\", \
              created_at \
          FROM couriers.couriers WHERE id > $1 ORDER BY id LIMIT $2",
-        after.map_or(0, CourierId::get),
-        limit,
-    )
-    .fetch_all(pool)
-    .await?;
+            after.map_or(0, CourierId::get),
+            limit,
+        )
+        .fetch_all(connection)
+        .await
+    });
+    let rows = rows.await?;
     rows.into_iter().map(TryInto::try_into).collect()
 }

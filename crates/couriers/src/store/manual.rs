@@ -4,7 +4,7 @@
 
 use chassis::postgres::{
     errors::bad_column,
-    transaction::{TransactionError, transact},
+    transaction::{TransactionError, change},
 };
 use events::{OrderStatus, OrderUid};
 use sqlx::{PgConnection, PgPool};
@@ -27,8 +27,8 @@ pub struct Assigned {
     pub deadline: OffsetDateTime,
 }
 
-/// The reason why an order was not assigned. Nothing was stored, unless the database failed at the
-/// commit: then the outcome is unknown.
+/// The reason why an order was not assigned. Nothing was stored, unless the database did not
+/// confirm the commit: then the outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAssigned {
     #[error("the order is already assigned to courier {0}")]
@@ -41,6 +41,13 @@ pub enum NotAssigned {
     Database(#[from] sqlx::Error),
 }
 
+impl TransactionError for NotAssigned {
+    fn database(&self) -> Option<&sqlx::Error> {
+        let Self::Database(error) = self else { return None };
+        Some(error)
+    }
+}
+
 /// Assigns an order to the first available courier. A waiting or held order is assigned before the
 /// rest of the queue. An unknown order is stored as if it had been created now.
 pub async fn assign(
@@ -48,29 +55,27 @@ pub async fn assign(
     order_id: &OrderUid,
     times: &DeliveryTimes,
 ) -> Result<Assigned, NotAssigned> {
-    let mut transaction = pool.begin().await?;
-    // The first lock of the lock order. No match runs until this transaction ends, so none can skip
-    // the rows that it locks: dispatch need not be woken afterwards.
-    lock_match(&mut transaction).await?;
-    // Each return with an error below drops the transaction, which is then rolled back. So the row
-    // that was created for an unknown order disappears if there is no courier for it.
-    let status = lock_or_create_state(&mut transaction, order_id).await?;
-    // Checked after the row is locked, so no event can end the order before the commit.
-    if status.is_ended() {
-        return Err(NotAssigned::Ended(status));
-    }
-    // A new statement after the lock, so it sees the latest committed delivery, and no other
-    // transaction can change that delivery until this one ends.
-    if let Some(courier_id) = find_courier_of(&mut transaction, order_id).await? {
-        return Err(NotAssigned::Already(courier_id));
-    }
-    let assigned = assign_first_available(&mut transaction, order_id, times)
-        .await?
-        .ok_or(NotAssigned::NoCourier)?;
-    // If the connection is lost here, the outcome is unknown. A repeated call is safe: it answers
-    // that the order is already assigned, or it assigns the order.
-    transaction.commit().await?;
-    Ok(assigned)
+    // If the outcome is unknown, a repeated call is safe: it answers that the order is already
+    // assigned, or it assigns the order.
+    change(pool, async |transaction| {
+        // The first lock of the lock order. No match runs until this transaction ends, so none can
+        // skip the rows that it locks: dispatch need not be woken afterwards.
+        lock_match(&mut *transaction).await?;
+        // Each error below rolls the transaction back. So the row that was created for an unknown
+        // order disappears if there is no courier for it.
+        let status = lock_or_create_state(transaction, order_id).await?;
+        // Checked after the row is locked, so no event can end the order before the commit.
+        if status.is_ended() {
+            return Err(NotAssigned::Ended(status));
+        }
+        // A new statement after the lock, so it sees the latest committed delivery, and no other
+        // transaction can change that delivery until this one ends.
+        if let Some(courier_id) = find_courier_of(transaction, order_id).await? {
+            return Err(NotAssigned::Already(courier_id));
+        }
+        assign_first_available(transaction, order_id, times).await?.ok_or(NotAssigned::NoCourier)
+    })
+    .await
 }
 
 async fn assign_first_available(
@@ -125,7 +130,7 @@ impl TransactionError for NotUnassigned {
 /// The caller wakes dispatch afterwards, also after an error: a match may have skipped the order
 /// while its row was locked here.
 pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, NotUnassigned> {
-    transact(pool, async |transaction| {
+    change(pool, async |transaction| {
         // The lock on the order's row alone decides who changes its delivery. An event that ends
         // the order waits for it, and then finds no delivery.
         let status = lock_state(transaction, order_id).await?.ok_or(NotUnassigned::Unknown)?;

@@ -25,21 +25,27 @@ pub use states::apply;
 
 pub(crate) use couriers::CourierRow;
 
-use chassis::postgres::errors::bad_column;
+use chassis::postgres::{
+    errors::bad_column,
+    read::{LIST, read},
+};
 use events::OrderStatus;
 use sqlx::PgPool;
 
 /// Succeeds if the service can read its tables. It reads no row: PostgreSQL checks that the tables
 /// exist and that the service may read them.
 pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "-- reach\n\
+    read(pool, LIST, async |connection| {
+        sqlx::query!(
+            "-- reach\n\
          SELECT 1 AS one FROM couriers.order_states, couriers.courier_orders, couriers.couriers, \
              couriers.active_deliveries, couriers.courier_figures, couriers.rejected_records LIMIT 0"
-    )
-    .fetch_optional(pool)
-    .await?;
-    Ok(())
+        )
+        .fetch_optional(connection)
+        .await?;
+        Ok(())
+    })
+    .await
 }
 
 /// Returns the status of a stored rank.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chassis::postgres::pool::snapshot;
+use chassis::postgres::read::{BY_KEY, read, snapshot};
 use couriers::{
     delivery::{
         DeliveryState, WaitReason,
@@ -26,7 +26,9 @@ use crate::support::{
 };
 
 async fn delivery(pool: &PgPool, name: &str) -> Option<Delivery> {
-    find_delivery(&mut snapshot(pool).await.unwrap(), &uid(name)).await.unwrap()
+    let id = uid(name);
+    let found = snapshot(pool, BY_KEY, async |snapshot| find_delivery(snapshot, &id).await);
+    found.await.unwrap()
 }
 
 async fn state(pool: &PgPool, name: &str) -> DeliveryState {
@@ -34,11 +36,12 @@ async fn state(pool: &PgPool, name: &str) -> DeliveryState {
 }
 
 async fn stored(pool: &PgPool, id: CourierId) -> Courier {
-    store::find_courier(pool, id).await.unwrap().unwrap()
+    let found = read(pool, BY_KEY, async |connection| store::find_courier(connection, id).await);
+    found.await.unwrap().unwrap()
 }
 
 async fn figures(pool: &PgPool) -> Statistics {
-    statistics(&mut snapshot(pool).await.unwrap()).await.unwrap()
+    read(pool, BY_KEY, async |connection| statistics(connection).await).await.unwrap()
 }
 
 fn change_to(status: RequestedStatus) -> CourierChange {

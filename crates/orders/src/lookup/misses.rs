@@ -22,6 +22,10 @@
 //! get [`Unavailable`]; nothing is retried here, because the next request is a new miss. Only an
 //! order that cannot be decoded is separated from the others: each order of its group is then
 //! queried alone.
+//!
+//! If the database does not answer, a query ends after [`BY_KEY`], and so does the wait of each
+//! caller, which begins earlier: in the queue. A worker skips the orders whose callers have all
+//! left, so the queue does not grow with the length of an outage.
 
 use std::{
     collections::HashMap,
@@ -30,6 +34,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chassis::postgres::read::{BY_KEY, Reader};
 use events::OrderUid;
 use futures_util::{FutureExt as _, future::join_all};
 use prometheus_client::{
@@ -37,7 +42,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use sqlx::PgPool;
 use tokio::sync::oneshot;
 
 use crate::lookup::{
@@ -113,7 +118,8 @@ impl Misses {
 
     /// Loads an order that memory does not hold.
     pub(super) async fn load(self: &Arc<Self>, uid: &OrderUid) -> Loaded {
-        self.push(uid, Ask::RedisFirst).await.unwrap_or(Err(Unavailable))
+        let answer = tokio::time::timeout(BY_KEY, self.push(uid, Ask::RedisFirst)).await;
+        answer.ok().and_then(Result::ok).unwrap_or(Err(Unavailable))
     }
 
     /// Queues a miss, unless the order is already queued or loading.
@@ -177,13 +183,14 @@ impl Misses {
 
     /// Runs a worker: answers groups of misses until none is left.
     async fn work(self: Arc<Self>) {
-        let mut connection = None;
+        // The worker keeps one connection while it has misses.
+        let mut database = Reader::new(&self.pool, BY_KEY);
         while let Some(group) = self.next_group() {
-            match self.try_find(&group, &mut connection).await {
+            match self.try_find(&group, &mut database).await {
                 // One order must not fail the others of its group, so each is queried alone.
                 Err(error) if is_fault_of_an_order(&error) && group.len() > 1 => {
                     for alone in group.chunks(1) {
-                        self.answer(alone, self.try_find(alone, &mut connection).await);
+                        self.answer(alone, self.try_find(alone, &mut database).await);
                     }
                 }
                 found => self.answer(&group, found),
@@ -196,23 +203,41 @@ impl Misses {
     async fn try_find(
         &self,
         group: &[Miss],
-        connection: &mut Option<PoolConnection<Postgres>>,
+        database: &mut Reader<'_>,
     ) -> Result<HashMap<OrderUid, Found>, sqlx::Error> {
-        let found = AssertUnwindSafe(self.find(group, connection)).catch_unwind().await;
+        let found = AssertUnwindSafe(self.find(group, database)).catch_unwind().await;
         found.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
     /// Takes the next group, or ends the worker.
     fn next_group(&self) -> Option<Vec<Miss>> {
         let mut pending = self.pending();
-        // One lock for both: a miss that is queued after this finds the lower count and starts a
-        // worker.
-        if pending.queue.is_empty() {
-            pending.workers -= 1;
-            return None;
+        let Pending { waiting, queue, workers } = &mut *pending;
+        loop {
+            // One lock for both: a miss that is queued after this finds the lower count and starts
+            // a worker.
+            if queue.is_empty() {
+                *workers -= 1;
+                return None;
+            }
+            let taken = queue.len().min(MAX_GROUP);
+            let mut group: Vec<Miss> = queue.drain(..taken).collect();
+            group.retain(|miss| {
+                // A query that confirms a stale order may have no caller from its start.
+                let is_wanted = miss.ask == Ask::DatabaseOnly
+                    || waiting
+                        .get(&miss.uid)
+                        .is_some_and(|callers| callers.iter().any(|caller| !caller.is_closed()));
+                if !is_wanted {
+                    // Idle again, under the same lock: the next miss queues the order.
+                    waiting.remove(&miss.uid);
+                }
+                is_wanted
+            });
+            if !group.is_empty() {
+                return Some(group);
+            }
         }
-        let taken = pending.queue.len().min(MAX_GROUP);
-        Some(pending.queue.drain(..taken).collect())
     }
 
     fn answer(&self, group: &[Miss], found: Result<HashMap<OrderUid, Found>, sqlx::Error>) {
@@ -250,7 +275,7 @@ impl Misses {
     async fn find(
         &self,
         group: &[Miss],
-        connection: &mut Option<PoolConnection<Postgres>>,
+        database: &mut Reader<'_>,
     ) -> Result<HashMap<OrderUid, Found>, sqlx::Error> {
         let mut found = self.find_in_redis(group).await;
         let missing = group.iter().map(|miss| &miss.uid).filter(|uid| !found.contains_key(*uid));
@@ -258,16 +283,11 @@ impl Misses {
         if missing.is_empty() {
             return Ok(found);
         }
-        let mut asked = match connection.take() {
-            Some(connection) => connection,
-            None => self.pool.acquire().await?,
-        };
         let sent = Instant::now();
-        // After an error the connection is dropped here and goes back to the pool, which checks it
-        // before it is used again.
-        let views = queries::find_orders(&mut asked, &missing).await?;
+        let views = database
+            .read(async |connection| queries::find_orders(connection, &missing).await)
+            .await?;
         let confirmation = Confirmation::sent_at(sent);
-        *connection = Some(asked);
         // The database has answered, so stale hits wait for it again.
         *self.confirm_at() = None;
         for view in &views {

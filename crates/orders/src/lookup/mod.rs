@@ -63,6 +63,10 @@ use crate::lookup::{
 /// was missed.
 const WAIT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The shortest time for a lookup of a waiting client, so that the last lookup, which begins when
+/// the client's time is over, can still be answered.
+const MIN_LOOKUP_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// The source of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AnsweredBy {
@@ -126,6 +130,7 @@ impl Lookup {
     }
 
     /// Finds an order like [`find`](Self::find), but waits up to `timeout` if it is not stored yet.
+    /// The limit also ends a lookup that the database does not answer.
     pub(crate) async fn wait(&self, uid: &OrderUid, timeout: Duration) -> Loaded {
         let deadline = Instant::now() + timeout;
         let waiter = Waiter::new(self, uid);
@@ -134,11 +139,20 @@ impl Lookup {
             // client, and the wait below ends at once.
             let mut arrived = std::pin::pin!(waiter.arrival.notified());
             arrived.as_mut().enable();
-            // A negative entry may be older than the order, so it is no answer for a client that
-            // waits: the database is asked.
+            let limit = deadline.saturating_duration_since(Instant::now()).max(MIN_LOOKUP_TIMEOUT);
             let found = match self.cache.get(uid) {
-                Known::Fresh(_) | Known::Stale(_) => self.find(uid).await,
-                Known::Absent | Known::Nothing => self.misses.load(uid).await,
+                Known::Fresh(cached) => Ok(Some((cached, AnsweredBy::Memory))),
+                Known::Stale(cached) => {
+                    let confirmed = self.misses.confirm(uid, cached.clone());
+                    let confirmed = tokio::time::timeout(limit, confirmed).await;
+                    Ok(confirmed.unwrap_or(Some((cached, AnsweredBy::Memory))))
+                }
+                // A negative entry may be older than the order, so it is no answer for a client
+                // that waits: the database is asked.
+                Known::Absent | Known::Nothing => {
+                    let loaded = tokio::time::timeout(limit, self.misses.load(uid)).await;
+                    loaded.unwrap_or(Err(Unavailable))
+                }
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if matches!(found, Ok(Some(_))) || left.is_zero() {

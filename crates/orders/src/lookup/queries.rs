@@ -1,7 +1,10 @@
 //! The queries that read orders from PostgreSQL: by id, in lists, and page by page for the warm-up.
 //! `ingest/` writes them. Nothing here is cached.
 
-use chassis::postgres::errors::bad_column;
+use chassis::postgres::{
+    errors::bad_column,
+    read::{LIST, read},
+};
 use events::OrderUid;
 use futures_util::{
     Stream, StreamExt as _, TryStreamExt as _,
@@ -106,6 +109,13 @@ pub(crate) fn pages<'a>(
 }
 
 async fn end_of_page(pool: &PgPool, page: &Page) -> Result<Option<PageStart>, sqlx::Error> {
+    read(pool, LIST, async |connection| end_of_page_on(connection, page).await).await
+}
+
+async fn end_of_page_on(
+    connection: &mut PgConnection,
+    page: &Page,
+) -> Result<Option<PageStart>, sqlx::Error> {
     let start = page.start.as_ref();
     let (at, uid) = start.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
     sqlx::query_as!(
@@ -119,7 +129,7 @@ async fn end_of_page(pool: &PgPool, page: &Page) -> Result<Option<PageStart>, sq
         uid,
         page.orders - 1
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await
 }
 
@@ -178,19 +188,22 @@ pub(crate) async fn list(pool: &PgPool, listing: &Listing) -> Result<Vec<Listed>
                 limit
                 $(, $argument)*
             )
-            .fetch_all(pool)
-            .await?
         };
     }
-    let rows = match (customer_id, track_number) {
-        (None, None) => page!(""),
-        (Some(customer), None) => page!("customer_id = $4 AND ", customer),
-        (None, Some(track)) => page!("track_number = $4 AND ", track),
+    let rows = read(pool, LIST, async |connection| match (customer_id, track_number) {
+        (None, None) => page!("").fetch_all(connection).await,
+        (Some(customer), None) => {
+            page!("customer_id = $4 AND ", customer).fetch_all(connection).await
+        }
+        (None, Some(track)) => page!("track_number = $4 AND ", track).fetch_all(connection).await,
         (Some(customer), Some(track)) => {
             page!("customer_id = $4 AND track_number = $5 AND ", customer, track)
+                .fetch_all(connection)
+                .await
         }
-    };
-    rows.into_iter()
+    });
+    rows.await?
+        .into_iter()
         .map(|row| {
             let ingested_at = row.ingested_at;
             Ok(Listed { view: row.into_view()?, ingested_at })

@@ -12,7 +12,7 @@ use std::{
 };
 
 use chassis::{
-    postgres::errors::mark_refusal,
+    postgres::{errors::mark_refusal, read::LIST},
     process::{crash, warm_up},
 };
 use futures_util::{TryFutureExt as _, TryStreamExt as _};
@@ -179,11 +179,12 @@ async fn read_page(
 ) -> Result<(), sqlx::Error> {
     let buffer = u32::try_from(buffer).unwrap_or(u32::MAX);
     let free = Arc::new(Semaphore::new(buffer as usize));
-    let mut connection = PageConnection { inner: pool.acquire().await?, is_finished: false };
+    let mut connection =
+        PageConnection { inner: within_limit(pool.acquire()).await?, is_finished: false };
     let sent = Instant::now();
     let mut answered = None;
     let mut views = queries::page(&mut connection.inner, &page);
-    while let Some(view) = views.try_next().await? {
+    while let Some(view) = within_limit(views.try_next()).await? {
         // The statement reads all rows as they were before its first row arrives. The later rows
         // may arrive much later, because this task waits for the buffer.
         let answered = *answered.get_or_insert_with(Instant::now);
@@ -199,6 +200,13 @@ async fn read_page(
     drop(views);
     connection.is_finished = true;
     Ok(())
+}
+
+/// Ends a step of a read that the database does not answer.
+async fn within_limit<T>(
+    step: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(LIST, step).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// The connection of a page. If the page is dropped before its last row, the connection is closed:

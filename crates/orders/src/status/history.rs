@@ -1,9 +1,12 @@
 //! Reads the status of an order and its history from PostgreSQL.
 //! [`store`](crate::status::store) writes them. Nothing here is cached.
 
-use chassis::postgres::{errors::bad_column, pool::snapshot};
+use chassis::postgres::{
+    errors::bad_column,
+    read::{BY_KEY, LIST, read, snapshot},
+};
 use events::{OrderStatus, OrderUid};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::status::verdict::{Ignored, Verdict};
@@ -54,17 +57,24 @@ pub(crate) async fn find_history(
     after: Option<&HistoryCursor>,
     limit: i64,
 ) -> Result<(Option<OrderState>, Vec<EventRow>), sqlx::Error> {
-    let mut snapshot = snapshot(pool).await?;
-    let state = find_state(&mut *snapshot, uid).await?;
-    let events = order_history(&mut *snapshot, uid, after, limit).await?;
-    // Nothing was written: the commit only ends the snapshot.
-    snapshot.commit().await?;
-    Ok((state, events))
+    snapshot(pool, LIST, async |snapshot| {
+        let state = order_state(&mut *snapshot, uid).await?;
+        let events = order_history(snapshot, uid, after, limit).await?;
+        Ok((state, events))
+    })
+    .await
 }
 
 /// Reads the state of an order; `None` if neither the order nor an event about it is stored.
 pub(crate) async fn find_state(
-    database: impl PgExecutor<'_>,
+    pool: &PgPool,
+    uid: &OrderUid,
+) -> Result<Option<OrderState>, sqlx::Error> {
+    read(pool, BY_KEY, async |connection| order_state(connection, uid).await).await
+}
+
+async fn order_state(
+    connection: &mut PgConnection,
     uid: &OrderUid,
 ) -> Result<Option<OrderState>, sqlx::Error> {
     let row = sqlx::query_as!(
@@ -83,7 +93,7 @@ pub(crate) async fn find_state(
         LEFT JOIN orders.order_status AS status USING (order_uid)"#,
         uid.as_str(),
     )
-    .fetch_one(database)
+    .fetch_one(connection)
     .await?;
     let status = row.rank.map(parse_rank).transpose()?;
     let (stored, has_events) = (row.stored_order(), row.has_events);
@@ -154,7 +164,7 @@ pub(crate) struct HistoryCursor {
 /// Reads one page of the events of an order, sorted by Kafka's timestamp, partition and offset,
 /// from the first event after `after`.
 async fn order_history(
-    database: impl PgExecutor<'_>,
+    connection: &mut PgConnection,
     uid: &OrderUid,
     after: Option<&HistoryCursor>,
     limit: i64,
@@ -177,7 +187,7 @@ async fn order_history(
         after.map(|last| last.topic.as_str()),
         limit,
     )
-    .fetch_all(database)
+    .fetch_all(connection)
     .await?;
     rows.into_iter()
         .map(|row| {

@@ -28,7 +28,7 @@ async fn a_restart_restores_the_cache() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_misses_at_once_are_one_query() {
+async fn many_misses_at_once_are_one_query() {
     let env = TestEnvironment::new(shared()).await;
     let wanted = order("wanted", 7);
     let service = env.start(&[]).await;
@@ -38,18 +38,18 @@ async fn a_thousand_misses_at_once_are_one_query() {
     service.stop().await.unwrap();
     // There is no room for it: every request is a miss.
     let service = env.start(&["--cache-bytes", "100"]).await;
-    // The lock delays the one query until all other requests wait for it.
+    // The lock delays the one query until all other requests wait for it, for less than its limit.
     let mut lock = env.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE orders.orders IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *lock)
         .await
         .unwrap();
     let before = metric(&service, "waybill_cache_misses_total").await;
-    let requests: Vec<_> = (0..1_000)
+    let requests: Vec<_> = (0..100)
         .map(|_| tokio::spawn(service.http.get(service.at("/order/wanted")).send()))
         .collect();
     wait_until("all requests to be misses", async || {
-        metric(&service, "waybill_cache_misses_total").await >= before + 1_000.0
+        metric(&service, "waybill_cache_misses_total").await >= before + 100.0
     })
     .await;
     let waiting: i64 = sqlx::query_scalar(

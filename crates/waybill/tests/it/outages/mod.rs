@@ -3,6 +3,7 @@
 mod couriers_crash;
 mod database_errors;
 mod dependencies_down;
+mod frozen_database;
 mod hostile_records;
 mod orders_crash;
 mod shutdown;
