@@ -154,7 +154,7 @@ mod tests {
             match value["status"].as_str().unwrap() {
                 "created" => assert!(carried.insert(key), "{place} creates an order again"),
                 _ => {
-                    assert!(carried.remove(&key), "{place} completes an order that is not carried")
+                    assert!(carried.remove(&key), "{place} completes an order that is not carried");
                 }
             }
             assert!((90..=91).contains(&carried.len()));
