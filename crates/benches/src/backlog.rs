@@ -16,7 +16,7 @@ const CHUNK: u64 = 20_000;
 
 /// Sends the orders with these numbers to the orders topic, with their ids as keys. If `bad_one_in`
 /// is given, one in that many is invalid.
-pub async fn fill(
+pub(crate) async fn fill(
     env: &TestEnvironment,
     orders: Range<u64>,
     bad_one_in: Option<u64>,
@@ -36,7 +36,7 @@ pub async fn fill(
 }
 
 /// Returns the keys and values of the orders with these numbers. All are valid.
-pub fn records(numbers: Range<u64>) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn records(numbers: Range<u64>) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let sample: Value = serde_json::from_str(SAMPLE).context("reading the sample order")?;
     Ok(numbers.map(|number| record(&sample, number)).collect())
 }

@@ -44,7 +44,7 @@ CREATE INDEX items_by_order ON baseline.items (order_uid);";
 
 /// An order, parsed into types but not validated.
 #[derive(Deserialize)]
-pub struct Order {
+pub(crate) struct Order {
     order_uid: String,
     track_number: String,
     entry: String,
@@ -103,7 +103,7 @@ struct Item {
 
 /// Stores the first `orders` records of the backlog. Returns the orders per second, measured from
 /// the start of the consumer to the last commit.
-pub async fn take(
+pub(crate) async fn take(
     env: &TestEnvironment,
     database: &mut PgConnection,
     orders: u64,
@@ -130,7 +130,7 @@ pub async fn take(
 }
 
 /// Starts the consumer of a baseline, which commits offsets in the background.
-pub fn consumer(env: &TestEnvironment, topic: &str) -> anyhow::Result<StreamConsumer> {
+pub(crate) fn consumer(env: &TestEnvironment, topic: &str) -> anyhow::Result<StreamConsumer> {
     let consumer: StreamConsumer = ClientConfig::new()
         .set("bootstrap.servers", &env.servers.kafka)
         .set("group.id", format!("{}.baseline", env.name))
@@ -143,7 +143,7 @@ pub fn consumer(env: &TestEnvironment, topic: &str) -> anyhow::Result<StreamCons
     Ok(consumer)
 }
 
-pub async fn next_message(consumer: &StreamConsumer) -> anyhow::Result<BorrowedMessage<'_>> {
+pub(crate) async fn next_message(consumer: &StreamConsumer) -> anyhow::Result<BorrowedMessage<'_>> {
     let message = timeout(Duration::from_secs(30), consumer.recv()).await;
     Ok(message.context("the baseline waited 30 s for a record")??)
 }

@@ -13,14 +13,18 @@ use testkit::TestEnvironment;
 use tokio::process::{Child, Command};
 
 /// A child process that serves HTTP.
-pub struct Server {
+pub(crate) struct Server {
     pub url: String,
     process: Child,
 }
 
 impl Server {
     /// Starts a command and waits until the path `ready` answers with success.
-    pub async fn start(mut command: Command, url: String, ready: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        mut command: Command,
+        url: String,
+        ready: &str,
+    ) -> anyhow::Result<Self> {
         let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -42,12 +46,12 @@ impl Server {
         }
     }
 
-    pub fn id(&self) -> anyhow::Result<u32> {
+    pub(crate) fn id(&self) -> anyhow::Result<u32> {
         self.process.id().context("the server has ended")
     }
 
     /// Stops the process with SIGTERM, and waits until it has ended.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let id = i32::try_from(self.id()?).context("a process id fits into an i32")?;
         kill_process(Pid::from_raw(id).context("a process id is not 0")?, Signal::TERM)?;
         let ended = tokio::time::timeout(Duration::from_secs(30), self.process.wait()).await;
@@ -57,7 +61,7 @@ impl Server {
 }
 
 /// Starts `waybill orders` in a test environment, with flags only and no environment variables.
-pub async fn waybill(
+pub(crate) async fn waybill(
     binary: &Path,
     env: &TestEnvironment,
     more: &[String],
@@ -78,7 +82,7 @@ pub async fn waybill(
 }
 
 /// Returns a metric of the service, summed over its labels.
-pub async fn metric(server: &Server, name: &str) -> anyhow::Result<f64> {
+pub(crate) async fn metric(server: &Server, name: &str) -> anyhow::Result<f64> {
     let text = reqwest::get(format!("{}/metrics", server.url)).await?.text().await?;
     text.lines()
         .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
@@ -92,7 +96,7 @@ pub async fn metric(server: &Server, name: &str) -> anyhow::Result<f64> {
 }
 
 /// Returns a command that runs on one core only, if one is given.
-pub fn on_core(core: Option<u32>, program: &Path) -> Command {
+pub(crate) fn on_core(core: Option<u32>, program: &Path) -> Command {
     match core {
         Some(core) => {
             let mut command = Command::new("taskset");
@@ -104,7 +108,7 @@ pub fn on_core(core: Option<u32>, program: &Path) -> Command {
 }
 
 /// Returns the given binary, or builds the release binary beside this program.
-pub async fn binary(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
+pub(crate) async fn binary(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
     if let Some(given) = given {
         return given.canonicalize().with_context(|| format!("looking for {}", given.display()));
     }
@@ -122,7 +126,7 @@ pub async fn binary(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
 }
 
 /// Finds a program in `PATH`.
-pub fn find(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn find(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").context("the environment variable PATH is not set")?;
     std::env::split_paths(&path)
         // On Debian, nginx is not in the PATH of an ordinary user.
@@ -139,15 +143,15 @@ pub fn find(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// Returns a port that was free a moment ago.
-pub fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// A temporary folder, removed when this value is dropped.
-pub struct Folder(pub PathBuf);
+pub(crate) struct Folder(pub PathBuf);
 
 impl Folder {
-    pub fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("waybill-bench-{}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))

@@ -4,11 +4,11 @@ use anyhow::Context;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use testkit::TestEnvironment;
 
-pub async fn administrator(env: &TestEnvironment) -> anyhow::Result<PgConnection> {
+pub(crate) async fn administrator(env: &TestEnvironment) -> anyhow::Result<PgConnection> {
     Ok(PgConnection::connect(&address(env)?).await?)
 }
 
-pub fn address(env: &TestEnvironment) -> anyhow::Result<String> {
+pub(crate) fn address(env: &TestEnvironment) -> anyhow::Result<String> {
     let (server, _) = env
         .servers
         .postgres
@@ -18,7 +18,7 @@ pub fn address(env: &TestEnvironment) -> anyhow::Result<String> {
 }
 
 /// Drops the databases, so that neither their data nor their vacuum slows down the next round.
-pub async fn drop_all(env: &TestEnvironment, others: &[String]) -> anyhow::Result<()> {
+pub(crate) async fn drop_all(env: &TestEnvironment, others: &[String]) -> anyhow::Result<()> {
     env.pool.close().await;
     let mut server = PgConnection::connect(&env.servers.postgres).await?;
     for database in others.iter().chain([&name(env)]) {

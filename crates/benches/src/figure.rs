@@ -10,7 +10,7 @@ use crate::progress;
 const COLUMNS: usize = 7;
 
 /// The rates of one round.
-pub struct Round {
+pub(crate) struct Round {
     pub waybill: f64,
     pub baseline: f64,
 }
@@ -18,14 +18,14 @@ pub struct Round {
 /// The target of a figure: the value that it must reach, and a better value to aim at.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Target {
+pub(crate) enum Target {
     AtLeast { must: f64, aim: f64 },
     AtMost { must: f64, aim: f64 },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Missed,
     Must,
     Aim,
@@ -47,7 +47,7 @@ impl Target {
 
 /// One line of the table.
 #[derive(Debug, Serialize)]
-pub struct Figure {
+pub(crate) struct Figure {
     name: &'static str,
     what: String,
     unit: &'static str,
@@ -63,7 +63,7 @@ pub struct Figure {
 
 impl Figure {
     /// Compares the median of the ratios with a target.
-    pub fn of_ratios(
+    pub(crate) fn of_ratios(
         name: &'static str,
         what: String,
         unit: &'static str,
@@ -120,7 +120,7 @@ impl Figure {
     }
 
     /// Compares a value with a target.
-    pub fn of_value(
+    pub(crate) fn of_value(
         name: &'static str,
         what: String,
         unit: &'static str,
@@ -150,7 +150,7 @@ fn median(values: &mut [f64]) -> f64 {
 
 /// Sorts latencies in milliseconds, prints their distribution, and returns the 99th percentile.
 /// There must be at least one latency.
-pub fn p99(name: &str, latencies: &mut [f64]) -> f64 {
+pub(crate) fn p99(name: &str, latencies: &mut [f64]) -> f64 {
     latencies.sort_by(f64::total_cmp);
     let of = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
     let (median, p99, maximum) = (of(0.5), of(0.99), of(1.0));
@@ -159,7 +159,7 @@ pub fn p99(name: &str, latencies: &mut [f64]) -> f64 {
 }
 
 /// Returns the figures as a text table. `earlier` returns the value of a figure in an earlier run.
-pub fn table(figures: &[Figure], earlier: impl Fn(&str) -> Option<f64>) -> String {
+pub(crate) fn table(figures: &[Figure], earlier: impl Fn(&str) -> Option<f64>) -> String {
     let mut lines = vec![
         ["bench", "Waybill", "baseline", "ratio (lowest–highest)", "must / aim", "", "earlier"]
             .map(str::to_owned),
@@ -190,7 +190,7 @@ fn align(lines: &[[String; COLUMNS]]) -> String {
 }
 
 /// Formats a number without decimals, with commas between thousands.
-pub fn thousands(value: f64) -> String {
+pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

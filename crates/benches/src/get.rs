@@ -17,7 +17,7 @@ use crate::{
 const SERVER_CORE: u32 = 0;
 const CLIENT_CORE: u32 = 1;
 
-pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+pub(crate) async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     child::find("taskset")?;
     let (wrk, nginx) = (child::find("wrk")?, child::find("nginx")?);
     ensure!(

@@ -30,7 +30,7 @@ const PASSES: u64 = 25;
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The service's performance on a backlog.
-pub struct Taken {
+pub(crate) struct Taken {
     /// Orders per second, from the start of the service until every offset is committed.
     pub rate: f64,
     /// Microseconds of CPU time of the process per order, including the events of that order.
@@ -49,7 +49,7 @@ struct IngestRound {
     with_bad: f64,
 }
 
-pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
+pub(crate) async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Vec<Figure>> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let orders = cli.orders.unwrap_or(500_000);
     let compared = cli.baseline_orders.min(orders);
@@ -161,7 +161,7 @@ fn figures(rounds: &[IngestRound], orders: u64, compared: u64) -> Vec<Figure> {
 }
 
 /// Measures ingest into a table with millions of orders, compared with an empty table.
-pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+pub(crate) async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let (old, orders) = (cli.table_orders, cli.orders.unwrap_or(500_000));
     let full = TestEnvironment::new(servers).await;
@@ -232,7 +232,7 @@ async fn count_checkpoints(administrator: &mut PgConnection) -> anyhow::Result<i
 
 /// Runs the service until every record is settled, its events are published and its offset is
 /// committed.
-pub async fn take(
+pub(crate) async fn take(
     binary: &Path,
     env: &TestEnvironment,
     records: u64,

@@ -9,7 +9,7 @@ use crate::{
     ingest, progress,
 };
 
-pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+pub(crate) async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let orders = cli.orders.unwrap_or(1_000_000);
     let binary = child::binary(cli.waybill.as_ref()).await?;
     progress(&format!("memory: filling Kafka with {} orders", thousands(orders as f64)));

@@ -5,13 +5,13 @@ use std::{path::Path, time::Duration};
 use anyhow::Context;
 
 /// Returns the CPU time of all threads of a process, in user and kernel mode.
-pub fn cpu_time(id: u32) -> anyhow::Result<Duration> {
+pub(crate) fn cpu_time(id: u32) -> anyhow::Result<Duration> {
     let threads = std::fs::read_dir(format!("/proc/{id}/task"))?;
     threads.map(|thread| cpu_time_of(&thread?.path())).sum()
 }
 
 /// Returns the CPU time of the calling thread.
-pub fn cpu_time_of_this_thread() -> anyhow::Result<Duration> {
+pub(crate) fn cpu_time_of_this_thread() -> anyhow::Result<Duration> {
     cpu_time_of(Path::new("/proc/thread-self"))
 }
 
@@ -22,12 +22,12 @@ fn cpu_time_of(thread: &Path) -> anyhow::Result<Duration> {
 }
 
 /// Returns the peak of the resident memory, in bytes.
-pub fn peak_resident(id: u32) -> anyhow::Result<f64> {
+pub(crate) fn peak_resident(id: u32) -> anyhow::Result<f64> {
     of_status(id, "VmHWM:")
 }
 
 /// Returns the resident memory, in bytes.
-pub fn resident(id: u32) -> anyhow::Result<f64> {
+pub(crate) fn resident(id: u32) -> anyhow::Result<f64> {
     of_status(id, "VmRSS:")
 }
 

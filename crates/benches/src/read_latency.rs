@@ -22,7 +22,7 @@ const WARM_UP_SECONDS: u64 = 2;
 /// The age at which the service closes a batch, by its default settings, in milliseconds.
 const BATCH_AGE: f64 = 5.0;
 
-pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+pub(crate) async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let env = TestEnvironment::new(servers).await;
     let records = backlog::records(0..PACE * SECONDS)?;

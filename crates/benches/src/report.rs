@@ -11,7 +11,7 @@ use testkit::Servers;
 use crate::figure::{self, Figure};
 
 #[derive(Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The commit that is checked out, with a mark if files differ from it.
     commit: String,
     machine: Machine,
@@ -32,7 +32,7 @@ struct Machine {
 
 /// A report that was stored as JSON.
 #[derive(Deserialize)]
-pub struct Earlier {
+pub(crate) struct Earlier {
     commit: String,
     figures: Vec<EarlierFigure>,
 }
@@ -45,11 +45,11 @@ struct EarlierFigure {
 }
 
 impl Report {
-    pub fn new(figures: Vec<Figure>, postgres: String) -> Self {
+    pub(crate) fn new(figures: Vec<Figure>, postgres: String) -> Self {
         Self { commit: commit(), machine: Machine::describe(postgres), figures }
     }
 
-    pub fn text(&self, earlier: Option<&Earlier>) -> String {
+    pub(crate) fn text(&self, earlier: Option<&Earlier>) -> String {
         let mut text = figure::table(&self.figures, |name| earlier?.value(name));
         let machine = &self.machine;
         let _ = writeln!(
@@ -71,7 +71,7 @@ impl Report {
 }
 
 impl Earlier {
-    pub fn read(file: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
         serde_json::from_slice(&text)
             .with_context(|| format!("{} was not written with --json", file.display()))
@@ -107,7 +107,7 @@ impl Machine {
 }
 
 /// Returns the version of PostgreSQL.
-pub async fn postgres(servers: &Servers) -> anyhow::Result<String> {
+pub(crate) async fn postgres(servers: &Servers) -> anyhow::Result<String> {
     let mut administrator = PgConnection::connect(&servers.postgres).await?;
     let version: String =
         sqlx::query_scalar("SHOW server_version").fetch_one(&mut administrator).await?;

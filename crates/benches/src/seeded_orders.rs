@@ -7,7 +7,7 @@ use testkit::TestEnvironment;
 use crate::{backlog, database, figure::thousands, progress};
 
 /// The columns that the service reads, for baselines that read the same.
-pub const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delivery_phone, \
+pub(crate) const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delivery_phone, \
     delivery_zip, delivery_city, delivery_address, delivery_region, delivery_email, \
     payment_transaction, payment_request_id, payment_currency, payment_provider, payment_amount, \
     payment_dt, payment_bank, payment_delivery_cost, payment_goods_total, payment_custom_fee, \
@@ -16,7 +16,7 @@ pub const COLUMNS: &str = "order_uid, track_number, entry, delivery_name, delive
 
 /// The form of the ids of seeded orders.
 #[derive(Clone, Copy)]
-pub enum Uids {
+pub(crate) enum Uids {
     /// Whole numbers of 19 digits, starting at [`FIRST_UID`], so that any program can compute them.
     Numbers,
     /// Spread over the range of a backlog's ids, so that new orders are between old ones.
@@ -24,13 +24,13 @@ pub enum Uids {
 }
 
 /// The first of the ids that are numbers.
-pub const FIRST_UID: u64 = 1_000_000_000_000_000_000;
+pub(crate) const FIRST_UID: u64 = 1_000_000_000_000_000_000;
 
 /// The number of different orders that are copied. They have the sizes of a backlog's orders.
-pub const ORIGINALS: u64 = 16;
+pub(crate) const ORIGINALS: u64 = 16;
 
 /// Fills the table of `env` with `orders` orders.
-pub async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Result<()> {
+pub(crate) async fn fill(env: &TestEnvironment, orders: u64, uids: Uids) -> anyhow::Result<()> {
     progress(&format!("  storing {} orders", thousands(orders as f64)));
     backlog::fill(env, 0..ORIGINALS, None).await?;
     let service = env.start(&[]).await;

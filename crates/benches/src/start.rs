@@ -13,7 +13,7 @@ use crate::{
 /// The number of starts in one round.
 const STARTS: u32 = 5;
 
-pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+pub(crate) async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let binary = child::binary(cli.waybill.as_ref()).await?;
     let env = TestEnvironment::new(servers).await;
     let mut times = Vec::new();

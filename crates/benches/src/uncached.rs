@@ -22,7 +22,7 @@ const CONNECTIONS: &str = "32";
 /// Room for about 800 orders: an order that is read evicts one that was read before.
 const CACHE_BYTES: u64 = 1_000_000;
 
-pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+pub(crate) async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let (wrk, pgbench) = (child::find("wrk")?, child::find("pgbench")?);
     let orders = cli.orders.unwrap_or(200_000);
     let binary = child::binary(cli.waybill.as_ref()).await?;

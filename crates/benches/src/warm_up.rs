@@ -26,7 +26,7 @@ const CACHE_BYTES: u64 = 8 << 30;
 /// with a delay.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 
-pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]> {
+pub(crate) async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<[Figure; 2]> {
     let psql = child::find("psql")?;
     let orders = cli.orders.unwrap_or(1_000_000);
     let binary = child::binary(cli.waybill.as_ref()).await?;

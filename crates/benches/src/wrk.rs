@@ -5,7 +5,7 @@ use tokio::process::Command;
 
 use crate::{child::Server, process};
 
-pub struct Measured {
+pub(crate) struct Measured {
     /// Requests per second.
     pub rate: f64,
     /// Microseconds of CPU time of the server per request. They depend less on other load of the
@@ -13,7 +13,11 @@ pub struct Measured {
     pub cpu: f64,
 }
 
-pub async fn run(wrk: &mut Command, seconds: u32, server: &Server) -> anyhow::Result<Measured> {
+pub(crate) async fn run(
+    wrk: &mut Command,
+    seconds: u32,
+    server: &Server,
+) -> anyhow::Result<Measured> {
     let before = process::cpu_time(server.id()?)?;
     let output = wrk.output().await?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -23,7 +23,7 @@ struct Event {
 
 /// Processes the first `events` records of the backlog. Returns the events per second, measured
 /// from the start of the consumer to the last commit.
-pub async fn take(
+pub(super) async fn take(
     env: &TestEnvironment,
     database: &CourierDatabase,
     events: u64,

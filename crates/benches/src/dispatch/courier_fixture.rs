@@ -12,7 +12,7 @@ const CHUNK: u64 = 20_000;
 const SCATTER: i64 = 7_919;
 
 #[derive(Clone, Copy)]
-pub struct CourierFixture {
+pub(super) struct CourierFixture {
     pub couriers: u64,
 }
 
@@ -24,7 +24,7 @@ impl CourierFixture {
     }
 
     /// Returns the key and the value of an event, by its place in the sequence.
-    pub fn event(self, place: u64) -> (Vec<u8>, Vec<u8>) {
+    pub(super) fn event(self, place: u64) -> (Vec<u8>, Vec<u8>) {
         let (order, status) = match place % 2 {
             0 => (self.carried() + place / 2, "created"),
             _ => (place / 2, "completed"),
@@ -37,7 +37,7 @@ impl CourierFixture {
     }
 
     /// Sends the first events of the sequence to the topic.
-    pub async fn fill(self, env: &TestEnvironment, events: u64) {
+    pub(super) async fn fill(self, env: &TestEnvironment, events: u64) {
         for first in (0..events).step_by(CHUNK as usize) {
             let chunk = first..events.min(first + CHUNK);
             let records = chunk.map(|place| self.event(place));
@@ -46,7 +46,7 @@ impl CourierFixture {
     }
 
     /// Fills the tables with the state before the first event.
-    pub async fn settle(self, administrator: &mut PgConnection) -> anyhow::Result<()> {
+    pub(super) async fn settle(self, administrator: &mut PgConnection) -> anyhow::Result<()> {
         sqlx::raw_sql(
             "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states RESTART IDENTITY",
         )
@@ -103,7 +103,7 @@ impl CourierFixture {
     /// Checks the tables after `events` events, and returns the number of delivered orders. An
     /// order whose `completed` is applied before it has a courier leaves the queue; only a few may
     /// do so.
-    pub async fn count_delivered(
+    pub(super) async fn count_delivered(
         self,
         administrator: &mut PgConnection,
         events: u64,

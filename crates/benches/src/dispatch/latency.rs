@@ -22,7 +22,7 @@ const SECONDS: u64 = 20;
 /// Orders of the first seconds are not counted.
 const WARM_UP_SECONDS: u64 = 2;
 
-pub async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+pub(crate) async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let fixture = CourierFixture { couriers: SMALL };
     let mut setup = Setup::new(servers, fixture, 0).await?;
     fixture.settle(&mut setup.administrator).await?;

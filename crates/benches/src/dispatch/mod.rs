@@ -13,7 +13,7 @@ use sqlx::{Connection as _, PgConnection};
 use testkit::{CourierDatabase, Servers, Service, TestEnvironment, wait_until};
 
 use self::courier_fixture::CourierFixture;
-pub use self::latency::measure as measure_latency;
+pub(crate) use self::latency::measure as measure_latency;
 use crate::{
     Cli, database,
     figure::{Figure, Round, Target, thousands},
@@ -29,7 +29,7 @@ const LARGE: u64 = 1_000_000;
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Measures dispatch, compared with one transaction per event.
-pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+pub(crate) async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let events = cli.events.unwrap_or(EVENTS);
     let compared = cli.baseline_orders.min(events);
     let mut rounds = Vec::new();
@@ -59,13 +59,13 @@ pub async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
 }
 
 /// Measures with a large fixture, compared with a small one.
-pub async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+pub(crate) async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let what = format!("the same with {LARGE} couriers; baseline: with {SMALL}");
     compare(cli, servers, "dispatch-large", what, LARGE, OtherSession::Idle).await
 }
 
 /// Measures while another session keeps a snapshot open, so that no dead row can be removed.
-pub async fn measure_held(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
+pub(crate) async fn measure_held(cli: &Cli, servers: &Servers) -> anyhow::Result<Figure> {
     let what = format!(
         "the same with {SMALL} couriers and a snapshot open in another session; baseline: without"
     );

@@ -371,7 +371,10 @@ pub async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
 }
 
 /// Returns the row of the newest rejected record with this id.
-pub async fn find_row(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRow>, sqlx::Error> {
+pub(super) async fn find_row(
+    pool: &PgPool,
+    id: &RejectedId,
+) -> Result<Option<RejectedRow>, sqlx::Error> {
     read(pool, BY_KEY, async |connection| find_row_on(connection, id).await).await
 }
 
@@ -392,7 +395,10 @@ async fn find_row_on(
 }
 
 /// Returns the newest rejected record with this id.
-pub async fn find(pool: &PgPool, id: &RejectedId) -> Result<Option<RejectedRecord>, sqlx::Error> {
+pub(super) async fn find(
+    pool: &PgPool,
+    id: &RejectedId,
+) -> Result<Option<RejectedRecord>, sqlx::Error> {
     read(pool, BY_KEY, async |connection| find_on(connection, id).await).await
 }
 

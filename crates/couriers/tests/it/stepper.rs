@@ -37,10 +37,10 @@ enum ReplicaState {
 }
 
 /// The work of one replica, on a pool of one connection.
-pub type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Replicas, and the driver that steps them.
-pub struct Stepper {
+pub(crate) struct Stepper {
     pub replicas: Vec<PgPool>,
     permits: Vec<UnboundedSender<()>>,
     reports: UnboundedReceiver<Report>,
@@ -49,7 +49,7 @@ pub struct Stepper {
 }
 
 impl Stepper {
-    pub async fn new(database: &CourierDatabase, replicas: usize) -> Self {
+    pub(crate) async fn new(database: &CourierDatabase, replicas: usize) -> Self {
         let options: PgConnectOptions = database.url.parse().unwrap();
         let (report, reports) = unbounded_channel();
         let watch = options.clone().connect().await.unwrap();
@@ -74,7 +74,7 @@ impl Stepper {
     /// Runs the works in one interleaving. At each step, `path` gives the index of the replica that
     /// continues, among those that are at their gates; after the end of `path` it is the first one.
     /// Returns each choice with the number of replicas that could be chosen.
-    pub async fn run(&mut self, works: Vec<Work>, path: &[usize]) -> Vec<(usize, usize)> {
+    pub(crate) async fn run(&mut self, works: Vec<Work>, path: &[usize]) -> Vec<(usize, usize)> {
         let mut states = vec![ReplicaState::Running; works.len()];
         let tasks: Vec<_> = (0..)
             .zip(works)
@@ -149,7 +149,7 @@ impl Stepper {
 }
 
 /// Returns the choices of the next interleaving, depth first; `None` after the last one.
-pub fn next_path(mut chosen: Vec<(usize, usize)>) -> Option<Vec<usize>> {
+pub(crate) fn next_path(mut chosen: Vec<(usize, usize)>) -> Option<Vec<usize>> {
     while let Some((choice, of)) = chosen.pop() {
         if choice + 1 < of {
             let path = chosen.iter().map(|(choice, _)| *choice);

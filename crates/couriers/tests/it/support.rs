@@ -16,19 +16,19 @@ use sqlx::{PgConnection, PgPool};
 use testkit::CourierDatabase;
 use time::OffsetDateTime;
 
-pub const TIMES: DeliveryTimes = DeliveryTimes {
+pub(crate) const TIMES: DeliveryTimes = DeliveryTimes {
     on_foot: Duration::from_secs(1_800),
     scooter: Duration::from_secs(900),
     car: Duration::from_secs(300),
 };
 
-pub fn uid(name: &str) -> OrderUid {
+pub(crate) fn uid(name: &str) -> OrderUid {
     name.parse().unwrap()
 }
 
 /// Returns a time as from Kafka's clock: `second` seconds after a start that is one hour before the
 /// first call.
-pub fn at(second: i64) -> OffsetDateTime {
+pub(crate) fn at(second: i64) -> OffsetDateTime {
     static START: OnceLock<OffsetDateTime> = OnceLock::new();
     let start = START.get_or_init(|| OffsetDateTime::now_utc() - Duration::from_secs(3_600));
     // PostgreSQL stores microseconds.
@@ -36,7 +36,10 @@ pub fn at(second: i64) -> OffsetDateTime {
 }
 
 /// Applies one batch of events, as intake does.
-pub async fn apply(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) -> MatchCursor {
+pub(crate) async fn apply(
+    pool: &PgPool,
+    events: &[(&str, OrderStatus, OffsetDateTime)],
+) -> MatchCursor {
     let events: Vec<_> =
         events.iter().map(|(name, status, at)| (uid(name), *status, *at)).collect();
     let events = events.iter().map(|(order_id, status, at)| (order_id, *status, *at));
@@ -47,7 +50,10 @@ pub async fn apply(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]
 }
 
 /// Applies one batch of events, and asserts that no row changes.
-pub async fn assert_no_change_by(pool: &PgPool, events: &[(&str, OrderStatus, OffsetDateTime)]) {
+pub(crate) async fn assert_no_change_by(
+    pool: &PgPool,
+    events: &[(&str, OrderStatus, OffsetDateTime)],
+) {
     let before = all_rows(pool).await;
 
     apply(pool, events).await;
@@ -67,12 +73,12 @@ async fn all_rows(pool: &PgPool) -> Vec<String> {
 }
 
 /// Matches until no pair is left, as a sweep does.
-pub async fn match_all(pool: &PgPool) -> Vec<dispatch::Match> {
+pub(crate) async fn match_all(pool: &PgPool) -> Vec<dispatch::Match> {
     match_from(pool, MatchCursor::START).await
 }
 
 /// Matches until no pair is left, as dispatch does after a wake-up.
-pub async fn match_from(pool: &PgPool, mut cursor: MatchCursor) -> Vec<dispatch::Match> {
+pub(crate) async fn match_from(pool: &PgPool, mut cursor: MatchCursor) -> Vec<dispatch::Match> {
     let mut all = Vec::new();
     loop {
         let mut transaction = pool.begin().await.unwrap();
@@ -87,7 +93,7 @@ pub async fn match_from(pool: &PgPool, mut cursor: MatchCursor) -> Vec<dispatch:
     }
 }
 
-pub fn courier(number: u64, status: RequestedStatus) -> NewCourier {
+pub(crate) fn courier(number: u64, status: RequestedStatus) -> NewCourier {
     NewCourier {
         name: format!("Courier {number}").parse().unwrap(),
         phone: format!("+7{number:010}").parse().unwrap(),
@@ -96,7 +102,7 @@ pub fn courier(number: u64, status: RequestedStatus) -> NewCourier {
     }
 }
 
-pub async fn add_couriers(pool: &PgPool, number: u64) -> Vec<CourierId> {
+pub(crate) async fn add_couriers(pool: &PgPool, number: u64) -> Vec<CourierId> {
     let mut ids = Vec::new();
     for number in 0..number {
         let new = courier(number, RequestedStatus::Available);
@@ -106,17 +112,17 @@ pub async fn add_couriers(pool: &PgPool, number: u64) -> Vec<CourierId> {
 }
 
 /// Returns each broken invariant with the number of violations, from one snapshot.
-pub async fn broken_invariants(connection: &mut PgConnection) -> BTreeMap<String, i64> {
+pub(crate) async fn broken_invariants(connection: &mut PgConnection) -> BTreeMap<String, i64> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as(include_str!("invariants.sql")).fetch_all(connection).await.unwrap();
     rows.into_iter().filter(|(_, number)| *number > 0).collect()
 }
 
-pub async fn assert_invariants(pool: &PgPool) {
+pub(crate) async fn assert_invariants(pool: &PgPool) {
     let mut connection = pool.acquire().await.unwrap();
     assert_eq!(broken_invariants(&mut connection).await, BTreeMap::new());
 }
 
-pub async fn scalar(database: &CourierDatabase, statement: &'static str) -> i64 {
+pub(crate) async fn scalar(database: &CourierDatabase, statement: &'static str) -> i64 {
     sqlx::query_scalar(statement).fetch_one(&database.pool).await.unwrap()
 }

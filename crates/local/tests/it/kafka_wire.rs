@@ -15,15 +15,15 @@ const CREATE_TOPICS: (i16, i16) = (19, 2);
 /// of them are transient after a topic is created and after Kafka starts.
 const TRANSIENT_CODES: [i16; 3] = [3, 5, 6];
 
-pub struct Wire(TcpStream);
+pub(crate) struct Wire(TcpStream);
 
 impl Wire {
-    pub fn connect(brokers: &str) -> Self {
+    pub(crate) fn connect(brokers: &str) -> Self {
         Self(TcpStream::connect(brokers).unwrap())
     }
 
     /// Creates a topic with one partition.
-    pub fn create_topic(&mut self, name: &str) {
+    pub(crate) fn create_topic(&mut self, name: &str) {
         let mut body = Vec::new();
         body.extend(1_i32.to_be_bytes());
         text(&mut body, name);
@@ -40,7 +40,7 @@ impl Wire {
     }
 
     /// Sends one record without a key to partition 0, and waits for the acknowledgement.
-    pub fn produce(&mut self, topic: &str, value: &[u8]) {
+    pub(crate) fn produce(&mut self, topic: &str, value: &[u8]) {
         let batch = batch_of_one(value);
         let mut body = Vec::new();
         body.extend((-1_i16).to_be_bytes()); // no transaction
@@ -56,7 +56,7 @@ impl Wire {
     }
 
     /// Returns the offset of the next record of partition 0.
-    pub fn end_offset(&mut self, topic: &str) -> i64 {
+    pub(crate) fn end_offset(&mut self, topic: &str) -> i64 {
         let mut body = Vec::new();
         body.extend((-1_i32).to_be_bytes()); // not a replica
         body.extend(1_i32.to_be_bytes());

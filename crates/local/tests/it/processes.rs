@@ -10,14 +10,14 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The example `servers` as a parent that can be killed.
-pub struct Parent {
+pub(crate) struct Parent {
     child: Child,
     pub url: String,
 }
 
 impl Parent {
     /// Starts it and waits until its servers are ready.
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -26,23 +26,23 @@ impl Parent {
         Self { child, url }
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn kill_9(mut self) {
+    pub(crate) fn kill_9(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 }
 
-pub fn kill_9(id: u32) {
+pub(crate) fn kill_9(id: u32) {
     let pid = Pid::from_raw(id.try_into().unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
 }
 
 /// Returns all processes whose command line names the folder, except this one.
-pub fn processes_that_name(folder: &Path) -> Vec<u32> {
+pub(crate) fn processes_that_name(folder: &Path) -> Vec<u32> {
     let ps = Command::new("ps").args(["-A", "-ww", "-o", "pid=,args="]).output().unwrap();
     assert!(ps.status.success());
     String::from_utf8_lossy(&ps.stdout)
@@ -53,7 +53,7 @@ pub fn processes_that_name(folder: &Path) -> Vec<u32> {
         .collect()
 }
 
-pub fn wait_until_none_names(folder: &Path) {
+pub(crate) fn wait_until_none_names(folder: &Path) {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let left = processes_that_name(folder);

@@ -37,7 +37,7 @@ pub(crate) const AMOUNT_MISMATCH: &str = "amount_mismatch";
 ///
 /// `Deserialize` is for reading back the canonical order, never for records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order<'a> {
+pub(crate) struct Order<'a> {
     pub(crate) order_uid: OrderUid,
     #[serde(borrow)]
     pub(crate) track_number: Text<'a>,
@@ -58,7 +58,7 @@ pub struct Order<'a> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delivery<'a> {
+pub(crate) struct Delivery<'a> {
     #[serde(borrow)]
     pub(crate) name: Text<'a>,
     pub(crate) phone: Text<'a>,
@@ -71,7 +71,7 @@ pub struct Delivery<'a> {
 
 /// The payment. Amounts are whole numbers >= 0 in a unit that the model does not name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Payment<'a> {
+pub(crate) struct Payment<'a> {
     #[serde(borrow)]
     pub(crate) transaction: Text<'a>,
     pub(crate) request_id: Text<'a>,
@@ -89,7 +89,7 @@ pub struct Payment<'a> {
 
 /// One line of the order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item<'a> {
+pub(crate) struct Item<'a> {
     pub(crate) chrt_id: i64,
     #[serde(borrow)]
     pub(crate) track_number: Text<'a>,

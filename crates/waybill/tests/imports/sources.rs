@@ -11,7 +11,7 @@ use syn::{
 };
 
 /// One source file.
-pub struct Source {
+pub(crate) struct Source {
     /// The crate that it belongs to.
     pub krate: String,
     /// Its module, from the crate's root.
@@ -30,25 +30,25 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    pub fn is_in(&self, krate: &str, part: &str) -> bool {
+    pub(crate) fn is_in(&self, krate: &str, part: &str) -> bool {
         self.krate == krate && self.module.first().is_some_and(|first| first == part)
     }
 
-    pub fn imports_crate(&self, name: &str) -> bool {
+    pub(crate) fn imports_crate(&self, name: &str) -> bool {
         self.imports.iter().any(|import| import[0] == name)
     }
 
-    pub fn names(&self, ident: &str) -> bool {
+    pub(crate) fn names(&self, ident: &str) -> bool {
         self.idents.iter().any(|one| one == ident)
     }
 
-    pub fn contains_sql(&self) -> bool {
+    pub(crate) fn contains_sql(&self) -> bool {
         self.contains_sql
     }
 }
 
 /// Returns all sources below `crates/*/src`.
-pub fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<Source> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut sources = Vec::new();
     for krate in entries(crates) {

@@ -1,6 +1,6 @@
 //! The courier service: status events become deliveries, and calls change them.
 
-pub mod api;
+pub(crate) mod api;
 mod both_services;
 mod dispatch;
 mod intake;

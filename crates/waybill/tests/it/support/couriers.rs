@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use testkit::{Service, wait_until};
 
 /// Sends a request and returns the status and the JSON of the answer.
-pub async fn call(service: &Service, method: &str, path: &str, body: &str) -> (u16, Value) {
+pub(crate) async fn call(service: &Service, method: &str, path: &str, body: &str) -> (u16, Value) {
     let method = method.parse().unwrap();
     let request = service.http.request(method, service.at(path)).body(body.to_owned());
     let answer = request.send().await.unwrap();
@@ -14,7 +14,12 @@ pub async fn call(service: &Service, method: &str, path: &str, body: &str) -> (u
 }
 
 /// Adds a courier and returns their id.
-pub async fn add_courier(service: &Service, name: &str, transport_type: &str, status: &str) -> i64 {
+pub(crate) async fn add_courier(
+    service: &Service,
+    name: &str,
+    transport_type: &str,
+    status: &str,
+) -> i64 {
     let phone = format!("+7{:010}", rand::random::<u32>());
     let body = json!({
         "name": name, "phone": phone, "transport_type": transport_type, "status": status,
@@ -25,25 +30,25 @@ pub async fn add_courier(service: &Service, name: &str, transport_type: &str, st
 }
 
 /// Pauses or resumes a courier and returns the status that they then have.
-pub async fn set_courier_status(service: &Service, id: i64, status: &str) -> String {
+pub(crate) async fn set_courier_status(service: &Service, id: i64, status: &str) -> String {
     let body = json!({ "id": id, "status": status }).to_string();
     let (code, courier) = call(service, "PUT", "/courier", &body).await;
     assert_eq!(code, 200, "{courier}");
     courier["status"].as_str().unwrap().to_owned()
 }
 
-pub async fn assign(service: &Service, order_id: &str) -> (u16, Value) {
+pub(crate) async fn assign(service: &Service, order_id: &str) -> (u16, Value) {
     let body = json!({ "order_id": order_id }).to_string();
     call(service, "POST", "/delivery/assign", &body).await
 }
 
-pub async fn unassign(service: &Service, order_id: &str) -> (u16, Value) {
+pub(crate) async fn unassign(service: &Service, order_id: &str) -> (u16, Value) {
     let body = json!({ "order_id": order_id }).to_string();
     call(service, "POST", "/delivery/unassign", &body).await
 }
 
 /// Waits until an order's delivery is in a state, and returns the delivery.
-pub async fn wait_for_delivery(service: &Service, order_id: &str, state: &str) -> Value {
+pub(crate) async fn wait_for_delivery(service: &Service, order_id: &str, state: &str) -> Value {
     let path = format!("/delivery/{order_id}");
     wait_until(&format!("{order_id} to be {state}"), async || {
         service.json(&path).await["state"] == state
@@ -53,7 +58,7 @@ pub async fn wait_for_delivery(service: &Service, order_id: &str, state: &str) -
 }
 
 /// Inserts a number of available couriers into the database.
-pub async fn insert_couriers(pool: &PgPool, count: i64) {
+pub(crate) async fn insert_couriers(pool: &PgPool, count: i64) {
     sqlx::query(
         "INSERT INTO couriers.couriers (name, phone, transport_type, status) \
          SELECT 'c', '+7' || lpad(n::text, 10, '0'), 'car', 'available' FROM generate_series(1, $1) AS n",
@@ -65,7 +70,7 @@ pub async fn insert_couriers(pool: &PgPool, count: i64) {
 }
 
 /// Asserts the rules that hold at every moment, which the courier service's own tests check too.
-pub async fn assert_courier_invariants(pool: &PgPool) {
+pub(crate) async fn assert_courier_invariants(pool: &PgPool) {
     let rules: Vec<(String, i64)> =
         sqlx::query_as(include_str!("../../../../couriers/tests/it/invariants.sql"))
             .fetch_all(pool)

@@ -19,10 +19,10 @@ use tokio::{
 const EXIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A folder that is removed after the test.
-pub struct Scratch(pub PathBuf);
+pub(crate) struct Scratch(pub PathBuf);
 
 impl Scratch {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let name = format!("waybill-it-{}-{:08x}", std::process::id(), rand::random::<u32>());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
@@ -37,7 +37,7 @@ impl Drop for Scratch {
 }
 
 /// Runs the program to its end with flags and variables, in a folder without a `.env`.
-pub async fn waybill(flags: &[&str], variables: &[(&str, &str)]) -> Output {
+pub(crate) async fn waybill(flags: &[&str], variables: &[(&str, &str)]) -> Output {
     let folder = Scratch::new();
     let mut command = command_in(&folder, flags, variables);
     let output = command.stdin(Stdio::null()).output();
@@ -45,7 +45,7 @@ pub async fn waybill(flags: &[&str], variables: &[(&str, &str)]) -> Output {
 }
 
 /// Runs the program to its end in a folder of the test, with something on standard input.
-pub async fn waybill_in(
+pub(crate) async fn waybill_in(
     folder: &Scratch,
     flags: &[&str],
     variables: &[(&str, &str)],
@@ -68,26 +68,26 @@ fn command_in(folder: &Scratch, flags: &[&str], variables: &[(&str, &str)]) -> C
     command
 }
 
-pub fn signal(child: &Child, signal: Signal) {
+pub(crate) fn signal(child: &Child, signal: Signal) {
     let id = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
     kill_process(id, signal).unwrap();
 }
 
 /// The real program in the role of a service. Dropping it kills it.
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
     url: String,
 }
 
 impl Program {
     /// Starts the order service; `crash_at` names the point at which it kills itself.
-    pub fn start(env: &TestEnvironment, crash_at: Option<&str>) -> Self {
+    pub(crate) fn start(env: &TestEnvironment, crash_at: Option<&str>) -> Self {
         Self::start_role("orders", env.flags(), crash_at)
     }
 
     /// Starts the courier service with further flags; `crash_at` names the point at which it kills
     /// itself.
-    pub fn start_couriers(
+    pub(crate) fn start_couriers(
         env: &TestEnvironment,
         database: &CourierDatabase,
         more: &[&str],
@@ -112,7 +112,7 @@ impl Program {
     }
 
     /// Starts a role with these flags, and with its log in a file.
-    pub fn start_with_log(role: &str, flags: &[(&str, &str)], log: &Path) -> Self {
+    pub(crate) fn start_with_log(role: &str, flags: &[(&str, &str)], log: &Path) -> Self {
         let log = std::fs::File::create(log).unwrap();
         Self::spawn(role, |command| {
             command.args(flags.iter().flat_map(|(flag, value)| [flag, value]));
@@ -121,7 +121,7 @@ impl Program {
     }
 
     /// Starts the order service with these variables alone, in this folder.
-    pub fn start_in(folder: &Scratch, variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_in(folder: &Scratch, variables: &[(&str, &str)]) -> Self {
         Self::spawn("orders", |command| {
             command.current_dir(&folder.0).env_clear().envs(variables.iter().copied());
         })
@@ -138,44 +138,44 @@ impl Program {
     }
 
     /// Returns the status of an answer to GET.
-    pub async fn status(&self, path: &str) -> u16 {
+    pub(crate) async fn status(&self, path: &str) -> u16 {
         let answer = reqwest::get(format!("{}{path}", self.url)).await;
         answer.expect("it answers").status().as_u16()
     }
 
     /// Returns whether it answers and reports that it is ready.
-    pub async fn is_ready(&self) -> bool {
+    pub(crate) async fn is_ready(&self) -> bool {
         let answer = reqwest::get(format!("{}/readyz", self.url)).await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
-    pub async fn wait_until_ready(&self) {
+    pub(crate) async fn wait_until_ready(&self) {
         wait_until("the program to be ready", async || self.is_ready().await).await;
     }
 
-    pub async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.child.start_kill().unwrap();
         self.assert_killed().await;
     }
 
     /// Waits until it ends, and asserts that SIGKILL ended it.
-    pub async fn assert_killed(mut self) {
+    pub(crate) async fn assert_killed(mut self) {
         let status = self.exit_status().await;
         assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
     }
 
     /// Sends SIGTERM and waits for the exit status.
-    pub async fn terminate(mut self) -> ExitStatus {
+    pub(crate) async fn terminate(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.exit_status().await
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         self::signal(&self.child, signal);
     }
 
     /// Returns the largest resident size that the process has had, in bytes.
-    pub fn peak_memory(&self) -> u64 {
+    pub(crate) fn peak_memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id().unwrap());
         let status = std::fs::read_to_string(path).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

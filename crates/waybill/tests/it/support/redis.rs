@@ -10,7 +10,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-pub struct Redis {
+pub(crate) struct Redis {
     child: Child,
     port: u16,
     prefix: String,
@@ -18,7 +18,7 @@ pub struct Redis {
 
 impl Redis {
     /// Starts a Redis server. The functions about orders read the keys of the services of `env`.
-    pub async fn start(env: &TestEnvironment) -> Self {
+    pub(crate) async fn start(env: &TestEnvironment) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
@@ -33,21 +33,21 @@ impl Redis {
         redis
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
 
     /// Sends a signal, for example to freeze it or to let it continue.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         super::signal(&self.child, signal);
     }
 
     /// Sends one command and returns the reply as it comes over the wire.
-    pub async fn run(&self, words: &[&[u8]]) -> Vec<u8> {
+    pub(crate) async fn run(&self, words: &[&[u8]]) -> Vec<u8> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let mut request = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
@@ -62,12 +62,12 @@ impl Redis {
         reply
     }
 
-    pub fn key(&self, uid: &str) -> String {
+    pub(crate) fn key(&self, uid: &str) -> String {
         format!("{}{uid}", self.prefix)
     }
 
     /// Waits until there is a value for an order, and returns it.
-    pub async fn value(&self, uid: &str) -> Vec<u8> {
+    pub(crate) async fn value(&self, uid: &str) -> Vec<u8> {
         let key = self.key(uid);
         let reply = eventually("the order to be in Redis", async || {
             let reply = self.run(&[b"GET", key.as_bytes()]).await;
@@ -79,7 +79,7 @@ impl Redis {
     }
 
     /// Returns the time until an order's value expires; negative if there is none.
-    pub async fn milliseconds_left(&self, uid: &str) -> i64 {
+    pub(crate) async fn milliseconds_left(&self, uid: &str) -> i64 {
         let key = self.key(uid);
         let reply = self.run(&[b"PTTL", key.as_bytes()]).await;
         let number = std::str::from_utf8(&reply).unwrap().trim().strip_prefix(':');
@@ -87,13 +87,13 @@ impl Redis {
     }
 
     /// Sets a value without an expiry.
-    pub async fn set(&self, uid: &str, value: &[u8]) {
+    pub(crate) async fn set(&self, uid: &str, value: &[u8]) {
         let key = self.key(uid);
         assert_eq!(self.run(&[b"SET", key.as_bytes(), value]).await, b"+OK\r\n");
     }
 
     /// Sets a value that expires after this number of milliseconds.
-    pub async fn set_for(&self, uid: &str, value: &[u8], milliseconds: u64) {
+    pub(crate) async fn set_for(&self, uid: &str, value: &[u8], milliseconds: u64) {
         let (key, left) = (self.key(uid), milliseconds.to_string());
         let command: [&[u8]; 5] = [b"SET", key.as_bytes(), value, b"PX", left.as_bytes()];
         assert_eq!(self.run(&command).await, b"+OK\r\n");
@@ -102,7 +102,13 @@ impl Redis {
 
 /// Returns the value of an order as a service writes it whose consumer groups begin with `group` and
 /// whose REDIS_VALUE_KEY is `secret`.
-pub fn value_in_redis(group: &str, secret: &str, uid: &str, version: i32, json: &str) -> Vec<u8> {
+pub(crate) fn value_in_redis(
+    group: &str,
+    secret: &str,
+    uid: &str,
+    version: i32,
+    json: &str,
+) -> Vec<u8> {
     let mut key = blake3::Hasher::new_derive_key("waybill orders: values in Redis");
     key.update(&(group.len() as u64).to_le_bytes());
     key.update(group.as_bytes()).update(secret.as_bytes());

@@ -9,7 +9,7 @@ use super::{order, record};
 
 /// The records that a test has sent to the order service.
 #[derive(Clone, Default)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// The valid orders by their ids.
     pub orders: BTreeMap<String, Value>,
     /// The number of invalid records.
@@ -19,7 +19,7 @@ pub struct Sent {
 impl Sent {
     /// Adds `count` orders from number `first` on and returns their records: every seventh order is
     /// sent twice, and an invalid record follows every tenth.
-    pub fn mixed(&mut self, first: usize, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn mixed(&mut self, first: usize, count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut records = Vec::new();
         for number in first..first + count {
             let uid = format!("order-{number:06}");
@@ -41,7 +41,7 @@ impl Sent {
     /// Waits until all offsets are committed, and asserts that each valid order is stored exactly
     /// once and field for field, each rejection is stored exactly once and is at least once on the
     /// dead-letter topic, and each `created` event was published at least once.
-    pub async fn assert_settled(&self, env: &TestEnvironment) {
+    pub(crate) async fn assert_settled(&self, env: &TestEnvironment) {
         env.wait_until_drained().await;
         let service = env.start(&[]).await;
         self.assert_settled_at(env, &service).await;
@@ -49,7 +49,7 @@ impl Sent {
     }
 
     /// Asserts the same of a service that runs and has committed all offsets.
-    pub async fn assert_settled_at(&self, env: &TestEnvironment, service: &Service) {
+    pub(crate) async fn assert_settled_at(&self, env: &TestEnvironment, service: &Service) {
         assert_eq!(env.count("orders.orders").await as usize, self.orders.len());
         assert_eq!(
             env.count("orders.orders WHERE version > 1").await,

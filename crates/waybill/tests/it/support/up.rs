@@ -15,7 +15,7 @@ use tokio::{
 use super::Scratch;
 
 /// The program after it has printed its banner.
-pub struct Up {
+pub(crate) struct Up {
     pub child: Child,
     pub banner: String,
     /// The time from its start to its banner.
@@ -24,7 +24,7 @@ pub struct Up {
 
 impl Up {
     /// Starts it with further flags and variables, and waits for its banner.
-    pub async fn start(folder: &Scratch, more: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(folder: &Scratch, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let begun = Instant::now();
         let mut child = up_command(folder, more)
             .envs(variables.iter().copied())
@@ -48,24 +48,24 @@ impl Up {
     }
 
     /// Returns the rest of the banner's line that begins with `word`.
-    pub fn banner_line(&self, word: &str) -> &str {
+    pub(crate) fn banner_line(&self, word: &str) -> &str {
         let line = self.banner.lines().find_map(|line| line.trim().strip_prefix(word));
         line.unwrap_or_else(|| panic!("no {word} in {}", self.banner)).trim()
     }
 
     /// Requests a path of the order service and returns the status and the text of the answer.
-    pub async fn get(&self, path: &str, accept: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, path: &str, accept: &str) -> (u16, String) {
         let request = reqwest::Client::new().get(format!("{}{path}", self.banner_line("orders")));
         let answer = request.header("accept", accept).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         super::signal(&self.child, signal);
     }
 
     /// Sends SIGINT and waits until it has ended.
-    pub async fn interrupt(mut self) {
+    pub(crate) async fn interrupt(mut self) {
         self.signal(Signal::INT);
         self.child.wait().await.unwrap();
     }
@@ -73,7 +73,7 @@ impl Up {
 
 /// Returns the command `waybill up` with these flags. It starts its own servers, on free ports
 /// unless the flags name others.
-pub fn up_command(folder: &Scratch, more: &[&str]) -> Command {
+pub(crate) fn up_command(folder: &Scratch, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
     command.arg("up").arg("--data-dir").arg(folder.0.join("data")).args(more);
     for (flag, value) in [

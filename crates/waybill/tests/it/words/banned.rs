@@ -61,7 +61,7 @@ const BANNED_BEGINNINGS: [&str; 8] =
     ["What", "How", "Where", "Whether", "So many", "As long as", "Those of", "One that"];
 
 /// Returns the place of each banned word in a text, and the words to write instead.
-pub fn banned_words(name: &str, text: &str) -> Vec<String> {
+pub(super) fn banned_words(name: &str, text: &str) -> Vec<String> {
     let allowed = BANNED.iter().flat_map(|(_, _, allowed)| *allowed);
     let text = allowed.fold(text.to_owned(), |text, allowed| text.replace(allowed, "-"));
     let words = words_of(&text);
@@ -114,7 +114,7 @@ fn push_word(words: &mut Vec<(usize, String)>, line: usize, word: &mut String) {
 }
 
 /// Returns the place of each doc comment of a Rust source that begins with a banned word.
-pub fn banned_beginnings(name: &str, source: &str) -> Vec<String> {
+pub(super) fn banned_beginnings(name: &str, source: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut is_inside = false;
     for (index, line) in source.lines().enumerate() {
