@@ -197,7 +197,7 @@ impl ProducerContext for Reports {
     }
 }
 
-/// Sends records. Clones share one connection and one queue.
+/// Sends records. Clones share one client and its queue.
 #[derive(Clone)]
 pub struct Producer {
     client: Arc<ThreadedProducer<Reports>>,

@@ -1,7 +1,6 @@
-//! Transactions: a change of a call, and a batch of records.
+//! Transactions: [`change`] runs one unit of work, and [`commit`] writes a batch of records.
 //!
-//! Both are limited in time. [`change`] runs once and returns an error. [`commit`] commits a batch
-//! and retries transient errors without limit. If the database refuses a value, or if writing
+//! Both are limited in time. [`change`] does not retry; it returns the error. [`commit`] retries transient errors without limit. If the database refuses a value, or if writing
 //! panics, it splits the batch in halves, each a transaction of its own, until the record at fault
 //! is alone and becomes a rejection. So no record is refused because of another one. If each record
 //! of a batch fails alone, no record is at fault, and the batch ends with an error. What is written
@@ -109,9 +108,9 @@ crate::metrics! {
         /// Seconds of a batch's transaction, whether it was committed or failed
         seconds: Histogram = "db_client_operation_duration_seconds"
             from Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
-        /// Transactions retried after a transient error
+        /// Transactions of batches that were retried after an error of the database
         retries: Counter = "waybill_batch_retries",
-        /// Batches split in halves because the database refused a value
+        /// Splits of a batch, or of a part of it, after the database refused a value or the code panicked
         splits: Counter = "waybill_batch_splits",
     }
 }
@@ -119,7 +118,7 @@ crate::metrics! {
 /// The reason why records were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A copied row was already stored. The next attempt inserts the rows instead.
+    /// A row that was sent with `COPY` is already stored. The next attempt uses `INSERT`.
     #[error("a row is already stored")]
     KnownRow,
     #[error(transparent)]
@@ -216,7 +215,8 @@ pub async fn commit<W: Writer>(
     // Otherwise a fault of the table or of the code would reject all records of the topic.
     if let (true, [(_, fault), _, ..]) = (committed.is_empty(), &faulty[..]) {
         bail!(
-            "none of the {records} records of a batch can be written, so no record is at fault: {fault}"
+            "none of the {records} records of a batch can be written, so no record is at fault, but \
+             probably Waybill or its tables: {fault}"
         );
     }
     for (mut items, fault) in faulty {

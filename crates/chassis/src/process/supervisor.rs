@@ -160,15 +160,17 @@ mod tests {
     use super::*;
     use crate::process::exit::{self, ExitReason};
 
-    /// The log lines of this thread.
+    /// Log lines.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
     impl Log {
-        fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        /// Captures the log lines of all tests. A subscriber of one thread would be unreliable:
+        /// another thread may decide first that nobody reads a line.
+        fn capture(&self) {
             let log = self.clone();
             let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone());
-            tracing::subscriber::set_default(subscriber.finish())
+            let _ = tracing::subscriber::set_global_default(subscriber.finish());
         }
 
         fn assert_names(&self, part: &str) {
@@ -201,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn a_part_that_fails_stops_the_others_and_is_named() {
         let log = Log::default();
-        let _captured = log.capture();
+        log.capture();
         let mut parts = with_lasting_part();
         parts.run("ingest", async {
             Err(anyhow!("no such topic").context(ExitReason::Configuration))

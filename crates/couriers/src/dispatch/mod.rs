@@ -6,8 +6,9 @@
 //!                                        sweep ─▶ release ─commit─▶ wake
 //! ```
 //!
-//! Each match and each release is one SQL statement, in `statements`; the Rust code around it is a
-//! loop. Dispatch reads no events and serves no calls: these commit their changes and wake it.
+//! The rows of a match, or of a release, are changed by one SQL statement, in `statements`; the Rust
+//! code around it is a loop. Dispatch reads no events and serves no calls: intake and the handlers of
+//! calls commit their changes, and then wake it.
 
 mod match_cursor;
 mod metrics;
@@ -40,27 +41,27 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
     pub times: DeliveryTimes,
-    /// The time after its deadline at which a delivery is released.
+    /// The time after its deadline from which a delivery may be released.
     pub grace: Duration,
     /// The interval between sweeps.
     pub sweep: Duration,
 }
 
-// All states are in the rows of the database; the loop below keeps only its timers and its backoff.
+// All states are in the rows of the database; the loop below keeps nothing that a restart needs.
 //
 //   waiting ─────────── match or manual assign ──────────▶ active
 //   held ────────────── manual assign ───────────────────▶ active
 //   active, released ── manual unassign ─────────────────▶ held
 //   active ──────────── deadline and grace period passed ▶ released, and the courier is freed
-//   any of the above ── `completed` ─────────────────────▶ completed: a delivery stays and counts
-//   any of the above ── `cancelled` ─────────────────────▶ cancelled: a delivery is deleted
+//   any of the above ── `completed` ─────────────────────▶ completed: its delivery, if any, counts
+//   any of the above ── `cancelled` ─────────────────────▶ cancelled: its delivery, if any, is deleted
 //
 // A courier is available, busy while they have an active delivery, or paused. A match needs a
 // waiting order and an available courier, so only these changes make one possible: an order joins
 // the queue, or a courier is added, freed or resumed. The code that commits such a change wakes the
 // loop after the commit, because a match that began before it would not see the change. A
 // transaction that only locked such a row wakes the loop too, because a match skips locked rows and
-// does not return to them. (A manual assignment need not: no match runs at the same time.)
+// does not return to them. (A manual assignment need not: it holds the lock of the match.)
 //
 // A wake-up during a match is kept (see `Wake`) and causes another match. Each replica wakes its
 // own loop. If a replica crashes between its commit and the wake-up, the next sweep of any replica
@@ -87,7 +88,7 @@ pub async fn run(
         let outcome = tokio::select! {
             () = shutdown.cancelled() => return,
             cursor = wake.woken() => {
-                // Also without a match: the change that caused the wake-up is a change itself.
+                // Also without a match: the change that caused the wake-up also changes the board.
                 match_all(pool, &policy.times, cursor, metrics).await.map(|_| on_matched())
             }
             // From the start, to find all entries whose wake-up was lost.
@@ -103,13 +104,13 @@ pub async fn run(
         match outcome {
             Ok(()) => {
                 if !backoff.is_first() {
-                    tracing::info!("PostgreSQL lets orders be dispatched again");
+                    tracing::info!("dispatch works again");
                 }
                 backoff = Backoff::default();
             }
             Err(error) => {
                 if backoff.is_first() {
-                    tracing::warn!("waiting for PostgreSQL to dispatch orders: {error}");
+                    tracing::warn!("dispatch failed, retrying: {error}");
                 }
                 // The outcome may be unknown, for example if the connection was lost at the commit.
                 // Both outcomes are correct: an assigned order no longer waits, and any other order

@@ -5,13 +5,14 @@
 //! - *unknown*: no entry. Any version may enter.
 //! - *value*: a version with its [`Confirmation`] by the database. It is *fresh* for `max_age` from
 //!   the time when the query was sent, then *stale*. An answer of the database replaces it if the
-//!   query was sent after the value was confirmed, whether the version is higher or lower; the
-//!   answer to an older query replaces only a lower version. A value from Redis never replaces it.
+//!   query was sent after the value was confirmed, whether the version is higher or lower. If the
+//!   two queries overlap, the higher version wins. An answer from before the query of the value
+//!   never replaces it. A value from Redis never replaces it.
 //! - *minimum version*: an `updated` event of this installation announced a higher version than the
 //!   value, or the order had no value. No lower version may enter, so a query, a page of the
 //!   warm-up or a value in Redis from before the event cannot bring the old value back. A value of
 //!   at least this version ends the state, and so does the end of `max_age`: a row may have been
-//!   deleted and sent again, and then has a lower version.
+//!   deleted and its record sent again, and then has a lower version.
 //! - *absent*: the database did not find the order. These negative entries are kept apart from the
 //!   orders, so that requests for thousands of unknown ids evict no order. They last for
 //!   [`ABSENT_FOR`] at most, and are never added while the order has a value that was confirmed
@@ -184,7 +185,7 @@ impl Cache {
 
     /// Adds a view that the database confirmed, unless the order in the cache is the later one or a
     /// higher version was announced. Returns the order to serve: this view or the later one, or
-    /// `None` if the announced version is not cached.
+    /// `None` if the view is older than the announced version.
     pub(crate) fn put(&self, view: &View, confirmation: Confirmation) -> Option<Cached> {
         let _lock = self.lock_key(&view.order_uid);
         let confirmation = self.since_epoch(confirmation);
@@ -213,7 +214,7 @@ impl Cache {
         }
     }
 
-    /// Replaces `known`. The caller holds the lock.
+    /// Inserts the view, unless `known` is a higher minimum version. The caller holds the lock.
     fn insert(
         &self,
         view: &View,
@@ -499,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn absence_is_never_put_over_a_value_and_ends_with_the_order() {
+    fn a_negative_entry_replaces_only_a_value_confirmed_before_it() {
         let cache = cache(1 << 20);
         let uid: OrderUid = "a".parse().unwrap();
         let early = seconds(&cache, 0, 0);

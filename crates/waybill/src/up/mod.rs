@@ -1,4 +1,4 @@
-//! `waybill up`: everything on this machine.
+//! `waybill up`: runs the whole system on this machine.
 //!
 //! ```text
 //! check the arguments ─▶ lock the folder ─▶ bind both ports ─▶ start PostgreSQL and Kafka
@@ -192,8 +192,8 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     let starting = LocalServers::start(&options, &progress);
     let Some(servers) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
     let mut servers = servers?;
-    // The servers stop last, and also after an error. When `run_on` returns, the services have written
-    // their last batches and committed their offsets.
+    // The servers stop last, and also after an error. Unless stopping timed out, the services have
+    // written their last batches and committed their offsets by now.
     let outcome = run_on(&mut servers, args, given, listeners, &shutdown).await;
     let stopped = servers.stop().await;
     outcome.and(stopped)
@@ -220,12 +220,12 @@ async fn run_on(
     args.orders.couriers_url.get_or_insert_with(|| couriers_url.clone());
     let orders_url = match args.orders_url.take() {
         Some(given) => given,
-        None => addresses.orders.parse().context("the order service's address")?,
+        None => addresses.orders.parse().context("parsing the order service's address")?,
     };
     let couriers = couriers_config(&args, orders_url);
     let (database, postgres) = (&couriers.own.database, &couriers.postgres);
-    // The tables exist before the services start, and the banner is printed only when the addresses
-    // in it can be used: a connection waits in the queue of the bound port.
+    // The banner is printed after the migration. Its addresses already work: early connections wait
+    // in the queue of the bound port.
     migrate_orders(&args.orders.database, administrator_of(given.orders)).await?;
     migrate_couriers(database, postgres, administrator_of(given.couriers)).await?;
 
@@ -251,8 +251,8 @@ async fn run_services(
         couriers::run(couriers, listeners.couriers, services.clone()),
         &services,
     );
-    // At rate 0 the generator ends early, and after a failure it has logged a warning; the services
-    // continue in both cases until the shutdown.
+    // The generator may end before the services: at rate 0, or after a failure that it has logged.
+    // The services then continue. An error of `generate` stops them.
     let generating = async {
         generate(&load, &kafka, &topics, &services).await?;
         shutdown.cancelled().await;
@@ -314,8 +314,8 @@ async fn generate(
     Ok(())
 }
 
-/// Returns a number of couriers that is just enough. An order occupies its courier for about 19
-/// seconds; four more couriers than that needs make a queue short and rare.
+/// Returns 20 couriers for each order a second, and 4 more. A delivery takes about 19 seconds, so
+/// orders seldom wait.
 pub(crate) fn enough_couriers(rate: u32) -> u64 {
     u64::from(rate) * 20 + 4
 }

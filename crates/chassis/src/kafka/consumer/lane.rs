@@ -137,6 +137,9 @@ impl<P: Pipeline> Lane<P> {
             }
             let max_wait = self.fill()?;
             self.start_commit()?;
+            // A batch that stays full takes no records until the commit before it has ended.
+            let max_wait =
+                if self.filling.is_full(&self.shared.policy) { MAX_WAIT } else { max_wait };
             self.report_lag();
             if self.is_idle() {
                 // These are ends of partitions. Each record before them is settled, because all
@@ -215,10 +218,10 @@ impl<P: Pipeline> Lane<P> {
         }
         metrics.records.inc_by(records);
         metrics.bytes.inc_by(bytes);
-        // If the fill ended at its limit, the queues may still have records. librdkafka notifies
-        // only when an empty queue gets a record, so the next fill must not wait for a
-        // notification.
-        Ok(if records < MAX_RECORDS_PER_FILL { MAX_WAIT } else { Duration::ZERO })
+        // If the fill ended at a limit, the queues may still have records. librdkafka notifies only
+        // when an empty queue gets a record, so the next fill must not wait for a notification.
+        let drained = empty_in_a_row >= self.partitions.len();
+        Ok(if drained { MAX_WAIT } else { Duration::ZERO })
     }
 
     fn start_commit(&mut self) -> anyhow::Result<()> {
@@ -226,7 +229,7 @@ impl<P: Pipeline> Lane<P> {
         if self.committing.is_some() || self.filling.is_empty() {
             return Ok(());
         }
-        // A revocation or the stop waits for this batch, so it does not wait for more records.
+        // A revocation or the stop waits for this batch, so it is committed now.
         let must_end = self.stopping || !self.revocations.is_empty();
         if !must_end && !self.filling.is_due(policy, Instant::now()) {
             return Ok(());
@@ -234,7 +237,8 @@ impl<P: Pipeline> Lane<P> {
         let panicked = std::mem::take(&mut self.panicked);
         ensure!(
             panicked < 2 || panicked < self.filling.items.len(),
-            "parsing panicked for all {panicked} records of a batch, so no record is at fault"
+            "parsing panicked for all {panicked} records of a batch, so no record is at fault, but \
+             probably Waybill"
         );
         let next = Batch::as_large_as(&self.filling);
         let Batch { items, offsets, oldest_ms, .. } = std::mem::replace(&mut self.filling, next);
