@@ -280,11 +280,10 @@ pub struct CacheConfig {
     redis_url_file: Option<PathBuf>,
     /// Secret of the checksums of the orders in Redis.
     ///
-    /// With it, a program that can write to Redis but does not know the secret cannot make the
-    /// service serve an order that this program invented; it can still delete orders or write old
-    /// ones back until they expire. Without it, the key of the checksums is derived from
-    /// KAFKA_GROUP_ID: the checksums then detect only damaged orders and those of other
-    /// installations. Give all replicas the same value.
+    /// A program that can write to Redis but does not know the secret cannot forge an order; it can
+    /// still delete orders or write old ones back until they expire. If no secret is set, the key of
+    /// the checksums is derived from KAFKA_GROUP_ID: the checksums then detect only damaged orders
+    /// and those of other installations. Give all replicas the same value.
     #[arg(
         long,
         env = "REDIS_VALUE_KEY",

@@ -227,7 +227,7 @@ static EN: Words = Words {
     wait_for_it: "Wait up to 30 s",
     only_events_title: "Only events of this order are known",
     only_events_text: "The order itself is not stored, but events about it are recorded. Its status is: {}.",
-    no_status_text: "The order itself is not stored. Events about it are recorded, but none of them gives it a status: their words are unknown, or they are “updated”.",
+    no_status_text: "The order itself is not stored. Events about it are recorded, but none of them gives it a status: each has an unknown status or is “updated”.",
     see_events: "Show its events (JSON)",
     see_rejected: "Show rejected records",
     is_track: [
@@ -247,7 +247,7 @@ static EN: Words = Words {
     no_page_text: "Check the address. To find an order, enter its id or track number in the search field.",
 
     rejected_title: "Rejected records",
-    rejected_text: "Records that are not valid orders. Each record is stored unchanged, with the rules that it violates, and can be replayed.",
+    rejected_text: "Records that are not valid orders. Each record is stored with the rules that it violates, and can be replayed.",
     nothing_rejected: "No rejected records.",
     nothing_for_reason: "No records are rejected for this reason.",
     reason: "Reason",
@@ -348,12 +348,12 @@ static RU: Words = Words {
     courier: "Курьер",
 
     missing_title: "Заказ не найден",
-    missing_text: "Возможно, заказ ещё не поступил, отклонён при проверке или в номере опечатка. Проверьте номер, подождите заказ или поищите его среди отклонённых записей.",
+    missing_text: "Возможно, заказ ещё не поступил, был отклонён или в номере есть опечатка. Проверьте номер, подождите или поищите заказ среди отклонённых записей.",
     waited: "Ждали {}. Заказ не поступил.",
     wait_for_it: "Подождать до 30 с",
     only_events_title: "О заказе известны только события",
     only_events_text: "Сам заказ не сохранён, но события о нём записаны. Его статус: {}.",
-    no_status_text: "Сам заказ не сохранён. События о нём записаны, но статуса ни одно из них не задаёт: слово неизвестно или это «updated».",
+    no_status_text: "Сам заказ не сохранён. События о нём записаны, но ни одно из них не задаёт статус: он неизвестен сервису или это событие «изменён».",
     see_events: "Показать события (JSON)",
     see_rejected: "Показать отклонённые записи",
     is_track: [
@@ -373,13 +373,13 @@ static RU: Words = Words {
     no_page_text: "Проверьте адрес. Чтобы найти заказ, введите его номер или трек-номер в поле поиска.",
 
     rejected_title: "Отклонённые записи",
-    rejected_text: "Записи, не прошедшие проверку. Каждая хранится без изменений вместе с найденными нарушениями; её можно отправить повторно.",
+    rejected_text: "Записи, не прошедшие проверку. Каждая хранится вместе с найденными нарушениями; её можно отправить повторно.",
     nothing_rejected: "Отклонённых записей нет.",
     nothing_for_reason: "Записей, отклонённых по этой причине, нет.",
     reason: "Причина",
     any_reason: "любая",
     filter: "Применить",
-    when: "Прошло",
+    when: "Давность",
     record: "Запись",
     why: "Причина",
     more_violations: ["и ещё {}", "и ещё {}", "и ещё {}"],

@@ -118,7 +118,7 @@ pub(crate) struct LoadArgs {
     )]
     pub(crate) invalid: Share,
 
-    /// Share of records that are not JSON: truncated, empty, not UTF-8, or other data.
+    /// Share of records that cannot be read as an order: truncated, empty, not UTF-8, compressed, …
     #[arg(
         long,
         value_name = "SHARE",

@@ -98,8 +98,8 @@ enum RejectedCommand {
     },
     /// Send one record to its topic again, unchanged or with an edited value.
     ///
-    /// The replay has the record's own headers again. A record of which only a part is stored can be
-    /// replayed only with --file.
+    /// The replay has the headers of the original record. A record of which only a part is stored can
+    /// be replayed only with --file.
     ///
     /// The rejected record stays in the list and shows the replay. If the new record is not valid
     /// either, it is rejected as well, with an id of its own.
