@@ -205,13 +205,13 @@ mod tests {
         let log = Log::default();
         log.capture();
         let mut parts = with_lasting_part();
-        parts.run("ingest", async {
+        parts.run("a named part", async {
             Err(anyhow!("no such topic").context(ExitReason::Configuration))
         });
 
         let error = parts.wait().await.unwrap_err();
 
-        log.assert_names("ingest");
+        log.assert_names("a named part");
         assert_eq!(format!("{error:#}"), "bad configuration: no such topic");
         assert_eq!(exit::code(&error), 78);
     }

@@ -88,7 +88,7 @@ async fn problems_name_the_error() {
         ("/orders?track_number=%00", 400, "NUL"),
         ("/orders?after=-219960000000000000.a", 400, "PostgreSQL cannot store"),
         ("/rejected?reason=%00", 400, "NUL"),
-        ("/rejected/a%00:1:1", 400, "NUL"),
+        ("/rejected/a%00:1:1", 400, "orders:3:18204"),
         ("/nowhere", 404, "/docs"),
     ] {
         let answer = service.get(path).await;

@@ -64,11 +64,11 @@ GET /order/b563feb7b2b84b6test
 
 GET /order/b563feb7b2b84b6test/status
 200 application/json
-{"order_uid":"b563feb7b2b84b6test","record":"<env>.status:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
+{"explanation":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.status:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
 
 GET /order/b563feb7b2b84b6test/history
 200 application/json
-{"events":[{"at":"<now>","created_at":"<now>","ignored":null,"record":"<env>.status:0:0","status":"created","version":1,"word":"created"}],"next":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.status:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
+{"events":[{"at":"<now>","created_at":"<now>","ignored":null,"record":"<env>.status:0:0","status":"created","version":1,"word":"created"}],"explanation":null,"next":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.status:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
 
 GET /orders
 200 application/json
@@ -80,7 +80,7 @@ GET /rejected
 
 GET /rejected/<env>.orders:1:0
 200 application/json
-{"id":"<env>.orders:1:0","key":"key","key_encoding":"utf-8","offset":0,"partition":1,"reason":"blank","record_timestamp":"<now>","rejected_at":"<now>","replays":[],"topic":"<env>.orders","value":"{\"order_uid\":\" \"}","value_encoding":"utf-8","violations":[{"code":"blank","message":"must not be blank","pointer":"/order_uid"},{"code":"missing","message":"this field is required","pointer":"/track_number"},{"code":"missing","message":"this field is required","pointer":"/delivery"},{"code":"missing","message":"this field is required","pointer":"/payment"},{"code":"missing","message":"this field is required","pointer":"/items"},{"code":"missing","message":"this field is required","pointer":"/customer_id"},{"code":"missing","message":"this field is required","pointer":"/delivery_service"},{"code":"missing","message":"this field is required","pointer":"/date_created"}]}
+{"headers":[],"headers_left_out":null,"id":"<env>.orders:1:0","key":"key","key_cut":null,"key_encoding":"utf-8","offset":0,"partition":1,"reason":"blank","record_timestamp":"<now>","rejected_at":"<now>","replays":[],"topic":"<env>.orders","value":"{\"order_uid\":\" \"}","value_cut":null,"value_encoding":"utf-8","violations":[{"code":"blank","message":"must not be blank","pointer":"/order_uid"},{"code":"missing","message":"this field is required","pointer":"/track_number"},{"code":"missing","message":"this field is required","pointer":"/delivery"},{"code":"missing","message":"this field is required","pointer":"/payment"},{"code":"missing","message":"this field is required","pointer":"/items"},{"code":"missing","message":"this field is required","pointer":"/customer_id"},{"code":"missing","message":"this field is required","pointer":"/delivery_service"},{"code":"missing","message":"this field is required","pointer":"/date_created"}]}
 
 GET /order/nobody
 404 application/problem+json
