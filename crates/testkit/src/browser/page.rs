@@ -16,7 +16,7 @@ pub struct Reader {
     pub lang: &'static str,
     /// `prefers-color-scheme`.
     pub dark: bool,
-    /// Whether scripts run at all.
+    /// True if scripts run at all.
     pub javascript: bool,
     /// `prefers-reduced-motion`.
     pub reduced_motion: bool,
