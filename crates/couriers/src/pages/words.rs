@@ -264,7 +264,7 @@ static RUSSIAN: Words = Words {
     no_couriers: "Курьеров пока нет",
     nobody_waits: "Ожидающих заказов нет.",
     assign: "Назначить",
-    assign_any: "Назначить курьера по номеру заказа",
+    assign_any: "Назначить по номеру заказа",
     order_id: "Номер заказа",
     and_more: "и ещё {}",
 
