@@ -173,8 +173,14 @@ impl TestEnvironment {
 
     /// Sends one record in a batch that is compressed with gzip, so that a value of any size passes
     /// the limit of a topic if it compresses well. Returns its partition and offset.
-    pub async fn send_compressed(&self, topic: &str, key: &[u8], value: &[u8]) -> (i32, i64) {
-        self.kafka.send_compressed(topic, key, value).await
+    pub async fn send_compressed(
+        &self,
+        topic: &str,
+        codec: &str,
+        key: &[u8],
+        value: &[u8],
+    ) -> (i32, i64) {
+        self.kafka.send_compressed(topic, codec, key, value).await
     }
 
     /// Sends one record with the timestamp of its producer, in milliseconds since 1970.

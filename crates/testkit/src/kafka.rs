@@ -184,12 +184,13 @@ impl KafkaClient {
     pub(crate) async fn send_compressed(
         &self,
         topic: &str,
+        codec: &str,
         key: &[u8],
         value: &[u8],
     ) -> (i32, i64) {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
-            .set("compression.type", "gzip")
+            .set("compression.type", codec)
             .set("message.max.bytes", "1000000000")
             .create()
             .expect("the producer starts");

@@ -95,7 +95,8 @@ async fn of_a_large_status_record_only_its_start_and_its_hash_are_stored() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
     let large = vec![b'a'; 80_000_000];
-    let (partition, offset) = env.send_compressed(&env.status_topic(), b"large", &large).await;
+    let (partition, offset) =
+        env.send_compressed(&env.status_topic(), "gzip", b"large", &large).await;
     let service = env.start_couriers(&database, &[]).await;
     env.wait_until_couriers_drained().await;
 

@@ -124,7 +124,8 @@ async fn of_a_large_value_only_its_start_and_its_hash_are_stored() {
     let env = TestEnvironment::new(shared()).await;
     // One small compressed batch with a value of 80 MB.
     let large = vec![b'a'; 80_000_000];
-    let (partition, offset) = env.send_compressed(&env.orders_topic(), b"large", &large).await;
+    let (partition, offset) =
+        env.send_compressed(&env.orders_topic(), "gzip", b"large", &large).await;
     env.send_all([record(&order("neighbour", 2))]).await;
     let service = env.start(&[]).await;
     env.wait_until_drained().await;

@@ -255,6 +255,38 @@ async fn a_dead_letter_that_kafka_refuses_blocks_only_its_lane() {
     service.stop().await.unwrap();
 }
 
+/// The client does not unpack such a batch: a few kilobytes become many megabytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_cannot_be_unpacked_is_reported() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    let spaces = vec![b' '; 90 << 20];
+    let topic = env.orders_topic();
+
+    let (partition, offset) = env.send_compressed(&topic, "zstd", b"large", &spaces).await;
+    let place = format!("partition {partition} of the topic {topic}");
+    wait_until("the partition to be reported", async || {
+        service.get("/readyz").await.text().await.unwrap().contains(&place)
+    })
+    .await;
+    assert!(metric(&service, "waybill_consumer_errors_total").await > 0.0);
+    // Other partitions are read.
+    let (key, value) = record(&order("other", 1));
+    env.send(Some((partition + 1) % 8), Some(&key), Some(&value)).await;
+    wait_until("the other partition to be read", async || env.count("orders.orders").await == 1)
+        .await;
+    service.stop().await.unwrap();
+
+    // As the manual says: the group continues after the batch.
+    env.commit(partition, offset + 1).await;
+    let (key, value) = record(&order("next", 1));
+    env.send(Some(partition), Some(&key), Some(&value)).await;
+    let service = env.start(&[]).await;
+    env.wait_until_drained().await;
+    assert_stored(&env, "next").await;
+    service.stop().await.unwrap();
+}
+
 /// A transaction ends with a marker, which has an offset but is no record.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_partition_is_committed_past_markers() {
