@@ -210,3 +210,22 @@ pub async fn warn_of_producers_timestamps(kafka: &KafkaConfig, topic: &str) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_a_cluster_that_boots_are_transient() {
+        for code in [
+            RDKafkaErrorCode::RequestTimedOut,
+            RDKafkaErrorCode::NotController,
+            RDKafkaErrorCode::InvalidReplicationFactor,
+            RDKafkaErrorCode::BrokerNotAvailable,
+            RDKafkaErrorCode::ThrottlingQuotaExceeded,
+            RDKafkaErrorCode::Unknown,
+        ] {
+            assert!(!PERMANENT.contains(&code), "{code}");
+        }
+    }
+}

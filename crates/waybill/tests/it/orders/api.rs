@@ -102,6 +102,12 @@ async fn problems_name_the_error() {
     let forged = service.http.post(service.at("/order")).header("sec-fetch-site", "cross-site");
     assert_eq!(forged.body(SAMPLE).send().await.unwrap().status(), 403);
 
+    let compressed = service.http.post(service.at("/order")).header("content-encoding", "gzip");
+    let answer = compressed.body(SAMPLE).send().await.unwrap();
+    assert_eq!(answer.status(), 415);
+    let problem: Value = answer.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("Content-Encoding"), "{problem}");
+
     let head = service.http.head(service.at("/order/nobody")).send().await.unwrap();
     assert_eq!(head.status(), 404);
     service.stop().await.unwrap();

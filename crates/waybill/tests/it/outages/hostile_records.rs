@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use testkit::{TestEnvironment, TransactionEnd, shared, wait_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{insert_couriers, metric, order, record, status_event, wait_for_delivery};
 
@@ -255,6 +256,25 @@ async fn a_dead_letter_that_kafka_refuses_blocks_only_its_lane() {
     service.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_topic_is_waited_for_and_then_reported() {
+    let env = TestEnvironment::new(shared()).await;
+    let letters = env.dead_letter_topic();
+    env.delete_topic(&letters).await;
+    let off = ["--kafka-create-topics", "false"];
+    let service = env.start(&off).await;
+    let error = service.outcome().await.unwrap_err();
+    assert!(format!("{error:#}").contains(&format!("Kafka has no topic {letters}")), "{error:#}");
+
+    // A topic that another program creates a moment later is no error.
+    let (key, value) = record(&order("uid", 1));
+    env.send(Some(0), Some(&key), Some(&value)).await;
+    let (service, ()) = tokio::join!(env.start(&off), env.create_large_topic(&letters));
+    env.wait_until_drained().await;
+    assert_stored(&env, "uid").await;
+    service.stop().await.unwrap();
+}
+
 /// The client does not unpack such a batch: a few kilobytes become many megabytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_cannot_be_unpacked_is_reported() {
@@ -371,9 +391,57 @@ async fn a_record_whose_writing_panics_is_rejected_alone() {
     assert!(error.contains("no record is at fault"), "{error}");
 }
 
+/// A panic while a record is parsed is treated like bad data.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_parsing_panics_is_rejected_alone() {
+    let env = TestEnvironment::new(shared()).await;
+    for text in ["one", "panic", "two"] {
+        env.send(Some(0), None, Some(text.as_bytes())).await;
+    }
+
+    let (committed, shutdown) = (panics::Committed::default(), CancellationToken::new());
+    let consuming = panics::consume(&env, committed.clone(), shutdown.clone());
+    wait_until("all records to be committed", async || committed.lock().unwrap().len() == 3).await;
+    shutdown.cancel();
+    consuming.await.unwrap().unwrap();
+
+    let expected = [("one", false), ("panic", true), ("two", false)];
+    assert_eq!(*committed.lock().unwrap(), expected.map(|(text, it)| (text.to_owned(), it)));
+    assert_eq!(env.lag().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_ends_if_parsing_panics_for_every_record() {
+    let env = TestEnvironment::new(shared()).await;
+    for _ in 0..2 {
+        env.send(Some(0), None, Some(b"panic")).await;
+    }
+
+    let committed = panics::Committed::default();
+    let consuming = panics::consume(&env, committed.clone(), CancellationToken::new());
+    let error = consuming.await.unwrap().unwrap_err().to_string();
+
+    assert!(error.contains("no record is at fault"), "{error}");
+    assert!(committed.lock().unwrap().is_empty(), "nothing is rejected");
+}
+
 mod panics {
-    use chassis::postgres::transaction::{self, CommitMetrics, Fault, WriteError, Writer};
+    use std::sync::{Arc, Mutex};
+
+    use chassis::{
+        kafka::{
+            batch::BatchPolicy,
+            consumer::{self, ConsumerMetrics, Pace, Pipeline, Receipt, Subscription},
+            record::Record,
+        },
+        postgres::transaction::{self, CommitMetrics, Fault, WriteError, Writer},
+        process::blocked::Blocked,
+    };
+    use prometheus_client::registry::Registry;
     use sqlx::{PgConnection, PgPool};
+    use testkit::TestEnvironment;
+    use tokio::task::JoinHandle;
+    use tokio_util::sync::CancellationToken;
 
     struct Panics;
 
@@ -401,10 +469,69 @@ mod panics {
     }
 
     pub(super) async fn commit(pool: &PgPool, batch: Vec<u32>) -> anyhow::Result<Vec<Vec<Item>>> {
-        let metrics =
-            CommitMetrics::register(&mut prometheus_client::registry::Registry::default());
+        let metrics = CommitMetrics::register(&mut Registry::default());
         let batch = batch.into_iter().map(|number| (number, false)).collect();
         let parts = transaction::commit(pool, &Panics, &metrics, batch).await?;
         Ok(parts.into_iter().map(|part| part.items).collect())
+    }
+
+    /// The texts of the records that were committed, and whether they were rejected.
+    pub(super) type Committed = Arc<Mutex<Vec<(String, bool)>>>;
+
+    struct ParsePanics(Committed);
+
+    struct Done;
+
+    impl Receipt for Done {}
+
+    impl Pipeline for ParsePanics {
+        type Item = (String, bool);
+        type Committed = ();
+        type Receipt = Done;
+
+        fn parse(&self, record: Record<'_>) -> (Self::Item, usize) {
+            let text = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+            assert_ne!(text, "panic");
+            ((text, false), 1)
+        }
+
+        fn reject_panicked(&self, _: Record<'_>) -> (Self::Item, usize) {
+            (("panic".to_owned(), true), 1)
+        }
+
+        async fn commit(&self, batch: Vec<Self::Item>) -> anyhow::Result<()> {
+            self.0.lock().unwrap().extend(batch);
+            Ok(())
+        }
+
+        async fn settle(&self, (): ()) -> anyhow::Result<Done> {
+            Ok(Done)
+        }
+    }
+
+    /// Consumes the orders topic with a parser that panics for the text `panic`.
+    pub(super) fn consume(
+        env: &TestEnvironment,
+        committed: Committed,
+        shutdown: CancellationToken,
+    ) -> JoinHandle<anyhow::Result<()>> {
+        let kafka = env.config(&[]).kafka;
+        let subscription = Subscription {
+            topic: env.orders_topic(),
+            group: kafka.group("orders"),
+            lanes: 1,
+            policy: BatchPolicy { rows: 100, bytes: 1 << 20, age_ms: 1_000 },
+            pace: Pace::Prompt,
+        };
+        let metrics = ConsumerMetrics::register(&mut Registry::default());
+        let pipeline = ParsePanics(committed);
+        tokio::spawn(consumer::consume(
+            kafka,
+            subscription,
+            metrics,
+            Blocked::default(),
+            pipeline,
+            shutdown,
+        ))
     }
 }
