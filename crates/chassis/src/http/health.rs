@@ -46,8 +46,9 @@ async fn livez() -> &'static str {
 }
 
 /// Answers 200 from the end of the warm-up until the shutdown begins. A replica stays ready while a
-/// dependency is unreachable, because it still serves from its cache. The text lists the reasons
-/// why parts of the service are blocked.
+/// dependency is unreachable, because other replicas would not help: they use the same dependency.
+/// The order service still serves cached orders. The text lists the reasons why parts of the
+/// service are blocked.
 async fn readyz(State(health): State<Health>) -> Response {
     // Checked first: from the shutdown on, a load balancer must send requests to other replicas.
     if health.shutdown.is_cancelled() {

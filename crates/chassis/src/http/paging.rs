@@ -48,8 +48,8 @@ pub fn cut<T>(rows: &mut Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> O
     rows.last().filter(|_| more).map(cursor)
 }
 
-/// Adds the address of the next page as the `Link` header: `path` with the filters that have a
-/// value.
+/// Adds the address of the next page as the `Link` header: `path` with the limit, the cursor and
+/// the filters that have a value.
 pub fn link_next(
     response: &mut Response,
     path: &str,

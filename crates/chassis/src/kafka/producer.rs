@@ -9,8 +9,8 @@
 //!
 //! - *waiting*: the queue of the client is full. The call is repeated until there is space; this is
 //!   the back-pressure of Kafka on the caller.
-//! - *open*: the client has the record, and the record counts as open in [`Deliveries`]. The client
-//!   repeats transient failures itself, in order and without duplicates.
+//! - *in flight*: the client has the record, and [`Deliveries`] counts it as in flight. After a
+//!   transient failure the client sends it again itself, in order and without duplicates.
 //! - *acknowledged*: all in-sync replicas have the record.
 //! - *failed*: Kafka refused it, for example because of its size. The broker may refuse the other
 //!   records of the same request with it.
@@ -27,7 +27,7 @@
 //!   `send_all` reports it in [`Blocked`] and sends the record again after a pause, without a
 //!   limit.
 //!
-//! A record that is sent again may arrive after later records of its batch. An open record may
+//! A record that is sent again may arrive after later records of its batch. A record in flight may
 //! still be acknowledged after its caller has stopped waiting: then the outcome is unknown, a retry
 //! may send the record twice, and readers must tolerate that. After a fatal error, no record can be
 //! sent until the process starts again.
@@ -86,7 +86,7 @@ pub enum ProduceError {
     #[error("the producer failed permanently: {0}")]
     Fatal(String),
     /// Any other failure; a retry may help.
-    #[error("sending: {0}")]
+    #[error("sending a record failed: {0}")]
     Other(String),
 }
 
@@ -106,7 +106,7 @@ pub struct Deliveries(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    open: AtomicU64,
+    in_flight: AtomicU64,
     acknowledged: AtomicU64,
     failures: Mutex<Vec<Failure>>,
     settled: Notify,
@@ -149,7 +149,7 @@ impl Deliveries {
             // notification would be lost and this would wait forever.
             let mut settled = std::pin::pin!(self.0.settled.notified());
             settled.as_mut().enable();
-            if self.0.open.load(Ordering::Acquire) == 0 {
+            if self.0.in_flight.load(Ordering::Acquire) == 0 {
                 return;
             }
             settled.await;
@@ -172,26 +172,26 @@ impl Counts {
             }
             Err(error) => self.failures().push(Failure { attempt, error }),
         }
-        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.settled.notify_waiters();
         }
     }
 }
 
 /// A record that the client has and whose outcome is not known yet.
-struct OpenRecord {
+struct InFlightRecord {
     counts: Arc<Counts>,
     attempt: Attempt,
 }
 
-struct Reports;
+struct DeliveryCallbacks;
 
-impl ClientContext for Reports {}
+impl ClientContext for DeliveryCallbacks {}
 
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<OpenRecord>;
+impl ProducerContext for DeliveryCallbacks {
+    type DeliveryOpaque = Box<InFlightRecord>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, record: Box<OpenRecord>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, record: Box<InFlightRecord>) {
         let outcome = result.as_ref().map(|_| ()).map_err(|(error, _)| ProduceError::of(error));
         record.counts.close(record.attempt, outcome);
     }
@@ -200,7 +200,7 @@ impl ProducerContext for Reports {
 /// Sends records. Clones share one client and its queue.
 #[derive(Clone)]
 pub struct Producer {
-    client: Arc<ThreadedProducer<Reports>>,
+    client: Arc<ThreadedProducer<DeliveryCallbacks>>,
     blocked: Blocked,
 }
 
@@ -252,7 +252,7 @@ impl Producer {
             .set("queue.buffering.max.kbytes", "32768")
             .set("sticky.partitioning.linger.ms", "10")
             .set("partitioner", "murmur2_random")
-            .create_with_context(Reports)
+            .create_with_context(DeliveryCallbacks)
             .context("configuring the Kafka producer")
             .context(ExitReason::Configuration)?;
         Ok(Self { client: Arc::new(producer), blocked })
@@ -281,8 +281,8 @@ impl Producer {
         attempt: Attempt,
         deliveries: &Deliveries,
     ) -> Result<Queued, ProduceError> {
-        let open = Box::new(OpenRecord { counts: deliveries.0.clone(), attempt });
-        let mut outgoing: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, open);
+        let opaque = Box::new(InFlightRecord { counts: deliveries.0.clone(), attempt });
+        let mut outgoing: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, opaque);
         if let Some(key) = record.key {
             outgoing = outgoing.key(key);
         }
@@ -298,18 +298,17 @@ impl Producer {
         }
         // Counted before it is sent: its outcome may arrive, on the thread of the client, before
         // `send` returns.
-        deliveries.0.open.fetch_add(1, Ordering::AcqRel);
+        deliveries.0.in_flight.fetch_add(1, Ordering::AcqRel);
         let Err((error, _)) = self.client.send(outgoing) else { return Ok(Queued::Queued) };
         // The client did not accept the record, so no outcome will follow. If another task waits
         // and all other records have settled, only this notification can wake it.
-        if deliveries.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if deliveries.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             deliveries.0.settled.notify_waiters();
         }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
             return Ok(Queued::Full);
         }
-        // After a fatal error the client refuses each record with the code `Fatal` only; it keeps
-        // the cause.
+        // After a fatal error `send` returns only the code `Fatal`; `fatal_error` gives the cause.
         if let Some((code, text)) = self.client.client().fatal_error() {
             return Err(ProduceError::Fatal(format!("{code}: {text}")));
         }
@@ -317,8 +316,9 @@ impl Producer {
     }
 
     /// Sends a batch of `count` records to `topic`, and retries without a limit until Kafka has
-    /// acknowledged all of them. `records` passes on one record, in one of its forms, of which the
-    /// last is `last_form`. Returns an error only if the producer failed permanently.
+    /// acknowledged all of them. `records` builds the requested record. Form 0 is the whole record;
+    /// each further form up to `last_form` is smaller. Returns an error only if the producer failed
+    /// permanently.
     pub async fn send_all(
         &self,
         topic: &str,
@@ -330,8 +330,8 @@ impl Producer {
     }
 
     /// Sends the `count` records of an HTTP request to `topic`, and waits, for at most `timeout`,
-    /// until Kafka has acknowledged all of them. After an error, repeating it is safe for records
-    /// that may be delivered twice.
+    /// until Kafka has acknowledged all of them. After an error the caller may call again only if
+    /// duplicates are acceptable.
     pub async fn send_within(
         &self,
         timeout: Duration,
@@ -340,8 +340,8 @@ impl Producer {
         records: impl Records,
     ) -> Result<(), ProduceError> {
         let sent = self.send_groups(topic, count, 0, records, OnRefusal::Return);
-        // After the timeout the outcome is unknown: the client keeps the records and may still send
-        // them. So this is an error, and not a refusal, for the caller.
+        // The timeout is returned as `ProduceError::Other`: the client keeps the records, so they
+        // may still be delivered.
         tokio::time::timeout(timeout, sent).await.unwrap_or_else(|_| {
             Err(ProduceError::Other(format!("Kafka did not acknowledge within {timeout:?}")))
         })
@@ -439,7 +439,7 @@ impl Producer {
             sent.await;
         } else if tokio::time::timeout(REPORT_AFTER, &mut sent).await.is_err() {
             let reason = format!(
-                "Kafka has not acknowledged records for the topic {topic} for {} s",
+                "Kafka has not acknowledged records for the topic {topic} for more than {} s",
                 REPORT_AFTER.as_secs()
             );
             Report::set(report, &self.blocked, reason);

@@ -114,7 +114,7 @@ async fn create_all(
     let (name, user) = (schema.name, quoted(&login.user));
     execute(&mut database, format!("CREATE SCHEMA IF NOT EXISTS {name} AUTHORIZATION {OWNER}"))
         .await?;
-    // From here on as the owner, so that it owns the tables, and not the administrator.
+    // From here on as the owner role, so that it, not the administrator, owns the tables.
     execute(&mut database, format!("SET ROLE {OWNER}")).await?;
     apply(schema, &mut database).await?;
     execute(&mut database, format!("GRANT USAGE ON SCHEMA {name} TO {user}")).await?;
@@ -156,6 +156,8 @@ async fn apply(schema: &Schema, connection: &mut PgConnection) -> anyhow::Result
         .with_context(|| format!("migrating the schema {}", schema.name))
 }
 
+/// Creates a role if it does not exist. `login` is `None` for NOLOGIN, and `Some(None)` for LOGIN
+/// without a password.
 async fn create_role(
     server: &mut PgConnection,
     name: &str,

@@ -248,7 +248,8 @@ async fn commit_part<W: Writer>(
     let mut backoff = Backoff::default();
     loop {
         // A panic leaves no partial state: its connection is closed, which rolls the transaction
-        // back, and a writer keeps only hints from an attempt.
+        // back. A writer keeps no result of an attempt, only hints for choosing the faster
+        // statements, such as COPY or INSERT.
         let attempt = AssertUnwindSafe(attempt(pool, writer, metrics, part)).catch_unwind().await;
         let error = match attempt {
             Ok(Ok(outcome)) => {

@@ -3,7 +3,7 @@
 /// Defines a struct of metrics with a function `register`, which adds them to a registry.
 ///
 /// A metric has a help text, a type and, after `=`, a name. A metric whose type has no default has
-/// its first value after `from`. A group of metrics has a type and, after `=>`, the function that
+/// its initial value after `from`. A group of metrics has a type and, after `=>`, the function that
 /// registers it.
 ///
 /// ```text

@@ -81,10 +81,10 @@ pub async fn find(pool: &PgPool, id: &str) -> Result<RejectedRecord, Problem> {
     record.ok_or_else(|| problems::NO_SUCH_REJECTED_RECORD.problem())
 }
 
-/// Returns the JSON of a record with everything that is stored of it, bytes as text if they are
-/// UTF-8, else in Base64.
+/// Returns all stored fields of a record as JSON. Bytes are text if they are UTF-8, otherwise
+/// Base64.
 #[must_use]
-pub fn whole(record: &RejectedRecord) -> Value {
+pub fn record_json(record: &RejectedRecord) -> Value {
     let mut whole = summary(record);
     for (name, stored) in [("key", &record.key), ("value", &record.value)] {
         let text = stored.as_ref().and_then(Stored::text);
@@ -120,8 +120,8 @@ fn text_or_base64(bytes: Option<&[u8]>, text: Option<&str>) -> (Value, Value) {
 /// Sends a record to `topic` again, with its own headers: as it was received, or with `body` as its
 /// value if `body` is not empty. `key_of` returns the key of an edited body, if it has one.
 ///
-/// A record of which only a part is stored can only be sent with a new body: a part of a record is
-/// another record.
+/// A record that is stored only in part needs a new body: the stored part alone would be a
+/// different record.
 pub async fn replay(
     producer: &Producer,
     topic: &str,
@@ -169,15 +169,16 @@ pub fn send_failed(attempted: &str, error: &ProduceError) -> Problem {
     problems::KAFKA_UNAVAILABLE.problem()
 }
 
-/// Waits, for at most `wait`, until one more replay of `before` is recorded. A timeout is not a
-/// failure, because Kafka has acknowledged the replay.
-pub async fn wait_for_replay(pool: &PgPool, before: &RejectedRow, wait: Duration) {
+/// Waits at most `wait` until a new replay of `rejected` is recorded. A timeout is not a failure,
+/// because Kafka has acknowledged the replay.
+pub async fn wait_for_replay(pool: &PgPool, rejected: &RejectedRow, wait: Duration) {
     let recorded = async {
         loop {
-            // The number is compared, because the position of the replay is not known here. If two
-            // clients replay the same record, the first recorded replay ends the wait of both.
-            match table::find_row(pool, &before.id()).await {
-                Ok(Some(now)) if now.replays.len() > before.replays.len() => return,
+            // Compares the number of replays, because the position of the new one is not known
+            // here. If two clients replay the same record, the first recorded replay ends the wait
+            // of both.
+            match table::find_row(pool, &rejected.id()).await {
+                Ok(Some(now)) if now.replays.len() > rejected.replays.len() => return,
                 _ => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }

@@ -68,14 +68,14 @@ pub struct Policy {
 // finds the order and the courier, because a sweep searches both queues from their start. An order
 // for which no courier is available stays in its row and waits.
 
-/// Matches and sweeps until `shutdown`. Calls `on_matched` after each match that was requested by a
+/// Matches and sweeps until `shutdown`. Calls `on_change` after each match that was requested by a
 /// wake-up, and after a sweep that has matched an order. Errors are retried without limit.
 pub async fn run(
     pool: &PgPool,
     policy: Policy,
     wake: &Wake,
     metrics: &DispatchMetrics,
-    on_matched: impl Fn(),
+    on_change: impl Fn(),
     shutdown: CancellationToken,
 ) {
     // `select!` stops at the shutdown only between two steps: the code after `=>` is not cancelled,
@@ -89,13 +89,13 @@ pub async fn run(
             () = shutdown.cancelled() => return,
             cursor = wake.woken() => {
                 // Also without a match: the change that caused the wake-up also changes the board.
-                match_all(pool, &policy.times, cursor, metrics).await.map(|_| on_matched())
+                match_all(pool, &policy.times, cursor, metrics).await.map(|_| on_change())
             }
             // From the start, to find all entries whose wake-up was lost.
             _ = sweeps.tick() => {
                 match_all(pool, &policy.times, MatchCursor::START, metrics).await.map(|matched| {
                     if matched > 0 {
-                        on_matched();
+                        on_change();
                     }
                 })
             }
@@ -151,8 +151,8 @@ async fn match_all(
     loop {
         let matches =
             change(pool, async |connection| match_orders(connection, times, cursor).await).await?;
-        // The match has stored the cursor, so the next turn of the loop has no new entry to
-        // announce.
+        // The match has applied `cursor` to the stored cursor. END: the next match does not move
+        // the stored cursor back.
         cursor = MatchCursor::END;
         matched += matches.len();
         metrics.count(&matches);

@@ -28,7 +28,7 @@ pub(crate) async fn list(
 /// `GET /rejected/{id}`
 pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Response, Problem> {
     let record = calls::find(&state.pool, &id).await?;
-    Ok(Json(calls::whole(&record)).into_response())
+    Ok(Json(calls::record_json(&record)).into_response())
 }
 
 /// `POST /rejected/{id}/replay`: sends the record again as received, or with the body of the

@@ -30,7 +30,7 @@ pub(crate) async fn list(
 /// `GET /rejected/{id}`
 pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Response, Problem> {
     let row = calls::find(&state.pool, &id).await?;
-    Ok(axum::Json(calls::whole(&row)).into_response())
+    Ok(axum::Json(calls::record_json(&row)).into_response())
 }
 
 /// `POST /rejected/{id}/replay`: sends the record again as received, or the request's body instead.

@@ -109,7 +109,7 @@ chassis::metrics! {
     struct CacheMetrics {
         /// Lookups of orders that memory held, fresh or stale
         hits: Counter = "waybill_cache_hits",
-        /// Lookups of orders that memory did not hold
+        /// Lookups that memory could not answer; negative entries are not counted
         misses: Counter = "waybill_cache_misses",
     }
 }
@@ -171,8 +171,9 @@ impl Cache {
         }
     }
 
-    /// Returns the order if it is fresh. Otherwise the caller continues with [`get`](Self::get),
-    /// which counts the hit or the miss, so that each request is counted once.
+    /// Returns the order if it is fresh, and counts a hit. Otherwise counts nothing: the caller
+    /// continues with [`get`](Self::get), which counts a hit or a miss, or nothing for a negative
+    /// entry.
     pub(crate) fn fresh(&self, uid: &str, now: Instant) -> Option<Cached> {
         match self.entries.get(uid) {
             Some(Entry::Value(cached)) if self.is_fresh(&cached, now) => {
@@ -199,8 +200,9 @@ impl Cache {
         }
     }
 
-    /// Adds a view from Redis, whose query was sent at that time, unless the order has a value or a
-    /// higher version was announced. Returns the order to serve, as [`put`](Self::put) does.
+    /// Adds a view from Redis, unless the order has a value or a higher version was announced.
+    /// `sent` is the time when the database was queried for the view. Returns the order to serve,
+    /// as [`put`](Self::put) does.
     pub(crate) fn put_from_redis(&self, view: &View, sent: Instant) -> Option<Cached> {
         let _lock = self.lock_key(&view.order_uid);
         match self.entries.peek(&view.order_uid) {
@@ -232,7 +234,7 @@ impl Cache {
         Some(cached)
     }
 
-    /// Returns a view as it would be cached.
+    /// Converts a view without adding it to the cache.
     pub(crate) fn uncached(&self, view: &View, confirmation: Confirmation) -> Cached {
         Cached::new(view, self.since_epoch(confirmation))
     }
@@ -272,7 +274,7 @@ impl Cache {
         let known = match self.entries.peek(uid) {
             Some(Entry::Value(cached)) => cached.version(),
             Some(minimum) => self.minimum(&minimum),
-            // Also an order that is not cached gets a minimum: a query or a page of the warm-up
+            // An order that is not cached also gets a minimum: a query or a page of the warm-up
             // that was sent before the event may still bring the lower version.
             None => 0,
         };
@@ -288,7 +290,7 @@ impl Cache {
         let _lock = self.lock_key(uid);
         if let Some(Entry::Value(cached)) = self.entries.peek(uid)
             && cached.version() < version
-            // A stale order is not copied again, however many events there are.
+            // An order that is already stale is skipped: expiring it copies the entry.
             && self.is_fresh(&cached, Instant::now())
         {
             self.entries.insert(uid.clone(), Entry::Value(cached.expired()));
@@ -374,8 +376,8 @@ mod tests {
         View { order_uid: uid.parse().unwrap(), version, hash: ContentHash::of(&json), json }
     }
 
-    /// Returns the confirmation by a query from one second to another one after the epoch's end,
-    /// that is, after the cache was made.
+    /// Returns a confirmation sent and answered these numbers of seconds after the cache was
+    /// created.
     fn seconds(cache: &Cache, sent: u64, answered: u64) -> Confirmation {
         let made = cache.epoch + cache.max_age;
         let at = |seconds| made + Duration::from_secs(seconds);

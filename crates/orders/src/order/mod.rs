@@ -1,9 +1,10 @@
 //! The order: a type whose values satisfy every rule.
 //!
 //! Pure: `record → message → order`. [`parse`] decodes a record into a
-//! [`Message`](message::Message), which mirrors the JSON of the model. `TryFrom` checks it with the
-//! [`rules`] and makes an [`Order`] of it, and nothing downstream checks it again. This folder does
-//! no I/O and does not use Kafka, PostgreSQL or HTTP.
+//! [`Message`](message::Message), which mirrors the model (the order's JSON format,
+//! docs/validation.md). `TryFrom` checks it with the [`rules`] and makes an [`Order`] of it, and
+//! nothing downstream checks it again. This folder does no I/O and does not use Kafka, PostgreSQL
+//! or HTTP.
 
 pub(crate) mod columns;
 pub(crate) mod content_hash;
@@ -96,7 +97,7 @@ pub(crate) struct Item<'a> {
     pub(crate) price: i64,
     pub(crate) rid: Text<'a>,
     pub(crate) name: Text<'a>,
-    /// Per cent.
+    /// The discount in per cent.
     pub(crate) sale: i64,
     pub(crate) size: Text<'a>,
     pub(crate) total_price: i64,
@@ -157,7 +158,7 @@ mod testing {
         parse(Some(text.as_bytes()))
     }
 
-    /// The order of a plain record.
+    /// Decodes and validates a record that `decode` accepts.
     pub(super) fn plain(text: &str) -> Order<'_> {
         decode(text).unwrap().try_into().unwrap()
     }

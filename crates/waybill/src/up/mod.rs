@@ -74,7 +74,7 @@ const TOTAL_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4_500);
 ///
 /// The programs of PostgreSQL and a Java runtime (17 or newer) must be installed; PG_BIN_DIR and
 /// JAVA_HOME name their folders if they are not found. Kafka is downloaded once with Maven, unless
-/// KAFKA_HOME names the folder of an Apache Kafka.
+/// KAFKA_HOME names the folder of an Apache Kafka installation.
 #[derive(Args)]
 #[command(
     after_help = SEE_LONG_HELP,
@@ -154,7 +154,7 @@ struct Listeners {
     couriers: TcpListener,
 }
 
-/// The addresses of the services for a browser on this machine, without a final slash.
+/// The addresses of the services for a browser on this machine, without a trailing slash.
 struct Addresses {
     orders: String,
     couriers: String,
@@ -186,20 +186,20 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
         orders: listen(args.orders.orders_http_addr, "--orders-http-addr").await?,
         couriers: listen(args.deliveries.couriers_http_addr, "--couriers-http-addr").await?,
     };
-    // A signal during the start drops the servers that have started: each one stops when the pipe to
-    // its watcher closes.
+    // A signal during the start drops the servers that have started: each one is then stopped by
+    // its watcher process (see `local`).
     let progress = |line: &str| tracing::info!("{line}");
     let starting = LocalServers::start(&options, &progress);
     let Some(servers) = shutdown.run_until_cancelled(starting).await else { return Ok(()) };
     let mut servers = servers?;
     // The servers stop last, and also after an error. Unless stopping timed out, the services have
     // written their last batches and committed their offsets by now.
-    let outcome = run_on(&mut servers, args, given, listeners, &shutdown).await;
+    let outcome = run_with_servers(&mut servers, args, given, listeners, &shutdown).await;
     let stopped = servers.stop().await;
     outcome.and(stopped)
 }
 
-async fn run_on(
+async fn run_with_servers(
     servers: &mut LocalServers,
     mut args: UpArgs,
     given: GivenDatabases,
@@ -216,7 +216,8 @@ async fn run_on(
         orders: format!("http://{}", reachable_from_here(listeners.orders.local_addr()?)),
         couriers: format!("http://{}", reachable_from_here(listeners.couriers.local_addr()?)),
     };
-    let couriers_url: Url = addresses.couriers.parse().context("the couriers' address")?;
+    let couriers_url: Url =
+        addresses.couriers.parse().context("parsing the courier service's URL")?;
     args.orders.couriers_url.get_or_insert_with(|| couriers_url.clone());
     let orders_url = match args.orders_url.take() {
         Some(given) => given,
@@ -245,20 +246,20 @@ async fn run_services(
     let count = args.couriers.unwrap_or_else(|| enough_couriers(args.rate));
     let load = LoadArgs::unending(args.rate, count, couriers_url);
     let (kafka, topics) = (args.orders.kafka.clone(), args.orders.topics.clone());
-    let services = shutdown.child_token();
-    let serving = both(
-        orders::run(args.orders, listeners.orders, services.clone()),
-        couriers::run(couriers, listeners.couriers, services.clone()),
-        &services,
+    let stop_services = shutdown.child_token();
+    let serving = run_both_services(
+        orders::run(args.orders, listeners.orders, stop_services.clone()),
+        couriers::run(couriers, listeners.couriers, stop_services.clone()),
+        &stop_services,
     );
     // The generator may end before the services: at rate 0, or after a failure that it has logged.
     // The services then continue. An error of `generate` stops them.
     let generating = async {
-        generate(&load, &kafka, &topics, &services).await?;
+        generate(&load, &kafka, &topics, &stop_services).await?;
         shutdown.cancelled().await;
         anyhow::Ok(())
     };
-    serve_until_first_end(serving, servers.died(), generating, &services).await
+    serve_until_first_end(serving, servers.died(), generating, &stop_services).await
 }
 
 /// Waits until the services end. If a local server or the generator fails first, stops the services and
@@ -267,7 +268,7 @@ async fn serve_until_first_end(
     serving: impl Future<Output = anyhow::Result<()>>,
     died: impl Future<Output = anyhow::Error>,
     generating: impl Future<Output = anyhow::Result<()>>,
-    services: &CancellationToken,
+    stop_services: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut serving = pin!(serving);
     let failure = tokio::select! {
@@ -281,8 +282,9 @@ async fn serve_until_first_end(
             Err(failure) => failure,
         },
     };
-    services.cancel();
-    // Without its server a service may wait forever; there was no signal whose timeout ends it.
+    stop_services.cancel();
+    // A service may wait forever for the failed server. Only a signal starts the shutdown timeout,
+    // so there is one here.
     match tokio::time::timeout(TOTAL_SHUTDOWN_TIMEOUT, serving).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("stopping the services: {error:#}"),
@@ -291,23 +293,23 @@ async fn serve_until_first_end(
     Err(failure)
 }
 
-/// Registers couriers and sends orders until `services` is cancelled; at rate 0, registers couriers
-/// only.
+/// Registers couriers and sends orders until `stop_services` is cancelled; at rate 0, registers
+/// couriers only.
 async fn generate(
     load: &LoadArgs,
     kafka: &KafkaConfig,
     topics: &TopicConfig,
-    services: &CancellationToken,
+    stop_services: &CancellationToken,
 ) -> anyhow::Result<()> {
     if load.rate == Some(0) {
         let registering =
             load::register_couriers(&load.couriers_url, load.couriers, OnTimeout::Wait);
-        services.run_until_cancelled(registering).await.unwrap_or(Ok(0))?;
+        stop_services.run_until_cancelled(registering).await.unwrap_or(Ok(0))?;
         return Ok(());
     }
     // The services create the topics too, but the generator may be faster.
     topics::ensure(kafka, &[topics.orders(), &topics.kafka_status_topic]).await?;
-    let summary = load::run(load, kafka, topics, services.clone()).await?;
+    let summary = load::run(load, kafka, topics, stop_services.clone()).await?;
     if !matches!(summary.ended, EndReason::Done | EndReason::Stopped) {
         tracing::warn!("the generator sends no more orders: it {}", summary.ended);
     }
@@ -321,12 +323,12 @@ pub(crate) fn enough_couriers(rate: u32) -> u64 {
 }
 
 /// Runs both services until they end. If one fails, stops the other one, and waits for it.
-async fn both(
+async fn run_both_services(
     one: impl Future<Output = anyhow::Result<()>>,
     other: impl Future<Output = anyhow::Result<()>>,
-    services: &CancellationToken,
+    stop_services: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let stop_both = |_: &anyhow::Error| services.cancel();
+    let stop_both = |_: &anyhow::Error| stop_services.cancel();
     let one = async { one.await.inspect_err(stop_both) };
     let other = async { other.await.inspect_err(stop_both) };
     let (one, other) = tokio::join!(one, other);
@@ -349,12 +351,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_failure_stops_the_services_in_order() {
+    async fn after_a_failure_the_services_finish_their_batches() {
         let finished = std::cell::Cell::new(false);
         for generator_fails in [true, false] {
-            let services = CancellationToken::new();
+            let stop_services = CancellationToken::new();
             let serving = async {
-                services.cancelled().await;
+                stop_services.cancelled().await;
                 // Their last batches take some time.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 finished.set(true);
@@ -366,7 +368,7 @@ mod tests {
             let generating = async {
                 if generator_fails { Err(failure()) } else { std::future::pending().await }
             };
-            let ended = serve_until_first_end(serving, died, generating, &services).await;
+            let ended = serve_until_first_end(serving, died, generating, &stop_services).await;
             assert_eq!(ended.unwrap_err().to_string(), "the failure");
             assert!(finished.replace(false), "the services wrote their last batches");
         }

@@ -15,8 +15,8 @@
 //!   finished commit waits in its slot until then, so batches are settled in the order of commits.
 //! - *done*: `settle` has returned the receipt, which permits storing the offsets.
 //!
-//! A revocation removes the queues of its partitions at once, makes the filling batch due, and is
-//! released when all three slots are empty. The stop signal does the same for all partitions; when
+//! A revocation removes the queues of its partitions at once, makes the filling batch due, and ends
+//! its wait when all three slots are empty. The stop signal does the same for all partitions; when
 //! the slots are empty, the lane ends. Nothing cancels a batch that is committing or settling: the
 //! lane waits until its offsets are stored. An error ends the lane without storing them, and the
 //! records are delivered again. The other lanes are then stopped, and are dropped if they have not
@@ -142,8 +142,9 @@ impl<P: Pipeline> Lane<P> {
                 if self.filling.is_full(&self.shared.policy) { MAX_WAIT } else { max_wait };
             self.report_lag();
             if self.is_idle() {
-                // These are ends of partitions. Each record before them is settled, because all
-                // slots are empty, so they may be stored without a batch.
+                // No batch is left, so these offsets are from `PartitionEOF` only. Each record
+                // before them is settled, because all slots are empty, so they may be stored
+                // without a batch.
                 let ends = std::mem::take(&mut self.filling.offsets);
                 self.store(&ends);
                 self.release_revoked();
@@ -320,8 +321,8 @@ impl<P: Pipeline> Lane<P> {
     }
 
     fn report_lag(&self) {
-        // All three slots count: a record is late until its offset is stored, and not only until it
-        // is committed.
+        // All three slots count: a record counts as lag until its offset is stored, and not only
+        // until it is committed.
         let committing = self.committing.as_ref().and_then(|batch| batch.oldest_ms);
         let settling = self.settling.as_ref().and_then(|batch| batch.oldest_ms);
         let oldest_ms = [self.filling.oldest_ms, committing, settling].into_iter().flatten().min();

@@ -1,10 +1,10 @@
 //! Detects that a topic was deleted and created again.
 //!
-//! Kafka gives each topic an id when it is created. A re-created topic has the same name and other
-//! records, so an offset of the old topic is not valid for the new one: continuing from it would
-//! skip records. The id is stored with each committed offset, as its metadata. The client gives the
-//! id of the current topic only in its log. It writes that line before it requests the first record
-//! of the topic, because it fetches records by id.
+//! Kafka gives each topic an id when it is created. A re-created topic has the same name but
+//! different records, so an offset of the old topic is not valid for the new one: continuing from
+//! it would skip records. The id is stored with each committed offset, as its metadata. The client
+//! gives the id of the current topic only in its log. It writes that line before it requests the
+//! first record of the topic, because it fetches records by id.
 //!
 //! This module only collects ids; [`group`](super::group) ends the consumer when two ids differ.
 

@@ -1,5 +1,5 @@
-//! The turns of a lane's partitions: chooses the partition from which the lane takes the next
-//! record. A fill continues with the partition after the last one. If each fill began with the same
+//! Round-robin over a lane's partitions: chooses the partition from which the lane takes the next
+//! record. The next fill starts after the last partition polled. If each fill began with the same
 //! partition, that one could starve the others while it has a backlog. Pure: it knows only the
 //! number of partitions.
 
