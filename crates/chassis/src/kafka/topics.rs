@@ -27,6 +27,8 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time after which a missing topic is an error. Before it, a broker may only have metadata
 /// that is older than the topic.
 const MISSING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause after topics were created, before they are searched for again.
+const CREATED_PAUSE: Duration = Duration::from_millis(20);
 /// The number of partitions of a topic that is created.
 const PARTITIONS: i32 = 8;
 
@@ -42,8 +44,9 @@ const PERMANENT: &[RDKafkaErrorCode] = &[
     RDKafkaErrorCode::UnsupportedVersion,
 ];
 
-/// Waits without a limit until all of `topics` exist and may be described, and logs once that it
-/// waits. Creates missing topics, unless `KAFKA_CREATE_TOPICS` is off.
+/// Waits until all of `topics` exist and may be described, and logs once that it waits. Creates
+/// missing topics; if `KAFKA_CREATE_TOPICS` is off, a missing topic is an error after
+/// [`MISSING_TIMEOUT`]. Errors that only an operator can change end the wait, too.
 pub async fn ensure(kafka: &KafkaConfig, topics: &[&str]) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> = kafka
         .client()?
@@ -57,13 +60,16 @@ pub async fn ensure(kafka: &KafkaConfig, topics: &[&str]) -> anyhow::Result<()> 
             Ok(missing) if missing.is_empty() => return Ok(()),
             Ok(missing) => missing,
             Err(reason) => {
+                missing_since = None;
                 wait(kafka, &mut backoff, &reason).await;
                 continue;
             }
         };
         if kafka.kafka_create_topics {
-            if let Err(reason) = create(&admin, &missing).await? {
-                wait(kafka, &mut backoff, &reason).await;
+            match create(&admin, &missing).await? {
+                // The next turn checks them. The metadata of a broker may show them only later.
+                Ok(()) => tokio::time::sleep(CREATED_PAUSE).await,
+                Err(reason) => wait(kafka, &mut backoff, &reason).await,
             }
         } else {
             let since: &mut Instant = missing_since.get_or_insert_with(Instant::now);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use chassis::postgres::read::{LIST, read};
 use sqlx::PgPool;
 
 use super::DispatchMetrics;
@@ -21,7 +22,8 @@ impl Skipped {
         pool: &PgPool,
         metrics: &DispatchMetrics,
     ) -> Result<(), sqlx::Error> {
-        let skipped = sqlx::query!(
+        let skipped = read(pool, LIST, async |connection| {
+            sqlx::query!(
             "-- find_skipped\n\
              SELECT ARRAY ( \
                  SELECT id FROM ( \
@@ -38,8 +40,10 @@ impl Skipped {
                  WHERE EXISTS (SELECT FROM couriers.courier_orders WHERE order_id = first.order_id) \
              ) AS \"orders!\""
         )
-        .fetch_one(pool)
-        .await?;
+        .fetch_one(connection)
+        .await
+        });
+        let skipped = skipped.await?;
         metrics.skipped_couriers.set(skipped.couriers.len() as i64);
         metrics.skipped_orders.set(skipped.orders.len() as i64);
         let couriers = skipped.couriers.iter().map(|id| {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chassis::postgres::read::{LIST, read};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -72,14 +73,17 @@ pub(super) struct Due {
 
 /// Counts the active deliveries that are not completed `grace` after their deadline.
 pub(super) async fn count_due(pool: &PgPool, grace: Duration) -> Result<Due, sqlx::Error> {
-    sqlx::query_as!(
-        Due,
-        "-- count_due\n\
+    read(pool, LIST, async |connection| {
+        sqlx::query_as!(
+            Due,
+            "-- count_due\n\
          SELECT now() AS \"at!\", count(*) AS \"deliveries!\" FROM couriers.active_deliveries \
          WHERE deadline < now() - make_interval(secs => $1)",
-        grace.as_secs_f64(),
-    )
-    .fetch_one(pool)
+            grace.as_secs_f64(),
+        )
+        .fetch_one(connection)
+        .await
+    })
     .await
 }
 

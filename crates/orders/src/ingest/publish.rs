@@ -78,7 +78,7 @@ async fn send_events(
         let event = OrderEvent { order_id, status: *status, created_at, version };
         event_record(&event, &topics.source, *step, send);
     };
-    // An event has no smaller form.
+    // 0: unlike a dead letter, an event cannot be sent with less content.
     producer.send_all(&topics.status, events.len(), 0, records).await
 }
 

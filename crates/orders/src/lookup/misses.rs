@@ -90,6 +90,8 @@ struct Miss {
 enum Ask {
     RedisFirst,
     DatabaseOnly,
+    /// The database only, even if no caller waits: to find out whether it answers again.
+    Probe,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -161,7 +163,8 @@ impl Misses {
             }
             confirm_at.as_mut().map(|at| *at = now + CONFIRM_INTERVAL).is_some()
         };
-        let answer = self.push(uid, Ask::DatabaseOnly);
+        let ask = if is_unavailable { Ask::Probe } else { Ask::DatabaseOnly };
+        let answer = self.push(uid, ask);
         if is_unavailable {
             // The query goes on without this client. If the database answers, `find` clears
             // `confirm_at`, and the next stale hit waits for the database again.
@@ -186,6 +189,10 @@ impl Misses {
         // The worker keeps one connection while it has misses.
         let mut database = Reader::new(&self.pool, BY_KEY);
         while let Some(group) = self.next_group() {
+            let group = self.answer_from_redis(group).await;
+            if group.is_empty() {
+                continue;
+            }
             match self.try_find(&group, &mut database).await {
                 // One order must not fail the others of its group, so each is queried alone.
                 Err(error) if is_fault_of_an_order(&error) && group.len() > 1 => {
@@ -223,8 +230,7 @@ impl Misses {
             let taken = queue.len().min(MAX_GROUP);
             let mut group: Vec<Miss> = queue.drain(..taken).collect();
             group.retain(|miss| {
-                // A query that confirms a stale order may have no caller from its start.
-                let is_wanted = miss.ask == Ask::DatabaseOnly
+                let is_wanted = miss.ask == Ask::Probe
                     || waiting
                         .get(&miss.uid)
                         .is_some_and(|callers| callers.iter().any(|caller| !caller.is_closed()));
@@ -271,18 +277,27 @@ impl Misses {
         self.metrics.loads.get_or_create(&LoadedFrom { from }).inc();
     }
 
-    /// Finds a group in Redis, and the rest of it in the database.
+    /// Answers the misses of a group that Redis has, and returns the others. These callers need not
+    /// wait for the database, which may be unavailable.
+    async fn answer_from_redis(&self, group: Vec<Miss>) -> Vec<Miss> {
+        let found = AssertUnwindSafe(self.find_in_redis(&group)).catch_unwind().await;
+        let Ok(found) = found else { return group };
+        let (hits, others): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|miss| found.contains_key(&miss.uid));
+        if !hits.is_empty() {
+            self.answer(&hits, Ok(found));
+        }
+        others
+    }
+
+    /// Finds a group in the database.
     async fn find(
         &self,
         group: &[Miss],
         database: &mut Reader<'_>,
     ) -> Result<HashMap<OrderUid, Found>, sqlx::Error> {
-        let mut found = self.find_in_redis(group).await;
-        let missing = group.iter().map(|miss| &miss.uid).filter(|uid| !found.contains_key(*uid));
-        let missing: Vec<&str> = missing.map(OrderUid::as_str).collect();
-        if missing.is_empty() {
-            return Ok(found);
-        }
+        let mut found = HashMap::with_capacity(group.len());
+        let missing: Vec<&str> = group.iter().map(|miss| miss.uid.as_str()).collect();
         let sent = Instant::now();
         let views = database
             .read(async |connection| queries::find_orders(connection, &missing).await)
@@ -297,8 +312,7 @@ impl Misses {
             let cached = cached.unwrap_or_else(|| self.cache.uncached(view, confirmation));
             found.insert(view.order_uid.clone(), (cached, AnsweredBy::Database));
         }
-        // Every order that Redis did not have was in the query, so an order that is still missing
-        // is not stored. Redis alone never proves that.
+        // An order that is still missing is not stored. Redis alone never proves that.
         let absent = group.iter().filter(|miss| !found.contains_key(&miss.uid));
         for Miss { uid, .. } in absent.clone() {
             self.cache.put_absent(uid, confirmation);
@@ -306,7 +320,7 @@ impl Misses {
         if let Some(redis) = &self.redis {
             redis.put(views, confirmation);
             // Redis was not asked for a stale order, and may still have it.
-            let absent = absent.filter(|miss| miss.ask == Ask::DatabaseOnly);
+            let absent = absent.filter(|miss| miss.ask != Ask::RedisFirst);
             redis.put_absent(absent.map(|miss| miss.uid.clone()).collect(), confirmation);
         }
         Ok(found)

@@ -16,7 +16,7 @@ const FIRST_DELAY = 1000;
  * - `events`: functions by name of event. Each gets the event's JSON.
  * - `onOpen`: called when the server has accepted the request.
  * - `onBack`: called before the first event after a cut.
- * - `onCut`: called with the time of the last data at each failed attempt.
+ * - `onCut`: called with the time of the last event at each failed attempt.
  *
  * Returns `{ connect }`, which connects again, for example to another address.
  */
