@@ -365,10 +365,12 @@ async fn the_warm_up_of_large_orders_stays_within_the_budget() {
     flags.push(("--cache-bytes", "16777216"));
 
     let program = Program::start_with_log("orders", &flags, &folder.0.join("log"));
-    program.wait_until_ready().await;
+    wait_until("the cache to be warm", async || {
+        let log = std::fs::read_to_string(folder.0.join("log")).unwrap();
+        log.contains("the cache is warm")
+    })
+    .await;
 
-    let log = std::fs::read_to_string(folder.0.join("log")).unwrap();
-    assert!(log.contains("the cache is warm"), "{log}");
     let peak = program.peak_memory();
     assert!(peak < 150_000_000, "{peak} bytes");
     assert!(program.terminate().await.success());
