@@ -24,8 +24,8 @@ use crate::{
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 /// The timeout of one request to create or describe topics.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time after which a missing topic is an error. Before it, a broker may only have metadata
-/// that is older than the topic.
+/// The time after which a missing topic is an error. Until then, the topic may exist although the
+/// metadata of the broker do not show it yet.
 const MISSING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after topics were created, before they are searched for again.
 const CREATED_PAUSE: Duration = Duration::from_millis(20);

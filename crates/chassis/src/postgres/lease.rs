@@ -32,8 +32,8 @@ impl Lease {
     /// Takes an idle connection, or opens a new one.
     pub(super) async fn acquire(pool: &PgPool) -> Result<Self, sqlx::Error> {
         // Idle connections are taken here and not by `acquire`, which does not say whether its
-        // connection was idle. It opens a new one then, or waits for one that another task returns,
-        // which has answered just now.
+        // connection was idle. If none is idle, `acquire` opens a new connection, or waits for
+        // one that another task returns, which has answered just now.
         if let Some(idle) = pool.try_acquire() {
             return Ok(Self { connection: Some(idle), was_idle: true });
         }

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Logging never fails, blocks or panics. A line is dropped if it cannot be written, or if the
-//! queue is full because no program reads standard error any more. So a full disk or a broken pipe
-//! neither stops the service nor delays its shutdown.
+//! queue is full, for example because no program reads standard error any more. So a full disk or a
+//! broken pipe does not stop the service, and delays its end by a second at most.
 
 use std::{
     io::{self, IsTerminal, Write},

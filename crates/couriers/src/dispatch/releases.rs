@@ -47,7 +47,7 @@ pub async fn run_releases(
     let mut releases = Releases { pool, policy, backlog, wake, metrics, recorded: None };
     let mut delay = Delay::default();
     loop {
-        // Nothing is changed up to here, so the shutdown may cancel it at any await.
+        // `find` changes no rows, so the shutdown may cancel it at any await.
         let find = async {
             sweeps.tick().await;
             releases.find().await
@@ -82,7 +82,7 @@ struct Releases<'a> {
     recorded: Option<Recorded>,
 }
 
-/// The ends of the topic at a time or after it.
+/// The ends of the topic, read after the time `at`.
 struct Recorded {
     at: OffsetDateTime,
     ends: Ends,

@@ -4,7 +4,7 @@
 //! record ─parse─▶ event or rejection ─▶ batch ─commit─▶ committed ─settle─▶ dead letters ─▶ offsets
 //! ```
 //!
-//! This module is only the transport. The effect of a status is in [`delivery`](crate::delivery),
+//! This module only parses, commits and sends dead letters. The effect of a status is in [`delivery`](crate::delivery),
 //! its SQL is in [`store`](crate::store), and the consumer with its retries is in
 //! [`chassis::kafka`].
 
@@ -121,9 +121,9 @@ impl Pipeline for Intake {
         let (topic, metrics) = (self.topics.status.as_str(), &self.metrics.rejections);
         let events = EventWriter { topic, metrics };
         let parts = transaction::commit(&self.pool, &events, &self.metrics.commit, batch).await?;
-        // After the commit, because a match that began before it would not see these rows. Always,
-        // even if nothing changed, because a match may have skipped rows that these transactions
-        // had locked. If the process ends before this line, the next sweep takes the place of the
+        // After the commit, because a match that began before it would not see these rows.
+        // Dispatch is woken even if nothing changed, because a match may have skipped rows that
+        // these transactions had locked. If the process ends before this line, the next sweep takes the place of the
         // wake-up.
         self.wake.wake(
             parts.iter().map(|part| part.outcome).fold(MatchCursor::END, MatchCursor::earlier),

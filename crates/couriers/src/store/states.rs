@@ -107,8 +107,8 @@ async fn insert_states(
     Ok(new.into_iter().collect())
 }
 
-/// The state of an order after the batch has changed it. If an order ended before its `created`
-/// arrived, it never had a delivery, so ending its delivery again changes nothing.
+/// The state of an order after the batch has changed it. This may be an order that had ended before
+/// its `created` arrived: it has no delivery, so `end_deliveries` changes nothing for it.
 struct Advanced {
     order_id: String,
     rank: i16,

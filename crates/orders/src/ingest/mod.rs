@@ -57,7 +57,7 @@ impl Incoming {
     }
 }
 
-/// A valid order, or the reasons why the record is none.
+/// A valid order, or the reasons why the record is not one.
 #[derive(Debug)]
 pub(crate) enum Content {
     Order(Box<EncodedOrder>),

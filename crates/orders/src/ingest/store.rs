@@ -49,10 +49,9 @@ pub(crate) struct Committed {
     orders: Vec<CommittedOrder>,
     rejected: Vec<(Original, Rejection)>,
     views: Vec<View>,
-    /// The begin of the transaction, or of the earliest one if the batch was split, and the time
-    /// when all were committed. Only both together say which queries read an earlier state: a query
-    /// that was sent after the commit reads this state or a later one, and a row that another
-    /// writer has committed before the begin is an earlier state.
+    /// From the begin of the transaction, or of the earliest one if the batch was split, to the
+    /// last commit. A query that was sent after the end has read this state or a later one, and a
+    /// state that was answered before the begin is earlier. If they overlap, the version decides.
     confirmation: Confirmation,
     superseded: usize,
 }

@@ -18,7 +18,7 @@
 
 use std::time::Instant;
 
-/// The time in which the database held a state of an order at least for a moment.
+/// An interval of time: at some moment in it, the database held this state of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Confirmation<T = Instant> {
     /// The time when the query was sent, or when the transaction began.

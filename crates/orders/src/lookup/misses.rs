@@ -25,7 +25,8 @@
 //!
 //! If the database does not answer, a query ends after [`BY_KEY`], and so does the wait of each
 //! caller, which begins earlier: in the queue. A worker skips the orders whose callers have all
-//! left, so the queue does not grow with the length of an outage.
+//! left, so the queue does not grow with the length of an outage. Only a probe, which finds out
+//! whether the database answers again, needs no caller.
 
 use std::{
     collections::HashMap,

@@ -31,7 +31,7 @@ use crate::{
 };
 
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
-/// Bounds a whole call. It is twice the response, because the first call also connects.
+/// Bounds a whole call. It is twice the timeout of a response, because the first call also connects.
 const CALL_TIMEOUT: Duration = Duration::from_millis(200);
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// The limit on the batches in the write queue; further ones are dropped.
