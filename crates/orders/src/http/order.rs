@@ -154,13 +154,14 @@ async fn publish(state: &ApiState, orders: &[ValidOrder<'_>], trace: Trace) -> R
     let topic = &state.topics.orders;
     let largest = orders.iter().max_by_key(|valid| valid.json.len());
     let first = largest.filter(|valid| valid.json.len() > ALWAYS_ACCEPTED_BYTES);
-    let uid = |valid: &ValidOrder<'_>| valid.order.order_uid.clone();
     // The last record of an order wins. So if the array has another record of the same order, the
     // largest record is sent a second time, at its own position.
-    let is_repeated =
-        |one: &ValidOrder<'_>| orders.iter().filter(|it| uid(it) == uid(one)).count() > 1;
-    let is_first = |valid| first.is_some_and(|first| std::ptr::eq(first, valid));
-    let others = orders.iter().filter(|valid| !is_first(*valid) || is_repeated(valid));
+    let is_sent = first.filter(|first| {
+        let uid = &first.order.order_uid;
+        orders.iter().filter(|valid| valid.order.order_uid == *uid).count() == 1
+    });
+    let others =
+        orders.iter().filter(|valid| !is_sent.is_some_and(|sent| std::ptr::eq(sent, *valid)));
     for group in [Vec::from_iter(first), others.collect()] {
         let records = |attempt: Attempt, send: &mut dyn FnMut(OutgoingRecord<'_>)| {
             let valid = group[attempt.number];
