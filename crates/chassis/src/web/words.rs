@@ -131,6 +131,16 @@ impl BytesWords {
     }
 }
 
+/// Returns the text of a stored English message in the language of the page. In English, and for a
+/// message without a translation, it is the stored message.
+#[must_use]
+pub fn translated<'a>(lang: Lang, message: &'a str, russian: Option<&'static str>) -> &'a str {
+    match lang {
+        Lang::En => message,
+        Lang::Ru => russian.unwrap_or(message),
+    }
+}
+
 /// Replaces the first `{}` by a value.
 #[must_use]
 pub fn fill(text: &str, value: impl AsRef<str>) -> String {

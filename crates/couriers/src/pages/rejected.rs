@@ -134,7 +134,7 @@ fn rules(lang: Lang, violations: &[Violation]) -> Vec<RuleView<'_>> {
     let rules = violations.iter().map(|one| RuleView {
         pointer: &one.pointer,
         code: &one.code,
-        text: violation(lang, one).into_owned(),
+        text: violation(lang, one).to_owned(),
     });
     rules.collect()
 }

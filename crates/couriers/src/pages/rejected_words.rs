@@ -1,8 +1,9 @@
 //! The texts of the pages of rejected status records, in English and Russian.
 
-use std::borrow::Cow;
-
-use chassis::{rejected::Violation, web::Lang};
+use chassis::{
+    rejected::Violation,
+    web::{Lang, words::translated},
+};
 
 pub(super) struct RejectedWords {
     pub(super) list_title: &'static str,
@@ -111,12 +112,8 @@ static RUSSIAN: RejectedWords = RejectedWords {
 
 /// Returns the text of a violation. In English, and for a code without a translation, it is the
 /// stored message.
-pub(super) fn violation(lang: Lang, violation: &Violation) -> Cow<'_, str> {
-    let text = match lang {
-        Lang::En => None,
-        Lang::Ru => russian(&violation.code),
-    };
-    Cow::Borrowed(text.unwrap_or(&violation.message))
+pub(super) fn violation(lang: Lang, violation: &Violation) -> &str {
+    translated(lang, &violation.message, russian(&violation.code))
 }
 
 fn russian(code: &str) -> Option<&'static str> {

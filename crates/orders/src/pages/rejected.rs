@@ -118,7 +118,7 @@ impl<'a> Row<'a> {
             at: row.rejected_at,
             reason: &row.reason,
             first: first
-                .map(|one| (one.pointer.as_str(), violation(lang, one).into_owned()))
+                .map(|one| (one.pointer.as_str(), violation(lang, one).to_owned()))
                 .collect(),
             more: (hidden > 0).then(|| counted(lang, &Words::of(lang).more_violations, hidden)),
         }

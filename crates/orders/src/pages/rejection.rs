@@ -91,7 +91,7 @@ pub(super) fn rejection(frame: &Frame<'_>, row: &RejectedRecord, orders_topic: &
             .map(|one| BrokenRule {
                 pointer: &one.pointer,
                 code: &one.code,
-                words: violation(lang, one).into_owned(),
+                words: violation(lang, one).to_owned(),
             })
             .collect(),
         size: value.map(|value| counted(lang, &bytes.bytes, length(value))),

@@ -1,19 +1,13 @@
 //! The texts of violations: why a record was rejected, in the language of the page.
 
-use std::borrow::Cow;
-
-use chassis::web::Lang;
+use chassis::web::{Lang, words::translated};
 
 use crate::order::violation::Violation;
 
 /// Returns the text of a violation. In English, and for a code without a translation, it is the
 /// stored message.
-pub(super) fn violation(lang: Lang, violation: &Violation) -> Cow<'_, str> {
-    let text = match lang {
-        Lang::En => None,
-        Lang::Ru => russian(&violation.code),
-    };
-    Cow::Borrowed(text.unwrap_or(&violation.message))
+pub(super) fn violation(lang: Lang, violation: &Violation) -> &str {
+    translated(lang, &violation.message, russian(&violation.code))
 }
 
 fn russian(code: &str) -> Option<&'static str> {
