@@ -32,7 +32,7 @@
 //! may send the record twice, and readers must tolerate that. After a fatal error, no record can be
 //! sent until the process starts again.
 //!
-//! What is sent, and in which order, is decided by the callers.
+//! The callers decide what is sent, and in which order.
 
 use std::{
     collections::VecDeque,

@@ -1,8 +1,8 @@
 //! A cached order in one allocation.
 //!
 //! An allocator rounds every size up. Next to a JSON of 1 KB the other fields usually fit into the
-//! bytes that the rounding adds, so one allocation is smaller than two. Which order is kept and for
-//! how long is decided in [`memory`](crate::lookup::memory).
+//! bytes that the rounding adds, so one allocation is smaller than two. [`memory`](crate::lookup::memory)
+//! decides which orders are kept, and for how long.
 
 use std::{iter, ops::Range, sync::Arc};
 

@@ -186,7 +186,7 @@ impl Lookup {
     }
 
     /// Applies any other event with a version. Its producer may be unknown and the version wrong,
-    /// so the cached order is only confirmed by the database at its next lookup.
+    /// so the order stays in the cache, and its next lookup asks the database for confirmation.
     pub(crate) fn note_version(&self, uid: &OrderUid, version: i32) {
         self.cache.expire_below(uid, version);
         self.notify(uid);

@@ -1,9 +1,9 @@
 //! The second level of the cache, shared by replicas: Redis, if it is configured.
 //!
 //! A key begins with `waybill:<KAFKA_GROUP_ID>:`, so that installations can share a Redis. A value
-//! has a version, the duration of its [`Confirmation`], and a checksum. Its expiry is
-//! `CACHE_MAX_AGE` after its query was sent, so the time that is left tells its age by the clock of
-//! Redis alone, and the clocks of replicas are not compared.
+//! has a version, the time between question and answer of its [`Confirmation`], and a checksum. Its
+//! expiry is `CACHE_MAX_AGE` after its query was sent, so the time that is left gives its age by the
+//! clock of Redis alone, and the clocks of replicas are not compared.
 //!
 //! A value is replaced as in [`memory`](crate::lookup::memory): by a later confirmation with any
 //! version, by an overlapping one with a higher version. A value that this service cannot have

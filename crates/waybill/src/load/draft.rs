@@ -1,7 +1,7 @@
 //! One valid order: a pure function of seed, number, time and revision.
 //!
-//! So the generator can make an earlier record again, byte for byte, without keeping the records that
-//! it has sent. The field names and their order are those of the sample order.
+//! The generator does not keep the records that it has sent: from the same input it builds the same
+//! bytes again. The field names and their order are those of the sample order.
 
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
