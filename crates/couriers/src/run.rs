@@ -42,7 +42,7 @@ pub async fn run(
     let mut registry = Registry::default();
     let database = config.own.database.options(&config.postgres)?;
     let connections = config.postgres.postgres_connections;
-    let pool = pool::open(database, connections, "couriers", &mut registry);
+    let pools = pool::open(database, connections, "couriers", &mut registry);
     let blocked = Blocked::register(&mut registry);
     let producer = Producer::new(&config.kafka, blocked.clone())?;
     let topics = topics(&config.topics);
@@ -50,7 +50,7 @@ pub async fn run(
     let consumed = consumer::ConsumerMetrics::register(&mut registry);
     let intake = Intake {
         topics: topics.clone(),
-        pool: pool.clone(),
+        pool: pools.work.clone(),
         producer: producer.clone(),
         wake: wake.clone(),
         metrics: intake::IntakeMetrics::register(&mut registry),
@@ -59,7 +59,7 @@ pub async fn run(
     let served = HttpMetrics::register(&mut registry);
     let ready = Arc::new(AtomicBool::new(false));
     let api = ApiState {
-        pool: pool.clone(),
+        pool: pools.requests.clone(),
         producer,
         status_topic: topics.status.as_str().into(),
         times: config.own.delivery_times(),
@@ -82,10 +82,10 @@ pub async fn run(
     // HTTP starts first, so that `/livez` and `/readyz` answer while PostgreSQL or Kafka is still
     // unreachable. `ready` is set when the warm-up has ended, or after 10 seconds.
     parts.run("http", serve::serve(listener, |_| None, router, limits, shutdown.clone()).map(Ok));
-    parts.run("live board", board.clone().keep(pool.clone(), shutdown.clone()).map(Ok));
+    parts.run("live board", board.clone().keep(pools.requests, shutdown.clone()).map(Ok));
     let subscription = subscription(&config);
     let dispatch = Dispatch {
-        pool,
+        pool: pools.work,
         policy: policy(&config.own),
         backlog: Backlog::new(&config.kafka, &subscription.group, &subscription.topic)?,
         wake,

@@ -43,6 +43,7 @@ rules! {
     ID_TOO_LONG "too_long" "an order id must be at most 100 bytes long"
     WORD_TOO_LONG "too_long" "a status must be at most 255 bytes long"
     CONTROL_CHARACTER "control_character" "must not hold control characters"
+    DOTS "dots" "an order id must not be `.` or `..`, which an address cannot contain"
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 /// The longest order id, in bytes of UTF-8.
 pub const MAX_UID_BYTES: usize = 100;
 
-/// The id of an order: 1 to [`MAX_UID_BYTES`] bytes, not blank, without control characters.
+/// The id of an order: 1 to [`MAX_UID_BYTES`] bytes, not blank, without control characters, and
+/// neither `.` nor `..`: clients remove these from the path of an address (RFC 3986, 5.2.4), so such
+/// an order could never be requested.
 ///
 /// An id of at most 24 bytes needs no allocation. It compares and hashes like its text, so a map
 /// with such keys can be searched with a `&str`.
@@ -26,6 +28,8 @@ pub enum InvalidOrderUid {
     TooLong(usize),
     /// Contains a control character (U+0000 to U+001F, U+007F to U+009F).
     ControlCharacter,
+    /// `.` or `..`.
+    Dots,
 }
 
 impl OrderUid {
@@ -44,6 +48,9 @@ impl OrderUid {
         }
         if text.chars().any(char::is_control) {
             return Err(InvalidOrderUid::ControlCharacter);
+        }
+        if [".", ".."].contains(&text) {
+            return Err(InvalidOrderUid::Dots);
         }
         Ok(())
     }
@@ -93,6 +100,7 @@ impl fmt::Display for InvalidOrderUid {
                 write!(f, "is {bytes} bytes long, at most {MAX_UID_BYTES} are allowed")
             }
             Self::ControlCharacter => f.write_str("must not hold control characters"),
+            Self::Dots => f.write_str("must not be . or .."),
         }
     }
 }
@@ -105,17 +113,22 @@ mod tests {
 
     #[test]
     fn accepts_text_in_any_script_and_with_blanks() {
-        for text in ["b563feb7b2b84b6test", "заказ-7", "a b", &"x".repeat(MAX_UID_BYTES)] {
+        for text in
+            ["b563feb7b2b84b6test", "заказ-7", "a b", "...", ".a", &"x".repeat(MAX_UID_BYTES)]
+        {
             assert_eq!(text.parse::<OrderUid>().unwrap().as_str(), text);
         }
     }
 
     #[test]
-    fn refuses_blank_long_and_control() {
+    fn refuses_blank_long_control_and_dots() {
         assert_eq!("".parse::<OrderUid>(), Err(InvalidOrderUid::Blank));
         assert_eq!("\u{a0} \t".parse::<OrderUid>(), Err(InvalidOrderUid::Blank));
         let long = "x".repeat(MAX_UID_BYTES + 1);
         assert_eq!(long.parse::<OrderUid>(), Err(InvalidOrderUid::TooLong(101)));
         assert_eq!("a\0b".parse::<OrderUid>(), Err(InvalidOrderUid::ControlCharacter));
+        for dots in [".", ".."] {
+            assert_eq!(dots.parse::<OrderUid>(), Err(InvalidOrderUid::Dots));
+        }
     }
 }

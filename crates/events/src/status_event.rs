@@ -13,8 +13,8 @@ use crate::{
     EventViolation, InvalidOrderUid, OrderUid, StatusWord,
     event_fields::{FieldValue, Fields},
     event_rules::{
-        BLANK, CONTROL_CHARACTER, EMPTY_RECORD, ID_TOO_LONG, INVALID_JSON, INVALID_UTF8, MISSING,
-        NOT_AN_OBJECT, NULL_RECORD, Rule, WORD_TOO_LONG, WRONG_TYPE,
+        BLANK, CONTROL_CHARACTER, DOTS, EMPTY_RECORD, ID_TOO_LONG, INVALID_JSON, INVALID_UTF8,
+        MISSING, NOT_AN_OBJECT, NULL_RECORD, Rule, WORD_TOO_LONG, WRONG_TYPE,
     },
     parse_instant,
 };
@@ -93,6 +93,7 @@ fn order_id(value: FieldValue<'_>) -> Result<OrderUid, Rule> {
         InvalidOrderUid::Blank => BLANK,
         InvalidOrderUid::TooLong(_) => ID_TOO_LONG,
         InvalidOrderUid::ControlCharacter => CONTROL_CHARACTER,
+        InvalidOrderUid::Dots => DOTS,
     })
 }
 
@@ -226,6 +227,7 @@ mod tests {
             violations(r#"{"order_id":"1","status":"a\u0007b"}"#),
             [("/status", "control_character")]
         );
+        assert_eq!(violations(r#"{"order_id":"..","status":"created"}"#), [("/order_id", "dots")]);
     }
 
     #[test]

@@ -61,10 +61,10 @@ pub async fn run(
     // answers /livez, while they are unreachable.
     let mut registry = Registry::default();
     let connections = config.database.postgres.postgres_connections;
-    let pool = pool::open(config.database.options()?, connections, "orders", &mut registry);
+    let pools = pool::open(config.database.options()?, connections, "orders", &mut registry);
     let (redis, to_write) = open_redis(&config, &mut registry)?.unzip();
     let cache = Cache::new(config.cache.cache_bytes, config.cache.cache_max_age, &mut registry);
-    let lookup = Lookup::new(cache, redis.clone(), pool.clone(), &mut registry);
+    let lookup = Lookup::new(cache, redis.clone(), pools.requests.clone(), &mut registry);
     let kafka = config.kafka.clone();
     let blocked = Blocked::register(&mut registry);
     let producer = Producer::new(&kafka, blocked.clone())?;
@@ -81,7 +81,7 @@ pub async fn run(
     let ready = Arc::new(AtomicBool::new(false));
     let api = ApiState {
         lookup: lookup.clone(),
-        pool: pool.clone(),
+        pool: pools.requests,
         producer: producer.clone(),
         topics: Arc::new(topics.clone()),
         feed: feed.clone(),
@@ -106,7 +106,7 @@ pub async fn run(
         // The only writer: commits and lookups put their orders into its queue and never wait.
         parts.run("redis", redis.write(to_write, shutdown.clone()).map(Ok));
     }
-    let warm_up = warm_up(pool.clone(), lookup.clone(), warmed, ready, shutdown.clone());
+    let warm_up = warm_up(pools.work.clone(), lookup.clone(), warmed, ready, shutdown.clone());
     // `run_once`, because the warm-up ends before the shutdown. It sets `ready`.
     parts.run_once("warm-up", warm_up);
     parts.run("live rates", feed.clone().send_rates(consumed.clone(), shutdown.clone()).map(Ok));
@@ -119,8 +119,9 @@ pub async fn run(
             read_tail(kafka.clone(), own, status, letters, feed, lookup.clone(), shutdown.clone());
         parts.run("live feed", live_feed);
         let (orders, statuses) = (orders_subscription(&config), status_subscription(&config));
-        let status_consumer = StatusConsumer::new(pool.clone(), topics.status.clone(), recorded);
-        let ingest = Ingest::new(pool, topics, producer, lookup, ingested);
+        let status_consumer =
+            StatusConsumer::new(pools.work.clone(), topics.status.clone(), recorded);
+        let ingest = Ingest::new(pools.work, topics, producer, lookup, ingested);
         parts.run(
             "ingest",
             consume(kafka.clone(), orders, consumed, blocked.clone(), ingest, shutdown.clone()),

@@ -239,6 +239,8 @@ fn broken_rules() -> Vec<BadRecord> {
         one("a NUL in the brand", "/items/0/brand", r#""Vivienne\u0000""#, "nul_character"),
         one("a line break in the uid", "/order_uid", r#""a\nb""#, "control_character"),
         one("a C1 control in the uid", "/order_uid", "\"a\u{85}b\"", "control_character"),
+        one("one dot as the uid", "/order_uid", r#"".""#, "dots"),
+        one("two dots as the uid", "/order_uid", r#""..""#, "dots"),
         one("a negative amount", "/payment/amount", "-1", "negative"),
         one("a negative payment_dt", "/payment/payment_dt", "-1637907727", "negative"),
         one("a negative delivery_cost", "/payment/delivery_cost", "-1500", "negative"),

@@ -4,6 +4,7 @@
 //! - `servers`: PostgreSQL and Kafka, shared by all tests of a process or started for one test
 //! - `environment`, `couriers`: databases and topics of one test, and the services that use them
 //! - `kafka`: a plain client that sends, reads and commits
+//! - `kafka_wire`: requests that the client library cannot send
 //! - `service`: a service that runs inside the test's process
 //! - `browser`: Chromium, and the rules for every page
 //! - `order_json`, `bad_records`: valid orders, and records that must be rejected
@@ -14,6 +15,7 @@ pub mod browser;
 mod couriers;
 mod environment;
 mod kafka;
+pub mod kafka_wire;
 pub mod order_json;
 mod servers;
 mod service;

@@ -39,15 +39,6 @@ pub fn bad_cursor() -> Problem {
     problems::bad_parameter("after", "must be the \"next\" of an earlier page")
 }
 
-/// Cuts `rows` to `limit` and returns the cursor of the next page, if there is one. The caller has
-/// requested one row more than `limit`: there is a next page if that row exists.
-pub fn cut<T>(rows: &mut Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Option<String> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    rows.last().filter(|_| more).map(cursor)
-}
-
 /// Adds the address of the next page as the `Link` header: `path` with the limit, the cursor and
 /// the filters that have a value.
 pub fn link_next(
@@ -79,13 +70,5 @@ mod tests {
         for wrong in ["", "x", "x.y", "99999999999999999999.a"] {
             assert_eq!(parse_cursor(wrong).unwrap_err().status, 400, "{wrong}");
         }
-    }
-
-    #[test]
-    fn only_an_extra_row_means_that_there_is_a_next_page() {
-        let mut rows = vec![1, 2, 3];
-        assert_eq!(cut(&mut rows, 3, i32::to_string), None);
-        assert_eq!(cut(&mut rows, 2, i32::to_string).as_deref(), Some("2"));
-        assert_eq!(rows, [1, 2]);
     }
 }

@@ -102,6 +102,14 @@ pub struct Violation {
     pub message: String,
 }
 
+impl Violation {
+    /// Returns the number of bytes of its texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.pointer.len() + self.code.len() + self.message.len()
+    }
+}
+
 impl Problem {
     /// True if the same request may succeed in a moment.
     #[must_use]

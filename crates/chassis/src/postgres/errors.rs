@@ -52,6 +52,12 @@ pub(super) fn no_answer() -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
 }
 
+/// Returns the error for a pool whose connections are all in use.
+pub(super) fn all_in_use() -> sqlx::Error {
+    let text = "all connections to PostgreSQL are in use (POSTGRES_CONNECTIONS)";
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::WouldBlock, text))
+}
+
 /// The connection was lost, or the server did not answer, after the commit was sent: the
 /// transaction may be committed or not.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,9 @@ use std::{
 };
 
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
+
+use super::errors::all_in_use;
 
 /// The longest wait for a connection to confirm that it can be used again.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,26 +31,35 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Takes an idle connection, or opens a new one.
-    pub(super) async fn acquire(pool: &PgPool) -> Result<Self, sqlx::Error> {
+    /// Takes an idle connection, or opens a new one. If all connections are in use, it waits for at
+    /// most `wait`.
+    pub(super) async fn acquire(pool: &PgPool, wait: Duration) -> Result<Self, sqlx::Error> {
         // Idle connections are taken here and not by `acquire`, which does not say whether its
         // connection was idle. If none is idle, `acquire` opens a new connection, or waits for
         // one that another task returns, which has answered just now.
         if let Some(idle) = pool.try_acquire() {
             return Ok(Self { connection: Some(idle), was_idle: true });
         }
-        let connection = pool.acquire().await?;
+        let acquiring = pool.acquire();
+        // Otherwise a new connection is opened, which may take longer than `wait`: the pool has a
+        // limit of its own for that.
+        let is_full = pool.size() >= pool.options().get_max_connections();
+        let connection = if is_full {
+            timeout(wait, acquiring).await.unwrap_or_else(|_| Err(all_in_use()))?
+        } else {
+            acquiring.await?
+        };
         Ok(Self { connection: Some(connection), was_idle: false })
     }
 
     /// Takes a connection that answers: idle connections are tested first.
-    pub(super) async fn acquire_tested(pool: &PgPool) -> Result<Self, sqlx::Error> {
+    pub(super) async fn acquire_tested(pool: &PgPool, wait: Duration) -> Result<Self, sqlx::Error> {
         loop {
-            let mut lease = Self::acquire(pool).await?;
+            let mut lease = Self::acquire(pool, wait).await?;
             if !lease.was_idle {
                 return Ok(lease);
             }
-            match tokio::time::timeout(TEST_TIMEOUT, lease.ping()).await {
+            match timeout(TEST_TIMEOUT, lease.ping()).await {
                 Ok(Ok(())) => return Ok(lease),
                 Ok(Err(_)) => lease.discard(),
                 Err(_) => {
@@ -98,6 +109,6 @@ impl Drop for Lease {
         // comes after the rest of the current statement. After the timeout the connection is
         // dropped together with the future, and so is closed.
         let returning = connection.return_to_pool();
-        runtime.spawn(async move { tokio::time::timeout(RETURN_TIMEOUT, returning).await });
+        runtime.spawn(async move { timeout(RETURN_TIMEOUT, returning).await });
     }
 }

@@ -5,6 +5,8 @@ pub mod copy;
 pub mod errors;
 mod lease;
 pub mod migrate;
+pub mod page;
 pub mod pool;
 pub mod read;
+pub mod time_limit;
 pub mod transaction;

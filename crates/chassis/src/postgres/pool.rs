@@ -91,7 +91,8 @@ pub struct PostgresConfig {
     database_name: Option<String>,
     /// Maximum number of connections to PostgreSQL, for each service, from 1 to 10000.
     ///
-    /// Lanes and HTTP requests share them: use several more connections than lanes. All replicas
+    /// A third of them, at least one, is only for HTTP requests, and the others are for lanes: use
+    /// several more connections than lanes. If it is 1, all share the one connection. All replicas
     /// together must stay below `max_connections` of the server.
     #[arg(
         long,
@@ -186,7 +187,17 @@ impl PostgresConfig {
     }
 }
 
-/// Opens the pool of a service, whose tables are in the schema of the same name. It connects when
+/// The connections of a service. Requests have their own, so that neither requests nor the work on
+/// records can take the connections of the other.
+#[derive(Debug, Clone)]
+pub struct Pools {
+    /// For HTTP requests.
+    pub requests: PgPool,
+    /// For everything else: batches, dispatch, the warm-up.
+    pub work: PgPool,
+}
+
+/// Opens the pools of a service, whose tables are in the schema of the same name. They connect when
 /// the first query is run, so PostgreSQL may still be unreachable. The server ends a statement after
 /// 30 s, and a transaction that is idle for 10 s.
 ///
@@ -205,7 +216,7 @@ pub fn open(
     connections: u32,
     service: &str,
     registry: &mut Registry,
-) -> PgPool {
+) -> Pools {
     let options = options.application_name(&format!("waybill {service}")).options([
         ("search_path", service),
         ("statement_timeout", "30s"),
@@ -218,31 +229,49 @@ pub fn open(
         ("enable_seqscan", "off"),
         ("jit", "off"),
     ]);
-    let pool = PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(3))
-        .idle_timeout(Duration::from_secs(300))
-        .max_lifetime(Duration::from_secs(1_800))
-        .test_before_acquire(false)
-        .connect_lazy_with(options);
-    registry.register_collector(Box::new(Connections(pool.clone())));
-    pool
+    let pool = |connections: u32| {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(3))
+            .idle_timeout(Duration::from_secs(300))
+            .max_lifetime(Duration::from_secs(1_800))
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone())
+    };
+    let pools = match connections {
+        // The only connection cannot be divided.
+        1 => {
+            let shared = pool(1);
+            Pools { requests: shared.clone(), work: shared }
+        }
+        _ => {
+            let for_requests = (connections / 3).max(1);
+            Pools { requests: pool(for_requests), work: pool(connections - for_requests) }
+        }
+    };
+    registry.register_collector(Box::new(Connections(pools.clone())));
+    pools
 }
 
-/// Counts the pool's connections whenever the metrics are read.
+/// Counts the connections of both pools whenever the metrics are read.
 #[derive(Debug)]
-struct Connections(PgPool);
+struct Connections(Pools);
 
 impl Collector for Connections {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let idle = u32::try_from(self.0.num_idle()).unwrap_or(u32::MAX);
-        let used = self.0.size().saturating_sub(idle);
         let help = "Connections to PostgreSQL";
         let name = "db_client_connection_count";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (state, count) in [("idle", idle), ("used", used)] {
-            let labels = [("db_client_connection_state", state)];
-            ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
+        for (pool_name, pool) in [("requests", &self.0.requests), ("work", &self.0.work)] {
+            let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+            let used = pool.size().saturating_sub(idle);
+            for (state, count) in [("idle", idle), ("used", used)] {
+                let labels = [
+                    ("db_client_connection_pool_name", pool_name),
+                    ("db_client_connection_state", state),
+                ];
+                ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

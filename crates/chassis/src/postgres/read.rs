@@ -5,25 +5,19 @@
 //! one. If the server has closed an idle connection, for example at its restart, the read is
 //! repeated on another connection: a read changes nothing, so it may run twice.
 
-use std::time::Duration;
-
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     errors::{is_connection_lost, no_answer},
     lease::{Lease, close_idle},
+    time_limit::TimeLimit,
 };
-
-/// The limit of a read of one entry by its key.
-pub const BY_KEY: Duration = Duration::from_secs(2);
-/// The limit of a read of a list, or of figures about many rows.
-pub const LIST: Duration = Duration::from_secs(10);
 
 /// Runs `work`, which must only read, on a connection of the pool.
 pub async fn read<T>(
     pool: &PgPool,
-    limit: Duration,
+    limit: TimeLimit,
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error> + Clone,
 ) -> Result<T, sqlx::Error> {
     Reader::new(pool, limit).read(work).await
@@ -32,7 +26,7 @@ pub async fn read<T>(
 /// Runs `work` in a read-only transaction whose queries all see the same state of the database.
 pub async fn snapshot<T>(
     pool: &PgPool,
-    limit: Duration,
+    limit: TimeLimit,
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error> + Clone,
 ) -> Result<T, sqlx::Error> {
     read(pool, limit, async |connection| {
@@ -49,13 +43,13 @@ pub async fn snapshot<T>(
 /// Several reads, one after another, which keep their connection. Each has the whole limit.
 pub struct Reader<'a> {
     pool: &'a PgPool,
-    limit: Duration,
+    limit: TimeLimit,
     kept: Option<Lease>,
 }
 
 impl<'a> Reader<'a> {
     #[must_use]
-    pub fn new(pool: &'a PgPool, limit: Duration) -> Self {
+    pub fn new(pool: &'a PgPool, limit: TimeLimit) -> Self {
         Self { pool, limit, kept: None }
     }
 
@@ -64,14 +58,15 @@ impl<'a> Reader<'a> {
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error> + Clone,
     ) -> Result<T, sqlx::Error> {
-        let deadline = Instant::now() + self.limit;
+        let deadline = Instant::now() + self.limit.total;
         loop {
             // Moved out of `self` while it is in use: if this future is dropped or `work` panics,
             // the next read takes another connection.
             let (mut lease, was_idle) = match self.kept.take() {
                 Some(kept) => (kept, true),
                 None => {
-                    let lease = timeout_at(deadline, Lease::acquire(self.pool)).await;
+                    let lease = Lease::acquire(self.pool, self.limit.wait);
+                    let lease = timeout_at(deadline, lease).await;
                     let lease = lease.unwrap_or_else(|_| Err(no_answer()))?;
                     let was_idle = lease.was_idle;
                     (lease, was_idle)

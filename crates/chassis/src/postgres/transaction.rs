@@ -23,12 +23,11 @@ use crate::{
     postgres::{
         errors::{ErrorClass, classify, is_connection_lost, no_answer, outcome_unknown},
         lease::{Lease, close_idle},
+        time_limit::TimeLimit,
     },
     process::{crash, retry::Backoff},
 };
 
-/// The longest time of a change, with the wait for a connection.
-const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time from the start of a batch's transaction to its end. It is longer than
 /// PostgreSQL's own limits, so only a server that does not answer reaches it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(40);
@@ -51,11 +50,13 @@ impl TransactionError for sqlx::Error {
 /// was changed.
 pub async fn change<T, E: TransactionError>(
     pool: &PgPool,
+    limit: TimeLimit,
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
 ) -> Result<T, E> {
-    let deadline = Instant::now() + CHANGE_TIMEOUT;
+    let deadline = Instant::now() + limit.total;
     // The connection is tested first, because the work is not repeated after an error.
-    let lease = tokio::time::timeout(CHANGE_TIMEOUT, Lease::acquire_tested(pool)).await;
+    let lease = Lease::acquire_tested(pool, limit.wait);
+    let lease = tokio::time::timeout(limit.total, lease).await;
     let mut lease = lease.unwrap_or_else(|_| Err(no_answer()))?;
     let left = deadline.saturating_duration_since(Instant::now());
     transact(pool, &mut lease, left, work).await
@@ -290,7 +291,8 @@ async fn attempt<W: Writer>(
     metrics: &CommitMetrics,
     part: &[W::Item],
 ) -> Result<W::Outcome, WriteError> {
-    let mut lease = Lease::acquire(pool).await?;
+    // The pool has its own limit, and the batch is retried.
+    let mut lease = Lease::acquire(pool, Duration::MAX).await?;
     let started = Instant::now();
     let outcome = transact(pool, &mut lease, TRANSACTION_TIMEOUT, async |transaction| {
         let outcome = writer.write(transaction, part).await?;

@@ -11,16 +11,18 @@ use sqlx::PgPool;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Header, REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRecord, RejectedRow,
-    Stored, list, table,
+    Header, MAX_REPLAYS, REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRecord,
+    RejectedRow, Stored, list, table,
 };
 use crate::{
     http::{paging, problem::Problem, problems},
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord, ProduceError, Producer},
 };
 
-/// The interval of reads while a client waits for its replay to be recorded.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The first interval of the reads while a client waits for its replay to be recorded; it doubles
+/// with each read.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The query of `GET /rejected`.
 #[derive(Debug, Deserialize)]
@@ -53,12 +55,10 @@ impl RejectedQuery {
         };
         let key = self.key.filter(|key| !key.is_empty());
         let key_bytes = key.as_deref().map(str::as_bytes);
-        let rows = list(pool, reason.as_deref(), key_bytes, after, limit + 1).await;
-        let mut rows = rows.map_err(|error| failed(&error))?;
-        let next = paging::cut(&mut rows, limit, |last| {
-            paging::cursor(last.rejected_at, &last.id().to_string())
-        });
-        Ok(RejectedList { rows, reason, key, next, limit })
+        let page = list(pool, reason.as_deref(), key_bytes, after, limit).await;
+        let page = page.map_err(|error| failed(&error))?;
+        let next = page.next(|last| paging::cursor(last.rejected_at, &last.id().to_string()));
+        Ok(RejectedList { rows: page.rows, reason, key, next, limit })
     }
 }
 
@@ -169,18 +169,23 @@ pub fn send_failed(attempted: &str, error: &ProduceError) -> Problem {
     problems::KAFKA_UNAVAILABLE.problem()
 }
 
-/// Waits at most `wait` until a new replay of `rejected` is recorded. A timeout is not a failure,
+/// Waits at most `wait` until a new replay of `rejected` is recorded, if there is room for it. A timeout is not a failure,
 /// because Kafka has acknowledged the replay.
 pub async fn wait_for_replay(pool: &PgPool, rejected: &RejectedRow, wait: Duration) {
+    if rejected.replays.len() >= MAX_REPLAYS as usize {
+        return;
+    }
+    let mut interval = MIN_POLL_INTERVAL;
     let recorded = async {
         loop {
             // Compares the number of replays, because the position of the new one is not known
             // here. If two clients replay the same record, the first recorded replay ends the wait
             // of both.
-            match table::find_row(pool, &rejected.id()).await {
-                Ok(Some(now)) if now.replays.len() > rejected.replays.len() => return,
-                _ => tokio::time::sleep(POLL_INTERVAL).await,
+            if let Ok(true) = table::has_new_replay(pool, rejected).await {
+                return;
             }
+            tokio::time::sleep(interval).await;
+            interval = (2 * interval).min(MAX_POLL_INTERVAL);
         }
     };
     let _ = tokio::time::timeout(wait, recorded).await;

@@ -23,6 +23,7 @@ use prometheus_client::{
 };
 
 use self::cut::{OwnHeaders, cut};
+use self::table::MAX_REPLAYS;
 pub use self::{
     cut::Whole,
     table::{

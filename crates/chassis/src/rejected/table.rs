@@ -13,12 +13,17 @@ use crate::{
     kafka::record::{Position, instant},
     postgres::{
         errors::{ErrorClass, bad_column, classify},
-        read::{BY_KEY, LIST, read},
+        page::{Page, read_page},
+        read::read,
+        time_limit::{BY_KEY, LIST},
     },
 };
 
 /// The greatest number that [`count`] counts exactly, so that a page does not read the whole table.
 pub const MAX_COUNTED: i64 = 10_000;
+
+/// The greatest number of replays that are recorded with a record.
+pub(super) const MAX_REPLAYS: i32 = 100;
 
 /// A rejected record as lists show it, without its key, value and headers.
 #[derive(Debug, Clone)]
@@ -30,7 +35,7 @@ pub struct RejectedRow {
     /// The code of its first violation.
     pub reason: String,
     pub violations: Json<Vec<Violation>>,
-    /// The replays, in the order in which they were recorded.
+    /// The first [`MAX_REPLAYS`] replays, in the order in which they were recorded.
     pub replays: Json<Vec<Replay>>,
     pub rejected_at: OffsetDateTime,
 }
@@ -146,6 +151,12 @@ pub struct Replay {
 }
 
 impl RejectedRow {
+    /// Returns about the number of bytes that the row takes in an answer.
+    fn bytes(&self) -> usize {
+        let violations: usize = self.violations.iter().map(Violation::bytes).sum();
+        violations + self.replays.len() * size_of::<Replay>() + size_of::<Self>()
+    }
+
     #[must_use]
     pub fn id(&self) -> RejectedId {
         RejectedId { topic: self.topic.clone(), partition: self.partition, offset: self.offset }
@@ -251,7 +262,8 @@ pub async fn insert(
 }
 
 /// Records replays with the rejected records that they replay. Recording the same replay twice
-/// changes nothing. An entry that the database refuses is dropped and counted: anyone can send the
+/// changes nothing. After [`MAX_REPLAYS`] entries of a record, further ones are not kept: anyone can
+/// send such headers, and each entry makes the row longer. An entry that the database refuses is dropped and counted: anyone can send the
 /// headers of a replay, and the record itself does not depend on them.
 pub async fn note_replays(
     connection: &mut PgConnection,
@@ -298,12 +310,13 @@ async fn note_replay(
                      SELECT max(newest.record_timestamp) FROM rejected_records AS newest \
                      WHERE newest.topic = $1 AND newest.\"partition\" = $2 \
                          AND newest.\"offset\" = $3)) \
-                 AND NOT replays @> $4",
+                 AND NOT replays @> $4 AND jsonb_array_length(replays) < $6",
         replay.id.topic,
         replay.id.partition,
         replay.id.offset,
         entry as Json<[Replay; 1]>,
         replay.timestamp_ms.map(instant),
+        MAX_REPLAYS,
     )
     .execute(connection)
     .await?;
@@ -317,7 +330,7 @@ pub async fn list(
     key: Option<&[u8]>,
     after: Option<(OffsetDateTime, RejectedId)>,
     limit: i64,
-) -> Result<Vec<RejectedRow>, sqlx::Error> {
+) -> Result<Page<RejectedRow>, sqlx::Error> {
     let (at, id) = after.unzip();
     let topic = id.as_ref().map(|id| id.topic.as_str());
     let partition = id.as_ref().map(|id| id.partition);
@@ -338,19 +351,21 @@ pub async fn list(
                 topic,
                 partition,
                 offset,
-                limit
+                limit + 1
                 $(, $argument)*
             )
         };
     }
-    read(pool, LIST, async |connection| match (reason, key) {
-        (None, None) => page!("").fetch_all(connection).await,
-        (Some(reason), None) => page!("reason = $6 AND ", reason).fetch_all(connection).await,
-        (reason, Some(key)) => {
-            page!("key = $6 AND ($7::text IS NULL OR reason = $7) AND ", key, reason)
-                .fetch_all(connection)
-                .await
-        }
+    read(pool, LIST, async |connection| {
+        let rows = match (reason, key) {
+            (None, None) => page!("").fetch(connection),
+            (Some(reason), None) => page!("reason = $6 AND ", reason).fetch(connection),
+            (reason, Some(key)) => {
+                page!("key = $6 AND ($7::text IS NULL OR reason = $7) AND ", key, reason)
+                    .fetch(connection)
+            }
+        };
+        read_page(rows, limit, RejectedRow::bytes).await
     })
     .await
 }
@@ -370,12 +385,24 @@ pub async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// Returns the row of the newest rejected record with this id.
-pub(super) async fn find_row(
-    pool: &PgPool,
-    id: &RejectedId,
-) -> Result<Option<RejectedRow>, sqlx::Error> {
-    read(pool, BY_KEY, async |connection| find_row_on(connection, id).await).await
+/// Returns true if more replays of a record are recorded than `row` has.
+pub(super) async fn has_new_replay(pool: &PgPool, row: &RejectedRow) -> Result<bool, sqlx::Error> {
+    read(pool, BY_KEY, async |connection| {
+        let count = sqlx::query_scalar!(
+            "-- count_replays\n\
+             SELECT jsonb_array_length(replays) AS \"count!\" FROM rejected_records \
+             WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 \
+                 AND record_timestamp = $4",
+            row.topic,
+            row.partition,
+            row.offset,
+            row.record_timestamp,
+        )
+        .fetch_optional(connection)
+        .await?;
+        Ok(count.is_some_and(|count| count.unsigned_abs() as usize > row.replays.len()))
+    })
+    .await
 }
 
 async fn find_row_on(

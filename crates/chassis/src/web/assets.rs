@@ -82,6 +82,7 @@ impl Assets {
             "dom.js",
             "favicon.svg",
             "live.js",
+            "visible.js",
             "words.js",
         ];
         let mut assets = Self(Vec::new());

@@ -11,6 +11,7 @@ pub mod docs;
 mod lang;
 mod reader;
 mod text_or_hex;
+mod visible;
 pub mod words;
 
 use time::OffsetDateTime;
@@ -22,6 +23,7 @@ pub use self::{
     lang::{Lang, Plural, machine_time, time_markup},
     reader::Reader,
     text_or_hex::{MAX_TEXT_BYTES, TextOrHex},
+    visible::visible,
 };
 
 /// The policy of every page: all resources are from this server, nothing is inline, no frames.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    Lang,
+    Lang, visible,
     words::{BytesWords, counted, fill},
 };
 use crate::rejected::Stored;
@@ -53,20 +53,6 @@ impl TextOrHex {
             Err(_) => Self { text: hex_dump(&bytes[..end]), hex: true, cut },
         }
     }
-}
-
-/// Replaces control characters by their Unicode control pictures: HTML cannot contain these
-/// characters, and an operator needs to see them.
-fn visible(text: &str) -> String {
-    let picture = |c: char| match c {
-        '\n' | '\t' => c,
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(c),
-        '\u{7f}' => '\u{2421}',
-        // Bidirectional controls: they would change the order in which the line is displayed.
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        c => c,
-    };
-    text.chars().map(picture).collect()
 }
 
 /// Formats 16 bytes per line: offset, hexadecimal, ASCII.

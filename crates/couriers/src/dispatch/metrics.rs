@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use chassis::postgres::read::{LIST, read};
+use chassis::postgres::{read::read, time_limit::BACKGROUND};
 use prometheus_client::metrics::{
     counter::Counter,
     gauge::Gauge,
@@ -44,7 +44,7 @@ impl DispatchMetrics {
     }
 
     pub(super) async fn measure_queue(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let queue = read(pool, LIST, async |connection| {
+        let queue = read(pool, BACKGROUND, async |connection| {
             sqlx::query!(
                 "-- measure_queue\n\
                  SELECT count(*) AS \"waiting!\", \

@@ -27,7 +27,10 @@ pub(crate) use statements::lock_match;
 
 use std::time::Duration;
 
-use chassis::{postgres::transaction::change, process::retry::Backoff};
+use chassis::{
+    postgres::{time_limit::BACKGROUND, transaction::change},
+    process::retry::Backoff,
+};
 use sqlx::PgPool;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -149,8 +152,10 @@ async fn match_all(
 ) -> Result<usize, sqlx::Error> {
     let mut matched = 0;
     loop {
-        let matches =
-            change(pool, async |connection| match_orders(connection, times, cursor).await).await?;
+        let matches = change(pool, BACKGROUND, async |connection| {
+            match_orders(connection, times, cursor).await
+        })
+        .await?;
         // The match has applied `cursor` to the stored cursor. END: the next match does not move
         // the stored cursor back.
         cursor = MatchCursor::END;

@@ -18,7 +18,7 @@ use std::{fmt::Display, time::Duration};
 use anyhow::ensure;
 use chassis::{
     kafka::{backlog::Backlog, topic_scan::Ends},
-    postgres::transaction::change,
+    postgres::{time_limit::BACKGROUND, transaction::change},
 };
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -120,7 +120,7 @@ impl Releases<'_> {
         // long.
         loop {
             let grace = self.policy.grace;
-            let released = change(self.pool, async |connection| {
+            let released = change(self.pool, BACKGROUND, async |connection| {
                 release_overdue(connection, grace, due_before).await
             })
             .await?;

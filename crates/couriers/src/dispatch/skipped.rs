@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use chassis::postgres::read::{LIST, read};
+use chassis::postgres::{read::read, time_limit::BACKGROUND};
 use sqlx::PgPool;
 
 use super::DispatchMetrics;
@@ -22,7 +22,7 @@ impl Skipped {
         pool: &PgPool,
         metrics: &DispatchMetrics,
     ) -> Result<(), sqlx::Error> {
-        let skipped = read(pool, LIST, async |connection| {
+        let skipped = read(pool, BACKGROUND, async |connection| {
             sqlx::query!(
             "-- find_skipped\n\
              SELECT ARRAY ( \

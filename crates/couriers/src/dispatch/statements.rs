@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chassis::postgres::read::{LIST, read};
+use chassis::postgres::{read::read, time_limit::BACKGROUND};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -73,7 +73,7 @@ pub(super) struct Due {
 
 /// Counts the active deliveries that are not completed `grace` after their deadline.
 pub(super) async fn count_due(pool: &PgPool, grace: Duration) -> Result<Due, sqlx::Error> {
-    read(pool, LIST, async |connection| {
+    read(pool, BACKGROUND, async |connection| {
         sqlx::query_as!(
             Due,
             "-- count_due\n\

@@ -7,7 +7,7 @@ use axum::{
 };
 use chassis::{
     http::{Id, Parameters, paging, problem::Problem, problems::MALFORMED_ID},
-    postgres::read::{BY_KEY, read},
+    postgres::{read::read, time_limit::BY_KEY},
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
@@ -40,9 +40,9 @@ pub(crate) async fn list(
     let limit = paging::parse_limit(query.limit)?;
     let after = query.after.as_deref().map(str::parse).transpose();
     let after = after.map_err(|_| paging::bad_cursor())?;
-    let mut couriers = list_couriers(&state.pool, after, limit + 1).await.map_err(failed)?;
-    let next = paging::cut(&mut couriers, limit, |last| last.id.to_string());
-    let items: Vec<CourierView> = couriers.iter().map(CourierView::of).collect();
+    let page = list_couriers(&state.pool, after, limit).await.map_err(failed)?;
+    let next = page.next(|last| last.id.to_string());
+    let items: Vec<CourierView> = page.rows.iter().map(CourierView::of).collect();
     let mut response = Json(json!({ "items": items, "next": next })).into_response();
     if let Some(next) = next {
         paging::link_next(&mut response, "/couriers", (limit, &next), &[]);

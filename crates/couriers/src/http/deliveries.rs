@@ -8,7 +8,10 @@ use axum::{
 };
 use chassis::{
     http::{Id, Parameters, paging, problem::Problem, problems::MALFORMED_ID},
-    postgres::read::{BY_KEY, LIST, snapshot},
+    postgres::{
+        read::snapshot,
+        time_limit::{BY_KEY, LIST},
+    },
 };
 use events::OrderUid;
 use serde::Deserialize;

@@ -1,6 +1,6 @@
 //! The content of the board, read in one snapshot.
 
-use chassis::postgres::read::{LIST, snapshot};
+use chassis::postgres::{read::snapshot, time_limit::LIST};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 

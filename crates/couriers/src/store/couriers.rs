@@ -1,10 +1,15 @@
 //! Couriers: create, change, find and list. The assignment of orders to them is not here.
 
+use std::future::ready;
+
 use chassis::postgres::{
     errors::bad_column,
-    read::{LIST, read},
+    page::{Page, read_page},
+    read::read,
+    time_limit::{CHANGE, LIST},
     transaction::{TransactionError, change},
 };
+use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -75,7 +80,7 @@ impl TryFrom<CourierRow> for Courier {
 /// Adds a courier. The caller wakes dispatch afterwards if the courier is available.
 // If the outcome is unknown, a repeated call is safe, because the phone number is unique.
 pub async fn create_courier(pool: &PgPool, courier: &NewCourier) -> Result<CourierId, NotStored> {
-    change(pool, async |transaction| {
+    change(pool, CHANGE, async |transaction| {
         let id = sqlx::query_scalar!(
             "-- create_courier\n\
              INSERT INTO couriers.couriers (name, phone, transport_type, status) \
@@ -101,7 +106,7 @@ pub async fn update_courier(
     id: CourierId,
     changed: &CourierChange,
 ) -> Result<Courier, NotStored> {
-    change(pool, async |transaction| {
+    change(pool, CHANGE, async |transaction| {
         // A separate statement, so that the next one has a new snapshot. A transaction that held
         // this lock may just have freed the courier, and the next statement must see that.
         lock_courier(transaction, id).await?.ok_or(NotStored::Unknown)?;
@@ -188,9 +193,9 @@ pub async fn list_couriers(
     pool: &PgPool,
     after: Option<CourierId>,
     limit: i64,
-) -> Result<Vec<Courier>, sqlx::Error> {
-    let rows = read(pool, LIST, async |connection| {
-        sqlx::query_as!(
+) -> Result<Page<Courier>, sqlx::Error> {
+    read(pool, LIST, async |connection| {
+        let rows = sqlx::query_as!(
             CourierRow,
             "-- list_couriers\n\
          SELECT id, name, phone, transport_type, status, deliveries, completed, \
@@ -199,11 +204,11 @@ pub async fn list_couriers(
              created_at \
          FROM couriers.couriers WHERE id > $1 ORDER BY id LIMIT $2",
             after.map_or(0, CourierId::get),
-            limit,
+            limit + 1,
         )
-        .fetch_all(connection)
-        .await
-    });
-    let rows = rows.await?;
-    rows.into_iter().map(TryInto::try_into).collect()
+        .fetch(connection)
+        .and_then(|row| ready(row.try_into()));
+        read_page(rows, limit, |_| size_of::<Courier>()).await
+    })
+    .await
 }

@@ -4,6 +4,7 @@
 
 use chassis::postgres::{
     errors::bad_column,
+    time_limit::CHANGE,
     transaction::{TransactionError, change},
 };
 use events::{OrderStatus, OrderUid};
@@ -57,7 +58,7 @@ pub async fn assign(
 ) -> Result<Assigned, NotAssigned> {
     // If the outcome is unknown, a repeated call is safe: it answers that the order is already
     // assigned, or it assigns the order.
-    change(pool, async |transaction| {
+    change(pool, CHANGE, async |transaction| {
         // The first lock of the lock order. No match runs until this transaction ends, so none can
         // skip the rows that it locks: dispatch need not be woken afterwards.
         lock_match(&mut *transaction).await?;
@@ -130,7 +131,7 @@ impl TransactionError for NotUnassigned {
 /// The caller wakes dispatch afterwards, also after an error: a match may have skipped the order
 /// while its row was locked here.
 pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, NotUnassigned> {
-    change(pool, async |transaction| {
+    change(pool, CHANGE, async |transaction| {
         // The lock on the order's row alone decides who changes its delivery. An event that ends
         // the order waits for it, and then finds no delivery.
         let status = lock_state(transaction, order_id).await?.ok_or(NotUnassigned::Unknown)?;

@@ -25,17 +25,14 @@ pub use states::apply;
 
 pub(crate) use couriers::CourierRow;
 
-use chassis::postgres::{
-    errors::bad_column,
-    read::{LIST, read},
-};
+use chassis::postgres::{errors::bad_column, read::read, time_limit::BACKGROUND};
 use events::OrderStatus;
 use sqlx::PgPool;
 
 /// Succeeds if the service can read its tables. It reads no row: PostgreSQL checks that the tables
 /// exist and that the service may read them.
 pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
-    read(pool, LIST, async |connection| {
+    read(pool, BACKGROUND, async |connection| {
         sqlx::query!(
             "-- reach\n\
          SELECT 1 AS one FROM couriers.order_states, couriers.courier_orders, couriers.couriers, \

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use chassis::postgres::read::{BY_KEY, read, snapshot};
+use chassis::postgres::{
+    read::{read, snapshot},
+    time_limit::BY_KEY,
+};
 use couriers::{
     delivery::{
         DeliveryState, WaitReason,

@@ -27,23 +27,16 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let limit = paging::parse_limit(query.limit)?;
     let after = query.after.as_deref().map(paging::parse_cursor).transpose()?;
-    let listing = Listing {
-        customer_id: query.customer_id,
-        track_number: query.track_number,
-        after,
-        // One more than the client wants shows whether there is a next page.
-        limit: limit + 1,
-    };
-    let mut orders = queries::list(&state.pool, &listing)
+    let listing =
+        Listing { customer_id: query.customer_id, track_number: query.track_number, after, limit };
+    let page = queries::list(&state.pool, &listing)
         .await
         .map_err(|error| problems::of_database("listing orders", &error))?;
-    let next = paging::cut(&mut orders, limit, |last| {
-        paging::cursor(last.ingested_at, last.view.order_uid.as_str())
-    });
+    let next = page.next(|last| paging::cursor(last.ingested_at, last.view.order_uid.as_str()));
 
     // The orders are already JSON and are joined as bytes.
     let mut body = b"{\"items\":[".to_vec();
-    for (index, order) in orders.iter().enumerate() {
+    for (index, order) in page.rows.iter().enumerate() {
         if index > 0 {
             body.push(b',');
         }

@@ -57,15 +57,14 @@ pub(crate) async fn history(
     let uid = parse_uid(&asked)?;
     let limit = paging::parse_limit(query.limit)?;
     let after = query.after.as_deref().map(parse_cursor).transpose()?;
-    let (current, mut rows) = history::find_history(&state.pool, &uid, after.as_ref(), limit + 1)
+    let (current, page) = history::find_history(&state.pool, &uid, after.as_ref(), limit)
         .await
         .map_err(|error| failed(&error))?;
     let current = current.ok_or_else(nothing_known)?;
-    let next = paging::cut(&mut rows, limit, |row| {
-        paging::cursor(row.at, &record_id(&row.topic, row.partition, row.offset))
-    });
+    let next =
+        page.next(|row| paging::cursor(row.at, &record_id(&row.topic, row.partition, row.offset)));
     let mut body = status_json(&state, &uid, &current);
-    body["events"] = rows.iter().map(event_json).collect();
+    body["events"] = page.rows.iter().map(event_json).collect();
     body["next"] = json!(next);
     let mut response = no_cache(body);
     if let Some(next) = next {

@@ -35,7 +35,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::postgres::read::{BY_KEY, Reader};
+use chassis::postgres::{read::Reader, time_limit::BY_KEY};
 use events::OrderUid;
 use futures_util::{FutureExt as _, future::join_all};
 use prometheus_client::{
@@ -121,7 +121,7 @@ impl Misses {
 
     /// Loads an order that memory does not hold.
     pub(super) async fn load(self: &Arc<Self>, uid: &OrderUid) -> Loaded {
-        let answer = tokio::time::timeout(BY_KEY, self.push(uid, Ask::RedisFirst)).await;
+        let answer = tokio::time::timeout(BY_KEY.total, self.push(uid, Ask::RedisFirst)).await;
         answer.ok().and_then(Result::ok).unwrap_or(Err(Unavailable))
     }
 

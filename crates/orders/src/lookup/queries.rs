@@ -1,9 +1,13 @@
 //! The queries that read orders from PostgreSQL: by id, in lists, and page by page for the warm-up.
 //! `ingest/` writes them. Nothing here is cached.
 
+use std::future::ready;
+
 use chassis::postgres::{
     errors::bad_column,
-    read::{LIST, read},
+    page::{Page, read_page},
+    read::read,
+    time_limit::{BACKGROUND, LIST},
 };
 use events::OrderUid;
 use futures_util::{
@@ -65,14 +69,14 @@ pub(crate) async fn find_orders(
         uids as &[&str]
     )
     .fetch(connection)
-    .and_then(|row| std::future::ready(row.into_view()))
+    .and_then(|row| ready(row.into_view()))
     .try_collect()
     .await
 }
 
 /// A page of the warm-up: the orders after a position.
 #[derive(Debug, Clone)]
-pub(crate) struct Page {
+pub(crate) struct WarmUpPage {
     /// The last order of the page before; `None` for the first page, which starts with the newest
     /// order.
     start: Option<PageStart>,
@@ -90,9 +94,9 @@ struct PageStart {
 pub(crate) fn pages<'a>(
     pool: &'a PgPool,
     page_orders: impl Fn() -> i64 + Send + Sync + 'a,
-) -> impl Stream<Item = Result<Page, sqlx::Error>> + Send + 'a {
+) -> impl Stream<Item = Result<WarmUpPage, sqlx::Error>> + Send + 'a {
     let page_orders = std::sync::Arc::new(page_orders);
-    stream::try_unfold(None, move |before: Option<Page>| {
+    stream::try_unfold(None, move |before: Option<WarmUpPage>| {
         let page_orders = page_orders.clone();
         async move {
             let start = match before {
@@ -102,19 +106,19 @@ pub(crate) fn pages<'a>(
                     None => return Ok(None),
                 },
             };
-            let page = Page { start, orders: page_orders() };
+            let page = WarmUpPage { start, orders: page_orders() };
             Ok(Some((page.clone(), Some(page))))
         }
     })
 }
 
-async fn end_of_page(pool: &PgPool, page: &Page) -> Result<Option<PageStart>, sqlx::Error> {
-    read(pool, LIST, async |connection| end_of_page_on(connection, page).await).await
+async fn end_of_page(pool: &PgPool, page: &WarmUpPage) -> Result<Option<PageStart>, sqlx::Error> {
+    read(pool, BACKGROUND, async |connection| end_of_page_on(connection, page).await).await
 }
 
 async fn end_of_page_on(
     connection: &mut PgConnection,
-    page: &Page,
+    page: &WarmUpPage,
 ) -> Result<Option<PageStart>, sqlx::Error> {
     let start = page.start.as_ref();
     let (at, uid) = start.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
@@ -136,7 +140,7 @@ async fn end_of_page_on(
 /// Reads a page of orders, newest first, one row at a time.
 pub(crate) fn page<'c>(
     connection: &'c mut PgConnection,
-    page: &Page,
+    page: &WarmUpPage,
 ) -> BoxStream<'c, Result<View, sqlx::Error>> {
     let start = page.start.as_ref();
     let (at, uid) = start.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
@@ -149,7 +153,7 @@ pub(crate) fn page<'c>(
         page.orders
     )
     .fetch(connection)
-    .and_then(|row| std::future::ready(row.into_view()))
+    .and_then(|row| ready(row.into_view()))
     .boxed()
 }
 
@@ -170,7 +174,7 @@ pub(crate) struct Listed {
 }
 
 /// Reads one page of a list.
-pub(crate) async fn list(pool: &PgPool, listing: &Listing) -> Result<Vec<Listed>, sqlx::Error> {
+pub(crate) async fn list(pool: &PgPool, listing: &Listing) -> Result<Page<Listed>, sqlx::Error> {
     let Listing { customer_id, track_number, after, limit } = listing;
     let (at, uid) = after.as_ref().map(|(at, uid)| (*at, uid.as_str())).unzip();
     // Each combination of filters has its own statement, so that each uses its index. The first
@@ -185,30 +189,78 @@ pub(crate) async fn list(pool: &PgPool, listing: &Listing) -> Result<Vec<Listed>
                        ORDER BY ingested_at DESC, order_uid DESC LIMIT $3",
                 at,
                 uid,
-                limit
+                limit + 1
                 $(, $argument)*
             )
         };
     }
-    let rows = read(pool, LIST, async |connection| match (customer_id, track_number) {
-        (None, None) => page!("").fetch_all(connection).await,
-        (Some(customer), None) => {
-            page!("customer_id = $4 AND ", customer).fetch_all(connection).await
+    read(pool, LIST, async |connection| {
+        let rows = match (customer_id, track_number) {
+            (None, None) => page!("").fetch(connection),
+            (Some(customer), None) => page!("customer_id = $4 AND ", customer).fetch(connection),
+            (None, Some(track)) => page!("track_number = $4 AND ", track).fetch(connection),
+            (Some(customer), Some(track)) => {
+                page!("customer_id = $4 AND track_number = $5 AND ", customer, track)
+                    .fetch(connection)
+            }
+        };
+        let listed = rows.and_then(|row| {
+            let ingested_at = row.ingested_at;
+            ready(row.into_view().map(|view| Listed { view, ingested_at }))
+        });
+        read_page(listed, *limit, |listed| listed.view.json.len()).await
+    })
+    .await
+}
+
+/// An order in a list that shows only ids.
+#[derive(Debug, Clone)]
+pub(crate) struct NewestOrder {
+    pub(crate) uid: OrderUid,
+    pub(crate) ingested_at: OffsetDateTime,
+}
+
+/// Reads the ids of the newest orders, or of the newest ones with a track number.
+pub(crate) async fn newest(
+    pool: &PgPool,
+    track_number: Option<&str>,
+    limit: i64,
+) -> Result<Vec<NewestOrder>, sqlx::Error> {
+    struct Row {
+        order_uid: String,
+        ingested_at: OffsetDateTime,
+    }
+    // Two statements, so that each uses its index.
+    let rows = read(pool, LIST, async |connection| match track_number {
+        None => {
+            sqlx::query_as!(
+                Row,
+                "-- newest_orders\n\
+                 SELECT order_uid, ingested_at FROM orders.orders \
+                 ORDER BY ingested_at DESC, order_uid DESC LIMIT $1",
+                limit
+            )
+            .fetch_all(connection)
+            .await
         }
-        (None, Some(track)) => page!("track_number = $4 AND ", track).fetch_all(connection).await,
-        (Some(customer), Some(track)) => {
-            page!("customer_id = $4 AND track_number = $5 AND ", customer, track)
-                .fetch_all(connection)
-                .await
+        Some(track_number) => {
+            sqlx::query_as!(
+                Row,
+                "-- newest_orders_by_track_number\n\
+                 SELECT order_uid, ingested_at FROM orders.orders WHERE track_number = $1 \
+                 ORDER BY ingested_at DESC, order_uid DESC LIMIT $2",
+                track_number,
+                limit
+            )
+            .fetch_all(connection)
+            .await
         }
     });
-    rows.await?
-        .into_iter()
-        .map(|row| {
-            let ingested_at = row.ingested_at;
-            Ok(Listed { view: row.into_view()?, ingested_at })
-        })
-        .collect()
+    let newest = |row: Row| {
+        let uid = parse_uid("orders.orders.order_uid", &row.order_uid)?;
+        Ok(NewestOrder { uid, ingested_at: row.ingested_at })
+    };
+    rows.await?.into_iter().map(newest).collect()
 }
 
 macro_rules! order_row {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use chassis::{
-    postgres::{errors::mark_refusal, read::LIST},
+    postgres::{errors::mark_refusal, time_limit::BACKGROUND},
     process::{crash, warm_up},
 };
 use futures_util::{TryFutureExt as _, TryStreamExt as _};
@@ -163,7 +163,7 @@ struct Buffered {
 
 impl Page {
     /// Starts to read a page. At most `buffer` bytes of it, or one order, wait to be received.
-    fn start(pool: PgPool, page: queries::Page, buffer: u64, read: Arc<Read>) -> Self {
+    fn start(pool: PgPool, page: queries::WarmUpPage, buffer: u64, read: Arc<Read>) -> Self {
         let (sender, orders) = mpsc::unbounded_channel();
         let reading = tokio::spawn(read_page(pool, page, buffer, read, sender));
         Self { orders, reading: AbortOnDropHandle::new(reading) }
@@ -172,7 +172,7 @@ impl Page {
 
 async fn read_page(
     pool: PgPool,
-    page: queries::Page,
+    page: queries::WarmUpPage,
     buffer: u64,
     read: Arc<Read>,
     orders: mpsc::UnboundedSender<Buffered>,
@@ -206,7 +206,7 @@ async fn read_page(
 async fn within_limit<T>(
     step: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(LIST, step).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    tokio::time::timeout(BACKGROUND.total, step).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// The connection of a page. If the page is dropped before its last row, the connection is closed:

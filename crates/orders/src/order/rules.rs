@@ -111,6 +111,7 @@ impl Rules<'_> {
             // The id's own type reports only the first of its rules, so the others are checked
             // below.
             Err(InvalidOrderUid::Blank) => self.push(Code::Blank, "order_uid"),
+            Err(InvalidOrderUid::Dots) => self.push(Code::Dots, "order_uid"),
             Err(InvalidOrderUid::TooLong(_) | InvalidOrderUid::ControlCharacter) => {}
         }
         self.check_text("order_uid", &text, MAX_UID_BYTES);

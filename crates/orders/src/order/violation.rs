@@ -58,6 +58,7 @@ codes! {
     TooLong "too_long" "text must not be longer than its limit"
     NulCharacter "nul_character" "text must not hold the character U+0000"
     ControlCharacter "control_character" "must not hold control characters"
+    Dots "dots" "an order id must not be `.` or `..`, which an address cannot contain"
     Negative "negative" "must not be negative"
     UnknownCurrency "unknown_currency" "must be an ISO 4217 currency code in capital letters"
     InvalidDate "invalid_date" "must be an RFC 3339 date and time with an offset from UTC"

@@ -6,13 +6,11 @@ use chassis::{
     rejected::{self, MAX_COUNTED},
     web::{Reader, words::fill},
 };
-use events::OrderUid;
-use time::OffsetDateTime;
 
 use super::{ASSETS, CourierService, PageState, words::Words};
 use crate::{
     http::{ApiState, order_path},
-    lookup::queries::{self, Listed, Listing},
+    lookup::queries::{self, NewestOrder},
 };
 
 pub(super) const NEWEST_ORDERS: i64 = 12;
@@ -54,15 +52,16 @@ impl<'a> Frame<'a> {
 
     pub(super) async fn load(state: &'a PageState, reader: &'a Reader) -> Self {
         let ApiState { feed, pool, .. } = &state.api;
-        let listing = Listing { limit: NEWEST_ORDERS, ..Listing::default() };
         // Read before the list, so that no order is missed: one that is stored in between is in the
         // list and comes by the feed once more.
         let live = feed.last();
-        let lists = async { tokio::join!(queries::list(pool, &listing), rejected::count(pool)) };
+        let lists = async {
+            tokio::join!(queries::newest(pool, None, NEWEST_ORDERS), rejected::count(pool))
+        };
         let lists = tokio::time::timeout(LISTS_TIMEOUT, lists).await;
         let frame = Self::without_lists(state, reader);
         let Ok((newest, rejected)) = lists else { return frame };
-        let newest = newest.map(newest_orders).unwrap_or_default();
+        let newest = newest.unwrap_or_default();
         Self { newest, rejected: rejected.ok(), live, ..frame }
     }
 
@@ -90,22 +89,8 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// An order in a list.
-#[derive(Debug, Clone)]
-pub(super) struct NewestOrder {
-    pub(super) uid: OrderUid,
-    pub(super) ingested_at: OffsetDateTime,
-}
-
 impl NewestOrder {
     pub(super) fn href(&self) -> String {
         order_path(self.uid.as_str())
     }
-}
-
-pub(super) fn newest_orders(orders: Vec<Listed>) -> Vec<NewestOrder> {
-    orders
-        .into_iter()
-        .map(|order| NewestOrder { uid: order.view.order_uid, ingested_at: order.ingested_at })
-        .collect()
 }

@@ -8,11 +8,11 @@ use chassis::web::words::{counted, fill};
 use events::{InvalidOrderUid, OrderStatus};
 
 use super::{
-    Frame, NewestOrder, render,
+    Frame, render,
     status_words::StatusWords,
     words::{Words, uid_problem},
 };
-use crate::http::order_path;
+use crate::{http::order_path, lookup::queries::NewestOrder};
 
 /// The page shows at most this many characters of an invalid id.
 const MAX_QUERY_CHARS: usize = 200;

@@ -44,7 +44,7 @@ use chassis::{
 use http::{HeaderMap, StatusCode};
 
 pub(crate) use self::courier_service::CourierService;
-use self::frame::{Frame, NewestOrder};
+use self::frame::Frame;
 use crate::http::ApiState;
 
 /// State of the pages' handlers.

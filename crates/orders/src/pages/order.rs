@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use super::{
     Frame, PageState,
     barcode::Bars,
-    frame::{LISTS_TIMEOUT, NEWEST_ORDERS, newest_orders},
+    frame::{LISTS_TIMEOUT, NEWEST_ORDERS},
     history::{HistoryView, OrderHistory},
     messages::{self, MissingOrder},
     render,
@@ -27,16 +27,13 @@ use super::{
 };
 use crate::{
     http::{WaitQuery, order, order_path},
-    lookup::{
-        AnsweredBy, Found,
-        queries::{self, Listing},
-    },
+    lookup::{AnsweredBy, Found, queries},
     order::Order,
     status::history,
 };
 
 /// The most events of an order on its page.
-const MAX_EVENTS: usize = 50;
+const MAX_EVENTS: i64 = 50;
 /// The longest wait for the history. After that, the page is sent without it.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The widest bar code that is drawn at two pixels a module, in pixels.
@@ -83,18 +80,18 @@ async fn show(
         tracing::error!(order.uid = %uid, "a cached order is not the canonical order");
         INTERNAL.problem()
     })?;
-    let history = history::find_history(&state.api.pool, uid, None, MAX_EVENTS as i64 + 1);
+    let history = history::find_history(&state.api.pool, uid, None, MAX_EVENTS);
     let history = tokio::time::timeout(HISTORY_TIMEOUT, history);
     let (frame, history) = tokio::join!(Frame::load(state, reader), history);
-    let (current, events) = history.ok().and_then(Result::ok).unwrap_or_default();
-    let shown = &events[..events.len().min(MAX_EVENTS)];
-    let history = current.as_ref().and_then(|current| {
+    let (current, events) = history.ok().and_then(Result::ok).unzip();
+    let history = current.as_ref().and_then(Option::as_ref).zip(events.as_ref());
+    let history = history.and_then(|(current, events)| {
         Some(OrderHistory {
             status: current.status()?,
             stored: current.stored.as_ref()?,
             orders_topic: &state.api.topics.orders,
-            events: shown,
-            more: shown.len() < events.len(),
+            events: &events.rows,
+            more: events.has_next,
         })
     });
     let page = OrderPage {
@@ -118,17 +115,12 @@ async fn missing(
     uid: &OrderUid,
     waited: Option<Duration>,
 ) -> Response {
-    let listing = Listing {
-        track_number: Some(uid.as_str().to_owned()),
-        limit: NEWEST_ORDERS,
-        ..Listing::default()
-    };
-    let by_track = queries::list(&state.api.pool, &listing);
+    let by_track = queries::newest(&state.api.pool, Some(uid.as_str()), NEWEST_ORDERS);
     let by_track = tokio::time::timeout(LISTS_TIMEOUT, by_track);
     let known = history::find_state(&state.api.pool, uid);
     let known = tokio::time::timeout(HISTORY_TIMEOUT, known);
     let (frame, by_track, known) = tokio::join!(Frame::load(state, reader), by_track, known);
-    let by_track = by_track.ok().and_then(Result::ok).map(newest_orders).unwrap_or_default();
+    let by_track = by_track.ok().and_then(Result::ok).unwrap_or_default();
     // An order that is stored by now was not when it was looked up: the page offers to wait for it.
     let known = known.ok().and_then(Result::ok).flatten().filter(|known| known.stored.is_none());
     let page = MissingOrder {

@@ -14,7 +14,7 @@ use sqlx::types::Json;
 use time::macros::datetime;
 
 use super::{
-    ASSETS, Frame, NewestOrder,
+    ASSETS, Frame,
     docs::docs,
     history::OrderHistory,
     home::home,
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     http::OPENAPI,
-    lookup::AnsweredBy,
+    lookup::{AnsweredBy, queries::NewestOrder},
     order::{Order, violation::Violation},
     status::{
         history::{EventRow, StoredOrder},
@@ -37,7 +37,8 @@ use crate::{
     },
 };
 
-const EVIL: &str = "<script>alert(1)</script>\"'&";
+/// Markup, and characters that cannot be seen.
+const EVIL: &str = "<script>alert(1)</script>\"'&\u{202e}\u{200b}";
 
 fn model() -> Value {
     json!({
@@ -124,12 +125,15 @@ fn events() -> [EventRow; 4] {
     ]
 }
 
-/// Replaces every text of the order by a script.
+/// Replaces every text of the order by a script. A currency is always one of a list.
 fn replace_texts(value: &mut Value) {
     match value {
         Value::String(text) if !text.ends_with('Z') => EVIL.clone_into(text),
         Value::Array(all) => all.iter_mut().for_each(replace_texts),
-        Value::Object(all) => all.values_mut().for_each(replace_texts),
+        Value::Object(all) => {
+            let is_text = |key: &String| key != "currency";
+            all.iter_mut().filter(|(key, _)| is_text(key)).for_each(|(_, one)| replace_texts(one));
+        }
         _ => {}
     }
 }
@@ -225,6 +229,20 @@ fn data_are_text_and_never_markup() {
 }
 
 #[test]
+fn characters_that_cannot_be_seen_are_shown() {
+    for html in Lang::ALL.into_iter().flat_map(evil_pages) {
+        // The text of a form is sent back as it is.
+        let shown = html
+            .split("<textarea")
+            .map(|part| part.split_once("</textarea>").map_or(part, |(_, rest)| rest));
+        for text in shown.flat_map(|part| part.split('<')).filter_map(|tag| tag.split_once('>')) {
+            assert!(!text.1.contains(['\u{202e}', '\u{200b}']), "{}", text.1);
+        }
+        assert!(html.contains("[U+202E][U+200B]") || !html.contains("alert(1)"), "{html}");
+    }
+}
+
+#[test]
 fn pages_need_nothing_that_the_security_policy_forbids() {
     for html in evil_pages(Lang::En) {
         let tags = html.split('<').filter_map(|part| part.split_once('>')).map(|(tag, _)| tag);
@@ -262,7 +280,7 @@ fn an_order_is_shown_with_everything_it_holds() {
         "Vivienne Sabo",
         "453",
         "1,500",
-        "ab4219087a764ae0btest · chrt 9934930 · nm 2389212 · status 202",
+        "<bdi>ab4219087a764ae0btest</bdi> · chrt 9934930 · nm 2389212 · status 202",
         "WBIL",
         "meest",
         "from memory · 0.2\u{a0}ms",

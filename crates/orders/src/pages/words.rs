@@ -90,6 +90,7 @@ pub(super) struct Words {
     pub(super) uid_blank: &'static str,
     pub(super) uid_too_long: &'static str,
     pub(super) uid_control: &'static str,
+    pub(super) uid_dots: &'static str,
     pub(super) trouble_title: &'static str,
     pub(super) trouble_text: &'static str,
     pub(super) trouble_list_text: &'static str,
@@ -157,6 +158,7 @@ pub(super) fn uid_problem(lang: Lang, reason: InvalidOrderUid) -> String {
             fill(words.uid_too_long, lang.number(i128::try_from(bytes).unwrap_or(i128::MAX)))
         }
         InvalidOrderUid::ControlCharacter => words.uid_control.to_owned(),
+        InvalidOrderUid::Dots => words.uid_dots.to_owned(),
     }
 }
 
@@ -239,6 +241,7 @@ static EN: Words = Words {
     uid_blank: "An order id must contain at least one character that is not a space.",
     uid_too_long: "An order id has at most 100 bytes; this text has {}.",
     uid_control: "An order id must not contain control characters, such as line breaks or tabs.",
+    uid_dots: "An order id must not be one or two dots: an address cannot contain them.",
     trouble_title: "The order cannot be shown now",
     trouble_text: "The order is not in the cache, and the database does not answer. No data is lost, and cached orders are still available. Try again in a few seconds.",
     trouble_list_text: "The database does not answer. No data is lost. Try again in a few seconds.",
@@ -365,6 +368,7 @@ static RU: Words = Words {
     uid_blank: "В номере заказа должен быть хотя бы один символ, кроме пробелов.",
     uid_too_long: "Номер заказа должен быть не длиннее 100 байт, а в этом тексте их {}.",
     uid_control: "В номере заказа не должно быть управляющих символов, например переносов строки и табуляций.",
+    uid_dots: "Номер заказа не может быть точкой или двумя точками: в адресе их передать нельзя.",
     trouble_title: "Не удалось показать заказ",
     trouble_text: "Заказа нет в кэше, а база данных не отвечает. Данные не потеряны, заказы из кэша по-прежнему доступны. Повторите через несколько секунд.",
     trouble_list_text: "База данных не отвечает. Данные не потеряны. Повторите через несколько секунд.",

@@ -1,11 +1,16 @@
 //! Reads the status of an order and its history from PostgreSQL.
 //! [`store`](crate::status::store) writes them. Nothing here is cached.
 
+use std::future::ready;
+
 use chassis::postgres::{
     errors::bad_column,
-    read::{BY_KEY, LIST, read, snapshot},
+    page::{Page, read_page},
+    read::{read, snapshot},
+    time_limit::{BY_KEY, LIST},
 };
 use events::{OrderStatus, OrderUid};
+use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -56,7 +61,7 @@ pub(crate) async fn find_history(
     uid: &OrderUid,
     after: Option<&HistoryCursor>,
     limit: i64,
-) -> Result<(Option<OrderState>, Vec<EventRow>), sqlx::Error> {
+) -> Result<(Option<OrderState>, Page<EventRow>), sqlx::Error> {
     snapshot(pool, LIST, async |snapshot| {
         let state = order_state(&mut *snapshot, uid).await?;
         let events = order_history(snapshot, uid, after, limit).await?;
@@ -168,10 +173,11 @@ async fn order_history(
     uid: &OrderUid,
     after: Option<&HistoryCursor>,
     limit: i64,
-) -> Result<Vec<EventRow>, sqlx::Error> {
+) -> Result<Page<EventRow>, sqlx::Error> {
     // The columns are those of the primary key, in its order. So the sequence is total: events with
     // equal timestamps are neither skipped nor repeated from one page to the next.
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        HistoryRow,
         r#"-- order_history
         SELECT record_timestamp, "partition", "offset", topic, word, rank, told_at, version, ignored
         FROM orders.order_events
@@ -185,25 +191,40 @@ async fn order_history(
         after.map(|last| last.partition),
         after.map(|last| last.offset),
         after.map(|last| last.topic.as_str()),
-        limit,
+        limit + 1,
     )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(EventRow {
-                at: row.record_timestamp,
-                topic: row.topic,
-                partition: row.partition,
-                offset: row.offset,
-                word: row.word,
-                status: row.rank.map(parse_rank).transpose()?,
-                created_at: row.told_at,
-                version: row.version,
-                ignored: row.ignored.as_deref().map(parse_ignored).transpose()?,
-            })
+    .fetch(connection)
+    .and_then(|row| ready(row.parse()));
+    read_page(rows, limit, |event| size_of::<EventRow>() + event.word.len()).await
+}
+
+/// The columns of `order_events`.
+struct HistoryRow {
+    record_timestamp: OffsetDateTime,
+    partition: i32,
+    offset: i64,
+    topic: String,
+    word: String,
+    rank: Option<i16>,
+    told_at: Option<OffsetDateTime>,
+    version: Option<i32>,
+    ignored: Option<String>,
+}
+
+impl HistoryRow {
+    fn parse(self) -> Result<EventRow, sqlx::Error> {
+        Ok(EventRow {
+            at: self.record_timestamp,
+            topic: self.topic,
+            partition: self.partition,
+            offset: self.offset,
+            word: self.word,
+            status: self.rank.map(parse_rank).transpose()?,
+            created_at: self.told_at,
+            version: self.version,
+            ignored: self.ignored.as_deref().map(parse_ignored).transpose()?,
         })
-        .collect()
+    }
 }
 
 /// Parses the rank of a status in a row.

@@ -1,6 +1,7 @@
 // The delivery of an order. The page asks the courier service itself, and works without it.
 
 import { $, setText } from './dom.js';
+import { visible } from './visible.js';
 import { fill, number, shortClock, words } from './words.js';
 
 const INTERVAL = 10_000;
@@ -50,7 +51,7 @@ function describe({ state, why_not_assigned: reason, position, assignment }) {
   const time = (at) => shortClock.format(Date.parse(at));
   const parts = [];
   if (assignment) {
-    if (assignment.courier_name) parts.push(assignment.courier_name);
+    if (assignment.courier_name) parts.push(visible(assignment.courier_name));
     parts.push(words[assignment.transport_type] ?? assignment.transport_type);
     const { completed_at: completedAt, deadline } = assignment;
     if (completedAt) parts.push(fill(words.delivered, time(completedAt)));

@@ -1,6 +1,7 @@
 // The list of the newest orders, live.
 
 import { $, parsePage } from './dom.js';
+import { visible } from './visible.js';
 import { orderPath } from './paths.js';
 import { refreshTimes } from './times.js';
 
@@ -35,7 +36,7 @@ function makeRow(order) {
   const row = $('#newest-row').content.firstElementChild.cloneNode(true);
   const link = $('a', row);
   row.dataset.uid = order.order_uid;
-  link.textContent = order.order_uid;
+  $('bdi', link).textContent = visible(order.order_uid);
   link.href = orderPath(order.order_uid);
   $('time', row).dateTime = order.at;
   return row;

@@ -13,8 +13,8 @@ use crate::support::{
     add_courier, assert_served_from, assign, call, order, post, record, run_sql, send_keyed_status,
 };
 
-/// The default of `POSTGRES_CONNECTIONS`.
-const CONNECTIONS: i64 = 10;
+/// The connections for requests, a third of the default of `POSTGRES_CONNECTIONS`.
+const CONNECTIONS: i64 = 3;
 /// The limits of reads by key, and of lists and changes.
 const BY_KEY: Duration = Duration::from_secs(2);
 const LIST: Duration = Duration::from_secs(10);

@@ -1,0 +1,135 @@
+//! Many or large requests: they use only their own connections to PostgreSQL, do not wait long for
+//! one, and read only what they answer.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use testkit::{TestEnvironment, shared, wait_until};
+
+use crate::support::{assert_served, order, record, run_as_administrator, run_sql};
+
+/// Sends one order, and waits until it is stored.
+async fn store(env: &TestEnvironment, uid: &str) {
+    env.send_all([record(&order(uid, 1))]).await;
+    wait_until("the order to be stored", async || {
+        env.count(&format!("orders.orders WHERE order_uid = '{uid}'")).await == 1
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_do_not_wait_for_other_requests_connections() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--postgres-connections", "3"]).await;
+    store(&env, "before").await;
+    let mut administrator = env.administrator().await;
+    run_sql(&mut administrator, "BEGIN; LOCK TABLE orders.rejected_records").await;
+    let slow = tokio::spawn(service.http.get(service.at("/rejected")).send());
+    wait_until("the only connection for requests to wait", async || {
+        env.count(
+            "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .await
+            == 1
+    })
+    .await;
+
+    let since = Instant::now();
+    let refused = service.get("/order/unknown/status").await;
+    let took = since.elapsed();
+    store(&env, "behind").await;
+
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    // The read by key itself may take two seconds.
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+    run_sql(&mut administrator, "COMMIT").await;
+    assert_eq!(slow.await.unwrap().unwrap().status(), 200);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_is_enough_for_everything() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--postgres-connections", "1"]).await;
+
+    for uid in ["first", "second"] {
+        store(&env, uid).await;
+        assert_served(&service, &order(uid, 1)).await;
+    }
+
+    wait_until("the list to have both orders", async || {
+        let answer = service.get("/orders").await;
+        answer.status() == 200
+            && answer.json::<Value>().await.unwrap()["items"].as_array().unwrap().len() == 2
+    })
+    .await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_large_orders_ends_at_a_number_of_bytes() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    store(&env, "original").await;
+    // 14 further orders of 900 KB.
+    run_as_administrator(
+        &env,
+        "INSERT INTO orders.orders SELECT copy.* \
+         FROM orders.orders AS original, \
+              LATERAL (SELECT jsonb_agg(jsonb_set(original.items->0, '{name}', \
+                                                  to_jsonb(repeat('x', 9000) || part))) AS large \
+                       FROM generate_series(1, 100) AS part) AS items, \
+              generate_series(1, 14) AS number, \
+              jsonb_populate_record(original, jsonb_build_object( \
+                  'order_uid', 'copy-' || number, 'items', large, \
+                  'ingested_at', original.ingested_at - number * interval '1 s')) AS copy",
+    )
+    .await;
+
+    let mut uids = Vec::new();
+    let mut path = Some("/orders?limit=500".to_owned());
+    while let Some(page) = path {
+        let answer = service.get(&page).await;
+        assert_eq!(answer.status(), 200);
+        path = answer.headers().get("link").map(|link| {
+            let link = link.to_str().unwrap();
+            link.trim_start_matches('<').split_once('>').unwrap().0.to_owned()
+        });
+        let body = answer.bytes().await.unwrap();
+        assert!(body.len() < 6_000_000, "{} bytes", body.len());
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let items = body["items"].as_array().unwrap();
+        uids.extend(items.iter().map(|order| order["order_uid"].as_str().unwrap().to_owned()));
+    }
+
+    let copies = (1..=14).map(|number| format!("copy-{number}"));
+    let expected: Vec<_> = std::iter::once("original".to_owned()).chain(copies).collect();
+    assert_eq!(uids, expected);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_keeps_a_bounded_number_of_replays() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    let (partition, offset) = env.send(Some(0), Some(b"bad"), Some(b"{}")).await;
+    let id = format!("{}:{partition}:{offset}", env.orders_topic());
+    let headers = [("waybill.replay.of", id.as_str())];
+
+    for _ in 0..110 {
+        env.send_with_headers(Some(b"{}"), &headers).await;
+    }
+    env.wait_until_drained().await;
+
+    let record = service.json(&format!("/rejected/{id}")).await;
+    assert_eq!(record["replays"].as_array().unwrap().len(), 100);
+    // All of them are stored as rejected records of their own.
+    assert_eq!(env.count("orders.rejected_records").await, 111);
+    let since = Instant::now();
+    let replayed =
+        service.http.post(service.at(&format!("/rejected/{id}/replay?wait=30s"))).send().await;
+    assert_eq!(replayed.unwrap().status(), 202);
+    assert!(since.elapsed() < Duration::from_secs(20), "a wait for a replay that is not recorded");
+    service.stop().await.unwrap();
+}
