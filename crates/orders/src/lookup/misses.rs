@@ -51,8 +51,9 @@ use crate::lookup::{
     memory::Cache, queries, redis::RedisLevel,
 };
 
-/// Each worker holds a connection while it has misses, so this leaves the other connections to the
-/// rest of the service.
+/// Each worker holds a connection while it has misses, so this leaves the other connections to other
+/// requests. A pool with fewer connections has fewer workers: one that finds all of them in use
+/// would answer its callers with an error.
 const MAX_WORKERS: usize = 2;
 /// The limit on the orders of one statement.
 const MAX_GROUP: usize = 64;
@@ -66,6 +67,7 @@ pub(super) struct Misses {
     cache: Arc<Cache>,
     redis: Option<Arc<RedisLevel>>,
     pool: PgPool,
+    max_workers: usize,
     pending: Mutex<Pending>,
     /// The time of the next query that confirms a stale order, while the database is unavailable;
     /// otherwise `None`.
@@ -116,7 +118,8 @@ impl Misses {
     ) -> Arc<Self> {
         let metrics = LoadMetrics::register(registry);
         let (pending, confirm_at) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { cache, redis, pool, pending, confirm_at, metrics })
+        let max_workers = MAX_WORKERS.min(pool.options().get_max_connections() as usize);
+        Arc::new(Self { cache, redis, pool, max_workers, pending, confirm_at, metrics })
     }
 
     /// Loads an order that memory does not hold.
@@ -138,7 +141,7 @@ impl Misses {
             }
             // Counted under the lock under which a worker sees the queue empty and ends, so a
             // queued miss always has a worker.
-            let needs_worker = !pending.queue.is_empty() && pending.workers < MAX_WORKERS;
+            let needs_worker = !pending.queue.is_empty() && pending.workers < self.max_workers;
             pending.workers += usize::from(needs_worker);
             needs_worker
         };
