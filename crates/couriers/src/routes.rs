@@ -5,7 +5,7 @@ use axum::{
     routing::{get, head, post},
 };
 use chassis::{
-    http::{HttpMetrics, finish, health::Health, problems::NO_SUCH_PAGE},
+    http::{Guard, finish, health::Health, problems::NO_SUCH_PAGE},
     web::by_accept,
 };
 
@@ -14,7 +14,7 @@ use crate::{
     pages::{self, PageState, board},
 };
 
-pub(crate) fn router(state: PageState, health: Health, metrics: HttpMetrics) -> Router {
+pub(crate) fn router(state: PageState, health: Health, guard: Guard) -> Router {
     let routes = Router::new()
         .route("/", get(board::get))
         .route("/docs", get(pages::docs))
@@ -37,5 +37,5 @@ pub(crate) fn router(state: PageState, health: Health, metrics: HttpMetrics) -> 
         .route("/healthcheck", head(http::healthcheck))
         .merge(health.routes())
         .fallback(by_accept(NO_SUCH_PAGE, pages::no_such_page));
-    finish(routes, metrics).with_state(state)
+    finish(routes, guard).with_state(state)
 }

@@ -5,7 +5,9 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use chassis::{
-    http::{HttpMetrics, health::Health, limits::Limits, readable_from, serve},
+    http::{
+        Guard, HttpMetrics, Site, Streams, health::Health, limits::Limits, readable_from, serve,
+    },
     kafka::{
         backlog::Backlog,
         config::KafkaConfig,
@@ -65,6 +67,7 @@ pub async fn run(
         times: config.own.delivery_times(),
         wake: wake.clone(),
         board: board.clone(),
+        streams: Streams::of_connections(config.http_connections as usize),
         shutdown: shutdown.clone(),
     };
     let orders_url = config.orders_url.as_str().trim_end_matches('/').into();
@@ -77,11 +80,14 @@ pub async fn run(
     };
 
     let mut parts = Supervisor::new(shutdown.clone());
-    let router = readable_from(routes::router(state, health, served), &config.orders_url);
+    let guard = Guard::new(Site::new(config.couriers_url.as_ref(), &config.http_hosts), served);
+    let router = routes::router(state, health, guard.clone());
+    let router = readable_from(router, &config.orders_url);
     let limits = Limits { connections: config.http_connections as usize, ..Limits::default() };
     // HTTP starts first, so that `/livez` and `/readyz` answer while PostgreSQL or Kafka is still
     // unreachable. `ready` is set when the warm-up has ended, or after 10 seconds.
-    parts.run("http", serve::serve(listener, |_| None, router, limits, shutdown.clone()).map(Ok));
+    let serving = serve::serve(listener, guard, |_| None, router, limits, shutdown.clone());
+    parts.run("http", serving.map(Ok));
     parts.run("live board", board.clone().keep(pools.requests, shutdown.clone()).map(Ok));
     let subscription = subscription(&config);
     let dispatch = Dispatch {

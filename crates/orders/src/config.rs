@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use chassis::{
-    http::web_address,
+    http::{http_host, web_address},
     kafka::{
         batch::BatchPolicy,
         config::KafkaConfig,
@@ -64,7 +64,7 @@ pub struct Config {
     ///
     /// An order's page asks this address which courier has the order. Without this option, pages of
     /// `waybill orders` do not ask; in `waybill up` it is the address on which the courier service
-    /// listens.
+    /// listens, and the courier service answers requests that are addressed to its host.
     #[arg(
         long,
         env = "COURIERS_URL",
@@ -73,9 +73,42 @@ pub struct Config {
         help_heading = "HTTP"
     )]
     pub couriers_url: Option<Url>,
+    /// URL of the order service, as browsers reach it.
+    ///
+    /// The order service answers requests that are addressed to the host of this URL, and accepts
+    /// requests of pages of its origin. It is needed if a proxy in front of the service changes the
+    /// header Host. In `waybill up`, the board links to this URL, only its pages may read answers of
+    /// the courier service in a browser (CORS), and the default is the address on which the order
+    /// service listens.
+    #[arg(
+        long,
+        env = "ORDERS_URL",
+        value_name = "URL",
+        value_parser = web_address,
+        help_heading = "HTTP",
+        hide_short_help = true
+    )]
+    pub orders_url: Option<Url>,
+    /// Names of further hosts under which the service answers, separated by commas; * allows all.
+    ///
+    /// The service always answers requests that are addressed to an IP address, to localhost, or to
+    /// the host of its own URL, and under any name its health and metrics; any other request gets
+    /// 421. Set * only if a proxy in front of the service checks the header Host. Ports do not count.
+    #[arg(
+        long,
+        env = "HTTP_HOSTS",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        value_parser = http_host,
+        help_heading = "HTTP",
+        hide_short_help = true
+    )]
+    pub http_hosts: Vec<String>,
     /// Maximum number of open HTTP connections, for each service, from 1 to 1000000.
     ///
-    /// Further connections wait in the queue of the operating system.
+    /// Near the limit, connections that have not sent a request are closed. Beyond it, 64 further
+    /// connections are answered for health and metrics, and with 503 otherwise. Live streams take
+    /// at most half. The limit of open files is raised where the system allows it.
     #[arg(
         long,
         env = "HTTP_CONNECTIONS",

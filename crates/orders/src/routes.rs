@@ -7,7 +7,7 @@ use axum::{
     routing::{get, post},
 };
 use chassis::{
-    http::{HttpMetrics, finish, health::Health, problems::NO_SUCH_PAGE},
+    http::{Guard, finish, health::Health, problems::NO_SUCH_PAGE},
     web::by_accept,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     pages::{self, PageState, docs, home},
 };
 
-pub(crate) fn router(state: PageState, health: Health, metrics: HttpMetrics) -> Router {
+pub(crate) fn router(state: PageState, health: Health, guard: Guard) -> Router {
     let routes = Router::new()
         .route("/", get(home::get))
         .route("/docs", get(docs::get))
@@ -50,5 +50,5 @@ pub(crate) fn router(state: PageState, health: Health, metrics: HttpMetrics) -> 
         }
         None => routes,
     };
-    finish(routes, metrics).with_state(state)
+    finish(routes, guard).with_state(state)
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::Context;
 use chassis::{
-    http::{HttpMetrics, health::Health, limits::Limits, serve},
+    http::{Guard, HttpMetrics, Site, Streams, health::Health, limits::Limits, serve},
     kafka::{
         batch::BatchPolicy,
         config::KafkaConfig,
@@ -85,6 +85,7 @@ pub async fn run(
         producer: producer.clone(),
         topics: Arc::new(topics.clone()),
         feed: feed.clone(),
+        streams: Streams::of_connections(config.http_connections as usize),
         shutdown: shutdown.clone(),
     };
     let courier_service = config.couriers_url.as_ref().map(CourierService::at);
@@ -100,8 +101,9 @@ pub async fn run(
     let mut parts = Supervisor::new(shutdown.clone());
     // HTTP comes first, so that health and metrics can be read while everything below starts.
     // `ready` is still false, so /readyz answers 503.
-    parts
-        .run("http", serve_http(listener, config.http_connections as usize, state, health, served));
+    let site = Site::new(config.orders_url.as_ref(), &config.http_hosts);
+    let limits = Limits { connections: config.http_connections as usize, ..Limits::default() };
+    parts.run("http", serve_http(listener, limits, state, health, (site, served)));
     if let Some((redis, to_write)) = redis.zip(to_write) {
         // The only writer: commits and lookups put their orders into its queue and never wait.
         parts.run("redis", redis.write(to_write, shutdown.clone()).map(Ok));
@@ -186,17 +188,17 @@ fn status_subscription(config: &Config) -> Subscription {
 
 async fn serve_http(
     listener: TcpListener,
-    connections: usize,
+    limits: Limits,
     state: PageState,
     health: Health,
-    metrics: HttpMetrics,
+    (site, metrics): (Site, HttpMetrics),
 ) -> anyhow::Result<()> {
     let shutdown = state.api.shutdown.clone();
     let fast_path = Arc::new(FastPath::new(state.api.lookup.clone(), &metrics));
     let fast_path = move |request: &_| fast_path.answer(request);
-    let router = routes::router(state, health, metrics);
-    let limits = Limits { connections, ..Limits::default() };
-    serve::serve(listener, fast_path, router, limits, shutdown).await;
+    let guard = Guard::new(site, metrics);
+    let router = routes::router(state, health, guard.clone());
+    serve::serve(listener, guard, fast_path, router, limits, shutdown).await;
     Ok(())
 }
 

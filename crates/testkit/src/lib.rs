@@ -6,6 +6,7 @@
 //! - `kafka`: a plain client that sends, reads and commits
 //! - `kafka_wire`: requests that the client library cannot send
 //! - `service`: a service that runs inside the test's process
+//! - `nginx`: a proxy in front of a service
 //! - `browser`: Chromium, and the rules for every page
 //! - `order_json`, `bad_records`: valid orders, and records that must be rejected
 //! - `wait`: waiting for a condition with a timeout
@@ -16,6 +17,7 @@ mod couriers;
 mod environment;
 mod kafka;
 pub mod kafka_wire;
+mod nginx;
 pub mod order_json;
 mod servers;
 mod service;
@@ -24,6 +26,7 @@ mod wait;
 pub use couriers::CourierDatabase;
 pub use environment::TestEnvironment;
 pub use kafka::{Received, TransactionEnd};
+pub use nginx::Nginx;
 pub use servers::{OwnServers, Servers, shared};
 pub use service::Service;
 pub use wait::{eventually, wait_until};

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use chassis::process::{exit::ExitReason, shutdown};
+use chassis::process::{exit::ExitReason, open_files, shutdown};
 use tokio::net::TcpListener;
 
 pub(crate) const ORDERS_EXAMPLES: &str = "\
@@ -45,6 +45,7 @@ pub(crate) async fn orders(config: orders::Config) -> anyhow::Result<()> {
     // The signals are handled before the service waits for its dependencies, so that a service that
     // still waits can be stopped as well.
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
+    open_files::allow_connections(config.http_connections.into());
     let listener = listen(config.orders_http_addr, "--orders-http-addr").await?;
     tracing::info!("the order service listens on http://{}", listener.local_addr()?);
     orders::run(config, listener, shutdown).await
@@ -53,6 +54,7 @@ pub(crate) async fn orders(config: orders::Config) -> anyhow::Result<()> {
 pub(crate) async fn couriers(config: couriers::Config) -> anyhow::Result<()> {
     config.check().context(ExitReason::Configuration)?;
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
+    open_files::allow_connections(config.http_connections.into());
     let listener = listen(config.own.couriers_http_addr, "--couriers-http-addr").await?;
     tracing::info!("the courier service listens on http://{}", listener.local_addr()?);
     couriers::run(config, listener, shutdown).await

@@ -1,14 +1,17 @@
 //! Limits of connections: the time for the head and the body of a request, the time for which an
-//! answer may stay unread, and the number of connections. [`serve`](super::serve) applies them.
+//! answer may stay unread, and the number of connections. [`serve`](super::serve) applies them;
+//! [`connections`](super::connections) counts and closes connections.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use axum::BoxError;
+use super::connections::State;
+use axum::{BoxError, body::Body as AnswerBody};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -19,7 +22,7 @@ use tokio::{
 /// The limits of a service's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The most open connections. Further ones wait in the queue of the kernel.
+    /// The most open connections that may send any request.
     pub connections: usize,
     /// The longest wait for the head of a request, from the start of the connection or the last
     /// answer.
@@ -87,18 +90,57 @@ impl Body for BodyInTime {
     }
 }
 
+/// The body of an answer. Its connection is answering a request until this is dropped.
+pub(crate) struct Answering {
+    body: AnswerBody,
+    state: Arc<State>,
+}
+
+impl Answering {
+    pub(crate) fn new(body: AnswerBody, state: Arc<State>) -> Self {
+        Self { body, state }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.state.end_request();
+    }
+}
+
+impl Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// A connection that fails when the client reads nothing for too long.
 pub(crate) struct ReadInTime {
     stream: TcpStream,
     limit: Duration,
+    state: Arc<State>,
     /// Set while no more bytes can be written. Each written byte resets it, so a slow client is not
     /// disconnected while it reads.
     end: Option<Pin<Box<Sleep>>>,
 }
 
 impl ReadInTime {
-    pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
-        Self { stream, limit, end: None }
+    pub(crate) fn new(stream: TcpStream, limit: Duration, state: Arc<State>) -> Self {
+        Self { stream, limit, state, end: None }
     }
 
     fn in_time(
@@ -107,8 +149,13 @@ impl ReadInTime {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.end = None;
+            if self.end.take().is_some() {
+                self.state.set_unread(false);
+            }
             return written;
+        }
+        if self.end.is_none() {
+            self.state.set_unread(true);
         }
         let limit = self.limit;
         let end = self.end.get_or_insert_with(|| Box::pin(sleep(limit)));

@@ -2,10 +2,12 @@
 //! call may answer with. The calls are in the services.
 //!
 //! ```text
-//! connection ─▶ serve, limits ─▶ fast path of the service
-//!                           └──▶ router: observe, origin ─▶ a call of the service
+//! connection ─▶ connections, limits ─▶ serve: site ─▶ fast path of the service
+//!                                              └────▶ router: observe, origin ─▶ a call
 //! ```
 
+mod connections;
+mod etag;
 pub mod health;
 pub mod limits;
 mod observe;
@@ -15,8 +17,9 @@ mod parameters;
 pub mod problem;
 pub mod problems;
 pub mod serve;
+mod site;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use axum::{Router, middleware, response::IntoResponse};
 use http::{Extensions, HeaderMap, StatusCode, Version, header};
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -27,22 +30,20 @@ use tower_http::{
 };
 
 pub use self::{
-    observe::{HttpMetrics, Series},
+    connections::{StreamPlace, Streams},
+    etag::is_unchanged,
+    observe::{Guard, HttpMetrics, Series},
     origin::{readable_from, web_address},
-    parameters::{Id, Parameters},
+    parameters::{BodyWithin, Id, Parameters},
+    site::{Site, http_host},
 };
 
-/// The largest body of a request, in MiB.
-const MAX_BODY_MIB: usize = 16;
 /// The smallest answer that is compressed: a smaller one fits into one packet anyway.
 const MIN_COMPRESSED_BYTES: u64 = 1_024;
 
-/// Adds metrics, refusals, limits and compression to all routes of a service. Must be called after
+/// Adds metrics, refusals and compression to all routes of a service. Must be called after
 /// the last route is added.
-pub fn finish<S: Clone + Send + Sync + 'static>(
-    router: Router<S>,
-    metrics: HttpMetrics,
-) -> Router<S> {
+pub fn finish<S: Clone + Send + Sync + 'static>(router: Router<S>, guard: Guard) -> Router<S> {
     // A layer wraps the layers before it. The panic layer is outermost, so that it also catches a
     // panic of the others.
     router
@@ -54,8 +55,7 @@ pub fn finish<S: Clone + Send + Sync + 'static>(
                     .and(has_no_strong_etag),
             ),
         )
-        .layer(middleware::from_fn_with_state(metrics, observe::observe))
-        .layer(DefaultBodyLimit::max(MAX_BODY_MIB << 20))
+        .layer(middleware::from_fn_with_state(guard, observe::observe))
         .layer(CatchPanicLayer::custom(|_| problems::INTERNAL.into_response()))
 }
 

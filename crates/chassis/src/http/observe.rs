@@ -1,4 +1,5 @@
-//! The middleware that counts each request and refuses forged ones. It does not log requests.
+//! The middleware that counts each request, refuses forged ones, and completes the headers of the
+//! answers. It does not log requests.
 //!
 //! The labels of the metrics have a bounded number of values, and no label is allocated for a
 //! request.
@@ -6,6 +7,7 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,16 +16,22 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use hyper::body::Body as _;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{
+        counter::Counter,
         family::Family,
         histogram::{Histogram, exponential_buckets},
     },
 };
 
-use super::problems;
+use super::{
+    problem::Problem,
+    problems,
+    site::{Site, is_answered_under_any_name},
+};
 
 crate::metrics! {
     pub struct HttpMetrics {
@@ -32,6 +40,8 @@ crate::metrics! {
             from Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.000_02, 2.5, 15))
             }),
+        /// Connections without a request that were closed near the limit of connections
+        closed: Counter = "waybill_http_connections_closed",
     }
 }
 
@@ -80,9 +90,48 @@ impl HttpMetrics {
     }
 }
 
+/// Refuses requests before and in the router, and counts all of them.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    site: Arc<Site>,
+    metrics: HttpMetrics,
+}
+
+impl Guard {
+    #[must_use]
+    pub fn new(site: Site, metrics: HttpMetrics) -> Self {
+        Self { site: Arc::new(site), metrics }
+    }
+
+    pub(super) fn closed_connections(&self) -> Counter {
+        self.metrics.closed.clone()
+    }
+
+    /// Returns the refusal of a request that is addressed to another host, or that came over a
+    /// connection beyond the limit. Health and metrics are never refused.
+    pub(super) fn refuse<B>(
+        &self,
+        request: &http::Request<B>,
+        is_reserved: bool,
+    ) -> Option<Response> {
+        let problem = if !self.site.answers(request) {
+            problems::UNKNOWN_HOST
+        } else if is_reserved && !is_answered_under_any_name(request.uri().path()) {
+            problems::TOO_MANY_CONNECTIONS
+        } else {
+            return None;
+        };
+        let mut response = problem.into_response();
+        complete(response.headers_mut());
+        let method = method_label(request.method());
+        self.metrics.count(method, Route::Named("refused"), response.status(), Duration::ZERO);
+        Some(response)
+    }
+}
+
 pub(super) async fn observe(
-    State(metrics): State<HttpMetrics>,
-    request: Request,
+    State(guard): State<Guard>,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
@@ -91,29 +140,82 @@ pub(super) async fn observe(
         .extensions()
         .get::<MatchedPath>()
         .map_or(Route::Named("unmatched"), |path| Route::Matched(path.clone()));
-    let mut response = if is_forged(&request) {
-        problems::CROSS_ORIGIN.into_response()
-    } else if is_compressed(&request) {
-        problems::COMPRESSED_BODY.into_response()
+    accept_identity(request.headers_mut());
+    let checked = if request.method().is_safe() {
+        Ok(request)
+    } else if guard.site.is_forged(&request) {
+        Err(problems::CROSS_ORIGIN.problem())
     } else {
-        next.run(request).await
+        with_readable_body(request).await
     };
-    let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-    metrics.count(method, route, response.status(), started.elapsed());
+    let mut response = match checked {
+        Ok(request) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    complete(response.headers_mut());
+    guard.metrics.count(method, route, response.status(), started.elapsed());
     response
 }
 
-/// Returns true if the browser says that a page of another site sends this unsafe request.
-fn is_forged(request: &Request) -> bool {
-    !request.method().is_safe()
-        && request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site")
+/// Makes an answer without compression acceptable, with the lowest weight. The compression would
+/// otherwise answer 406 to `*;q=0`, after the call has been carried out.
+fn accept_identity(headers: &mut HeaderMap) {
+    let accepted: Vec<_> = headers.get_all(header::ACCEPT_ENCODING).iter().cloned().collect();
+    if !accepted.is_empty() {
+        // First, because the first mention of an encoding counts.
+        let identity = HeaderValue::from_static("identity;q=0.001");
+        headers.insert(header::ACCEPT_ENCODING, identity);
+        for accepted in accepted {
+            headers.append(header::ACCEPT_ENCODING, accepted);
+        }
+    }
 }
 
-/// Returns true if the body is compressed. No call reads such a body.
-fn is_compressed(request: &Request) -> bool {
+/// Refuses a body that is compressed, or that is not empty and not declared as JSON. A page of
+/// another origin may send only other types without asking first.
+async fn with_readable_body(request: Request) -> Result<Request, Problem> {
     let encoding = request.headers().get(header::CONTENT_ENCODING);
-    encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(problems::COMPRESSED_BODY.problem());
+    }
+    if request.body().is_end_stream() || is_json(request.headers()) {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    // Only the body itself shows whether one of unknown length is empty.
+    let is_empty = body.size_hint().lower() == 0 && axum::body::to_bytes(body, 0).await.is_ok();
+    if is_empty {
+        Ok(Request::from_parts(parts, axum::body::Body::empty()))
+    } else {
+        Err(problems::NOT_JSON.problem())
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter().map(|value| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    });
+    types.next() == Some(true) && types.all(|is_json| is_json)
+}
+
+/// Completes the headers of an answer. Answers contain personal data: one that may be stored says
+/// so itself, and JSON may be a page for another `Accept`.
+fn complete(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let no_store = HeaderValue::from_static("no-store");
+    headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_json = kind.is_some_and(|kind| {
+        kind.starts_with(b"application/json") || kind.starts_with(b"application/problem+json")
+    });
+    let varies = |value: &HeaderValue| {
+        let mut names = value.as_bytes().split(|byte| *byte == b',');
+        names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"accept"))
+    };
+    if is_json && !headers.get_all(header::VARY).iter().any(varies) {
+        headers.append(header::VARY, HeaderValue::from_static("Accept"));
+    }
 }
 
 fn method_label(method: &Method) -> &'static str {

@@ -1,7 +1,10 @@
-//! Extractors for paths and queries. They answer with a problem where axum would answer with plain
-//! text.
+//! Extractors for paths, queries and bodies. They answer with a problem where axum would answer with
+//! plain text.
 
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::{
+    body::Bytes,
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request},
+};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -34,5 +37,19 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
             Ok(Query(parameters)) => Ok(Self(parameters)),
             Err(error) => Err(problems::BAD_PARAMETER.with(error.body_text())),
         }
+    }
+}
+
+/// The body of a request. Each call states the size that it accepts, in KiB.
+#[derive(Debug)]
+pub struct BodyWithin<const KIB: usize>(pub Bytes);
+
+impl<S: Send + Sync, const KIB: usize> FromRequest<S> for BodyWithin<KIB> {
+    type Rejection = Problem;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Problem> {
+        DefaultBodyLimit::max(KIB << 10).apply(&mut request);
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(|rejection| problems::body_unreadable(&rejection, KIB))
     }
 }

@@ -4,10 +4,7 @@ use axum::extract::rejection::BytesRejection;
 use http::StatusCode;
 use sqlx::error::ErrorKind;
 
-use super::{
-    MAX_BODY_MIB,
-    problem::{Problem, ProblemKind},
-};
+use super::problem::{Problem, ProblemKind};
 use crate::{
     postgres::errors::{ErrorClass, classify, is_outcome_unknown},
     problem_kinds,
@@ -34,10 +31,18 @@ problem_kinds! {
         "the Kafka topic does not accept a record of this size; raise its max.message.bytes";
     pub COMPRESSED_BODY = 415, "/docs#compressed-body", "compressed request body",
         "the request body must be sent without Content-Encoding";
+    pub NOT_JSON = 415, "/docs#not-json", "request body is not JSON",
+        "a request body needs the header `Content-Type: application/json`";
+    pub UNKNOWN_HOST = 421, "/docs#unknown-host", "unknown host",
+        "the service does not answer under this name; if the name is right, add it to HTTP_HOSTS";
     pub INTERNAL = 500, "/docs#internal", "internal error",
         "the service failed to answer; the cause is in its log";
     pub DATABASE_UNAVAILABLE = 503, "/docs#database-unavailable", "database unavailable",
         "the database does not answer; try again in a moment";
+    pub TOO_MANY_CONNECTIONS = 503, "/docs#too-many-connections", "too many connections",
+        "all connections of HTTP_CONNECTIONS are in use; try again in a moment";
+    pub TOO_MANY_STREAMS = 503, "/docs#too-many-streams", "too many live streams",
+        "live streams take at most half of the connections; try again in a moment";
     pub KAFKA_UNAVAILABLE = 503, "/docs#kafka-unavailable", "Kafka unavailable",
         "Kafka has not confirmed the record; it is safe to send it again";
 }
@@ -78,14 +83,13 @@ pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
     DATABASE_UNAVAILABLE.problem()
 }
 
-/// Returns 413 if the body is too large. Otherwise 408: it did not arrive in time, or the client
-/// has closed the connection and does not read the answer.
-#[must_use]
-pub fn body_unreadable(rejection: &BytesRejection) -> Problem {
+/// Returns 413 if the body is larger than `max_kib`. Otherwise 408: it did not arrive in time, or
+/// the client has closed the connection and does not read the answer.
+pub(super) fn body_unreadable(rejection: &BytesRejection, max_kib: usize) -> Problem {
     if rejection.status() != StatusCode::PAYLOAD_TOO_LARGE {
         return BODY_UNREADABLE.problem();
     }
-    let mut problem = BODY_UNREADABLE.with(format!("the body is larger than {MAX_BODY_MIB} MiB"));
+    let mut problem = BODY_UNREADABLE.with(format!("the body is larger than {max_kib} KiB"));
     problem.status = rejection.status().as_u16();
     problem
 }

@@ -2,7 +2,7 @@
 //! connections and the fast path come before the router, and axum's own loop has no place for them.
 //! TLS is not served here; a proxy in front of the service does that.
 
-use std::{future::ready, sync::Arc, time::Duration};
+use std::{future::ready, time::Duration};
 
 use axum::{Router, response::Response};
 use futures_util::{TryFutureExt as _, future::Either};
@@ -17,53 +17,72 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::limits::{BodyInTime, Limits, ReadInTime};
+use crate::http::{
+    connections::Connections,
+    limits::{Answering, BodyInTime, Limits, ReadInTime},
+    observe::Guard,
+};
 
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// The pause after a failed `accept`.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves on `listener` until `shutdown`, then finishes the answers in flight. Requests that
-/// `fast_path` does not answer go to the router.
+/// neither `guard` nor `fast_path` answers go to the router.
 pub async fn serve(
     listener: TcpListener,
+    guard: Guard,
     fast_path: impl Fn(&Request<Incoming>) -> Option<Response> + Clone + Send + 'static,
     router: Router,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(limits.connections));
+    let connections = Connections::new(limits.connections, guard.closed_connections());
     let graceful = GracefulShutdown::new();
     let http = http1(&limits);
+    let mut http_once = http1(&limits);
+    http_once.keep_alive(false);
+    // One connection is accepted and waits for its place; further ones wait in the queue of the
+    // kernel.
     let next = async || {
-        // The permit comes before `accept`: above the limit no connection is accepted, and further
-        // ones wait in the queue of the kernel.
-        let permit = permits.clone().acquire_owned().await;
-        (permit.expect("the semaphore is never closed"), accept(&listener).await)
+        let stream = accept(&listener).await;
+        (stream, connections.admit().await)
     };
-    while let Some((permit, stream)) = shutdown.run_until_cancelled(next()).await {
+    while let Some((stream, place)) = shutdown.run_until_cancelled(next()).await {
         let (fast_path, router) = (fast_path.clone(), TowerToHyperService::new(router.clone()));
-        let service = service_fn(move |request: Request<Incoming>| match fast_path(&request) {
-            Some(response) => Either::Left(ready(Ok(response))),
-            // Boxed, so that the future of a fast answer stays small.
-            None => {
-                let request = request.map(|body| BodyInTime::new(body, limits.body));
-                Either::Right(Box::pin(router.call(request).map_ok(without_false_length)))
+        let (guard, state, is_reserved) =
+            (guard.clone(), place.state().clone(), place.is_reserved());
+        let stream = ReadInTime::new(stream, limits.unread, state.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            state.begin_request();
+            let state = state.clone();
+            let answering = |answer: Response| answer.map(|body| Answering::new(body, state));
+            let refusal = guard.refuse(&request, is_reserved);
+            match refusal.or_else(|| fast_path(&request)) {
+                Some(response) => Either::Left(ready(Ok(answering(response)))),
+                // Boxed, so that the future of a fast answer stays small.
+                None => {
+                    let request = request.map(|body| BodyInTime::new(body, limits.body));
+                    let answer = router.call(request).map_ok(without_false_length);
+                    Either::Right(Box::pin(answer.map_ok(answering)))
+                }
             }
         });
-        let stream = TokioIo::new(ReadInTime::new(stream, limits.unread));
+        let http = if is_reserved { &http_once } else { &http };
+        let connection = http.serve_connection(TokioIo::new(stream), service);
         // Watched before the task starts, so the shutdown below waits for each accepted connection.
-        let connection = graceful.watch(http.serve_connection(stream, service));
+        let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            // A client that disconnects before its answer is not a failure of the service.
-            let _ = connection.await;
-            drop(permit);
+            tokio::select! {
+                // The connection comes first, so that a request that has arrived is answered.
+                biased;
+                // A client that disconnects before its answer is not a failure of the service.
+                _ = connection => {}
+                () = place.closing() => {}
+            }
         });
     }
     // Closed before the drain: a new client is refused at once and can use another replica, and

@@ -5,6 +5,7 @@
 //! exit         exit codes
 //! metrics      the macro that defines metrics
 //! number       the ranges of numbers in the configuration
+//! open_files   the limit of open files
 //! retry        pauses between attempts
 //! secret       secrets from files and variables
 //! shutdown     signals
@@ -19,6 +20,7 @@ pub mod crash;
 pub mod exit;
 pub mod metrics;
 pub mod number;
+pub mod open_files;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;

@@ -19,6 +19,9 @@ use crate::{
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord, ProduceError, Producer},
 };
 
+/// The largest body of a replay, in KiB. A record of more than 1 MiB would be rejected again.
+pub const MAX_REPLAY_KIB: usize = 2 << 10;
+
 /// The first interval of the reads while a client waits for its replay to be recorded; it doubles
 /// with each read.
 const MIN_POLL_INTERVAL: Duration = Duration::from_millis(50);

@@ -13,7 +13,7 @@ use std::{borrow::Cow, iter, mem};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 
-use crate::http::problems;
+use crate::http::{is_unchanged, problems};
 
 const PREFIX: &str = "/assets/";
 
@@ -147,15 +147,11 @@ impl Assets {
         let Some(asset) = self.find(&format!("{PREFIX}{name}")) else {
             return problems::NO_SUCH_PAGE.into_response();
         };
-        if request.get(header::IF_NONE_MATCH).is_some_and(|tag| tag == asset.etag) {
-            return StatusCode::NOT_MODIFIED.into_response();
+        let headers = [(header::CACHE_CONTROL, asset.cache_control), (header::ETAG, asset.etag)];
+        if is_unchanged(request, asset.etag.as_bytes()) {
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
-        let headers = [
-            (header::CONTENT_TYPE, asset.content_type),
-            (header::CACHE_CONTROL, asset.cache_control),
-            (header::ETAG, asset.etag),
-        ];
-        (headers, asset.bytes).into_response()
+        (headers, [(header::CONTENT_TYPE, asset.content_type)], asset.bytes).into_response()
     }
 
     /// Returns the names of the texts that a module and its imports use: `x` for each `words.x`.

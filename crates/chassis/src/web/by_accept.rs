@@ -5,7 +5,12 @@ use axum::{
     handler::Handler,
 };
 use futures_util::future::Either;
+use headers_accept::Accept;
 use http::{HeaderMap, Uri, header};
+use mediatype::{
+    MediaType,
+    names::{APPLICATION, HTML, JSON, TEXT},
+};
 use serde::Deserialize;
 
 /// The parts of a query that every page understands.
@@ -52,10 +57,75 @@ where
     }
 }
 
-/// Returns true if `Accept` names `text/html` and the query does not ask for `format=json`.
+/// Returns true if `Accept` prefers a page to JSON and the query does not ask for `format=json`. A
+/// client that accepts both equally gets what it names first.
 #[must_use]
 pub fn wants_page(headers: &HeaderMap, uri: &Uri) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("text/html"))
-        && PageQuery::of(uri).format.as_deref() != Some("json")
+    prefers_page(headers) && PageQuery::of(uri).format.as_deref() != Some("json")
+}
+
+const PAGE: MediaType<'static> = MediaType::new(TEXT, HTML);
+/// JSON comes first: a client that names neither gets it.
+const OFFERED: [MediaType<'static>; 2] = [MediaType::new(APPLICATION, JSON), PAGE];
+
+fn prefers_page(headers: &HeaderMap) -> bool {
+    let lines = || headers.get_all(header::ACCEPT).iter();
+    // The usual header of a program, or none: nothing to parse, which matters on the fast path.
+    if lines().all(|line| line == "*/*" || line == "application/json") {
+        return false;
+    }
+    let lines: Vec<_> = lines().filter_map(|line| line.to_str().ok()).collect();
+    // JSON for a header that breaks the grammar.
+    let accept = lines.join(",").parse::<Accept>();
+    accept.is_ok_and(|accept| accept.negotiate(&OFFERED) == Some(&PAGE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_page(lines: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::ACCEPT, line.parse().unwrap());
+        }
+        wants_page(&headers, &Uri::from_static("/rejected"))
+    }
+
+    #[test]
+    fn the_preferred_type_is_chosen() {
+        for lines in [
+            &["text/html"][..],
+            &["TEXT/HTML"],
+            &["text/*"],
+            &["text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"],
+            &["text/html, */*"],
+            &["*/*, text/html"],
+            &["text/html, application/json"],
+            &["application/json;q=0.5, text/html;q=0.6"],
+            &["application/json; Q=0.5", "Text/HTML"],
+            &["application/json;q=0", "*/*"],
+        ] {
+            assert!(is_page(lines), "{lines:?}");
+        }
+        for lines in [
+            &[][..],
+            &["*/*"],
+            &["application/json"],
+            &["application/json, text/html"],
+            &["application/json, text/html;q=0.9"],
+            &["text/html;q=0"],
+            &["text/html;q=0, */*"],
+            &["text/html;q=0.4, */*;q=0.5"],
+            &["text/html;q=0.3", "application/json;q=0.4"],
+            &["text/html+x"],
+            &["text/htmlx"],
+            &["x/text/html"],
+            &["image/png"],
+            &["text/html, *; q=.2"],
+            &[""],
+        ] {
+            assert!(!is_page(lines), "{lines:?}");
+        }
+    }
 }

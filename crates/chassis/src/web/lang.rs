@@ -32,15 +32,15 @@ impl Lang {
 
     /// Chooses the language of a page: `?lang=` in its address, else the earlier choice (the
     /// `Cookie` header), else the browser's (`Accept-Language`), else English.
-    pub fn choose(asked: Option<&str>, cookies: Option<&str>, accepted: Option<&str>) -> Self {
+    pub fn choose(asked: Option<&str>, cookies: &str, accepted: &str) -> Self {
         let from_cookie = || {
-            let pairs = cookies?.split(';').filter_map(|pair| pair.trim().split_once('='));
+            let pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
             pairs.filter(|(name, _)| *name == "lang").find_map(|(_, value)| Self::from_tag(value))
         };
         asked
             .and_then(Self::from_tag)
             .or_else(from_cookie)
-            .or_else(|| accepted.and_then(most_wanted))
+            .or_else(|| most_wanted(accepted))
             .unwrap_or(Self::En)
     }
 
@@ -203,14 +203,29 @@ impl Lang {
 /// Returns the language with the greatest weight in an `Accept-Language` header, among the
 /// languages that the pages have. Of equal weights, the first wins.
 fn most_wanted(header: &str) -> Option<Lang> {
+    let ranges = || {
+        header.split(',').filter_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let tag = parts.next()?;
+            let weight = parts.find_map(|part| {
+                let (name, weight) = part.split_once('=')?;
+                name.eq_ignore_ascii_case("q").then(|| weight.parse::<f32>().unwrap_or(0.0))
+            });
+            // A weight that breaks the grammar counts as a refusal.
+            Some((tag, weight.map_or(1.0, |weight| if weight <= 1.0 { weight } else { 0.0 })))
+        })
+    };
+    let named = |lang| ranges().any(|(tag, _)| Lang::from_tag(tag) == Some(lang));
     let mut best = None;
-    for range in header.split(',') {
-        let mut parts = range.split(';');
-        let Some(lang) = parts.next().and_then(Lang::from_tag) else { continue };
-        let weight = parts
-            .find_map(|part| part.trim().strip_prefix("q="))
-            .map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0));
-        if weight > best.map_or(0.0, |(weight, _)| weight) {
+    for (tag, weight) in ranges() {
+        let lang = match tag {
+            // Stands for each language that the header does not name.
+            "*" => Lang::ALL.into_iter().find(|lang| !named(*lang)),
+            tag => Lang::from_tag(tag),
+        };
+        if let Some(lang) = lang
+            && weight > best.map_or(0.0, |(weight, _)| weight)
+        {
             best = Some((weight, lang));
         }
     }
@@ -240,13 +255,24 @@ mod tests {
     #[test]
     fn the_address_comes_before_cookie_and_browser() {
         let choose = Lang::choose;
-        assert_eq!(choose(Some("ru"), Some("lang=en"), Some("en")), Lang::Ru);
-        assert_eq!(choose(Some("tlh"), Some("a=b; lang=ru"), Some("en")), Lang::Ru);
-        assert_eq!(choose(None, Some("xlang=ru"), Some("de, ru-RU;q=0.8, en;q=0.7")), Lang::Ru);
-        assert_eq!(choose(None, None, Some("en-GB,en;q=0.9,ru;q=0.8")), Lang::En);
-        assert_eq!(choose(None, None, Some("ru;q=0, de")), Lang::En);
-        assert_eq!(choose(None, None, Some("ru;q=x")), Lang::En);
-        assert_eq!(choose(None, None, None), Lang::En);
+        assert_eq!(choose(Some("ru"), "lang=en", "en"), Lang::Ru);
+        assert_eq!(choose(Some("tlh"), "a=b; lang=ru", "en"), Lang::Ru);
+        assert_eq!(choose(None, "xlang=ru", "de, ru-RU;q=0.8, en;q=0.7"), Lang::Ru);
+        for (accepted, lang) in [
+            ("en-GB,en;q=0.9,ru;q=0.8", Lang::En),
+            ("en;q=0.8 , RU ; Q=0.9", Lang::Ru),
+            ("en;q=0.2,ru", Lang::Ru),
+            ("ru;q=0.5, *", Lang::En),
+            ("en;q=0, *;q=0.1", Lang::Ru),
+            ("*", Lang::En),
+            ("ru;q=0, de", Lang::En),
+            ("ru;q=x", Lang::En),
+            ("ru;q=2", Lang::En),
+            ("ru;q=NaN", Lang::En),
+            ("", Lang::En),
+        ] {
+            assert_eq!(choose(None, "", accepted), lang, "{accepted}");
+        }
     }
 
     #[test]

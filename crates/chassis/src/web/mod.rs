@@ -71,11 +71,14 @@ impl Frame<'_> {
         self.assets.imports(name).collect()
     }
 
-    /// The address of this page in another language.
+    /// The address of this page in another language: a query alone, so that the path stays. A path
+    /// such as `//evil.example/` would lead to another server.
     #[must_use]
     pub fn here_in(&self, lang: &Lang) -> String {
-        let and = if self.here.contains('?') { '&' } else { '?' };
-        format!("{}{and}lang={}", self.here, lang.tag())
+        match self.here.split_once('?') {
+            Some((_, query)) => format!("?{query}&lang={}", lang.tag()),
+            None => format!("?lang={}", lang.tag()),
+        }
     }
 
     /// The markup of an age, which the browser keeps up to date.

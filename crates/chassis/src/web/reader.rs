@@ -23,11 +23,13 @@ impl<S: Sync> FromRequestParts<S> for Reader {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let text =
-            |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let lines = |name, separator| {
+            let values = parts.headers.get_all(name).iter();
+            values.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(separator)
+        };
         let asked = PageQuery::of(&parts.uri).lang;
-        let lang =
-            Lang::choose(asked.as_deref(), text(header::COOKIE), text(header::ACCEPT_LANGUAGE));
+        let (cookies, accepted) = (lines(header::COOKIE, ";"), lines(header::ACCEPT_LANGUAGE, ","));
+        let lang = Lang::choose(asked.as_deref(), &cookies, &accepted);
         Ok(Self { lang, chosen: asked.is_some(), here: without_lang(&parts.uri) })
     }
 }

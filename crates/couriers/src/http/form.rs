@@ -3,10 +3,9 @@
 
 use std::str::FromStr;
 
-use axum::{body::Bytes, extract::rejection::BytesRejection};
 use chassis::http::{
+    BodyWithin,
     problem::{Problem, Violation},
-    problems::body_unreadable,
 };
 use events::OrderUid;
 use serde_json::{Map, Value};
@@ -14,8 +13,8 @@ use serde_json::{Map, Value};
 use super::problems::INVALID_BODY;
 use crate::delivery::courier::{CourierChange, CourierId, NewCourier, RequestedStatus};
 
-/// A body as axum extracts it.
-pub(super) type Body = Result<Bytes, BytesRejection>;
+/// The body of a call: one small JSON object.
+pub(super) type Body = BodyWithin<64>;
 
 /// `{"name", "phone", "transport_type", "status"}`; the default status is available.
 pub(super) fn new_courier(body: Body) -> Result<NewCourier, Problem> {
@@ -68,8 +67,7 @@ struct Form {
 }
 
 impl Form {
-    fn read(body: Body) -> Result<Self, Problem> {
-        let body = body.map_err(|rejection| body_unreadable(&rejection))?;
+    fn read(BodyWithin(body): Body) -> Result<Self, Problem> {
         let mut form = Self { fields: Map::new(), violations: Vec::new() };
         match serde_json::from_slice(&body) {
             Ok(Value::Object(fields)) => form.fields = fields,
@@ -132,7 +130,7 @@ mod tests {
     use super::*;
 
     fn body(text: &str) -> Body {
-        Ok(Bytes::copy_from_slice(text.as_bytes()))
+        BodyWithin(text.to_owned().into())
     }
 
     fn violations<T: std::fmt::Debug>(outcome: Result<T, Problem>) -> Vec<String> {

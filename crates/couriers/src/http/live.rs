@@ -10,25 +10,29 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
+use chassis::http::problem::Problem;
 use futures_util::{StreamExt, stream};
 use http::header;
 
 use super::ApiState;
 
 /// `GET /live`
-pub(crate) async fn live(State(state): State<ApiState>) -> impl IntoResponse {
-    let boards = stream::unfold(state.board.watch(), |mut watcher| async move {
+pub(crate) async fn live(State(state): State<ApiState>) -> Result<impl IntoResponse, Problem> {
+    // The place lasts as long as the stream.
+    let watching = (state.streams.take()?, state.board.watch());
+    let boards = stream::unfold(watching, |(place, mut watcher)| async move {
         let board = watcher.next().await?;
-        Some((Ok::<_, Infallible>(Event::default().event("board").data(&*board)), watcher))
+        let event = Event::default().event("board").data(&*board);
+        Some((Ok::<_, Infallible>(event), (place, watcher)))
     });
     // Without this the open streams would keep the HTTP server from ending at the shutdown.
     let stream = boards.take_until(state.shutdown.cancelled_owned());
-    (
+    Ok((
         // The second header turns off the buffering of nginx, which would delay the events.
         [
             (header::CACHE_CONTROL, "no-store"),
             (header::HeaderName::from_static("x-accel-buffering"), "no"),
         ],
         Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))),
-    )
+    ))
 }

@@ -17,7 +17,7 @@ mod view;
 use std::sync::Arc;
 
 use axum::{Json, response::Response};
-use chassis::kafka::producer::Producer;
+use chassis::{http::Streams, kafka::producer::Producer};
 use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -35,6 +35,7 @@ pub(crate) struct ApiState {
     pub(crate) times: DeliveryTimes,
     pub(crate) wake: Wake,
     pub(crate) board: LiveBoard,
+    pub(crate) streams: Streams,
     pub(crate) shutdown: CancellationToken,
 }
 

@@ -2,15 +2,14 @@
 
 use axum::{
     Json,
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Id, Parameters, problem::Problem, problems::body_unreadable},
+    http::{BodyWithin, Id, Parameters, problem::Problem},
     rejected::{
         RejectedRecord,
-        calls::{self, RejectedQuery},
+        calls::{self, MAX_REPLAY_KIB, RejectedQuery},
     },
 };
 use events::StatusEvent;
@@ -36,9 +35,8 @@ pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Res
 pub(crate) async fn replay(
     State(state): State<ApiState>,
     Id(id): Id,
-    body: Result<Bytes, BytesRejection>,
+    BodyWithin(body): BodyWithin<MAX_REPLAY_KIB>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|rejection| body_unreadable(&rejection))?;
     let record = calls::find(&state.pool, &id).await?;
     send_again(&state, &record, &body).await
 }

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::{
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
+    extract::State,
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
-    http::{Id, Parameters, path_segment, problem::Problem, problems::body_unreadable},
+    http::{BodyWithin, Id, Parameters, path_segment, problem::Problem},
     postgres::transaction::Fault,
     rejected::{
         RejectedRecord, RejectedRow, Stored, Violation,
@@ -76,9 +75,8 @@ pub(crate) async fn replay(
     State(state): State<PageState>,
     Id(id): Id,
     reader: Reader,
-    body: Result<Bytes, BytesRejection>,
+    BodyWithin(body): BodyWithin<{ calls::MAX_REPLAY_KIB }>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|rejection| body_unreadable(&rejection))?;
     let frame = Frame::of(&state, &reader);
     let record = match calls::find(&state.api.pool, &id).await {
         Ok(record) => record,

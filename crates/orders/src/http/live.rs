@@ -11,7 +11,7 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use chassis::http::Parameters;
+use chassis::http::{Parameters, problem::Problem};
 use events::OrderUid;
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, header};
@@ -31,24 +31,25 @@ pub(crate) async fn live(
     State(state): State<ApiState>,
     Parameters(query): Parameters<LiveQuery>,
     headers: HeaderMap,
-) -> impl IntoResponse {
+) -> Result<impl IntoResponse, Problem> {
+    let place = state.streams.take()?;
     // Watched before the subscription, so every status that comes after the subscription is sent.
     let watch = query.order_uid.map(|uid| state.feed.watch(uid));
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let events = events(&state, seen).inspect(move |_| {
-        // The closure owns the watch, so that the watch lasts as long as the stream.
-        let _ = &watch;
+        // The closure owns them, so that they last as long as the stream.
+        let _ = (&watch, &place);
     });
     // The stream never ends by itself, and the shutdown waits for open connections.
     let stream = events.take_until(state.shutdown.cancelled_owned());
-    (
+    Ok((
         [
             (header::CACHE_CONTROL, "no-store"),
             // nginx would otherwise collect the events before it sends them.
             (header::HeaderName::from_static("x-accel-buffering"), "no"),
         ],
         Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))),
-    )
+    ))
 }
 
 fn events(

@@ -14,7 +14,10 @@ mod wait;
 use std::sync::Arc;
 
 use axum::response::Response;
-use chassis::{http::path_segment, kafka::producer::Producer};
+use chassis::{
+    http::{Streams, path_segment},
+    kafka::producer::Producer,
+};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +35,7 @@ pub(crate) struct ApiState {
     pub(crate) producer: Producer,
     pub(crate) topics: Arc<Topics>,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) streams: Streams,
     pub(crate) shutdown: CancellationToken,
 }
 

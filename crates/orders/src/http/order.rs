@@ -5,15 +5,15 @@
 use std::time::{Duration, Instant};
 
 use axum::{
-    body::{Body, Bytes},
-    extract::{State, rejection::BytesRejection},
+    body::Body,
+    extract::State,
     response::{IntoResponse, Response},
 };
 use chassis::{
     http::{
-        Id, Parameters,
+        BodyWithin, Id, Parameters, is_unchanged,
         problem::Problem,
-        problems::{DATABASE_UNAVAILABLE, MALFORMED_ID, body_unreadable},
+        problems::{DATABASE_UNAVAILABLE, MALFORMED_ID},
     },
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord},
     process::trace::{self, Trace},
@@ -35,6 +35,8 @@ use crate::{
     },
 };
 
+/// The largest body of `POST /order`, in KiB: an array has up to 1,000 orders.
+const MAX_ORDERS_KIB: usize = 16 << 10;
 /// The size up to which a topic accepts a record with any usual `max.message.bytes`.
 const ALWAYS_ACCEPTED_BYTES: usize = 10_000;
 
@@ -74,14 +76,7 @@ pub(crate) async fn find(
 pub(super) fn answer(found: &Found, took: Duration, request: &HeaderMap) -> Response {
     let (cached, _) = found;
     let etag = etag(cached.hash());
-    // Weak comparison: RFC 9110 requires it for `If-None-Match`, and proxies may weaken a tag.
-    let unchanged = request
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == "*" || tag == etag);
+    let unchanged = is_unchanged(request, etag.as_bytes());
     let mut response = Response::default();
     let headers = response.headers_mut();
     // Reserved at once, so that the map allocates only once.
@@ -129,9 +124,8 @@ fn ascii(text: &str) -> HeaderValue {
 pub(crate) async fn post(
     State(state): State<ApiState>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    BodyWithin(body): BodyWithin<MAX_ORDERS_KIB>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|rejection| body_unreadable(&rejection))?;
     // All orders are parsed before the first one is sent: if one is invalid, none is sent.
     let orders =
         parse_many(&body).map_err(|violations| INVALID_ORDER.with_violations(violations))?;

@@ -4,15 +4,14 @@
 use std::time::Duration;
 
 use axum::{
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Id, Parameters, problem::Problem, problems::body_unreadable},
+    http::{BodyWithin, Id, Parameters, problem::Problem},
     rejected::{
         RejectedRecord,
-        calls::{self, RejectedQuery},
+        calls::{self, MAX_REPLAY_KIB, RejectedQuery},
     },
 };
 
@@ -38,9 +37,8 @@ pub(crate) async fn replay(
     State(state): State<ApiState>,
     Id(id): Id,
     Parameters(query): Parameters<WaitQuery>,
-    body: Result<Bytes, BytesRejection>,
+    BodyWithin(body): BodyWithin<MAX_REPLAY_KIB>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|rejection| body_unreadable(&rejection))?;
     let wait = query.wait()?;
     let row = calls::find(&state.pool, &id).await?;
     send_again(&state, &row, &body, wait).await

@@ -2,12 +2,11 @@
 
 use askama::Template;
 use axum::{
-    body::Bytes,
-    extract::{State, rejection::BytesRejection},
+    extract::State,
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
-    http::{Id, Parameters, problem::Problem, problems::body_unreadable},
+    http::{BodyWithin, Id, Parameters, problem::Problem},
     rejected::{RejectedRecord, Replay, Stored, calls},
     web::{
         Lang, MAX_TEXT_BYTES, Reader, TextOrHex, machine_time, time_markup,
@@ -44,9 +43,8 @@ pub(crate) async fn replay(
     Id(id): Id,
     Parameters(query): Parameters<WaitQuery>,
     reader: Reader,
-    body: Result<Bytes, BytesRejection>,
+    BodyWithin(body): BodyWithin<{ calls::MAX_REPLAY_KIB }>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|rejection| body_unreadable(&rejection))?;
     let wait = query.wait()?;
     let row = match calls::find(&state.api.pool, &id).await {
         Ok(row) => row,

@@ -37,14 +37,15 @@ const START: &str = r#"profile=$1; shift; "$@" 3<&0 4>&1 </dev/null >/dev/null; 
 
 /// No window, no network requests except those of a page, and no timers that slow down in hidden
 /// pages. There is no sandbox, because root and most containers cannot have one, and all pages are
-/// our own.
-const FLAGS: [&str; 18] = [
+/// our own. Names that end with `.lan` are this machine: a browser treats them as another machine.
+const FLAGS: [&str; 19] = [
     "--headless",
     "--remote-debugging-pipe",
     "--no-sandbox",
     "--no-first-run",
     "--no-default-browser-check",
     "--no-proxy-server",
+    "--host-resolver-rules=MAP *.lan 127.0.0.1",
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-extensions",

@@ -185,7 +185,9 @@ impl RejectedClient<'_> {
         // The call is not repeated after a timeout: the service may have sent the record. Sending it
         // twice is harmless, but whether to do so is the user's decision.
         let url = self.url(id, Some("replay"))?;
-        let answer = call(self.client.post(url).body(body)).await?;
+        let answer =
+            call(self.client.post(url).header("content-type", "application/json").body(body))
+                .await?;
         self.print(&answer, |_| format!("{id} was sent again"));
         Ok(())
     }

@@ -62,7 +62,9 @@ pub(super) fn couriers_config(args: &UpArgs, orders_url: Url) -> couriers::Confi
         batch: orders.batch,
         lanes: orders.lanes,
         http_connections: orders.http_connections,
+        http_hosts: orders.http_hosts.clone(),
         orders_url,
+        couriers_url: orders.couriers_url.clone(),
         own: args.deliveries.clone(),
     }
 }

@@ -19,10 +19,9 @@ use std::{
 
 use anyhow::Context;
 use chassis::{
-    http::web_address,
     kafka::config::KafkaConfig,
     kafka::topics,
-    process::{exit::ExitReason, number::within, shutdown},
+    process::{exit::ExitReason, number::within, open_files, shutdown},
 };
 use clap::Args;
 use local::{Folder, LocalServers, LocalServersOptions, Obstacle};
@@ -129,20 +128,6 @@ pub(crate) struct UpArgs {
     kafka_port: u16,
     #[command(flatten)]
     orders: orders::Config,
-    /// URL of the order service, as browsers reach it.
-    ///
-    /// The board links to this address. Besides the courier service's own pages, only pages of this
-    /// origin may call the courier service from a browser (CORS). The default is the address on
-    /// which the order service listens.
-    #[arg(
-        long,
-        env = "ORDERS_URL",
-        value_name = "URL",
-        value_parser = web_address,
-        help_heading = "HTTP",
-        hide_short_help = true
-    )]
-    orders_url: Option<Url>,
     #[command(flatten)]
     deliveries: couriers::Options,
     #[command(flatten)]
@@ -219,10 +204,8 @@ async fn run_with_servers(
     let couriers_url: Url =
         addresses.couriers.parse().context("parsing the courier service's URL")?;
     args.orders.couriers_url.get_or_insert_with(|| couriers_url.clone());
-    let orders_url = match args.orders_url.take() {
-        Some(given) => given,
-        None => addresses.orders.parse().context("parsing the order service's address")?,
-    };
+    let orders_url: Url = addresses.orders.parse().context("parsing the order service's URL")?;
+    let orders_url = args.orders.orders_url.get_or_insert(orders_url).clone();
     let couriers = couriers_config(&args, orders_url);
     let (database, postgres) = (&couriers.own.database, &couriers.postgres);
     // The banner is printed after the migration. Its addresses already work: early connections wait
@@ -243,6 +226,8 @@ async fn run_services(
     listeners: Listeners,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
+    // After the local servers have started: they keep the limit of the shell.
+    open_files::allow_connections(2 * u64::from(args.orders.http_connections));
     let count = args.couriers.unwrap_or_else(|| enough_couriers(args.rate));
     let load = LoadArgs::unending(args.rate, count, couriers_url);
     let (kafka, topics) = (args.orders.kafka.clone(), args.orders.topics.clone());

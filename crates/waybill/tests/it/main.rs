@@ -7,6 +7,7 @@ mod openapi;
 mod orders;
 mod outages;
 mod pages;
+mod security;
 mod status;
 mod support;
 mod words;

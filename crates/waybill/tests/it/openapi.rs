@@ -224,7 +224,7 @@ async fn answers_of_the_courier_service_have_the_documented_keys() {
     let api = Api(service.json("/openapi.json").await);
     let send = async |method: &str, path: &str, body: Value| {
         let request = service.http.request(method.parse().unwrap(), service.at(path));
-        request.body(body.to_string()).send().await.unwrap()
+        request.json(&body).send().await.unwrap()
     };
 
     // One order that waits, is assigned, is held, is assigned again and is completed.

@@ -17,7 +17,14 @@ async fn couriers_are_added_listed_shown_and_changed() {
     let service = env.start_couriers(&env.courier_database().await, &[]).await;
     let anna =
         r#"{"name":"Anna","phone":"+70000000001","status":"available","transport_type":"scooter"}"#;
-    let answer = service.http.post(service.at("/courier")).body(anna).send().await.unwrap();
+    let answer = service
+        .http
+        .post(service.at("/courier"))
+        .header("content-type", "application/json")
+        .body(anna)
+        .send()
+        .await
+        .unwrap();
 
     assert_eq!(answer.status(), 201);
     assert_eq!(answer.headers()["location"], "/courier/1");

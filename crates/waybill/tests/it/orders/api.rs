@@ -18,7 +18,7 @@ async fn posted_orders_are_taken_all_or_none_and_listed_in_pages() {
             order.clone()
         })
         .collect();
-    let post = |body: Value| service.http.post(service.at("/order")).body(body.to_string()).send();
+    let post = |body: Value| service.http.post(service.at("/order")).json(&body).send();
 
     let mut broken = orders.clone();
 
@@ -103,6 +103,7 @@ async fn problems_name_the_error() {
     assert_eq!(forged.body(SAMPLE).send().await.unwrap().status(), 403);
 
     let compressed = service.http.post(service.at("/order")).header("content-encoding", "gzip");
+    let compressed = compressed.header("content-type", "application/json");
     let answer = compressed.body(SAMPLE).send().await.unwrap();
     assert_eq!(answer.status(), 415);
     let problem: Value = answer.json().await.unwrap();

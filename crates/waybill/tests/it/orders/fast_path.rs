@@ -55,7 +55,7 @@ fn request_head(method: &str, uid: &str, way: Way, headers: &str) -> String {
         Way::Routed => uid.bytes().take(1).map(|byte| format!("%{byte:02x}")).collect::<String>(),
         Way::Fast => uid[..1].to_owned(),
     };
-    format!("{method} /order/{path}{} HTTP/1.1\r\nhost: test\r\n{headers}\r\n", &uid[1..])
+    format!("{method} /order/{path}{} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n", &uid[1..])
 }
 
 /// Sends a request and reads until the service closes the connection.
@@ -96,6 +96,7 @@ async fn a_fast_answer_has_the_same_headers_as_the_routers() {
         with("range: bytes=0-9".into()),
         with("origin: http://other.example\r\nsec-fetch-site: cross-site".into()),
         with("content-length: 4".into()),
+        with("host: evil.example".into()),
     ];
 
     for method in ["GET", "HEAD", "POST", "OPTIONS"] {

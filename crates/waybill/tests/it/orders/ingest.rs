@@ -130,7 +130,12 @@ async fn a_rejected_record_is_replayed_unchanged_and_edited() {
     assert_eq!(shown["value"], order.to_string());
 
     let replay = |body: String| {
-        service.http.post(service.at(&format!("/rejected/{id}/replay"))).body(body).send()
+        service
+            .http
+            .post(service.at(&format!("/rejected/{id}/replay")))
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
     };
     assert_eq!(replay(String::new()).await.unwrap().status(), 202);
 

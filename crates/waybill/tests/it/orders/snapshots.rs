@@ -50,7 +50,11 @@ async fn answers_keep_their_wire_format() {
     let mut wrong = order("wrong", -1);
     wrong["delivery"]["email"] = json!("nowhere");
     for body in [order("posted", 1), wrong] {
-        let post = service.http.post(service.at("/order")).body(body.to_string());
+        let post = service
+            .http
+            .post(service.at("/order"))
+            .header("content-type", "application/json")
+            .body(body.to_string());
         let answer = post.send().await.unwrap();
         let (status, body) = (answer.status().as_u16(), answer.text().await.unwrap());
         writeln!(wire, "POST /order\n{status}\n{body}\n").unwrap();

@@ -38,7 +38,7 @@ async fn without_postgresql_cached_reads_continue() {
         assert_eq!(service.get("/readyz").await.status(), 200);
         // New orders wait in Kafka.
         let late = order(&format!("late-{round}"), 1);
-        let posted = service.http.post(service.at("/order")).body(late.to_string()).send().await;
+        let posted = service.http.post(service.at("/order")).json(&late).send().await;
         assert_eq!(posted.unwrap().status(), 202);
         sent.orders.insert(format!("late-{round}"), late);
         assert_ne!(env.lag().await, 0, "offsets wait for the database");
@@ -119,7 +119,7 @@ async fn without_kafka_reads_continue_and_nothing_is_lost() {
         async move { env.send_all(records).await }
     });
     let posted = order("posted", 1);
-    let post = || service.http.post(service.at("/order")).body(posted.to_string()).send();
+    let post = || service.http.post(service.at("/order")).json(&posted).send();
 
     assert_unavailable(post().await.unwrap()).await;
     assert_eq!(service.get("/readyz").await.status(), 200);

@@ -22,7 +22,7 @@ async fn the_next_start_after_a_kill_has_the_orders() {
     let kept = order("kept", 7);
     let post = reqwest::Client::new().post(format!("{}/order", killed.banner_line("orders")));
 
-    assert_eq!(post.body(kept.to_string()).send().await.unwrap().status(), 202);
+    assert_eq!(post.json(&kept).send().await.unwrap().status(), 202);
 
     let (status, text) = killed.get("/order/kept?wait=30s", "application/json").await;
     assert_eq!((status, serde_json::from_str::<Value>(&text).unwrap()), (200, kept.clone()));

@@ -82,7 +82,12 @@ async fn events_continue_the_trace_of_their_cause() {
         service.http.post(service.at(path)).header("traceparent", format!("00-{trace}-{span}-01"))
     };
     let traced = order("traced", 1).to_string();
-    let answer = with("/order", posted).body(traced).send().await.unwrap();
+    let answer = with("/order", posted)
+        .header("content-type", "application/json")
+        .body(traced)
+        .send()
+        .await
+        .unwrap();
 
     assert_eq!(answer.status(), 202);
     assert_eq!(service.get("/order/traced?wait=30s").await.status(), 200);

@@ -7,7 +7,8 @@ use testkit::{Service, wait_until};
 /// Sends a request and returns the status and the JSON of the answer.
 pub(crate) async fn call(service: &Service, method: &str, path: &str, body: &str) -> (u16, Value) {
     let method = method.parse().unwrap();
-    let request = service.http.request(method, service.at(path)).body(body.to_owned());
+    let request = service.http.request(method, service.at(path));
+    let request = request.header("content-type", "application/json").body(body.to_owned());
     let answer = request.send().await.unwrap();
     let status = answer.status().as_u16();
     (status, answer.json().await.unwrap_or(Value::Null))

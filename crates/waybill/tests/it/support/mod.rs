@@ -73,7 +73,8 @@ pub(crate) async fn run_sql(connection: &mut PgConnection, statements: &str) {
 }
 
 pub(crate) async fn post(service: &Service, path: &str, body: &str) -> reqwest::Response {
-    service.http.post(service.at(path)).body(body.to_owned()).send().await.unwrap()
+    let request = service.http.post(service.at(path)).header("content-type", "application/json");
+    request.body(body.to_owned()).send().await.unwrap()
 }
 
 /// Reads one number of `/metrics`.

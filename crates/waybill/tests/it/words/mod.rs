@@ -157,6 +157,7 @@ impl Answers<'_> {
 
     async fn check_post(&mut self, path: &str, body: &str, status: u16) {
         let request = self.service.http.post(self.service.at(path)).body(body.to_owned());
+        let request = request.header("content-type", "application/json");
         self.check(&format!("POST {path} {body}"), request, status).await;
     }
 
