@@ -4,6 +4,7 @@
 //! crash        points at which a test kills the process
 //! exit         exit codes
 //! metrics      the macro that defines metrics
+//! network      the warning about a server without verified TLS
 //! number       the ranges of numbers in the configuration
 //! retry        pauses between attempts
 //! secret       secrets from files and variables
@@ -18,6 +19,7 @@ pub mod blocked;
 pub mod crash;
 pub mod exit;
 pub mod metrics;
+pub mod network;
 pub mod number;
 pub mod retry;
 pub mod secret;
