@@ -15,13 +15,17 @@ use chassis::{
         producer::Producer,
         topics,
     },
-    postgres::{errors::mark_refusal, pool},
+    postgres::{
+        address::Address,
+        errors::mark_refusal,
+        pool::{self, Pools},
+        server,
+    },
     process::{blocked::Blocked, supervisor::Supervisor, warm_up::warm_up},
 };
 use events::topics::dead_letters;
 use futures_util::FutureExt as _;
 use prometheus_client::registry::Registry;
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -42,9 +46,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut registry = Registry::default();
-    let database = config.own.database.options(&config.postgres)?;
+    let address = config.own.database.address(&config.postgres)?;
     let connections = config.postgres.postgres_connections;
-    let pools = pool::open(database, connections, "couriers", &mut registry);
+    let pools = pool::open(address.options(), connections, "couriers", &mut registry);
     let blocked = Blocked::register(&mut registry);
     let producer = Producer::new(&config.kafka, blocked.clone())?;
     let topics = topics(&config.topics);
@@ -88,10 +92,11 @@ pub async fn run(
     // unreachable. `ready` is set when the warm-up has ended, or after 10 seconds.
     let serving = serve::serve(listener, guard, |_| None, router, limits, shutdown.clone());
     parts.run("http", serving.map(Ok));
-    parts.run("live board", board.clone().keep(pools.requests, shutdown.clone()).map(Ok));
+    parts.run("live board", board.clone().keep(pools.requests.clone(), shutdown.clone()).map(Ok));
     let subscription = subscription(&config);
     let dispatch = Dispatch {
-        pool: pools.work,
+        pools,
+        address,
         policy: policy(&config.own),
         backlog: Backlog::new(&config.kafka, &subscription.group, &subscription.topic)?,
         wake,
@@ -134,7 +139,8 @@ fn subscription(config: &Config) -> Subscription {
 
 /// Dispatch, with the connections and handles that it uses.
 struct Dispatch {
-    pool: PgPool,
+    pools: Pools,
+    address: Address,
     policy: Policy,
     backlog: Backlog,
     wake: Wake,
@@ -149,16 +155,20 @@ impl Dispatch {
         ready: Arc<AtomicBool>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        let Self { pool, policy, backlog, wake, board, metrics } = self;
+        let Self { pools, address, policy, backlog, wake, board, metrics } = self;
+        let pool = &pools.work;
         // Dispatch retries every error without limit. Therefore the warm-up comes first: it ends
         // the service if PostgreSQL refuses the service's password or permissions.
-        let reach = async || store::reach(&pool).await.map_err(|error| mark_refusal(error.into()));
+        let reach = || async {
+            server::check(&pools, &address, "couriers").await?;
+            store::reach(pool).await.map_err(|error| mark_refusal(error.into()))
+        };
         warm_up(reach, ready, shutdown.clone()).await?;
         let stop = shutdown.clone();
         // The releases wait for Kafka and for intake; the matches never wait for the releases.
         tokio::join!(
-            dispatch::run(&pool, policy, &wake, &metrics, || board.changed(), shutdown),
-            dispatch::run_releases(&pool, policy, &backlog, &wake, &metrics, stop),
+            dispatch::run(pool, policy, &wake, &metrics, || board.changed(), shutdown),
+            dispatch::run_releases(pool, policy, &backlog, &wake, &metrics, stop),
         );
         Ok(())
     }

@@ -17,6 +17,7 @@ use chassis::{
         record::{Position, milliseconds},
         topic_scan::{Ends, Scanner},
     },
+    postgres::session::check_not_pooled,
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letters};
 use futures_util::TryStreamExt;
@@ -57,10 +58,11 @@ pub async fn audit(
     let scanner = Scanner::new(kafka, &kafka.group("orders"))?;
     // First of all: what is committed later than this is not expected below.
     let committed = scanner.committed(&orders_topic)?;
-    let database = database.options()?.options([("search_path", "orders")]);
+    let database = database.address()?.options().options([("search_path", "orders")]);
     let mut connection = PgConnection::connect_with(&database)
         .await
         .context("connecting to the order service's database")?;
+    check_not_pooled(&mut connection, "orders").await?;
     let status_topic = &topics.kafka_status_topic;
     let mut tables = read_tables(&mut connection, &orders_topic, status_topic).await?;
 

@@ -60,8 +60,9 @@ pub async fn run(
     // Nothing in this block waits for PostgreSQL, Redis or Kafka. So the service also starts, and
     // answers /livez, while they are unreachable.
     let mut registry = Registry::default();
+    let address = config.database.address()?;
     let connections = config.database.postgres.postgres_connections;
-    let pools = pool::open(config.database.options()?, connections, "orders", &mut registry);
+    let pools = pool::open(address.options(), connections, "orders", &mut registry);
     let (redis, to_write) = open_redis(&config, &mut registry)?.unzip();
     let cache = Cache::new(config.cache.cache_bytes, config.cache.cache_max_age, &mut registry);
     let lookup = Lookup::new(cache, redis.clone(), pools.requests.clone(), &mut registry);
@@ -108,7 +109,7 @@ pub async fn run(
         // The only writer: commits and lookups put their orders into its queue and never wait.
         parts.run("redis", redis.write(to_write, shutdown.clone()).map(Ok));
     }
-    let warm_up = warm_up(pools.work.clone(), lookup.clone(), warmed, ready, shutdown.clone());
+    let warm_up = warm_up(pools.clone(), address, lookup.clone(), warmed, ready, shutdown.clone());
     // `run_once`, because the warm-up ends before the shutdown. It sets `ready`.
     parts.run_once("warm-up", warm_up);
     parts.run("live rates", feed.clone().send_rates(consumed.clone(), shutdown.clone()).map(Ok));

@@ -1,15 +1,30 @@
 //! The output of a process: data on standard output, messages on standard error, the exit code.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{self, ErrorKind, Write as _},
+    process::ExitCode,
+};
 
+use anyhow::Context;
 use chassis::{
     postgres::errors,
     process::{exit, telemetry},
 };
 
-/// Prints data. Ignores errors: the reader of a pipe, such as `head`, may have ended.
-pub(crate) fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+/// Prints data. The end of the reader of a pipe, such as `head`, is no error: it has all that it
+/// wants.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout();
+    let written = writeln!(output, "{}", text.trim_end()).and_then(|()| output.flush());
+    unless_closed(written).context("writing to standard output")
+}
+
+/// Returns the error of a write, unless the reader of a pipe has ended.
+pub(crate) fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
 }
 
 /// Prints a message for a person, after the log lines before it.

@@ -13,7 +13,7 @@ use std::{
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::{runtime::Handle, time::timeout};
 
-use super::errors::all_in_use;
+use super::errors::{all_in_use, no_connection};
 
 /// The longest wait for a connection to confirm that it can be used again.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl Lease {
         if let Some(idle) = pool.try_acquire() {
             return Ok(Self { connection: Some(idle), was_idle: true });
         }
-        let acquiring = pool.acquire();
+        let acquiring = acquire(pool);
         // Otherwise a new connection is opened, which may take longer than `wait`: the pool has a
         // limit of its own for that.
         let is_full = pool.size() >= pool.options().get_max_connections();
@@ -73,6 +73,14 @@ impl Lease {
     /// Closes the connection at once, without a message to the server, which may not read it.
     pub(super) fn discard(&mut self) {
         drop(self.connection.take().map(PoolConnection::detach));
+    }
+}
+
+/// Takes a connection of the pool. The error says why none is free.
+pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    match pool.acquire().await {
+        Err(sqlx::Error::PoolTimedOut) => Err(no_connection(pool).await),
+        outcome => outcome,
     }
 }
 

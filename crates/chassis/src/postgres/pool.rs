@@ -1,9 +1,12 @@
-//! Connections to PostgreSQL: the addresses of a service's database, and its pool.
+//! Connections to PostgreSQL: the options for the address of a service's database, and its pool.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use anyhow::{Context, bail};
-use clap::{Args, builder::NonEmptyStringValueParser};
+use anyhow::{Context, bail, ensure};
+use clap::{
+    Args,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -15,7 +18,11 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::errors::is_refusal;
+use super::{
+    address::{Address, SSL_MODES, shown},
+    errors::{NEEDS_POSTGRESQL, is_refusal, is_refused_parameter},
+    session,
+};
 use crate::process::{exit::ExitReason, number::within, retry::Backoff, secret};
 
 /// Bounds the time for which a tool waits for PostgreSQL.
@@ -30,9 +37,17 @@ pub struct PostgresConfig {
     ///
     /// It has the form `postgres://user:password@host:port/database`. Parts that are missing come
     /// from PGUSER, PGPASSWORD, PGSSLMODE and the other variables that psql reads. To require TLS,
-    /// append `?sslmode=verify-full&sslrootcert=FILE`; otherwise TLS is used if the server offers it,
-    /// and the server's certificate is not verified.
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    /// append `?sslmode=verify-full`, and `&sslrootcert=FILE` for a private certificate authority;
+    /// otherwise TLS is used if the server offers it, and the server's certificate is not verified.
+    /// Unknown parameters, and those that would protect the connection and are not supported, are
+    /// errors.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        value_name = "URL",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_env_values = true
+    )]
     database_url: Option<String>,
     /// File that contains DATABASE_URL; overrides the variable.
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", hide_short_help = true)]
@@ -89,6 +104,21 @@ pub struct PostgresConfig {
         hide_short_help = true
     )]
     database_name: Option<String>,
+    /// Protection of the connection: disable, allow, prefer, require, verify-ca or verify-full.
+    ///
+    /// The default is PGSSLMODE, or else prefer. Only verify-full verifies the server's certificate
+    /// and its name; PGSSLROOTCERT names the file of a private certificate authority. A URL has the
+    /// parameter sslmode instead.
+    #[arg(
+        long,
+        env = "POSTGRES_SSLMODE",
+        value_name = "MODE",
+        value_parser = PossibleValuesParser::new(SSL_MODES),
+        ignore_case = true,
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    database_sslmode: Option<String>,
     /// Maximum number of connections to PostgreSQL, for each service, from 1 to 10000.
     ///
     /// A third of them, at least one, is only for HTTP requests, and the others are for lanes: use
@@ -121,27 +151,35 @@ impl PostgresConfig {
     }
 
     /// Returns the address: `own` if given, else `DATABASE_URL`, else the `POSTGRES_*` parts.
-    pub fn options(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<PgConnectOptions> {
+    pub fn address(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<Address> {
         if let Some(url) = own {
-            return url.parse().with_context(|| format!("{own_name} is not a PostgreSQL address"));
+            return self.of_url(own_name, url);
         }
         if let Some(url) = self.url()? {
-            return url.parse().context("DATABASE_URL is not a PostgreSQL address");
+            return self.of_url("DATABASE_URL", &url);
         }
-        let Some(host) = &self.database_host else {
+        let Some(host) = self.database_host.as_deref() else {
             bail!("no PostgreSQL address is given; set {own_name}, DATABASE_URL or POSTGRES_HOST");
         };
-        let mut options = PgConnectOptions::new().host(host).port(self.database_port);
-        if let Some(user) = &self.database_user {
-            options = options.username(user);
-        }
-        if let Some(password) = self.password()? {
-            options = options.password(&password);
-        }
-        if let Some(database) = &self.database_name {
-            options = options.database(database);
-        }
-        Ok(options)
+        let (port, password) = (self.database_port.to_string(), self.password()?);
+        Address::of_parts(&[
+            ("host", "POSTGRES_HOST", Some(host)),
+            ("port", "POSTGRES_PORT", Some(&port)),
+            ("user", "POSTGRES_USER", self.database_user.as_deref()),
+            ("password", "POSTGRES_PASSWORD", password.as_deref()),
+            ("dbname", "POSTGRES_DB", self.database_name.as_deref()),
+            ("sslmode", "POSTGRES_SSLMODE", self.database_sslmode.as_deref()),
+        ])
+    }
+
+    fn of_url(&self, name: &str, url: &str) -> anyhow::Result<Address> {
+        let address = Address::parse(name, url)?;
+        ensure!(
+            address.has_sslmode() || self.database_sslmode.is_none(),
+            "POSTGRES_SSLMODE has no effect on the address in {name}; append ?sslmode=… to it, or \
+             remove POSTGRES_SSLMODE"
+        );
+        Ok(address)
     }
 
     fn url(&self) -> anyhow::Result<Option<String>> {
@@ -152,38 +190,6 @@ impl PostgresConfig {
     fn password(&self) -> anyhow::Result<Option<String>> {
         let file = self.database_password_file.as_deref();
         secret::read("POSTGRES_PASSWORD", self.database_password.as_deref(), file)
-    }
-}
-
-/// The identity of a service in its database.
-#[derive(Clone)]
-pub struct Login {
-    pub user: String,
-    pub password: Option<String>,
-    pub database: String,
-}
-
-impl PostgresConfig {
-    /// Returns the login that [`options`](Self::options) uses.
-    pub fn login(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<Login> {
-        let options = self.options(own, own_name)?;
-        let url = match own {
-            Some(own) => Some(own.to_owned()),
-            None => self.url()?,
-        };
-        let password = match url {
-            Some(url) => {
-                let url = url::Url::parse(&url)
-                    .with_context(|| format!("{own_name} is not a PostgreSQL address"))?;
-                url.password().map(|text| {
-                    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-                })
-            }
-            None => self.password()?,
-        };
-        let user = options.get_username().to_owned();
-        let database = options.get_database().unwrap_or(&user).to_owned();
-        Ok(Login { user, password, database })
     }
 }
 
@@ -217,18 +223,7 @@ pub fn open(
     service: &str,
     registry: &mut Registry,
 ) -> Pools {
-    let options = options.application_name(&format!("waybill {service}")).options([
-        ("search_path", service),
-        ("statement_timeout", "30s"),
-        ("idle_in_transaction_session_timeout", "10s"),
-        ("client_connection_check_interval", "2s"),
-        ("tcp_keepalives_idle", "30"),
-        ("tcp_keepalives_interval", "10"),
-        ("tcp_keepalives_count", "3"),
-        ("tcp_user_timeout", "60s"),
-        ("enable_seqscan", "off"),
-        ("jit", "off"),
-    ]);
+    let options = session::direct(options, service);
     let pool = |connections: u32| {
         PgPoolOptions::new()
             .max_connections(connections)
@@ -286,18 +281,23 @@ pub async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
         loop {
             match options.connect().await {
                 Ok(connection) => return connection.close().await,
-                Err(error) if is_refusal(&error) => return Err(error),
+                Err(error) if is_refusal(&error) || is_refused_parameter(&error) => {
+                    return Err(error);
+                }
                 Err(error) => last = Some(error),
             }
             backoff.pause().await;
         }
     };
     match tokio::time::timeout(REACH_TIMEOUT, trying).await {
+        Ok(Err(error)) if is_refused_parameter(&error) => Err(anyhow::Error::new(error)
+            .context(NEEDS_POSTGRESQL)
+            .context(ExitReason::Configuration)),
         Ok(outcome) => {
             outcome.context("connecting to PostgreSQL").context(ExitReason::Configuration)
         }
         Err(_) => {
-            let address = format!("{}:{}", options.get_host(), options.get_port());
+            let address = shown(options);
             let last = last.map_or_else(|| anyhow::anyhow!("no answer"), anyhow::Error::new);
             Err(last.context(ExitReason::Unreachable(format!(
                 "PostgreSQL at {address} did not answer for 10 seconds; start it, or set another address"

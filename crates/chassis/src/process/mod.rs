@@ -4,6 +4,7 @@
 //! crash        points at which a test kills the process
 //! exit         exit codes
 //! metrics      the macro that defines metrics
+//! network      the warning about a server without verified TLS
 //! number       the ranges of numbers in the configuration
 //! open_files   the limit of open files
 //! retry        pauses between attempts
@@ -19,6 +20,7 @@ pub mod blocked;
 pub mod crash;
 pub mod exit;
 pub mod metrics;
+pub mod network;
 pub mod number;
 pub mod open_files;
 pub mod retry;

@@ -86,6 +86,6 @@ pub(crate) async fn run(command: LoadCommand) -> anyhow::Result<ExitCode> {
     reached?;
     let summary = super::run(&load, &kafka, &topics, shutdown).await?;
     let json = serde_json::to_string(&summary).expect("a summary has string keys");
-    output::print(&if load.json { json } else { summary.to_string() });
+    output::print(&if load.json { json } else { summary.to_string() })?;
     Ok(ExitCode::from(summary.exit_code()))
 }

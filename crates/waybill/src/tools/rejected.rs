@@ -157,7 +157,7 @@ impl RejectedClient<'_> {
                 .as_array()
                 .context("the answer has no items; is --orders-url the address of a service?")?;
             for item in items {
-                self.print(item, line);
+                self.print(item, line)?;
             }
             left = left.saturating_sub(items.len());
             after = answer["next"].as_str().map(str::to_owned);
@@ -170,8 +170,7 @@ impl RejectedClient<'_> {
 
     async fn show(&self, id: &str) -> anyhow::Result<()> {
         let record = call(self.client.get(self.url(id, None)?)).await?;
-        self.print(&record, describe);
-        Ok(())
+        self.print(&record, describe)
     }
 
     async fn replay(&self, id: &str, file: Option<&Path>) -> anyhow::Result<()> {
@@ -185,11 +184,9 @@ impl RejectedClient<'_> {
         // The call is not repeated after a timeout: the service may have sent the record. Sending it
         // twice is harmless, but whether to do so is the user's decision.
         let url = self.url(id, Some("replay"))?;
-        let answer =
-            call(self.client.post(url).header("content-type", "application/json").body(body))
-                .await?;
-        self.print(&answer, |_| format!("{id} was sent again"));
-        Ok(())
+        let request = self.client.post(url).header("content-type", "application/json").body(body);
+        let answer = call(request).await?;
+        self.print(&answer, |_| format!("{id} was sent again"))
     }
 
     fn url(&self, id: &str, action: Option<&str>) -> anyhow::Result<Url> {
@@ -198,8 +195,8 @@ impl RejectedClient<'_> {
         Ok(url)
     }
 
-    fn print(&self, answer: &Value, describe: impl Fn(&Value) -> String) {
-        output::print(&if self.json { answer.to_string() } else { describe(answer) });
+    fn print(&self, answer: &Value, describe: impl Fn(&Value) -> String) -> anyhow::Result<()> {
+        output::print(&if self.json { answer.to_string() } else { describe(answer) })
     }
 }
 

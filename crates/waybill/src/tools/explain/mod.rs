@@ -89,7 +89,7 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
             history.json(&args.order_uid)
         } else {
             history.text(&args.order_uid)
-        });
+        })?;
     } else if history.order.is_some() && history.delivery.is_some() {
         anyhow::bail!(
             "neither service knows the order {}; if its record had another key and was rejected, \
