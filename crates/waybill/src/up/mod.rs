@@ -175,6 +175,7 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
         postgres_port: (!given.orders || !given.couriers).then_some(args.postgres_port),
         kafka_port: (!args.orders.kafka.is_given()).then_some(args.kafka_port),
     };
+    options.check()?;
     let needs_folder = options.postgres_port.is_some() || options.kafka_port.is_some();
     // The lock comes before the ports. A second `up` on the same folder usually uses the same ports
     // too; its error must name the folder and the process that uses it, not a port. The lock is

@@ -1,6 +1,7 @@
 //! The program on the command line: its commands, configuration, output and exit codes.
 
 mod audit;
+mod clone;
 mod configuration;
 mod exit_codes;
 mod load;
