@@ -7,6 +7,8 @@
 //! dotenv     the file .env                       http     the client of tools and generator
 //! ```
 
+#[cfg(test)]
+mod containers;
 mod dotenv;
 mod http;
 mod load;
