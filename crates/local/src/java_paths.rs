@@ -81,14 +81,20 @@ mod tests {
 
     #[test]
     fn a_uri_hides_the_characters_with_a_meaning() {
-        assert_eq!(uri(Path::new("/a b/c%20#?+;\\")).unwrap(), "file:///a%20b/c%2520%23%3F%2B%3B%5C");
+        assert_eq!(
+            uri(Path::new("/a b/c%20#?+;\\")).unwrap(),
+            "file:///a%20b/c%2520%23%3F%2B%3B%5C"
+        );
         assert_eq!(uri(Path::new("/Стол")).unwrap(), "file:///%D0%A1%D1%82%D0%BE%D0%BB");
     }
 
     #[test]
     fn a_folder_that_kafka_cannot_use_is_named() {
         let error = accepted(Path::new("/tmp/a,b")).unwrap_err();
-        assert!(error.is::<Obstacle>() && error.to_string().contains("/tmp/a,b, because"), "{error}");
+        assert!(
+            error.is::<Obstacle>() && error.to_string().contains("/tmp/a,b, because"),
+            "{error}"
+        );
         let bytes = Path::new(OsStr::from_bytes(b"/tmp/\xFF"));
         assert!(accepted(bytes).unwrap_err().to_string().contains("not UTF-8"));
     }

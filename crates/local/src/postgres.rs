@@ -163,7 +163,9 @@ impl Postgres {
 /// may contain a comma. The list is empty if the path is too long, or is not text.
 fn socket_folder(cluster: &Path, port: u16) -> String {
     match cluster.to_str() {
-        Some(folder) if folder.len() + format!("/.s.PGSQL.{port}").len() <= MAX_SOCKET_PATH_BYTES => {
+        Some(folder)
+            if folder.len() + format!("/.s.PGSQL.{port}").len() <= MAX_SOCKET_PATH_BYTES =>
+        {
             format!("\"{}\"", folder.replace('"', "\"\""))
         }
         _ => String::new(),
@@ -203,7 +205,8 @@ mod tests {
     #[test]
     fn a_socket_folder_is_quoted_and_counted_in_bytes() {
         assert_eq!(socket_folder(Path::new("/a, \"b\""), 15432), "\"/a, \"\"b\"\"\"");
-        let longest = format!("/{}", "x".repeat(MAX_SOCKET_PATH_BYTES - 1 - "/.s.PGSQL.15432".len()));
+        let longest =
+            format!("/{}", "x".repeat(MAX_SOCKET_PATH_BYTES - 1 - "/.s.PGSQL.15432".len()));
         assert_eq!(socket_folder(Path::new(&longest), 15432), format!("\"{longest}\""));
         assert_eq!(socket_folder(Path::new(&longest.replacen('x', "я", 1)), 15432), "");
     }

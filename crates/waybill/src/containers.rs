@@ -70,9 +70,8 @@ fn one_service_builds_the_image_and_none_pulls_it() {
 #[test]
 fn a_container_is_not_killed_before_its_program_ends() {
     let (blocks, services) = (blocks(), services());
-    let seconds = value(&blocks["x-waybill"], "stop_grace_period").and_then(|text| {
-        Some(Duration::from_secs(text.strip_suffix('s')?.parse().ok()?))
-    });
+    let seconds = value(&blocks["x-waybill"], "stop_grace_period")
+        .and_then(|text| Some(Duration::from_secs(text.strip_suffix('s')?.parse().ok()?)));
     assert!(seconds.expect("it is in seconds") >= 2 * crate::serve::SHUTDOWN_TIMEOUT);
     for server in ["postgres", "kafka"] {
         assert_eq!(value(&services[server], "stop_grace_period"), Some("1m"), "{server}");

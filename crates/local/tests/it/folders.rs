@@ -29,7 +29,11 @@ fn both_servers_use_the_folder_that_they_are_given() {
     let parent = Parent::start(&mut servers);
 
     assert_eq!(sql(&parent.url, "SHOW server_encoding"), "UTF8");
-    assert_eq!(names(&scratch.0), BTreeSet::from([UNUSUAL.to_owned()]), "nothing appears beside it");
+    assert_eq!(
+        names(&scratch.0),
+        BTreeSet::from([UNUSUAL.to_owned()]),
+        "nothing appears beside it"
+    );
     assert_eq!(names(&folder), ["kafka", "postgres"].map(str::to_owned).into());
     let expected = ["data", "lock", "log", "log4j2.xml", "pid", "server.properties"];
     assert_eq!(names(&folder.join("kafka")), expected.map(str::to_owned).into());

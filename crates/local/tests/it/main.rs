@@ -26,7 +26,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("waybill-{name}-{} Рабочий стол", std::process::id()));
+        let path =
+            env::temp_dir().join(format!("waybill-{name}-{} Рабочий стол", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path.canonicalize().unwrap())
     }

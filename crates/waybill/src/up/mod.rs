@@ -105,6 +105,7 @@ pub(crate) struct UpArgs {
     /// Folder of the data of the local PostgreSQL and the local Kafka.
     ///
     /// Only one `waybill up` can use a folder at a time. Delete the folder to start without data.
+    /// Kafka does not accept a comma in its name.
     #[arg(long, default_value = ".waybill", value_name = "DIR", help_heading = "Local servers")]
     data_dir: PathBuf,
     /// Port of the local PostgreSQL, from 0 to 65535; 0 chooses a free port.
