@@ -45,11 +45,16 @@ fn is_variable(name: &str) -> bool {
 fn composition() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let mut services = BTreeMap::new();
     for service in COMPOSE.split("\n\n").map(str::trim_end) {
+        if !service.contains("<<: *waybill\n") {
+            continue;
+        }
         let Some(role) = service.lines().find_map(|line| line.strip_prefix("    command: ["))
         else {
             continue;
         };
-        let role = role.split([',', ']']).next().expect("split gives one");
+        // The service `migrate` has another entry point, so its command begins with the program.
+        let mut words = role.split([',', ']']).map(str::trim).filter(|word| *word != "waybill");
+        let role = words.next().expect("the command names a role");
         let given = service
             .lines()
             .filter_map(|line| line.strip_prefix("      ")?.split_once(": "))
