@@ -3,8 +3,17 @@
 # Folders of programs that rustup and Homebrew do not put into PATH.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:/opt/homebrew/opt/rustup/bin:/usr/local/opt/rustup/bin:$(subst $() ,:,$(wildcard /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin))
 
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/waybill
+
+# librdkafka cannot be built below a folder with a space in its name, so the target folder of such a
+# clone is in the user's cache folder. The number separates the clones.
+ifneq ($(words $(CURDIR)),1)
+export CARGO_TARGET_DIR ?= $(CACHE)/target-$(shell pwd | cksum | cut -d ' ' -f 1)
+endif
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
 # Tools of `make check`. They are built once, in these versions, and shared by all clones.
-TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/waybill/tools
+TOOLS := $(CACHE)/tools
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.52.0
 DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
@@ -16,7 +25,7 @@ WITHOUT_PSQL := env $(addprefix -u ,PGOPTIONS PGSSLMODE PGSSLROOTCERT PGSSLCERT 
 # Arguments for the program, the tests or the benches: make up ARGS="--rate 50"
 ARGS ?=
 
-.PHONY: help up test check advisories bench setup
+.PHONY: help up test check advisories bench containers setup
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,7 +34,7 @@ help: ## list the targets
 up: ## build Waybill and run everything on this machine (ARGS: `waybill up`)
 	@scripts/setup
 	cargo build --release --locked -p waybill
-	target/release/waybill up $(ARGS)
+	"$(TARGET)/release/waybill" up $(ARGS)
 
 test: ## run all tests, with a real PostgreSQL, Kafka, Redis and browser (ARGS: `cargo test`)
 	@scripts/setup --tests
@@ -47,6 +56,10 @@ advisories: $(DENY) ## check the dependencies for known vulnerabilities
 bench: ## measure, and print ratios (ARGS: the benches)
 	@scripts/setup --bench
 	cargo run --release --locked -p benches -- $(ARGS)
+
+containers: ## build the image and run compose.yaml on a Docker engine (Linux, as root)
+	@scripts/setup --containers
+	scripts/containers $(ARGS)
 
 setup: ## install the programs that are missing on this machine, including those of the tests
 	@scripts/setup --tests

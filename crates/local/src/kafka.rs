@@ -26,7 +26,7 @@ use crate::{
     Progress,
     folder::{Folder, remove_if_present},
     java::{Java, Preparation},
-    port,
+    java_paths, port,
     process::{Program, ServerProcess, stop_orphan},
 };
 
@@ -85,6 +85,8 @@ impl Kafka {
     }
 
     async fn start_with(java: Java, options: &KafkaOptions, jvm: &[OsString]) -> Result<Self> {
+        // Before the folder is created; if it is a link, `property` checks its target.
+        java_paths::accepted(&options.data_dir)?;
         let folder = Folder::open(&options.data_dir).await?;
         // A server of an earlier run may still hold the port and the lock on Kafka's data.
         stop_orphan(&folder, &folder.path, Signal::TERM).await;
@@ -142,14 +144,14 @@ impl Kafka {
 
     async fn run(&mut self, jvm: &[OsString]) -> Result<()> {
         let settings = self.write_settings(&self.folder.path.join("data"))?;
-        let mut args = self.java_args();
+        let mut args = self.java_args()?;
         args.extend(jvm.iter().cloned());
         args.extend(["kafka.Kafka".into(), settings.into()]);
         let program = Program {
             name: NAME,
             path: &self.java.program,
             args,
-            envs: vec![("CLASSPATH", self.java.class_path.clone())],
+            envs: self.environment().into(),
             user: None,
             stop: Signal::TERM,
         };
@@ -166,8 +168,8 @@ impl Kafka {
         remove_if_present(&unfinished)?;
         let settings = self.write_settings(&unfinished)?;
         let format = Command::new(&self.java.program)
-            .env("CLASSPATH", &self.java.class_path)
-            .args(self.java_args())
+            .envs(self.environment())
+            .args(self.java_args()?)
             .args(["kafka.tools.StorageTool", "format", "-t", &cluster_id(), "-c"])
             .arg(settings)
             .stdin(Stdio::null())
@@ -191,7 +193,7 @@ impl Kafka {
         let settings = SETTINGS
             .replace("@PORT@", &self.port.to_string())
             .replace("@CONTROLLER_PORT@", &port::any_free()?.to_string())
-            .replace("@DATA@", &data.display().to_string())
+            .replace("@DATA@", &java_paths::property(data)?)
             + &self.more_settings;
         let path = self.folder.path.join("server.properties");
         fs::write(&path, settings)
@@ -204,13 +206,19 @@ impl Kafka {
         self.folder.path.join("log4j2.xml")
     }
 
-    fn java_args(&self) -> Vec<OsString> {
+    fn java_args(&self) -> Result<Vec<OsString>> {
         let mut args: Vec<OsString> = JVM.iter().map(OsString::from).collect();
-        args.push(option("-Dlog4j2.configurationFile=", &self.logging()));
+        let logging = java_paths::uri(&self.logging())?;
+        args.push(format!("-Dlog4j2.configurationFile={logging}").into());
         if self.java.archive.exists() {
             args.push(option("-XX:SharedArchiveFile=", &self.java.archive));
         }
-        args
+        Ok(args)
+    }
+
+    fn environment(&self) -> [(&'static str, OsString); 2] {
+        // With LANG=C, Java could not open a file whose name is not ASCII.
+        [("CLASSPATH", self.java.class_path.clone()), ("LC_ALL", "C.UTF-8".into())]
     }
 }
 

@@ -7,7 +7,7 @@
 //!                └─ kafka ────┘           └─ watch.sh  stops the program when its parent has ended
 //!
 //! postgres uses programs (where they are), cluster (initdb), user (never root);
-//! kafka uses java (runtime, jars, class archive); both use port and process_id.
+//! kafka uses java (runtime, jars, class archive) and java_paths; both use port and process_id.
 //! ```
 //!
 //! Both run as child processes on loopback and keep their data in a folder. They end when their
@@ -20,6 +20,7 @@ use std::fmt;
 mod cluster;
 mod folder;
 mod java;
+mod java_paths;
 mod kafka;
 mod port;
 mod postgres;

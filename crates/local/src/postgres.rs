@@ -133,18 +133,11 @@ impl Postgres {
 
     /// Returns all settings. They are given at every start, so that an older folder gets them too.
     async fn settings(&self) -> Vec<String> {
-        let cluster = self.cluster.display();
-        let socket_path = format!("{cluster}/.s.PGSQL.{}", self.port);
-        let socket_folder = if socket_path.len() <= MAX_SOCKET_PATH_BYTES {
-            cluster.to_string()
-        } else {
-            String::new()
-        };
         let compression = if self.accepts("wal_compression=lz4").await { "lz4" } else { "on" };
         vec![
             format!("port={}", self.port),
             "listen_addresses=127.0.0.1".into(),
-            format!("unix_socket_directories={socket_folder}"),
+            format!("unix_socket_directories={}", socket_folder(&self.cluster, self.port)),
             "max_connections=200".into(),
             "fsync=on".into(),
             "synchronous_commit=on".into(),
@@ -166,10 +159,25 @@ impl Postgres {
     }
 }
 
+/// Returns the folder of the Unix socket, as an element of PostgreSQL's list: in quotes, because it
+/// may contain a comma. The list is empty if the path is too long, or is not text.
+fn socket_folder(cluster: &Path, port: u16) -> String {
+    match cluster.to_str() {
+        Some(folder)
+            if folder.len() + format!("/.s.PGSQL.{port}").len() <= MAX_SOCKET_PATH_BYTES =>
+        {
+            format!("\"{}\"", folder.replace('"', "\"\""))
+        }
+        _ => String::new(),
+    }
+}
+
 /// Reads PostgreSQL's state from its pid file: the first line is the process id, the eighth is
 /// `ready` when it accepts connections.
 fn is_ready(cluster: &Path, id: Option<u32>) -> bool {
-    let text = fs::read_to_string(cluster.join("postmaster.pid")).unwrap_or_default();
+    // It also contains the path of the cluster, which need not be UTF-8.
+    let text = fs::read(cluster.join("postmaster.pid")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
     let mut lines = text.lines().map(str::trim);
     let is_ours = lines.next().and_then(|line| line.parse().ok()) == id;
     is_ours && lines.nth(6) == Some("ready")
@@ -179,12 +187,27 @@ fn is_ready(cluster: &Path, id: Option<u32>) -> bool {
 /// would mistake that program for a running server and refuse to start.
 fn remove_stale_pid_file(cluster: &Path) -> Result<()> {
     let path = cluster.join("postmaster.pid");
-    let Ok(text) = fs::read_to_string(&path) else {
+    let Ok(text) = fs::read(&path) else {
         return Ok(());
     };
+    let text = String::from_utf8_lossy(&text);
     let id = text.lines().next().and_then(|line| line.trim().parse().ok());
     if id.is_some_and(|id| is_alive(id) && !command_line(id).contains("postgres")) {
         fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_folder_is_quoted_and_counted_in_bytes() {
+        assert_eq!(socket_folder(Path::new("/a, \"b\""), 15432), "\"/a, \"\"b\"\"\"");
+        let longest =
+            format!("/{}", "x".repeat(MAX_SOCKET_PATH_BYTES - 1 - "/.s.PGSQL.15432".len()));
+        assert_eq!(socket_folder(Path::new(&longest), 15432), format!("\"{longest}\""));
+        assert_eq!(socket_folder(Path::new(&longest.replacen('x', "я", 1)), 15432), "");
+    }
 }

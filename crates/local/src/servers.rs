@@ -1,10 +1,13 @@
 //! Both servers together, for `waybill up` and for the tests.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{PathBuf, absolute},
+    time::Instant,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::{Kafka, KafkaOptions, Postgres, PostgresOptions, Progress};
+use crate::{Kafka, KafkaOptions, Postgres, PostgresOptions, Progress, java_paths};
 
 /// The servers to start, and their folder and ports.
 #[derive(Debug, Clone)]
@@ -17,6 +20,17 @@ pub struct LocalServersOptions {
     pub kafka_port: Option<u16>,
 }
 
+impl LocalServersOptions {
+    /// Checks the name of the folder, so that a wrong one is reported before anything is created.
+    pub fn check(&self) -> Result<()> {
+        if self.kafka_port.is_some() {
+            let folder = absolute(&self.data_dir).context("reading the current folder")?;
+            java_paths::accepted(&folder)?;
+        }
+        Ok(())
+    }
+}
+
 /// The servers that were started.
 #[derive(Debug)]
 pub struct LocalServers {
@@ -27,6 +41,7 @@ pub struct LocalServers {
 impl LocalServers {
     /// Starts the servers in parallel. If one of them cannot start, the other one is stopped.
     pub async fn start(options: &LocalServersOptions, progress: Progress<'_>) -> Result<Self> {
+        options.check()?;
         let postgres = async {
             let Some(port) = options.postgres_port else { return Ok(None) };
             let options = PostgresOptions { data_dir: options.data_dir.join("postgres"), port };

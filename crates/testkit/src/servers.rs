@@ -103,10 +103,11 @@ fn remove_at_exit(folder: &Path) -> Child {
         .expect("a shell starts")
 }
 
-/// Returns the path of a new folder, which any user may create.
+/// Returns the path of a new folder, which any user may create. Like the folders of many people, it
+/// has a space and letters that are not ASCII in its name.
 fn folder() -> PathBuf {
     std::env::temp_dir().join(format!(
-        "waybill-test-{}-{:08x}",
+        "waybill-test-{}-{:08x} Рабочий стол",
         std::process::id(),
         rand::random::<u32>()
     ))

@@ -8,6 +8,8 @@
 //! environment   the variables of the process, before anything reads them
 //! ```
 
+#[cfg(test)]
+mod containers;
 mod dotenv;
 mod environment;
 mod http;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
+mod folders;
 mod kafka_wire;
 mod processes;
 
@@ -20,12 +21,14 @@ use tokio::time::timeout;
 
 use crate::processes::{Parent, kill_9, processes_that_name};
 
-/// A folder that is removed when the test has passed.
+/// A folder that is removed when the test has passed. Like the folders of many people, it has a
+/// space and letters that are not ASCII in its name.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("waybill-{name}-{}", std::process::id()));
+        let path =
+            env::temp_dir().join(format!("waybill-{name}-{} Рабочий стол", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path.canonicalize().unwrap())
     }

@@ -43,7 +43,10 @@ pub(crate) fn kill_9(id: u32) {
 
 /// Returns all processes whose command line names the folder, except this one.
 pub(crate) fn processes_that_name(folder: &Path) -> Vec<u32> {
-    let ps = Command::new("ps").args(["-A", "-ww", "-o", "pid=,args="]).output().unwrap();
+    let mut ps = Command::new("ps");
+    // With another locale, it replaces the letters that are not ASCII.
+    ps.args(["-A", "-ww", "-o", "pid=,args="]).env("LC_ALL", "C.UTF-8");
+    let ps = ps.output().unwrap();
     assert!(ps.status.success());
     String::from_utf8_lossy(&ps.stdout)
         .lines()

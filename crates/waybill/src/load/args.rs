@@ -8,7 +8,6 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::date
 use url::Url;
 
 use super::{
-    own::Walked,
     shares::{Share, Shares},
     simulation::Walk,
 };
@@ -187,6 +186,20 @@ pub(crate) struct LoadArgs {
     )]
     pub(crate) unknown: Share,
 
+    /// Also continue the orders that earlier runs with --resume have sent within the last hour.
+    ///
+    /// The ids of generated orders then begin with a tag, which is the same for all runs with the
+    /// same --kafka-group-id. Without this option, a run that is restarted leaves the orders of the
+    /// run before to their couriers, and no one completes them.
+    #[arg(
+        long,
+        requires = "walk",
+        conflicts_with_all = ["file", "seed"],
+        help_heading = "Simulated statuses",
+        hide_short_help = true
+    )]
+    pub(crate) resume: bool,
+
     /// Number of couriers to register at the courier service before the first order, from 0 to
     /// 1000000.
     ///
@@ -225,9 +238,9 @@ pub(crate) struct LoadArgs {
     #[arg(skip)]
     pub(crate) on_timeout: OnTimeout,
 
-    // Not an option: `waybill up` also continues with the orders of its last run.
-    #[arg(skip)]
-    pub(crate) walked: Walked,
+    // Not an option: `waybill up` and `waybill load` each continue their own orders only.
+    #[arg(skip = "load")]
+    pub(crate) role: &'static str,
 }
 
 /// The action after 10 seconds in which Kafka has acknowledged nothing, or the courier service has
@@ -263,7 +276,8 @@ impl LoadArgs {
             unknown: Share::percent(1),
             couriers,
             couriers_url,
-            walked: Walked::Installation,
+            resume: true,
+            role: "up",
             rate: Some(rate),
             count: Some(0),
             seed: None,
@@ -365,11 +379,8 @@ mod tests {
         assert_eq!((both.pace(), both.limit()), (7, Some(3)));
         assert_eq!(parse("load --count 0").unwrap().limit(), None);
         let unending = LoadArgs::unending(5, 100, "http://127.0.0.1:8082".parse().unwrap());
-        assert_eq!((unending.limit(), unending.walked), (None, Walked::Installation));
-        assert_eq!(
-            (generated.walk(), generated.couriers, generated.walked),
-            (None, 0, Walked::Sent)
-        );
+        assert_eq!((unending.limit(), unending.resume, unending.role), (None, true, "up"));
+        assert_eq!((generated.walk(), generated.couriers, generated.resume), (None, 0, false));
         let walk = parse("load --walk 0.5 --cancels 0.1").unwrap().walk().unwrap();
         assert_eq!(
             (walk.step, walk.cancels.to_string()),
@@ -393,6 +404,8 @@ mod tests {
             "load --file x --seed 1",
             "load --file x --invalid 0.1",
             "load --cancels 0.1",
+            "load --resume",
+            "load --walk 1 --resume --seed 1",
             "load --walk -1",
             "load --walk soon",
             "load more",

@@ -73,7 +73,7 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<Summary> {
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let own = OwnOrders::new(args.walked, kafka);
+    let own = OwnOrders::new(args.resume.then_some(args.role), kafka);
     let source = Source::open(args, seed, own.tag())?;
     let sender = Sender::new(kafka, topics.orders())?;
     let (stop_sending, stop_scenario) = (shutdown.child_token(), shutdown.child_token());

@@ -18,20 +18,9 @@ const MAX_SENT_ORDERS: usize = 1_000_000;
 /// The longest difference between the clocks of this machine and of Kafka. Events are read from this
 /// long before the start, because the first ones may have earlier times than the start.
 const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
-/// The age up to which `waybill up` continues the orders of a former run. After this time, their
+/// The age up to which a run continues the orders of former runs. After this time, their
 /// couriers are free again in any case: the longest delivery time and the grace are 45 minutes.
 const MAX_FORMER_AGE: Duration = Duration::from_secs(3_600);
-
-/// The orders whose statuses are simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Walked {
-    /// Orders that this run has sent.
-    #[default]
-    Sent,
-    /// Orders that this and former runs of `waybill up` with the same Kafka and the same prefix of
-    /// consumer groups have sent. Their ids begin with a common tag.
-    Installation,
-}
 
 /// Recognises the orders of this generator. Clones share the sent orders.
 #[derive(Clone)]
@@ -43,16 +32,15 @@ pub(super) enum OwnOrders {
 }
 
 impl OwnOrders {
-    pub(super) fn new(walked: Walked, kafka: &KafkaConfig) -> Self {
-        match walked {
-            Walked::Sent => Self::Sent(Arc::new(Mutex::new(RecentOrders::new(MAX_SENT_ORDERS)))),
-            // Each installation has its own source, so another one on the same Kafka has another tag.
-            Walked::Installation => {
-                let source = kafka.event_source("up");
-                let words: Vec<u64> = source.bytes().map(u64::from).collect();
-                Self::Tagged(Rng::of(&words).next() as u32)
-            }
-        }
+    /// The orders of this run; with the name of a role, also those of its former runs with the same
+    /// Kafka and the same prefix of consumer groups.
+    pub(super) fn new(resumed: Option<&str>, kafka: &KafkaConfig) -> Self {
+        let Some(role) = resumed else {
+            return Self::Sent(Arc::new(Mutex::new(RecentOrders::new(MAX_SENT_ORDERS))));
+        };
+        // Each installation has its own source, so another one on the same Kafka has another tag.
+        let words: Vec<u64> = kafka.event_source(role).bytes().map(u64::from).collect();
+        Self::Tagged(Rng::of(&words).next() as u32)
     }
 
     /// Returns the tag at the beginning of all ids, if they have one.
@@ -142,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_run_knows_the_orders_that_it_has_sent() {
-        let own = OwnOrders::new(Walked::Sent, &kafka("waybill"));
+        let own = OwnOrders::new(None, &kafka("waybill"));
         let sending = own.clone();
         sending.add("a");
         sending.add("not an id\n");
@@ -152,12 +140,14 @@ mod tests {
 
     #[test]
     fn an_installation_knows_the_orders_of_its_former_runs() {
-        let own = OwnOrders::new(Walked::Installation, &kafka("waybill"));
-        let next = OwnOrders::new(Walked::Installation, &kafka("waybill"));
-        let other = OwnOrders::new(Walked::Installation, &kafka("other"));
+        let own = OwnOrders::new(Some("up"), &kafka("waybill"));
+        let next = OwnOrders::new(Some("up"), &kafka("waybill"));
+        let other = OwnOrders::new(Some("up"), &kafka("other"));
+        let load = OwnOrders::new(Some("load"), &kafka("waybill"));
         let order = format!("{}0123456789abcdetest", tag_text(own.tag().unwrap()));
         let order = order.parse().unwrap();
         assert!(own.contains(&order) && next.contains(&order) && !other.contains(&order));
+        assert!(!load.contains(&order), "`up` and `load` may run with the same Kafka");
         assert!(!own.contains(&"b563feb7b2b84b6test".parse().unwrap()));
     }
 

@@ -105,6 +105,7 @@ pub(crate) struct UpArgs {
     /// Folder of the data of the local PostgreSQL and the local Kafka.
     ///
     /// Only one `waybill up` can use a folder at a time. Delete the folder to start without data.
+    /// Kafka does not accept a comma in its name.
     #[arg(long, default_value = ".waybill", value_name = "DIR", help_heading = "Local servers")]
     data_dir: PathBuf,
     /// Port of the local PostgreSQL, from 0 to 65535; 0 chooses a free port.
@@ -161,6 +162,7 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
         postgres_port: (!given.orders || !given.couriers).then_some(args.postgres_port),
         kafka_port: (!args.orders.kafka.is_given()).then_some(args.kafka_port),
     };
+    options.check()?;
     let needs_folder = options.postgres_port.is_some() || options.kafka_port.is_some();
     // The lock comes before the ports. A second `up` on the same folder usually uses the same ports
     // too; its error must name the folder and the process that uses it, not a port. The lock is

@@ -152,7 +152,7 @@ async fn a_variable_that_is_not_utf8_is_named() {
 
 #[tokio::test]
 async fn a_command_ignores_settings_that_it_does_not_use() {
-    let unused = [("KAFKA_GROUP_ID", ""), ("KAFKA_CREATE_TOPICS", "maybe")];
+    let unused = [("POSTGRES_CONNECTIONS", "0"), ("KAFKA_CREATE_TOPICS", "maybe")];
     let help = ["load", "--kafka-brokers", UNREACHABLE];
     assert_ends(&waybill(&help, &unused).await, 69, &["did not answer for 10 seconds"]);
     let unused = [("OVERDUE_GRACE", "soon"), ("POSTGRES_CONNECTIONS", "0")];

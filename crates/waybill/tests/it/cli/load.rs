@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use testkit::{Received, TestEnvironment, eventually, shared};
+use testkit::{Received, TestEnvironment, eventually, shared, wait_until};
 use tokio::process::Command;
 
 use crate::support::{Scratch, status_event};
@@ -186,6 +186,33 @@ async fn the_simulation_brings_every_order_to_its_end() {
     assert_eq!(listed["items"].as_array().unwrap().len(), 13);
     orders.stop().await.unwrap();
     couriers.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_run_completes_the_orders_of_a_killed_one() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    let (orders_topic, status_topic) = (env.orders_topic(), env.status_topic());
+    let flags = ["--kafka-status-topic", &status_topic, "--resume", "--kafka-group-id", &env.name];
+
+    // Its orders would end after an hour.
+    let mut killed = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    killed.args(["load", "--quiet", "--count", "30", "--rate", "0", "--walk", "3600"]);
+    killed.args(["--kafka-brokers", &env.servers.kafka, "--kafka-orders-topic", &orders_topic]);
+    let mut killed = killed.args(flags).kill_on_drop(true).spawn().unwrap();
+    wait_until("all orders to be stored", async || env.count("orders.orders").await == 30).await;
+    killed.kill().await.unwrap();
+
+    // An order of another sender is not continued.
+    env.send_status(Some("other"), &status_event("other", "created")).await;
+    let flags = [&["--count", "1", "--walk", "0.1"], &flags[..]].concat();
+    let summary = run_load(&env, &orders_topic, &flags).await;
+    env.wait_until_status_drained().await;
+
+    assert_eq!(summary["sent"], 1);
+    assert_eq!(env.count("orders.order_status WHERE rank >= 5").await, 31);
+    assert_eq!(env.count("orders.order_status WHERE order_uid = 'other' AND rank = 0").await, 1);
+    service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

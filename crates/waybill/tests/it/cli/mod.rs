@@ -2,6 +2,7 @@
 
 mod addresses;
 mod audit;
+mod clone;
 mod configuration;
 mod exit_codes;
 mod load;

@@ -19,7 +19,10 @@ const FREE_ADDRESSES: [&str; 4] =
 
 /// Counts the processes that name the folder in their command line.
 fn count_processes(folder: &Path) -> usize {
-    let ps = Command::new("ps").args(["-A", "-ww", "-o", "args="]).output().unwrap();
+    let mut ps = Command::new("ps");
+    // With another locale, it replaces the letters that are not ASCII.
+    ps.args(["-A", "-ww", "-o", "args="]).env("LC_ALL", "C.UTF-8");
+    let ps = ps.output().unwrap();
     let folder = folder.to_string_lossy();
     String::from_utf8_lossy(&ps.stdout).lines().filter(|line| line.contains(&*folder)).count()
 }
@@ -123,6 +126,19 @@ async fn a_second_one_in_the_same_folder_names_the_folder() {
     let holder = format!("is in use by process {}: stop that one first", first.child.id().unwrap());
     assert!(error.contains(&holder), "{error}");
     first.interrupt().await;
+}
+
+#[tokio::test]
+async fn a_data_folder_that_kafka_cannot_use_is_not_created() {
+    let folder = Scratch::new();
+    let flags = [&["up"], &FREE_ADDRESSES[..], &["--data-dir", "orders, couriers"]].concat();
+
+    let output = waybill_in(&folder, &flags, &[], b"").await;
+    let error = String::from_utf8_lossy(&output.stderr);
+
+    assert_eq!(output.status.code(), Some(78), "{error}");
+    assert!(error.contains("its name contains a comma"), "{error}");
+    assert!(!folder.0.join("orders, couriers").exists());
 }
 
 #[tokio::test]

@@ -18,12 +18,14 @@ use tokio::{
 
 const EXIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A folder that is removed after the test.
+/// A folder that is removed after the test. Like the folders of many people, it has a space and
+/// letters that are not ASCII in its name.
 pub(crate) struct Scratch(pub PathBuf);
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        let name = format!("waybill-it-{}-{:08x}", std::process::id(), rand::random::<u32>());
+        let (process, number) = (std::process::id(), rand::random::<u32>());
+        let name = format!("waybill-it-{process}-{number:08x} Рабочий стол");
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)
