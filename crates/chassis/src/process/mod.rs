@@ -5,6 +5,7 @@
 //! crash        points at which a test kills the process
 //! exit         exit codes
 //! metrics      the macro that defines metrics
+//! network      the warning about a server without verified TLS
 //! number       the ranges of numbers in the configuration
 //! retry        pauses between attempts
 //! secret       secrets from files and variables
@@ -20,6 +21,7 @@ pub mod certificate;
 pub mod crash;
 pub mod exit;
 pub mod metrics;
+pub mod network;
 pub mod number;
 pub mod retry;
 pub mod secret;
