@@ -5,6 +5,7 @@
 //! - `environment`, `couriers`: databases and topics of one test, and the services that use them
 //! - `kafka`: a plain client that sends, reads and commits
 //! - `service`: a service that runs inside the test's process
+//! - `nginx`: a proxy in front of a service
 //! - `browser`: Chromium, and the rules for every page
 //! - `order_json`, `bad_records`: valid orders, and records that must be rejected
 //! - `wait`: waiting for a condition with a timeout
@@ -14,6 +15,7 @@ pub mod browser;
 mod couriers;
 mod environment;
 mod kafka;
+mod nginx;
 pub mod order_json;
 mod servers;
 mod service;
@@ -22,6 +24,7 @@ mod wait;
 pub use couriers::CourierDatabase;
 pub use environment::TestEnvironment;
 pub use kafka::{Received, TransactionEnd};
+pub use nginx::Nginx;
 pub use servers::{OwnServers, Servers, shared};
 pub use service::Service;
 pub use wait::{eventually, wait_until};
