@@ -60,6 +60,8 @@ pub struct Kafka {
     folder: Folder,
     java: Java,
     port: u16,
+    /// Lines after the settings of every broker.
+    more_settings: String,
     process: ServerProcess,
 }
 
@@ -87,7 +89,13 @@ impl Kafka {
         // A server of an earlier run may still hold the port and the lock on Kafka's data.
         stop_orphan(&folder, &folder.path, Signal::TERM).await;
         let port = port::claim(options.port, NAME, "--kafka-port")?;
-        let mut kafka = Self { folder, java, port, process: ServerProcess::default() };
+        let mut kafka = Self {
+            folder,
+            java,
+            port,
+            more_settings: String::new(),
+            process: ServerProcess::default(),
+        };
         kafka.format().await?;
         kafka.run(jvm).await?;
         Ok(kafka)
@@ -119,6 +127,12 @@ impl Kafka {
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
         self.run(&[]).await
+    }
+
+    /// Restarts it with further lines in its settings, for a test: a line replaces an earlier one.
+    pub async fn restart_with(&mut self, settings: &str) -> Result<()> {
+        settings.clone_into(&mut self.more_settings);
+        self.restart().await
     }
 
     /// Waits until it ends unexpectedly, and describes the end in a sentence.
@@ -177,7 +191,8 @@ impl Kafka {
         let settings = SETTINGS
             .replace("@PORT@", &self.port.to_string())
             .replace("@CONTROLLER_PORT@", &port::any_free()?.to_string())
-            .replace("@DATA@", &data.display().to_string());
+            .replace("@DATA@", &data.display().to_string())
+            + &self.more_settings;
         let path = self.folder.path.join("server.properties");
         fs::write(&path, settings)
             .and_then(|()| fs::write(self.logging(), LOGGING))

@@ -5,9 +5,11 @@
 //! serve      the order and the courier service   tools/   migrate, rejected, explain, audit, probe
 //! usage      errors of the command line          output   standard output and error, exit codes
 //! dotenv     the file .env                       http     the client of tools and generator
+//! escape     texts from outside, as a terminal may show them
 //! ```
 
 mod dotenv;
+mod escape;
 mod http;
 mod load;
 mod output;

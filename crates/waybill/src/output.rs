@@ -7,17 +7,25 @@ use chassis::{
     process::{exit, telemetry},
 };
 
-/// Prints data. Ignores errors: the reader of a pipe, such as `head`, may have ended.
+use crate::escape;
+
+/// Prints data for a person, with control characters escaped. Ignores errors: the reader of a pipe, such as `head`, may have ended.
 pub(crate) fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    let _ = writeln!(std::io::stdout(), "{}", escape::lines(text.trim_end()));
 }
 
-/// Prints a message for a person, after the log lines before it.
+/// Prints JSON for a program, also with control characters escaped, as JSON escapes them.
+pub(crate) fn print_json(json: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", escape::json(json));
+}
+
+/// Prints a message for a person, after the log lines before it. It may contain a text of a server:
+/// control characters are escaped.
 pub(crate) fn print_error(text: &str) {
     telemetry::flush();
     // Standard error may already be closed, as with `2>&1 | head`. That must not change the exit
     // code.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", escape::lines(text));
 }
 
 /// Prints the error that ends the process, and returns the exit code. A usage error ends the process

@@ -7,7 +7,7 @@ use std::error::Error;
 /// Only an operator can change that; a retry fails again.
 #[must_use]
 pub fn distrust(error: &(dyn Error + 'static)) -> Option<String> {
-    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.filter_map(|cause| reason(&cause.to_string())).next()
 }
 

@@ -9,4 +9,5 @@ mod outages;
 mod pages;
 mod status;
 mod support;
+mod tls;
 mod words;
