@@ -10,6 +10,9 @@ TYPOS_VERSION := 1.52.0
 DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 TYPOS := $(TOOLS)/typos-$(TYPOS_VERSION)/bin/typos
 
+# psql's variables are for servers of the user, and not for those that the tests start.
+WITHOUT_PSQL := env $(addprefix -u ,PGOPTIONS PGSSLMODE PGSSLROOTCERT PGSSLCERT PGSSLKEY PGSERVICE PGCHANNELBINDING PGREQUIREAUTH PGGSSENCMODE PGHOST PGHOSTADDR PGPORT PGUSER PGPASSWORD PGDATABASE)
+
 # Arguments for the program, the tests or the benches: make up ARGS="--rate 50"
 ARGS ?=
 
@@ -26,7 +29,7 @@ up: ## build Waybill and run everything on this machine (ARGS: `waybill up`)
 
 test: ## run all tests, with a real PostgreSQL, Kafka, Redis and browser (ARGS: `cargo test`)
 	@scripts/setup --tests
-	cargo test --workspace --locked $(ARGS)
+	$(WITHOUT_PSQL) cargo test --workspace --locked $(ARGS)
 
 check: $(DENY) $(TYPOS) ## check format, lints, licences, spelling, and that .sqlx/ is up to date
 	@scripts/setup

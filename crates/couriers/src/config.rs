@@ -8,11 +8,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use chassis::{
     http::web_address,
     kafka::{batch::BatchPolicy, config::KafkaConfig, names::topic},
-    postgres::pool::{Login, PostgresConfig},
+    postgres::{address::Address, pool::PostgresConfig},
     process::{number::within, secret},
 };
-use clap::Args;
-use sqlx::postgres::PgConnectOptions;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use url::Url;
 
 use crate::delivery::DeliveryTimes;
@@ -80,7 +79,8 @@ impl Config {
     /// Returns an error for a setting that the service could use only later, or never.
     pub fn check(&self) -> anyhow::Result<()> {
         self.kafka.check()?;
-        self.own.database.options(&self.postgres)?;
+        self.kafka.warn();
+        self.own.database.address(&self.postgres)?.warn();
         Ok(())
     }
 }
@@ -230,10 +230,11 @@ pub struct DatabaseConfig {
         long,
         env = "COURIERS_DATABASE_URL",
         value_name = "URL",
+        value_parser = NonEmptyStringValueParser::new(),
         hide_env_values = true,
         display_order = 2
     )]
-    pub couriers_database_url: Option<String>,
+    couriers_database_url: Option<String>,
     /// File that contains COURIERS_DATABASE_URL; overrides the variable.
     #[arg(
         long,
@@ -243,6 +244,9 @@ pub struct DatabaseConfig {
         hide_short_help = true
     )]
     couriers_database_url_file: Option<PathBuf>,
+    /// The address in a local server, which `waybill up` sets if the user gave none.
+    #[arg(skip)]
+    pub local: Option<String>,
 }
 
 impl std::fmt::Debug for DatabaseConfig {
@@ -252,13 +256,12 @@ impl std::fmt::Debug for DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    pub fn options(&self, postgres: &PostgresConfig) -> anyhow::Result<PgConnectOptions> {
-        postgres.options(self.own()?.as_deref(), OWN_DATABASE)
-    }
-
-    /// Returns the user that the service logs in as.
-    pub fn login(&self, postgres: &PostgresConfig) -> anyhow::Result<Login> {
-        postgres.login(self.own()?.as_deref(), OWN_DATABASE)
+    /// Returns the address: the service's own if given, else the shared one.
+    pub fn address(&self, postgres: &PostgresConfig) -> anyhow::Result<Address> {
+        match &self.local {
+            Some(local) => Address::parse_local(local),
+            None => postgres.address(self.own()?.as_deref(), OWN_DATABASE),
+        }
     }
 
     fn own(&self) -> anyhow::Result<Option<String>> {

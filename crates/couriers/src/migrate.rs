@@ -23,6 +23,7 @@ pub async fn migrate(
             "SELECT, UPDATE ON SEQUENCE couriers.waiting_front, couriers.available_front",
         ],
     };
-    let (service, login) = (config.options(postgres)?, config.login(postgres)?);
+    let address = config.address(postgres)?;
+    let (service, login) = (address.options(), address.login());
     chassis::postgres::migrate::migrate(&schema, &service, &login, administrator).await
 }

@@ -40,7 +40,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut registry = Registry::default();
-    let database = config.own.database.options(&config.postgres)?;
+    let database = config.own.database.address(&config.postgres)?.options();
     let connections = config.postgres.postgres_connections;
     let pool = pool::open(database, connections, "couriers", &mut registry);
     let blocked = Blocked::register(&mut registry);

@@ -72,7 +72,7 @@ fn migrate(url: &str, folder: &Path, schema: &str) -> Result<()> {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));
     files.sort();
 
-    let mut psql = Command::new("psql");
+    let mut psql = command("psql");
     psql.args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", url])
         .args(["--command", &format!("CREATE SCHEMA IF NOT EXISTS {schema}")])
         .args(["--command", &format!("SET search_path TO {schema}")]);
@@ -86,12 +86,23 @@ fn migrate(url: &str, folder: &Path, schema: &str) -> Result<()> {
     Ok(())
 }
 
-fn run(url: &str, command: &[String]) -> Result<u8> {
-    let status = Command::new(&command[0])
-        .args(&command[1..])
+/// Returns a command without psql's variables, such as PGSSLMODE: they are for other servers.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("PG") && name != "PG_BIN_DIR") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn run(url: &str, words: &[String]) -> Result<u8> {
+    let status = command(&words[0])
+        .args(&words[1..])
         .env("DATABASE_URL", url)
         .status()
-        .with_context(|| format!("starting {}", command[0]))?;
+        .with_context(|| format!("starting {}", words[0]))?;
     // A command that was ended by a signal has no code.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

@@ -80,17 +80,20 @@ impl Preparation {
     }
 }
 
+/// Returns the first Java that is new enough. `scripts/setup` searches the same places.
 async fn find_java() -> Result<(PathBuf, String)> {
-    let candidates = match env::var_os("JAVA_HOME") {
-        Some(home) => vec![PathBuf::from(home).join("bin/java")],
-        // Homebrew does not put its Java into PATH, and the `java` of macOS only shows a message.
-        None => ["java", "/opt/homebrew/opt/openjdk/bin/java", "/usr/local/opt/openjdk/bin/java"]
-            .map(PathBuf::from)
-            .into(),
-    };
+    let candidates = java_programs();
     let mut too_old = None;
     for program in &candidates {
-        let output = Command::new(program).arg("-version").stdin(Stdio::null()).output().await;
+        let output = Command::new(program)
+            .arg("-version")
+            // Java would print these first, and may not start with them.
+            .env_remove("JAVA_TOOL_OPTIONS")
+            .env_remove("JDK_JAVA_OPTIONS")
+            .env_remove("_JAVA_OPTIONS")
+            .stdin(Stdio::null())
+            .output()
+            .await;
         let Some(output) = output.ok().filter(|output| output.status.success()) else {
             continue;
         };
@@ -115,9 +118,35 @@ async fn find_java() -> Result<(PathBuf, String)> {
     )))
 }
 
+/// Returns the places where Java may be: `JAVA_HOME`, `PATH`, then the folders of the packages of
+/// Linux and Homebrew, which are not always in `PATH`.
+fn java_programs() -> Vec<PathBuf> {
+    let packages = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
+    let mut packages: Vec<PathBuf> = packages
+        .map(|package| package.path().join("bin/java"))
+        .filter(|java| java.exists())
+        .collect();
+    packages.sort();
+    let home = env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
+    home.into_iter()
+        .chain([PathBuf::from("java")])
+        .chain(packages)
+        .chain(
+            ["/opt/homebrew/opt/openjdk/bin/java", "/usr/local/opt/openjdk/bin/java"]
+                .map(Into::into),
+        )
+        .collect()
+}
+
 /// Reads `openjdk version "17.0.15" 2025-04-15`, and up to Java 8 `java version "1.8.0_402"`.
 fn major_version(output: &str) -> Option<u32> {
-    output.split('"').nth(1)?.split(['.', '-', '+']).next()?.parse().ok()
+    let version = |line: &str| {
+        let (name, version) = line.split_once(" version \"")?;
+        let is_name = name.bytes().all(|byte| byte.is_ascii_lowercase());
+        let number = version.split(['.', '-', '+', '"']).next()?;
+        number.parse().ok().filter(|_| is_name)
+    };
+    output.lines().find_map(version)
 }
 
 async fn downloaded_jars(progress: Progress<'_>) -> Result<PathBuf> {
@@ -203,5 +232,12 @@ mod tests {
         assert_eq!(major_version("openjdk version \"26-ea\" 2026-03-17\n"), Some(26));
         assert_eq!(major_version("java version \"1.8.0_402\"\n"), Some(1));
         assert_eq!(major_version("no Java here"), None);
+    }
+
+    #[test]
+    fn lines_before_the_version_of_java_are_not_read() {
+        let quoted = "Picked up JAVA_TOOL_OPTIONS: -Dname=\"two words\" -Da=' version \"8\"'\n\
+                      openjdk version \"21.0.3\" 2024-04-16\n";
+        assert_eq!(major_version(quoted), Some(21));
     }
 }

@@ -57,7 +57,7 @@ pub async fn audit(
     let scanner = Scanner::new(kafka, &kafka.group("orders"))?;
     // First of all: what is committed later than this is not expected below.
     let committed = scanner.committed(&orders_topic)?;
-    let database = database.options()?.options([("search_path", "orders")]);
+    let database = database.address()?.options().options([("search_path", "orders")]);
     let mut connection = PgConnection::connect_with(&database)
         .await
         .context("connecting to the order service's database")?;

@@ -10,13 +10,12 @@ use chassis::{
         config::KafkaConfig,
         names::{are_same_topic, topic},
     },
-    postgres::pool::{Login, PostgresConfig},
+    postgres::{address::Address, pool::PostgresConfig},
     process::{network::warn_of_unverified, number::within, secret},
 };
 use clap::{Args, builder::NonEmptyStringValueParser};
 use events::topics::dead_letters;
 use redis::{ConnectionAddr, IntoConnectionInfo as _, TlsCertificates};
-use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 const OWN_DATABASE: &str = "ORDERS_DATABASE_URL";
@@ -94,7 +93,8 @@ impl Config {
     pub fn check(&self) -> anyhow::Result<()> {
         self.topics.check()?;
         self.kafka.check()?;
-        self.database.options()?;
+        self.kafka.warn();
+        self.database.address()?.warn();
         self.cache.check()
     }
 }
@@ -185,10 +185,11 @@ pub struct DatabaseConfig {
         long,
         env = "ORDERS_DATABASE_URL",
         value_name = "URL",
+        value_parser = NonEmptyStringValueParser::new(),
         hide_env_values = true,
         display_order = 0
     )]
-    pub orders_database_url: Option<String>,
+    orders_database_url: Option<String>,
     /// File that contains ORDERS_DATABASE_URL; overrides the variable.
     #[arg(
         long,
@@ -201,6 +202,9 @@ pub struct DatabaseConfig {
     /// The address for each service that has no address of its own.
     #[command(flatten)]
     pub postgres: PostgresConfig,
+    /// The address in a local server, which `waybill up` sets if the user gave none.
+    #[arg(skip)]
+    pub local: Option<String>,
 }
 
 impl std::fmt::Debug for DatabaseConfig {
@@ -211,13 +215,11 @@ impl std::fmt::Debug for DatabaseConfig {
 
 impl DatabaseConfig {
     /// Returns the address: the service's own if given, else the shared one.
-    pub fn options(&self) -> anyhow::Result<PgConnectOptions> {
-        self.postgres.options(self.own()?.as_deref(), OWN_DATABASE)
-    }
-
-    /// Returns the user that the service logs in as.
-    pub fn login(&self) -> anyhow::Result<Login> {
-        self.postgres.login(self.own()?.as_deref(), OWN_DATABASE)
+    pub fn address(&self) -> anyhow::Result<Address> {
+        match &self.local {
+            Some(local) => Address::parse_local(local),
+            None => self.postgres.address(self.own()?.as_deref(), OWN_DATABASE),
+        }
     }
 
     fn own(&self) -> anyhow::Result<Option<String>> {
@@ -410,8 +412,8 @@ mod tests {
             config(&["--orders-database-url-file", &file, "--database-url", "postgres://b@c/d"])
                 .database;
         assert!(database.is_given());
-        let login = database.login().unwrap();
-        let options = database.options().unwrap();
+        let address = database.address().unwrap();
+        let (login, options) = (address.login(), address.options());
         std::fs::remove_file(&file).unwrap();
         assert_eq!((login.user.as_str(), login.database.as_str()), ("ada", "orders_of_ada"));
         assert_eq!(login.password.as_deref(), Some("open sesame"));
@@ -443,7 +445,10 @@ mod tests {
         for (options, expected) in [
             (&["--redis-ca-file", "x"][..], "REDIS_CA_FILE has no effect without REDIS_URL"),
             (&["--redis-url", "redis://a", "--redis-ca-file", "x"], "REDIS_CA_FILE has no effect"),
-            (&["--redis-url", "rediss://a", "--redis-ca-file", "/no/x"], "reading REDIS_CA_FILE /no"),
+            (
+                &["--redis-url", "rediss://a", "--redis-ca-file", "/no/x"],
+                "reading REDIS_CA_FILE /no",
+            ),
             (&["--redis-url", "rediss://a", "--redis-ca-file", &file], "is not a PEM file"),
             (&["--redis-url", "rediss://a/#insecure"], "REDIS_URL ends with #insecure"),
             (&["--redis-url", "http://a"], "REDIS_URL is not a Redis address"),

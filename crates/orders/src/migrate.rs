@@ -22,11 +22,7 @@ pub async fn migrate(
             "SELECT ON orders.order_items",
         ],
     };
-    chassis::postgres::migrate::migrate(
-        &schema,
-        &config.options()?,
-        &config.login()?,
-        administrator,
-    )
-    .await
+    let address = config.address()?;
+    let (service, login) = (address.options(), address.login());
+    chassis::postgres::migrate::migrate(&schema, &service, &login, administrator).await
 }

@@ -61,7 +61,8 @@ pub async fn run(
     // answers /livez, while they are unreachable.
     let mut registry = Registry::default();
     let connections = config.database.postgres.postgres_connections;
-    let pool = pool::open(config.database.options()?, connections, "orders", &mut registry);
+    let pool =
+        pool::open(config.database.address()?.options(), connections, "orders", &mut registry);
     let (redis, to_write) = open_redis(&config, &mut registry)?.unzip();
     let cache = Cache::new(config.cache.cache_bytes, config.cache.cache_max_age, &mut registry);
     let lookup = Lookup::new(cache, redis.clone(), pool.clone(), &mut registry);

@@ -32,7 +32,8 @@ impl CourierDatabase {
 
     async fn named(servers: &Servers, env: &str) -> Self {
         let name = format!("{env}_couriers");
-        let url = format!("postgres://{env}_user:secret@{}/{name}", servers.postgres_host());
+        let host = servers.postgres_host();
+        let url = format!("postgres://{env}_user:secret@{host}/{name}?sslmode=disable");
         let administrator: PgConnectOptions =
             servers.postgres.parse().expect("the address is valid");
         let config = parse(["--couriers-database-url".to_owned(), url.clone()]);

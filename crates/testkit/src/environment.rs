@@ -297,7 +297,8 @@ impl TestEnvironment {
 }
 
 fn database_url(servers: &Servers, name: &str) -> String {
-    format!("postgres://{name}_user:secret@{}/{name}_orders", servers.postgres_host())
+    let host = servers.postgres_host();
+    format!("postgres://{name}_user:secret@{host}/{name}_orders?sslmode=disable")
 }
 
 pub(crate) async fn count(pool: &PgPool, from: &str) -> i64 {

@@ -75,8 +75,10 @@ impl OwnServers {
 
     #[must_use]
     pub fn servers(&self) -> Servers {
+        let postgres = self.local.postgres.as_ref().expect("PostgreSQL was started").url();
         Servers {
-            postgres: self.local.postgres.as_ref().expect("PostgreSQL was started").url(),
+            // The servers have no TLS. Without the parameter, PGSSLMODE could require it.
+            postgres: format!("{postgres}?sslmode=disable"),
             kafka: self.local.kafka.as_ref().expect("Kafka was started").brokers(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, Metadata},
-    io::{ErrorKind, Read as _},
+    io::{ErrorKind, Read},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -27,9 +27,8 @@ pub(crate) fn load() -> anyhow::Result<Option<PathBuf>> {
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text)
-            .map_err(dotenvy::Error::Io)
-            .and_then(|_| dotenvy::from_read(&*text))
-            .map_err(|error| without_line(error, &text))
+            .map_err(anyhow::Error::from)
+            .and_then(|_| set(&text))
             .with_context(|| format!("reading .env, which is {}", path.display()))?;
         anyhow::Ok(is_in_parent.then_some(path))
     };
@@ -56,17 +55,37 @@ fn find(current: &Path) -> anyhow::Result<Option<(PathBuf, File)>> {
     Ok(None)
 }
 
-/// Returns the error with the number of the malformed line instead of its text, which may contain a
-/// secret.
-fn without_line(error: dotenvy::Error, text: &[u8]) -> anyhow::Error {
-    let dotenvy::Error::LineParse(line, _) = error else { return error.into() };
-    let text = String::from_utf8_lossy(text);
-    // The error contains the line or its value; a value in quotes may have several lines.
-    let first = line.lines().next().unwrap_or_default().trim_end();
-    let ends_so = |one: &str| !first.is_empty() && one.trim_end().ends_with(first);
-    let number = text.lines().position(ends_so);
-    let number = number.map_or_else(String::new, |number| format!(" {}", number + 1));
-    anyhow!("line{number} is not NAME=value; put a value with spaces or $ in single quotes")
+/// Sets the variables of a file that are not set. The error has the number of a malformed line
+/// instead of its text, which may contain a secret.
+fn set(text: &[u8]) -> anyhow::Result<()> {
+    let mut lines = Lines { rest: text, number: 0 };
+    dotenvy::from_read(&mut lines).map_err(|error| match error {
+        dotenvy::Error::LineParse(..) => anyhow!(
+            "line {} is not NAME=value; put a value with spaces or $ in single quotes",
+            lines.number
+        ),
+        error => error.into(),
+    })
+}
+
+/// A reader that returns one line at a time, so that it knows the number of the line that is parsed.
+struct Lines<'a> {
+    rest: &'a [u8],
+    number: usize,
+}
+
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let begins_line = !self.rest.is_empty();
+        let line = self.rest.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+        let length = line.len().min(buffer.len());
+        let (part, rest) = self.rest.split_at(length);
+        buffer[..length].copy_from_slice(part);
+        self.rest = rest;
+        // A long line takes several reads; it is counted with the last one.
+        self.number += usize::from(begins_line && length == line.len());
+        Ok(length)
+    }
 }
 
 /// Returns an error if another user, except root, can write to the file. Such a user could set the
@@ -85,4 +104,25 @@ fn check_writers(path: &Path, file: &Metadata) -> anyhow::Result<()> {
          `chmod go-w {path}`, or create a .env in the current folder"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_is_that_of_the_malformed_line() {
+        let long = format!("LONG='{}'", "x".repeat(20_000));
+        for (text, number) in [
+            ("PASSWORD=secret word\n", 1),
+            ("# PASSWORD=secret word\n\nPASSWORD=secret word", 3),
+            ("A='one\ntwo'\r\nsecret\n", 3),
+            (&format!("{long}\n{long}\nsecret"), 3),
+            ("A='\nsecret\n", 2),
+        ] {
+            let error = set(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("line {number} is not")), "{text}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
 }

@@ -102,7 +102,10 @@ mod tests {
     #[test]
     fn ordinary_text_is_unchanged() {
         for text in ["", "Ж 日 é \\u{1b} \"x\" 🙂", "שלום"] {
-            assert_eq!((lines(text), line(text), json(text)), (text.into(), text.into(), text.into()));
+            assert_eq!(
+                (lines(text), line(text), json(text)),
+                (text.into(), text.into(), text.into())
+            );
         }
     }
 }

@@ -104,7 +104,8 @@ impl HttpOptions {
                 let lines =
                     lines.map_err(|_| usage(&format!("the headers in {path} are not UTF-8")))?;
                 for line in lines.lines().filter(|line| !line.trim().is_empty()) {
-                    let wrong = || usage(&format!("--header: a line of {path} is not `Name: value`"));
+                    let wrong =
+                        || usage(&format!("--header: a line of {path} is not `Name: value`"));
                     add_header(&mut headers, line).ok_or_else(wrong)?;
                 }
             } else {
@@ -186,7 +187,12 @@ pub(crate) async fn send(request: RequestBuilder) -> reqwest::Result<Response> {
 
 /// Explains an error of [`send`]. `service` names the service, and `flag` the option with its
 /// address.
-pub(crate) fn explain(error: reqwest::Error, service: &str, base: &Url, flag: &str) -> anyhow::Error {
+pub(crate) fn explain(
+    error: reqwest::Error,
+    service: &str,
+    base: &Url,
+    flag: &str,
+) -> anyhow::Error {
     let base = shown(base);
     if let Some(reason) = distrust(&error) {
         return anyhow!(
@@ -197,7 +203,8 @@ pub(crate) fn explain(error: reqwest::Error, service: &str, base: &Url, flag: &s
     }
     let error = error.without_url();
     if !error.is_connect() && !error.is_timeout() {
-        return anyhow::Error::new(error).context(format!("calling the {service} service at {base}"));
+        return anyhow::Error::new(error)
+            .context(format!("calling the {service} service at {base}"));
     }
     anyhow::Error::new(error).context(ExitReason::Unreachable(format!(
         "the {service} service at {base} did not answer for 10 seconds; start it, or set another \
@@ -227,7 +234,10 @@ pub(crate) async fn read_json(
     }
     let body = answer.json().await;
     let body = body.with_context(|| {
-        format!("the answer (status {}) is not JSON; is this the {service} service?", status.as_u16())
+        format!(
+            "the answer (status {}) is not JSON; is this the {service} service?",
+            status.as_u16()
+        )
     })?;
     Ok((status, body))
 }

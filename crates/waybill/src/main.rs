@@ -5,10 +5,12 @@
 //! serve      the order and the courier service   tools/   migrate, rejected, explain, audit, probe
 //! usage      errors of the command line          output   standard output and error, exit codes
 //! dotenv     the file .env                       http     the client of tools and generator
+//! environment   the variables of the process, before anything reads them
 //! escape     texts from outside, as a terminal may show them
 //! ```
 
 mod dotenv;
+mod environment;
 mod escape;
 mod http;
 mod load;
@@ -40,8 +42,11 @@ Configuration:
   Most options can also be set by an environment variable, which the help shows
   as [env: NAME], or by a line NAME=value of the file .env in the current folder
   or in the nearest folder above it. The command line overrides the environment,
-  the environment overrides .env, and .env overrides the defaults. A .env of a
-  folder above is named in the log, and is refused if other users can write to it.
+  the environment overrides .env, and .env overrides the defaults. An empty
+  variable counts as unset. A .env of a folder above is named in the log, and is
+  refused if other users can write to it. In .env, $NAME is replaced by the value
+  of that variable, except in single quotes: put a value with spaces or $ in
+  single quotes.
   The file .env.example lists all variables.
 
 Exit codes:
@@ -109,7 +114,7 @@ enum Role {
 fn main() -> ExitCode {
     // Before the command line is parsed, because the parser reads the environment; and before the
     // runtime is built, because changing the environment is safe only in a single thread.
-    let parent_dotenv = match dotenv::load() {
+    let parent_dotenv = match environment::prepare() {
         Ok(parent_dotenv) => parent_dotenv,
         Err(error) => return fail(&error),
     };

@@ -1,7 +1,11 @@
 //! The output of a process: data on standard output, messages on standard error, the exit code.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{self, ErrorKind, Write as _},
+    process::ExitCode,
+};
 
+use anyhow::Context;
 use chassis::{
     postgres::errors,
     process::{exit, telemetry},
@@ -9,14 +13,29 @@ use chassis::{
 
 use crate::escape;
 
-/// Prints data for a person, with control characters escaped. Ignores errors: the reader of a pipe, such as `head`, may have ended.
-pub(crate) fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", escape::lines(text.trim_end()));
+/// Prints data for a person, with control characters escaped. The end of the reader of a pipe, such
+/// as `head`, is no error: it has all that it wants.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    write_line(&escape::lines(text.trim_end()))
 }
 
 /// Prints JSON for a program, also with control characters escaped, as JSON escapes them.
-pub(crate) fn print_json(json: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", escape::json(json));
+pub(crate) fn print_json(json: &str) -> anyhow::Result<()> {
+    write_line(&escape::json(json))
+}
+
+fn write_line(text: &str) -> anyhow::Result<()> {
+    let mut output = std::io::stdout();
+    let written = writeln!(output, "{text}").and_then(|()| output.flush());
+    unless_closed(written).context("writing to standard output")
+}
+
+/// Returns the error of a write, unless the reader of a pipe has ended.
+pub(crate) fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
 }
 
 /// Prints a message for a person, after the log lines before it. It may contain a text of a server:

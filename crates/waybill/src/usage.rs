@@ -8,7 +8,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use crate::output::print_error;
+use crate::output::{print_error, unless_closed};
 
 /// The end of the short help of a command.
 pub(crate) const SEE_LONG_HELP: &str = "`--help` explains all options and shows examples.";
@@ -24,20 +24,114 @@ pub(crate) fn hide(option: Arg, unused: &[&str]) -> Arg {
     }
 }
 
+/// Options of the servers that `up` starts unless the first variable, or the first two, give the
+/// address of another one.
+const SERVERS: [(&[&str], &[&str]); 2] = [
+    (
+        &["KAFKA_BROKERS", "KAFKA_BROKER"],
+        &[
+            "KAFKA_SECURITY_PROTOCOL",
+            "KAFKA_SASL_MECHANISM",
+            "KAFKA_SASL_USERNAME",
+            "KAFKA_SASL_PASSWORD",
+            "KAFKA_SASL_PASSWORD_FILE",
+            "KAFKA_SSL_CA_LOCATION",
+            "KAFKA_SSL_CERTIFICATE_LOCATION",
+            "KAFKA_SSL_KEY_LOCATION",
+        ],
+    ),
+    (
+        &["POSTGRES_HOST"],
+        &[
+            "POSTGRES_PORT",
+            "POSTGRES_USER",
+            "POSTGRES_PASSWORD",
+            "POSTGRES_PASSWORD_FILE",
+            "POSTGRES_DB",
+        ],
+    ),
+];
+
 /// Parses the command line. Prints an error and returns its exit code.
 pub(crate) fn parse<C: Parser + CommandFactory>() -> Result<C, u8> {
-    C::try_parse().map_err(|error| {
-        let _ = error.print();
-        match variable(&error, &C::command(), &std::env::args_os().collect::<Vec<_>>()) {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let command = C::command().mut_subcommand("up", |up| without_local_servers(up, &args));
+    let parsed = command.try_get_matches_from(&args);
+    let parsed = parsed.and_then(|matches| C::from_arg_matches(&matches));
+    parsed.map_err(|mut error| {
+        let command = C::command();
+        let variable = variable(&error, &command, &args);
+        if variable.is_some() || has_secret(&error, &command) {
+            hide_value(&mut error);
+        }
+        let printed = unless_closed(error.print());
+        match variable {
             Some(variable) => {
                 print_error(&format!(
                     "waybill: this value comes from the variable {variable}, in the environment or in .env"
                 ));
                 78
             }
+            // Help that cannot be written is not a success.
+            None if error.exit_code() == 0 && printed.is_err() => 1,
             None => u8::try_from(error.exit_code()).unwrap_or(2),
         }
     })
+}
+
+/// Removes the variables of servers that `up` starts itself, so that they are not checked.
+fn without_local_servers(mut up: Command, args: &[OsString]) -> Command {
+    for (addresses, unused) in SERVERS {
+        let is_given = addresses.iter().any(|name| {
+            let long = environment_option(&up, name);
+            std::env::var_os(name).is_some() || long.is_some_and(|long| is_in(args, &long))
+        });
+        if !is_given {
+            up = up.mut_args(|option| {
+                let name = option.get_env().and_then(OsStr::to_str);
+                let is_unused = name.is_some_and(|name| unused.contains(&name));
+                if is_unused { option.env(None::<&'static str>) } else { option }
+            });
+        }
+    }
+    up
+}
+
+fn environment_option(command: &Command, variable: &str) -> Option<String> {
+    let mut options = command.get_arguments();
+    let option = options.find(|option| option.get_env() == Some(OsStr::new(variable)));
+    Some(option?.get_long()?.to_owned())
+}
+
+fn is_in(args: &[OsString], long: &str) -> bool {
+    args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("--")).any(|arg| {
+        arg.strip_prefix(long).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    })
+}
+
+/// Returns true if the invalid value may contain a password: a secret, or a URL.
+fn has_secret(error: &clap::Error, command: &Command) -> bool {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return false;
+    };
+    argument.contains("URL") || long_of(argument).is_some_and(|long| is_secret(command, long))
+}
+
+fn is_secret(command: &Command, long: &str) -> bool {
+    let mut options = command.get_arguments();
+    options.any(|arg| arg.get_long() == Some(long) && arg.is_hide_env_values_set())
+        || command.get_subcommands().any(|role| is_secret(role, long))
+}
+
+/// Replaces the invalid value in the text of an error.
+fn hide_value(error: &mut clap::Error) {
+    if error.get(ContextKind::InvalidValue).is_some() {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+    }
+}
+
+fn long_of(argument: &str) -> Option<&str> {
+    argument.split_whitespace().next()?.strip_prefix("--")
 }
 
 /// Returns the variable that the invalid value comes from, or `None` if an option contains it.
@@ -52,12 +146,9 @@ fn variable(error: &clap::Error, command: &Command, args: &[OsString]) -> Option
         return name.map(|name| name.to_string_lossy().into_owned());
     }
     let ContextValue::String(argument) = error.get(ContextKind::InvalidArg)? else { return None };
-    let long = argument.split_whitespace().next()?.strip_prefix("--")?;
+    let long = long_of(argument)?;
     error.get(ContextKind::InvalidValue)?;
-    let given = args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("--")).any(|arg| {
-        arg.strip_prefix(long).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-    });
-    if given { None } else { environment(command, long) }
+    if is_in(args, long) { None } else { environment(command, long) }
 }
 
 /// Returns the variable of the option `long`, of this command or of a subcommand.

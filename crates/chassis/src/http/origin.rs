@@ -47,6 +47,10 @@ fn origins(url: &Url) -> Vec<HeaderValue> {
 /// Parses a configured address of a service.
 pub fn web_address(text: &str) -> Result<Url, String> {
     match text.parse::<Url>() {
+        // Pages would show them.
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err("must not contain a user or a password".to_owned())
+        }
         Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(url),
         Ok(_) => Err("not an HTTP address: it must begin with http:// or https://".to_owned()),
         Err(error) => Err(format!("not an HTTP address: {error}")),
@@ -76,7 +80,9 @@ mod tests {
     #[test]
     fn an_address_for_browsers_is_http_or_https() {
         assert!(web_address("https://orders.example:8443/").is_ok());
-        for wrong in ["", "orders.example:8081", "ftp://orders.example", "http://"] {
+        let secrets = ["http://user:secret@orders.example", "https://user@orders.example"];
+        let others = ["", "orders.example:8081", "ftp://orders.example", "http://"];
+        for wrong in secrets.into_iter().chain(others) {
             assert!(web_address(wrong).is_err(), "{wrong}");
         }
     }

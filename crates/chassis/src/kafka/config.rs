@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     kafka::names,
-    process::{exit::ExitReason, secret},
+    process::{exit::ExitReason, network::warn_of_unverified, secret},
 };
 
 /// Bounds the time for which a tool waits for Kafka.
@@ -277,8 +277,9 @@ impl KafkaConfig {
             ("KAFKA_SSL_KEY_PASSWORD", key_password, tls, TLS),
             ("KAFKA_SSL_KEY_PASSWORD_FILE", key_password_file, tls, TLS),
         ] {
+            let is_only_unused = name == "KAFKA_SSL_CA_LOCATION" && self.has_unused_authority();
             ensure!(
-                is_used || !is_given,
+                is_used || !is_given || is_only_unused,
                 "{name} has no effect while KAFKA_SECURITY_PROTOCOL is {protocol}; set it to \
                  {others}, or remove {name}"
             );
@@ -306,6 +307,33 @@ impl KafkaConfig {
         // The client itself checks the rest, such as the PEM files.
         self.client()?.create::<BaseConsumer>().context("configuring the Kafka client")?;
         Ok(())
+    }
+
+    /// Logs what the user may not expect: a certificate authority without effect, and brokers on
+    /// other machines without verified TLS.
+    pub fn warn(&self) {
+        if self.has_unused_authority() {
+            tracing::warn!(
+                "KAFKA_SSL_CA_LOCATION has no effect, because KAFKA_SECURITY_PROTOCOL is plaintext"
+            );
+        }
+        let protocol = self.kafka_security_protocol.as_deref().unwrap_or("plaintext");
+        if !protocol.to_ascii_lowercase().ends_with("ssl") {
+            let hosts = self.brokers().split(',').map(|broker| {
+                let broker = broker.trim();
+                let broker = broker.split_once("://").map_or(broker, |(_, broker)| broker);
+                broker.rsplit_once(':').map_or(broker, |(host, _)| host)
+            });
+            warn_of_unverified("Kafka", hosts, "set KAFKA_SECURITY_PROTOCOL to ssl or sasl_ssl");
+        }
+    }
+
+    /// Returns true if the user wants no TLS, says so, and only has a certificate authority besides:
+    /// it is often a setting of all programs of a machine.
+    fn has_unused_authority(&self) -> bool {
+        let protocol = self.kafka_security_protocol.as_deref();
+        protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("plaintext"))
+            && self.kafka_ssl_ca_location.is_some()
     }
 
     /// Returns the settings that all clients share.

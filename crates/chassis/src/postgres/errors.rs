@@ -103,7 +103,8 @@ pub fn mark_refusal(error: anyhow::Error) -> anyhow::Error {
              in its address"
         ),
         (sqlx::Error::Tls(_), None) => {
-            "PostgreSQL cannot be used with TLS: check sslmode and the files in its address".to_owned()
+            "PostgreSQL cannot be used with TLS: check sslmode and the files in its address"
+                .to_owned()
         }
         _ => "PostgreSQL refuses the service: check its user, password and database; `waybill \
               migrate` grants its permissions"

@@ -1,9 +1,12 @@
-//! Connections to PostgreSQL: the addresses of a service's database, and its pool.
+//! Connections to PostgreSQL: the options for the address of a service's database, and its pool.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use anyhow::{Context, bail};
-use clap::{Args, builder::NonEmptyStringValueParser};
+use anyhow::{Context, bail, ensure};
+use clap::{
+    Args,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -15,7 +18,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::errors::is_refusal;
+use super::{address::Address, address::SSL_MODES, errors::is_refusal};
 use crate::process::{exit::ExitReason, number::within, retry::Backoff, secret};
 
 /// Bounds the time for which a tool waits for PostgreSQL.
@@ -30,9 +33,17 @@ pub struct PostgresConfig {
     ///
     /// It has the form `postgres://user:password@host:port/database`. Parts that are missing come
     /// from PGUSER, PGPASSWORD, PGSSLMODE and the other variables that psql reads. To require TLS,
-    /// append `?sslmode=verify-full&sslrootcert=FILE`; otherwise TLS is used if the server offers it,
-    /// and the server's certificate is not verified.
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    /// append `?sslmode=verify-full`, and `&sslrootcert=FILE` for a private certificate authority;
+    /// otherwise TLS is used if the server offers it, and the server's certificate is not verified.
+    /// Unknown parameters, and those that would protect the connection and are not supported, are
+    /// errors.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        value_name = "URL",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_env_values = true
+    )]
     database_url: Option<String>,
     /// File that contains DATABASE_URL; overrides the variable.
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", hide_short_help = true)]
@@ -89,6 +100,21 @@ pub struct PostgresConfig {
         hide_short_help = true
     )]
     database_name: Option<String>,
+    /// Protection of the connection: disable, allow, prefer, require, verify-ca or verify-full.
+    ///
+    /// The default is PGSSLMODE, or else prefer. Only verify-full verifies the server's certificate
+    /// and its name; PGSSLROOTCERT names the file of a private certificate authority. A URL has the
+    /// parameter sslmode instead.
+    #[arg(
+        long,
+        env = "POSTGRES_SSLMODE",
+        value_name = "MODE",
+        value_parser = PossibleValuesParser::new(SSL_MODES),
+        ignore_case = true,
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    database_sslmode: Option<String>,
     /// Maximum number of connections to PostgreSQL, for each service, from 1 to 10000.
     ///
     /// Lanes and HTTP requests share them: use several more connections than lanes. All replicas
@@ -120,27 +146,35 @@ impl PostgresConfig {
     }
 
     /// Returns the address: `own` if given, else `DATABASE_URL`, else the `POSTGRES_*` parts.
-    pub fn options(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<PgConnectOptions> {
+    pub fn address(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<Address> {
         if let Some(url) = own {
-            return url.parse().with_context(|| format!("{own_name} is not a PostgreSQL address"));
+            return self.of_url(own_name, url);
         }
         if let Some(url) = self.url()? {
-            return url.parse().context("DATABASE_URL is not a PostgreSQL address");
+            return self.of_url("DATABASE_URL", &url);
         }
-        let Some(host) = &self.database_host else {
+        let Some(host) = self.database_host.as_deref() else {
             bail!("no PostgreSQL address is given; set {own_name}, DATABASE_URL or POSTGRES_HOST");
         };
-        let mut options = PgConnectOptions::new().host(host).port(self.database_port);
-        if let Some(user) = &self.database_user {
-            options = options.username(user);
-        }
-        if let Some(password) = self.password()? {
-            options = options.password(&password);
-        }
-        if let Some(database) = &self.database_name {
-            options = options.database(database);
-        }
-        Ok(options)
+        let (port, password) = (self.database_port.to_string(), self.password()?);
+        Address::of_parts(&[
+            ("host", "POSTGRES_HOST", Some(host)),
+            ("port", "POSTGRES_PORT", Some(&port)),
+            ("user", "POSTGRES_USER", self.database_user.as_deref()),
+            ("password", "POSTGRES_PASSWORD", password.as_deref()),
+            ("dbname", "POSTGRES_DB", self.database_name.as_deref()),
+            ("sslmode", "POSTGRES_SSLMODE", self.database_sslmode.as_deref()),
+        ])
+    }
+
+    fn of_url(&self, name: &str, url: &str) -> anyhow::Result<Address> {
+        let address = Address::parse(name, url)?;
+        ensure!(
+            address.has_sslmode() || self.database_sslmode.is_none(),
+            "POSTGRES_SSLMODE has no effect on the address in {name}; append ?sslmode=… to it, or \
+             remove POSTGRES_SSLMODE"
+        );
+        Ok(address)
     }
 
     fn url(&self) -> anyhow::Result<Option<String>> {
@@ -160,30 +194,6 @@ pub struct Login {
     pub user: String,
     pub password: Option<String>,
     pub database: String,
-}
-
-impl PostgresConfig {
-    /// Returns the login that [`options`](Self::options) uses.
-    pub fn login(&self, own: Option<&str>, own_name: &str) -> anyhow::Result<Login> {
-        let options = self.options(own, own_name)?;
-        let url = match own {
-            Some(own) => Some(own.to_owned()),
-            None => self.url()?,
-        };
-        let password = match url {
-            Some(url) => {
-                let url = url::Url::parse(&url)
-                    .with_context(|| format!("{own_name} is not a PostgreSQL address"))?;
-                url.password().map(|text| {
-                    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
-                })
-            }
-            None => self.password()?,
-        };
-        let user = options.get_username().to_owned();
-        let database = options.get_database().unwrap_or(&user).to_owned();
-        Ok(Login { user, password, database })
-    }
 }
 
 /// Opens the pool of a service, whose tables are in the schema of the same name. It connects when

@@ -142,7 +142,10 @@ mod tests {
                 }
             }
         });
-        assert_eq!(register_couriers(&url, &HttpOptions::default(), 20, OnTimeout::Wait).await.unwrap(), 20);
+        assert_eq!(
+            register_couriers(&url, &HttpOptions::default(), 20, OnTimeout::Wait).await.unwrap(),
+            20
+        );
     }
 
     #[test]

@@ -81,9 +81,9 @@ pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
     let checks = audit.await??;
     for check in &checks {
         if json {
-            output::print_json(&serde_json::to_string(check).expect("a check has string keys"));
+            output::print_json(&serde_json::to_string(check).expect("a check has string keys"))?;
         } else {
-            output::print(&escape::line(&describe(check)));
+            output::print(&escape::line(&describe(check)))?;
         }
     }
     let broken = checks.iter().filter(|check| check.broken > 0).count();
@@ -91,7 +91,7 @@ pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
         output::print(&match broken {
             0 => format!("All {} checks passed: every invariant holds.", checks.len()),
             broken => format!("{broken} of {} checks failed: see the lines BROKEN.", checks.len()),
-        });
+        })?;
     }
     Ok(ExitCode::from(u8::from(broken > 0)))
 }
@@ -99,10 +99,15 @@ pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
 async fn check_invariants(args: &AuditArgs) -> anyhow::Result<Vec<Check>> {
     args.kafka.check().context(ExitReason::Configuration)?;
     args.topics.check().context(ExitReason::Configuration)?;
-    reach(&args.orders_database.options().context(ExitReason::Configuration)?).await?;
+    args.kafka.warn();
+    let database = args.orders_database.address().context(ExitReason::Configuration)?;
+    database.warn();
+    reach(&database.options()).await?;
     let mut checks = orders::audit(&args.kafka, &args.topics, &args.orders_database).await?;
-    let database = args.couriers.database.options(&args.orders_database.postgres);
+    let database = args.couriers.database.address(&args.orders_database.postgres);
     let database = database.context(ExitReason::Configuration)?;
+    database.warn();
+    let database = database.options();
     reach(&database).await?;
     let status_topic = &args.topics.kafka_status_topic;
     let sweep = args.couriers.dispatch_sweep;

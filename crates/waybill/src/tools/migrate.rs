@@ -5,10 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use chassis::{
-    postgres::pool::{PostgresConfig, reach},
+    postgres::{
+        address::Address,
+        pool::{PostgresConfig, reach},
+    },
     process::{exit::ExitReason, secret},
 };
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::usage::{SEE_LONG_HELP, hide};
@@ -62,7 +65,13 @@ pub(crate) struct Administrator {
     ///
     /// With it, `migrate` and `up` create a service's database, its users and their permissions, if
     /// they are missing. The services themselves never need it.
-    #[arg(long, env = "ADMIN_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "ADMIN_DATABASE_URL",
+        value_name = "URL",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_env_values = true
+    )]
     admin_database_url: Option<String>,
     /// File that contains ADMIN_DATABASE_URL; overrides the variable.
     #[arg(long, env = "ADMIN_DATABASE_URL_FILE", value_name = "FILE", hide_short_help = true)]
@@ -70,11 +79,10 @@ pub(crate) struct Administrator {
 }
 
 impl Administrator {
-    pub(crate) fn options(&self) -> anyhow::Result<Option<PgConnectOptions>> {
+    pub(crate) fn address(&self) -> anyhow::Result<Option<Address>> {
         let file = self.admin_database_url_file.as_deref();
         let url = secret::read("ADMIN_DATABASE_URL", self.admin_database_url.as_deref(), file)?;
-        url.map(|url| url.parse().context("ADMIN_DATABASE_URL is not a PostgreSQL address"))
-            .transpose()
+        url.map(|url| Address::parse("ADMIN_DATABASE_URL", &url)).transpose()
     }
 }
 
@@ -82,7 +90,11 @@ impl Administrator {
 /// service's variables.
 pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<()> {
     let MigrateArgs { orders, couriers, administrator } = args;
-    let administrator = administrator.options().context(ExitReason::Configuration)?;
+    let administrator = administrator.address().context(ExitReason::Configuration)?;
+    if let Some(administrator) = &administrator {
+        administrator.warn();
+    }
+    let administrator = administrator.map(|address| address.options());
     let with_couriers = couriers.is_given(&orders.postgres);
     if orders.is_given() || !with_couriers {
         migrate_orders(&orders, administrator.as_ref()).await?;
@@ -99,7 +111,7 @@ pub(crate) async fn migrate_orders(
     database: &orders::DatabaseConfig,
     administrator: Option<&PgConnectOptions>,
 ) -> anyhow::Result<()> {
-    let service = database.options().context(ExitReason::Configuration)?;
+    let service = database.address().context(ExitReason::Configuration)?.options();
     reach(administrator.unwrap_or(&service)).await?;
     orders::migrate(database, administrator).await
 }
@@ -109,7 +121,7 @@ pub(crate) async fn migrate_couriers(
     postgres: &PostgresConfig,
     administrator: Option<&PgConnectOptions>,
 ) -> anyhow::Result<()> {
-    let service = database.options(postgres).context(ExitReason::Configuration)?;
+    let service = database.address(postgres).context(ExitReason::Configuration)?.options();
     reach(administrator.unwrap_or(&service)).await?;
     couriers::migrate(database, postgres, administrator).await
 }

@@ -7,10 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use chassis::{
-    http::web_address,
-    process::number::within,
-};
+use chassis::{http::web_address, process::number::within};
 use clap::{Args, Subcommand, error::ErrorKind};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
@@ -163,7 +160,7 @@ impl RejectedClient<'_> {
                 .as_array()
                 .context("the answer has no items; is --orders-url the address of a service?")?;
             for item in items {
-                self.print(item, line);
+                self.print(item, line)?;
             }
             left = left.saturating_sub(items.len());
             after = answer["next"].as_str().map(str::to_owned);
@@ -176,8 +173,7 @@ impl RejectedClient<'_> {
 
     async fn show(&self, id: &str) -> anyhow::Result<()> {
         let record = call(self.client.get(self.url(id, None)?)).await?;
-        self.print(&record, describe);
-        Ok(())
+        self.print(&record, describe)
     }
 
     async fn replay(&self, id: &str, file: Option<&Path>) -> anyhow::Result<()> {
@@ -192,8 +188,7 @@ impl RejectedClient<'_> {
         // twice is harmless, but whether to do so is the user's decision.
         let url = self.url(id, Some("replay"))?;
         let answer = call(self.client.post(url).body(body)).await?;
-        self.print(&answer, |_| escape::line(&format!("{id} was sent again")));
-        Ok(())
+        self.print(&answer, |_| escape::line(&format!("{id} was sent again")))
     }
 
     fn url(&self, id: &str, action: Option<&str>) -> anyhow::Result<Url> {
@@ -202,11 +197,11 @@ impl RejectedClient<'_> {
         Ok(url)
     }
 
-    fn print(&self, answer: &Value, describe: impl Fn(&Value) -> String) {
+    fn print(&self, answer: &Value, describe: impl Fn(&Value) -> String) -> anyhow::Result<()> {
         if self.json {
-            output::print_json(&answer.to_string());
+            output::print_json(&answer.to_string())
         } else {
-            output::print(&describe(answer));
+            output::print(&describe(answer))
         }
     }
 }

@@ -20,14 +20,17 @@ impl GivenDatabases {
         let given =
             Self { orders: orders.is_given(), couriers: couriers.is_given(&orders.postgres) };
         if given.orders {
-            orders.options()?;
+            orders.address()?.warn();
         }
         if given.couriers {
-            couriers.options(&orders.postgres)?;
+            couriers.address(&orders.postgres)?.warn();
         }
-        args.administrator.options()?;
+        if let Some(administrator) = args.administrator.address()? {
+            administrator.warn();
+        }
         if args.orders.kafka.is_given() {
             args.orders.kafka.check()?;
+            args.orders.kafka.warn();
         }
         args.orders.cache.check()?;
         Ok(given)
@@ -40,10 +43,10 @@ pub(super) fn use_local_servers(args: &mut UpArgs, servers: &LocalServers, given
         // The local server accepts any password: it listens on loopback only, and trusts it.
         let url = |name| format!("postgres://{name}:waybill@127.0.0.1:{}/{name}", postgres.port());
         if !given.orders {
-            args.orders.database.orders_database_url = Some(url("waybill_orders"));
+            args.orders.database.local = Some(url("waybill_orders"));
         }
         if !given.couriers {
-            args.deliveries.database.couriers_database_url = Some(url("waybill_couriers"));
+            args.deliveries.database.local = Some(url("waybill_couriers"));
         }
     }
     if let Some(kafka) = &servers.kafka {

@@ -22,6 +22,7 @@ use chassis::{
     http::web_address,
     kafka::config::KafkaConfig,
     kafka::topics,
+    postgres::address::Address,
     process::{exit::ExitReason, number::within, shutdown},
 };
 use clap::Args;
@@ -206,9 +207,11 @@ async fn run_with_servers(
     listeners: Listeners,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let administrator = args.administrator.options().context(ExitReason::Configuration)?;
-    let superuser = servers.postgres.as_ref().map(|postgres| postgres.url().parse()).transpose();
-    let superuser = superuser.context("the local PostgreSQL's address")?;
+    let administrator = args.administrator.address().context(ExitReason::Configuration)?;
+    let administrator = administrator.map(|address| address.options());
+    let superuser = servers.postgres.as_ref();
+    let superuser = superuser.map(|postgres| Address::parse_local(&postgres.url())).transpose()?;
+    let superuser = superuser.map(|address| address.options());
     let administrator_of =
         |is_given| if is_given { administrator.as_ref() } else { superuser.as_ref() };
     use_local_servers(&mut args, servers, given);
@@ -230,7 +233,10 @@ async fn run_with_servers(
     migrate_orders(&args.orders.database, administrator_of(given.orders)).await?;
     migrate_couriers(database, postgres, administrator_of(given.couriers)).await?;
 
-    output::print(&banner::text(servers, &args, given, &addresses));
+    // The services need no reader of the banner.
+    if let Err(error) = output::print(&banner::text(servers, &args, given, &addresses)) {
+        tracing::warn!("{error:#}");
+    }
     run_services(servers, args, couriers, couriers_url, listeners, shutdown).await
 }
 

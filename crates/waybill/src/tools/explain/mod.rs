@@ -99,9 +99,9 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let history = History { order: or_report(order), delivery: or_report(delivery) };
     if history.is_known() {
         if args.json {
-            output::print_json(&history.json(&args.order_uid));
+            output::print_json(&history.json(&args.order_uid))?;
         } else {
-            output::print(&history.text(&args.order_uid));
+            output::print(&history.text(&args.order_uid))?;
         }
     } else if history.order.is_some() && history.delivery.is_some() {
         anyhow::bail!(

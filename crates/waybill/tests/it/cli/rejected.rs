@@ -171,7 +171,10 @@ async fn texts_of_records_and_events_cannot_control_a_terminal() {
         assert_harmless(&rejected(&service, &["show", id]).await);
     }
     let shown = rejected(&service, &["show", &id]).await;
-    assert!(shown.contains(r"key (utf-8): \u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}"), "{shown}");
+    assert!(
+        shown.contains(r"key (utf-8): \u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}"),
+        "{shown}"
+    );
 
     // The meaning of JSON is the same.
     let shown = rejected(&service, &["show", &id, "--json"]).await;

@@ -24,7 +24,8 @@ impl Redis {
 
     /// Starts a Redis server that accepts only TLS. `options` name its certificate.
     pub(crate) async fn start_tls(env: &TestEnvironment, options: &[String]) -> Self {
-        Self::start_with(env, "--tls-port", &[&["--port".into(), "0".into()], options].concat()).await
+        Self::start_with(env, "--tls-port", &[&["--port".into(), "0".into()], options].concat())
+            .await
     }
 
     async fn start_with(env: &TestEnvironment, port_option: &str, options: &[String]) -> Self {

@@ -12,7 +12,8 @@ use crate::support::{assert_served, order, record, waybill};
 
 /// A listener for each certificate of a server; one that requires a certificate of the client; one
 /// that requires a password.
-const LISTENERS: [&str; 6] = ["right", "other-authority", "expired", "other-name", "mutual", "sasl"];
+const LISTENERS: [&str; 6] =
+    ["right", "other-authority", "expired", "other-name", "mutual", "sasl"];
 
 /// Returns further settings of the broker on `own_port`, and the port of each listener.
 fn settings(certificates: &Certificates, own_port: u16) -> (String, Vec<(&'static str, u16)>) {
@@ -78,16 +79,20 @@ async fn tls_to_kafka_needs_the_right_certificates() {
     };
     let end = async |env: &TestEnvironment, more: &[&str]| {
         let flags = env.flags();
-        let flags: Vec<&str> = flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        let flags: Vec<&str> =
+            flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
         waybill(&[&["orders"], &flags[..]].concat(), &[]).await
     };
 
     // The right certificate, then with a certificate of the client, whose key has a password.
     let (certificate, key) = (certificates.certificate("client"), certificates.key("client"));
-    let client = ["--kafka-ssl-certificate-location", &certificate, "--kafka-ssl-key-location", &key];
+    let client =
+        ["--kafka-ssl-certificate-location", &certificate, "--kafka-ssl-key-location", &key];
     let password = ["--kafka-ssl-key-password", KEY_PASSWORD];
     let mutual = [&tls[..], &client, &password].concat();
-    for (number, (listener, options)) in [("right", &tls[..]), ("mutual", &mutual)].iter().enumerate() {
+    for (number, (listener, options)) in
+        [("right", &tls[..]), ("mutual", &mutual)].iter().enumerate()
+    {
         let sent = order(&format!("order-{number}"), 7);
         let service = through(listener).start(options).await;
         env.send_all([record(&sent)]).await;
@@ -102,11 +107,13 @@ async fn tls_to_kafka_needs_the_right_certificates() {
         assert_ended(&end(&through(listener), &tls).await, 78, &advice);
     }
     let (topic, brokers) = (env.orders_topic(), address("expired"));
-    let tool = ["load", "--count", "1", "--kafka-orders-topic", &topic, "--kafka-brokers", &brokers];
+    let tool =
+        ["load", "--count", "1", "--kafka-orders-topic", &topic, "--kafka-brokers", &brokers];
     assert_ended(&waybill(&[&tool[..], &tls].concat(), &[]).await, 78, &["has expired or is for"]);
 
     // No certificate of the client; wrong and missing passwords of its key.
-    let mutual_end = async |more: &[&str]| end(&through("mutual"), &[&tls[..], more].concat()).await;
+    let mutual_end =
+        async |more: &[&str]| end(&through("mutual"), &[&tls[..], more].concat()).await;
     assert_ended(&mutual_end(&[]).await, 78, &["requires another certificate of the client"]);
     for password in [&["--kafka-ssl-key-password", "secret-wrong"][..], &[]] {
         let output = mutual_end(&[&client[..], password].concat()).await;
@@ -114,7 +121,11 @@ async fn tls_to_kafka_needs_the_right_certificates() {
     }
     let file = certificates.write("password", &format!("{KEY_PASSWORD}\n"));
     let without_key = ["--kafka-ssl-key-password-file", &file];
-    assert_ended(&mutual_end(&without_key).await, 78, &["KAFKA_SSL_KEY_PASSWORD_FILE has no effect"]);
+    assert_ended(
+        &mutual_end(&without_key).await,
+        78,
+        &["KAFKA_SSL_KEY_PASSWORD_FILE has no effect"],
+    );
 
     // A password of a user.
     for (password, code) in [("secret-wrong", Some(78)), ("secret-right", None)] {

@@ -56,7 +56,9 @@ async fn tls_to_postgresql_needs_the_right_certificate() {
     let ca = certificates.ca();
     let address = |password: &str, more: &str| {
         let database = format!("{}_orders", env.name);
-        format!("postgres://{user}:{password}@localhost:{port}/{database}?sslmode=verify-full{more}")
+        format!(
+            "postgres://{user}:{password}@localhost:{port}/{database}?sslmode=verify-full{more}"
+        )
     };
     let right = address("secret-right", &format!("&sslrootcert={ca}"));
     let (orders, status) = (env.orders_topic(), env.status_topic());

@@ -33,7 +33,8 @@ async fn tools_reach_services_over_https() {
 
     let (topic, brokers) = (env.orders_topic(), &*env.servers.kafka);
     let load = ["load", "--count", "1", "--couriers", "3", "--quiet", "--kafka-brokers", brokers];
-    let load = [&load[..], &["--kafka-orders-topic", &topic, "--couriers-url", &couriers_url]].concat();
+    let load =
+        [&load[..], &["--kafka-orders-topic", &topic, "--couriers-url", &couriers_url]].concat();
     let tools = [
         &["rejected", "list", "--orders-url", &orders_url][..],
         &["explain", "uid", "--orders-url", &orders_url, "--couriers-url", &couriers_url],
@@ -125,7 +126,8 @@ async fn a_redirect_to_another_server_is_not_followed() {
     let (ca, ready) = (certificates.ca(), format!("{url}/readyz"));
     let with = ["--ca-file", &ca, "--header", "X-Key: secret-key"];
 
-    for (tool, code) in [(&["rejected", "list", "--orders-url", &url][..], 1), (&["probe", &ready], 1)]
+    for (tool, code) in
+        [(&["rejected", "list", "--orders-url", &url][..], 1), (&["probe", &ready], 1)]
     {
         assert_ended(&waybill(&[tool, &with].concat(), &[]).await, code, &["302"]);
     }
