@@ -46,6 +46,8 @@ pub struct Postgres {
     cluster: PathBuf,
     user: Option<User>,
     port: u16,
+    /// Settings after those of every server.
+    more_settings: Vec<String>,
     process: ServerProcess,
 }
 
@@ -73,8 +75,15 @@ impl Postgres {
         stop_orphan(&folder, &cluster, Signal::INT).await;
         remove_stale_pid_file(&cluster)?;
         let port = port::claim(options.port, NAME, "--postgres-port")?;
-        let mut postgres =
-            Self { folder, bin, cluster, user, port, process: ServerProcess::default() };
+        let mut postgres = Self {
+            folder,
+            bin,
+            cluster,
+            user,
+            port,
+            more_settings: Vec::new(),
+            process: ServerProcess::default(),
+        };
         postgres.run().await?;
         Ok(postgres)
     }
@@ -109,6 +118,18 @@ impl Postgres {
         self.run().await
     }
 
+    /// Restarts it with further settings, for a test: a setting replaces an earlier one.
+    pub async fn restart_with(&mut self, settings: Vec<String>) -> Result<()> {
+        self.more_settings = settings;
+        self.restart().await
+    }
+
+    /// The folder of its data, which belongs to the user that it runs as.
+    #[must_use]
+    pub fn cluster(&self) -> &Path {
+        &self.cluster
+    }
+
     /// Waits until it ends unexpectedly, and describes the end in a sentence.
     pub async fn died(&mut self) -> anyhow::Error {
         self.process.died().await
@@ -116,7 +137,7 @@ impl Postgres {
 
     async fn run(&mut self) -> Result<()> {
         let mut args = vec!["-D".into(), self.cluster.clone().into_os_string()];
-        for setting in self.settings().await {
+        for setting in self.settings().await.into_iter().chain(self.more_settings.iter().cloned()) {
             args.extend(["-c".into(), setting.into()]);
         }
         let path = self.bin.join("postgres");

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use chassis::{
     http::{http_host, web_address},
     kafka::{
@@ -11,10 +11,11 @@ use chassis::{
         names::{are_same_topic, topic},
     },
     postgres::{address::Address, pool::PostgresConfig},
-    process::{number::within, secret},
+    process::{network::warn_of_unverified, number::within, secret},
 };
 use clap::{Args, builder::NonEmptyStringValueParser};
 use events::topics::dead_letters;
+use redis::{ConnectionAddr, IntoConnectionInfo as _, TlsCertificates};
 use url::Url;
 
 const OWN_DATABASE: &str = "ORDERS_DATABASE_URL";
@@ -300,8 +301,9 @@ pub struct CacheConfig {
     pub cache_max_age: Duration,
     /// Redis address of a second cache level, which all replicas share.
     ///
-    /// It has the form `redis://host:port`. Without it, each replica has only its memory. The
-    /// content of Redis may be deleted at any time. TLS and Redis Cluster are not supported.
+    /// It has the form `redis://host:port`, or `rediss://host:port` for TLS, which always verifies
+    /// the certificate of the server. Without it, each replica has only its memory. The content of
+    /// Redis may be deleted at any time. Redis Cluster is not supported.
     #[arg(
         long,
         env = "REDIS_URL",
@@ -313,6 +315,12 @@ pub struct CacheConfig {
     /// File that contains REDIS_URL; overrides the variable.
     #[arg(long, env = "REDIS_URL_FILE", value_name = "FILE", hide_short_help = true)]
     redis_url_file: Option<PathBuf>,
+    /// PEM file of the certificate authority that signed the certificate of Redis.
+    ///
+    /// With it, only this authority is trusted; without it, those of the operating system. It
+    /// requires a rediss:// address.
+    #[arg(long, env = "REDIS_CA_FILE", value_name = "FILE", hide_short_help = true)]
+    redis_ca_file: Option<PathBuf>,
     /// Secret of the checksums of the orders in Redis.
     ///
     /// A program that can write to Redis but does not know the secret cannot forge an order; it can
@@ -333,17 +341,56 @@ pub struct CacheConfig {
 }
 
 impl CacheConfig {
-    /// Returns an error if the address of Redis is malformed, or its file unreadable.
+    /// Returns an error for a setting of Redis that cannot be used or has no effect.
     pub fn check(&self) -> anyhow::Result<()> {
-        if let Some(url) = self.redis_url()? {
-            redis::Client::open(url).context("REDIS_URL is not a Redis address")?;
-        }
+        self.redis_client()?;
+        self.redis_value_key()?;
         Ok(())
     }
 
-    /// Returns the address of Redis, if the user gave one.
-    pub fn redis_url(&self) -> anyhow::Result<Option<String>> {
-        secret::read("REDIS_URL", self.redis_url.as_deref(), self.redis_url_file.as_deref())
+    /// Returns a client of Redis that has not connected yet, if the user gave an address.
+    pub(crate) fn redis_client(&self) -> anyhow::Result<Option<redis::Client>> {
+        let given = self.redis_url.as_deref();
+        let Some(url) = secret::read("REDIS_URL", given, self.redis_url_file.as_deref())? else {
+            ensure!(self.redis_ca_file.is_none(), "REDIS_CA_FILE has no effect without REDIS_URL");
+            return Ok(None);
+        };
+        let address = url.as_str().into_connection_info();
+        let address = address.context("REDIS_URL is not a Redis address")?;
+        let is_tls = match address.addr() {
+            ConnectionAddr::TcpTls { insecure, .. } => {
+                ensure!(
+                    !insecure,
+                    "REDIS_URL ends with #insecure, which turns the verification of the certificate \
+                     off; remove it, and set REDIS_CA_FILE to the authority that signed the \
+                     certificate"
+                );
+                true
+            }
+            _ => false,
+        };
+        let Some(path) = &self.redis_ca_file else {
+            return Ok(Some(redis::Client::open(address)?));
+        };
+        ensure!(
+            is_tls,
+            "REDIS_CA_FILE has no effect while REDIS_URL does not begin with rediss://; change the \
+             address, or remove REDIS_CA_FILE"
+        );
+        let pem = std::fs::read(path);
+        let pem = pem.with_context(|| format!("reading REDIS_CA_FILE {}", path.display()))?;
+        let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
+        let client = redis::Client::build_with_tls(address, certificates);
+        client.map(Some).with_context(|| {
+            format!("REDIS_CA_FILE {} is not a PEM file of certificates", path.display())
+        })
+    }
+
+    /// Logs a warning if Redis is on another machine and its address does not require TLS.
+    pub(crate) fn warn_of_unverified_redis(client: &redis::Client) {
+        if let ConnectionAddr::Tcp(host, _) = client.get_connection_info().addr() {
+            warn_of_unverified("Redis", [host.as_str()], "use a rediss:// address in REDIS_URL");
+        }
     }
 
     /// Returns the secret of the values in Redis, if the user gave one.
@@ -415,14 +462,37 @@ mod tests {
     fn the_address_of_redis_may_be_in_a_file() {
         let file = file("redis", "redis://there\n");
         let cache = config(&["--redis-url-file", &file, "--redis-url", "redis://here"]).cache;
-        let url = cache.redis_url().unwrap();
+        let given = address_of_redis(&cache);
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(url.as_deref(), Some("redis://there"));
-        assert_eq!(
-            config(&["--redis-url", "redis://here"]).cache.redis_url().unwrap().as_deref(),
-            Some("redis://here")
-        );
+        assert_eq!(given, "there:6379");
+        assert_eq!(address_of_redis(&config(&["--redis-url", "redis://here"]).cache), "here:6379");
     }
+
+    fn address_of_redis(cache: &CacheConfig) -> String {
+        cache.redis_client().unwrap().unwrap().get_connection_info().addr().to_string()
+    }
+
+    #[test]
+    fn a_setting_of_redis_without_effect_is_an_error() {
+        let file = file("no-certificate", "no certificate\n");
+        for (options, expected) in [
+            (&["--redis-ca-file", "x"][..], "REDIS_CA_FILE has no effect without REDIS_URL"),
+            (&["--redis-url", "redis://a", "--redis-ca-file", "x"], "REDIS_CA_FILE has no effect"),
+            (
+                &["--redis-url", "rediss://a", "--redis-ca-file", "/no/x"],
+                "reading REDIS_CA_FILE /no",
+            ),
+            (&["--redis-url", "rediss://a", "--redis-ca-file", &file], "is not a PEM file"),
+            (&["--redis-url", "rediss://a/#insecure"], "REDIS_URL ends with #insecure"),
+            (&["--redis-url", "http://a"], "REDIS_URL is not a Redis address"),
+        ] {
+            let error = config(options).cache.check().unwrap_err().to_string();
+            assert!(error.contains(expected), "{options:?}: {error}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert!(config(&["--redis-url", "rediss://a"]).cache.check().is_ok());
+    }
+
     #[test]
     fn the_key_of_values_in_redis_may_be_in_a_file_and_is_never_shown() {
         let file = file("value-key", "from the file\n");

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, TopicConfig},
+    config::{CacheConfig, Config, TopicConfig},
     http::{ApiState, FastPath},
     ingest::{
         self, Ingest,
@@ -82,7 +82,7 @@ pub async fn run(
     let ready = Arc::new(AtomicBool::new(false));
     let api = ApiState {
         lookup: lookup.clone(),
-        pool: pools.requests,
+        pool: pools.requests.clone(),
         producer: producer.clone(),
         topics: Arc::new(topics.clone()),
         feed: feed.clone(),
@@ -106,8 +106,10 @@ pub async fn run(
     let limits = Limits { connections: config.http_connections as usize, ..Limits::default() };
     parts.run("http", serve_http(listener, limits, state, health, (site, served)));
     if let Some((redis, to_write)) = redis.zip(to_write) {
-        // The only writer: commits and lookups put their orders into its queue and never wait.
-        parts.run("redis", redis.write(to_write, shutdown.clone()).map(Ok));
+        // The only writer: commits and lookups put their orders into its queue and never wait. The
+        // check ends the service if only an operator can make Redis usable.
+        let writing = redis.clone().write(to_write, shutdown.clone()).map(Ok);
+        parts.run("redis", async move { tokio::try_join!(redis.check(), writing).map(drop) });
     }
     let warm_up = warm_up(pools.clone(), address, lookup.clone(), warmed, ready, shutdown.clone());
     // `run_once`, because the warm-up ends before the shutdown. It sets `ready`.
@@ -142,18 +144,17 @@ fn open_redis(
     registry: &mut Registry,
 ) -> anyhow::Result<Option<(Arc<RedisLevel>, ToWrite)>> {
     let cache = &config.cache;
-    let Some(url) = cache.redis_url().context(ExitReason::Configuration)? else {
+    let Some(client) = cache.redis_client().context(ExitReason::Configuration)? else {
         return Ok(None);
     };
+    CacheConfig::warn_of_unverified_redis(&client);
     let settings = RedisSettings {
-        url,
+        client,
         group: config.kafka.group_prefix().to_owned(),
         value_key: cache.redis_value_key().context(ExitReason::Configuration)?,
         max_age: cache.cache_max_age,
     };
-    let (redis, to_write) = RedisLevel::new(settings, registry)
-        .context("REDIS_URL is not a Redis address")
-        .context(ExitReason::Configuration)?;
+    let (redis, to_write) = RedisLevel::new(settings, registry);
     Ok(Some((Arc::new(redis), to_write)))
 }
 

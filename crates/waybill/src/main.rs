@@ -6,12 +6,14 @@
 //! usage      errors of the command line          output   standard output and error, exit codes
 //! dotenv     the file .env                       http     the client of tools and generator
 //! environment   the variables of the process, before anything reads them
+//! escape     texts from outside, as a terminal may show them
 //! ```
 
 #[cfg(test)]
 mod containers;
 mod dotenv;
 mod environment;
+mod escape;
 mod http;
 mod load;
 mod output;

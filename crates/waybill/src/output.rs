@@ -11,11 +11,22 @@ use chassis::{
     process::{exit, telemetry},
 };
 
-/// Prints data. The end of the reader of a pipe, such as `head`, is no error: it has all that it
-/// wants.
+use crate::escape;
+
+/// Prints data for a person, with control characters escaped. The end of the reader of a pipe, such
+/// as `head`, is no error: it has all that it wants.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    write_line(&escape::lines(text.trim_end()))
+}
+
+/// Prints JSON for a program, also with control characters escaped, as JSON escapes them.
+pub(crate) fn print_json(json: &str) -> anyhow::Result<()> {
+    write_line(&escape::json(json))
+}
+
+fn write_line(text: &str) -> anyhow::Result<()> {
     let mut output = std::io::stdout();
-    let written = writeln!(output, "{}", text.trim_end()).and_then(|()| output.flush());
+    let written = writeln!(output, "{text}").and_then(|()| output.flush());
     unless_closed(written).context("writing to standard output")
 }
 
@@ -27,12 +38,13 @@ pub(crate) fn unless_closed(written: io::Result<()>) -> io::Result<()> {
     })
 }
 
-/// Prints a message for a person, after the log lines before it.
+/// Prints a message for a person, after the log lines before it. It may contain a text of a server:
+/// control characters are escaped.
 pub(crate) fn print_error(text: &str) {
     telemetry::flush();
     // Standard error may already be closed, as with `2>&1 | head`. That must not change the exit
     // code.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", escape::lines(text));
 }
 
 /// Prints the error that ends the process, and returns the exit code. A usage error ends the process

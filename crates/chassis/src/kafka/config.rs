@@ -156,6 +156,22 @@ pub struct KafkaConfig {
         hide_short_help = true
     )]
     kafka_ssl_key_location: Option<String>,
+    /// Password of the private key, if its file is encrypted.
+    ///
+    /// Prefer the file or the environment variable: other users of the machine can read the command
+    /// line of a process.
+    #[arg(
+        long,
+        env = "KAFKA_SSL_KEY_PASSWORD",
+        value_name = "SECRET",
+        value_parser = NonEmptyStringValueParser::new(),
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    kafka_ssl_key_password: Option<String>,
+    /// File that contains the password of the private key; overrides KAFKA_SSL_KEY_PASSWORD.
+    #[arg(long, env = "KAFKA_SSL_KEY_PASSWORD_FILE", value_name = "FILE", hide_short_help = true)]
+    kafka_ssl_key_password_file: Option<std::path::PathBuf>,
     /// Create missing topics at the start: true or false.
     ///
     /// They get 8 partitions, the replication factor that the brokers have as default, and the
@@ -208,6 +224,8 @@ impl KafkaConfig {
             kafka_ssl_ca_location: None,
             kafka_ssl_certificate_location: None,
             kafka_ssl_key_location: None,
+            kafka_ssl_key_password: None,
+            kafka_ssl_key_password_file: None,
             ..self
         }
     }
@@ -246,6 +264,8 @@ impl KafkaConfig {
         let password_file = self.kafka_sasl_password_file.is_some();
         let certificate = self.kafka_ssl_certificate_location.is_some();
         let key = self.kafka_ssl_key_location.is_some();
+        let key_password = self.kafka_ssl_key_password.is_some();
+        let key_password_file = self.kafka_ssl_key_password_file.is_some();
         for (name, is_given, is_used, others) in [
             ("KAFKA_SASL_MECHANISM", self.kafka_sasl_mechanism.is_some(), sasl, SASL),
             ("KAFKA_SASL_USERNAME", self.kafka_sasl_username.is_some(), sasl, SASL),
@@ -254,6 +274,8 @@ impl KafkaConfig {
             ("KAFKA_SSL_CA_LOCATION", self.kafka_ssl_ca_location.is_some(), tls, TLS),
             ("KAFKA_SSL_CERTIFICATE_LOCATION", certificate, tls, TLS),
             ("KAFKA_SSL_KEY_LOCATION", key, tls, TLS),
+            ("KAFKA_SSL_KEY_PASSWORD", key_password, tls, TLS),
+            ("KAFKA_SSL_KEY_PASSWORD_FILE", key_password_file, tls, TLS),
         ] {
             let is_only_unused = name == "KAFKA_SSL_CA_LOCATION" && self.has_unused_authority();
             ensure!(
@@ -276,6 +298,12 @@ impl KafkaConfig {
             certificate == key,
             "KAFKA_SSL_CERTIFICATE_LOCATION and KAFKA_SSL_KEY_LOCATION require each other"
         );
+        for (name, is_given) in [
+            ("KAFKA_SSL_KEY_PASSWORD", key_password),
+            ("KAFKA_SSL_KEY_PASSWORD_FILE", key_password_file),
+        ] {
+            ensure!(key || !is_given, "{name} has no effect without KAFKA_SSL_KEY_LOCATION");
+        }
         // The client itself checks the rest, such as the PEM files.
         self.client()?.create::<BaseConsumer>().context("configuring the Kafka client")?;
         Ok(())
@@ -322,6 +350,12 @@ impl KafkaConfig {
             self.kafka_sasl_password_file.as_deref(),
         )
         .context(ExitReason::Configuration)?;
+        let key_password = secret::read(
+            "KAFKA_SSL_KEY_PASSWORD",
+            self.kafka_ssl_key_password.as_deref(),
+            self.kafka_ssl_key_password_file.as_deref(),
+        )
+        .context(ExitReason::Configuration)?;
         for (name, value) in [
             ("security.protocol", &self.kafka_security_protocol),
             ("sasl.mechanism", &self.kafka_sasl_mechanism),
@@ -330,6 +364,7 @@ impl KafkaConfig {
             ("ssl.ca.location", &self.kafka_ssl_ca_location),
             ("ssl.certificate.location", &self.kafka_ssl_certificate_location),
             ("ssl.key.location", &self.kafka_ssl_key_location),
+            ("ssl.key.password", &key_password),
         ] {
             if let Some(value) = value {
                 config.set(name, value);
@@ -395,16 +430,25 @@ impl KafkaConfig {
     }
 }
 
-/// Returns an error if Kafka refused the credentials of `client` since the last call.
+/// Returns an error if Kafka refused the credentials of `client` since the last call, or if one of
+/// them does not accept the certificate of the other.
 pub(crate) fn check_credentials(client: &BaseConsumer, brokers: &str) -> anyhow::Result<()> {
     while let Some(Err(error)) = client.poll(Duration::ZERO) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
-            return Err(anyhow!(
-                "Kafka at {brokers} refuses the user name or the password; check \
-                 KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
-            )
-            .context(ExitReason::Configuration));
-        }
+        let advice = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Authentication) => {
+                "refuses the user name or the password; check KAFKA_SASL_USERNAME, \
+                 KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
+            }
+            // The client reports a lost connection with another code.
+            Some(RDKafkaErrorCode::SSL) => {
+                "cannot be used with TLS: its certificate is not trusted, has expired or is for \
+                 another name, or it requires another certificate of the client; check the names in \
+                 KAFKA_BROKERS, KAFKA_SSL_CA_LOCATION and KAFKA_SSL_CERTIFICATE_LOCATION (the log \
+                 has the reason; `openssl s_client` shows the certificate)"
+            }
+            _ => continue,
+        };
+        return Err(anyhow!("Kafka at {brokers} {advice}").context(ExitReason::Configuration));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use super::address::shown;
-use crate::process::exit::ExitReason;
+use crate::process::{certificate::distrust, exit::ExitReason};
 
 /// The advice for a command that needs a session of its own.
 pub(super) const NEEDS_POSTGRESQL: &str = "a pooler such as PgBouncer is at this address; this \
@@ -120,24 +120,38 @@ pub fn bad_column(column: &str, source: impl Into<sqlx::error::BoxDynError>) -> 
 }
 
 /// Returns true if PostgreSQL refuses the service because of wrong credentials, a missing database
-/// or missing permissions. Waiting does not help then.
+/// or missing permissions, or if its certificate is not trusted. Waiting does not help then.
 #[must_use]
 pub fn is_refusal(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(database) = error else { return false };
-    database.code().is_some_and(|code| code.starts_with("28") || code == "3D000" || code == "42501")
+    match error {
+        sqlx::Error::Database(database) => database
+            .code()
+            .is_some_and(|code| code.starts_with("28") || code == "3D000" || code == "42501"),
+        // The server offers no TLS, or a file of certificates cannot be used.
+        sqlx::Error::Tls(_) => true,
+        error => distrust(error).is_some(),
+    }
 }
 
 /// Marks a [refusal](is_refusal) as bad configuration: the process ends with exit code 78 instead
 /// of waiting.
 #[must_use]
 pub fn mark_refusal(error: anyhow::Error) -> anyhow::Error {
-    if !error.downcast_ref().is_some_and(is_refusal) {
+    let Some(cause) = error.downcast_ref::<sqlx::Error>().filter(|error| is_refusal(error)) else {
         return error;
-    }
-    error
-        .context(
-            "PostgreSQL refuses the service: check its user, password and database; `waybill \
-             migrate` grants its permissions",
-        )
-        .context(ExitReason::Configuration)
+    };
+    let advice = match (cause, distrust(cause)) {
+        (_, Some(reason)) => format!(
+            "the certificate of PostgreSQL is not trusted ({reason}): check the host and sslrootcert \
+             in its address"
+        ),
+        (sqlx::Error::Tls(_), None) => {
+            "PostgreSQL cannot be used with TLS: check sslmode and the files in its address"
+                .to_owned()
+        }
+        _ => "PostgreSQL refuses the service: check its user, password and database; `waybill \
+              migrate` grants its permissions"
+            .to_owned(),
+    };
+    error.context(advice).context(ExitReason::Configuration)
 }

@@ -1,6 +1,7 @@
 //! The process around a service: how it starts, runs its parts, reports and ends.
 //!
 //! ```text
+//! certificate  certificates that a TLS client does not trust
 //! crash        points at which a test kills the process
 //! exit         exit codes
 //! metrics      the macro that defines metrics
@@ -17,6 +18,7 @@
 //! ```
 
 pub mod blocked;
+pub mod certificate;
 pub mod crash;
 pub mod exit;
 pub mod metrics;

@@ -19,9 +19,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::anyhow;
+use chassis::process::{certificate::distrust, exit::ExitReason};
 use events::OrderUid;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{
+    AsyncConnectionConfig, ErrorKind,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +39,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Bounds a whole call. It is twice the timeout of a response, because the first call also connects.
 const CALL_TIMEOUT: Duration = Duration::from_millis(200);
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// Bounds the check at the start.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The limit on the batches in the write queue; further ones are dropped.
 const MAX_QUEUED_BATCHES: usize = 16;
 /// The limit on the orders of one pipeline.
@@ -90,9 +97,9 @@ chassis::metrics! {
     }
 }
 
-/// The address of Redis, and what separates this installation's values from others.
+/// The client of Redis, and what separates this installation's values from others.
 pub(crate) struct RedisSettings {
-    pub(crate) url: String,
+    pub(crate) client: redis::Client,
     /// `KAFKA_GROUP_ID`.
     pub(crate) group: String,
     /// `REDIS_VALUE_KEY`.
@@ -125,14 +132,11 @@ pub(crate) struct ToWrite(mpsc::Receiver<Write>);
 
 impl RedisLevel {
     /// Connects at the first use. [`write`](Self::write) takes the receiver.
-    pub(crate) fn new(
-        settings: RedisSettings,
-        registry: &mut Registry,
-    ) -> Result<(Self, ToWrite), redis::RedisError> {
+    pub(crate) fn new(settings: RedisSettings, registry: &mut Registry) -> (Self, ToWrite) {
         let (to_write, waiting) = mpsc::channel(MAX_QUEUED_BATCHES);
-        let RedisSettings { url, group, value_key, max_age } = settings;
+        let RedisSettings { client, group, value_key, max_age } = settings;
         let level = Self {
-            client: redis::Client::open(url)?,
+            client,
             connection: tokio::sync::OnceCell::new(),
             prefix: format!("waybill:{group}:order:"),
             codec: Codec::new(&group, value_key.as_deref()),
@@ -141,7 +145,28 @@ impl RedisLevel {
             to_write,
             metrics: RedisMetrics::register(registry),
         };
-        Ok((level, ToWrite(waiting)))
+        (level, ToWrite(waiting))
+    }
+
+    /// Runs one of the service's commands, once. Returns an error if its result cannot change
+    /// without an operator: a certificate that is not trusted, wrong credentials, or a missing
+    /// permission. Redis may be unreachable: the service works without it.
+    pub(crate) async fn check(&self) -> anyhow::Result<()> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CHECK_TIMEOUT))
+            .set_response_timeout(Some(CHECK_TIMEOUT));
+        let checking = async {
+            let mut connection =
+                self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            let mut command = redis::cmd("EVAL");
+            command.arg(GET).arg(1).arg(&self.prefix).arg(milliseconds(self.max_age));
+            command.query_async::<Option<(u64, Option<Vec<u8>>)>>(&mut connection).await
+        };
+        // The timeout also bounds a handshake of TLS that the server does not continue.
+        match tokio::time::timeout(CHECK_TIMEOUT, checking).await {
+            Ok(Err(error)) => refusal(&error, self.client.get_connection_info().addr()),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the order in Redis and the time when its query was sent; `None` also if Redis does
@@ -279,6 +304,28 @@ impl RedisLevel {
     }
 }
 
+/// Returns an error if only an operator can remove the reason of `error`.
+fn refusal(error: &redis::RedisError, address: &redis::ConnectionAddr) -> anyhow::Result<()> {
+    let advice = if let Some(reason) = distrust(error) {
+        format!(
+            "the certificate of Redis at {address} is not trusted ({reason}): check the host in \
+             REDIS_URL and REDIS_CA_FILE"
+        )
+    } else if error.kind() == ErrorKind::AuthenticationFailed
+        || ["NOAUTH", "WRONGPASS"].iter().any(|code| error.code() == Some(code))
+    {
+        format!("Redis at {address} refuses the user or the password in REDIS_URL")
+    } else if error.code() == Some("NOPERM") {
+        format!(
+            "the user of Redis at {address} may not use the keys waybill:* with EVAL, GET, GETRANGE, \
+             SET, DEL and PTTL"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(anyhow!(advice).context(ExitReason::Configuration))
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -349,13 +396,12 @@ mod tests {
     #[tokio::test]
     async fn batches_are_dropped_when_redis_is_slow() {
         let settings = RedisSettings {
-            url: "redis://127.0.0.1:1".to_owned(),
+            client: redis::Client::open("redis://127.0.0.1:1").unwrap(),
             group: "waybill".to_owned(),
             value_key: None,
             max_age: Duration::from_secs(300),
         };
-        let (redis, ToWrite(waiting)) =
-            RedisLevel::new(settings, &mut Registry::default()).unwrap();
+        let (redis, ToWrite(waiting)) = RedisLevel::new(settings, &mut Registry::default());
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         for number in 0..10 * MAX_QUEUED_BATCHES {
             let confirmation = Confirmation::sent_at(Instant::now());

@@ -11,6 +11,7 @@ use super::{
     shares::{Share, Shares},
     simulation::Walk,
 };
+use crate::http::HttpOptions;
 
 /// The average time between two statuses in `waybill up`: a courier carries an order for about 20
 /// seconds.
@@ -226,6 +227,9 @@ pub(crate) struct LoadArgs {
     )]
     pub(crate) couriers_url: Url,
 
+    #[command(flatten, next_help_heading = "Couriers")]
+    pub(crate) http: HttpOptions,
+
     /// Print the summary as one JSON object.
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
@@ -276,6 +280,7 @@ impl LoadArgs {
             unknown: Share::percent(1),
             couriers,
             couriers_url,
+            http: HttpOptions::default(),
             resume: true,
             role: "up",
             rate: Some(rate),

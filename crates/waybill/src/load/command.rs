@@ -85,7 +85,10 @@ pub(crate) async fn run(command: LoadCommand) -> anyhow::Result<ExitCode> {
     };
     reached?;
     let summary = super::run(&load, &kafka, &topics, shutdown).await?;
-    let json = serde_json::to_string(&summary).expect("a summary has string keys");
-    output::print(&if load.json { json } else { summary.to_string() })?;
+    if load.json {
+        output::print_json(&serde_json::to_string(&summary).expect("a summary has string keys"))?;
+    } else {
+        output::print(&summary.to_string())?;
+    }
     Ok(ExitCode::from(summary.exit_code()))
 }

@@ -88,7 +88,8 @@ pub(crate) async fn run(
     let mut scenario =
         Scenario { kafka, status_topic, own, since, seed, sender: status_sender, statuses };
     // Couriers are registered before the first order is sent, so that it can be assigned.
-    let registering = register_couriers(&args.couriers_url, args.couriers, args.on_timeout);
+    let registering =
+        register_couriers(&args.couriers_url, &args.http, args.couriers, args.on_timeout);
     let couriers = shutdown.run_until_cancelled(registering).await.unwrap_or(Ok(0))?;
     let begun = Instant::now();
 

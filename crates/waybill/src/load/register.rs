@@ -1,15 +1,15 @@
 //! Registers couriers at the courier service, so that orders can be assigned. Courier N has the same
 //! name and phone number in every run, so a second registration adds no courier.
 
-use anyhow::Context;
-use chassis::process::{exit::ExitReason, retry::Backoff};
+use anyhow::{Context, anyhow};
+use chassis::process::{certificate::distrust, exit::ExitReason, retry::Backoff};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use url::Url;
 
 use super::{args::OnTimeout, customers::Customer, rng::Rng};
-use crate::http::{self, CALL_TIMEOUT};
+use crate::http::{self, CALL_TIMEOUT, HttpOptions};
 
 /// Separates the random streams of couriers from those of customers.
 const STREAM: u64 = 0x63_6f_75_72;
@@ -18,17 +18,17 @@ const MAX_CONCURRENT_CALLS: u64 = 16;
 /// Registers the couriers 0 to `count` - 1, and returns the number of new ones.
 pub(crate) async fn register_couriers(
     couriers: &Url,
+    options: &HttpOptions,
     count: u64,
     on_timeout: OnTimeout,
 ) -> anyhow::Result<u64> {
-    let url = format!("{}/courier", couriers.as_str().trim_end_matches('/'));
-    let client = http::client(couriers)?;
+    let client = options.client(&[couriers])?;
     let mut registering = JoinSet::new();
     let mut registered = 0;
     for number in 0..count {
         // At most MAX_CONCURRENT_CALLS calls are open at a time, so that the service and its pool are
         // not flooded.
-        registering.spawn(register(client.clone(), url.clone(), number, on_timeout));
+        registering.spawn(register(client.clone(), couriers.clone(), number, on_timeout));
         if number + 1 >= MAX_CONCURRENT_CALLS {
             registered += next(&mut registering).await?;
         }
@@ -49,18 +49,18 @@ async fn next(registering: &mut JoinSet<anyhow::Result<u64>>) -> anyhow::Result<
 /// Registers one courier; returns 1 if they are new, else 0.
 async fn register(
     client: Client,
-    url: String,
+    couriers: Url,
     number: u64,
     on_timeout: OnTimeout,
 ) -> anyhow::Result<u64> {
-    let registering = retry_until_answered(&client, &url, number);
+    let registering = retry_until_answered(&client, &couriers, number);
     match on_timeout {
         OnTimeout::Wait => registering.await,
         OnTimeout::GiveUp => {
             tokio::time::timeout(CALL_TIMEOUT, registering).await.unwrap_or_else(|_| {
                 Err(ExitReason::Unreachable(format!(
-                    "the courier service did not answer for 10 seconds at {url}; start it, or set \
-                     --couriers-url"
+                    "the courier service did not answer for 10 seconds at {couriers}; start it, or \
+                     set --couriers-url"
                 ))
                 .into())
             })
@@ -68,10 +68,11 @@ async fn register(
     }
 }
 
-async fn retry_until_answered(client: &Client, url: &str, number: u64) -> anyhow::Result<u64> {
+async fn retry_until_answered(client: &Client, couriers: &Url, number: u64) -> anyhow::Result<u64> {
+    let url = format!("{}/courier", couriers.as_str().trim_end_matches('/'));
     let mut backoff = Backoff::default();
     loop {
-        match client.post(url).json(&courier(number)).send().await {
+        match client.post(&url).json(&courier(number)).send().await {
             Ok(answer) => match answer.status().as_u16() {
                 201 => return Ok(1),
                 // The phone number is taken, so the courier exists: an earlier run registered them,
@@ -79,12 +80,23 @@ async fn retry_until_answered(client: &Client, url: &str, number: u64) -> anyhow
                 409 => return Ok(0),
                 // The courier service cannot reach its database: a transient error.
                 503 => {}
+                401 => {
+                    return Err(anyhow!(
+                        "the courier service, or a proxy in front of it, requires other credentials \
+                         (status 401): give them with --token-file or --header"
+                    )
+                    .context(ExitReason::Configuration));
+                }
                 status => {
                     anyhow::bail!(
                         "the courier service refused to register a courier: status {status}"
                     )
                 }
             },
+            // Another attempt ends in the same way.
+            Err(error) if distrust(&error).is_some() => {
+                return Err(http::explain(error, "courier", couriers, "--couriers-url"));
+            }
             // The outcome is unknown: the service may have registered the courier. Repeating the call
             // is safe, because the phone number is unique.
             Err(error) => tracing::debug!("registering a courier: {error}"),
@@ -130,7 +142,10 @@ mod tests {
                 }
             }
         });
-        assert_eq!(register_couriers(&url, 20, OnTimeout::Wait).await.unwrap(), 20);
+        assert_eq!(
+            register_couriers(&url, &HttpOptions::default(), 20, OnTimeout::Wait).await.unwrap(),
+            20
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use chassis::{audit::check::Check, postgres::pool::reach, process::exit::ExitRea
 use clap::Args;
 
 use crate::{
-    output,
+    escape, output,
     usage::{SEE_LONG_HELP, hide},
 };
 
@@ -26,7 +26,8 @@ Examples:
 Output: one line for each check. It has the verdict (holds or BROKEN), the
 number of the invariant in ARCHITECTURE.md, the number of orders or records that
 were checked, and up to five examples of those that break the invariant: an
-order_uid, or a record as topic:partition:offset.
+order_uid, or a record as topic:partition:offset. Control characters and invisible
+characters are shown as \\u{1b}; with --json, they are escaped as in JSON.
 
 Exit codes: 0 all invariants hold, 1 at least one is broken, 2 wrong command
 line, 69 Kafka or PostgreSQL did not answer for 10 seconds, 78 wrong
@@ -79,8 +80,11 @@ pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
     let audit = tokio::task::spawn_blocking(move || runtime.block_on(check_invariants(&args)));
     let checks = audit.await??;
     for check in &checks {
-        let line = serde_json::to_string(check).expect("a check has string keys");
-        output::print(&if json { line } else { describe(check) })?;
+        if json {
+            output::print_json(&serde_json::to_string(check).expect("a check has string keys"))?;
+        } else {
+            output::print(&escape::line(&describe(check)))?;
+        }
     }
     let broken = checks.iter().filter(|check| check.broken > 0).count();
     if !json {

@@ -7,7 +7,7 @@ use chassis::http::web_address;
 use clap::Args;
 use url::Url;
 
-use crate::usage::SEE_LONG_HELP;
+use crate::{http::HttpOptions, usage::SEE_LONG_HELP};
 
 /// Bounds the request: a healthy service answers in milliseconds.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -28,18 +28,20 @@ was no answer within 3 seconds, 2 wrong command line.";
 ///
 /// The command is for health checks of containers. It sends one GET request and waits for the answer
 /// for 3 seconds. It prints nothing if the status is 2xx; otherwise it prints the reason on standard
-/// error and exits with 1. It follows redirects, and uses no proxy.
+/// error and exits with 1. It follows redirects on the same server, and uses no proxy.
 #[derive(Args)]
 #[command(after_help = SEE_LONG_HELP, after_long_help = EXAMPLES)]
 pub(crate) struct ProbeArgs {
     /// URL to request, such as http://127.0.0.1:8081/readyz.
     #[arg(value_parser = web_address)]
     url: Url,
+    #[command(flatten)]
+    http: HttpOptions,
 }
 
 pub(crate) async fn run(args: ProbeArgs) -> anyhow::Result<()> {
-    // The service is on the same machine; a proxy from the environment would not reach it.
-    let client = reqwest::Client::builder().timeout(PROBE_TIMEOUT).no_proxy().build()?;
-    client.get(args.url).send().await?.error_for_status()?;
+    let client = args.http.builder(&[&args.url])?.timeout(PROBE_TIMEOUT).build()?;
+    let status = client.get(args.url).send().await?.error_for_status()?.status();
+    anyhow::ensure!(status.is_success(), "the answer has the status {status}");
     Ok(())
 }

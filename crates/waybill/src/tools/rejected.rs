@@ -7,16 +7,18 @@ use std::{
 };
 
 use anyhow::Context;
-use chassis::{
-    http::web_address,
-    process::{exit::ExitReason, number::within},
-};
+use chassis::{http::web_address, process::number::within};
 use clap::{Args, Subcommand, error::ErrorKind};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
 use url::Url;
 
-use crate::{http, output, usage::SEE_LONG_HELP};
+use crate::{
+    escape,
+    http::{self, HttpOptions},
+    output,
+    usage::SEE_LONG_HELP,
+};
 
 /// The maximum number of records that the service returns in one page.
 const MAX_PAGE: usize = 500;
@@ -35,6 +37,12 @@ Examples:
       send all records again, for example after an upgrade
   waybill rejected list --orders-url http://127.0.0.1:8082
       the records that the courier service rejected
+  waybill rejected list --orders-url https://orders.example --token-file token
+      through a proxy that requires TLS and a token
+
+Control characters and invisible characters of a record are shown as \\u{1b}, so
+that they cannot change the terminal. With --json, they are escaped as in JSON;
+`jq -r .value` prints the value as it was received.
 
 Exit codes: 0 done, 1 the service refused the request (the record does not
 exist, or Kafka is unavailable), 2 wrong command line, 69 the service did not
@@ -65,6 +73,8 @@ pub(crate) struct RejectedArgs {
     /// Print JSON: one object in each line.
     #[arg(long, global = true, display_order = 11)]
     json: bool,
+    #[command(flatten)]
+    http: HttpOptions,
     #[command(subcommand)]
     command: RejectedCommand,
 }
@@ -113,7 +123,7 @@ enum RejectedCommand {
 }
 
 pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<()> {
-    let client = http::client(&args.orders_url)?;
+    let client = args.http.client(&[&args.orders_url])?;
     let service = RejectedClient { client, base: &args.orders_url, json: args.json };
     let outcome = match &args.command {
         RejectedCommand::List { reason, limit } => {
@@ -122,16 +132,9 @@ pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<()> {
         RejectedCommand::Show { id } => service.show(id).await,
         RejectedCommand::Replay { id, file } => service.replay(id, file.as_deref()).await,
     };
-    outcome.map_err(|error| {
-        let unreachable = |error: &reqwest::Error| error.is_connect() || error.is_timeout();
-        if !error.downcast_ref().is_some_and(unreachable) {
-            return error;
-        }
-        error.context(ExitReason::Unreachable(format!(
-            "the service at {} did not answer for 10 seconds; start it, or set another address with \
-             --orders-url",
-            args.orders_url
-        )))
+    outcome.map_err(|error| match error.downcast() {
+        Ok(error) => http::explain(error, "order", &args.orders_url, "--orders-url"),
+        Err(error) => error,
     })
 }
 
@@ -186,7 +189,7 @@ impl RejectedClient<'_> {
         let url = self.url(id, Some("replay"))?;
         let request = self.client.post(url).header("content-type", "application/json").body(body);
         let answer = call(request).await?;
-        self.print(&answer, |_| format!("{id} was sent again"))
+        self.print(&answer, |_| escape::line(&format!("{id} was sent again")))
     }
 
     fn url(&self, id: &str, action: Option<&str>) -> anyhow::Result<Url> {
@@ -196,7 +199,11 @@ impl RejectedClient<'_> {
     }
 
     fn print(&self, answer: &Value, describe: impl Fn(&Value) -> String) -> anyhow::Result<()> {
-        output::print(&if self.json { answer.to_string() } else { describe(answer) })
+        if self.json {
+            output::print_json(&answer.to_string())
+        } else {
+            output::print(&describe(answer))
+        }
     }
 }
 
@@ -226,14 +233,14 @@ fn line(item: &Value) -> String {
     let first = &item["violations"][0];
     let more =
         if violations > 1 { format!(" (and {} more)", violations - 1) } else { String::new() };
-    format!(
+    escape::line(&format!(
         "{}  {:24}  {:20}  {} {}{more}",
         text("rejected_at"),
         text("id"),
         text("reason"),
         first["pointer"].as_str().unwrap_or(""),
         first["message"].as_str().unwrap_or(""),
-    )
+    ))
 }
 
 fn describe(record: &Value) -> String {
@@ -261,7 +268,10 @@ fn describe(record: &Value) -> String {
     }
     let form = |name: &str| format!("{}{}", text(&format!("{name}_encoding")), cut(record, name));
     lines.push(format!("key ({}): {}", form("key"), text("key")));
-    lines.push(format!("value ({}):\n{}", form("value"), text("value")));
+    lines.push(format!("value ({}):", form("value")));
+    // A line end in a text of the record does not begin a line, except in the value, which is last.
+    let mut lines: Vec<_> = lines.iter().map(|line| escape::line(line)).collect();
+    lines.push(escape::lines(&text("value")));
     lines.join("\n")
 }
 

@@ -296,7 +296,7 @@ async fn generate(
 ) -> anyhow::Result<()> {
     if load.rate == Some(0) {
         let registering =
-            load::register_couriers(&load.couriers_url, load.couriers, OnTimeout::Wait);
+            load::register_couriers(&load.couriers_url, &load.http, load.couriers, OnTimeout::Wait);
         stop_services.run_until_cancelled(registering).await.unwrap_or(Ok(0))?;
         return Ok(());
     }

@@ -10,4 +10,5 @@ mod pages;
 mod security;
 mod status;
 mod support;
+mod tls;
 mod words;

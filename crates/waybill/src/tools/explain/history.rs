@@ -3,6 +3,8 @@
 use events::OrderUid;
 use serde_json::{Value, json};
 
+use crate::escape;
+
 /// The answers of the services; `None` for a service that did not answer.
 pub(super) struct History {
     pub(super) order: Option<Answer>,
@@ -65,7 +67,8 @@ impl History {
             let (id, at) = (text(record, "id"), text(record, "rejected_at"));
             format!("  rejected  {at}  {id}: {}", text(record, "reason"))
         }));
-        lines.join("\n")
+        // Each line contains texts of other systems: a line end in them does not begin a line.
+        lines.iter().map(|line| escape::line(line)).collect::<Vec<_>>().join("\n")
     }
 }
 

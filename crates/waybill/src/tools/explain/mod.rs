@@ -5,7 +5,7 @@ mod history;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use chassis::{http::web_address, process::exit::ExitReason};
+use chassis::http::web_address;
 use clap::Args;
 use events::OrderUid;
 use reqwest::{Client, Response, StatusCode};
@@ -13,7 +13,11 @@ use serde_json::{Value, json};
 use url::Url;
 
 use self::history::{Answer, History};
-use crate::{http, output, usage::SEE_LONG_HELP};
+use crate::{
+    http::{self, HttpOptions},
+    output,
+    usage::SEE_LONG_HELP,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,6 +28,12 @@ Examples:
   waybill explain b563feb7b2b84b6test --json \\
     | jq '.history.events[] | select(.ignored)'
       the events that were ignored, with the reasons
+  waybill explain b563feb7b2b84b6test --orders-url https://orders.example \\
+    --couriers-url https://couriers.example --token-file token
+      through a proxy that requires TLS and a token
+
+Control characters and invisible characters are shown as \\u{1b}; with --json,
+they are escaped as in JSON.
 
 Exit codes: 0 the history is complete, 1 neither service knows the order, 2
 wrong command line, 69 a service did not answer for 10 seconds, 78 wrong
@@ -62,17 +72,20 @@ pub(crate) struct ExplainArgs {
     /// Print JSON: one object with the answers of both services.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    http: HttpOptions,
 }
 
 pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
+    let client = args.http.client(&[&args.orders_url, &args.couriers_url])?;
     let orders = ExplainedService {
-        client: http::client(&args.orders_url)?,
+        client: client.clone(),
         name: "order",
         flag: "--orders-url",
         base: &args.orders_url,
     };
     let couriers = ExplainedService {
-        client: http::client(&args.couriers_url)?,
+        client,
         name: "courier",
         flag: "--couriers-url",
         base: &args.couriers_url,
@@ -85,11 +98,11 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     let history = History { order: or_report(order), delivery: or_report(delivery) };
     if history.is_known() {
-        output::print(&if args.json {
-            history.json(&args.order_uid)
+        if args.json {
+            output::print_json(&history.json(&args.order_uid))?;
         } else {
-            history.text(&args.order_uid)
-        })?;
+            output::print(&history.text(&args.order_uid))?;
+        }
     } else if history.order.is_some() && history.delivery.is_some() {
         anyhow::bail!(
             "neither service knows the order {}; if its record had another key and was rejected, \
@@ -192,11 +205,6 @@ impl ExplainedService<'_> {
     }
 
     fn reached(&self, answer: reqwest::Result<Response>) -> anyhow::Result<Response> {
-        let Self { name, base, flag, .. } = self;
-        answer.with_context(|| {
-            ExitReason::Unreachable(format!(
-                "the {name} service at {base} did not answer for 10 seconds; start it, or set {flag}"
-            ))
-        })
+        answer.map_err(|error| http::explain(error, self.name, self.base, self.flag))
     }
 }

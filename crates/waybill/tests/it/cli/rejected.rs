@@ -4,8 +4,12 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 use testkit::{Service, TestEnvironment, shared, wait_until};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
-use crate::support::{Scratch, order, waybill, waybill_in};
+use crate::support::{Scratch, order, status_event, waybill, waybill_in};
 
 /// More records than one page of `GET /rejected` contains.
 const MANY: usize = 510;
@@ -71,7 +75,10 @@ async fn records_are_listed_shown_and_replayed() {
 
     let shown = rejected(&service, &["show", &with_text]).await;
     assert!(shown.contains("/payment/currency unknown_currency:"), "{shown}");
-    assert!(shown.ends_with(&format!("key (utf-8): edited\nvalue (utf-8):\n{text}\n")), "{shown}");
+    // The name contains a character that is invisible on a terminal.
+    let escaped = text.replace('\u{200d}', "\\u{200d}");
+    let end = format!("key (utf-8): edited\nvalue (utf-8):\n{escaped}\n");
+    assert!(shown.ends_with(&end), "{shown}");
 
     let shown = rejected(&service, &["show", &with_binary, "--json"]).await;
     let shown: Value = serde_json::from_str(&shown).unwrap();
@@ -130,5 +137,75 @@ async fn records_are_listed_shown_and_replayed() {
         assert!(error.contains(words), "{words:?} is not in {error}");
     }
     assert_eq!(env.count(again).await, 2, "nothing was sent");
+    service.stop().await.unwrap();
+}
+
+/// Clears the screen, sets its title, changes the colour by a C1 control, turns the direction of the
+/// text, hides a space, and begins a line of its own.
+const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}\u{200b}\r\n\t2026  forged:0:1";
+
+fn assert_harmless(output: &str) {
+    let is_hidden = |char: char| char.is_control() || "\u{202e}\u{200b}".contains(char);
+    let hidden: Vec<_> = output.chars().filter(|char| is_hidden(*char) && *char != '\n').collect();
+    assert!(hidden.is_empty(), "{hidden:?} in {output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_records_and_events_cannot_control_a_terminal() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    let value = json!({ "order_uid": HOSTILE, HOSTILE: HOSTILE }).to_string();
+    // As it is, without the escapes of JSON.
+    let raw = format!("not JSON: {HOSTILE}");
+    let (partition, offset) = env.send(None, Some(HOSTILE.as_bytes()), Some(raw.as_bytes())).await;
+    let id = format!("{}:{partition}:{offset}", env.orders_topic());
+    env.send_with_headers(Some(value.as_bytes()), &[(HOSTILE, HOSTILE)]).await;
+    env.send_status(Some("hostile"), status_event("hostile", HOSTILE).as_slice()).await;
+    env.wait_until_drained().await;
+    env.wait_until_status_drained().await;
+
+    let list = rejected(&service, &["list"]).await;
+    assert_harmless(&list);
+    assert_eq!(list.lines().count(), 2, "no text begins a line: {list}");
+    for id in list.lines().map(|line| line.split_whitespace().nth(1).unwrap()) {
+        assert_harmless(&rejected(&service, &["show", id]).await);
+    }
+    let shown = rejected(&service, &["show", &id]).await;
+    assert!(
+        shown.contains(r"key (utf-8): \u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}"),
+        "{shown}"
+    );
+
+    // The meaning of JSON is the same.
+    let shown = rejected(&service, &["show", &id, "--json"]).await;
+    assert_harmless(&shown);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["key"], &shown["value"]), (&json!(HOSTILE), &json!(raw)));
+
+    for more in [&[][..], &["--json"]] {
+        let (url, unused) = (&*service.url, "http://127.0.0.1:1");
+        let flags = ["explain", "hostile", "--orders-url", url, "--couriers-url", unused];
+        let explained = waybill(&[&flags, more].concat(), &[]).await;
+        let explained = String::from_utf8(explained.stdout).unwrap();
+        assert!(explained.contains("forged"), "{explained}");
+        assert_harmless(&explained);
+    }
+
+    // An answer of another server, in an error.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4_096]).await.unwrap();
+        let body = json!({ "detail": HOSTILE }).to_string();
+        let length = body.len();
+        let head = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all((head + &body).as_bytes()).await.unwrap();
+    });
+    let output = waybill(&["rejected", "list", "--orders-url", &url], &[]).await;
+    answering.await.unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("forged"), "{error}");
+    assert_harmless(&error.replace('\t', ""));
     service.stop().await.unwrap();
 }

@@ -94,7 +94,7 @@ async fn the_reason_for_no_connection_is_reported_with_the_address() {
 }
 
 async fn read_one(pool: &PgPool) -> Result<i32, String> {
-    let limit = chassis::postgres::read::BY_KEY;
+    let limit = chassis::postgres::time_limit::BY_KEY;
     let read = chassis::postgres::read::read(pool, limit, async |connection| {
         sqlx::query_scalar("SELECT 1").fetch_one(connection).await
     });

@@ -151,6 +151,11 @@ impl Program {
         Self { child: command.spawn().unwrap(), url: format!("http://{address}") }
     }
 
+    /// Returns the base of its addresses, without a slash at the end.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Returns the status of an answer to GET.
     pub(crate) async fn status(&self, path: &str) -> u16 {
         let answer = reqwest::get(format!("{}{path}", self.url)).await;

@@ -19,9 +19,19 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts a Redis server. The functions about orders read the keys of the services of `env`.
     pub(crate) async fn start(env: &TestEnvironment) -> Self {
+        Self::start_with(env, "--port", &[]).await
+    }
+
+    /// Starts a Redis server that accepts only TLS. `options` name its certificate.
+    pub(crate) async fn start_tls(env: &TestEnvironment, options: &[String]) -> Self {
+        Self::start_with(env, "--tls-port", &[&["--port".into(), "0".into()], options].concat())
+            .await
+    }
+
+    async fn start_with(env: &TestEnvironment, port_option: &str, options: &[String]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("redis-server");
-        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        command.args([port_option, &port.to_string(), "--bind", "127.0.0.1"]).args(options);
         command.args(["--save", "", "--appendonly", "no"]).kill_on_drop(true);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         let child = child.expect("redis-server is installed");
@@ -35,6 +45,12 @@ impl Redis {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns its address with TLS, without a password if that is empty.
+    pub(crate) fn tls_url(&self, password: &str) -> String {
+        let login = if password.is_empty() { String::new() } else { format!(":{password}@") };
+        format!("rediss://{login}localhost:{}", self.port)
     }
 
     pub(crate) async fn kill(&mut self) {
