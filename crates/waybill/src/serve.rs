@@ -39,22 +39,22 @@ Health checks are GET /livez and GET /readyz; GET /metrics is for Prometheus.
 /// wait forever for a dependency that is down. Unfinished records are redelivered at the next start.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(crate) async fn orders(config: orders::Config) -> anyhow::Result<()> {
+pub(crate) async fn orders(mut config: orders::Config) -> anyhow::Result<()> {
     // A wrong configuration ends the process before it binds its port and waits for anything.
     config.check().context(ExitReason::Configuration)?;
     // The signals are handled before the service waits for its dependencies, so that a service that
     // still waits can be stopped as well.
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
-    open_files::allow_connections(config.http_connections.into());
+    config.http_connections = open_files::allow_connections(config.http_connections, 1);
     let listener = listen(config.orders_http_addr, "--orders-http-addr").await?;
     tracing::info!("the order service listens on http://{}", listener.local_addr()?);
     orders::run(config, listener, shutdown).await
 }
 
-pub(crate) async fn couriers(config: couriers::Config) -> anyhow::Result<()> {
+pub(crate) async fn couriers(mut config: couriers::Config) -> anyhow::Result<()> {
     config.check().context(ExitReason::Configuration)?;
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
-    open_files::allow_connections(config.http_connections.into());
+    config.http_connections = open_files::allow_connections(config.http_connections, 1);
     let listener = listen(config.own.couriers_http_addr, "--couriers-http-addr").await?;
     tracing::info!("the courier service listens on http://{}", listener.local_addr()?);
     couriers::run(config, listener, shutdown).await

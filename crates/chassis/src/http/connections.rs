@@ -36,8 +36,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The connections of a service.
 pub(crate) struct Connections {
-    regular: Places,
-    reserved: Places,
+    regular: Arc<Places>,
+    reserved: Arc<Places>,
     /// Waiting connections are closed while fewer places than this are free.
     min_free: usize,
 }
@@ -45,8 +45,8 @@ pub(crate) struct Connections {
 impl Connections {
     pub(crate) fn new(limit: usize, closed: Counter) -> Self {
         Self {
-            regular: Places::new(limit, closed.clone()),
-            reserved: Places::new(RESERVED, closed),
+            regular: Places::new(Kind::Regular, limit, closed.clone()),
+            reserved: Places::new(Kind::Reserved, RESERVED, closed),
             min_free: limit / FREE_SHARE,
         }
     }
@@ -54,7 +54,7 @@ impl Connections {
     /// Waits for a place for an accepted connection.
     pub(crate) async fn admit(&self) -> Place {
         loop {
-            if let Some(place) = self.regular.try_take(Kind::Regular) {
+            if let Some(place) = self.regular.try_take() {
                 // One is closed for each one that is admitted, so that some places stay free.
                 if self.regular.permits.available_permits() < self.min_free {
                     self.regular.close_longest_waiting();
@@ -62,20 +62,20 @@ impl Connections {
                 return place;
             }
             if self.regular.close_longest_waiting()
-                && let Some(place) = self.regular.take_soon(Kind::Regular).await
+                && let Some(place) = self.regular.take_soon().await
             {
                 return place;
             }
-            if let Some(place) = self.reserved.try_take(Kind::Reserved) {
+            if let Some(place) = self.reserved.try_take() {
                 return place;
             }
             self.reserved.close_longest_waiting();
             // The next ones wait in the queue of the kernel.
             tokio::select! {
-                place = self.regular.take_soon(Kind::Regular) => if let Some(place) = place {
+                place = self.regular.take_soon() => if let Some(place) = place {
                     return place;
                 },
-                place = self.reserved.take_soon(Kind::Reserved) => if let Some(place) = place {
+                place = self.reserved.take_soon() => if let Some(place) = place {
                     return place;
                 },
             }
@@ -91,8 +91,10 @@ enum Kind {
 
 /// Places of one kind.
 struct Places {
+    kind: Kind,
     permits: Arc<Semaphore>,
-    queue: Arc<Mutex<Queue>>,
+    queue: Mutex<Queue>,
+    /// Counts the connections that were closed.
     closed: Counter,
 }
 
@@ -113,48 +115,48 @@ impl Queue {
 }
 
 impl Places {
-    fn new(limit: usize, closed: Counter) -> Self {
-        Self { permits: Arc::new(Semaphore::new(limit)), queue: Arc::default(), closed }
+    fn new(kind: Kind, limit: usize, closed: Counter) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(limit));
+        Arc::new(Self { kind, permits, queue: Mutex::default(), closed })
     }
 
-    fn try_take(&self, kind: Kind) -> Option<Place> {
+    fn try_take(self: &Arc<Self>) -> Option<Place> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
-        Some(self.place(kind, permit))
+        Some(self.place(permit))
     }
 
-    async fn take_soon(&self, kind: Kind) -> Option<Place> {
+    async fn take_soon(self: &Arc<Self>) -> Option<Place> {
         let permit = timeout(CLOSE_TIMEOUT, self.permits.clone().acquire_owned()).await.ok()?;
-        Some(self.place(kind, permit.expect("the semaphore is never closed")))
+        Some(self.place(permit.expect("the semaphore is never closed")))
     }
 
-    fn place(&self, kind: Kind, permit: OwnedSemaphorePermit) -> Place {
+    fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
         let state = Arc::<State>::default();
-        lock(&self.queue).push(state.clone());
-        Place { kind, state, queue: self.queue.clone(), _permit: permit }
+        self.lock().push(state.clone());
+        Place { state, places: self.clone(), _permit: permit }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // The queue is complete at every point at which its code could panic.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the connection that has waited longest for a request to close. Returns false if none
     /// waits.
     fn close_longest_waiting(&self) -> bool {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.lock();
         // Twice: an idle connection that was used since its last turn is passed over once. Bounded,
         // because the accept loop waits; the next call continues with the next turn.
         for _ in 0..MAX_TURNS.min(2 * queue.connections.len()) {
             let Some((_, state)) = queue.connections.pop_first() else { return false };
             if state.waits() {
                 state.close.notify_one();
-                self.closed.inc();
                 return true;
             }
             queue.push(state);
         }
         false
     }
-}
-
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    // The queue is complete at every point at which its code could panic.
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const IN_REQUEST: u8 = 1;
@@ -200,15 +202,14 @@ impl State {
 
 /// The place of one connection, which is free again when this value is dropped.
 pub(crate) struct Place {
-    kind: Kind,
     state: Arc<State>,
-    queue: Arc<Mutex<Queue>>,
+    places: Arc<Places>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Place {
     pub(crate) fn is_reserved(&self) -> bool {
-        self.kind == Kind::Reserved
+        self.places.kind == Kind::Reserved
     }
 
     pub(crate) fn state(&self) -> &Arc<State> {
@@ -223,17 +224,20 @@ impl Place {
             // The flags are exact here, because only the task of this connection changes them, and
             // it is in this function.
             if !self.state.is_answering() {
+                self.places.closed.inc();
                 return;
             }
-            // A head arrived after the choice; the connection may be chosen again later.
-            lock(&self.queue).push(self.state.clone());
+            // A head arrived after the choice. Another connection is closed instead; this one may be
+            // chosen again later.
+            self.places.lock().push(self.state.clone());
+            self.places.close_longest_waiting();
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.places.lock();
         // Read under the lock, because a turn in the queue changes it. A connection that was chosen
         // is no longer in the queue, and its number is not used again.
         queue.connections.remove(&self.state.number.load(Ordering::Relaxed));
@@ -303,6 +307,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn another_connection_is_closed_instead() {
+        let connections = connections(2);
+        let (first, second) = (connections.admit().await, connections.admit().await);
+        assert!(connections.regular.close_longest_waiting());
+        first.state().begin_request();
+        assert!(!is_chosen(&first).await);
+        assert!(is_chosen(&second).await);
+    }
+
+    #[tokio::test]
     async fn an_answer_that_is_not_read_yet_keeps_its_connection() {
         let connections = connections(1);
         let place = connections.admit().await;
@@ -344,8 +358,7 @@ mod tests {
         drop(first);
         assert!(!connections.admit().await.is_reserved());
         drop(reserved);
-        let _busy = connections.regular.try_take(Kind::Regular);
-        assert_eq!(lock(&connections.reserved.queue).connections.len(), 0);
+        assert_eq!(connections.reserved.lock().connections.len(), 0);
     }
 
     #[test]

@@ -211,6 +211,9 @@ async fn run_with_servers(
     args.orders.couriers_url.get_or_insert_with(|| couriers_url.clone());
     let orders_url: Url = addresses.orders.parse().context("parsing the order service's URL")?;
     let orders_url = args.orders.orders_url.get_or_insert(orders_url).clone();
+    // The local servers have started, with the limit of the shell.
+    let connections = open_files::allow_connections(args.orders.http_connections, 2);
+    args.orders.http_connections = connections;
     let couriers = couriers_config(&args, orders_url);
     let (database, postgres) = (&couriers.own.database, &couriers.postgres);
     // The banner is printed after the migration. Its addresses already work: early connections wait
@@ -234,8 +237,6 @@ async fn run_services(
     listeners: Listeners,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    // After the local servers have started: they keep the limit of the shell.
-    open_files::allow_connections(2 * u64::from(args.orders.http_connections));
     let count = args.couriers.unwrap_or_else(|| enough_couriers(args.rate));
     let load = LoadArgs::unending(args.rate, count, couriers_url);
     let (kafka, topics) = (args.orders.kafka.clone(), args.orders.topics.clone());

@@ -31,11 +31,11 @@ async fn connections_without_a_request_are_closed_first() {
     let service = env.start(&["--http-connections", "32"]).await;
     let mut waiting = wait_for_an_order(&service).await;
     let idle = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let mut silent = Vec::new();
+    let mut unused = Vec::new();
     // Far more than the limit and the reserved places together.
     for number in 0..200 {
         let text = [HALF, "", idle][number % 3];
-        silent.push(connect(service.address(), text).await);
+        unused.push(connect(service.address(), text).await);
     }
 
     for _ in 0..50 {
@@ -43,7 +43,7 @@ async fn connections_without_a_request_are_closed_first() {
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
     assert!(is_open(&mut waiting).await, "a request that is being answered keeps its connection");
-    let mut first = silent.swap_remove(0);
+    let mut first = unused.swap_remove(0);
     assert_eq!(read_to_end(&mut first).await, b"", "the oldest one is closed");
     let closed = metric(&service, "waybill_http_connections_closed_total").await;
     assert!(closed >= 168.0, "{closed}");
@@ -74,10 +74,10 @@ async fn beyond_the_limit_only_health_is_answered() {
         assert_eq!(answer.header("content-type"), "application/problem+json");
         assert!(answer.body.contains("HTTP_CONNECTIONS"), "{}", answer.body);
     }
-    // Silent clients do not take the reserved places either.
-    let mut silent = Vec::new();
+    // Clients that send half a head do not take the reserved places either.
+    let mut unused = Vec::new();
     for _ in 0..100 {
-        silent.push(connect(service.address(), HALF).await);
+        unused.push(connect(service.address(), HALF).await);
     }
     assert_eq!(get(&service, "/livez").await.status, 200);
     for stream in &mut waiting {
@@ -151,7 +151,8 @@ async fn the_start_raises_the_limit_of_open_files_or_warns() {
     let raised = start_with_limit(&env, "ulimit -Sn 300", "raised the limit of open files").await;
     assert!(raised.contains("from 300 to 10256, for HTTP_CONNECTIONS"), "{raised}");
 
-    let limited = start_with_limit(&env, "ulimit -Hn 400", "limit of open files").await;
+    let limited = start_with_limit(&env, "ulimit -n 400", "limit of open files").await;
     assert!(limited.contains("WARN") && limited.contains("(400)"), "{limited}");
+    assert!(limited.contains("allows only 144 HTTP connections instead of 10000"), "{limited}");
     assert!(limited.contains("HTTP_CONNECTIONS"), "{limited}");
 }

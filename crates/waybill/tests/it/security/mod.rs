@@ -1,5 +1,5 @@
-//! What the services refuse: forged requests, unknown hosts, too many connections; and the headers
-//! by which a client chooses its answer.
+//! Requests that the services refuse, because of their origin, their host or the number of
+//! connections; and the headers by which a client chooses its answer.
 
 mod connections;
 mod hosts;
