@@ -79,12 +79,25 @@ pub(super) async fn no_connection(pool: &PgPool) -> sqlx::Error {
     let Ok(_alone) = ATTEMPT.try_lock() else { return no_answer(&options) };
     let attempt = async { PgConnection::connect_with(&options).await?.close().await };
     let reason = match tokio::time::timeout(REASON_TIMEOUT, attempt).await {
-        Ok(Ok(())) => format!("all {} connections are in use", pool.size()),
-        Ok(Err(error)) => error.to_string(),
+        Ok(Ok(())) => format!("all {} are in use", pool.size()),
+        Ok(Err(error)) => return cannot_connect(&options, error),
         Err(_) => return no_answer(&options),
     };
     let text = format!("no connection to PostgreSQL at {}: {reason}", shown(&options));
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
+}
+
+/// Returns the error with the address of the server; a [refusal](is_refusal) as it is.
+pub(super) fn cannot_connect(options: &PgConnectOptions, error: sqlx::Error) -> sqlx::Error {
+    if is_refusal(&error) || is_refused_parameter(&error) {
+        return error;
+    }
+    let reason = match &error {
+        sqlx::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    };
+    let text = format!("no connection to PostgreSQL at {}: {reason}", shown(options));
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, text))
 }
 
 /// Returns true if a server or a pooler refuses a parameter of the start of a connection.

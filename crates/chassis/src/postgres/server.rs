@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     address::{Address, shown},
-    errors::{is_refused_parameter, mark_refusal, no_answer},
+    errors::{cannot_connect, is_refused_parameter, mark_refusal, no_answer},
     lease::close_idle,
     pool::Pools,
     session::{self, PreparedStatements},
@@ -50,7 +50,7 @@ async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
                         PGOPTIONS, and the parameter options of the address";
             anyhow::Error::new(error).context(text).context(ExitReason::Configuration)
         } else {
-            error.into()
+            cannot_connect(options, error).into()
         }
     })
 }

@@ -87,11 +87,16 @@ async fn assert_services_work(settings: &str) {
     let (orders, board) = behind.start_both(&couriers_behind).await;
     env.wait_until_drained().await;
     assert_eq!(env.count("orders.orders").await, 300);
-    let courier = add_courier(&board, "Ada", "car", "available").await;
-    send_keyed_status(&env, "first-7", "created").await;
-    assert_eq!(wait_for_delivery(&board, "first-7", "assigned").await["courier_id"], courier);
-    send_keyed_status(&env, "first-7", "completed").await;
-    wait_for_delivery(&board, "first-7", "completed").await;
+    add_courier(&board, "Ada", "car", "available").await;
+    wait_until("an order to be assigned", async || board.json("/statistics").await["active"] == 1)
+        .await;
+    add_courier(&board, "Eve", "car", "available").await;
+    send_keyed_status(&env, "first-7", "cancelled").await;
+    wait_for_delivery(&board, "first-7", "cancelled").await;
+    wait_until("both couriers to have an order", async || {
+        board.json("/statistics").await["active"] == 2
+    })
+    .await;
 
     // Reads of all kinds, at the same time on more connections than PgBouncer has sessions.
     let paths = ["/orders", "/order/first-7/history", "/rejected", "/order/first-8/status"];

@@ -88,7 +88,7 @@ async fn the_reason_for_no_connection_is_reported_with_the_address() {
     let pool = pool.await.unwrap();
     let used = pool.acquire().await.unwrap();
     let error = read_one(&pool).await.unwrap_err();
-    assert!(error.contains("all 1 connections are in use"), "{error}");
+    assert!(error.contains("all 1 are in use"), "{error}");
     drop(used);
     assert_eq!(read_one(&pool).await.unwrap(), 1);
 }
