@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use crate::support::Scratch;
 
 #[test]
-fn a_clone_below_a_folder_with_a_space_is_built_elsewhere() {
+fn a_clone_below_a_folder_with_a_space_is_built_in_the_cache() {
     let (clone, cache) = (Scratch::new(), std::env::temp_dir().join("waybill-cache"));
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for file in ["Makefile", "scripts/setup", "rust-toolchain.toml", "crates/testkit/axe/pom.xml"] {
