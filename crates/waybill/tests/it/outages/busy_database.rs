@@ -116,6 +116,7 @@ async fn a_record_keeps_a_bounded_number_of_replays() {
     let (partition, offset) = env.send(Some(0), Some(b"bad"), Some(b"{}")).await;
     let id = format!("{}:{partition}:{offset}", env.orders_topic());
     let headers = [("waybill.replay.of", id.as_str())];
+    env.wait_until_drained().await;
 
     for _ in 0..110 {
         env.send_with_headers(Some(b"{}"), &headers).await;
