@@ -3,22 +3,18 @@
 
 use std::path::PathBuf;
 
-use chassis::postgres::address::keep_pgoptions;
+use chassis::postgres::address::keep_variables;
 
 use crate::dotenv;
 
 /// Prepares the environment. Call it first, while the process has a single thread. Returns the path
 /// of a `.env` above the current folder.
 pub(crate) fn prepare() -> anyhow::Result<Option<PathBuf>> {
-    // Before `.env` is loaded, because its lines do not override variables of the environment.
+    // Also before `.env` is loaded, because its lines do not override variables of the environment.
     remove_empty();
     let parent_dotenv = dotenv::load()?;
     remove_empty();
-    // sqlx would use it for each connection, also for those to the local servers.
-    if let Ok(options) = std::env::var("PGOPTIONS") {
-        keep_pgoptions(options);
-        remove("PGOPTIONS");
-    }
+    keep_variables().for_each(remove);
     Ok(parent_dotenv)
 }
 

@@ -57,6 +57,8 @@ fn is_broker(broker: &str) -> bool {
     };
     !host.is_empty()
         && !host.contains(char::is_whitespace)
+        // A user and a password would be a part of the host, and so in the log.
+        && !host.contains('@')
         && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 

@@ -42,6 +42,7 @@ const PERMANENT: &[RDKafkaErrorCode] = &[
     RDKafkaErrorCode::InvalidPartitions,
     RDKafkaErrorCode::PolicyViolation,
     RDKafkaErrorCode::UnsupportedVersion,
+    RDKafkaErrorCode::UnsupportedFeature,
 ];
 
 /// Waits until all of `topics` exist and may be described, and logs once that it waits. Creates
@@ -169,6 +170,15 @@ async fn create(
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
     let results = match admin.create_topics(&wanted, &options).await {
         Ok(results) => results,
+        // The number of replicas is the brokers' own since Kafka 2.4.
+        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnsupportedFeature) => {
+            return Err(anyhow!(
+                "Kafka is too old to create topics (2.4 or newer can): create {} yourself, and set \
+                 KAFKA_CREATE_TOPICS=false",
+                missing.join(", ")
+            )
+            .context(ExitReason::Configuration));
+        }
         Err(error) => return Ok(Err(error.to_string())),
     };
     for result in results {

@@ -19,13 +19,16 @@ use crate::process::network::warn_of_unverified;
 /// psql's variables for the host. They are used if the address names no host.
 const HOST_VARIABLES: [&str; 2] = ["host", "hostaddr"];
 
-/// The value of PGOPTIONS at the start of the process, if it was removed from the environment.
-static PGOPTIONS: OnceLock<String> = OnceLock::new();
+/// psql's variables at the start of the process, if they were removed from the environment.
+static KEPT: OnceLock<BTreeMap<&'static str, String>> = OnceLock::new();
 
-/// Keeps the value of PGOPTIONS for addresses that are given. Call it when the variable is removed
-/// from the environment: sqlx would otherwise use it for the local servers as well.
-pub fn keep_pgoptions(value: String) {
-    let _ = PGOPTIONS.set(value);
+/// Keeps the values of psql's variables for addresses that are given, and returns their names.
+/// Remove these from the environment: sqlx would otherwise use them for each connection, also for
+/// those to the local servers.
+pub fn keep_variables() -> impl Iterator<Item = &'static str> {
+    let kept =
+        SUPPORTED.into_iter().filter_map(|(_, name)| Some((name, std::env::var(name).ok()?)));
+    KEPT.get_or_init(|| kept.collect()).keys().copied()
 }
 
 /// The address of a database: libpq's parameters, checked.
@@ -284,7 +287,7 @@ fn unknown(variable: &str, parameter: &str, url: &Url) -> String {
 
 /// Returns one of psql's variables, if it is not empty.
 fn variable(name: &str) -> Option<String> {
-    let kept = || PGOPTIONS.get().filter(|_| name == "PGOPTIONS").cloned();
+    let kept = || KEPT.get()?.get(name).cloned();
     std::env::var(name).ok().filter(|value| !value.is_empty()).or_else(kept)
 }
 

@@ -72,6 +72,7 @@ const UNUSED: [&str; 1] = ["kafka_create_topics"];
 pub(crate) async fn run(command: LoadCommand) -> anyhow::Result<ExitCode> {
     let LoadCommand { load, kafka, topics } = command;
     kafka.check().context(ExitReason::Configuration)?;
+    kafka.warn();
     // Without --walk, the status topic is not used.
     if load.walk.is_some() {
         topics.check().context(ExitReason::Configuration)?;

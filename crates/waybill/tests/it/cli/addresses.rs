@@ -8,7 +8,7 @@ use testkit::wait_until;
 use crate::support::{Program, Scratch, waybill};
 
 /// An address for documentation, at which nothing answers.
-const ELSEWHERE: &str = "192.0.2.1";
+const REMOTE: &str = "192.0.2.1";
 const KAFKA: (&str, &str) = ("KAFKA_BROKERS", "127.0.0.1:1");
 const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://u@127.0.0.1:1/d");
 
@@ -166,16 +166,16 @@ async fn log_with(variables: &[(&str, &str)], words: &[&str]) -> String {
 
 #[tokio::test]
 async fn another_machine_without_verified_tls_gets_a_warning() {
-    let database = format!("postgres://user:secret@{ELSEWHERE}/db?connect_timeout=3");
-    let brokers = format!("127.0.0.1:1,{ELSEWHERE}:9092");
+    let database = format!("postgres://user:secret@{REMOTE}/db?connect_timeout=3");
+    let brokers = format!("127.0.0.1:1,{REMOTE}:9092");
     let variables = [("DATABASE_URL", &*database), ("KAFKA_BROKERS", &brokers)];
-    let postgres = format!("the connection to PostgreSQL at {ELSEWHERE} has no verified TLS");
-    let kafka = format!("the connection to Kafka at {ELSEWHERE} has no verified TLS");
+    let postgres = format!("the connection to PostgreSQL at {REMOTE} has no verified TLS");
+    let kafka = format!("the connection to Kafka at {REMOTE} has no verified TLS");
     let ignored = "the parameter connect_timeout of DATABASE_URL has no effect";
     log_with(&variables, &[&postgres, &kafka, ignored]).await;
 
     // Loopback needs no TLS, and neither does a verified connection.
-    let database = format!("postgres://user:secret@{ELSEWHERE}/db?sslmode=verify-full");
+    let database = format!("postgres://user:secret@{REMOTE}/db?sslmode=verify-full");
     let variables = [
         ("DATABASE_URL", &*database),
         KAFKA,
