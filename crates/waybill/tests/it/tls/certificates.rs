@@ -60,10 +60,10 @@ impl Certificates {
         certificates.sign("public", "ca", "DNS:orders.example.com", valid);
         certificates.sign("client", "ca", "DNS:client.example", valid);
         let password = format!("pass:{KEY_PASSWORD}");
-        certificates.openssl(
-            &["pkey", "-in", "client.key", "-out", "client.key", "-aes256", "-passout", &password],
-            OWN_NAMES,
-        );
+        let encrypt = ["pkey", "-in", "client.key", "-out", "encrypted.key", "-aes256", "-passout"];
+        certificates.openssl(&[&encrypt[..], &[&password]].concat(), OWN_NAMES);
+        let encrypted = certificates.path("encrypted.key");
+        std::fs::rename(encrypted, certificates.path("client.key")).unwrap();
         certificates
     }
 
