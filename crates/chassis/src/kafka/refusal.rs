@@ -16,6 +16,9 @@ use rdkafka::{
 
 use crate::process::exit::ExitReason;
 
+/// The time in which the client hands over the events that it has.
+const EVENTS_TIMEOUT: Duration = Duration::from_millis(20);
+
 /// A client that asks for metadata, and keeps its first refusal.
 pub(super) type Probe = BaseConsumer<Refusal>;
 
@@ -33,8 +36,9 @@ pub(super) fn probe(mut config: ClientConfig) -> anyhow::Result<Probe> {
 
 /// Returns an error if Kafka has refused the client.
 pub(super) fn check(client: &Probe, brokers: &str) -> anyhow::Result<()> {
-    // The client hands over its events while it is polled.
-    while client.poll(Duration::ZERO).is_some() {}
+    // The client hands over its events while it is polled. A poll without a timeout would end at the
+    // first line of its log, which comes before the error.
+    while client.poll(EVENTS_TIMEOUT).is_some() {}
     let mut refusal = client.context().0.lock().unwrap_or_else(PoisonError::into_inner);
     match refusal.take() {
         Some(text) => Err(anyhow!("Kafka at {brokers} {text}").context(ExitReason::Configuration)),
