@@ -20,7 +20,7 @@ use chassis::{
         record::{Position, milliseconds},
         topic_scan::{Ends, Scanner},
     },
-    postgres::errors::bad_column,
+    postgres::{errors::bad_column, session::check_not_pooled},
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letters};
 use futures_util::TryStreamExt as _;
@@ -43,6 +43,7 @@ pub async fn audit(
     let mut connection = PgConnection::connect_with(&database)
         .await
         .context("connecting to the courier service's database")?;
+    check_not_pooled(&mut connection, "couriers").await?;
     let states = read_states(&mut connection).await?;
     let kept = rejected::kept(&mut connection, status_topic).await?;
     let topic = read_topic(&scanner, status_topic, &committed, &kept)?;

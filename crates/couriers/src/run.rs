@@ -13,7 +13,7 @@ use chassis::{
         producer::Producer,
         topics,
     },
-    postgres::{errors::mark_refusal, pool},
+    postgres::{address::Address, errors::mark_refusal, pool, server},
     process::{blocked::Blocked, supervisor::Supervisor, warm_up::warm_up},
 };
 use events::topics::dead_letters;
@@ -40,9 +40,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut registry = Registry::default();
-    let database = config.own.database.address(&config.postgres)?.options();
+    let address = config.own.database.address(&config.postgres)?;
     let connections = config.postgres.postgres_connections;
-    let pool = pool::open(database, connections, "couriers", &mut registry);
+    let pool = pool::open(address.options(), connections, "couriers", &mut registry);
     let blocked = Blocked::register(&mut registry);
     let producer = Producer::new(&config.kafka, blocked.clone())?;
     let topics = topics(&config.topics);
@@ -86,6 +86,7 @@ pub async fn run(
     let subscription = subscription(&config);
     let dispatch = Dispatch {
         pool,
+        address,
         policy: policy(&config.own),
         backlog: Backlog::new(&config.kafka, &subscription.group, &subscription.topic)?,
         wake,
@@ -129,6 +130,7 @@ fn subscription(config: &Config) -> Subscription {
 /// Dispatch, with the connections and handles that it uses.
 struct Dispatch {
     pool: PgPool,
+    address: Address,
     policy: Policy,
     backlog: Backlog,
     wake: Wake,
@@ -143,10 +145,13 @@ impl Dispatch {
         ready: Arc<AtomicBool>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        let Self { pool, policy, backlog, wake, board, metrics } = self;
+        let Self { pool, address, policy, backlog, wake, board, metrics } = self;
         // Dispatch retries every error without limit. Therefore the warm-up comes first: it ends
         // the service if PostgreSQL refuses the service's password or permissions.
-        let reach = async || store::reach(&pool).await.map_err(|error| mark_refusal(error.into()));
+        let reach = || async {
+            server::check(&pool, &address, "couriers").await?;
+            store::reach(&pool).await.map_err(|error| mark_refusal(error.into()))
+        };
         warm_up(reach, ready, shutdown.clone()).await?;
         let stop = shutdown.clone();
         // The releases wait for Kafka and for intake; the matches never wait for the releases.

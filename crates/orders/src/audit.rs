@@ -17,6 +17,7 @@ use chassis::{
         record::{Position, milliseconds},
         topic_scan::{Ends, Scanner},
     },
+    postgres::session::check_not_pooled,
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letters};
 use futures_util::TryStreamExt;
@@ -61,6 +62,7 @@ pub async fn audit(
     let mut connection = PgConnection::connect_with(&database)
         .await
         .context("connecting to the order service's database")?;
+    check_not_pooled(&mut connection, "orders").await?;
     let status_topic = &topics.kafka_status_topic;
     let mut tables = read_tables(&mut connection, &orders_topic, status_topic).await?;
 

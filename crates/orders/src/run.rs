@@ -60,9 +60,9 @@ pub async fn run(
     // Nothing in this block waits for PostgreSQL, Redis or Kafka. So the service also starts, and
     // answers /livez, while they are unreachable.
     let mut registry = Registry::default();
+    let address = config.database.address()?;
     let connections = config.database.postgres.postgres_connections;
-    let pool =
-        pool::open(config.database.address()?.options(), connections, "orders", &mut registry);
+    let pool = pool::open(address.options(), connections, "orders", &mut registry);
     let (redis, to_write) = open_redis(&config, &mut registry)?.unzip();
     let cache = Cache::new(config.cache.cache_bytes, config.cache.cache_max_age, &mut registry);
     let lookup = Lookup::new(cache, redis.clone(), pool.clone(), &mut registry);
@@ -107,7 +107,7 @@ pub async fn run(
         // The only writer: commits and lookups put their orders into its queue and never wait.
         parts.run("redis", redis.run(to_write, shutdown.clone()));
     }
-    let warm_up = warm_up(pool.clone(), lookup.clone(), warmed, ready, shutdown.clone());
+    let warm_up = warm_up(pool.clone(), address, lookup.clone(), warmed, ready, shutdown.clone());
     // `run_once`, because the warm-up ends before the shutdown. It sets `ready`.
     parts.run_once("warm-up", warm_up);
     parts.run("live rates", feed.clone().send_rates(consumed.clone(), shutdown.clone()).map(Ok));

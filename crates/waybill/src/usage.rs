@@ -24,9 +24,9 @@ pub(crate) fn hide(option: Arg, unused: &[&str]) -> Arg {
     }
 }
 
-/// Options of the servers that `up` starts unless the first variable, or the first two, give the
+/// Options of the servers that `up` starts itself, unless one of the first variables gives the
 /// address of another one.
-const SERVERS: [(&[&str], &[&str]); 2] = [
+const SERVERS: [(&[&str], &[&str]); 3] = [
     (
         &["KAFKA_BROKERS", "KAFKA_BROKER"],
         &[
@@ -49,6 +49,18 @@ const SERVERS: [(&[&str], &[&str]); 2] = [
             "POSTGRES_PASSWORD_FILE",
             "POSTGRES_DB",
         ],
+    ),
+    (
+        &[
+            "POSTGRES_HOST",
+            "DATABASE_URL",
+            "DATABASE_URL_FILE",
+            "ORDERS_DATABASE_URL",
+            "ORDERS_DATABASE_URL_FILE",
+            "COURIERS_DATABASE_URL",
+            "COURIERS_DATABASE_URL_FILE",
+        ],
+        &["POSTGRES_SSLMODE"],
     ),
 ];
 

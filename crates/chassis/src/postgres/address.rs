@@ -14,7 +14,6 @@ use url::Url;
 pub use self::tls::MODES as SSL_MODES;
 
 use self::parameters::{Effect, SUPPORTED, effect, refused_variable};
-use super::pool::Login;
 use crate::process::network::warn_of_unverified;
 
 /// psql's variables for the host. They are used if the address names no host.
@@ -40,6 +39,14 @@ pub struct Address {
     /// The variable of the address, for messages.
     variable: String,
     mode: tls::Mode,
+}
+
+/// The identity of a service in its database.
+#[derive(Clone)]
+pub struct Login {
+    pub user: String,
+    pub password: Option<String>,
+    pub database: String,
 }
 
 /// A parameter, and its place for messages.
@@ -253,6 +260,15 @@ impl Address {
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Address").field("variable", &self.variable).finish_non_exhaustive()
+    }
+}
+
+/// Returns the host and port, or the folder of the socket, without the user and the password.
+#[must_use]
+pub fn shown(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(folder) => format!("{}/.s.PGSQL.{}", folder.display(), options.get_port()),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
     }
 }
 

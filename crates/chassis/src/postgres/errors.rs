@@ -1,11 +1,23 @@
 //! Classes of PostgreSQL's errors: permanent, transient, or a refusal that an operator must
 //! resolve. This module only classifies; [`transaction`](super::transaction) retries.
 
-use std::io;
+use std::{io, time::Duration};
 
-use sqlx::postgres::{PgDatabaseError, PgSeverity};
+use sqlx::{
+    Connection as _, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgDatabaseError, PgSeverity},
+};
+use tokio::sync::Mutex;
 
+use super::address::shown;
 use crate::process::{certificate::distrust, exit::ExitReason};
+
+/// The advice for a command that needs a session of its own.
+pub(super) const NEEDS_POSTGRESQL: &str = "a pooler such as PgBouncer is at this address; this \
+                                           command needs the address of PostgreSQL itself";
+
+/// The longest wait for the reason why no connection is free.
+const REASON_TIMEOUT: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
@@ -47,9 +59,47 @@ pub fn is_connection_lost(error: &sqlx::Error) -> bool {
 }
 
 /// Returns the error for a server that does not answer within the limit of time.
-pub(super) fn no_answer() -> sqlx::Error {
-    let text = "PostgreSQL did not answer within the time limit";
+pub fn no_answer(options: &PgConnectOptions) -> sqlx::Error {
+    let text = format!("PostgreSQL at {} did not answer within the time limit", shown(options));
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
+}
+
+/// Returns the error if no connection of the pool was free within the limit of time. The pool does
+/// not say why, so one connection is tried to learn the reason.
+pub(super) async fn no_connection(pool: &PgPool) -> sqlx::Error {
+    /// One attempt at a time: a server that has too many connections already gets one more only.
+    static ATTEMPT: Mutex<()> = Mutex::const_new(());
+    let options = pool.connect_options();
+    let Ok(_alone) = ATTEMPT.try_lock() else { return no_answer(&options) };
+    let attempt = async { PgConnection::connect_with(&options).await?.close().await };
+    let reason = match tokio::time::timeout(REASON_TIMEOUT, attempt).await {
+        Ok(Ok(())) => format!("all {} are in use", pool.size()),
+        Ok(Err(error)) => return cannot_connect(&options, error),
+        Err(_) => return no_answer(&options),
+    };
+    let text = format!("no connection to PostgreSQL at {}: {reason}", shown(&options));
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
+}
+
+/// Returns the error with the address of the server; a [refusal](is_refusal) as it is.
+pub(super) fn cannot_connect(options: &PgConnectOptions, error: sqlx::Error) -> sqlx::Error {
+    if is_refusal(&error) || is_refused_parameter(&error) {
+        return error;
+    }
+    let reason = match &error {
+        sqlx::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    };
+    let text = format!("no connection to PostgreSQL at {}: {reason}", shown(options));
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::NotConnected, text))
+}
+
+/// Returns true if a server or a pooler refuses a parameter of the start of a connection.
+#[must_use]
+pub fn is_refused_parameter(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.code().is_some_and(|code| code == "08P01") && error.message().contains("parameter")
+    })
 }
 
 /// The connection was lost, or the server did not answer, after the commit was sent: the

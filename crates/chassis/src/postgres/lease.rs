@@ -13,6 +13,8 @@ use std::{
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::runtime::Handle;
 
+use super::errors::no_connection;
+
 /// The longest wait for a connection to confirm that it can be used again.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest wait for the answer of an idle connection that is tested before a change.
@@ -37,7 +39,7 @@ impl Lease {
         if let Some(idle) = pool.try_acquire() {
             return Ok(Self { connection: Some(idle), was_idle: true });
         }
-        let connection = pool.acquire().await?;
+        let connection = acquire(pool).await?;
         Ok(Self { connection: Some(connection), was_idle: false })
     }
 
@@ -62,6 +64,14 @@ impl Lease {
     /// Closes the connection at once, without a message to the server, which may not read it.
     pub(super) fn discard(&mut self) {
         drop(self.connection.take().map(PoolConnection::detach));
+    }
+}
+
+/// Takes a connection of the pool. The error says why none is free.
+pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    match pool.acquire().await {
+        Err(sqlx::Error::PoolTimedOut) => Err(no_connection(pool).await),
+        outcome => outcome,
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::{
     postgres::PgConnectOptions,
 };
 
-use crate::postgres::pool::Login;
+use crate::postgres::{address::Login, session::check_not_pooled};
 
 /// The role that owns the tables. It cannot log in.
 const OWNER: &str = "waybill_owner";
@@ -129,7 +129,11 @@ async fn create_all(
 async fn connect(schema: &Schema, options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
     let options =
         options.clone().options([("search_path", schema.name)]).application_name("waybill migrate");
-    PgConnection::connect_with(&options).await.context("connecting to PostgreSQL")
+    let mut connection =
+        PgConnection::connect_with(&options).await.context("connecting to PostgreSQL")?;
+    // The advisory lock and the role of the session would not be those of the next transaction.
+    check_not_pooled(&mut connection, schema.name).await?;
+    Ok(connection)
 }
 
 /// Returns true if all migrations are applied. It is checked first because sqlx needs the

@@ -18,7 +18,11 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{address::Address, address::SSL_MODES, errors::is_refusal};
+use super::{
+    address::{Address, SSL_MODES, shown},
+    errors::{NEEDS_POSTGRESQL, is_refusal, is_refused_parameter},
+    session,
+};
 use crate::process::{exit::ExitReason, number::within, retry::Backoff, secret};
 
 /// Bounds the time for which a tool waits for PostgreSQL.
@@ -188,14 +192,6 @@ impl PostgresConfig {
     }
 }
 
-/// The identity of a service in its database.
-#[derive(Clone)]
-pub struct Login {
-    pub user: String,
-    pub password: Option<String>,
-    pub database: String,
-}
-
 /// Opens the pool of a service, whose tables are in the schema of the same name. It connects when
 /// the first query is run, so PostgreSQL may still be unreachable. The server ends a statement after
 /// 30 s, and a transaction that is idle for 10 s.
@@ -216,18 +212,7 @@ pub fn open(
     service: &str,
     registry: &mut Registry,
 ) -> PgPool {
-    let options = options.application_name(&format!("waybill {service}")).options([
-        ("search_path", service),
-        ("statement_timeout", "30s"),
-        ("idle_in_transaction_session_timeout", "10s"),
-        ("client_connection_check_interval", "2s"),
-        ("tcp_keepalives_idle", "30"),
-        ("tcp_keepalives_interval", "10"),
-        ("tcp_keepalives_count", "3"),
-        ("tcp_user_timeout", "60s"),
-        ("enable_seqscan", "off"),
-        ("jit", "off"),
-    ]);
+    let options = session::direct(options, service);
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(3))
@@ -267,18 +252,23 @@ pub async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
         loop {
             match options.connect().await {
                 Ok(connection) => return connection.close().await,
-                Err(error) if is_refusal(&error) => return Err(error),
+                Err(error) if is_refusal(&error) || is_refused_parameter(&error) => {
+                    return Err(error);
+                }
                 Err(error) => last = Some(error),
             }
             backoff.pause().await;
         }
     };
     match tokio::time::timeout(REACH_TIMEOUT, trying).await {
+        Ok(Err(error)) if is_refused_parameter(&error) => Err(anyhow::Error::new(error)
+            .context(NEEDS_POSTGRESQL)
+            .context(ExitReason::Configuration)),
         Ok(outcome) => {
             outcome.context("connecting to PostgreSQL").context(ExitReason::Configuration)
         }
         Err(_) => {
-            let address = format!("{}:{}", options.get_host(), options.get_port());
+            let address = shown(options);
             let last = last.map_or_else(|| anyhow::anyhow!("no answer"), anyhow::Error::new);
             Err(last.context(ExitReason::Unreachable(format!(
                 "PostgreSQL at {address} did not answer for 10 seconds; start it, or set another address"

@@ -7,12 +7,13 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    errors::{is_connection_lost, no_answer},
+    errors::{is_connection_lost, no_answer, no_connection},
     lease::{Lease, close_idle},
+    session,
 };
 
 /// The limit of a read of one entry by its key.
@@ -35,15 +36,23 @@ pub async fn snapshot<T>(
     limit: Duration,
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error> + Clone,
 ) -> Result<T, sqlx::Error> {
-    read(pool, limit, async |connection| {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let mut transaction = connection.begin_with(begin).await?;
-        let outcome = work(&mut transaction).await?;
-        // Nothing was written: the commit only ends the snapshot.
-        transaction.commit().await?;
-        Ok(outcome)
-    })
-    .await
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    Reader::new(pool, limit)
+        .read_in(async |connection| in_transaction(pool, connection, begin, work).await)
+        .await
+}
+
+async fn in_transaction<T>(
+    pool: &PgPool,
+    connection: &mut PgConnection,
+    begin: &'static str,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    let mut transaction = session::begin(pool, connection, begin).await?;
+    let outcome = work(&mut transaction).await?;
+    // Nothing was written: the commit only ends the transaction.
+    transaction.commit().await?;
+    Ok(outcome)
 }
 
 /// Several reads, one after another, which keep their connection. Each has the whole limit.
@@ -64,6 +73,17 @@ impl<'a> Reader<'a> {
         &mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error> + Clone,
     ) -> Result<T, sqlx::Error> {
+        if !session::is_pooled(self.pool) {
+            return self.read_in(work).await;
+        }
+        let pool = self.pool;
+        self.read_in(async |connection| in_transaction(pool, connection, "BEGIN", work).await).await
+    }
+
+    async fn read_in<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error> + Clone,
+    ) -> Result<T, sqlx::Error> {
         let deadline = Instant::now() + self.limit;
         loop {
             // Moved out of `self` while it is in use: if this future is dropped or `work` panics,
@@ -71,8 +91,10 @@ impl<'a> Reader<'a> {
             let (mut lease, was_idle) = match self.kept.take() {
                 Some(kept) => (kept, true),
                 None => {
-                    let lease = timeout_at(deadline, Lease::acquire(self.pool)).await;
-                    let lease = lease.unwrap_or_else(|_| Err(no_answer()))?;
+                    let lease = match timeout_at(deadline, Lease::acquire(self.pool)).await {
+                        Ok(lease) => lease?,
+                        Err(_) => return Err(no_connection(self.pool).await),
+                    };
                     let was_idle = lease.was_idle;
                     (lease, was_idle)
                 }
@@ -83,7 +105,7 @@ impl<'a> Reader<'a> {
                     // use it.
                     lease.discard();
                     close_idle(self.pool);
-                    return Err(no_answer());
+                    return Err(no_answer(&self.pool.connect_options()));
                 }
                 Ok(Err(error)) if is_connection_lost(&error) => {
                     lease.discard();

@@ -17,12 +17,15 @@ use prometheus_client::metrics::{
     counter::Counter,
     histogram::{Histogram, exponential_buckets},
 };
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 
 use crate::{
     postgres::{
-        errors::{ErrorClass, classify, is_connection_lost, no_answer, outcome_unknown},
+        errors::{
+            ErrorClass, classify, is_connection_lost, no_answer, no_connection, outcome_unknown,
+        },
         lease::{Lease, close_idle},
+        session,
     },
     process::{crash, retry::Backoff},
 };
@@ -56,7 +59,10 @@ pub async fn change<T, E: TransactionError>(
     let deadline = Instant::now() + CHANGE_TIMEOUT;
     // The connection is tested first, because the work is not repeated after an error.
     let lease = tokio::time::timeout(CHANGE_TIMEOUT, Lease::acquire_tested(pool)).await;
-    let mut lease = lease.unwrap_or_else(|_| Err(no_answer()))?;
+    let mut lease = match lease {
+        Ok(lease) => lease?,
+        Err(_) => return Err(no_connection(pool).await.into()),
+    };
     let left = deadline.saturating_duration_since(Instant::now());
     transact(pool, &mut lease, left, work).await
 }
@@ -69,7 +75,7 @@ async fn transact<T, E: TransactionError>(
 ) -> Result<T, E> {
     let mut is_committing = false;
     let attempt = async {
-        let mut transaction = lease.begin().await?;
+        let mut transaction = session::begin(pool, lease, "BEGIN").await?;
         let outcome = work(&mut transaction).await;
         match outcome {
             Ok(_) => {
@@ -86,7 +92,7 @@ async fn transact<T, E: TransactionError>(
     };
     let outcome = tokio::time::timeout(limit, attempt).await;
     let is_timeout = outcome.is_err();
-    let outcome = outcome.unwrap_or_else(|_| Err(no_answer().into()));
+    let outcome = outcome.unwrap_or_else(|_| Err(no_answer(&pool.connect_options()).into()));
     let error = outcome.as_ref().err().and_then(E::database);
     let Some(error) = error.filter(|error| classify(error) == ErrorClass::Transient) else {
         return outcome;

@@ -8,6 +8,7 @@ mod processes;
 use std::{
     env, fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
@@ -59,6 +60,8 @@ fn ignore_progress(_: &str) {}
 
 fn sql(url: &str, statement: &str) -> String {
     let psql = Command::new("psql")
+        .env_remove("PGSSLMODE")
+        .env_remove("PGOPTIONS")
         .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", url, "-c", statement])
         .output()
         .unwrap();
@@ -254,21 +257,49 @@ fn a_missing_program_is_reported_with_a_way_to_install_it() {
     let error = stderr(&start().env("PG_BIN_DIR", "/nowhere").output().unwrap());
     assert!(error.contains("PG_BIN_DIR is /nowhere"), "{error}");
 
-    let error = stderr(&start().env("JAVA_HOME", "/nowhere").output().unwrap());
-    assert!(error.contains("Java is missing (/nowhere/bin/java does not run)"), "{error}");
-    assert!(error.contains("scripts/setup"), "{error}");
-
     // Java is there, but neither jars nor Maven.
     let java = which("java").canonicalize().unwrap();
     let java_home = java.ancestors().nth(2).unwrap();
     let mut command = start();
     command.env("JAVA_HOME", java_home).env("XDG_DATA_HOME", scratch.0.join("empty"));
-    command.env("PATH", path_without("mvn", &scratch.0)).env_remove("KAFKA_HOME");
+    command.env("PATH", path_without(&["mvn"], &scratch.0)).env_remove("KAFKA_HOME");
     let error = stderr(&command.output().unwrap());
 
     assert!(error.contains("Maven is missing"), "{error}");
     assert!(error.contains("scripts/setup"), "{error}");
 
+    processes::wait_until_none_names(&scratch.0);
+}
+
+/// A Java 11, as far as the search for a Java is concerned.
+const OLD_JAVA: &str = "#!/bin/sh\necho 'openjdk version \"11.0.22\" 2024-01-16' >&2\n";
+
+#[test]
+fn the_first_java_that_is_new_enough_is_found() {
+    let scratch = Scratch::new("java");
+    let old = scratch.0.join("java11/bin/java");
+    fs::create_dir_all(old.parent().unwrap()).unwrap();
+    fs::write(&old, OLD_JAVA).unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
+    // Without Maven, the search for the jars is the next error. Without a package manager, setup
+    // installs nothing if it finds no Java.
+    let path = path_without(&["mvn", "apt-get", "dnf", "brew"], &scratch.0);
+    let old_home = scratch.0.join("java11");
+    for home in ["/nowhere", old_home.to_str().unwrap()] {
+        let mut command = example("servers");
+        command.arg(&scratch.0).env("JAVA_HOME", home).env("PATH", &path);
+        command.env("JAVA_TOOL_OPTIONS", "-Dname=\"two words\" -Da=' version \"8\"'");
+        command.env("XDG_DATA_HOME", scratch.0.join("empty")).env_remove("KAFKA_HOME");
+        let error = stderr(&command.output().unwrap());
+        assert!(error.contains("Maven is missing"), "{home}: {error}");
+
+        let mut setup = Command::new("sh");
+        setup.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/setup"));
+        setup.env("JAVA_HOME", home).env("PATH", &path).env("KAFKA_HOME", "/nowhere");
+        setup.env("JAVA_TOOL_OPTIONS", "-Dname=\"two words\"");
+        let error = stderr(&setup.output().unwrap());
+        assert!(!error.contains("java"), "{home}: {error}");
+    }
     processes::wait_until_none_names(&scratch.0);
 }
 
@@ -279,6 +310,8 @@ fn with_postgres_migrates_and_returns_the_exit_code() {
     fs::write(scratch.0.join("2_row.sql"), "INSERT INTO t VALUES (7);").unwrap();
     let with_postgres = |script: &str| {
         let mut command = example("with_postgres");
+        // psql's variables are for other servers.
+        command.env("PGSSLMODE", "require").env("PGOPTIONS", "-c default_transaction_read_only=on");
         command.arg("--migrations").arg(&scratch.0).args(["--schema", "tried", "--"]);
         command.args(["sh", "-c", script]).output().unwrap()
     };
@@ -298,13 +331,13 @@ fn which(program: &str) -> PathBuf {
     env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.exists()).unwrap()
 }
 
-/// Returns a `PATH` with all programs except one.
-fn path_without(program: &str, scratch: &Path) -> PathBuf {
+/// Returns a `PATH` with all programs except these.
+fn path_without(programs: &[&str], scratch: &Path) -> PathBuf {
     let bin = scratch.join("bin");
     fs::create_dir(&bin).unwrap();
     for folder in env::split_paths(&env::var_os("PATH").unwrap()) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.file_name() != program {
+            if !programs.iter().any(|program| entry.file_name() == *program) {
                 // As in PATH, the first program of each name is used, so later links may fail.
                 let _ = std::os::unix::fs::symlink(entry.path(), bin.join(entry.file_name()));
             }

@@ -12,7 +12,14 @@ use std::{
 };
 
 use chassis::{
-    postgres::{errors::mark_refusal, read::LIST},
+    postgres::{
+        address::Address,
+        errors::{mark_refusal, no_answer},
+        lease::acquire,
+        read::LIST,
+        server,
+        session::{begin_pooled, end_pooled},
+    },
     process::{crash, warm_up},
 };
 use futures_util::{TryFutureExt as _, TryStreamExt as _};
@@ -45,15 +52,19 @@ const FIRST_PAGE_ORDERS: u64 = 100;
 /// The smallest and the largest number of orders in a page.
 const PAGE_ORDERS: RangeInclusive<u64> = 10..=2_000;
 
-/// Fills the cache, and sets `ready` when that is done or after a time limit.
+/// Checks the server, fills the cache, and sets `ready` when that is done or after a time limit.
 pub(crate) async fn warm_up(
     pool: PgPool,
+    address: Address,
     lookup: Arc<Lookup>,
     metrics: WarmUpMetrics,
     ready: Arc<AtomicBool>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let load = || fill(&pool, &lookup, &metrics).map_err(mark_refusal);
+    let load = || async {
+        server::check(&pool, &address, "orders").await?;
+        fill(&pool, &lookup, &metrics).map_err(mark_refusal).await
+    };
     warm_up::warm_up(load, ready, shutdown).await
 }
 
@@ -179,12 +190,13 @@ async fn read_page(
 ) -> Result<(), sqlx::Error> {
     let buffer = u32::try_from(buffer).unwrap_or(u32::MAX);
     let free = Arc::new(Semaphore::new(buffer as usize));
-    let mut connection =
-        PageConnection { inner: within_limit(pool.acquire()).await?, is_finished: false };
+    let inner = within_limit(&pool, acquire(&pool)).await?;
+    let mut connection = PageConnection { inner, is_finished: false };
+    within_limit(&pool, begin_pooled(&pool, &mut connection.inner)).await?;
     let sent = Instant::now();
     let mut answered = None;
     let mut views = queries::page(&mut connection.inner, &page);
-    while let Some(view) = within_limit(views.try_next()).await? {
+    while let Some(view) = within_limit(&pool, views.try_next()).await? {
         // The statement reads all rows as they were before its first row arrives. The later rows
         // may arrive much later, because this task waits for the buffer.
         let answered = *answered.get_or_insert_with(Instant::now);
@@ -198,15 +210,18 @@ async fn read_page(
         let _ = orders.send(Buffered { view, confirmation, _share: share });
     }
     drop(views);
+    within_limit(&pool, end_pooled(&pool, &mut connection.inner)).await?;
     connection.is_finished = true;
     Ok(())
 }
 
 /// Ends a step of a read that the database does not answer.
 async fn within_limit<T>(
+    pool: &PgPool,
     step: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(LIST, step).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    let outcome = tokio::time::timeout(LIST, step).await;
+    outcome.unwrap_or_else(|_| Err(no_answer(&pool.connect_options())))
 }
 
 /// The connection of a page. If the page is dropped before its last row, the connection is closed:

@@ -62,6 +62,35 @@ async fn flags_override_the_environment_and_the_file_and_defaults() {
 }
 
 #[tokio::test]
+async fn an_empty_variable_counts_as_unset() {
+    let folder = Scratch::new();
+    let empty = [
+        ("KAFKA_ORDERS_TOPIC", ""),
+        ("KAFKA_TOPIC", ""),
+        ("LANES", ""),
+        ("COURIERS_URL", ""),
+        ("KAFKA_SECURITY_PROTOCOL", ""),
+        ("KAFKA_SASL_PASSWORD_FILE", ""),
+        ("ORDERS_DATABASE_URL", ""),
+        ("ORDERS_DATABASE_URL_FILE", ""),
+        ("POSTGRES_SSLMODE", ""),
+        ("PGSSLMODE", ""),
+        ("REDIS_URL", ""),
+        ("RUST_LOG", ""),
+    ];
+    assert_orders_topic(&folder, "orders", &[], &empty).await;
+
+    // Then the value in the file is used, and an empty line of the file is unset as well.
+    let text = "KAFKA_ORDERS_TOPIC=of-the-file\nLANES=\nREDIS_URL=''\n";
+    std::fs::write(folder.0.join(".env"), text).unwrap();
+    assert_orders_topic(&folder, "of-the-file", &[], &empty).await;
+
+    // An empty value on the command line is an error.
+    let output = waybill_in(&folder, &["orders", "--database-url", ""], &[], b"").await;
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[tokio::test]
 async fn a_file_in_a_parent_folder_is_named_and_refused_if_others_can_write_to_it() {
     let parent = Scratch::new();
     let (file, child) = (parent.0.join(".env"), parent.0.join("child"));

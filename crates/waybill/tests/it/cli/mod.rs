@@ -1,10 +1,13 @@
 //! The program on the command line: its commands, configuration, output and exit codes.
 
+mod addresses;
 mod audit;
 mod configuration;
 mod exit_codes;
 mod load;
 mod migrate;
+mod pgbouncer;
 mod rejected;
+mod servers;
 mod terminal;
 mod up;

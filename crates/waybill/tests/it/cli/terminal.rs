@@ -73,3 +73,41 @@ async fn run_on_a_terminal(flags: &[&str]) -> (Output, String) {
     let output = child.unwrap().wait_with_output().await.unwrap();
     (output, reading.await.unwrap())
 }
+
+/// Returns the output of a command whose standard output is a device that is full.
+async fn with_full_output(flags: &[&str]) -> Output {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
+    command.args(flags).env_clear().current_dir(std::env::temp_dir()).stdin(Stdio::null());
+    command.stdout(full).stderr(Stdio::piped());
+    command.spawn().unwrap().wait_with_output().await.unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_that_cannot_write_its_output_exits_with_1() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    env.send(None, None, Some(b"no order")).await;
+    env.wait_until_drained().await;
+    let topic = env.orders_topic();
+    for flags in [
+        vec!["rejected", "list", "--orders-url", &service.url],
+        vec![
+            "load",
+            "--count",
+            "1",
+            "--kafka-brokers",
+            &env.servers.kafka,
+            "--kafka-topic",
+            &topic,
+        ],
+    ] {
+        let output = with_full_output(&flags).await;
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{flags:?}: {error}");
+        assert!(error.contains("writing to standard output: No space left"), "{error}");
+    }
+    assert_eq!(with_full_output(&["--help"]).await.status.code(), Some(1));
+    assert_eq!(with_full_output(&["orders", "--help"]).await.status.code(), Some(1));
+}

@@ -127,6 +127,18 @@ impl Program {
         })
     }
 
+    /// Starts the order service with these variables alone, in this folder, with its log in a file.
+    pub(crate) fn start_in_with_log(
+        folder: &Scratch,
+        variables: &[(&str, &str)],
+        log: &Path,
+    ) -> Self {
+        let log = std::fs::File::create(log).unwrap();
+        Self::spawn("orders", |command| {
+            command.current_dir(&folder.0).env_clear().envs(variables.iter().copied()).stderr(log);
+        })
+    }
+
     fn spawn(role: &str, configure: impl FnOnce(&mut Command)) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
