@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer as _},
+    consumer::Consumer as _,
     error::RDKafkaErrorCode,
 };
 use tokio_util::sync::CancellationToken;

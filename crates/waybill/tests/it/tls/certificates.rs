@@ -122,7 +122,8 @@ impl Certificates {
     fn openssl(&self, words: &[&str], names: &str) {
         let mut command = Command::new("openssl");
         command.args(words).env("NAMES", names).current_dir(&self.folder.0);
-        let output = command.output().expect("openssl is installed; scripts/setup --tests installs it");
+        let output =
+            command.output().expect("openssl is installed; scripts/setup --tests installs it");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "openssl {words:?}: {error}");
     }
