@@ -106,10 +106,8 @@ pub async fn run(
     let limits = Limits { connections: config.http_connections as usize, ..Limits::default() };
     parts.run("http", serve_http(listener, limits, state, health, (site, served)));
     if let Some((redis, to_write)) = redis.zip(to_write) {
-        // The only writer: commits and lookups put their orders into its queue and never wait. The
-        // check ends the service if only an operator can make Redis usable.
-        let writing = redis.clone().write(to_write, shutdown.clone()).map(Ok);
-        parts.run("redis", async move { tokio::try_join!(redis.check(), writing).map(drop) });
+        // The only writer: commits and lookups put their orders into its queue and never wait.
+        parts.run("redis", redis.run(to_write, shutdown.clone()));
     }
     let warm_up = warm_up(pools.clone(), address, lookup.clone(), warmed, ready, shutdown.clone());
     // `run_once`, because the warm-up ends before the shutdown. It sets `ready`.

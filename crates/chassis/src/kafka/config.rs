@@ -13,12 +13,11 @@ use rdkafka::{
     ClientConfig,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _},
-    error::RDKafkaErrorCode,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    kafka::names,
+    kafka::{names, refusal},
     process::{exit::ExitReason, network::warn_of_unverified, secret},
 };
 
@@ -376,12 +375,7 @@ impl KafkaConfig {
     /// Waits until Kafka answers, without a limit, and logs once that it waits. Returns true if
     /// Kafka has the topic. Credentials that Kafka refuses are an error.
     async fn reach(&self, topic: &str) -> anyhow::Result<bool> {
-        let client: BaseConsumer = self
-            .client()?
-            .set("group.id", "unused")
-            .create()
-            .context("configuring the Kafka client")
-            .context(ExitReason::Configuration)?;
+        let client = refusal::probe(self.client()?)?;
         let (brokers, topic) = (self.brokers().to_owned(), topic.to_owned());
         let stop = CancellationToken::new();
         // The request for metadata blocks, so it runs on a thread. When this future is dropped, the
@@ -398,7 +392,7 @@ impl KafkaConfig {
                 };
                 // A timeout looks the same as refused credentials, which waiting cannot change. Only
                 // the client's own events tell them apart.
-                check_credentials(&client, &brokers)?;
+                refusal::check(&client, &brokers)?;
                 if !logged {
                     tracing::warn!("waiting for Kafka at {brokers}: {error}");
                     logged = true;
@@ -428,29 +422,6 @@ impl KafkaConfig {
         )
         .context(ExitReason::Configuration))
     }
-}
-
-/// Returns an error if Kafka refused the credentials of `client` since the last call, or if one of
-/// them does not accept the certificate of the other.
-pub(crate) fn check_credentials(client: &BaseConsumer, brokers: &str) -> anyhow::Result<()> {
-    while let Some(Err(error)) = client.poll(Duration::ZERO) {
-        let advice = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Authentication) => {
-                "refuses the user name or the password; check KAFKA_SASL_USERNAME, \
-                 KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
-            }
-            // The client reports a lost connection with another code.
-            Some(RDKafkaErrorCode::SSL) => {
-                "cannot be used with TLS: its certificate is not trusted, has expired or is for \
-                 another name, or it requires another certificate of the client; check the names in \
-                 KAFKA_BROKERS, KAFKA_SSL_CA_LOCATION and KAFKA_SSL_CERTIFICATE_LOCATION (the log \
-                 has the reason; `openssl s_client` shows the certificate)"
-            }
-            _ => continue,
-        };
-        return Err(anyhow!("Kafka at {brokers} {advice}").context(ExitReason::Configuration));
-    }
-    Ok(())
 }
 
 /// Writes a line of the Kafka client's log to our log, at a level that only `RUST_LOG` enables.

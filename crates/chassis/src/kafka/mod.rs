@@ -19,6 +19,7 @@ pub mod names;
 pub mod offsets;
 pub mod producer;
 pub mod record;
+mod refusal;
 pub mod tail;
 pub mod topic_scan;
 pub mod topics;

@@ -10,13 +10,16 @@ use anyhow::{Context, anyhow};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer as _},
+    consumer::Consumer as _,
     error::RDKafkaErrorCode,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    kafka::config::{KafkaConfig, MAX_RECORD_BYTES, check_credentials},
+    kafka::{
+        config::{KafkaConfig, MAX_RECORD_BYTES},
+        refusal::{self, Probe},
+    },
     process::{exit::ExitReason, retry::Backoff},
 };
 
@@ -102,12 +105,7 @@ async fn find_missing(
     kafka: &KafkaConfig,
     topics: &[&str],
 ) -> anyhow::Result<Result<Vec<String>, Transient>> {
-    let client: BaseConsumer = kafka
-        .client()?
-        .set("group.id", "unused")
-        .create()
-        .context("configuring the Kafka client")
-        .context(ExitReason::Configuration)?;
+    let client = refusal::probe(kafka.client()?)?;
     let topics: Vec<String> = topics.iter().map(|&topic| topic.to_owned()).collect();
     let brokers = kafka.brokers().to_owned();
     let stop = CancellationToken::new();
@@ -124,7 +122,7 @@ async fn find_missing(
                 Ok(State::Missing) => missing.push(topic),
                 Ok(State::Refused(code)) => return Err(refused(&topic, code)),
                 Err(reason) => {
-                    check_credentials(&client, &brokers)?;
+                    refusal::check(&client, &brokers)?;
                     return Ok(Err(reason));
                 }
             }
@@ -140,7 +138,7 @@ enum State {
     Refused(RDKafkaErrorCode),
 }
 
-fn state(client: &BaseConsumer, topic: &str) -> Result<State, Transient> {
+fn state(client: &Probe, topic: &str) -> Result<State, Transient> {
     let metadata =
         client.fetch_metadata(Some(topic), METADATA_TIMEOUT).map_err(|error| error.to_string())?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);

@@ -37,6 +37,7 @@ pub(crate) mod memory;
 mod misses;
 pub(crate) mod queries;
 pub(crate) mod redis;
+mod redis_connection;
 pub(crate) mod warm_up;
 
 use std::{

@@ -10,37 +10,29 @@
 //! written is deleted and not used: one with a wrong checksum, without an expiry, or with more than
 //! `CACHE_MAX_AGE` left, which would stay for longer than any order may be stale.
 //!
-//! A failure of Redis is never an error to the client: after it, Redis is not used for
-//! [`FAILURE_PAUSE`], and orders come from PostgreSQL. It is never the source of truth and may lose
-//! everything at any moment.
+//! A failure of Redis is never an error to the client: after it, Redis is not used for a second, and
+//! orders come from PostgreSQL. It is never the source of truth and may lose everything at any
+//! moment. [`redis_connection`](super::redis_connection) connects.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::anyhow;
-use chassis::process::{certificate::distrust, exit::ExitReason};
 use events::OrderUid;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
-use redis::{
-    AsyncConnectionConfig, ErrorKind,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    lookup::{confirmation::Confirmation, queries::View},
+    lookup::{
+        confirmation::Confirmation,
+        queries::View,
+        redis_connection::{CALL_TIMEOUT, RedisConnection},
+    },
     order::content_hash::ContentHash,
 };
 
-const RESPONSE_TIMEOUT: Duration = Duration::from_millis(100);
-/// Bounds a whole call. It is twice the timeout of a response, because the first call also connects.
-const CALL_TIMEOUT: Duration = Duration::from_millis(200);
-const FAILURE_PAUSE: Duration = Duration::from_secs(1);
-/// Bounds the check at the start.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The limit on the batches in the write queue; further ones are dropped.
 const MAX_QUEUED_BATCHES: usize = 16;
 /// The limit on the orders of one pipeline.
@@ -88,7 +80,7 @@ const HEAD_BYTES: usize = 2 * DIGITS;
 
 chassis::metrics! {
     struct RedisMetrics {
-        /// Calls to Redis that failed or timed out
+        /// Calls and connections to Redis that failed or timed out
         failures: Counter = "waybill_redis_failures",
         /// Orders not written to Redis because its write queue was full
         unwritten: Counter = "waybill_redis_unwritten",
@@ -110,12 +102,10 @@ pub(crate) struct RedisSettings {
 
 /// The Redis level.
 pub(crate) struct RedisLevel {
-    client: redis::Client,
-    connection: tokio::sync::OnceCell<ConnectionManager>,
+    connection: RedisConnection,
     prefix: String,
     codec: Codec,
     max_age: Duration,
-    paused_until: Mutex<Instant>,
     to_write: mpsc::Sender<Write>,
     metrics: RedisMetrics,
 }
@@ -131,55 +121,34 @@ struct Write {
 pub(crate) struct ToWrite(mpsc::Receiver<Write>);
 
 impl RedisLevel {
-    /// Connects at the first use. [`write`](Self::write) takes the receiver.
+    /// [`run`](Self::run) takes the receiver, and connects.
     pub(crate) fn new(settings: RedisSettings, registry: &mut Registry) -> (Self, ToWrite) {
         let (to_write, waiting) = mpsc::channel(MAX_QUEUED_BATCHES);
         let RedisSettings { client, group, value_key, max_age } = settings;
+        let prefix = format!("waybill:{group}:order:");
+        let metrics = RedisMetrics::register(registry);
+        // A new connection is tried with a read, as every miss makes it.
+        let trial = read_command(&prefix, max_age);
         let level = Self {
-            client,
-            connection: tokio::sync::OnceCell::new(),
-            prefix: format!("waybill:{group}:order:"),
+            connection: RedisConnection::new(client, trial, metrics.failures.clone()),
+            prefix,
             codec: Codec::new(&group, value_key.as_deref()),
             max_age,
-            paused_until: Mutex::new(Instant::now()),
             to_write,
-            metrics: RedisMetrics::register(registry),
+            metrics,
         };
         (level, ToWrite(waiting))
-    }
-
-    /// Runs one of the service's commands, once. Returns an error if its result cannot change
-    /// without an operator: a certificate that is not trusted, wrong credentials, or a missing
-    /// permission. Redis may be unreachable: the service works without it.
-    pub(crate) async fn check(&self) -> anyhow::Result<()> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CHECK_TIMEOUT))
-            .set_response_timeout(Some(CHECK_TIMEOUT));
-        let checking = async {
-            let mut connection =
-                self.client.get_multiplexed_async_connection_with_config(&config).await?;
-            let mut command = redis::cmd("EVAL");
-            command.arg(GET).arg(1).arg(&self.prefix).arg(milliseconds(self.max_age));
-            command.query_async::<Option<(u64, Option<Vec<u8>>)>>(&mut connection).await
-        };
-        // The timeout also bounds a handshake of TLS that the server does not continue.
-        match tokio::time::timeout(CHECK_TIMEOUT, checking).await {
-            Ok(Err(error)) => refusal(&error, self.client.get_connection_info().addr()),
-            _ => Ok(()),
-        }
     }
 
     /// Returns the order in Redis and the time when its query was sent; `None` also if Redis does
     /// not answer or the value is not trusted.
     pub(crate) async fn get(&self, uid: &OrderUid) -> Option<(View, Instant)> {
         let (asked_at, key) = (Instant::now(), self.key(uid));
-        let mut command = redis::cmd("EVAL");
-        command.arg(GET).arg(1).arg(&key).arg(milliseconds(self.max_age));
-        let read = async {
-            let mut connection = self.connection().await?;
-            command.query_async::<Option<(u64, Option<Vec<u8>>)>>(&mut connection).await
-        };
-        let (left, value) = self.attempt(read).await??;
+        let command = read_command(&key, self.max_age);
+        let read = self.connection.call(async |connection| {
+            command.query_async::<Option<(u64, Option<Vec<u8>>)>>(connection).await
+        });
+        let (left, value) = read.await??;
         let view = value.as_deref().and_then(|value| self.codec.decode(uid, value));
         if view.is_none() {
             self.metrics.untrusted.inc();
@@ -187,11 +156,10 @@ impl RedisLevel {
             // Its checksum is wrong. A good value that another replica writes just before this is
             // deleted too, which only costs a query.
             if value.is_some() {
-                let delete = async {
-                    let mut connection = self.connection().await?;
-                    redis::cmd("DEL").arg(&key).query_async::<()>(&mut connection).await
-                };
-                self.attempt(delete).await;
+                let delete = self.connection.call(async |connection| {
+                    redis::cmd("DEL").arg(&key).query_async::<()>(connection).await
+                });
+                delete.await;
             }
         }
         let age = self.max_age.saturating_sub(Duration::from_millis(left));
@@ -220,28 +188,36 @@ impl RedisLevel {
         }
     }
 
-    /// Writes what is queued until `shutdown`, unless Redis has the later state of an order. It
-    /// drops the rest of the queue then: Redis is only a cache.
-    pub(crate) async fn write(
+    /// Connects and writes what is queued, until `shutdown`. It drops the rest of the queue then:
+    /// Redis is only a cache. An error means that only an operator can make Redis usable.
+    pub(crate) async fn run(
         self: Arc<Self>,
-        ToWrite(mut waiting): ToWrite,
+        to_write: ToWrite,
         shutdown: CancellationToken,
-    ) {
-        let writing = async {
-            while let Some(Write { confirmation, views, absent }) = waiting.recv().await {
-                for views in views.chunks(MAX_PIPELINE) {
-                    let values = views
-                        .iter()
-                        .map(|view| (&view.order_uid, self.codec.encode(view, took(confirmation))));
-                    self.write_all(values, confirmation).await;
-                }
-                for absent in absent.chunks(MAX_PIPELINE) {
-                    let values = absent.iter().map(|uid| (uid, Vec::new()));
-                    self.write_all(values, confirmation).await;
-                }
-            }
+    ) -> anyhow::Result<()> {
+        let running = async {
+            // Before the first write, which would be lost without a connection.
+            self.connection.open_first().await?;
+            tokio::join!(self.connection.keep_open(), self.write(to_write));
+            Ok(())
         };
-        shutdown.run_until_cancelled(writing).await;
+        shutdown.run_until_cancelled(running).await.unwrap_or(Ok(()))
+    }
+
+    /// Writes what is queued, unless Redis has the later state of an order.
+    async fn write(&self, ToWrite(mut waiting): ToWrite) {
+        while let Some(Write { confirmation, views, absent }) = waiting.recv().await {
+            for views in views.chunks(MAX_PIPELINE) {
+                let values = views
+                    .iter()
+                    .map(|view| (&view.order_uid, self.codec.encode(view, took(confirmation))));
+                self.write_all(values, confirmation).await;
+            }
+            for absent in absent.chunks(MAX_PIPELINE) {
+                let values = absent.iter().map(|uid| (uid, Vec::new()));
+                self.write_all(values, confirmation).await;
+            }
+        }
     }
 
     async fn write_all(
@@ -261,69 +237,20 @@ impl RedisLevel {
             pipeline.arg(left).arg(milliseconds(self.max_age)).arg(took(confirmation));
             pipeline.arg(milliseconds(CALL_TIMEOUT)).ignore();
         }
-        let write = async {
-            let mut connection = self.connection().await?;
-            pipeline.query_async::<()>(&mut connection).await
-        };
-        self.attempt(write).await;
+        let write =
+            self.connection.call(async |connection| pipeline.query_async::<()>(connection).await);
+        write.await;
     }
 
     fn key(&self, uid: &OrderUid) -> String {
         format!("{}{uid}", self.prefix)
     }
-
-    async fn connection(&self) -> Result<ConnectionManager, redis::RedisError> {
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(1)
-            .set_connection_timeout(Some(RESPONSE_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        self.connection
-            .get_or_try_init(|| self.client.get_connection_manager_with_config(config))
-            .await
-            .cloned()
-    }
-
-    async fn attempt<T>(
-        &self,
-        call: impl Future<Output = Result<T, redis::RedisError>>,
-    ) -> Option<T> {
-        if Instant::now() < *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) {
-            return None;
-        }
-        // The lock is not held meanwhile.
-        let failure = match tokio::time::timeout(CALL_TIMEOUT, call).await {
-            Ok(Ok(answer)) => return Some(answer),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it did not answer in time".to_owned(),
-        };
-        self.metrics.failures.inc();
-        tracing::warn!("Redis failed, continuing without it: {failure}");
-        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) =
-            Instant::now() + FAILURE_PAUSE;
-        None
-    }
 }
 
-/// Returns an error if only an operator can remove the reason of `error`.
-fn refusal(error: &redis::RedisError, address: &redis::ConnectionAddr) -> anyhow::Result<()> {
-    let advice = if let Some(reason) = distrust(error) {
-        format!(
-            "the certificate of Redis at {address} is not trusted ({reason}): check the host in \
-             REDIS_URL and REDIS_CA_FILE"
-        )
-    } else if error.kind() == ErrorKind::AuthenticationFailed
-        || ["NOAUTH", "WRONGPASS"].iter().any(|code| error.code() == Some(code))
-    {
-        format!("Redis at {address} refuses the user or the password in REDIS_URL")
-    } else if error.code() == Some("NOPERM") {
-        format!(
-            "the user of Redis at {address} may not use the keys waybill:* with EVAL, GET, GETRANGE, \
-             SET, DEL and PTTL"
-        )
-    } else {
-        return Ok(());
-    };
-    Err(anyhow!(advice).context(ExitReason::Configuration))
+fn read_command(key: &str, max_age: Duration) -> redis::Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(GET).arg(1).arg(key).arg(milliseconds(max_age));
+    command
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -60,10 +60,10 @@ impl Certificates {
         certificates.sign("public", "ca", "DNS:orders.example.com", valid);
         certificates.sign("client", "ca", "DNS:client.example", valid);
         let password = format!("pass:{KEY_PASSWORD}");
-        certificates.openssl(
-            &["pkey", "-in", "client.key", "-out", "client.key", "-aes256", "-passout", &password],
-            OWN_NAMES,
-        );
+        let encrypt = ["pkey", "-in", "client.key", "-out", "encrypted.key", "-aes256", "-passout"];
+        certificates.openssl(&[&encrypt[..], &[&password]].concat(), OWN_NAMES);
+        let encrypted = certificates.path("encrypted.key");
+        std::fs::rename(encrypted, certificates.path("client.key")).unwrap();
         certificates
     }
 
@@ -122,7 +122,8 @@ impl Certificates {
     fn openssl(&self, words: &[&str], names: &str) {
         let mut command = Command::new("openssl");
         command.args(words).env("NAMES", names).current_dir(&self.folder.0);
-        let output = command.output().expect("openssl is installed; scripts/setup --tests does");
+        let output =
+            command.output().expect("openssl is installed; scripts/setup --tests installs it");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "openssl {words:?}: {error}");
     }

@@ -50,11 +50,11 @@ async fn tools_reach_services_over_https() {
     for tool in tools {
         let output = waybill(tool, &[]).await;
         let (code, words) = match tool[0] {
-            "probe" => (1, &["certificate verify failed"][..]),
-            "explain" => (78, &["the order service", "the courier service", "is not trusted"][..]),
-            _ => (78, &["is not trusted", "--ca-file"][..]),
+            "probe" => (1, vec!["certificate verify failed"]),
+            "explain" => (78, vec!["the order service", "the courier service", "is not trusted"]),
+            _ => (78, vec!["is not trusted", "--ca-file"]),
         };
-        assert_ended(&output, code, words);
+        assert_ended(&output, code, &words);
     }
     // The authority is for https alone.
     let plain = ["rejected", "list", "--orders-url", &orders.url, "--ca-file", &ca];
