@@ -68,6 +68,9 @@ const PAGE: MediaType<'static> = MediaType::new(TEXT, HTML);
 /// JSON comes first: a client that names neither gets it.
 const OFFERED: [MediaType<'static>; 2] = [MediaType::new(APPLICATION, JSON), PAGE];
 
+/// Longer than the header of any browser.
+const MAX_ACCEPT_BYTES: usize = 1_024;
+
 fn prefers_page(headers: &HeaderMap) -> bool {
     let lines = || headers.get_all(header::ACCEPT).iter();
     // The usual header of a program, or none: nothing to parse, which matters on the fast path.
@@ -75,9 +78,10 @@ fn prefers_page(headers: &HeaderMap) -> bool {
         return false;
     }
     let lines: Vec<_> = lines().filter_map(|line| line.to_str().ok()).collect();
-    // JSON for a header that breaks the grammar.
-    let accept = lines.join(",").parse::<Accept>();
-    accept.is_ok_and(|accept| accept.negotiate(&OFFERED) == Some(&PAGE))
+    let header = lines.join(",");
+    // JSON for a header that breaks the grammar, or that is long: sorting it takes long.
+    header.len() <= MAX_ACCEPT_BYTES
+        && header.parse().is_ok_and(|accept: Accept| accept.negotiate(&OFFERED) == Some(&PAGE))
 }
 
 #[cfg(test)]
@@ -108,8 +112,10 @@ mod tests {
         ] {
             assert!(is_page(lines), "{lines:?}");
         }
+        let long = vec!["text/html"; 1_000];
         for lines in [
             &[][..],
+            &long,
             &["*/*"],
             &["application/json"],
             &["application/json, text/html"],

@@ -215,14 +215,12 @@ fn most_wanted(header: &str) -> Option<Lang> {
             Some((tag, weight.map_or(1.0, |weight| if weight <= 1.0 { weight } else { 0.0 })))
         })
     };
+    // `*` stands for each language that the header does not name.
     let named = |lang| ranges().any(|(tag, _)| Lang::from_tag(tag) == Some(lang));
+    let any = Lang::ALL.into_iter().find(|lang| !named(*lang));
     let mut best = None;
     for (tag, weight) in ranges() {
-        let lang = match tag {
-            // Stands for each language that the header does not name.
-            "*" => Lang::ALL.into_iter().find(|lang| !named(*lang)),
-            tag => Lang::from_tag(tag),
-        };
+        let lang = if tag == "*" { any } else { Lang::from_tag(tag) };
         if let Some(lang) = lang
             && weight > best.map_or(0.0, |(weight, _)| weight)
         {
