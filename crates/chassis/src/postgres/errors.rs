@@ -17,7 +17,7 @@ pub(super) const NEEDS_POSTGRESQL: &str = "a pooler such as PgBouncer is at this
                                            command needs the address of PostgreSQL itself";
 
 /// The longest wait for the reason why no connection is free.
-const REASON_TIMEOUT: Duration = Duration::from_millis(250);
+const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
@@ -92,7 +92,8 @@ pub(super) fn cannot_connect(options: &PgConnectOptions, error: sqlx::Error) -> 
     if is_refusal(&error) || is_refused_parameter(&error) {
         return error;
     }
-    let reason = match &error {
+    // Without the words that sqlx puts before it, which come again before this text.
+    let reason = match error {
         sqlx::Error::Io(error) => error.to_string(),
         error => error.to_string(),
     };
