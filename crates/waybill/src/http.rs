@@ -75,7 +75,7 @@ impl HttpOptions {
         // private network, and it could read the credentials.
         let client = Client::builder().no_proxy().default_headers(headers);
         let client = client.redirect(Policy::custom(|attempt| {
-            if attempt.previous().len() > MAX_REDIRECTS || is_elsewhere(&attempt) {
+            if attempt.previous().len() > MAX_REDIRECTS || is_other_server(&attempt) {
                 // The headers may be for this server alone. The caller reports the redirect.
                 attempt.stop()
             } else {
@@ -153,7 +153,7 @@ fn is_unprotected(address: &Url) -> bool {
     address.scheme() == "http" && !address.host_str().is_some_and(is_loopback)
 }
 
-fn is_elsewhere(attempt: &Attempt<'_>) -> bool {
+fn is_other_server(attempt: &Attempt<'_>) -> bool {
     attempt.previous().first().is_some_and(|first| first.origin() != attempt.url().origin())
 }
 

@@ -304,7 +304,12 @@ impl KafkaConfig {
             ensure!(key || !is_given, "{name} has no effect without KAFKA_SSL_KEY_LOCATION");
         }
         // The client itself checks the rest, such as the PEM files.
-        self.client()?.create::<BaseConsumer>().context("configuring the Kafka client")?;
+        self.client()?.create::<BaseConsumer>().context(if key {
+            "configuring the Kafka client; check KAFKA_SSL_CERTIFICATE_LOCATION, \
+             KAFKA_SSL_KEY_LOCATION and KAFKA_SSL_KEY_PASSWORD"
+        } else {
+            "configuring the Kafka client"
+        })?;
         Ok(())
     }
 

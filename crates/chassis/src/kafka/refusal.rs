@@ -64,8 +64,8 @@ fn advice(code: Option<RDKafkaErrorCode>, reason: &str) -> Option<String> {
              and KAFKA_SASL_MECHANISM"
                 .to_owned(),
         ),
-        // With TLS 1.3, the broker reads the certificate of the client after the handshake, so this
-        // looks like a lost connection.
+        // With TLS 1.3, the broker reads the certificate of the client after the handshake: this is
+        // an error of the connection then, and is lost if the broker closes it faster.
         _ if reason.contains(":SSL alert number ") => Some(format!(
             "does not accept the certificate of the client; check KAFKA_SSL_CERTIFICATE_LOCATION and \
              KAFKA_SSL_KEY_LOCATION ({reason})"
@@ -76,5 +76,29 @@ fn advice(code: Option<RDKafkaErrorCode>, reason: &str) -> Option<String> {
              shows the certificate ({reason})"
         )),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_refusals_get_an_advice() {
+        let handshake = "SSL handshake failed: error:0A000086: certificate verify failed";
+        let alert = "Receive failed: error:0A00045C:SSL routines::tlsv13 alert certificate \
+                     required:SSL alert number 116";
+        for (code, reason, expected) in [
+            (RDKafkaErrorCode::Authentication, "SASL", Some("KAFKA_SASL_PASSWORD")),
+            (RDKafkaErrorCode::SSL, handshake, Some("certificate verify failed")),
+            (RDKafkaErrorCode::SSL, alert, Some("certificate of the client")),
+            (RDKafkaErrorCode::BrokerTransportFailure, alert, Some("certificate of the client")),
+            (RDKafkaErrorCode::BrokerTransportFailure, "Connection refused", None),
+            (RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down", None),
+        ] {
+            let advice = advice(Some(code), reason);
+            assert_eq!(advice.is_some(), expected.is_some(), "{reason}");
+            assert!(advice.unwrap_or_default().contains(expected.unwrap_or_default()), "{reason}");
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Certificates {
         certificates.sign("right", "ca", OWN_NAMES, valid);
         certificates.sign("other-authority", "other-ca", OWN_NAMES, valid);
         certificates.sign("expired", "ca", OWN_NAMES, expired);
-        certificates.sign("other-name", "ca", "DNS:elsewhere.example", valid);
+        certificates.sign("other-name", "ca", "DNS:another.example", valid);
         certificates.sign("public", "ca", "DNS:orders.example.com", valid);
         certificates.sign("client", "ca", "DNS:client.example", valid);
         let password = format!("pass:{KEY_PASSWORD}");

@@ -94,8 +94,8 @@ async fn a_wrong_password_of_redis_ends_the_start() {
 async fn a_frozen_handshake_with_redis_delays_nothing() {
     let env = TestEnvironment::new(shared()).await;
     // It accepts connections, in its queue, and never answers.
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("rediss://{}", silent.local_addr().unwrap());
+    let unresponsive = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("rediss://{}", unresponsive.local_addr().unwrap());
     let service = env.start(&["--redis-url", &url, "--cache-bytes", "100"]).await;
     let sent = order("uid", 7);
 

@@ -118,9 +118,9 @@ async fn a_redirect_to_another_server_is_not_followed() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
     let certificates = Certificates::new();
-    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
-    elsewhere.set_nonblocking(true).unwrap();
-    let redirect = format!("return 302 http://{}$request_uri;", elsewhere.local_addr().unwrap());
+    let other_server = TcpListener::bind("127.0.0.1:0").unwrap();
+    other_server.set_nonblocking(true).unwrap();
+    let redirect = format!("return 302 http://{}$request_uri;", other_server.local_addr().unwrap());
     let proxy = start_proxy(&certificates, "right", &service, &redirect).await;
     let url = format!("https://localhost:{}", proxy.address.port());
     let (ca, ready) = (certificates.ca(), format!("{url}/readyz"));
@@ -132,7 +132,7 @@ async fn a_redirect_to_another_server_is_not_followed() {
         assert_ended(&waybill(&[tool, &with].concat(), &[]).await, code, &["302"]);
     }
 
-    let accepted = elsewhere.accept();
+    let accepted = other_server.accept();
     assert_eq!(accepted.unwrap_err().kind(), ErrorKind::WouldBlock, "no header left the server");
     service.stop().await.unwrap();
 }
