@@ -185,8 +185,8 @@ pub(crate) async fn send(request: RequestBuilder) -> reqwest::Result<Response> {
     }
 }
 
-/// Explains an error of [`send`]. `service` names the service, and `flag` the option with its
-/// address.
+/// Explains an error of [`send`]. `service` names the service, such as "the order service", and
+/// `flag` the option with its address.
 pub(crate) fn explain(
     error: reqwest::Error,
     service: &str,
@@ -196,18 +196,17 @@ pub(crate) fn explain(
     let base = shown(base);
     if let Some(reason) = distrust(&error) {
         return anyhow!(
-            "the certificate of the {service} service at {base} is not trusted ({reason}): check \
+            "the certificate of {service} at {base} is not trusted ({reason}): check \
              {flag}, and give the authority that signed the certificate with --ca-file"
         )
         .context(ExitReason::Configuration);
     }
     let error = error.without_url();
     if !error.is_connect() && !error.is_timeout() {
-        return anyhow::Error::new(error)
-            .context(format!("calling the {service} service at {base}"));
+        return anyhow::Error::new(error).context(format!("calling {service} at {base}"));
     }
     anyhow::Error::new(error).context(ExitReason::Unreachable(format!(
-        "the {service} service at {base} did not answer for 10 seconds; start it, or set another \
+        "{service} at {base} did not answer for 10 seconds; start it, or set another \
          address with {flag}"
     )))
 }

@@ -95,7 +95,12 @@ async fn retry_until_answered(client: &Client, couriers: &Url, number: u64) -> a
             },
             // Another attempt ends in the same way.
             Err(error) if distrust(&error).is_some() => {
-                return Err(http::explain(error, "courier", couriers, "--couriers-url"));
+                return Err(http::explain(
+                    error,
+                    "the courier service",
+                    couriers,
+                    "--couriers-url",
+                ));
             }
             // The outcome is unknown: the service may have registered the courier. Repeating the call
             // is safe, because the phone number is unique.

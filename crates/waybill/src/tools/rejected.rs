@@ -133,7 +133,7 @@ pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<()> {
         RejectedCommand::Replay { id, file } => service.replay(id, file.as_deref()).await,
     };
     outcome.map_err(|error| match error.downcast() {
-        Ok(error) => http::explain(error, "order", &args.orders_url, "--orders-url"),
+        Ok(error) => http::explain(error, "the service", &args.orders_url, "--orders-url"),
         Err(error) => error,
     })
 }

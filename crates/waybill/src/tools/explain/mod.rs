@@ -205,6 +205,9 @@ impl ExplainedService<'_> {
     }
 
     fn reached(&self, answer: reqwest::Result<Response>) -> anyhow::Result<Response> {
-        answer.map_err(|error| http::explain(error, self.name, self.base, self.flag))
+        answer.map_err(|error| {
+            let service = format!("the {} service", self.name);
+            http::explain(error, &service, self.base, self.flag)
+        })
     }
 }

@@ -74,7 +74,7 @@ async fn tools_refuse_a_certificate_that_is_not_right() {
         let proxy = start_proxy(&certificates, kind, &service, "").await;
         let url = format!("https://localhost:{}", proxy.address.port());
         let list = ["rejected", "list", "--orders-url", &url, "--ca-file", &ca];
-        let words = ["the certificate of the order service", "is not trusted", reason, &url];
+        let words = ["the certificate of the service", "is not trusted", reason, &url];
         assert_ended(&waybill(&list, &[]).await, 78, &words);
     }
     service.stop().await.unwrap();
