@@ -287,7 +287,7 @@ mod tests {
         fn every_id_and_word_survives_the_wire(
             id in "[^\\p{Cc}]{1,25}", status in "[^\\p{Cc}]{1,60}", version in 1..=i32::MAX,
         ) {
-            prop_assume!(!id.trim().is_empty() && !status.trim().is_empty());
+            prop_assume!(OrderUid::check(&id).is_ok() && !status.trim().is_empty());
             let text = serde_json::json!({ "order_id": id, "status": status, "version": version });
             let read = StatusEvent::read(Some(text.to_string().as_bytes())).unwrap();
             prop_assert_eq!(read.order_id.as_str(), id);

@@ -65,8 +65,9 @@ pub fn no_answer(options: &PgConnectOptions) -> sqlx::Error {
 }
 
 /// Returns the error for a pool whose connections are all in use.
-pub(super) fn all_in_use() -> sqlx::Error {
-    let text = "all connections to PostgreSQL are in use (POSTGRES_CONNECTIONS)";
+pub(super) fn all_in_use(pool: &PgPool) -> sqlx::Error {
+    let (count, address) = (pool.size(), shown(&pool.connect_options()));
+    let text = format!("all {count} connections to PostgreSQL at {address} are in use");
     sqlx::Error::Io(io::Error::new(io::ErrorKind::WouldBlock, text))
 }
 

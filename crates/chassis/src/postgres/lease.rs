@@ -45,7 +45,7 @@ impl Lease {
         // limit of its own for that.
         let is_full = pool.size() >= pool.options().get_max_connections();
         let connection = if is_full {
-            timeout(wait, acquiring).await.unwrap_or_else(|_| Err(all_in_use()))?
+            timeout(wait, acquiring).await.unwrap_or_else(|_| Err(all_in_use(pool)))?
         } else {
             acquiring.await?
         };
