@@ -210,7 +210,8 @@ fn required(limit: usize) -> impl Strategy<Value = Value> {
 fn uid() -> impl Strategy<Value = Value> {
     string(100).prop_map(|text| {
         let text = text.replace(char::is_control, "");
-        Value::from(if text.trim().is_empty() { "x".to_owned() } else { text })
+        let is_invalid = text.trim().is_empty() || [".", ".."].contains(&text.as_str());
+        Value::from(if is_invalid { "x".to_owned() } else { text })
     })
 }
 

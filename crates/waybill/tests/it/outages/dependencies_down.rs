@@ -51,7 +51,8 @@ async fn without_postgresql_cached_reads_continue() {
         env.wait_until_drained().await;
     }
 
-    let idle = "db_client_connection_count{db_client_connection_state=\"idle\"}";
+    let idle = "db_client_connection_count{db_client_connection_pool_name=\"work\",\
+                db_client_connection_state=\"idle\"}";
     assert!(metric(&service, idle).await >= 1.0);
     sent.assert_settled_at(&env, &service).await;
 
