@@ -24,8 +24,18 @@ pub(crate) struct Scratch(pub PathBuf);
 
 impl Scratch {
     pub(crate) fn new() -> Self {
+        Self::with_ending(" Рабочий стол")
+    }
+
+    /// Creates a folder whose name needs no quotes, for files that the configuration of another
+    /// program names.
+    pub(crate) fn with_plain_name() -> Self {
+        Self::with_ending("")
+    }
+
+    fn with_ending(ending: &str) -> Self {
         let (process, number) = (std::process::id(), rand::random::<u32>());
-        let name = format!("waybill-it-{process}-{number:08x} Рабочий стол");
+        let name = format!("waybill-it-{process}-{number:08x}{ending}");
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)

@@ -46,7 +46,7 @@ pub(super) struct Certificates {
 
 impl Certificates {
     pub(super) fn new() -> Self {
-        let certificates = Self { folder: Scratch::new() };
+        let certificates = Self { folder: Scratch::with_plain_name() };
         std::fs::write(certificates.path("openssl.cnf"), CONFIGURATION).unwrap();
         std::fs::write(certificates.path("index.txt"), "").unwrap();
         certificates.make_authority("ca");
