@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
-    http::{http_host, web_address},
+    http::{HttpConfig, web_address},
     kafka::{batch::BatchPolicy, config::KafkaConfig, names::topic},
     postgres::{address::Address, pool::PostgresConfig},
     process::{number::within, secret},
@@ -71,36 +71,9 @@ pub struct Config {
         hide_short_help = true
     )]
     pub couriers_url: Option<Url>,
-    /// Names of further hosts under which the service answers, separated by commas; * allows all.
-    ///
-    /// The service always answers requests that are addressed to an IP address, to localhost, or to
-    /// the host of its own URL, and under any name its health and metrics; any other request gets
-    /// 421. Set * only if a proxy in front of the service checks the header Host. Ports do not count.
-    #[arg(
-        long,
-        env = "HTTP_HOSTS",
-        value_name = "NAMES",
-        value_delimiter = ',',
-        value_parser = http_host,
-        help_heading = "HTTP",
-        hide_short_help = true
-    )]
-    pub http_hosts: Vec<String>,
-    /// Maximum number of open HTTP connections, from 1 to 1000000.
-    ///
-    /// Near the limit, connections that have not sent a request are closed. Beyond it, 64 further
-    /// connections are answered for health and metrics, and with 503 otherwise. Live streams take
-    /// at most half. The limit of open files is raised where the system allows it.
-    #[arg(
-        long,
-        env = "HTTP_CONNECTIONS",
-        default_value_t = 10_000,
-        value_name = "N",
-        value_parser = within::<u32>(1..=1_000_000),
-        help_heading = "HTTP",
-        hide_short_help = true
-    )]
-    pub http_connections: u32,
+    /// Hosts and connections.
+    #[command(flatten)]
+    pub http: HttpConfig,
     /// The options that only the courier service has.
     #[command(flatten)]
     pub own: Options,

@@ -71,7 +71,7 @@ pub async fn run(
         times: config.own.delivery_times(),
         wake: wake.clone(),
         board: board.clone(),
-        streams: Streams::of_connections(config.http_connections as usize),
+        streams: Streams::of_connections(config.http.connections as usize),
         shutdown: shutdown.clone(),
     };
     let orders_url = config.orders_url.as_str().trim_end_matches('/').into();
@@ -84,10 +84,10 @@ pub async fn run(
     };
 
     let mut parts = Supervisor::new(shutdown.clone());
-    let guard = Guard::new(Site::new(config.couriers_url.as_ref(), &config.http_hosts), served);
+    let guard = Guard::new(Site::new(config.couriers_url.as_ref(), &config.http.hosts), served);
     let router = routes::router(state, health, guard.clone());
     let router = readable_from(router, &config.orders_url);
-    let limits = Limits { connections: config.http_connections as usize, ..Limits::default() };
+    let limits = Limits { connections: config.http.connections as usize, ..Limits::default() };
     // HTTP starts first, so that `/livez` and `/readyz` answer while PostgreSQL or Kafka is still
     // unreachable. `ready` is set when the warm-up has ended, or after 10 seconds.
     let serving = serve::serve(listener, guard, |_| None, router, limits, shutdown.clone());

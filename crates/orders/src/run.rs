@@ -86,7 +86,7 @@ pub async fn run(
         producer: producer.clone(),
         topics: Arc::new(topics.clone()),
         feed: feed.clone(),
-        streams: Streams::of_connections(config.http_connections as usize),
+        streams: Streams::of_connections(config.http.connections as usize),
         shutdown: shutdown.clone(),
     };
     let courier_service = config.couriers_url.as_ref().map(CourierService::at);
@@ -102,8 +102,8 @@ pub async fn run(
     let mut parts = Supervisor::new(shutdown.clone());
     // HTTP comes first, so that health and metrics can be read while everything below starts.
     // `ready` is still false, so /readyz answers 503.
-    let site = Site::new(config.orders_url.as_ref(), &config.http_hosts);
-    let limits = Limits { connections: config.http_connections as usize, ..Limits::default() };
+    let site = Site::new(config.orders_url.as_ref(), &config.http.hosts);
+    let limits = Limits { connections: config.http.connections as usize, ..Limits::default() };
     parts.run("http", serve_http(listener, limits, state, health, (site, served)));
     if let Some((redis, to_write)) = redis.zip(to_write) {
         // The only writer: commits and lookups put their orders into its queue and never wait.

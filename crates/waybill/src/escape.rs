@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use chassis::web::is_invisible;
+
 /// Returns `text` with the escape `\u{…}` in the place of each character that a terminal would not
 /// show as itself. Line ends and tabs are kept.
 pub(crate) fn lines(text: &str) -> String {
@@ -43,37 +45,13 @@ fn escape(
 ) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
-        if is_hidden(char) && !is_kept(char) {
+        if is_invisible(char) && !is_kept(char) {
             write_escape(&mut out, char);
         } else {
             out.push(char);
         }
     }
     out
-}
-
-/// Returns true for control characters, for invisible ones, and for those that change the direction
-/// of the text.
-fn is_hidden(char: char) -> bool {
-    char.is_control()
-        || matches!(
-            char,
-            '\u{ad}'
-                | '\u{34f}'
-                | '\u{61c}'
-                | '\u{115f}'..='\u{1160}'
-                | '\u{17b4}'..='\u{17b5}'
-                | '\u{180b}'..='\u{180f}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{3164}'
-                | '\u{feff}'
-                | '\u{ffa0}'
-                | '\u{fff0}'..='\u{fffb}'
-                | '\u{1d173}'..='\u{1d17a}'
-                | '\u{e0000}'..='\u{e0fff}'
-        )
 }
 
 #[cfg(test)]
@@ -94,7 +72,7 @@ mod tests {
     fn escaped_json_has_the_same_meaning() {
         let value = serde_json::json!({ HOSTILE: [HOSTILE, "Ж 日 \\ \" 🙂"] });
         let escaped = json(&value.to_string());
-        assert!(!escaped.chars().any(is_hidden), "{escaped}");
+        assert!(!escaped.chars().any(is_invisible), "{escaped}");
         assert!(escaped.contains(r"\udb40\udc41"), "{escaped}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
     }

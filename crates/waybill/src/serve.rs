@@ -45,7 +45,7 @@ pub(crate) async fn orders(mut config: orders::Config) -> anyhow::Result<()> {
     // The signals are handled before the service waits for its dependencies, so that a service that
     // still waits can be stopped as well.
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
-    config.http_connections = open_files::allow_connections(config.http_connections, 1);
+    config.http.connections = open_files::allow_connections(config.http.connections, 1);
     let listener = listen(config.orders_http_addr, "--orders-http-addr").await?;
     tracing::info!("the order service listens on http://{}", listener.local_addr()?);
     orders::run(config, listener, shutdown).await
@@ -54,7 +54,7 @@ pub(crate) async fn orders(mut config: orders::Config) -> anyhow::Result<()> {
 pub(crate) async fn couriers(mut config: couriers::Config) -> anyhow::Result<()> {
     config.check().context(ExitReason::Configuration)?;
     let shutdown = shutdown::on_signals(SHUTDOWN_TIMEOUT)?;
-    config.http_connections = open_files::allow_connections(config.http_connections, 1);
+    config.http.connections = open_files::allow_connections(config.http.connections, 1);
     let listener = listen(config.own.couriers_http_addr, "--couriers-http-addr").await?;
     tracing::info!("the courier service listens on http://{}", listener.local_addr()?);
     couriers::run(config, listener, shutdown).await

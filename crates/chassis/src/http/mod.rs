@@ -6,6 +6,7 @@
 //!                                              └────▶ router: observe, origin ─▶ a call
 //! ```
 
+mod config;
 mod connections;
 mod etag;
 pub mod health;
@@ -30,12 +31,13 @@ use tower_http::{
 };
 
 pub use self::{
+    config::HttpConfig,
     connections::{StreamPlace, Streams},
     etag::is_unchanged,
     observe::{Guard, HttpMetrics, Series},
     origin::{readable_from, web_address},
     parameters::{BodyWithin, Id, Parameters},
-    site::{Site, http_host},
+    site::Site,
 };
 
 /// The smallest answer that is compressed: a smaller one fits into one packet anyway.

@@ -101,7 +101,7 @@ pub(crate) fn is_answered_under_any_name(path: &str) -> bool {
 }
 
 /// Parses one host of `HTTP_HOSTS`.
-pub fn http_host(text: &str) -> Result<String, String> {
+pub(super) fn http_host(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text == ANY_HOST {
         return Ok(text.to_owned());

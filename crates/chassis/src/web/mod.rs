@@ -23,7 +23,7 @@ pub use self::{
     lang::{Lang, Plural, machine_time, time_markup},
     reader::Reader,
     text_or_hex::{MAX_TEXT_BYTES, TextOrHex},
-    visible::visible,
+    visible::{is_invisible, visible},
 };
 
 /// The policy of every page: all resources are from this server, nothing is inline, no frames.

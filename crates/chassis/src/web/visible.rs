@@ -10,7 +10,7 @@ use std::fmt::Display;
 pub fn visible(text: &(impl Display + ?Sized)) -> String {
     let text = text.to_string();
     // The usual case needs no second text.
-    if !text.chars().any(|c| c.is_control() || is_invisible(c) || is_joiner(c)) {
+    if !text.chars().any(is_invisible) {
         return text;
     }
     let mut shown = String::with_capacity(text.len() + 16);
@@ -19,13 +19,13 @@ pub fn visible(text: &(impl Display + ?Sized)) -> String {
     while let Some(c) = chars.next() {
         // Persian words and emoji contain joiners.
         let is_written = |neighbour: Option<char>| neighbour.is_some_and(|c| !c.is_ascii());
-        let is_hidden = is_invisible(c)
-            || is_joiner(c) && !(is_written(before) && is_written(chars.peek().copied()));
+        let mut is_needed = || is_written(before) && is_written(chars.peek().copied());
+        let is_hidden = is_invisible(c) && !(is_joiner(c) && is_needed());
         match c {
             '\n' | '\t' => shown.push(c),
             '\0'..='\u{1f}' => shown.extend(char::from_u32(0x2400 + u32::from(c))),
             '\u{7f}' => shown.push('\u{2421}'),
-            c if c.is_control() || is_hidden => {
+            c if is_hidden => {
                 shown.push_str(&format!("[U+{:04X}]", u32::from(c)));
             }
             c => shown.push(c),
@@ -35,33 +35,35 @@ pub fn visible(text: &(impl Display + ?Sized)) -> String {
     shown
 }
 
-/// Joiners that have no form of their own: ZERO WIDTH NON-JOINER and ZERO WIDTH JOINER.
+/// Returns true for ZERO WIDTH NON-JOINER and ZERO WIDTH JOINER.
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// Format characters, line separators and fillers: they take no space, or look like a space.
-fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180e}'
-            | '\u{200b}'
-            | '\u{200e}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{2800}'
-            | '\u{3164}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}'
-    )
+/// Returns true for control characters, and for format characters, line separators and fillers:
+/// they take no space, look like a space, or change the direction of the text.
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 #[cfg(test)]

@@ -212,8 +212,8 @@ async fn run_with_servers(
     let orders_url: Url = addresses.orders.parse().context("parsing the order service's URL")?;
     let orders_url = args.orders.orders_url.get_or_insert(orders_url).clone();
     // The local servers have started, with the limit of the shell.
-    let connections = open_files::allow_connections(args.orders.http_connections, 2);
-    args.orders.http_connections = connections;
+    let connections = open_files::allow_connections(args.orders.http.connections, 2);
+    args.orders.http.connections = connections;
     let couriers = couriers_config(&args, orders_url);
     let (database, postgres) = (&couriers.own.database, &couriers.postgres);
     // The banner is printed after the migration. Its addresses already work: early connections wait
