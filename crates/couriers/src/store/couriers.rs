@@ -13,6 +13,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
+use super::limit_lock_wait;
 use crate::delivery::courier::{Courier, CourierChange, CourierId, NewCourier};
 
 /// The reason why a courier was not stored.
@@ -107,6 +108,7 @@ pub async fn update_courier(
     changed: &CourierChange,
 ) -> Result<Courier, NotStored> {
     change(pool, CHANGE, async |transaction| {
+        limit_lock_wait(transaction).await?;
         // A separate statement, so that the next one has a new snapshot. A transaction that held
         // this lock may just have freed the courier, and the next statement must see that.
         lock_courier(transaction, id).await?.ok_or(NotStored::Unknown)?;

@@ -11,7 +11,7 @@ use events::{OrderStatus, OrderUid};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::parse_rank;
+use super::{limit_lock_wait, parse_rank};
 use crate::{
     delivery::{
         DeliveryTimes,
@@ -59,6 +59,7 @@ pub async fn assign(
     // If the outcome is unknown, a repeated call is safe: it answers that the order is already
     // assigned, or it assigns the order.
     change(pool, CHANGE, async |transaction| {
+        limit_lock_wait(transaction).await?;
         // The first lock of the lock order. No match runs until this transaction ends, so none can
         // skip the rows that it locks: dispatch need not be woken afterwards.
         lock_match(&mut *transaction).await?;
@@ -132,6 +133,7 @@ impl TransactionError for NotUnassigned {
 /// while its row was locked here.
 pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, NotUnassigned> {
     change(pool, CHANGE, async |transaction| {
+        limit_lock_wait(transaction).await?;
         // The lock on the order's row alone decides who changes its delivery. An event that ends
         // the order waits for it, and then finds no delivery.
         let status = lock_state(transaction, order_id).await?.ok_or(NotUnassigned::Unknown)?;

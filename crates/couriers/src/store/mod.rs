@@ -27,7 +27,7 @@ pub(crate) use couriers::CourierRow;
 
 use chassis::postgres::{errors::bad_column, read::read, time_limit::BACKGROUND};
 use events::OrderStatus;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 /// Succeeds if the service can read its tables. It reads no row: PostgreSQL checks that the tables
 /// exist and that the service may read them.
@@ -43,6 +43,14 @@ pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
         Ok(())
     })
     .await
+}
+
+/// Limits the wait for each lock of a manual action to 2 seconds. An action may hold the lock of the
+/// match while it waits for a row: without this, dispatch would wait for as long as a frozen
+/// transaction keeps the row.
+async fn limit_lock_wait(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("-- limit_lock_wait\nSET LOCAL lock_timeout = '2s'").execute(transaction).await?;
+    Ok(())
 }
 
 /// Returns the status of a stored rank.

@@ -11,6 +11,7 @@ use testkit::{CourierDatabase, OwnServers, Service, TestEnvironment, shared, wai
 
 use crate::support::{
     add_courier, assert_served_from, assign, call, order, post, record, run_sql, send_keyed_status,
+    set_courier_status, wait_for_delivery,
 };
 
 /// The connections for requests, a third of the default of `POSTGRES_CONNECTIONS`.
@@ -261,6 +262,34 @@ async fn calls_for_couriers_end_while_postgresql_is_frozen() {
     assert_eq!(service.get("/delivery/late").await.status(), 200);
     service.stop().await.unwrap();
     own.stop().await;
+}
+
+/// A frozen transaction holds a row: a manual action that waits for the row also holds the lock of
+/// the match.
+#[tokio::test(flavor = "multi_thread")]
+async fn dispatch_does_not_wait_for_an_action_that_waits() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let service = env.start_couriers(&database, &["--dispatch-sweep", "1h"]).await;
+    let id = add_courier(&service, "Anna", "car", "paused").await;
+    send_keyed_status(&env, "locked", "created").await;
+    env.wait_until_couriers_drained().await;
+    let mut frozen = database.administrator().await;
+    let lock = "BEGIN; SELECT FROM couriers.order_states WHERE order_id = 'locked' FOR UPDATE";
+    run_sql(&mut frozen, lock).await;
+
+    let since = Instant::now();
+    let (status, answer) = assign(&service, "locked").await;
+    let took = since.elapsed();
+    send_keyed_status(&env, "free", "created").await;
+    set_courier_status(&service, id, "available").await;
+    wait_for_delivery(&service, "free", "assigned").await;
+
+    assert_eq!(status, 503, "{answer}");
+    assert!(took < Duration::from_secs(2) + SLACK, "{took:?}");
+    run_sql(&mut frozen, "ROLLBACK").await;
+    assert_eq!(assign(&service, "locked").await.0, 409, "no courier is available");
+    service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
