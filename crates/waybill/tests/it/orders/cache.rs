@@ -4,8 +4,8 @@ use serde_json::Value;
 use testkit::{TestEnvironment, eventually, shared, wait_until};
 
 use crate::support::{
-    Program, Redis, Scratch, assert_served, assert_served_from, metric, order, record,
-    run_as_administrator, value_in_redis,
+    Program, Redis, Scratch, assert_served, assert_served_from, insert_large_copies, metric, order,
+    record, value_in_redis,
 };
 
 async fn send_order(env: &TestEnvironment, order: &Value) {
@@ -344,19 +344,7 @@ async fn the_warm_up_of_large_orders_stays_within_the_budget() {
     env.wait_until_drained().await;
     service.stop().await.unwrap();
     // 3,000 orders of 90 KB, that is 270 MB of JSON.
-    run_as_administrator(
-        &env,
-        "INSERT INTO orders.orders SELECT copy.* \
-         FROM orders.orders AS original, \
-              LATERAL (SELECT jsonb_agg(jsonb_set(original.items->0, '{name}', \
-                                                  to_jsonb(repeat('x', 9000) || part))) AS large \
-                       FROM generate_series(1, 10) AS part) AS items, \
-              generate_series(1, 3000) AS number, \
-              jsonb_populate_record(original, jsonb_build_object( \
-                  'order_uid', 'copy-' || number, 'items', large, \
-                  'ingested_at', original.ingested_at - number * interval '1 s')) AS copy",
-    )
-    .await;
+    insert_large_copies(&env, 3000, 10).await;
     let folder = Scratch::new();
     let flags = env.flags();
     let mut flags: Vec<_> =

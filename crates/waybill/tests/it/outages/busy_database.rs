@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use testkit::{TestEnvironment, shared, wait_until};
 
-use crate::support::{assert_served, order, record, run_as_administrator, run_sql};
+use crate::support::{assert_served, insert_large_copies, order, record, run_sql};
 
 /// Sends one order, and waits until it is stored.
 async fn store(env: &TestEnvironment, uid: &str) {
@@ -73,19 +73,7 @@ async fn a_list_of_large_orders_ends_at_a_number_of_bytes() {
     let service = env.start(&[]).await;
     store(&env, "original").await;
     // 14 further orders of 900 KB.
-    run_as_administrator(
-        &env,
-        "INSERT INTO orders.orders SELECT copy.* \
-         FROM orders.orders AS original, \
-              LATERAL (SELECT jsonb_agg(jsonb_set(original.items->0, '{name}', \
-                                                  to_jsonb(repeat('x', 9000) || part))) AS large \
-                       FROM generate_series(1, 100) AS part) AS items, \
-              generate_series(1, 14) AS number, \
-              jsonb_populate_record(original, jsonb_build_object( \
-                  'order_uid', 'copy-' || number, 'items', large, \
-                  'ingested_at', original.ingested_at - number * interval '1 s')) AS copy",
-    )
-    .await;
+    insert_large_copies(&env, 14, 100).await;
 
     let mut uids = Vec::new();
     let mut path = Some("/orders?limit=500".to_owned());

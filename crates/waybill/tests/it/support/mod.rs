@@ -67,6 +67,23 @@ pub(crate) async fn run_as_administrator(env: &TestEnvironment, statements: &str
     run_sql(&mut env.administrator().await, statements).await;
 }
 
+/// Copies the only stored order: `copies` orders, each a second older than the one before, and with
+/// `items` items of 9 KB.
+pub(crate) async fn insert_large_copies(env: &TestEnvironment, copies: u32, items: u32) {
+    let statement = format!(
+        "INSERT INTO orders.orders SELECT copy.* \
+         FROM orders.orders AS original, \
+              LATERAL (SELECT jsonb_agg(jsonb_set(original.items->0, '{{name}}', \
+                                                  to_jsonb(repeat('x', 9000) || part))) AS large \
+                       FROM generate_series(1, {items}) AS part) AS items, \
+              generate_series(1, {copies}) AS number, \
+              jsonb_populate_record(original, jsonb_build_object( \
+                  'order_uid', 'copy-' || number, 'items', large, \
+                  'ingested_at', original.ingested_at - number * interval '1 s')) AS copy"
+    );
+    run_as_administrator(env, &statement).await;
+}
+
 pub(crate) async fn run_sql(connection: &mut PgConnection, statements: &str) {
     let statements = sqlx::AssertSqlSafe(statements.to_owned());
     sqlx::raw_sql(statements).execute(connection).await.unwrap();
