@@ -103,8 +103,8 @@ fn remove_at_exit(folder: &Path) -> Child {
         .expect("a shell starts")
 }
 
-/// Returns the path of a new folder, which any user may create. Like the folders of many people, it
-/// has a space and letters that are not ASCII in its name.
+/// Returns the path of a new folder, which any user may create. Its name has a space and letters
+/// that are not ASCII, because the servers must run below such folders, too.
 fn folder() -> PathBuf {
     std::env::temp_dir().join(format!(
         "waybill-test-{}-{:08x} Рабочий стол",

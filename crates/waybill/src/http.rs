@@ -211,6 +211,15 @@ pub(crate) fn explain(
     )))
 }
 
+/// Returns the error for the status 401 of the order or the courier service.
+pub(crate) fn unauthorized(service: &str) -> anyhow::Error {
+    anyhow!(
+        "the {service} service, or a proxy in front of it, requires other credentials (status 401): \
+         give them with --token-file or --header"
+    )
+    .context(ExitReason::Configuration)
+}
+
 /// Returns the status and the JSON of an answer. The error message names `service`.
 pub(crate) async fn read_json(
     answer: Response,
@@ -218,11 +227,7 @@ pub(crate) async fn read_json(
 ) -> anyhow::Result<(StatusCode, Value)> {
     let status = answer.status();
     if status == StatusCode::UNAUTHORIZED {
-        return Err(anyhow!(
-            "the {service} service, or a proxy in front of it, requires other credentials (status \
-             401): give them with --token-file or --header"
-        )
-        .context(ExitReason::Configuration));
+        return Err(unauthorized(service));
     }
     if status.is_redirection() {
         anyhow::bail!(

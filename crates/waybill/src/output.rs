@@ -13,8 +13,8 @@ use chassis::{
 
 use crate::escape;
 
-/// Prints data for a person, with control characters escaped. The end of the reader of a pipe, such
-/// as `head`, is no error: it has all that it wants.
+/// Prints data for a person, with control characters escaped. It is not an error if the reader of a
+/// pipe has ended, as `head` does.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     write_line(&escape::lines(text.trim_end()))
 }

@@ -8,14 +8,17 @@ use http::{HeaderMap, header};
 /// The comparison is weak: RFC 9110 requires it for `If-None-Match`, and proxies may weaken a tag.
 #[must_use]
 pub fn is_unchanged(request: &HeaderMap, etag: &[u8]) -> bool {
-    let strong = |tag: &'_ [u8]| -> usize { if tag.starts_with(b"W/") { 2 } else { 0 } };
-    let etag = &etag[strong(etag)..];
+    let etag = without_weakness(etag);
     request
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
-        .any(|tag| tag == b"*" || &tag[strong(tag)..] == etag)
+        .any(|tag| tag == b"*" || without_weakness(tag) == etag)
+}
+
+fn without_weakness(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
 #[cfg(test)]

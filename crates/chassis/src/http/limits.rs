@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use super::connections::State;
 use axum::{BoxError, body::Body as AnswerBody};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::{
@@ -18,6 +17,8 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
 };
+
+use super::connections::State;
 
 /// The limits of a service's connections.
 #[derive(Debug, Clone, Copy)]

@@ -199,8 +199,9 @@ fn is_json(headers: &HeaderMap) -> bool {
     types.next() == Some(true) && types.all(|is_json| is_json)
 }
 
-/// Completes the headers of an answer. Answers contain personal data: one that may be stored says
-/// so itself, and JSON may be a page for another `Accept`.
+/// Completes the headers of an answer. Answers contain personal data, so no cache may store one
+/// without a `Cache-Control` of its own. JSON gets `Vary`, because the same address may answer with
+/// a page to another `Accept`.
 fn complete(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let no_store = HeaderValue::from_static("no-store");

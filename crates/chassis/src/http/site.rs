@@ -149,8 +149,11 @@ impl<'a> Authority<'a> {
 
 /// Compares two names. One dot at the end does not count.
 fn is_same_host(one: &str, other: &str) -> bool {
-    let without_dot = |name: &'_ str| -> usize { name.len() - usize::from(name.ends_with('.')) };
-    one[..without_dot(one)].eq_ignore_ascii_case(&other[..without_dot(other)])
+    without_dot(one).eq_ignore_ascii_case(without_dot(other))
+}
+
+fn without_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 #[cfg(test)]

@@ -256,8 +256,7 @@ impl KafkaConfig {
     /// Returns an error if the Kafka client cannot be configured, or if a security setting has no
     /// effect with the security protocol: the user would believe that the connection is secure.
     pub fn check(&self) -> anyhow::Result<()> {
-        let protocol = self.kafka_security_protocol.as_deref().unwrap_or("plaintext");
-        let protocol = protocol.to_ascii_lowercase();
+        let protocol = self.protocol();
         let (sasl, tls) = (protocol.starts_with("sasl"), protocol.ends_with("ssl"));
         let password = self.kafka_sasl_password.is_some();
         let password_file = self.kafka_sasl_password_file.is_some();
@@ -321,8 +320,7 @@ impl KafkaConfig {
                 "KAFKA_SSL_CA_LOCATION has no effect, because KAFKA_SECURITY_PROTOCOL is plaintext"
             );
         }
-        let protocol = self.kafka_security_protocol.as_deref().unwrap_or("plaintext");
-        if !protocol.to_ascii_lowercase().ends_with("ssl") {
+        if !self.protocol().ends_with("ssl") {
             let hosts = self.brokers().split(',').map(|broker| {
                 let broker = broker.trim();
                 let broker = broker.split_once("://").map_or(broker, |(_, broker)| broker);
@@ -330,6 +328,11 @@ impl KafkaConfig {
             });
             warn_of_unverified("Kafka", hosts, "set KAFKA_SECURITY_PROTOCOL to ssl or sasl_ssl");
         }
+    }
+
+    /// Returns the security protocol, in lower case.
+    fn protocol(&self) -> String {
+        self.kafka_security_protocol.as_deref().unwrap_or("plaintext").to_ascii_lowercase()
     }
 
     /// Returns true if the user wants no TLS, says so, and only has a certificate authority besides:

@@ -23,8 +23,8 @@ const HOST_VARIABLES: [&str; 2] = ["host", "hostaddr"];
 static KEPT: OnceLock<BTreeMap<&'static str, String>> = OnceLock::new();
 
 /// Keeps the values of psql's variables for addresses that are given, and returns their names.
-/// Remove these from the environment: sqlx would otherwise use them for each connection, also for
-/// those to the local servers.
+/// Remove these from the environment: otherwise sqlx would use them for the connections to the local
+/// servers, too.
 pub fn keep_variables() -> impl Iterator<Item = &'static str> {
     let kept =
         SUPPORTED.into_iter().filter_map(|(_, name)| Some((name, std::env::var(name).ok()?)));
@@ -74,8 +74,8 @@ impl Address {
         address.checked()
     }
 
-    /// Builds an address from its parts, each with the name of its variable. psql's variables fill
-    /// what is missing.
+    /// Builds an address from its parts, each with the name of its variable. psql's variables give
+    /// the missing parts.
     pub fn of_parts(parts: &[(&'static str, &str, Option<&str>)]) -> anyhow::Result<Self> {
         let mut address = Self::empty("POSTGRES_HOST");
         for (parameter, name, value) in parts {
@@ -177,7 +177,7 @@ impl Address {
         Ok(())
     }
 
-    /// Checks the values. `host` may be several: sqlx connects to one only.
+    /// Checks the values. Several hosts are an error, because sqlx connects to one only.
     fn checked(mut self) -> anyhow::Result<Self> {
         for (name, parameter) in &self.parameters {
             let place = &parameter.place;

@@ -1,5 +1,6 @@
-//! PostgreSQL, for all services: addresses, connections, sessions, the check of the server, the class of an error, reads and transactions within
-//! a limit of time, `COPY`, and migrations. The tables and the SQL of a service are in the service.
+//! PostgreSQL, for all services: addresses, connections, sessions, the check of the server, the
+//! class of an error, reads and transactions within a limit of time, pages of lists, `COPY`, and
+//! migrations. The tables and the SQL of a service are in the service.
 
 pub mod address;
 pub mod copy;

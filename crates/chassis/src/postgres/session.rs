@@ -120,8 +120,8 @@ pub async fn end_pooled(pool: &PgPool, connection: &mut PgConnection) -> Result<
     Ok(())
 }
 
-/// Returns an error if the connection does not have `search_path` from its start, because a pooler
-/// has ignored it.
+/// Returns an error if the session does not have the `search_path` that its connection was opened
+/// with: then a pooler has ignored the setting.
 pub async fn check_not_pooled(
     connection: &mut PgConnection,
     search_path: &str,

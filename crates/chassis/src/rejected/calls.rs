@@ -11,8 +11,8 @@ use sqlx::PgPool;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Header, MAX_REPLAYS, REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRecord,
-    RejectedRow, Stored, list, table,
+    Header, REPLAY_EDITED, REPLAY_OF, REPLAY_OF_TIMESTAMP, RejectedId, RejectedRecord, RejectedRow,
+    Stored, list, table,
 };
 use crate::{
     http::{paging, problem::Problem, problems},
@@ -172,10 +172,10 @@ pub fn send_failed(attempted: &str, error: &ProduceError) -> Problem {
     problems::KAFKA_UNAVAILABLE.problem()
 }
 
-/// Waits at most `wait` until a new replay of `rejected` is recorded, if there is room for it. A timeout is not a failure,
-/// because Kafka has acknowledged the replay.
+/// Waits at most `wait` until a new replay of `rejected` is recorded. Does not wait if no further
+/// replay of it is recorded. A timeout is not a failure, because Kafka has acknowledged the replay.
 pub async fn wait_for_replay(pool: &PgPool, rejected: &RejectedRow, wait: Duration) {
-    if rejected.replays.len() >= MAX_REPLAYS as usize {
+    if rejected.replays.len() >= table::MAX_REPLAYS as usize {
         return;
     }
     let mut interval = MIN_POLL_INTERVAL;

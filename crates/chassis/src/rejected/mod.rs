@@ -23,7 +23,6 @@ use prometheus_client::{
 };
 
 use self::cut::{OwnHeaders, cut};
-use self::table::MAX_REPLAYS;
 pub use self::{
     cut::Whole,
     table::{

@@ -262,9 +262,9 @@ pub async fn insert(
 }
 
 /// Records replays with the rejected records that they replay. Recording the same replay twice
-/// changes nothing. After [`MAX_REPLAYS`] entries of a record, further ones are not kept: anyone can
-/// send such headers, and each entry makes the row longer. An entry that the database refuses is dropped and counted: anyone can send the
-/// headers of a replay, and the record itself does not depend on them.
+/// changes nothing. After [`MAX_REPLAYS`] entries of a record, further ones are not kept,
+/// because each makes the row longer. An entry that the database refuses is dropped and counted.
+/// Anyone can send the headers of a replay, and the record itself does not depend on them.
 pub async fn note_replays(
     connection: &mut PgConnection,
     originals: impl Iterator<Item = &Original>,

@@ -67,7 +67,6 @@ pub(super) struct Misses {
     cache: Arc<Cache>,
     redis: Option<Arc<RedisLevel>>,
     pool: PgPool,
-    max_workers: usize,
     pending: Mutex<Pending>,
     /// The time of the next query that confirms a stale order, while the database is unavailable;
     /// otherwise `None`.
@@ -118,8 +117,11 @@ impl Misses {
     ) -> Arc<Self> {
         let metrics = LoadMetrics::register(registry);
         let (pending, confirm_at) = (Mutex::default(), Mutex::default());
-        let max_workers = MAX_WORKERS.min(pool.options().get_max_connections() as usize);
-        Arc::new(Self { cache, redis, pool, max_workers, pending, confirm_at, metrics })
+        Arc::new(Self { cache, redis, pool, pending, confirm_at, metrics })
+    }
+
+    fn max_workers(&self) -> usize {
+        MAX_WORKERS.min(self.pool.options().get_max_connections() as usize)
     }
 
     /// Loads an order that memory does not hold.
@@ -141,7 +143,7 @@ impl Misses {
             }
             // Counted under the lock under which a worker sees the queue empty and ends, so a
             // queued miss always has a worker.
-            let needs_worker = !pending.queue.is_empty() && pending.workers < self.max_workers;
+            let needs_worker = !pending.queue.is_empty() && pending.workers < self.max_workers();
             pending.workers += usize::from(needs_worker);
             needs_worker
         };

@@ -1,7 +1,7 @@
 //! Registers couriers at the courier service, so that orders can be assigned. Courier N has the same
 //! name and phone number in every run, so a second registration adds no courier.
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use chassis::process::{certificate::distrust, exit::ExitReason, retry::Backoff};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -80,13 +80,7 @@ async fn retry_until_answered(client: &Client, couriers: &Url, number: u64) -> a
                 409 => return Ok(0),
                 // The courier service cannot reach its database: a transient error.
                 503 => {}
-                401 => {
-                    return Err(anyhow!(
-                        "the courier service, or a proxy in front of it, requires other credentials \
-                         (status 401): give them with --token-file or --header"
-                    )
-                    .context(ExitReason::Configuration));
-                }
+                401 => return Err(http::unauthorized("courier")),
                 status => {
                     anyhow::bail!(
                         "the courier service refused to register a courier: status {status}"
