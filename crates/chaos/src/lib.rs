@@ -1,0 +1,17 @@
+//! The judge and the chaos runner: they show that the platform loses and repeats nothing, whatever
+//! is done to it. Not a part of the shipped binary.
+//!
+//! ```text
+//! traffic   the records that are sent: a function of a seed and a number
+//! ledger    the records that Kafka has acknowledged, as the senders saw it
+//! judge     compares databases, topics, groups and caches with the traffic
+//! finding   the result of the judge
+//! plant     planted bugs, each of which the judge must find
+//! ```
+//!
+//! Nothing here uses the parser, the state machine or the SQL of the services: the judge has its own.
+
+pub mod finding;
+pub mod judge;
+pub mod ledger;
+pub mod traffic;
