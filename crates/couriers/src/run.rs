@@ -21,7 +21,7 @@ use chassis::{
         pool::{self, Pools},
         server,
     },
-    process::{blocked::Blocked, supervisor::Supervisor, warm_up::warm_up},
+    process::{blocked::Blocked, failpoint, supervisor::Supervisor, warm_up::warm_up},
 };
 use events::topics::dead_letters;
 use futures_util::FutureExt as _;
@@ -107,6 +107,7 @@ pub async fn run(
     // The parts above work without Kafka, so they are started before the topics are checked. Intake
     // needs the topics. If they cannot be created, `wait` below returns the error.
     if parts.run_first("topics", ensure_topics(config.kafka.clone(), topics)).await {
+        failpoint::async_point("topics-checked").await;
         parts.run(
             "intake",
             consume(config.kafka, subscription, consumed, blocked, intake, shutdown),

@@ -14,7 +14,7 @@ use chassis::{
         topics,
     },
     postgres::pool,
-    process::{blocked::Blocked, exit::ExitReason, supervisor::Supervisor},
+    process::{blocked::Blocked, exit::ExitReason, failpoint, supervisor::Supervisor},
 };
 use events::topics::dead_letters;
 use futures_util::FutureExt as _;
@@ -116,6 +116,7 @@ pub async fn run(
     // The parts above work without Kafka. Those below read its topics, so they start once these are
     // known to exist; without a limit, this waits for Kafka while cached orders are served.
     if parts.run_first("topics", ensure_topics(kafka.clone(), topics.clone())).await {
+        failpoint::async_point("topics-checked").await;
         let (status, letters) = (topics.status.clone(), topics.dead_letters.clone());
         let own = [topics.source.clone(), FORMER_SOURCE.to_owned()];
         let live_feed =

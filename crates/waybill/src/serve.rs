@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use chassis::process::{exit::ExitReason, open_files, shutdown};
+use chassis::process::{exit::ExitReason, failpoint, open_files, shutdown};
 use tokio::net::TcpListener;
 
 pub(crate) const ORDERS_EXAMPLES: &str = "\
@@ -62,6 +62,7 @@ pub(crate) async fn couriers(mut config: couriers::Config) -> anyhow::Result<()>
 
 /// Binds the address of a service. The error message names `flag`, the option for the address.
 pub(crate) async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    failpoint::async_point("before-listening").await;
     TcpListener::bind(address)
         .await
         .with_context(|| format!("listening on {address}; set another address with {flag}"))

@@ -57,6 +57,7 @@ use crate::{
     process::{
         blocked::{Blocked, Report},
         exit::ExitReason,
+        failpoint::{self, Injected},
         retry::Backoff,
     },
 };
@@ -88,6 +89,12 @@ pub enum ProduceError {
     /// Any other failure; a retry may help.
     #[error("sending a record failed: {0}")]
     Other(String),
+}
+
+impl From<Injected> for ProduceError {
+    fn from(error: Injected) -> Self {
+        Self::Other(error.to_string())
+    }
 }
 
 impl ProduceError {
@@ -281,6 +288,7 @@ impl Producer {
         attempt: Attempt,
         deliveries: &Deliveries,
     ) -> Result<Queued, ProduceError> {
+        failpoint::try_point("send")?;
         let opaque = Box::new(InFlightRecord { counts: deliveries.0.clone(), attempt });
         let mut outgoing: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, opaque);
         if let Some(key) = record.key {
@@ -384,7 +392,8 @@ impl Producer {
                 let second = too_large.split_off(too_large.len() / 2);
                 groups.extend([second, too_large].into_iter().filter(|half| !half.is_empty()));
             }
-            let Some((_, error)) = refused.first() else {
+            let is_given_up = failpoint::is_skipped("guard.resend-refused");
+            let Some((_, error)) = refused.first().filter(|_| !is_given_up) else {
                 report = None;
                 continue;
             };
@@ -413,6 +422,7 @@ impl Producer {
         let deliveries = Deliveries::new();
         let sent = async {
             for &attempt in group {
+                failpoint::async_point("between-sends").await;
                 loop {
                     let mut queued = Ok(Queued::Queued);
                     records(attempt, &mut |record| {

@@ -10,7 +10,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use super::address::shown;
-use crate::process::{certificate::distrust, exit::ExitReason};
+use crate::process::{certificate::distrust, exit::ExitReason, failpoint::Injected};
 
 /// The advice for a command that needs a session of its own.
 pub(super) const NEEDS_POSTGRESQL: &str = "a pooler such as PgBouncer is at this address; this \
@@ -26,6 +26,12 @@ pub enum ErrorClass {
     /// A lost connection, a deadlock, a full disk, a read-only server, a timeout, or an unknown
     /// error: a retry may succeed.
     Transient,
+}
+
+impl From<Injected> for sqlx::Error {
+    fn from(error: Injected) -> Self {
+        Self::Io(io::Error::other(error))
+    }
 }
 
 /// Classifies an error by its SQLSTATE.

@@ -28,7 +28,10 @@ use crate::{
         session,
         time_limit::TimeLimit,
     },
-    process::{crash, retry::Backoff},
+    process::{
+        failpoint::{self, Injected},
+        retry::Backoff,
+    },
 };
 
 /// The longest time from the start of a batch's transaction to its end. It is longer than
@@ -131,6 +134,12 @@ pub enum WriteError {
     Database(#[from] sqlx::Error),
 }
 
+impl From<Injected> for WriteError {
+    fn from(error: Injected) -> Self {
+        Self::Database(error.into())
+    }
+}
+
 impl TransactionError for WriteError {
     fn database(&self) -> Option<&sqlx::Error> {
         let Self::Database(error) = self else { return None };
@@ -211,8 +220,11 @@ pub async fn commit<W: Writer>(
             Err(fault) if items.len() == 1 => faulty.push((items, fault)),
             Err(_) => {
                 metrics.splits.inc();
+                failpoint::async_point("split").await;
                 let second = items.split_off(items.len() / 2);
-                parts.push(second);
+                if !failpoint::is_skipped("guard.both-halves") {
+                    parts.push(second);
+                }
                 parts.push(items);
             }
         }
@@ -226,6 +238,7 @@ pub async fn commit<W: Writer>(
         );
     }
     for (mut items, fault) in faulty {
+        failpoint::async_point("before-rejecting").await;
         items.iter_mut().for_each(|item| writer.reject(item, &fault));
         let outcome = commit_part(pool, writer, metrics, &items, OnFault::Retry).await;
         let outcome = outcome.map_err(|fault| anyhow!("writing a rejection: {fault}"))?;
@@ -272,7 +285,9 @@ async fn commit_part<W: Writer>(
                 return Err(Fault::Panic);
             }
         };
-        if classify(&error) == ErrorClass::Permanent && on_fault == OnFault::Return {
+        let is_permanent = classify(&error) == ErrorClass::Permanent
+            || failpoint::is_skipped("guard.transient-retried");
+        if is_permanent && on_fault == OnFault::Return {
             let code = error.as_database_error().and_then(|error| error.code());
             let code = code.map_or_else(|| "unknown".to_owned(), |code| code.into_owned());
             return Err(Fault::Refused(code));
@@ -298,16 +313,18 @@ async fn attempt<W: Writer>(
 ) -> Result<W::Outcome, WriteError> {
     // The pool has its own limit, and the batch is retried.
     let mut lease = Lease::acquire(pool, Duration::MAX).await?;
+    failpoint::try_async_point("begin").await?;
     let started = Instant::now();
     let outcome = transact(pool, &mut lease, TRANSACTION_TIMEOUT, async |transaction| {
         let outcome = writer.write(transaction, part).await?;
-        crash::point("before-commit");
+        failpoint::try_async_point("before-commit").await?;
         Ok(outcome)
     })
     .await;
     metrics.seconds.observe(started.elapsed().as_secs_f64());
     if outcome.is_ok() {
-        crash::point("after-commit");
+        // An error means that the outcome of the commit is not known.
+        failpoint::try_async_point("after-commit").await?;
     }
     outcome
 }

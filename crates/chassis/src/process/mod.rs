@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! certificate  certificates that a TLS client does not trust
-//! crash        points at which a test kills the process
 //! exit         exit codes
+//! failpoint    points at which a test makes the process fail
 //! metrics      the macro that defines metrics
 //! network      the warning about a server without verified TLS
 //! number       the ranges of numbers in the configuration
@@ -19,8 +19,8 @@
 
 pub mod blocked;
 pub mod certificate;
-pub mod crash;
 pub mod exit;
+pub mod failpoint;
 pub mod metrics;
 pub mod network;
 pub mod number;

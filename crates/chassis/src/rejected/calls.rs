@@ -17,6 +17,7 @@ use super::{
 use crate::{
     http::{paging, problem::Problem, problems},
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord, ProduceError, Producer},
+    process::failpoint,
 };
 
 /// The largest body of a replay, in KiB. A record of more than 1 MiB would be rejected again.
@@ -156,7 +157,9 @@ pub async fn replay(
     // too.
     let record = OutgoingRecord { key: key.as_deref(), value, headers: &headers };
     let records = |_: Attempt, send: &mut dyn FnMut(OutgoingRecord<'_>)| send(record);
+    failpoint::async_point("before-replay").await;
     let sent = producer.send_within(ACK_TIMEOUT, topic, 1, records).await;
+    failpoint::async_point("after-replay").await;
     sent.map_err(|error| send_failed("replaying a record", &error))?;
     Ok((StatusCode::ACCEPTED, axum::Json(json!({ "replay_of": of }))).into_response())
 }

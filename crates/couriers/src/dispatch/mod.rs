@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use chassis::{
     postgres::{time_limit::BACKGROUND, transaction::change},
-    process::retry::Backoff,
+    process::{failpoint, retry::Backoff},
 };
 use sqlx::PgPool;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -153,9 +153,12 @@ async fn match_all(
     let mut matched = 0;
     loop {
         let matches = change(pool, BACKGROUND, async |connection| {
-            match_orders(connection, times, cursor).await
+            let matches = match_orders(connection, times, cursor).await?;
+            failpoint::try_async_point("match").await?;
+            Ok::<_, sqlx::Error>(matches)
         })
         .await?;
+        failpoint::async_point("matched").await;
         // The match has applied `cursor` to the stored cursor. END: the next match does not move
         // the stored cursor back.
         cursor = MatchCursor::END;

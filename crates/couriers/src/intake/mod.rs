@@ -17,10 +17,10 @@ use chassis::{
         record::{Record, instant},
     },
     postgres::transaction::{self, Fault, WriteError, Writer},
-    process::crash,
+    process::failpoint,
     rejected::{self, Original, Rejection, dead_letter},
 };
-use events::{StatusEvent, StatusWord};
+use events::{OrderStatus, StatusEvent, StatusWord};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
@@ -121,6 +121,7 @@ impl Pipeline for Intake {
         let (topic, metrics) = (self.topics.status.as_str(), &self.metrics.rejections);
         let events = EventWriter { topic, metrics };
         let parts = transaction::commit(&self.pool, &events, &self.metrics.commit, batch).await?;
+        failpoint::async_point("before-wake").await;
         // After the commit, because a match that began before it would not see these rows.
         // Dispatch is woken even if nothing changed, because a match may have skipped rows that
         // these transactions had locked. If the process ends before this line, the next sweep takes the place of the
@@ -158,7 +159,7 @@ impl Intake {
         let Topics { status, dead_letters } = &self.topics;
         let rejected: Vec<_> = incoming.iter().filter_map(Incoming::rejected).collect();
         dead_letter::send(&self.producer, status, dead_letters, &rejected).await?;
-        crash::point("after-publish");
+        failpoint::async_point("after-publish").await;
         Ok(())
     }
 }
@@ -182,6 +183,10 @@ impl Writer for EventWriter<'_> {
             let event = incoming.content.as_ref().ok()?;
             // `updated` and unknown words have no rank, so they change nothing.
             let StatusWord::Status(status) = event.word else { return None };
+            if status == OrderStatus::Cancelled && failpoint::is_skipped("guard.cancelled-applied")
+            {
+                return None;
+            }
             Some((&event.order_id, status, instant(incoming.original.position.timestamp_ms)))
         });
         // Every batch writes the tables in this order, `rejected_records` last, so no two batches

@@ -2,10 +2,13 @@
 //!
 //! They change one order each, in one transaction, by the lock order of [`store`](super).
 
-use chassis::postgres::{
-    errors::bad_column,
-    time_limit::CHANGE,
-    transaction::{TransactionError, change},
+use chassis::{
+    postgres::{
+        errors::bad_column,
+        time_limit::CHANGE,
+        transaction::{TransactionError, change},
+    },
+    process::failpoint,
 };
 use events::{OrderStatus, OrderUid};
 use sqlx::{PgConnection, PgPool};
@@ -75,7 +78,9 @@ pub async fn assign(
         if let Some(courier_id) = find_courier_of(transaction, order_id).await? {
             return Err(NotAssigned::Already(courier_id));
         }
-        assign_first_available(transaction, order_id, times).await?.ok_or(NotAssigned::NoCourier)
+        let assigned = assign_first_available(transaction, order_id, times).await?;
+        failpoint::try_async_point("assign-manually").await.map_err(sqlx::Error::from)?;
+        assigned.ok_or(NotAssigned::NoCourier)
     })
     .await
 }
@@ -140,7 +145,9 @@ pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, N
         if status.is_ended() {
             return Err(NotUnassigned::Ended(status));
         }
-        take(transaction, order_id).await?.ok_or(NotUnassigned::NotAssigned)
+        let taken = take(transaction, order_id).await?;
+        failpoint::try_async_point("unassign").await.map_err(sqlx::Error::from)?;
+        taken.ok_or(NotUnassigned::NotAssigned)
     })
     .await
 }

@@ -16,7 +16,10 @@ use chassis::{
         problems::{DATABASE_UNAVAILABLE, MALFORMED_ID},
     },
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord},
-    process::trace::{self, Trace},
+    process::{
+        failpoint,
+        trace::{self, Trace},
+    },
     rejected::calls::send_failed,
 };
 use events::OrderUid;
@@ -133,6 +136,7 @@ pub(crate) async fn post(
     // The answer follows only after Kafka has acknowledged all orders. After an error some may have
     // arrived; the client sends all of them again, and the same content changes nothing.
     publish(&state, &orders, trace).await?;
+    failpoint::async_point("order-posted").await;
     let uids: Vec<&OrderUid> = orders.iter().map(|valid| &valid.order.order_uid).collect();
     let mut response =
         (StatusCode::ACCEPTED, axum::Json(json!({ "accepted": uids }))).into_response();

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use chassis::{
     kafka::{consumer::Pipeline, producer::Producer, record::Record},
     postgres::transaction,
+    process::failpoint,
     rejected::{self, Original},
 };
 use prometheus_client::{
@@ -148,6 +149,7 @@ impl Pipeline for Ingest {
 
     async fn commit(&self, batch: Vec<Incoming>) -> anyhow::Result<Committed> {
         let mut committed = self.store.commit(batch).await?;
+        failpoint::async_point("cache-update").await;
         // After the commit, so the cache never holds an order that a rollback removed. Before the
         // events are published, so when an event can be read, this replica's cache is up to date.
         let (views, confirmation) = committed.take_views();
@@ -156,6 +158,7 @@ impl Pipeline for Ingest {
     }
 
     async fn settle(&self, committed: Committed) -> anyhow::Result<Published> {
+        failpoint::async_point("before-publish").await;
         let published = publish(&self.producer, &self.topics, &committed).await?;
         // Counted last: the metrics count records that are committed and published. A batch that is
         // delivered again is counted again.

@@ -11,7 +11,7 @@ use chassis::{
         producer::{Attempt, OutgoingRecord, ProduceError, Producer},
     },
     process::{
-        crash,
+        failpoint,
         trace::{self, Trace},
     },
     rejected::dead_letter,
@@ -51,7 +51,7 @@ pub(crate) async fn publish(
     let letters = dead_letter::send(producer, &topics.orders, &topics.dead_letters, &rejected);
     // Events and dead letters do not depend on each other, so they are sent at the same time.
     tokio::try_join!(send_events(producer, topics, committed), letters)?;
-    crash::point("after-publish");
+    failpoint::async_point("after-publish").await;
     Ok(Published(()))
 }
 
@@ -64,7 +64,8 @@ async fn send_events(
     let mut events = Vec::with_capacity(committed.orders().len());
     for order in committed.orders() {
         let trace = order.trace.unwrap_or_else(Trace::begin);
-        let replaced = order.version > FIRST_VERSION;
+        let replaced =
+            order.version > FIRST_VERSION && !failpoint::is_skipped("guard.updated-published");
         // `created` is published even if this record changed no row: the attempt that stored the
         // order may have ended before it published. Both events have the same key, so they are in
         // one partition.

@@ -16,11 +16,14 @@ use serde_json::json;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use chassis::kafka::{
-    config::KafkaConfig,
-    consumer,
-    record::{Position, Record, instant},
-    tail,
+use chassis::{
+    kafka::{
+        config::KafkaConfig,
+        consumer,
+        record::{Position, Record, instant},
+        tail,
+    },
+    process::failpoint,
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -249,6 +252,7 @@ pub(crate) async fn read_tail(
                     let is_own =
                         source.is_some_and(|source| own_sources.iter().any(|own| own == source));
                     if is_own && event.word == StatusWord::Updated {
+                        failpoint::point("tail-read");
                         lookup.note_update(&event.order_id, version);
                     } else {
                         lookup.note_version(&event.order_id, version);

@@ -33,6 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chassis::process::failpoint;
 use events::OrderUid;
 use prometheus_client::{
     collector::Collector,
@@ -278,7 +279,9 @@ impl Cache {
             // that was sent before the event may still bring the lower version.
             None => 0,
         };
-        if known < version {
+        if known < version && failpoint::is_skipped("guard.minimum-version") {
+            self.entries.remove(uid);
+        } else if known < version {
             let until = self.micros(Instant::now()).saturating_add(micros(self.max_age));
             self.entries.insert(uid.clone(), Entry::MinimumVersion { version, until });
         }

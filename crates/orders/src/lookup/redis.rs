@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chassis::process::failpoint;
 use events::OrderUid;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::sync::mpsc;
@@ -236,6 +237,9 @@ impl RedisLevel {
             pipeline.cmd("EVAL").arg(SET_IF_LATER).arg(1).arg(self.key(uid)).arg(value);
             pipeline.arg(left).arg(milliseconds(self.max_age)).arg(took(confirmation));
             pipeline.arg(milliseconds(CALL_TIMEOUT)).ignore();
+        }
+        if failpoint::try_async_point("redis-write").await.is_err() {
+            return;
         }
         let write =
             self.connection.call(async |connection| pipeline.query_async::<()>(connection).await);

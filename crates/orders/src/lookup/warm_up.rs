@@ -21,7 +21,7 @@ use chassis::{
         session::{begin_pooled, end_pooled},
         time_limit::BACKGROUND,
     },
-    process::{crash, warm_up},
+    process::{failpoint, warm_up},
 };
 use futures_util::{TryFutureExt as _, TryStreamExt as _};
 use prometheus_client::metrics::gauge::Gauge;
@@ -102,7 +102,7 @@ async fn fill(pool: &PgPool, lookup: &Lookup, metrics: &WarmUpMetrics) -> anyhow
             bytes += one.view.json.len() as u64;
             orders += 1;
             if orders == 10 {
-                crash::point("warm-up");
+                failpoint::try_async_point("warm-up").await?;
             }
         }
         page.reading.await??;

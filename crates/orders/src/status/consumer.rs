@@ -12,6 +12,7 @@
 use chassis::{
     kafka::{consumer::Pipeline, record::Record},
     postgres::transaction::{self, Fault},
+    process::failpoint,
 };
 use events::StatusEvent;
 use prometheus_client::{
@@ -102,6 +103,7 @@ impl Pipeline for StatusConsumer {
 
     async fn commit(&self, batch: Vec<StatusRecord>) -> anyhow::Result<Recorded> {
         let recorded = self.recorder.record(batch).await?;
+        failpoint::async_point("status-recorded").await;
         // Counted after the commit: a batch counts once, however often its transaction was retried.
         // A batch that is delivered again counts again.
         self.metrics.count(&recorded);

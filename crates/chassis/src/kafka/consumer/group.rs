@@ -26,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 use super::{errors, metrics::ConsumerMetrics, topic_id::TopicIds};
 use crate::{
     kafka::{config, offsets::NextOffset},
-    process::blocked::{Blocked, Report},
+    process::{
+        blocked::{Blocked, Report},
+        failpoint,
+    },
 };
 
 /// The timeout of one request for committed offsets; after it the request is repeated.
@@ -219,6 +222,7 @@ impl Group {
         let Some(itself) = self.itself.get().and_then(Weak::upgrade) else {
             return consumer.incremental_assign(&nothing);
         };
+        failpoint::point("assign");
         // This blocks the poll thread. Heartbeats continue, because librdkafka sends them from its
         // own thread, and no partition is read before it is known where to start.
         let request = || consumer.committed_offsets(partitions.clone(), COMMITTED_TIMEOUT);
@@ -282,6 +286,7 @@ impl Group {
         consumer: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
     ) -> KafkaResult<()> {
+        failpoint::point("revoke");
         let revoked: Vec<i32> =
             partitions.elements().iter().map(|element| element.partition()).collect();
         let (sender, receiver) = blocking::channel();

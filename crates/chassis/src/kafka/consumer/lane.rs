@@ -50,10 +50,13 @@ use super::{
     metrics::ConsumerMetrics,
     turns::Turns,
 };
-use crate::kafka::{
-    batch::{Batch, BatchPolicy},
-    offsets::{NextOffset, Offsets},
-    record::Record,
+use crate::{
+    kafka::{
+        batch::{Batch, BatchPolicy},
+        offsets::{NextOffset, Offsets},
+        record::Record,
+    },
+    process::failpoint,
 };
 
 /// The most records that one fill takes before the lane lets other tasks run.
@@ -156,7 +159,10 @@ impl<P: Pipeline> Lane<P> {
             }
             match self.wait(max_wait).await? {
                 Event::Committed(committed) => self.start_settle(committed),
-                Event::Settled(receipt) => self.store_offsets(receipt),
+                Event::Settled(receipt) => {
+                    failpoint::async_point("store-offsets").await;
+                    self.store_offsets(receipt);
+                }
                 Event::Command(command) => self.apply(command),
                 Event::Woken => {}
             }
@@ -197,7 +203,10 @@ impl<P: Pipeline> Lane<P> {
                     bytes += record.value.map_or(0, <[u8]>::len) as u64;
                     // A panic is treated like bad data, so that one record cannot stop its
                     // partition.
-                    let parsed = catch_unwind(AssertUnwindSafe(|| pipeline.parse(record)));
+                    let parsed = catch_unwind(AssertUnwindSafe(|| {
+                        failpoint::point("parse");
+                        pipeline.parse(record)
+                    }));
                     let (item, size) = parsed.unwrap_or_else(|_| {
                         self.panicked += 1;
                         tracing::error!(
@@ -244,6 +253,9 @@ impl<P: Pipeline> Lane<P> {
         let next = Batch::as_large_as(&self.filling);
         let Batch { items, offsets, oldest_ms, .. } = std::mem::replace(&mut self.filling, next);
         metrics.batch_records.observe(items.len() as f64);
+        if failpoint::is_skipped("guard.commit-before-offsets") {
+            self.store(&offsets);
+        }
         // A task of its own, so that the commit goes on while the lane fills the next batch. If the
         // lane ends with an error meanwhile, the task may still commit. That is harmless: the
         // offsets are not stored, and the batch is read again.
@@ -260,6 +272,9 @@ impl<P: Pipeline> Lane<P> {
         let Some(InFlight { offsets, oldest_ms, started, .. }) = self.committing.take() else {
             return;
         };
+        if failpoint::is_skipped("guard.publish-before-offsets") {
+            self.store(&offsets);
+        }
         let shared = self.shared.clone();
         let task = tokio::spawn(async move { shared.pipeline.settle(committed).await });
         self.settling = Some(InFlight { offsets, oldest_ms, started, task });

@@ -45,7 +45,7 @@ use self::{
 };
 use crate::{
     kafka::{batch::BatchPolicy, config::KafkaConfig, record::Record},
-    process::{blocked::Blocked, exit::ExitReason},
+    process::{blocked::Blocked, exit::ExitReason, failpoint},
 };
 
 /// The longest time that the lanes have to finish their batches after a lane or the poll thread has
@@ -259,6 +259,7 @@ fn spawn_poller(
                 }
             }
         }
+        failpoint::point("drain");
         // All lanes have ended, so no more offsets are stored. The commit comes before leaving the
         // group, because the next owners start at the committed offsets.
         commit_stored(&consumer);

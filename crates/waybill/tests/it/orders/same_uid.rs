@@ -247,7 +247,7 @@ async fn a_kill_between_commit_and_publish_still_publishes_created() {
     for amount in [2, 1, 3] {
         send_amount(&env, 4, UID, amount).await;
     }
-    Program::start(&env, Some("after-commit")).assert_killed().await;
+    Program::start(&env, Some("after-commit=kill")).assert_killed().await;
     wait_until("the order to be committed", async || env.count("orders.orders").await == 1).await;
     let before = row(&env, UID).await;
 

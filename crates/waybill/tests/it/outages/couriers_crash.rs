@@ -117,7 +117,8 @@ async fn assert_deliveries_survive_a_crash(point: &str) {
     let env = TestEnvironment::new(shared()).await;
     let database = with_couriers(&env.servers).await;
     env.send_all_to(&env.status_topic(), histories(0, 400)).await;
-    Program::start_couriers(&env, &database, &[], Some(point)).assert_killed().await;
+    let kill = format!("{point}=kill");
+    Program::start_couriers(&env, &database, &[], Some(&kill)).assert_killed().await;
     assert_ne!(env.couriers_lag().await, 0, "the program ended before it committed the offsets");
     let stored = database.count("couriers.order_states").await;
     assert_eq!(stored == 0, point == "before-commit", "{stored} orders");
@@ -134,8 +135,25 @@ async fn a_crash_around_the_commit_changes_no_order() {
     tokio::join!(
         assert_deliveries_survive_a_crash("before-commit"),
         assert_deliveries_survive_a_crash("after-commit"),
-        assert_deliveries_survive_a_crash("after-publish")
+        assert_deliveries_survive_a_crash("before-wake"),
+        assert_deliveries_survive_a_crash("after-publish"),
+        assert_deliveries_survive_a_crash("store-offsets")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transient_errors_at_every_step_change_no_delivery() {
+    const ERRORS: &str = "begin=30%error;before-commit=30%error;after-commit=30%error;\
+                          send=20%error;match=30%error";
+    let env = TestEnvironment::new(shared()).await;
+    let database = with_couriers(&env.servers).await;
+    env.send_all_to(&env.status_topic(), histories(0, 400)).await;
+
+    let service = Program::start_couriers(&env, &database, &SMALL_BATCHES, Some(ERRORS));
+    env.wait_until_couriers_drained().await;
+
+    assert!(service.terminate().await.success());
+    assert_couriers_settled(&env, &database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

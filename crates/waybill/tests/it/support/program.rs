@@ -92,33 +92,33 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts the order service; `crash_at` names the point at which it kills itself.
-    pub(crate) fn start(env: &TestEnvironment, crash_at: Option<&str>) -> Self {
-        Self::start_role("orders", env.flags(), crash_at)
+    /// Starts the order service; `failpoints` gives the points at which it fails.
+    pub(crate) fn start(env: &TestEnvironment, failpoints: Option<&str>) -> Self {
+        Self::start_role("orders", env.flags(), failpoints)
     }
 
-    /// Starts the courier service with further flags; `crash_at` names the point at which it kills
-    /// itself.
+    /// Starts the courier service with further flags; `failpoints` gives the points at which it
+    /// fails.
     pub(crate) fn start_couriers(
         env: &TestEnvironment,
         database: &CourierDatabase,
         more: &[&str],
-        crash_at: Option<&str>,
+        failpoints: Option<&str>,
     ) -> Self {
         let mut flags = env.courier_flags(database);
         flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-        Self::start_role("couriers", flags, crash_at)
+        Self::start_role("couriers", flags, failpoints)
     }
 
-    fn start_role(role: &str, mut flags: Vec<String>, crash_at: Option<&str>) -> Self {
+    fn start_role(role: &str, mut flags: Vec<String>, failpoints: Option<&str>) -> Self {
         let address_flag = format!("--{role}-http-addr");
         let position = flags.iter().position(|flag| *flag == address_flag).unwrap();
         flags.drain(position..position + 2);
         Self::spawn(role, |command| {
             command.args(flags);
-            match crash_at {
-                Some(point) => command.env("WAYBILL_CRASH_AT", point),
-                None => command.env_remove("WAYBILL_CRASH_AT"),
+            match failpoints {
+                Some(actions) => command.env("WAYBILL_FAILPOINTS", actions),
+                None => command.env_remove("WAYBILL_FAILPOINTS"),
             };
         })
     }
