@@ -17,7 +17,7 @@ use anyhow::{Context, bail, ensure};
 use super::{GUARDS, NAMES, RETURN_ERRORS};
 use crate::process::telemetry;
 
-/// What happens at a point.
+/// The action at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Kill,

@@ -19,7 +19,7 @@ async fn assert_orders_survive_a_crash(point: &str) {
     match point {
         "begin" | "before-commit" => assert_eq!((stored, events), (0, 0)),
         "after-publish" | "store-offsets" => {
-            assert!(stored > 0 && events > 0, "{stored} orders, {events} events")
+            assert!(stored > 0 && events > 0, "{stored} orders, {events} events");
         }
         _ => assert_ne!(stored, 0),
     }
