@@ -1,6 +1,9 @@
 //! PostgreSQL or Kafka stops under load and comes back; Kafka has lost records or a topic.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use testkit::{OwnServers, Service, TestEnvironment, shared, wait_until};
@@ -60,6 +63,43 @@ async fn without_postgresql_cached_reads_continue() {
         metric(&service, "waybill_consumer_lag_seconds").await == 0.0
     })
     .await;
+    service.stop().await.unwrap();
+    own.stop().await;
+}
+
+/// The reads go on before, during and after each outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_reads_see_no_error_during_outages_of_postgresql() {
+    let mut own = OwnServers::start().await;
+    let env = TestEnvironment::new(&own.servers()).await;
+    let service = env.start(&[]).await;
+    let orders: Vec<_> = (0..20).map(|number| order(&format!("order-{number}"), number)).collect();
+    env.send_all(orders.iter().map(record)).await;
+    env.wait_until_drained().await;
+
+    let stop = AtomicBool::new(false);
+    let reads = async {
+        let mut reads = 0;
+        while !stop.load(Ordering::Acquire) {
+            assert_served_from(&service, &orders[reads % orders.len()], "memory").await;
+            reads += 1;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        reads
+    };
+    let outages = async {
+        for round in 0..3 {
+            own.local.postgres.as_mut().unwrap().kill().await.unwrap();
+            let (key, value) = record(&order(&format!("late-{round}"), round));
+            env.send(None, Some(&key), Some(&value)).await;
+            own.local.postgres.as_mut().unwrap().restart().await.unwrap();
+            env.wait_until_drained().await;
+        }
+        stop.store(true, Ordering::Release);
+    };
+    let (reads, ()) = tokio::join!(reads, outages);
+
+    assert!(reads > 100, "{reads}");
     service.stop().await.unwrap();
     own.stop().await;
 }
