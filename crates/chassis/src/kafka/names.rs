@@ -5,6 +5,8 @@
 const MAX_TOPIC_BYTES: usize = 249 - ".dlq".len();
 /// The maximum length of the prefix of the consumer groups.
 const MAX_GROUP_PREFIX_BYTES: usize = 200;
+/// The maximum length of an instance id.
+const MAX_INSTANCE_BYTES: usize = 200;
 
 /// Parses the name of a topic.
 pub fn topic(text: &str) -> Result<String, String> {
@@ -33,6 +35,18 @@ pub(crate) fn group_prefix(text: &str) -> Result<String, String> {
     if !(1..=MAX_GROUP_PREFIX_BYTES).contains(&text.len()) || text.chars().any(char::is_control) {
         return Err(format!(
             "the prefix has 1 to {MAX_GROUP_PREFIX_BYTES} bytes and no control characters"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses the instance id of a replica.
+pub(crate) fn instance_id(text: &str) -> Result<String, String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !(1..=MAX_INSTANCE_BYTES).contains(&text.len()) || !text.bytes().all(is_allowed) {
+        return Err(format!(
+            "an instance id has 1 to {MAX_INSTANCE_BYTES} of the characters a-z, A-Z, 0-9, `.`, `_` \
+             and `-`"
         ));
     }
     Ok(text.to_owned())
@@ -87,6 +101,14 @@ mod tests {
         assert!(group_prefix("waybill").is_ok() && group_prefix("склад 1").is_ok());
         for prefix in ["", "a\nb", &"a".repeat(201)] {
             assert!(group_prefix(prefix).is_err(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn an_instance_id_has_characters_that_kafka_allows() {
+        assert!(instance_id("waybill-0").is_ok() && instance_id("a.b_C").is_ok());
+        for id in ["", "a b", "a/b", "склад", &"a".repeat(201)] {
+            assert!(instance_id(id).is_err(), "{id}");
         }
     }
 

@@ -51,7 +51,9 @@ pub(super) fn use_local_servers(args: &mut UpArgs, servers: &LocalServers, given
     }
     if let Some(kafka) = &servers.kafka {
         let settings = args.orders.kafka.clone().without_security();
-        args.orders.kafka = settings.with_brokers(kafka.brokers());
+        // The local Kafka has no other members: a restarted `up` gets its partitions back at once,
+        // also after it was killed.
+        args.orders.kafka = settings.with_brokers(kafka.brokers()).with_default_instance("up");
     }
 }
 

@@ -98,6 +98,10 @@ pub(super) fn permanent(error: &KafkaError, position: &str) -> anyhow::Error {
              topic and to read the group"
         )
         .context(ExitReason::Configuration),
+        Some(Code::FencedInstanceId) => anyhow!(
+            "another process has joined the group with the same KAFKA_INSTANCE_ID ({error}): each \
+             replica needs an id of its own. Nothing was skipped"
+        ),
         Some(Code::Fatal) => anyhow!("the Kafka consumer failed permanently: {error}"),
         // An unknown magic byte or an unknown compression.
         Some(Code::NotImplemented) => anyhow!(

@@ -205,6 +205,9 @@ fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Re
         .set("fetch.message.max.bytes", "1048576")
         .set("fetch.error.backoff.ms", "100")
         .set("receive.message.max.bytes", "100000000");
+    if let Some(id) = kafka.instance_id() {
+        config.set("group.instance.id", id);
+    }
     subscription.pace.set(&mut config);
     Ok(config)
 }

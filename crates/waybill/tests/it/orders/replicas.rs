@@ -1,10 +1,13 @@
 //! Replicas of one group that start and stop under load.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use testkit::{Service, TestEnvironment, shared, wait_until};
 
-use crate::support::{Sent, metric};
+use crate::support::{Program, Sent, metric, order, record};
 
 /// Waits until these replicas, and no others, share all 8 partitions.
 async fn wait_until_shared(replicas: &[&Service]) {
@@ -61,4 +64,35 @@ async fn replicas_that_start_and_stop_lose_and_repeat_nothing() {
     env.wait_until_drained().await;
     sent.assert_settled_at(&env, &second).await;
     second.stop().await.unwrap();
+}
+
+/// Without an instance id, the partitions of a killed replica are read again after 8 to 10 seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_replica_with_an_instance_id_continues_at_once() {
+    const LIMIT: Duration = Duration::from_secs(7);
+    let env = TestEnvironment::new(shared()).await;
+    let start = || Program::start_with(&env, &["--kafka-instance-id", "replica-0"]);
+    let mut replica = start();
+    let mut fastest = Duration::MAX;
+    // A busy machine may need seconds only to start the program, so there are several attempts.
+    for number in 0..3 {
+        replica.wait_until_ready().await;
+        let (key, value) = record(&order(&format!("before-{number}"), 1));
+        env.send(Some(0), Some(&key), Some(&value)).await;
+        env.wait_until_drained().await;
+
+        let killed = Instant::now();
+        replica.kill().await;
+        replica = start();
+        let (key, value) = record(&order(&format!("after-{number}"), 1));
+        env.send(Some(0), Some(&key), Some(&value)).await;
+        env.wait_until_drained().await;
+
+        fastest = fastest.min(killed.elapsed());
+        if fastest < LIMIT {
+            break;
+        }
+    }
+    assert!(fastest < LIMIT, "{fastest:?}");
+    assert!(replica.terminate().await.success());
 }

@@ -97,6 +97,12 @@ impl Program {
         Self::start_role("orders", env.flags(), failpoints)
     }
 
+    /// Starts the order service with further flags.
+    pub(crate) fn start_with(env: &TestEnvironment, more: &[&str]) -> Self {
+        let flags = env.flags().into_iter().chain(more.iter().map(|flag| (*flag).to_owned()));
+        Self::start_role("orders", flags.collect(), None)
+    }
+
     /// Starts the courier service with further flags; `failpoints` gives the points at which it
     /// fails.
     pub(crate) fn start_couriers(
