@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// The number of partitions of a topic.
 const PARTITIONS: i32 = 8;
-/// How long a server is down. The pauses between the attempts of the service grow during an outage,
+/// The duration of an outage. The pauses between the attempts of the service grow during an outage,
 /// so the times differ.
 const OUTAGE_MS: Range<u64> = 200..4_000;
 
