@@ -25,7 +25,10 @@ WITHOUT_PSQL := env $(addprefix -u ,PGOPTIONS PGSSLMODE PGSSLROOTCERT PGSSLCERT 
 # Arguments for the program, the tests or the benches: make up ARGS="--rate 50"
 ARGS ?=
 
-.PHONY: help up test check advisories bench containers setup
+# Duration of a soak.
+MINUTES ?= 30
+
+.PHONY: help up test check advisories bench soak containers setup
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -56,6 +59,11 @@ advisories: $(DENY) ## check the dependencies for known vulnerabilities
 bench: ## measure, and print ratios (ARGS: the benches)
 	@scripts/setup --bench
 	cargo run --release --locked -p benches -- $(ARGS)
+
+soak: ## run Waybill under faults for MINUTES, and judge the result (ARGS: `chaos soak`)
+	@scripts/setup --tests
+	cargo build --profile soak --locked -p waybill -p chaos --features waybill/failpoints
+	$(WITHOUT_PSQL) "$(TARGET)/soak/chaos" soak --minutes $(MINUTES) $(ARGS)
 
 containers: ## build the image and run compose.yaml on a Docker engine (Linux, as root)
 	@scripts/setup --containers

@@ -19,6 +19,8 @@ enum Command {
     Recovery(chaos::recovery::Args),
     /// Measures the memory with a backlog on Kafka while PostgreSQL is down.
     Backlog(chaos::backlog::Args),
+    Scenario(chaos::scenario::ScenarioArgs),
+    Soak(chaos::soak::SoakArgs),
 }
 
 #[tokio::main]
@@ -27,6 +29,8 @@ async fn main() -> ExitCode {
         Command::Judge(args) => chaos::judge::command::run(args).await,
         Command::Recovery(args) => chaos::recovery::run(args).await,
         Command::Backlog(args) => chaos::backlog::run(args).await,
+        Command::Scenario(args) => chaos::scenario::run(args).await,
+        Command::Soak(args) => chaos::soak::run(args).await,
     };
     result.unwrap_or_else(|error| {
         use std::io::Write as _;
