@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::wire::{Answers, Requests};
 
-/// One answer in so many is dropped by [`Mode::DropAnswers`], so that work goes on between.
+/// Of this number of answers, [`Mode::DropAnswers`] drops one, so that work goes on between.
 const DROPPED_ANSWER_INTERVAL: u64 = 3;
 
 /// The protocol of the server behind a proxy.
@@ -307,8 +307,8 @@ mod tests {
         let (proxy, mut client) = echo(Protocol::Postgres).await;
         assert_eq!(exchange(&mut client, b"one").await.unwrap(), b"one");
         proxy.half_open();
-        let silent = timeout(Duration::from_millis(200), exchange(&mut client, b"two")).await;
-        assert!(silent.is_err(), "{silent:?}");
+        let unanswered = timeout(Duration::from_millis(200), exchange(&mut client, b"two")).await;
+        assert!(unanswered.is_err(), "{unanswered:?}");
 
         let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
         assert_eq!(exchange(&mut client, b"one").await.unwrap(), b"one");
