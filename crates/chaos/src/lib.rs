@@ -14,4 +14,5 @@
 pub mod finding;
 pub mod judge;
 pub mod ledger;
+pub mod plant;
 pub mod traffic;
