@@ -7,10 +7,12 @@
 //! judge     compares databases, topics, groups and caches with the traffic
 //! finding   the result of the judge
 //! plant     planted bugs, each of which the judge must find
+//! compat    a short run with faults on other versions of Kafka and PostgreSQL
 //! ```
 //!
 //! Nothing here uses the parser, the state machine or the SQL of the services: the judge has its own.
 
+pub mod compat;
 pub mod finding;
 pub mod judge;
 pub mod ledger;

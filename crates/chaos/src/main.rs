@@ -15,12 +15,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Judge(chaos::judge::command::Args),
+    Compat(chaos::compat::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Judge(args) => chaos::judge::command::run(args).await,
+        Command::Compat(args) => chaos::compat::run(args).await,
     };
     result.unwrap_or_else(|error| {
         use std::io::Write as _;

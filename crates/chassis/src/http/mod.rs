@@ -9,6 +9,8 @@
 mod config;
 mod connections;
 mod etag;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub mod health;
 pub mod limits;
 mod observe;

@@ -13,6 +13,8 @@
 pub mod calls;
 mod cut;
 pub mod dead_letter;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod table;
 
 use std::{fmt, str::FromStr};
@@ -98,12 +100,20 @@ impl Original {
     /// the record does not depend on them.
     #[must_use]
     pub fn of(record: &Record<'_>, metrics: &RejectionMetrics) -> Self {
-        let headers = record.headers();
+        Self::of_parts(record.position, (record.key, record.value), record.headers(), metrics)
+    }
+
+    fn of_parts(
+        position: Position,
+        (key, value): (Option<&[u8]>, Option<&[u8]>),
+        headers: Headers<'_>,
+        metrics: &RejectionMetrics,
+    ) -> Self {
         let replay = ReplayOf::read(headers).unwrap_or_else(|_| {
             metrics.dropped_notes.inc();
             None
         });
-        let (key, value) = (record.key.map(cut), record.value.map(cut));
+        let (key, value) = (key.map(cut), value.map(cut));
         let bytes = |part: &Option<(&'_ [u8], _)>| part.as_ref().map_or(0, |(kept, _)| kept.len());
         let mut all = Vec::with_capacity(bytes(&key) + bytes(&value));
         let mut keep = |(kept, whole): (&[u8], Option<Box<Whole>>)| {
@@ -111,7 +121,7 @@ impl Original {
             Kept { length: kept.len(), whole }
         };
         Self {
-            position: record.position,
+            position,
             key: key.map(&mut keep),
             value: value.map(&mut keep),
             bytes: all.into_boxed_slice(),

@@ -32,6 +32,8 @@
 
 mod cached;
 pub(crate) mod confirmation;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub(crate) mod live_feed;
 pub(crate) mod memory;
 mod misses;

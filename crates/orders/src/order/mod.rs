@@ -13,6 +13,8 @@ mod diagnose;
 mod json;
 mod message;
 pub(crate) mod parse;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod rules;
 pub(crate) mod text;
 pub(crate) mod violation;
