@@ -123,8 +123,8 @@ pub async fn run(
             read_tail(kafka.clone(), own, status, letters, feed, lookup.clone(), shutdown.clone());
         parts.run("live feed", live_feed);
         let (orders, statuses) = (orders_subscription(&config), status_subscription(&config));
-        let status_consumer =
-            StatusConsumer::new(pools.work.clone(), topics.status.clone(), recorded);
+        let (topic, source) = (topics.status.clone(), topics.source.clone());
+        let status_consumer = StatusConsumer::new(pools.work.clone(), topic, source, recorded);
         let ingest = Ingest::new(pools.work, topics, producer, lookup, ingested);
         parts.run(
             "ingest",

@@ -28,7 +28,8 @@ use super::{
 };
 use crate::{
     ingest::publish::{event_record, now},
-    status::history::{self, EventRow, HistoryCursor, OrderState},
+    order::FIRST_VERSION,
+    status::history::{self, Creation, EventRow, HistoryCursor, OrderState},
 };
 
 /// The explanation of a status that is null.
@@ -64,7 +65,10 @@ pub(crate) async fn history(
     let next =
         page.next(|row| paging::cursor(row.at, &record_id(&row.topic, row.partition, row.offset)));
     let mut body = status_json(&state, &uid, &current);
-    body["events"] = page.rows.iter().map(event_json).collect();
+    // The creation is before all events, so it is on the first page.
+    let creation = current.creation_entry().filter(|_| after.is_none());
+    let creation = creation.map(|creation| creation_json(&state, creation));
+    body["events"] = creation.into_iter().chain(page.rows.iter().map(event_json)).collect();
     body["next"] = json!(next);
     let mut response = no_cache(body);
     if let Some(next) = next {
@@ -165,15 +169,18 @@ fn no_cache(body: Value) -> Response {
 }
 
 fn status_json(state: &ApiState, uid: &OrderUid, current: &OrderState) -> Value {
-    let recorded = current.recorded.as_ref();
     let stored = current.stored.as_ref();
-    let since = recorded.map(|status| status.at).or(stored.map(|stored| stored.ingested_at));
+    let (since, record) = match (current.status_from_creation(), &current.recorded) {
+        (Some(creation), _) => (Some(creation.at), created_record(state, creation)),
+        (None, Some(it)) => (Some(it.at), Some(record_id(&it.topic, it.partition, it.offset))),
+        (None, None) => (None, None),
+    };
     json!({
         "order_uid": uid,
         "status": current.status(),
         "explanation": current.status().is_none().then_some(NO_STATUS),
         "since": since.map(instant),
-        "record": recorded.map(|status| record_id(&status.topic, status.partition, status.offset)),
+        "record": record,
         "version": stored.map(|stored| stored.version),
         "stored": stored.map(|stored| json!({
             "at": instant(stored.ingested_at),
@@ -181,6 +188,24 @@ fn status_json(state: &ApiState, uid: &OrderUid, current: &OrderState) -> Value 
             "record_timestamp": instant(stored.record_timestamp),
         })),
     })
+}
+
+/// The creation of an order, in the form of an event.
+fn creation_json(state: &ApiState, creation: Creation) -> Value {
+    json!({
+        "record": created_record(state, creation),
+        "at": instant(creation.at),
+        "word": EventType::Created.as_str(),
+        "status": OrderStatus::Created,
+        "created_at": null,
+        "version": FIRST_VERSION,
+        "ignored": null,
+    })
+}
+
+fn created_record(state: &ApiState, creation: Creation) -> Option<String> {
+    let (partition, offset) = creation.record?;
+    Some(record_id(&state.topics.orders, partition, offset))
 }
 
 fn event_json(row: &EventRow) -> Value {
