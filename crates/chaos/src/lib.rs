@@ -8,12 +8,18 @@
 //! finding   the result of the judge
 //! plant     planted bugs, each of which the judge must find
 //! compat    a short run with faults on other versions of Kafka and PostgreSQL
+//! recovery  measures how soon a service works again after a fault
+//! backlog   measures the memory of a service with a backlog and without a database
+//! resources compares memory, descriptors, threads and connections before and after
 //! ```
 //!
 //! Nothing here uses the parser, the state machine or the SQL of the services: the judge has its own.
 
 pub mod compat;
+pub mod backlog;
 pub mod finding;
 pub mod judge;
 pub mod ledger;
+pub mod recovery;
+pub mod resources;
 pub mod traffic;

@@ -16,6 +16,10 @@ struct Cli {
 enum Command {
     Judge(chaos::judge::command::Args),
     Compat(chaos::compat::Args),
+    /// Measures how soon the order service works again after a fault.
+    Recovery(chaos::recovery::Args),
+    /// Measures the memory with a backlog on Kafka while PostgreSQL is down.
+    Backlog(chaos::backlog::Args),
 }
 
 #[tokio::main]
@@ -23,6 +27,8 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Judge(args) => chaos::judge::command::run(args).await,
         Command::Compat(args) => chaos::compat::run(args).await,
+        Command::Recovery(args) => chaos::recovery::run(args).await,
+        Command::Backlog(args) => chaos::backlog::run(args).await,
     };
     result.unwrap_or_else(|error| {
         use std::io::Write as _;

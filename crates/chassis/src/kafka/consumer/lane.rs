@@ -66,7 +66,7 @@ const MAX_WAIT: Duration = Duration::from_millis(100);
 
 /// The parts that all lanes of a consumer share.
 pub(super) struct Shared<P> {
-    pub(super) pipeline: P,
+    pub(super) pipeline: Arc<P>,
     pub(super) consumer: Arc<BaseConsumer<Group>>,
     pub(super) policy: BatchPolicy,
     pub(super) metrics: ConsumerMetrics,
