@@ -20,6 +20,8 @@ enum Command {
     Recovery(chaos::recovery::Args),
     /// Measures the memory with a backlog on Kafka while PostgreSQL is down.
     Backlog(chaos::backlog::Args),
+    Scenario(chaos::scenario::ScenarioArgs),
+    Soak(chaos::soak::SoakArgs),
 }
 
 #[tokio::main]
@@ -29,6 +31,8 @@ async fn main() -> ExitCode {
         Command::Compat(args) => chaos::compat::run(args).await,
         Command::Recovery(args) => chaos::recovery::run(args).await,
         Command::Backlog(args) => chaos::backlog::run(args).await,
+        Command::Scenario(args) => chaos::scenario::run(args).await,
+        Command::Soak(args) => chaos::soak::run(args).await,
     };
     result.unwrap_or_else(|error| {
         use std::io::Write as _;
