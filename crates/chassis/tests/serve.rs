@@ -118,6 +118,26 @@ async fn a_body_that_arrives_slowly_is_answered_with_408() {
 }
 
 #[tokio::test]
+async fn an_answer_does_not_wait_for_the_next_request() {
+    let (address, _service) = start(Limits::default()).await;
+    let get = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT";
+    let mut stream = connect(address, get).await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"here") {
+        let read = timeout(WAIT_TIMEOUT, stream.read_buf(&mut answer)).await;
+        assert_ne!(read.expect("it answers").unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_head_is_answered_with_400() {
+    let (address, _service) = start(Limits::default()).await;
+    let wrong = "GET / HTTP/1.1\r\nHost: localhost\r\nno colon\r\n\r\n";
+    let answer = read_to_end(&mut connect(address, wrong).await).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_is_disconnected() {
     let (address, _service) = start(Limits { connections: 1, ..short_limits() }).await;
     let _idle = connect(address, "GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n").await;

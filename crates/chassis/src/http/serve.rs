@@ -98,10 +98,12 @@ pub async fn serve(
 
 fn http1(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
+    // Without `pipeline_flush`: it would keep an answer back while the head of the next request is
+    // incomplete, and an answer 400 for good.
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(MAX_HEAD_BYTES)
-        .pipeline_flush(true);
+        .max_header_size(MAX_HEAD_BYTES);
     http
 }
 
