@@ -138,6 +138,13 @@ async fn a_malformed_head_is_answered_with_400() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_announced_as_too_large_is_not_read() {
+    let (address, _service) = start(Limits::default()).await;
+    let head = "POST /take HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000000000\r\nExpect: 100-continue\r\n\r\n";
+    assert_problem(&read_to_end(&mut connect(address, head).await).await, 413);
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_is_disconnected() {
     let (address, _service) = start(Limits { connections: 1, ..short_limits() }).await;
     let _idle = connect(address, "GET /much HTTP/1.1\r\nHost: localhost\r\n\r\n").await;

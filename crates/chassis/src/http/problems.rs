@@ -86,10 +86,16 @@ pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
 /// Returns 413 if the body is larger than `max_kib`. Otherwise 408: it did not arrive in time, or
 /// the client has closed the connection and does not read the answer.
 pub(super) fn body_unreadable(rejection: &BytesRejection, max_kib: usize) -> Problem {
-    if rejection.status() != StatusCode::PAYLOAD_TOO_LARGE {
-        return BODY_UNREADABLE.problem();
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        body_too_large(max_kib)
+    } else {
+        BODY_UNREADABLE.problem()
     }
+}
+
+/// Returns the 413 for a body that is larger than `max_kib`.
+pub(super) fn body_too_large(max_kib: usize) -> Problem {
     let mut problem = BODY_UNREADABLE.with(format!("the body is larger than {max_kib} KiB"));
-    problem.status = rejection.status().as_u16();
+    problem.status = StatusCode::PAYLOAD_TOO_LARGE.as_u16();
     problem
 }
