@@ -12,7 +12,7 @@ use chassis::{
     http::{Id, Parameters, paging, problem::Problem, problems::of_database},
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord},
     process::trace::Trace,
-    rejected::calls::send_failed,
+    rejected::{RejectedId, calls::send_failed},
 };
 use events::{EventType, OrderEvent, OrderStatus, OrderUid};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -232,19 +232,12 @@ fn instant(at: OffsetDateTime) -> Option<String> {
     at.format(&Rfc3339).ok()
 }
 
-/// Parses the position of the last event of a page. It is split from its end, because a topic may
-/// contain colons.
+/// Parses the position of the last event of a page.
 fn parse_cursor(cursor: &str) -> Result<HistoryCursor, Problem> {
     let (at, record) = paging::parse_cursor(cursor)?;
-    let mut parts = record.rsplitn(3, ':');
-    let offset = parts.next().and_then(|part| part.parse().ok());
-    let partition = parts.next().and_then(|part| part.parse().ok());
-    match (offset, partition, parts.next()) {
-        (Some(offset), Some(partition), Some(topic)) => {
-            Ok(HistoryCursor { at, partition, offset, topic: topic.to_owned() })
-        }
-        _ => Err(paging::bad_cursor()),
-    }
+    // The id of any record has this form.
+    let id: RejectedId = record.parse().map_err(|_| paging::bad_cursor())?;
+    Ok(HistoryCursor { at, partition: id.partition, offset: id.offset, topic: id.topic })
 }
 
 #[cfg(test)]
@@ -254,7 +247,7 @@ mod tests {
     #[test]
     fn a_cursor_is_parsed_into_the_position_it_was_made_of() {
         let at = OffsetDateTime::from_unix_timestamp(1_637_907_727).unwrap();
-        let place = HistoryCursor { at, partition: 3, offset: 771, topic: "a:b".to_owned() };
+        let place = HistoryCursor { at, partition: 3, offset: 771, topic: "a.b".to_owned() };
         let cursor = paging::cursor(at, &record_id(&place.topic, place.partition, place.offset));
         assert_eq!(parse_cursor(&cursor).unwrap(), place);
         for wrong in ["", "1.a", "1.a:b", "1.t:1:x", "x.t:1:2"] {

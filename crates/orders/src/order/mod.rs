@@ -8,7 +8,7 @@
 
 pub(crate) mod columns;
 pub(crate) mod content_hash;
-mod currency;
+pub(crate) mod currency;
 mod diagnose;
 mod json;
 mod message;
