@@ -5,6 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -13,6 +14,8 @@ use tokio::net::TcpStream;
 use super::programs::{Watched, free_port};
 
 const JVM: [&str; 3] = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+
+const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Kafka and its ZooKeeper.
 pub(super) struct KafkaWithZooKeeper {
@@ -42,7 +45,8 @@ impl KafkaWithZooKeeper {
              auto.create.topics.enable=false\noffsets.topic.replication.factor=1\n\
              offsets.topic.num.partitions=4\ntransaction.state.log.replication.factor=1\n\
              transaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\n\
-             group.initial.rebalance.delay.ms=0\nlog.retention.ms=-1\n\
+             group.initial.rebalance.delay.ms=0\n\
+             zookeeper.session.timeout.ms=4000\nlog.retention.ms=-1\n\
              log.cleaner.dedupe.buffer.size=8388608\n"
         );
         fs::write(folder.join("server.properties"), settings)?;
@@ -66,11 +70,21 @@ impl KafkaWithZooKeeper {
     }
 
     /// Kills Kafka, and starts it again on the same port and data.
+    ///
+    /// ZooKeeper keeps the registration of the killed broker until its session has expired, and
+    /// Kafka ends until then. It is started again, as a supervisor does.
     pub(super) async fn crash(&mut self) -> Result<()> {
         self.kafka.kill().await?;
-        self.kafka =
-            java(&self.libs, &self.folder, "kafka-again", "kafka.Kafka", "server.properties")?;
-        self.wait_until_ready().await
+        let begun = Instant::now();
+        loop {
+            self.kafka =
+                java(&self.libs, &self.folder, "kafka-again", "kafka.Kafka", "server.properties")?;
+            match self.wait_until_ready().await {
+                Err(error) if begun.elapsed() > RESTART_TIMEOUT => return Err(error),
+                Err(_) => {}
+                Ok(()) => return Ok(()),
+            }
+        }
     }
 
     pub(super) async fn stop(&mut self) -> Result<()> {
