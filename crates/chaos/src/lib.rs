@@ -6,13 +6,31 @@
 //! ledger    the records that Kafka has acknowledged, as the senders saw it
 //! judge     compares databases, topics, groups and caches with the traffic
 //! finding   the result of the judge
+//! soak      one run: system (servers, replicas, senders), plan and faults, proxy, report
+//! scenario  faults that need a system of their own
 //! plant     planted bugs, each of which the judge must find
+//! compat    a short run with faults on other versions of Kafka and PostgreSQL
+//! recovery  measures how soon a service works again after a fault
+//! backlog   measures the memory of a service with a backlog and without a database
+//! resources compares memory, descriptors, threads and connections before and after
 //! ```
 //!
 //! Nothing here uses the parser, the state machine or the SQL of the services: the judge has its own.
 
+pub mod backlog;
+pub mod compat;
+pub mod faults;
 pub mod finding;
 pub mod judge;
 pub mod ledger;
+pub mod plan;
 pub mod plant;
+pub mod proxy;
+mod readers;
+pub mod recovery;
+pub mod report;
+pub mod resources;
+pub mod scenario;
+pub mod soak;
+pub mod system;
 pub mod traffic;

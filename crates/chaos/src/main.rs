@@ -16,6 +16,13 @@ struct Cli {
 enum Command {
     Judge(chaos::judge::command::Args),
     Plant(chaos::plant::command::Args),
+    Compat(chaos::compat::Args),
+    /// Measures how soon the order service works again after a fault.
+    Recovery(chaos::recovery::Args),
+    /// Measures the memory with a backlog on Kafka while PostgreSQL is down.
+    Backlog(chaos::backlog::Args),
+    Scenario(chaos::scenario::ScenarioArgs),
+    Soak(chaos::soak::SoakArgs),
 }
 
 #[tokio::main]
@@ -23,6 +30,11 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Judge(args) => chaos::judge::command::run(args).await,
         Command::Plant(args) => chaos::plant::command::run(args).await,
+        Command::Compat(args) => chaos::compat::run(args).await,
+        Command::Recovery(args) => chaos::recovery::run(args).await,
+        Command::Backlog(args) => chaos::backlog::run(args).await,
+        Command::Scenario(args) => chaos::scenario::run(args).await,
+        Command::Soak(args) => chaos::soak::run(args).await,
     };
     result.unwrap_or_else(|error| {
         use std::io::Write as _;

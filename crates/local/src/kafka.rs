@@ -65,11 +65,30 @@ pub struct Kafka {
     process: ServerProcess,
 }
 
+/// The place of a broker in a cluster of several, for a test.
+#[derive(Debug, Clone)]
+pub struct KafkaNode {
+    /// 22 characters of base64, the same for all brokers of the cluster.
+    pub cluster_id: String,
+    /// Lines after the settings of every broker: a line replaces an earlier one.
+    pub settings: String,
+}
+
 impl Kafka {
     /// Starts Kafka, on empty data if the folder has none, and waits until it answers.
     ///
     /// The first start on a machine downloads the jars and makes the class archive.
     pub async fn start(options: &KafkaOptions, progress: Progress<'_>) -> Result<Self> {
+        let node = KafkaNode { cluster_id: new_cluster_id(), settings: String::new() };
+        Self::start_node(options, &node, progress).await
+    }
+
+    /// Starts one broker of a cluster and waits until it answers, which may need other brokers.
+    pub async fn start_node(
+        options: &KafkaOptions,
+        node: &KafkaNode,
+        progress: Progress<'_>,
+    ) -> Result<Self> {
         let java = Java::find(progress).await?;
         if !java.archive.exists() {
             let _alone = Preparation::alone().await?;
@@ -81,10 +100,15 @@ impl Kafka {
                 }
             }
         }
-        Self::start_with(java, options, &[]).await
+        Self::start_with(java, options, node, &[]).await
     }
 
-    async fn start_with(java: Java, options: &KafkaOptions, jvm: &[OsString]) -> Result<Self> {
+    async fn start_with(
+        java: Java,
+        options: &KafkaOptions,
+        node: &KafkaNode,
+        jvm: &[OsString],
+    ) -> Result<Self> {
         // Before the folder is created; if it is a link, `property` checks its target.
         java_paths::accepted(&options.data_dir)?;
         let folder = Folder::open(&options.data_dir).await?;
@@ -95,10 +119,10 @@ impl Kafka {
             folder,
             java,
             port,
-            more_settings: String::new(),
+            more_settings: node.settings.clone(),
             process: ServerProcess::default(),
         };
-        kafka.format().await?;
+        kafka.format(&node.cluster_id).await?;
         kafka.run(jvm).await?;
         Ok(kafka)
     }
@@ -132,9 +156,16 @@ impl Kafka {
     }
 
     /// Restarts it with further lines in its settings, for a test: a line replaces an earlier one.
+    /// `@PORT@` and `@CONTROLLER_PORT@` are replaced by its ports.
     pub async fn restart_with(&mut self, settings: &str) -> Result<()> {
         settings.clone_into(&mut self.more_settings);
         self.restart().await
+    }
+
+    /// The id of its process, while it runs.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.id()
     }
 
     /// Waits until it ends unexpectedly, and describes the end in a sentence.
@@ -159,7 +190,7 @@ impl Kafka {
     }
 
     /// Creates empty data under a temporary name, so that incomplete data is never used.
-    async fn format(&self) -> Result<()> {
+    async fn format(&self, cluster_id: &str) -> Result<()> {
         let data = self.folder.path.join("data");
         if data.exists() {
             return Ok(());
@@ -170,7 +201,7 @@ impl Kafka {
         let format = Command::new(&self.java.program)
             .envs(self.environment())
             .args(self.java_args()?)
-            .args(["kafka.tools.StorageTool", "format", "-t", &cluster_id(), "-c"])
+            .args(["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c"])
             .arg(settings)
             .stdin(Stdio::null())
             .kill_on_drop(true)
@@ -190,11 +221,10 @@ impl Kafka {
     }
 
     fn write_settings(&self, data: &Path) -> Result<PathBuf> {
-        let settings = SETTINGS
+        let settings = (SETTINGS.to_owned() + &self.more_settings)
             .replace("@PORT@", &self.port.to_string())
             .replace("@CONTROLLER_PORT@", &port::any_free()?.to_string())
-            .replace("@DATA@", &java_paths::property(data)?)
-            + &self.more_settings;
+            .replace("@DATA@", &java_paths::property(data)?);
         let path = self.folder.path.join("server.properties");
         fs::write(&path, settings)
             .and_then(|()| fs::write(self.logging(), LOGGING))
@@ -234,14 +264,16 @@ async fn make_archive(java: &Java) -> Result<()> {
     let archive = folder.join("archive.jsa");
     let options = KafkaOptions { data_dir: folder.clone(), port: 0 };
     let keep = option("-XX:ArchiveClassesAtExit=", &archive);
-    let mut kafka = Kafka::start_with(java.clone(), &options, &[keep]).await?;
+    let node = KafkaNode { cluster_id: new_cluster_id(), settings: String::new() };
+    let mut kafka = Kafka::start_with(java.clone(), &options, &node, &[keep]).await?;
     kafka.stop().await?;
     fs::rename(&archive, &java.archive).context("keeping the class archive")?;
     remove_if_present(&folder)
 }
 
 /// Returns 22 characters of base64, which are 16 bytes: the last character holds two bits only.
-fn cluster_id() -> String {
+#[must_use]
+pub fn new_cluster_id() -> String {
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let random = RandomState::new();
     let letter = |place: u64| LETTERS[(random.hash_one(place) % LETTERS.len() as u64) as usize];

@@ -31,7 +31,7 @@ mod servers;
 mod user;
 
 pub use folder::Folder;
-pub use kafka::{Kafka, KafkaOptions};
+pub use kafka::{Kafka, KafkaNode, KafkaOptions, new_cluster_id};
 pub use postgres::{Postgres, PostgresOptions};
 pub use servers::{LocalServers, LocalServersOptions};
 

@@ -130,6 +130,18 @@ impl Postgres {
         &self.cluster
     }
 
+    /// The folder of its programs.
+    #[must_use]
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
+    /// The id of its main process, while it runs.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Waits until it ends unexpectedly, and describes the end in a sentence.
     pub async fn died(&mut self) -> anyhow::Error {
         self.process.died().await

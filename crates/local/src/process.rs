@@ -98,6 +98,11 @@ impl ServerProcess {
         process.wait_for_end().await
     }
 
+    /// The id of the program, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.0.as_ref().and_then(|process| process.child.id())
+    }
+
     /// Waits for an unexpected end and describes it; never returns while the server is stopped.
     pub(crate) async fn died(&mut self) -> anyhow::Error {
         match &mut self.0 {

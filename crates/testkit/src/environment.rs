@@ -249,6 +249,11 @@ impl TestEnvironment {
         self.kafka.read_all(topic).await
     }
 
+    /// Reads the records that a topic still has, of which compaction may have removed any.
+    pub async fn read_remaining(&self, topic: &str) -> Vec<Received> {
+        self.kafka.read_remaining(topic).await
+    }
+
     /// Returns the number of records of the orders topic that are not committed yet.
     pub async fn lag(&self) -> i64 {
         self.lag_of(self.orders_topic(), "orders").await

@@ -14,7 +14,7 @@ use rdkafka::{
     },
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
-    error::{KafkaResult, RDKafkaErrorCode},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     message::{BorrowedMessage, Header, Headers as _, OwnedHeaders},
     producer::{FutureProducer, FutureRecord, Producer as _},
 };
@@ -290,6 +290,12 @@ impl KafkaClient {
         self.with_consumer("reader", move |consumer| read_all(consumer, &topic)).await
     }
 
+    /// Reads the records that a topic still has, of which compaction may have removed any.
+    pub(crate) async fn read_remaining(&self, topic: &str) -> Vec<Received> {
+        let topic = topic.to_owned();
+        self.with_consumer("reader", move |consumer| read_remaining(consumer, &topic)).await
+    }
+
     /// Returns the number of records of a topic that a group has not committed yet.
     pub(crate) async fn lag(&self, topic: String, group: &str) -> i64 {
         self.with_consumer(group, move |consumer| lag(consumer, &topic)).await
@@ -335,6 +341,7 @@ impl KafkaClient {
             .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("fetch.message.max.bytes", "5000000")
+            .set("enable.partition.eof", "true")
             .create()
             .expect("the consumer starts");
         tokio::task::spawn_blocking(move || calls(&consumer)).await.expect("no call panics")
@@ -352,11 +359,30 @@ fn read_all(consumer: &BaseConsumer, topic: &str) -> Vec<Received> {
     let wanted: i64 = ranges.iter().map(|range| range.end - range.start).sum();
     let mut records = Vec::new();
     while (records.len() as i64) < wanted {
-        let message = consumer
-            .poll(REQUEST_TIMEOUT)
-            .expect("a record arrives")
-            .expect("the record can be read");
-        records.push(Received::from_message(&message));
+        match consumer.poll(REQUEST_TIMEOUT).expect("a record arrives") {
+            Ok(message) => records.push(Received::from_message(&message)),
+            Err(KafkaError::PartitionEOF(_)) => {}
+            Err(error) => panic!("the record cannot be read: {error}"),
+        }
+    }
+    records
+}
+
+fn read_remaining(consumer: &BaseConsumer, topic: &str) -> Vec<Received> {
+    let mut list = TopicPartitionList::new();
+    let ranges = ranges(consumer, topic);
+    for Range { partition, .. } in &ranges {
+        list.add_partition_offset(topic, *partition, Offset::Beginning)
+            .expect("the offset is valid");
+    }
+    consumer.assign(&list).expect("the partitions are assigned");
+    let (mut records, mut ended) = (Vec::new(), 0);
+    while ended < ranges.len() {
+        match consumer.poll(REQUEST_TIMEOUT).expect("a record or an end arrives") {
+            Ok(message) => records.push(Received::from_message(&message)),
+            Err(KafkaError::PartitionEOF(_)) => ended += 1,
+            Err(error) => panic!("the record cannot be read: {error}"),
+        }
     }
     records
 }

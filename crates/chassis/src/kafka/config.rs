@@ -78,11 +78,11 @@ pub struct KafkaConfig {
     consumer_group: Option<String>,
     /// Identity of this replica in the consumer groups, for a fast restart.
     ///
-    /// With it, a replica that is restarted within 10 seconds, also after it was killed, gets its
+    /// With it, a replica that is restarted within 30 seconds, also after it was killed, gets its
     /// partitions back at once, and the other replicas keep theirs. Each replica of a service needs
-    /// an id of its own that stays the same, such as the name of its pod in a StatefulSet: a second
-    /// process with the same id ends the first one. The partitions of a replica that is stopped and
-    /// not restarted are read by the others after 10 seconds.
+    /// an id of its own that stays the same, such as the name of its pod in a StatefulSet: of two
+    /// processes with the same id, one ends. The partitions of a replica that is stopped and
+    /// not restarted are read by the others after 30 seconds.
     #[arg(
         long,
         env = "KAFKA_INSTANCE_ID",

@@ -70,11 +70,23 @@ pub fn no_answer(options: &PgConnectOptions) -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, text))
 }
 
+/// Returns true for the error of [`no_answer`], also if it was wrapped because the outcome of a commit
+/// is unknown.
+pub(super) fn is_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+}
+
 /// Returns the error for a pool whose connections are all in use.
 pub(super) fn all_in_use(pool: &PgPool) -> sqlx::Error {
     let (count, address) = (pool.size(), shown(&pool.connect_options()));
     let text = format!("all {count} connections to PostgreSQL at {address} are in use");
     sqlx::Error::Io(io::Error::new(io::ErrorKind::WouldBlock, text))
+}
+
+/// Returns true if other requests use all connections of the pool.
+#[must_use]
+pub fn is_all_in_use(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Returns the error if no connection of the pool was free within the limit of time. The pool does
@@ -124,7 +136,11 @@ struct OutcomeUnknown(String);
 
 /// Returns the error for a commit that failed with `error`.
 pub(super) fn outcome_unknown(error: &sqlx::Error) -> sqlx::Error {
-    sqlx::Error::Io(io::Error::other(OutcomeUnknown(error.to_string())))
+    let kind = match error {
+        sqlx::Error::Io(error) => error.kind(),
+        _ => io::ErrorKind::Other,
+    };
+    sqlx::Error::Io(io::Error::new(kind, OutcomeUnknown(error.to_string())))
 }
 
 /// Returns true if a transaction failed and may be committed nevertheless.

@@ -22,7 +22,8 @@ use sqlx::{PgConnection, PgPool};
 use crate::{
     postgres::{
         errors::{
-            ErrorClass, classify, is_connection_lost, no_answer, no_connection, outcome_unknown,
+            ErrorClass, classify, is_connection_lost, is_timeout, no_answer, no_connection,
+            outcome_unknown,
         },
         lease::{Lease, close_idle},
         session,
@@ -34,9 +35,12 @@ use crate::{
     },
 };
 
-/// The longest time from the start of a batch's transaction to its end. It is longer than
-/// PostgreSQL's own limits, so only a server that does not answer reaches it.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(40);
+/// The longest time from the start of a batch's transaction to its end: of the first attempt, which
+/// usually takes milliseconds. So a connection that never answers delays its lane only for seconds.
+const FIRST_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same limit after several attempts, each of which has twice the time of the one before. It is
+/// longer than PostgreSQL's own limits, so a slow server that answers can commit every batch.
+const MAX_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// An error of work in a transaction.
 pub trait TransactionError: From<sqlx::Error> {
@@ -265,11 +269,13 @@ async fn commit_part<W: Writer>(
     on_fault: OnFault,
 ) -> Result<W::Outcome, Fault> {
     let mut backoff = Backoff::default();
+    let mut limit = FIRST_TRANSACTION_TIMEOUT;
     loop {
         // A panic leaves no partial state: its connection is closed, which rolls the transaction
         // back. A writer keeps no result of an attempt, only hints for choosing the faster
         // statements, such as COPY or INSERT.
-        let attempt = AssertUnwindSafe(attempt(pool, writer, metrics, part)).catch_unwind().await;
+        let attempt = AssertUnwindSafe(attempt(pool, writer, metrics, part, limit));
+        let attempt = attempt.catch_unwind().await;
         let error = match attempt {
             Ok(Ok(outcome)) => {
                 if !backoff.is_first() {
@@ -292,6 +298,9 @@ async fn commit_part<W: Writer>(
             let code = code.map_or_else(|| "unknown".to_owned(), |code| code.into_owned());
             return Err(Fault::Refused(code));
         }
+        if is_timeout(&error) {
+            limit = (limit * 2).min(MAX_TRANSACTION_TIMEOUT);
+        }
         if backoff.is_first() {
             tracing::warn!(
                 records = part.len(),
@@ -310,12 +319,13 @@ async fn attempt<W: Writer>(
     writer: &W,
     metrics: &CommitMetrics,
     part: &[W::Item],
+    limit: Duration,
 ) -> Result<W::Outcome, WriteError> {
     // The pool has its own limit, and the batch is retried.
     let mut lease = Lease::acquire(pool, Duration::MAX).await?;
     failpoint::try_async_point("begin").await?;
     let started = Instant::now();
-    let outcome = transact(pool, &mut lease, TRANSACTION_TIMEOUT, async |transaction| {
+    let outcome = transact(pool, &mut lease, limit, async |transaction| {
         let outcome = writer.write(transaction, part).await?;
         failpoint::try_async_point("before-commit").await?;
         Ok(outcome)

@@ -75,6 +75,14 @@ const TRANSIENT: &[Code] = &[
     Code::PollExceeded,
 ];
 
+/// The error of a member whose instance id the group has given to another member.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another process has joined the group with the same KAFKA_INSTANCE_ID: each replica needs an id \
+     of its own. Nothing was skipped"
+)]
+pub(super) struct Fenced;
+
 pub(super) fn is_transient(error: &KafkaError) -> bool {
     match error {
         KafkaError::MessageConsumption(code) => TRANSIENT.contains(code),
@@ -98,10 +106,7 @@ pub(super) fn permanent(error: &KafkaError, position: &str) -> anyhow::Error {
              topic and to read the group"
         )
         .context(ExitReason::Configuration),
-        Some(Code::FencedInstanceId) => anyhow!(
-            "another process has joined the group with the same KAFKA_INSTANCE_ID ({error}): each \
-             replica needs an id of its own. Nothing was skipped"
-        ),
+        Some(Code::FencedInstanceId) => anyhow::Error::new(Fenced),
         Some(Code::Fatal) => anyhow!("the Kafka consumer failed permanently: {error}"),
         // An unknown magic byte or an unknown compression.
         Some(Code::NotImplemented) => anyhow!(

@@ -106,6 +106,8 @@ impl Group {
         blocked: Blocked,
         shutdown: CancellationToken,
     ) -> KafkaResult<Arc<BaseConsumer<Self>>> {
+        // A fenced member that joins again has lost all partitions.
+        metrics.partitions.set(0);
         let group = Self {
             topic: topic.to_owned(),
             lanes,

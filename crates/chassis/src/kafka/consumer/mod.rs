@@ -25,7 +25,10 @@ mod metrics;
 mod topic_id;
 mod turns;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, anyhow};
 use rdkafka::{
@@ -40,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::metrics::ConsumerMetrics;
 use self::{
+    errors::Fenced,
     group::{Group, commit_stored},
     lane::{Lane, Shared},
 };
@@ -51,6 +55,9 @@ use crate::{
 /// The longest time that the lanes have to finish their batches after a lane or the poll thread has
 /// failed.
 const FAILURE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time after a fenced member has joined again in which another fence is an error. An outage of
+/// Kafka fences only after a session, which is longer.
+const FENCED_AGAIN: Duration = Duration::from_secs(10);
 
 /// The proof that a batch is settled, so that its offsets may be stored. Each pipeline has its own
 /// type of receipt, which only the last step of its flow can create.
@@ -63,6 +70,12 @@ pub trait Pipeline: Send + Sync + 'static {
     /// A batch that is in the database.
     type Committed: Send + 'static;
     type Receipt: Receipt;
+
+    /// Returns true for a record that needs no item: only its offset advances, after everything
+    /// before it in its partition is settled.
+    fn skips(&self, _record: Record<'_>) -> bool {
+        false
+    }
 
     /// Returns the item and its size in bytes. It cannot fail: bad data becomes an item, too.
     fn parse(&self, record: Record<'_>) -> (Self::Item, usize);
@@ -128,12 +141,41 @@ pub async fn consume<P: Pipeline>(
     pipeline: P,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let pipeline = Arc::new(pipeline);
+    let mut joined_again: Option<Instant> = None;
+    loop {
+        let (metrics, blocked) = (metrics.clone(), blocked.clone());
+        let member =
+            consume_as_member(&kafka, &subscription, metrics, blocked, pipeline.clone(), &shutdown);
+        // Kafka fences a member not only if another process joins with its instance id. If Kafka
+        // was unreachable for longer than the session, the client joins with a new identity and
+        // still sends a commit of the old one. So a fenced member joins again; if it is then fenced
+        // soon again, there is another process.
+        let ended = member.await;
+        let is_fenced = ended.as_ref().is_err_and(|error| error.is::<Fenced>());
+        let is_again = joined_again.is_some_and(|at| at.elapsed() < FENCED_AGAIN);
+        if !is_fenced || is_again || shutdown.is_cancelled() {
+            return ended;
+        }
+        tracing::warn!("joining the group again, because Kafka has fenced the KAFKA_INSTANCE_ID");
+        joined_again = Some(Instant::now());
+    }
+}
+
+async fn consume_as_member<P: Pipeline>(
+    kafka: &KafkaConfig,
+    subscription: &Subscription,
+    metrics: ConsumerMetrics,
+    blocked: Blocked,
+    pipeline: Arc<P>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
     // Unbounded, because the sender is a callback that must not wait for a lane. There are only a
     // few commands in each rebalance, so the channels stay short.
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..subscription.lanes).map(|_| mpsc::unbounded_channel()).unzip();
-    let Subscription { topic, policy, .. } = &subscription;
-    let mut config = client_config(&kafka, &subscription)?;
+    let Subscription { topic, policy, .. } = subscription;
+    let mut config = client_config(kafka, subscription)?;
     let consumer = Group::join(&mut config, topic, senders, &metrics, blocked, shutdown.clone())
         .with_context(|| format!("subscribing to the topic {topic}"))
         .context(ExitReason::Configuration)?;
@@ -165,7 +207,9 @@ pub async fn consume<P: Pipeline>(
             poller.await.unwrap_or_else(|panic| Err(anyhow!("polling Kafka ended: {panic}")));
         shared.stop.cancel();
         if let Err(error) = &ended {
-            tracing::error!("the consumer failed; stopping its lanes: {error:#}");
+            if !error.is::<Fenced>() {
+                tracing::error!("the consumer failed; stopping its lanes: {error:#}");
+            }
             failed.cancel();
         }
         ended
@@ -206,7 +250,9 @@ fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Re
         .set("fetch.error.backoff.ms", "100")
         .set("receive.message.max.bytes", "100000000");
     if let Some(id) = kafka.instance_id() {
-        config.set("group.instance.id", id);
+        // Its replica is restarted at once, so the other members need not hurry, and an outage of
+        // Kafka for this time needs no rebalance.
+        config.set("group.instance.id", id).set("session.timeout.ms", "30000");
     }
     subscription.pace.set(&mut config);
     Ok(config)

@@ -96,3 +96,18 @@ async fn a_killed_replica_with_an_instance_id_continues_at_once() {
     assert!(fastest < LIMIT, "{fastest:?}");
     assert!(replica.terminate().await.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_with_an_instance_id_ends_the_first() {
+    const SAME: [&str; 2] = ["--kafka-instance-id", "replica-0"];
+    let env = TestEnvironment::new(shared()).await;
+    let first = env.start(&SAME).await;
+    wait_until_shared(&[&first]).await;
+    let second = env.start(&SAME).await;
+
+    let error = first.outcome().await.unwrap_err().to_string();
+
+    assert!(error.contains("the same KAFKA_INSTANCE_ID"), "{error}");
+    wait_until_shared(&[&second]).await;
+    second.stop().await.unwrap();
+}

@@ -177,6 +177,30 @@ async fn without_kafka_reads_continue_and_nothing_is_lost() {
     own.stop().await;
 }
 
+/// The client of a member with an instance id gets a new identity after the session, and Kafka fences
+/// what it sends under the old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_id_survives_an_outage_of_kafka() {
+    let mut own = OwnServers::start().await;
+    let env = TestEnvironment::new(&own.servers()).await;
+    let mut sent = Sent::default();
+    let service = env.start(&["--kafka-instance-id", "replica-0"]).await;
+    let partitions = async || metric(&service, "waybill_consumer_partitions").await;
+
+    env.send_all(sent.mixed(0, 100)).await;
+    wait_until("the first orders to be stored", async || env.count("orders.orders").await > 0)
+        .await;
+    own.local.kafka.as_mut().unwrap().kill().await.unwrap();
+    wait_until("the session to time out", async || partitions().await == 0.0).await;
+    own.local.kafka.as_mut().unwrap().restart().await.unwrap();
+    env.send_all(sent.mixed(100, 100)).await;
+    env.wait_until_drained().await;
+
+    sent.assert_settled_at(&env, &service).await;
+    service.stop().await.unwrap();
+    own.stop().await;
+}
+
 /// Asserts that the service ends with the error about lost records, and has stored nothing more.
 async fn assert_ends_because_records_are_lost(
     env: &TestEnvironment,

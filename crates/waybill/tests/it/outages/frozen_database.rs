@@ -364,3 +364,27 @@ async fn an_unconfirmed_change_is_answered_as_unknown() {
     assert_eq!(post(&service, "/courier", &body.to_string()).await.status(), 201);
     service.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_on_a_frozen_connection_is_retried_within_seconds() {
+    const FIRST_TRANSACTION: Duration = Duration::from_secs(5);
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    let send = async |uid: &str| {
+        let (key, value) = record(&order(uid, 1));
+        env.send(Some(0), Some(&key), Some(&value)).await;
+    };
+    send("before").await;
+    env.wait_until_drained().await;
+    let mut sessions = Sessions::of_orders(&env).await;
+    sessions.freeze().await;
+    let since = Instant::now();
+
+    send("after").await;
+    wait_until("the order to be stored", async || env.count("orders.orders").await == 2).await;
+
+    let took = since.elapsed();
+    assert!(took < FIRST_TRANSACTION + SLACK, "{took:?}");
+    sessions.thaw();
+    service.stop().await.unwrap();
+}

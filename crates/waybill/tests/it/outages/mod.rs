@@ -1,6 +1,7 @@
 //! Crashes, signals and unreachable servers: nothing is lost and nothing is done twice.
 
 mod busy_database;
+mod compaction;
 mod couriers_crash;
 mod database_errors;
 mod dependencies_down;

@@ -1,0 +1,34 @@
+//! A short soak: the real program as two replicas of each service, under faults.
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
+
+use std::path::PathBuf;
+
+use chaos::soak::{SoakArgs, soak};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_repeated_under_faults() {
+    let folder = std::env::temp_dir().join(format!("waybill-soak-test-{}", std::process::id()));
+    let args = SoakArgs {
+        minutes: 2.5,
+        orders: 100_000,
+        events: 100_000,
+        faults: 40,
+        seed: 1,
+        waybill: None,
+        report: PathBuf::new(),
+        folder: None,
+        replicas: 2,
+        couriers: 200,
+        firings: 1,
+        plan: false,
+        again: None,
+    };
+
+    let report = soak(&args, &folder).await.unwrap();
+
+    let summary = report.summary();
+    let page = folder.join("report.html");
+    report.write(&page).unwrap();
+    assert!(report.holds(), "{summary}\nThe report is {}.", page.display());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
