@@ -24,11 +24,10 @@ WITHOUT_PSQL := env $(addprefix -u ,PGOPTIONS PGSSLMODE PGSSLROOTCERT PGSSLCERT 
 
 # Arguments for the program, the tests or the benches: make up ARGS="--rate 50"
 ARGS ?=
+# Duration of a soak (default 30), or of the search for inputs on each fuzz target (default 5).
+MINUTES ?=
 
-# Duration of a soak.
-MINUTES ?= 30
-
-.PHONY: help up test check advisories bench soak containers setup
+.PHONY: help up test check advisories bench soak fuzz compat containers setup
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -60,10 +59,21 @@ bench: ## measure, and print ratios (ARGS: the benches)
 	@scripts/setup --bench
 	cargo run --release --locked -p benches -- $(ARGS)
 
+# Not a part of `test`: it searches for as long as requested. The inputs that it has found are replayed
+# by `test`.
+fuzz: ## search for inputs that break the parsers (MINUTES for each target; ARGS: the targets)
+	@scripts/setup
+	scripts/fuzz $(or $(MINUTES),5) $(ARGS)
+
+# Not a part of `test`: it downloads the other versions with Maven.
+compat: ## run a short test with faults on older and newer Kafka and PostgreSQL (ARGS: `chaos compat`)
+	@scripts/setup --tests
+	scripts/compat $(ARGS)
+
 soak: ## run Waybill under faults for MINUTES, and judge the result (ARGS: `chaos soak`)
 	@scripts/setup --tests
 	cargo build --profile soak --locked -p waybill -p chaos --features waybill/failpoints
-	$(WITHOUT_PSQL) "$(TARGET)/soak/chaos" soak --minutes $(MINUTES) $(ARGS)
+	$(WITHOUT_PSQL) "$(TARGET)/soak/chaos" soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 containers: ## build the image and run compose.yaml on a Docker engine (Linux, as root)
 	@scripts/setup --containers

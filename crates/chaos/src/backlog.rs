@@ -28,7 +28,7 @@ pub struct Args {
     /// Number of orders in the backlog.
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     orders: u64,
-    /// Seconds for which PostgreSQL is down.
+    /// Seconds for which PostgreSQL is down, at least until all orders are sent.
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     outage: u64,
     /// Size of the cache, in bytes.
@@ -64,6 +64,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // The kernel keeps the peak, so nothing between two looks is missed.
     let during = ProcessResources::of(id)?;
+    // Longer than requested if sending the orders took longer.
+    let outage = down.elapsed();
     postgres.restart().await?;
     let up = Instant::now();
     drain(&env, args.orders).await?;

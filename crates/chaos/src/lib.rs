@@ -9,6 +9,7 @@
 //! soak      one run: system (servers, replicas, senders), plan and faults, proxy, report
 //! scenario  faults that need a system of their own
 //! plant     planted bugs, each of which the judge must find
+//! compat    a short run with faults on other versions of Kafka and PostgreSQL
 //! recovery  measures how soon a service works again after a fault
 //! backlog   measures the memory of a service with a backlog and without a database
 //! resources compares memory, descriptors, threads and connections before and after
@@ -17,11 +18,13 @@
 //! Nothing here uses the parser, the state machine or the SQL of the services: the judge has its own.
 
 pub mod backlog;
+pub mod compat;
 pub mod faults;
 pub mod finding;
 pub mod judge;
 pub mod ledger;
 pub mod plan;
+pub mod plant;
 pub mod proxy;
 mod readers;
 pub mod recovery;

@@ -15,6 +15,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Judge(chaos::judge::command::Args),
+    Plant(chaos::plant::command::Args),
+    Compat(chaos::compat::Args),
     /// Measures how soon the order service works again after a fault.
     Recovery(chaos::recovery::Args),
     /// Measures the memory with a backlog on Kafka while PostgreSQL is down.
@@ -27,6 +29,8 @@ enum Command {
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Judge(args) => chaos::judge::command::run(args).await,
+        Command::Plant(args) => chaos::plant::command::run(args).await,
+        Command::Compat(args) => chaos::compat::run(args).await,
         Command::Recovery(args) => chaos::recovery::run(args).await,
         Command::Backlog(args) => chaos::backlog::run(args).await,
         Command::Scenario(args) => chaos::scenario::run(args).await,

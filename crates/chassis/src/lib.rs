@@ -8,9 +8,12 @@
 //! - `http/`: serving, limits, problem documents, paging, health
 //! - `web/`: the parts that the pages of all services share
 //! - `audit/`: audit checks, which compare an invariant with the stored data
+//! - `fuzzing`: the entry points of the fuzz targets, only with the feature `fuzzing`
 //! - `process/`: exit codes, supervision, shutdown, logs, metrics, secrets, retries, warm-up
 
 pub mod audit;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod http;
 pub mod kafka;
 pub mod postgres;

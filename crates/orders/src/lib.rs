@@ -11,12 +11,15 @@
 //! - `config`, `migrate`: the settings, and the database schema
 //! - `run`: starts the parts above
 //! - `audit`: checks the invariants of the service against its tables and topics
+//! - `fuzzing`: the entry points of the fuzz targets, only with the feature `fuzzing`
 //!
 //! `ARCHITECTURE.md` at the root of the repository describes the path of one order through all of
 //! these.
 
 mod audit;
 mod config;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod http;
 mod ingest;
 mod lookup;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use dice::{Dice, Purpose};
 pub use event::Event;
-pub use order::Order;
+pub use order::{Delivery, Item, Order, Payment};
 
 /// The header with the number of a record, in decimal digits.
 pub const NUMBER_HEADER: &str = "chaos.number";

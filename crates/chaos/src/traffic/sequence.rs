@@ -6,7 +6,7 @@ use super::dice::{Dice, Purpose};
 /// Numbers of one window change places only with each other.
 const WINDOW: u64 = 64;
 /// The walks of this number of orders are interleaved.
-const WALKS: u64 = 512;
+const WALKS: u64 = 256;
 
 /// Returns the number that takes the place of `number`. Two numbers change places, so this is a
 /// permutation, and its own inverse.

@@ -170,6 +170,8 @@ pub(crate) struct State {
     flags: AtomicU8,
     /// True while bytes of an answer wait for the client to read.
     is_unread: AtomicBool,
+    /// True if a request was answered since the last [`take_answered`](Self::take_answered).
+    is_answered: AtomicBool,
     /// The key in the queue; changed only under its lock.
     number: AtomicU64,
     close: Notify,
@@ -182,6 +184,23 @@ impl State {
 
     pub(crate) fn end_request(&self) {
         self.flags.store(USED, Ordering::Relaxed);
+        self.is_answered.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_in_request(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & IN_REQUEST != 0
+    }
+
+    pub(super) fn take_answered(&self) -> bool {
+        // Only the connection's own task calls this, so the two steps need not be one.
+        self.is_answered.load(Ordering::Relaxed) && {
+            self.is_answered.store(false, Ordering::Relaxed);
+            true
+        }
+    }
+
+    pub(super) fn is_unread(&self) -> bool {
+        self.is_unread.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_unread(&self, is_unread: bool) {
@@ -191,12 +210,11 @@ impl State {
     /// Returns true if no request is being answered and none was since the last call.
     fn waits(&self) -> bool {
         let flags = self.flags.fetch_and(!USED, Ordering::Relaxed);
-        flags == 0 && !self.is_unread.load(Ordering::Relaxed)
+        flags == 0 && !self.is_unread()
     }
 
     fn is_answering(&self) -> bool {
-        let flags = self.flags.load(Ordering::Relaxed);
-        flags & IN_REQUEST != 0 || self.is_unread.load(Ordering::Relaxed)
+        self.is_in_request() || self.is_unread()
     }
 }
 

@@ -3,13 +3,15 @@
 
 use axum::response::Response;
 use http::{HeaderValue, header};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::{path_segment, problems};
-use crate::http::problem::Problem;
+use crate::{http::problem::Problem, process::number::decimal};
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 500;
+/// The digits of the microseconds from 1970 to the year 9999.
+const MAX_MICROS_DIGITS: usize = 18;
 
 /// Returns the length of a page: the requested one, or the default.
 pub fn parse_limit(limit: Option<i64>) -> Result<i64, Problem> {
@@ -26,12 +28,17 @@ pub fn cursor(at: OffsetDateTime, id: &str) -> String {
     format!("{}.{id}", at.unix_timestamp_nanos() / 1_000)
 }
 
-/// Parses a cursor that [`cursor`] has written.
+/// Parses a cursor that [`cursor`] has written. The rule is the pattern of `after` in the OpenAPI
+/// documents. An instant after the year 9999 counts as its last one.
 pub fn parse_cursor(text: &str) -> Result<(OffsetDateTime, String), Problem> {
     let (micros, id) = text.split_once('.').ok_or_else(bad_cursor)?;
-    let micros: i64 = micros.parse().map_err(|_| bad_cursor())?;
+    let micros: i64 = decimal(micros, MAX_MICROS_DIGITS).ok_or_else(bad_cursor)?;
+    if id.is_empty() || id.contains('\0') {
+        return Err(bad_cursor());
+    }
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000);
-    Ok((at.map_err(|_| bad_cursor())?, id.to_owned()))
+    let last = PrimitiveDateTime::MAX.replace_nanosecond(999_999_000);
+    Ok((at.unwrap_or(last.expect("it is valid").assume_utc()), id.to_owned()))
 }
 
 #[must_use]
@@ -67,7 +74,9 @@ mod tests {
         let at = OffsetDateTime::from_unix_timestamp_nanos(1_637_907_727_123_456_000).unwrap();
         let (again, id) = parse_cursor(&cursor(at, "a.b ю")).unwrap();
         assert_eq!((again, id.as_str()), (at, "a.b ю"));
-        for wrong in ["", "x", "x.y", "99999999999999999999.a"] {
+        let latest = parse_cursor("999999999999999999.a").unwrap().0;
+        assert_eq!(latest.unix_timestamp_nanos(), 253_402_300_799_999_999_000);
+        for wrong in ["", "x", "x.y", "1.", "-1.a", "+1.a", "1.\0", "9999999999999999999.a"] {
             assert_eq!(parse_cursor(wrong).unwrap_err().status, 400, "{wrong}");
         }
     }

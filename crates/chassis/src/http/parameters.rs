@@ -6,6 +6,7 @@ use axum::{
     extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request},
 };
 use http::request::Parts;
+use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 
 use super::problems;
@@ -48,6 +49,10 @@ impl<S: Send + Sync, const KIB: usize> FromRequest<S> for BodyWithin<KIB> {
     type Rejection = Problem;
 
     async fn from_request(mut request: Request, state: &S) -> Result<Self, Problem> {
+        // Before a byte of it is read: a client that announces its body does not send it then.
+        if request.body().size_hint().lower() > (KIB << 10) as u64 {
+            return Err(problems::body_too_large(KIB));
+        }
         DefaultBodyLimit::max(KIB << 10).apply(&mut request);
         let body = Bytes::from_request(request, state).await;
         body.map(Self).map_err(|rejection| problems::body_unreadable(&rejection, KIB))

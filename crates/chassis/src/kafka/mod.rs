@@ -15,6 +15,8 @@ pub mod backlog;
 pub mod batch;
 pub mod config;
 pub mod consumer;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub mod names;
 pub mod offsets;
 pub mod producer;

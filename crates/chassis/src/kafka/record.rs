@@ -63,6 +63,12 @@ impl<'a> Record<'a> {
 pub struct Headers<'a>(Option<&'a BorrowedHeaders>);
 
 impl<'a> Headers<'a> {
+    /// Returns headers that are not of a record, for the fuzz targets.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn of(headers: &'a BorrowedHeaders) -> Self {
+        Self(Some(headers))
+    }
+
     /// Returns the last header of this name, if its value is UTF-8.
     #[must_use]
     pub fn get(self, name: &str) -> Option<&'a str> {

@@ -1,6 +1,7 @@
-//! Numbers in the configuration: each has a range, which the error message names.
+//! Numbers in text: those of the configuration have a range, which the error message names, and those
+//! of requests have a number of digits.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, str::FromStr};
 
 /// Returns a parser for a whole number in `range`, which must fit into `T`.
 pub fn within<T: TryFrom<u64>>(
@@ -14,6 +15,14 @@ pub fn within<T: TryFrom<u64>>(
     }
 }
 
+/// Parses 1 to `max_digits` digits, with nothing before or after them.
+pub fn decimal<T: FromStr>(text: &str, max_digits: usize) -> Option<T> {
+    // `parse` alone would also accept a sign.
+    let is_decimal =
+        (1..=max_digits).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_decimal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,6 +33,10 @@ mod tests {
         assert_eq!((parse("1"), parse("64")), (Ok(1), Ok(64)));
         for wrong in ["", "0", "65", "-1", "many", "1.5", " 1", "99999999999999999999"] {
             assert_eq!(parse(wrong), Err("must be a whole number from 1 to 64".to_owned()));
+        }
+        assert_eq!((decimal("007", 3), decimal("0", 1)), (Some(7), Some(0)));
+        for wrong in ["", "+7", "-7", "7.0", " 7", "1000", "७"] {
+            assert_eq!(decimal::<i64>(wrong, 3), None, "{wrong}");
         }
         assert!(within::<u64>(0..=u64::MAX)("18446744073709551615").is_ok());
     }

@@ -14,7 +14,7 @@ const MAX_LISTED_VIOLATIONS: usize = 10;
 /// The forms of a dead letter, each smaller than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-enum Form {
+pub(super) enum Form {
     Whole,
     WithoutValue,
     /// Also without the record's own headers.
@@ -24,7 +24,7 @@ enum Form {
 }
 
 impl Form {
-    const ALL: [Self; 4] =
+    pub(super) const ALL: [Self; 4] =
         [Self::Whole, Self::WithoutValue, Self::WithoutHeaders, Self::PositionOnly];
 
     /// Returns the largest form of a record's dead letter. A dead letter never contains a part of a
@@ -61,7 +61,7 @@ pub async fn send(
 }
 
 /// Passes the dead letter of a record of the topic `from` to `send`.
-fn letter(
+pub(super) fn letter(
     from: &str,
     (original, rejection): (&Original, &Rejection),
     form: Form,

@@ -13,6 +13,8 @@
 pub mod calls;
 mod cut;
 pub mod dead_letter;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod table;
 
 use std::{fmt, str::FromStr};
@@ -31,6 +33,7 @@ pub use self::{
     },
 };
 pub use crate::http::problem::Violation;
+use crate::process::number::decimal;
 use crate::{
     kafka::record::{Headers, MAX_TIMESTAMP_MS, Position, Record},
     process::trace::{self, Trace},
@@ -38,6 +41,10 @@ use crate::{
 
 /// The longest name of a topic that Kafka allows.
 const MAX_TOPIC_BYTES: usize = 249;
+/// More digits than a partition or an offset of Kafka has in practice. The OpenAPI documents have a
+/// pattern with these numbers.
+const MAX_PARTITION_DIGITS: usize = 9;
+const MAX_OFFSET_DIGITS: usize = 18;
 
 /// The header of a replay that contains the id of the rejected record.
 pub const REPLAY_OF: &str = "waybill.replay.of";
@@ -98,12 +105,20 @@ impl Original {
     /// the record does not depend on them.
     #[must_use]
     pub fn of(record: &Record<'_>, metrics: &RejectionMetrics) -> Self {
-        let headers = record.headers();
+        Self::of_parts(record.position, (record.key, record.value), record.headers(), metrics)
+    }
+
+    fn of_parts(
+        position: Position,
+        (key, value): (Option<&[u8]>, Option<&[u8]>),
+        headers: Headers<'_>,
+        metrics: &RejectionMetrics,
+    ) -> Self {
         let replay = ReplayOf::read(headers).unwrap_or_else(|_| {
             metrics.dropped_notes.inc();
             None
         });
-        let (key, value) = (record.key.map(cut), record.value.map(cut));
+        let (key, value) = (key.map(cut), value.map(cut));
         let bytes = |part: &Option<(&'_ [u8], _)>| part.as_ref().map_or(0, |(kept, _)| kept.len());
         let mut all = Vec::with_capacity(bytes(&key) + bytes(&value));
         let mut keep = |(kept, whole): (&[u8], Option<Box<Whole>>)| {
@@ -111,7 +126,7 @@ impl Original {
             Kept { length: kept.len(), whole }
         };
         Self {
-            position: record.position,
+            position,
             key: key.map(&mut keep),
             value: value.map(&mut keep),
             bytes: all.into_boxed_slice(),
@@ -185,9 +200,9 @@ impl FromStr for RejectedId {
         let [topic, partition, offset] = *text.split(':').collect::<Vec<_>>() else {
             return Err(wrong);
         };
-        let partition: i32 = partition.parse().map_err(|_| wrong)?;
-        let offset: i64 = offset.parse().map_err(|_| wrong)?;
-        if !is_topic_name(topic) || partition < 0 || offset < 0 {
+        let partition = decimal(partition, MAX_PARTITION_DIGITS).ok_or(wrong)?;
+        let offset = decimal(offset, MAX_OFFSET_DIGITS).ok_or(wrong)?;
+        if !is_topic_name(topic) {
             return Err(wrong);
         }
         Ok(Self { topic: topic.to_owned(), partition, offset })
@@ -247,6 +262,8 @@ mod tests {
             "\0:1:2",
             "orders:-1:2",
             "orders:1:-2",
+            "orders:+1:2",
+            "orders:1:1000000000000000000",
             "orders:2147483648:1",
             "заказы:1:2",
             long.as_str(),

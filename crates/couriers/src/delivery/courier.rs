@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use time::OffsetDateTime;
 
 pub const MAX_NAME_BYTES: usize = 255;
+/// The largest id: 15 digits, which every JSON parser reads exactly.
+const MAX_ID: i64 = 999_999_999_999_999;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CourierId(i64);
@@ -20,6 +22,10 @@ impl FromStr for CourierId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // `parse` alone would also accept `+7` and `007`.
+        if text.starts_with(['+', '0']) {
+            return Err(Invalid::Id);
+        }
         text.parse::<i64>().map_err(|_| Invalid::Id)?.try_into()
     }
 }
@@ -28,7 +34,7 @@ impl TryFrom<i64> for CourierId {
     type Error = Invalid;
 
     fn try_from(id: i64) -> Result<Self, Self::Error> {
-        if id >= 1 { Ok(Self(id)) } else { Err(Invalid::Id) }
+        if (1..=MAX_ID).contains(&id) { Ok(Self(id)) } else { Err(Invalid::Id) }
     }
 }
 
@@ -41,7 +47,7 @@ impl fmt::Display for CourierId {
 /// A value of a courier that is not accepted. The message never repeats the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    #[error("must be a whole number, at least 1")]
+    #[error("must be a whole number from 1 to {MAX_ID}")]
     Id,
     #[error("must not be blank")]
     BlankName,
@@ -282,7 +288,10 @@ mod tests {
         }
         assert_eq!("busy".parse::<RequestedStatus>(), Err(Invalid::Busy));
         assert_eq!("gone".parse::<RequestedStatus>(), Err(Invalid::Status));
-        assert_eq!("0".parse::<CourierId>(), Err(Invalid::Id));
+        for wrong in ["0", "-1", "+7", "007", "1000000000000000", "", "7.0"] {
+            assert_eq!(wrong.parse::<CourierId>(), Err(Invalid::Id), "{wrong}");
+        }
+        assert_eq!("999999999999999".parse::<CourierId>().unwrap().get(), MAX_ID);
         assert_eq!("7".parse::<CourierId>(), Ok(CourierId(7)));
     }
 }

@@ -58,7 +58,17 @@ pub(crate) fn rejected_path(id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::order::currency::CURRENCIES;
+
+    #[test]
+    fn the_document_lists_the_accepted_currencies() {
+        let document: Value = serde_json::from_str(OPENAPI).unwrap();
+        let currency = &document["components"]["schemas"]["Payment"]["properties"]["currency"];
+        assert_eq!(currency["enum"], json!(CURRENCIES));
+    }
 
     #[test]
     fn any_id_becomes_one_segment_of_a_path() {

@@ -12,7 +12,7 @@ use chassis::{
     http::{Id, Parameters, paging, problem::Problem, problems::of_database},
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord},
     process::trace::Trace,
-    rejected::calls::send_failed,
+    rejected::{RejectedId, calls::send_failed},
 };
 use events::{EventType, OrderEvent, OrderStatus, OrderUid};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -28,7 +28,8 @@ use super::{
 };
 use crate::{
     ingest::publish::{event_record, now},
-    status::history::{self, EventRow, HistoryCursor, OrderState},
+    order::FIRST_VERSION,
+    status::history::{self, Creation, EventRow, HistoryCursor, OrderState},
 };
 
 /// The explanation of a status that is null.
@@ -64,7 +65,10 @@ pub(crate) async fn history(
     let next =
         page.next(|row| paging::cursor(row.at, &record_id(&row.topic, row.partition, row.offset)));
     let mut body = status_json(&state, &uid, &current);
-    body["events"] = page.rows.iter().map(event_json).collect();
+    // The creation is before all events, so it is on the first page.
+    let creation = current.creation_entry().filter(|_| after.is_none());
+    let creation = creation.map(|creation| creation_json(&state, creation));
+    body["events"] = creation.into_iter().chain(page.rows.iter().map(event_json)).collect();
     body["next"] = json!(next);
     let mut response = no_cache(body);
     if let Some(next) = next {
@@ -165,15 +169,18 @@ fn no_cache(body: Value) -> Response {
 }
 
 fn status_json(state: &ApiState, uid: &OrderUid, current: &OrderState) -> Value {
-    let recorded = current.recorded.as_ref();
     let stored = current.stored.as_ref();
-    let since = recorded.map(|status| status.at).or(stored.map(|stored| stored.ingested_at));
+    let (since, record) = match (current.status_from_creation(), &current.recorded) {
+        (Some(creation), _) => (Some(creation.at), created_record(state, creation)),
+        (None, Some(it)) => (Some(it.at), Some(record_id(&it.topic, it.partition, it.offset))),
+        (None, None) => (None, None),
+    };
     json!({
         "order_uid": uid,
         "status": current.status(),
         "explanation": current.status().is_none().then_some(NO_STATUS),
         "since": since.map(instant),
-        "record": recorded.map(|status| record_id(&status.topic, status.partition, status.offset)),
+        "record": record,
         "version": stored.map(|stored| stored.version),
         "stored": stored.map(|stored| json!({
             "at": instant(stored.ingested_at),
@@ -181,6 +188,24 @@ fn status_json(state: &ApiState, uid: &OrderUid, current: &OrderState) -> Value 
             "record_timestamp": instant(stored.record_timestamp),
         })),
     })
+}
+
+/// The creation of an order, in the form of an event.
+fn creation_json(state: &ApiState, creation: Creation) -> Value {
+    json!({
+        "record": created_record(state, creation),
+        "at": instant(creation.at),
+        "word": EventType::Created.as_str(),
+        "status": OrderStatus::Created,
+        "created_at": null,
+        "version": FIRST_VERSION,
+        "ignored": null,
+    })
+}
+
+fn created_record(state: &ApiState, creation: Creation) -> Option<String> {
+    let (partition, offset) = creation.record?;
+    Some(record_id(&state.topics.orders, partition, offset))
 }
 
 fn event_json(row: &EventRow) -> Value {
@@ -207,19 +232,12 @@ fn instant(at: OffsetDateTime) -> Option<String> {
     at.format(&Rfc3339).ok()
 }
 
-/// Parses the position of the last event of a page. It is split from its end, because a topic may
-/// contain colons.
+/// Parses the position of the last event of a page.
 fn parse_cursor(cursor: &str) -> Result<HistoryCursor, Problem> {
     let (at, record) = paging::parse_cursor(cursor)?;
-    let mut parts = record.rsplitn(3, ':');
-    let offset = parts.next().and_then(|part| part.parse().ok());
-    let partition = parts.next().and_then(|part| part.parse().ok());
-    match (offset, partition, parts.next()) {
-        (Some(offset), Some(partition), Some(topic)) => {
-            Ok(HistoryCursor { at, partition, offset, topic: topic.to_owned() })
-        }
-        _ => Err(paging::bad_cursor()),
-    }
+    // The id of any record has this form.
+    let id: RejectedId = record.parse().map_err(|_| paging::bad_cursor())?;
+    Ok(HistoryCursor { at, partition: id.partition, offset: id.offset, topic: id.topic })
 }
 
 #[cfg(test)]
@@ -229,7 +247,7 @@ mod tests {
     #[test]
     fn a_cursor_is_parsed_into_the_position_it_was_made_of() {
         let at = OffsetDateTime::from_unix_timestamp(1_637_907_727).unwrap();
-        let place = HistoryCursor { at, partition: 3, offset: 771, topic: "a:b".to_owned() };
+        let place = HistoryCursor { at, partition: 3, offset: 771, topic: "a.b".to_owned() };
         let cursor = paging::cursor(at, &record_id(&place.topic, place.partition, place.offset));
         assert_eq!(parse_cursor(&cursor).unwrap(), place);
         for wrong in ["", "1.a", "1.a:b", "1.t:1:x", "x.t:1:2"] {

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use chassis::http::{problem::Problem, problems::bad_parameter};
+use chassis::{
+    http::{problem::Problem, problems::bad_parameter},
+    process::number::decimal,
+};
 use serde::Deserialize;
 
 /// The limit on the wait. A call that waits occupies one of the service's HTTP connections.
 const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// The digits of the longest wait in milliseconds.
+const MAX_DIGITS: usize = 5;
 
 #[derive(Deserialize)]
 pub(crate) struct WaitQuery {
@@ -19,15 +25,16 @@ impl WaitQuery {
     }
 }
 
-/// Parses `5s`, `500ms` or a whole number of seconds, at most 30 s.
+/// Parses `5s`, `500ms` or a whole number of seconds, at most 30 s. The rule is the pattern of `wait`
+/// in the OpenAPI document.
 fn parse_wait(text: &str) -> Result<Duration, Problem> {
     let wait = if let Some(milliseconds) = text.strip_suffix("ms") {
-        milliseconds.parse().map(Duration::from_millis)
+        decimal(milliseconds, MAX_DIGITS).map(Duration::from_millis)
     } else {
-        text.strip_suffix('s').unwrap_or(text).parse().map(Duration::from_secs)
+        decimal(text.strip_suffix('s').unwrap_or(text), MAX_DIGITS).map(Duration::from_secs)
     };
     match wait {
-        Ok(wait) if wait <= MAX_WAIT => Ok(wait),
+        Some(wait) if wait <= MAX_WAIT => Ok(wait),
         _ => Err(bad_parameter("wait", "must be a time such as 5s or 500ms, at most 30s")),
     }
 }
@@ -41,7 +48,7 @@ mod tests {
         assert_eq!(parse_wait("5s").unwrap(), Duration::from_secs(5));
         assert_eq!(parse_wait("5").unwrap(), Duration::from_secs(5));
         assert_eq!(parse_wait("250ms").unwrap(), Duration::from_millis(250));
-        for wrong in ["31s", "30001ms", "", "s", "5ss", "5sms", "-1s", "soon"] {
+        for wrong in ["31s", "30001ms", "", "s", "5ss", "5sms", "-1s", "+1s", "soon"] {
             assert_eq!(parse_wait(wrong).unwrap_err().status, 400, "{wrong}");
         }
     }

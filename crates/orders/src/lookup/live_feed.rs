@@ -64,6 +64,16 @@ struct FeedState {
     watched: HashMap<OrderUid, usize>,
 }
 
+impl FeedState {
+    /// Resets the limits at the first event of a second.
+    fn begin_second(&mut self) {
+        if self.second.elapsed() >= Duration::from_secs(1) {
+            self.second = Instant::now();
+            (self.orders_shown, self.statuses_shown) = (0, 0);
+        }
+    }
+}
+
 /// An open page of an order. Dropping it means that the page was closed.
 pub(crate) struct Watch {
     feed: Arc<Feed>,
@@ -152,33 +162,32 @@ impl Feed {
         let _ = self.events.send(event);
     }
 
-    /// Counts a status event, and sends it unless the limit of this second is reached.
+    /// Counts an order that is stored, and sends it unless the limit of this second is reached.
+    /// `event` is the `created` event of this installation. It is not sent as a status, because it is
+    /// not recorded: the history shows the order's row instead.
+    fn send_order(&self, event: &StatusEvent) {
+        let mut state = self.state();
+        state.begin_second();
+        state.orders += 1;
+        if state.orders_shown < MAX_SHOWN_PER_SECOND {
+            state.orders_shown += 1;
+            let data = json!({
+                "order_uid": event.order_id,
+                "version": event.version,
+                "at": event.created_at.and_then(|at| at.format(&Rfc3339).ok()),
+            });
+            self.send(&mut state, "order", data.to_string());
+        }
+    }
+
+    /// Sends a status event, unless the limit of this second is reached.
     fn send_status(&self, event: &StatusEvent, position: Position) {
         let mut state = self.state();
-        if state.second.elapsed() >= Duration::from_secs(1) {
-            state.second = Instant::now();
-            (state.orders_shown, state.statuses_shown) = (0, 0);
-        }
-        // Only this service writes a version into `created`, and only after it has stored the
-        // order.
-        let stored = event.word == StatusWord::Status(OrderStatus::Created);
-        let stored = event.version.filter(|_| stored);
-        if let Some(version) = stored {
-            state.orders += 1;
-            if state.orders_shown < MAX_SHOWN_PER_SECOND {
-                state.orders_shown += 1;
-                let data = json!({
-                    "order_uid": event.order_id,
-                    "version": version,
-                    "at": event.created_at.and_then(|at| at.format(&Rfc3339).ok()),
-                });
-                self.send(&mut state, "order", data.to_string());
-            }
-        }
+        state.begin_second();
         // The status of a watched order is always sent, and does not count against the limit, so
         // that a page which shows one order misses nothing.
         let watched = state.watched.contains_key(&event.order_id);
-        if watched || (stored.is_none() && state.statuses_shown < MAX_SHOWN_PER_SECOND) {
+        if watched || state.statuses_shown < MAX_SHOWN_PER_SECOND {
             if !watched {
                 state.statuses_shown += 1;
             }
@@ -242,15 +251,15 @@ pub(crate) async fn read_tail(
         if topic == status_topic {
             // Records that are not events are skipped here; the status consumer counts them.
             if let Ok(event) = StatusEvent::read(record.value) {
+                let source = record.header("ce_source");
+                let is_own =
+                    source.is_some_and(|source| own_sources.iter().any(|own| own == source));
                 // The cache first: a page that gets this event and then loads the order does not
                 // find the version before it.
                 if let Some(version) = event.version {
                     // Only this installation knows the version of a row. Any producer may write a
                     // version, and one that is never reached must not keep the order out of the
                     // cache.
-                    let source = record.header("ce_source");
-                    let is_own =
-                        source.is_some_and(|source| own_sources.iter().any(|own| own == source));
                     if is_own && event.word == StatusWord::Updated {
                         failpoint::point("tail-read");
                         lookup.note_update(&event.order_id, version);
@@ -258,7 +267,11 @@ pub(crate) async fn read_tail(
                         lookup.note_version(&event.order_id, version);
                     }
                 }
-                feed.send_status(&event, record.position);
+                if is_own && event.word == StatusWord::Status(OrderStatus::Created) {
+                    feed.send_order(&event);
+                } else {
+                    feed.send_status(&event, record.position);
+                }
             }
         } else {
             let headers = record.headers();

@@ -77,7 +77,7 @@ const SET_IF_LATER: &str = "\
 /// A value begins with ten digits of version and ten digits of the milliseconds between the two
 /// times of its confirmation, so that the script can compare them.
 const DIGITS: usize = 10;
-const HEAD_BYTES: usize = 2 * DIGITS;
+pub(super) const HEAD_BYTES: usize = 2 * DIGITS;
 
 chassis::metrics! {
     struct RedisMetrics {
@@ -268,14 +268,14 @@ fn took(Confirmation { sent, answered }: Confirmation) -> u64 {
 
 /// Encodes and decodes values. The checksum is keyed, so a program that can write to Redis but does
 /// not know the key cannot make this service serve an order that it invented.
-struct Codec {
+pub(super) struct Codec {
     key: [u8; blake3::KEY_LEN],
 }
 
 impl Codec {
     /// The group is always a part of the key, so that a value of another installation is never
     /// trusted, even if both have the same secret or none.
-    fn new(group: &str, secret: Option<&str>) -> Self {
+    pub(super) fn new(group: &str, secret: Option<&str>) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("waybill orders: values in Redis");
         hasher.update(&(group.len() as u64).to_le_bytes());
         hasher.update(group.as_bytes());
@@ -283,14 +283,14 @@ impl Codec {
         Self { key: hasher.finalize().into() }
     }
 
-    fn encode(&self, view: &View, took: u64) -> Vec<u8> {
+    pub(super) fn encode(&self, view: &View, took: u64) -> Vec<u8> {
         let took = took.min(9_999_999_999);
         let head = format!("{:0DIGITS$}{took:0DIGITS$}", view.version);
         let checksum = self.checksum(&view.order_uid, head.as_bytes(), &view.json);
         [head.as_bytes(), checksum.as_bytes(), &view.json].concat()
     }
 
-    fn decode(&self, uid: &OrderUid, value: &[u8]) -> Option<View> {
+    pub(super) fn decode(&self, uid: &OrderUid, value: &[u8]) -> Option<View> {
         let (head, rest) = value.split_at_checked(HEAD_BYTES)?;
         let (known, json) = rest.split_at_checked(blake3::OUT_LEN)?;
         // Compared by `Hash`, which takes the same time for every wrong checksum.
@@ -307,7 +307,7 @@ impl Codec {
 
     /// Returns the checksum of a value. It covers the id and the head too: a damaged version could
     /// keep newer orders out, and a value under a wrong key would be served as another order.
-    fn checksum(&self, uid: &OrderUid, head: &[u8], json: &[u8]) -> blake3::Hash {
+    pub(super) fn checksum(&self, uid: &OrderUid, head: &[u8], json: &[u8]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(head).update(uid.as_str().as_bytes()).update(b"\0").update(json);
         hasher.finalize()

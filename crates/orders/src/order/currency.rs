@@ -10,7 +10,7 @@ pub(crate) fn is_currency(code: &str) -> bool {
 /// `MRO`, `SLL`, `STD`, `VEF`, `ZWL`), because old orders may be read again. Sorted, for the binary
 /// search.
 #[rustfmt::skip]
-const CURRENCIES: &[&str] = &[
+pub(crate) const CURRENCIES: &[&str] = &[
     "AED", "AFN", "ALL", "AMD", "ANG", "AOA", "ARS", "AUD", "AWG", "AZN",
     "BAM", "BBD", "BDT", "BGN", "BHD", "BIF", "BMD", "BND", "BOB", "BOV", "BRL", "BSD", "BTN",
     "BWP", "BYN", "BYR", "BZD",

@@ -313,12 +313,8 @@ mod tests {
     use serde_json::{Value, json};
     use testkit::order_json::{SAMPLE, valid_order};
 
-    use super::*;
     use crate::order::{
-        message::{NotPlain, decode},
-        parse::ValidOrder,
-        testing::parse_str,
-        violation::Rejection,
+        parse::ValidOrder, properties::assert_both_paths_agree, testing::parse_str,
     };
 
     #[test]
@@ -397,24 +393,6 @@ mod tests {
             let pointer = format!("{pointer}/{key}");
             all.push(pointer.clone());
             pointers(child, &pointer, all);
-        }
-    }
-
-    /// The fast path and the second pass must agree on every record.
-    fn assert_both_paths_agree(text: &str) {
-        let slow = diagnose(text);
-        match (decode(text).map(Order::try_from), slow) {
-            (Ok(Ok(order)), Ok(extended)) => {
-                assert_eq!((extended.order, extended.unknown_fields), (order, 0));
-            }
-            (Ok(Err(plain)), Err(explained)) => {
-                assert_eq!(Rejection::from(plain), Rejection::from(explained));
-            }
-            (Err(NotPlain), Ok(extended)) => {
-                assert!(extended.unknown_fields > 0 || text.contains("-0"), "{text}");
-            }
-            (Err(NotPlain), Err(violations)) => assert!(!violations.is_empty()),
-            (fast, slow) => panic!("{fast:?}\n{slow:?}\n{text}"),
         }
     }
 

@@ -286,10 +286,9 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*, sample::select};
-    use serde::de::IgnoredAny;
-    use serde_json::Value;
 
     use super::*;
+    use crate::order::properties::assert_reads_like_serde_json;
 
     /// Pieces of JSON and of almost-JSON.
     const PIECES: &[&str] = &[
@@ -339,39 +338,6 @@ mod tests {
         "'",
         "\u{feff}",
     ];
-
-    fn agrees(json: &Json<'_>, value: &Value) -> bool {
-        match (json, value) {
-            (Json::Null, Value::Null) | (Json::Bool, Value::Bool(_)) => true,
-            (Json::Number(digits), Value::Number(number)) => {
-                // serde_json may miss the nearest double by a rounding error.
-                let (read, other) = (digits.parse::<f64>().unwrap(), number.as_f64().unwrap());
-                (read - other).abs() <= read.abs() * 1e-12
-            }
-            (Json::Text(text), Value::String(other)) => text == other,
-            (Json::Array(values), Value::Array(others)) => {
-                values.len() == others.len()
-                    && values.iter().zip(others).all(|(value, other)| agrees(value, other))
-            }
-            // Of a repeated key serde_json keeps the last value.
-            (Json::Object(entries), Value::Object(others)) => others.iter().all(|(key, other)| {
-                let found = entries.iter().rfind(|(name, _)| name.as_deref() == Some(key));
-                found.is_some_and(|(_, value)| agrees(value, other))
-            }),
-            _ => false,
-        }
-    }
-
-    /// serde_json defines valid JSON. Both readers agree on every value that serde_json can
-    /// represent.
-    fn assert_reads_like_serde_json(text: &str) {
-        let json = read(text);
-        let valid = serde_json::from_str::<IgnoredAny>(text).is_ok();
-        assert_eq!(json.is_ok(), valid, "{text:?}: {json:?}");
-        if let Ok(value) = serde_json::from_str::<Value>(text) {
-            assert!(agrees(&json.unwrap(), &value), "{text:?}");
-        }
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]

@@ -8,11 +8,13 @@
 
 pub(crate) mod columns;
 pub(crate) mod content_hash;
-mod currency;
+pub(crate) mod currency;
 mod diagnose;
 mod json;
 mod message;
 pub(crate) mod parse;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod properties;
 mod rules;
 pub(crate) mod text;
 pub(crate) mod violation;

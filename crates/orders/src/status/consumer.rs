@@ -4,7 +4,8 @@
 //! record ─parse─▶ event ─▶ batch ─commit─▶ recorded ─▶ offsets
 //! ```
 //!
-//! It records events of this service and events of other services alike. A record that is not a
+//! It records events of this service and events of other services alike, with one exception: it skips
+//! the `created` events of this service, because a stored order is `created`. A record that is not a
 //! readable event is counted and skipped: the courier service, which consumes the same topic,
 //! stores it as a rejected record and sends it to a dead-letter topic. This consumer publishes
 //! nothing.
@@ -14,7 +15,7 @@ use chassis::{
     postgres::transaction::{self, Fault},
     process::failpoint,
 };
-use events::StatusEvent;
+use events::{EventType, StatusEvent};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
@@ -67,12 +68,15 @@ impl StatusMetrics {
 /// The pipeline of the status topic.
 pub(crate) struct StatusConsumer {
     recorder: Recorder,
+    /// The header `ce_source` of this installation's events.
+    source: String,
     metrics: StatusMetrics,
 }
 
 impl StatusConsumer {
-    pub(crate) fn new(pool: PgPool, topic: String, metrics: StatusMetrics) -> Self {
-        Self { recorder: Recorder::new(pool, topic, metrics.commit.clone()), metrics }
+    pub(crate) fn new(pool: PgPool, topic: String, source: String, metrics: StatusMetrics) -> Self {
+        let recorder = Recorder::new(pool, topic, metrics.commit.clone());
+        Self { recorder, source, metrics }
     }
 }
 
@@ -80,6 +84,14 @@ impl Pipeline for StatusConsumer {
     type Item = StatusRecord;
     type Committed = Recorded;
     type Receipt = Recorded;
+
+    /// Returns true for `created` events of this installation. The row of the order says the same, and
+    /// the history shows it.
+    fn skips(&self, record: Record<'_>) -> bool {
+        let headers = record.headers();
+        headers.get("ce_type") == Some(EventType::Created.as_str())
+            && headers.get("ce_source") == Some(&self.source)
+    }
 
     fn parse(&self, record: Record<'_>) -> (StatusRecord, usize) {
         let position = record.position;

@@ -14,7 +14,10 @@ use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use crate::status::verdict::{Ignored, Verdict};
+use crate::{
+    order::FIRST_VERSION,
+    status::verdict::{Ignored, Verdict},
+};
 
 #[derive(Debug, Clone)]
 pub(crate) struct OrderState {
@@ -22,6 +25,8 @@ pub(crate) struct OrderState {
     pub(crate) recorded: Option<RecordedStatus>,
     /// The order itself, if it is stored.
     pub(crate) stored: Option<StoredOrder>,
+    /// Earlier versions recorded the `created` events of this service. True if the order has one.
+    has_recorded_creation: bool,
 }
 
 /// A status and the first record with it.
@@ -45,12 +50,43 @@ pub(crate) struct StoredOrder {
     pub(crate) offset: i64,
 }
 
+/// The creation of an order, as its row says it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Creation {
+    pub(crate) at: OffsetDateTime,
+    /// Partition and offset of the order's record; `None` if a later record replaced it.
+    pub(crate) record: Option<(i32, i64)>,
+}
+
+impl StoredOrder {
+    pub(crate) fn creation(&self) -> Creation {
+        let is_first = self.version == FIRST_VERSION;
+        Creation { at: self.ingested_at, record: is_first.then_some((self.partition, self.offset)) }
+    }
+}
+
 impl OrderState {
-    /// Returns the order's status. A stored order is at least created, even if its event is not
-    /// recorded yet. An order known only from events with unknown words has no status.
+    /// Returns the order's status. A stored order is at least created: its own `created` event is not
+    /// recorded. An order known only from events with unknown words has no status.
     pub(crate) fn status(&self) -> Option<OrderStatus> {
         let stored = self.stored.is_some().then_some(OrderStatus::Created);
         self.recorded.as_ref().map(|recorded| recorded.status).or(stored)
+    }
+
+    /// Returns the order's creation, if its status comes from it and not from an event: no event has a
+    /// higher status, and no `created` event of another source is earlier.
+    pub(crate) fn status_from_creation(&self) -> Option<Creation> {
+        let creation = self.stored.as_ref()?.creation();
+        let is_earlier = self.recorded.as_ref().is_none_or(|recorded| {
+            recorded.status == OrderStatus::Created && creation.at < recorded.at
+        });
+        is_earlier.then_some(creation)
+    }
+
+    /// Returns the first entry of the order's history, unless a recorded event is that entry.
+    pub(crate) fn creation_entry(&self) -> Option<Creation> {
+        let stored = self.stored.as_ref().filter(|_| !self.has_recorded_creation)?;
+        Some(stored.creation())
     }
 }
 
@@ -92,21 +128,28 @@ async fn order_state(
             status.rank AS "rank?", status.since AS "since?", status.topic AS "topic?",
             status."partition" AS "partition?", status."offset" AS "offset?",
             EXISTS (SELECT FROM orders.order_events AS event WHERE event.order_uid = asked.order_uid)
-                AS "has_events!"
+                AS "has_events!",
+            EXISTS (
+                SELECT FROM orders.order_events AS event
+                WHERE event.order_uid = asked.order_uid AND event.rank = $2
+                    AND event.version IS NOT NULL
+            ) AS "has_recorded_creation!"
         FROM (SELECT $1 AS order_uid) AS asked
         LEFT JOIN orders.orders AS stored USING (order_uid)
         LEFT JOIN orders.order_status AS status USING (order_uid)"#,
         uid.as_str(),
+        OrderStatus::Created.rank(),
     )
     .fetch_one(connection)
     .await?;
+    let has_recorded_creation = row.has_recorded_creation;
     let status = row.rank.map(parse_rank).transpose()?;
     let (stored, has_events) = (row.stored_order(), row.has_events);
     let recorded = status.and_then(|status| row.recorded_status(status));
     // `updated` and unknown words have no rank and make no row in `order_status`, so an order may
     // be known only from `order_events`.
     let is_known = stored.is_some() || has_events;
-    Ok(is_known.then_some(OrderState { recorded, stored }))
+    Ok(is_known.then_some(OrderState { recorded, stored, has_recorded_creation }))
 }
 
 /// The columns of `orders` and `order_status`, which have no row for every order.
@@ -122,6 +165,7 @@ struct StateRow {
     partition: Option<i32>,
     offset: Option<i64>,
     has_events: bool,
+    has_recorded_creation: bool,
 }
 
 impl StateRow {

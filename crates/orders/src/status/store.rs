@@ -103,7 +103,8 @@ impl Writer for Recorder {
         // without a status event in this batch is not locked: its verdicts do not depend on its
         // status.
         let before = self.advance(transaction, &highest_statuses(&events)).await?;
-        let judged = judge(&events, &before);
+        let stored = stored_orders(transaction, &events).await?;
+        let judged = judge(&events, &before, &stored);
         self.insert_events(transaction, &judged).await?;
         Ok(judged.iter().map(|judged| judged.verdict).collect())
     }
@@ -177,15 +178,19 @@ struct JudgedEvent<'a> {
     verdict: Verdict,
 }
 
-/// Judges sorted events, given the statuses that the orders had before all of them. Each event is
-/// judged by the status that the events before it led to.
+/// Judges sorted events, given the statuses that the orders had before all of them, and which of the
+/// orders with a `created` event are `stored`: these are created already. Each event is judged by the
+/// status that the events before it led to.
 fn judge<'a>(
     events: &[PositionedEvent<'a>],
     before: &HashMap<OrderUid, OrderStatus>,
+    stored: &HashSet<String>,
 ) -> Vec<JudgedEvent<'a>> {
     let mut judged = Vec::with_capacity(events.len());
     for events in by_order(events) {
-        let mut status = events.first().and_then(|it| before.get(&it.event.order_id)).copied();
+        let order_id = &events[0].event.order_id;
+        let stored = stored.contains(order_id.as_str()).then_some(OrderStatus::Created);
+        let mut status = before.get(order_id).copied().max(stored);
         for &PositionedEvent { position, event } in events {
             let verdict = Ignored::judge(status, event.word);
             judged.push(JudgedEvent { position, event, verdict });
@@ -266,6 +271,26 @@ impl Recorder {
         }
         Ok(())
     }
+}
+
+/// Returns the ids of the stored orders among those that have a `created` event in the batch. Events
+/// of this service are not among them, so most batches need no query.
+async fn stored_orders(
+    connection: &mut PgConnection,
+    events: &[PositionedEvent<'_>],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let created = StatusWord::Status(OrderStatus::Created);
+    let created = events.iter().filter(|it| it.event.word == created);
+    let uids: Vec<&str> = created.map(|it| it.event.order_id.as_str()).collect();
+    if uids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let stored = sqlx::query_scalar!(
+        "-- stored_orders\n\
+         SELECT order_uid FROM orders.orders WHERE order_uid = ANY ($1)",
+        uids as _,
+    );
+    Ok(stored.fetch_all(connection).await?.into_iter().collect())
 }
 
 /// Inserts the statuses of orders that have none and returns the ids of these orders.
@@ -373,7 +398,8 @@ mod tests {
             let highest = highest_statuses(&events);
             prop_assert!(highest.is_sorted_by_key(|it| it.uid));
             let mut ends = HashMap::new();
-            for JudgedEvent { position, event, verdict } in judge(&events, &HashMap::new()) {
+            for JudgedEvent { position, event, verdict } in judge(&events, &HashMap::new(), &HashSet::new())
+            {
                 if let (StatusWord::Status(status), None) = (event.word, verdict) {
                     ends.insert(&event.order_id, (status, position));
                 }
@@ -388,12 +414,14 @@ mod tests {
     fn events_are_judged_in_kafkas_order_against_the_status_before() {
         let part = records(&[(1, "delivered", 30), (1, "created", 10), (1, "created", 20)]);
         let events = sorted_events(&part);
-        let verdicts = |before: HashMap<_, _>| -> Vec<Verdict> {
-            judge(&events, &before).iter().map(|it| it.verdict).collect()
+        let verdicts = |before: HashMap<_, _>, stored: &[&str]| -> Vec<Verdict> {
+            let stored = stored.iter().map(|uid| (*uid).to_owned()).collect();
+            judge(&events, &before, &stored).iter().map(|it| it.verdict).collect()
         };
-        assert_eq!(verdicts(HashMap::new()), [None, Some(Ignored::Repeated), None]);
+        let (lower, repeated) = (Some(Ignored::Lower), Some(Ignored::Repeated));
+        assert_eq!(verdicts(HashMap::new(), &[]), [None, repeated, None]);
+        assert_eq!(verdicts(HashMap::new(), &["1"]), [repeated, repeated, None]);
         let before = HashMap::from([("1".parse().unwrap(), OrderStatus::Completed)]);
-        let lower = Some(Ignored::Lower);
-        assert_eq!(verdicts(before), [lower, lower, Some(Ignored::Repeated)]);
+        assert_eq!(verdicts(before, &["1"]), [lower, lower, repeated]);
     }
 }

@@ -1,5 +1,7 @@
 //! `/openapi.json` of both services agrees with their routes, their answers and the manual.
 
+mod schemathesis;
+
 use std::{collections::BTreeSet, path::Path};
 
 use reqwest::Response;

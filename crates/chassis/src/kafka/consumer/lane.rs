@@ -145,9 +145,9 @@ impl<P: Pipeline> Lane<P> {
                 if self.filling.is_full(&self.shared.policy) { MAX_WAIT } else { max_wait };
             self.report_lag();
             if self.is_idle() {
-                // No batch is left, so these offsets are from `PartitionEOF` only. Each record
-                // before them is settled, because all slots are empty, so they may be stored
-                // without a batch.
+                // No batch is left, so these offsets are from `PartitionEOF` and from skipped
+                // records. Each record before them is settled, because all slots are empty, so they
+                // may be stored without a batch.
                 let ends = std::mem::take(&mut self.filling.offsets);
                 self.store(&ends);
                 self.release_revoked();
@@ -201,6 +201,16 @@ impl<P: Pipeline> Lane<P> {
                     let record = Record::of(&message);
                     let position = record.position;
                     bytes += record.value.map_or(0, <[u8]>::len) as u64;
+                    records += 1;
+                    empty_in_a_row = 0;
+                    partition.trouble = None;
+                    partition.next = Some(NextOffset::after(position.offset).get());
+                    if pipeline.skips(record) {
+                        // Like the end of a partition: stored with the batch that has the records
+                        // before it, or without a batch if all of them are settled.
+                        self.filling.offsets.add(position.partition, position.offset);
+                        continue;
+                    }
                     // A panic is treated like bad data, so that one record cannot stop its
                     // partition.
                     let parsed = catch_unwind(AssertUnwindSafe(|| {
@@ -219,10 +229,6 @@ impl<P: Pipeline> Lane<P> {
                     // An item and its offset enter the batch in one call, so the batch never
                     // covers an offset whose item it does not have.
                     self.filling.push(item, size, position, now);
-                    partition.trouble = None;
-                    partition.next = Some(NextOffset::after(position.offset).get());
-                    records += 1;
-                    empty_in_a_row = 0;
                 }
             }
         }

@@ -71,6 +71,12 @@ pub trait Pipeline: Send + Sync + 'static {
     type Committed: Send + 'static;
     type Receipt: Receipt;
 
+    /// Returns true for a record that needs no item: only its offset advances, after everything
+    /// before it in its partition is settled.
+    fn skips(&self, _record: Record<'_>) -> bool {
+        false
+    }
+
     /// Returns the item and its size in bytes. It cannot fail: bad data becomes an item, too.
     fn parse(&self, record: Record<'_>) -> (Self::Item, usize);
 

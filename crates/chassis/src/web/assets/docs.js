@@ -60,13 +60,17 @@ function resolver(openapi) {
   return resolve;
 }
 
+/** The most values of an enumeration that are listed as its type. */
+const MAX_LISTED = 12;
+
 /** Names the type of a schema in a word or two. */
 function typeOf(schema) {
   if (!schema) return '';
   if (schema.$ref) return schema.$ref.split('/').at(-1);
-  if (schema.oneOf) return schema.oneOf.map(typeOf).join(' | ');
+  const choices = schema.oneOf ?? (schema.type ? undefined : schema.anyOf);
+  if (choices) return choices.map(typeOf).join(' | ');
   if (schema.type === 'array') return `${typeOf(schema.items)}[]`;
-  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(' | ');
+  if (schema.enum?.length <= MAX_LISTED) return schema.enum.map((value) => JSON.stringify(value)).join(' | ');
   const type = [schema.type].flat().join(' | ');
   return schema.format ? `${type} (${schema.format})` : type;
 }

@@ -97,8 +97,9 @@ fn describe_order(answer: &Answer, lines: &mut Vec<String>) {
 }
 
 fn event(event: &Value) -> String {
-    let mut line =
-        format!("    {}  {}  {}", text(event, "at"), text(event, "record"), text(event, "word"));
+    // The record that created an order is not known any more if a later one replaced it.
+    let record = event["record"].as_str().unwrap_or("-");
+    let mut line = format!("    {}  {record}  {}", text(event, "at"), text(event, "word"));
     if !event["version"].is_null() {
         line += &format!(", version {}", event["version"]);
     }
@@ -146,7 +147,7 @@ mod tests {
                 "status": "created", "since": "T1", "version": 2,
                 "stored": { "at": "T0", "record": "orders:3:18" },
                 "events": [
-                    { "at": "T1", "record": "s:0:1", "word": "created", "version": 2, "ignored": null },
+                    { "at": "T1", "record": null, "word": "created", "version": 1, "ignored": null },
                     { "at": "T2", "record": "s:0:2", "word": "created", "version": null,
                       "ignored": { "detail": "the order had this status already" } },
                 ],
@@ -170,7 +171,7 @@ mod tests {
   order     version 2, first stored T0, latest record orders:3:18
   served    from memory, ETag \"ab\"
   status    created since T1
-    T1  s:0:1  created, version 2
+    T1  -  created, version 1
     T2  s:0:2  created, ignored: the order had this status already
   delivery  waiting, number 1 in the queue: no courier is available: 2 busy, 0 paused
   rejected  T3  orders:3:19: missing"

@@ -8,7 +8,13 @@ use crate::support::Scratch;
 fn a_clone_below_a_folder_with_a_space_is_built_in_the_cache() {
     let (clone, cache) = (Scratch::new(), std::env::temp_dir().join("waybill-cache"));
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for file in ["Makefile", "scripts/setup", "rust-toolchain.toml", "crates/testkit/axe/pom.xml"] {
+    for file in [
+        "Makefile",
+        "scripts/setup",
+        "rust-toolchain.toml",
+        "crates/testkit/axe/pom.xml",
+        "crates/testkit/schemathesis/requirements.txt",
+    ] {
         let copy = clone.0.join(file);
         fs::create_dir_all(copy.parent().unwrap()).unwrap();
         fs::copy(repository.join(file), copy).unwrap();

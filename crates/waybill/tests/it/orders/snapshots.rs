@@ -68,11 +68,11 @@ GET /order/b563feb7b2b84b6test
 
 GET /order/b563feb7b2b84b6test/status
 200 application/json
-{"explanation":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.status:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
+{"explanation":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.orders:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
 
 GET /order/b563feb7b2b84b6test/history
 200 application/json
-{"events":[{"at":"<now>","created_at":"<now>","ignored":null,"record":"<env>.status:0:0","status":"created","version":1,"word":"created"}],"explanation":null,"next":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.status:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
+{"events":[{"at":"<now>","created_at":null,"ignored":null,"record":"<env>.orders:0:0","status":"created","version":1,"word":"created"}],"explanation":null,"next":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.orders:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
 
 GET /orders
 200 application/json

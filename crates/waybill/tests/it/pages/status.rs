@@ -65,7 +65,7 @@ async fn events_appear_live_and_a_click_cancels_the_order() {
     let service = start_with_published_sample(&env, &["--couriers-url", &couriers]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
 
-    page.wait_for_text("Event “created” published").await;
+    page.wait_for_text("Received and stored").await;
     page.wait_for_text("Анна К., by scooter, deadline").await;
 
     for word in ["created", "delivering", "lost"] {
@@ -98,7 +98,7 @@ async fn an_event_that_is_recorded_late_still_appears() {
     let service = start_with_published_sample(&env, &[]).await;
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
 
-    page.wait_for_text("Event “created” published").await;
+    page.wait_for_text("Received and stored").await;
 
     let mut lock = env.pool.begin().await.unwrap();
     let table = "LOCK TABLE orders.order_status IN EXCLUSIVE MODE";
@@ -172,6 +172,6 @@ async fn the_page_works_if_the_courier_service_is_down() {
     let page = Page::open(Reader::default(), &service.at(&format!("/order/{SAMPLE_UID}"))).await;
 
     page.wait_for_text("The courier service does not answer").await;
-    page.wait_for_text("Event “created” published").await;
+    page.wait_for_text("Received and stored").await;
     service.stop().await.unwrap();
 }

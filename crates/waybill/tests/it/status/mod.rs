@@ -2,4 +2,5 @@
 
 mod calls;
 mod events;
+mod own_events;
 mod tail_reader;
