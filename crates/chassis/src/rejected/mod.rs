@@ -13,6 +13,7 @@
 pub mod calls;
 mod cut;
 pub mod dead_letter;
+pub(crate) mod fields;
 mod table;
 
 use std::{fmt, str::FromStr};
