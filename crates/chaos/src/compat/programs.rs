@@ -139,4 +139,3 @@ pub(super) async fn run_to_end(program: &Path, args: &[String]) -> Result<Output
     let output = Command::new(program).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
     output.await.with_context(|| format!("starting {}", program.display()))
 }
-
