@@ -125,8 +125,8 @@ pub(super) fn headers_column(headers: &OwnHeaders) -> Option<String> {
     if headers.left_out.is_some() {
         return None;
     }
-    let base64 = |value: &Box<[u8]>| BASE64_STANDARD.encode(value);
-    let headers = headers.kept.iter().map(|(name, value)| (name, value.as_ref().map(base64)));
+    let base64 = |value: &[u8]| BASE64_STANDARD.encode(value);
+    let headers = headers.kept.iter().map(|(name, value)| (name, value.as_deref().map(base64)));
     let headers: Vec<_> = headers.collect();
     Some(serde_json::to_string(&headers).expect("pairs of texts become JSON"))
 }

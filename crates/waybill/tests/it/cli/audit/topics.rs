@@ -90,8 +90,9 @@ async fn compaction_and_tombstones_break_nothing() {
     for invariant in [VALID, KNOWN, RECORDED] {
         let check = find(&checks, invariant);
         assert!(check["not_checked"].as_u64() > Some(0), "{check}");
-        let reason = check["reasons"][0]["reason"].as_str().unwrap();
-        assert!(reason.contains("compaction"), "{check}");
+        let reasons = check["reasons"].as_array().unwrap();
+        let names_compaction = |it: &Value| it["reason"].as_str().unwrap().contains("compaction");
+        assert!(reasons.iter().any(names_compaction), "{check}");
     }
     let (strict, _) = audit_with(&env, &database, &["--strict"]).await;
     assert_eq!(strict.status.code(), Some(1));
