@@ -27,7 +27,7 @@ const MAX_KIB: usize = 64;
 const LARGE: usize = 64 << 20;
 
 fn short_limits() -> Limits {
-    Limits { head: SHORT, body: SHORT, unread: SHORT, ..Limits::default() }
+    Limits { head: SHORT, idle: SHORT, body: SHORT, unread: SHORT, ..Limits::default() }
 }
 
 async fn take(_: BodyWithin<MAX_KIB>) -> &'static str {
@@ -118,6 +118,33 @@ async fn a_body_that_arrives_slowly_is_answered_with_408() {
 }
 
 #[tokio::test]
+async fn a_body_that_almost_stops_is_answered_with_408() {
+    let limits = Limits { pace: SHORT, body: 10 * WAIT_TIMEOUT, ..Limits::default() };
+    let (address, _service) = start(limits).await;
+    let half = "POST /take HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\nhalf";
+    assert_problem(&read_to_end(&mut connect(address, half).await).await, 408);
+}
+
+#[tokio::test]
+async fn a_body_that_keeps_its_pace_is_taken() {
+    // Longer than the test's own pauses, also on a busy machine.
+    let limits = Limits { pace: 4 * SHORT, ..Limits::default() };
+    let (address, _service) = start(limits).await;
+    let (part, parts) = ("x".repeat(8 << 10), 8);
+    let head = format!(
+        "POST /take HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        part.len() * parts
+    );
+    let mut stream = connect(address, &head).await;
+    for _ in 0..parts {
+        // Together they take twice the pace.
+        sleep(SHORT).await;
+        stream.write_all(part.as_bytes()).await.unwrap();
+    }
+    assert!(read_to_end(&mut stream).await.ends_with("taken"));
+}
+
+#[tokio::test]
 async fn an_answer_does_not_wait_for_the_next_request() {
     let (address, _service) = start(Limits::default()).await;
     let get = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT";
@@ -142,6 +169,37 @@ async fn a_body_that_is_announced_as_too_large_is_not_read() {
     let (address, _service) = start(Limits::default()).await;
     let head = "POST /take HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000000000\r\nExpect: 100-continue\r\n\r\n";
     assert_problem(&read_to_end(&mut connect(address, head).await).await, 413);
+}
+
+#[tokio::test]
+async fn a_connection_is_idle_for_the_whole_time_after_an_answer() {
+    let (address, _service) = start(Limits { idle: 4 * SHORT, ..Limits::default() }).await;
+    let mut stream = connect(address, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    sleep(2 * SHORT).await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let since = std::time::Instant::now();
+
+    let answers = read_to_end(&mut stream).await;
+
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
+    assert!(since.elapsed() >= 4 * SHORT, "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn an_idle_connection_has_more_time_than_a_head() {
+    let (address, _service) = start(Limits { head: SHORT, ..Limits::default() }).await;
+    let get = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut stream = connect(address, get).await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"here") {
+        let read = timeout(WAIT_TIMEOUT, stream.read_buf(&mut answer)).await;
+        assert_ne!(read.expect("it answers").unwrap(), 0);
+    }
+
+    sleep(2 * SHORT).await;
+    let half = &get[..get.len() - 4];
+    stream.write_all(half.as_bytes()).await.unwrap();
+    assert_eq!(read_to_end(&mut stream).await, "", "the second head is not complete in time");
 }
 
 #[tokio::test]

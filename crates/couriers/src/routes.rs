@@ -1,11 +1,11 @@
 //! Every route of the courier service.
 
 use axum::{
-    Router,
+    Router, middleware,
     routing::{get, head, post},
 };
 use chassis::{
-    http::{Guard, finish, health::Health, problems::NO_SUCH_PAGE},
+    http::{Guard, Lists, finish, health::Health, limit_lists, problems::NO_SUCH_PAGE},
     web::by_accept,
 };
 
@@ -14,27 +14,30 @@ use crate::{
     pages::{self, PageState, board},
 };
 
-pub(crate) fn router(state: PageState, health: Health, guard: Guard) -> Router {
+pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: Lists) -> Router {
+    let lists = Router::new()
+        .route("/couriers", get(couriers::list))
+        .route("/queue", get(deliveries::queue))
+        .route("/statistics", get(deliveries::statistics))
+        .route("/rejected", get(by_accept(rejected::list, pages::rejected::list)))
+        .route_layer(middleware::from_fn_with_state(lists, limit_lists));
     let routes = Router::new()
         .route("/", get(board::get))
         .route("/docs", get(pages::docs))
         .route("/openapi.json", get(http::openapi))
         .route("/assets/{name}", get(pages::asset))
-        .route("/couriers", get(couriers::list))
         .route("/courier", post(couriers::add).put(couriers::change))
         .route("/courier/{id}", get(couriers::get))
         .route("/courier/{id}/statistics", get(couriers::statistics))
         .route("/delivery/assign", post(deliveries::assign))
         .route("/delivery/unassign", post(deliveries::unassign))
         .route("/delivery/{order_id}", get(deliveries::get))
-        .route("/queue", get(deliveries::queue))
-        .route("/statistics", get(deliveries::statistics))
-        .route("/rejected", get(by_accept(rejected::list, pages::rejected::list)))
         .route("/rejected/{id}", get(by_accept(rejected::get, pages::rejected::get)))
         .route("/rejected/{id}/replay", post(by_accept(rejected::replay, pages::rejected::replay)))
         .route("/live", get(live::live))
         .route("/ping", get(http::ping))
         .route("/healthcheck", head(http::healthcheck))
+        .merge(lists)
         .merge(health.routes())
         .fallback(by_accept(NO_SUCH_PAGE, pages::no_such_page));
     finish(routes, guard).with_state(state)

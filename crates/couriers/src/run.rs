@@ -6,7 +6,8 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use chassis::{
     http::{
-        Guard, HttpMetrics, Site, Streams, health::Health, limits::Limits, readable_from, serve,
+        Guard, HttpMetrics, Lists, Site, Streams, health::Health, limits::Limits, readable_from,
+        serve,
     },
     kafka::{
         backlog::Backlog,
@@ -85,7 +86,7 @@ pub async fn run(
 
     let mut parts = Supervisor::new(shutdown.clone());
     let guard = Guard::new(Site::new(config.couriers_url.as_ref(), &config.http.hosts), served);
-    let router = routes::router(state, health, guard.clone());
+    let router = routes::router(state, health, guard.clone(), Lists::of_connections(connections));
     let router = readable_from(router, &config.orders_url);
     let limits = Limits { connections: config.http.connections as usize, ..Limits::default() };
     // HTTP starts first, so that `/livez` and `/readyz` answer while PostgreSQL or Kafka is still

@@ -7,7 +7,7 @@ use axum::{
     routing::{get, post},
 };
 use chassis::{
-    http::{Guard, finish, health::Health, problems::NO_SUCH_PAGE},
+    http::{Guard, Lists, finish, health::Health, limit_lists, problems::NO_SUCH_PAGE},
     web::by_accept,
 };
 
@@ -16,7 +16,12 @@ use crate::{
     pages::{self, PageState, docs, home},
 };
 
-pub(crate) fn router(state: PageState, health: Health, guard: Guard) -> Router {
+pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: Lists) -> Router {
+    let lists = Router::new()
+        .route("/order/{order_uid}/history", get(http::status::history))
+        .route("/orders", get(orders::list))
+        .route("/rejected", get(by_accept(http::rejected::list, pages::rejected::list)))
+        .route_layer(middleware::from_fn_with_state(lists, limit_lists));
     let routes = Router::new()
         .route("/", get(home::get))
         .route("/docs", get(docs::get))
@@ -25,7 +30,6 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard) -> Router {
         .route("/order", post(http::order::post))
         .route("/order/{order_uid}", get(by_accept(http::order::get, pages::order::get)))
         .route("/order/{order_uid}/status", get(http::status::get))
-        .route("/order/{order_uid}/history", get(http::status::history))
         .route(
             "/order/{order_uid}/cancel",
             post(by_accept(http::status::cancel, pages::status::cancel)),
@@ -34,14 +38,13 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard) -> Router {
             "/order/{order_uid}/complete",
             post(by_accept(http::status::complete, pages::status::complete)),
         )
-        .route("/orders", get(orders::list))
-        .route("/rejected", get(by_accept(http::rejected::list, pages::rejected::list)))
         .route("/rejected/{id}", get(by_accept(http::rejected::get, pages::rejection::get)))
         .route(
             "/rejected/{id}/replay",
             post(by_accept(http::rejected::replay, pages::rejection::replay)),
         )
         .route("/live", get(live::live))
+        .merge(lists)
         .merge(health.routes())
         .fallback(by_accept(NO_SUCH_PAGE, pages::no_such_page));
     let routes = match state.courier_service.clone() {

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::Context;
 use chassis::{
-    http::{Guard, HttpMetrics, Site, Streams, health::Health, limits::Limits, serve},
+    http::{Guard, HttpMetrics, Lists, Site, Streams, health::Health, limits::Limits, serve},
     kafka::{
         batch::BatchPolicy,
         config::KafkaConfig,
@@ -104,7 +104,8 @@ pub async fn run(
     // `ready` is still false, so /readyz answers 503.
     let site = Site::new(config.orders_url.as_ref(), &config.http.hosts);
     let limits = Limits { connections: config.http.connections as usize, ..Limits::default() };
-    parts.run("http", serve_http(listener, limits, state, health, (site, served)));
+    let lists = Lists::of_connections(connections);
+    parts.run("http", serve_http(listener, limits, state, health, (site, served, lists)));
     if let Some((redis, to_write)) = redis.zip(to_write) {
         // The only writer: commits and lookups put their orders into its queue and never wait.
         parts.run("redis", redis.run(to_write, shutdown.clone()));
@@ -191,13 +192,13 @@ async fn serve_http(
     limits: Limits,
     state: PageState,
     health: Health,
-    (site, metrics): (Site, HttpMetrics),
+    (site, metrics, lists): (Site, HttpMetrics, Lists),
 ) -> anyhow::Result<()> {
     let shutdown = state.api.shutdown.clone();
     let fast_path = Arc::new(FastPath::new(state.api.lookup.clone(), &metrics));
     let fast_path = move |request: &_| fast_path.answer(request);
     let guard = Guard::new(site, metrics);
-    let router = routes::router(state, health, guard.clone());
+    let router = routes::router(state, health, guard.clone(), lists);
     serve::serve(listener, guard, fast_path, router, limits, shutdown).await;
     Ok(())
 }

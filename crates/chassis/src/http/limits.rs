@@ -1,6 +1,7 @@
-//! Limits of connections: the time for the head and the body of a request, the time for which an
-//! answer may stay unread, and the number of connections. [`serve`](super::serve) applies them;
-//! [`connections`](super::connections) counts and closes connections.
+//! Limits of connections: the time for the body of a request, the time for which an answer may stay
+//! unread, and the number of connections. [`serve`](super::serve) applies them; [`head`](super::head)
+//! limits the wait for a request, and [`connections`](super::connections) counts and closes
+//! connections.
 
 use std::{
     io::{self, IoSlice},
@@ -10,26 +11,34 @@ use std::{
     time::Duration,
 };
 
-use axum::{BoxError, body::Body as AnswerBody};
+use axum::{BoxError, body::Body as AnswerBody, response::Response};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
-use super::connections::State;
+use super::{connections::State, head::HeadTimer, lists::ListPlace};
+
+/// The part of a body that must arrive in each [`Limits::pace`]. A client that sends less keeps its
+/// connection busy on purpose, or is too slow to be served.
+const MIN_BODY_BYTES: u64 = 4 << 10;
 
 /// The limits of a service's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The most open connections that may send any request.
     pub connections: usize,
-    /// The longest wait for the head of a request, from the start of the connection or the last
-    /// answer.
+    /// The longest time for the head of a request, from the start of the connection or, on a
+    /// connection that was idle, from its first byte.
     pub head: Duration,
+    /// The longest time for which a connection may be idle between two requests.
+    pub idle: Duration,
     /// The longest time for the whole body of a request.
     pub body: Duration,
+    /// The time in which at least 4 KiB of a body must arrive, or the rest of it.
+    pub pace: Duration,
     /// The longest time for which a client may read nothing of an answer.
     pub unread: Duration,
     /// The longest time for the answers in flight after the shutdown has begun.
@@ -40,8 +49,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
-            head: Duration::from_secs(30),
+            head: Duration::from_secs(6),
+            idle: Duration::from_secs(30),
             body: Duration::from_secs(30),
+            pace: Duration::from_secs(6),
             unread: Duration::from_secs(30),
             drain: Duration::from_secs(5),
         }
@@ -52,17 +63,46 @@ impl Default for Limits {
 #[error("the body did not arrive in time")]
 struct TooSlow;
 
-/// The body of a request. It fails when it takes too long as a whole, even if it arrives steadily.
+/// The body of a request. It fails when it takes too long as a whole, even if it arrives steadily,
+/// and earlier when it almost stops.
 pub(crate) struct BodyInTime {
     body: Incoming,
-    limit: Duration,
-    /// Set at the first wait for the body, and not reset by data that arrives.
-    end: Option<Pin<Box<Sleep>>>,
+    limits: Limits,
+    /// Set at the first wait for the body.
+    wait: Option<Wait>,
+}
+
+/// The wait for a body.
+struct Wait {
+    timer: Pin<Box<Sleep>>,
+    /// The end of the time for the whole body.
+    end: Instant,
+    /// The bytes that have arrived since the timer was set.
+    arrived: u64,
 }
 
 impl BodyInTime {
-    pub(crate) fn new(body: Incoming, limit: Duration) -> Self {
-        Self { body, limit, end: None }
+    pub(crate) fn new(body: Incoming, limits: Limits) -> Self {
+        Self { body, limits, wait: None }
+    }
+}
+
+impl Wait {
+    fn new(limits: &Limits) -> Self {
+        let pace = limits.pace.min(limits.body);
+        Self { timer: Box::pin(sleep(pace)), end: Instant::now() + limits.body, arrived: 0 }
+    }
+
+    fn poll_too_slow(&mut self, pace: Duration, context: &mut Context<'_>) -> Poll<TooSlow> {
+        while self.timer.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            if now >= self.end || self.arrived < MIN_BODY_BYTES {
+                return Poll::Ready(TooSlow);
+            }
+            self.arrived = 0;
+            self.timer.as_mut().reset(self.end.min(now + pace));
+        }
+        Poll::Pending
     }
 }
 
@@ -74,12 +114,15 @@ impl Body for BodyInTime {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+            if let (Some(wait), Some(Ok(frame))) = (&mut this.wait, &frame) {
+                wait.arrived += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let limit = self.limit;
-        let end = self.end.get_or_insert_with(|| Box::pin(sleep(limit)));
-        end.as_mut().poll(context).map(|()| Some(Err(TooSlow.into())))
+        let wait = this.wait.get_or_insert_with(|| Wait::new(&this.limits));
+        wait.poll_too_slow(this.limits.pace, context).map(|slow| Some(Err(slow.into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -95,11 +138,14 @@ impl Body for BodyInTime {
 pub(crate) struct Answering {
     body: AnswerBody,
     state: Arc<State>,
+    _place: Option<ListPlace>,
 }
 
 impl Answering {
-    pub(crate) fn new(body: AnswerBody, state: Arc<State>) -> Self {
-        Self { body, state }
+    /// Returns the answer with this body, which also keeps the place of a list.
+    pub(crate) fn answer(mut answer: Response, state: Arc<State>) -> http::Response<Self> {
+        let place = answer.extensions_mut().remove::<ListPlace>();
+        answer.map(|body| Self { body, state, _place: place })
     }
 }
 
@@ -129,19 +175,21 @@ impl Body for Answering {
     }
 }
 
-/// A connection that fails when the client reads nothing for too long.
-pub(crate) struct ReadInTime {
+/// A connection that fails when the client sends no request or reads no answer for too long.
+pub(crate) struct ClientStream {
     stream: TcpStream,
-    limit: Duration,
+    head: HeadTimer,
+    unread: Duration,
     state: Arc<State>,
     /// Set while no more bytes can be written. Each written byte resets it, so a slow client is not
     /// disconnected while it reads.
     end: Option<Pin<Box<Sleep>>>,
 }
 
-impl ReadInTime {
-    pub(crate) fn new(stream: TcpStream, limit: Duration, state: Arc<State>) -> Self {
-        Self { stream, limit, state, end: None }
+impl ClientStream {
+    pub(crate) fn new(stream: TcpStream, limits: &Limits, state: Arc<State>) -> Self {
+        let head = HeadTimer::new(limits.head, limits.idle);
+        Self { stream, head, unread: limits.unread, state, end: None }
     }
 
     fn in_time(
@@ -158,23 +206,34 @@ impl ReadInTime {
         if self.end.is_none() {
             self.state.set_unread(true);
         }
-        let limit = self.limit;
+        let limit = self.unread;
         let end = self.end.get_or_insert_with(|| Box::pin(sleep(limit)));
         end.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for ReadInTime {
+impl AsyncRead for ClientStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let this = &mut *self;
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        match read {
+            Poll::Ready(_) => {
+                this.head.note_bytes(&this.state);
+                read
+            }
+            Poll::Pending => this
+                .head
+                .poll_too_late(&this.state, context)
+                .map(|()| Err(io::ErrorKind::TimedOut.into())),
+        }
     }
 }
 
-impl AsyncWrite for ReadInTime {
+impl AsyncWrite for ClientStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -9,8 +9,10 @@
 mod config;
 mod connections;
 mod etag;
+mod head;
 pub mod health;
 pub mod limits;
+mod lists;
 mod observe;
 mod origin;
 pub mod paging;
@@ -34,6 +36,7 @@ pub use self::{
     config::HttpConfig,
     connections::{StreamPlace, Streams},
     etag::is_unchanged,
+    lists::{Lists, limit_lists},
     observe::{Guard, HttpMetrics, Series},
     origin::{readable_from, web_address},
     parameters::{BodyWithin, Id, Parameters},

@@ -6,7 +6,7 @@ use sqlx::error::ErrorKind;
 
 use super::problem::{Problem, ProblemKind};
 use crate::{
-    postgres::errors::{ErrorClass, classify, is_outcome_unknown},
+    postgres::errors::{ErrorClass, classify, is_all_in_use, is_outcome_unknown},
     problem_kinds,
 };
 
@@ -41,6 +41,9 @@ problem_kinds! {
         "the database does not answer; try again in a moment";
     pub TOO_MANY_CONNECTIONS = 503, "/docs#too-many-connections", "too many connections",
         "all connections of HTTP_CONNECTIONS are in use; try again in a moment";
+    pub TOO_MANY_REQUESTS = 503, "/docs#too-many-requests", "too many requests",
+        "the service is answering as many requests of this kind as the database can serve; try \
+         again in a moment";
     pub TOO_MANY_STREAMS = 503, "/docs#too-many-streams", "too many live streams",
         "live streams take at most half of the connections; try again in a moment";
     pub KAFKA_UNAVAILABLE = 503, "/docs#kafka-unavailable", "Kafka unavailable",
@@ -64,14 +67,17 @@ pub fn bad_parameter(name: &str, rule: &str) -> Problem {
 }
 
 /// Maps a failed query to a problem. 400 if PostgreSQL refuses a value that it can never store,
-/// such as a text with a NUL character; otherwise 503, and the cause is logged. The answer to a
-/// change says whether it may have been stored.
+/// such as a text with a NUL character; otherwise 503, and the cause is logged unless it is the
+/// number of requests. The answer to a change says whether it may have been stored.
 #[must_use]
 pub fn of_database(attempted: &str, error: &sqlx::Error) -> Problem {
     let refused = error.as_database_error().filter(|_| classify(error) == ErrorClass::Permanent);
     if refused.is_some_and(|error| error.kind() == ErrorKind::Other) {
         return BAD_PARAMETER
             .with("a parameter has a value that PostgreSQL cannot store, such as a NUL character");
+    }
+    if is_all_in_use(error) {
+        return TOO_MANY_REQUESTS.problem();
     }
     tracing::warn!("{attempted}: {error}");
     if is_outcome_unknown(error) {

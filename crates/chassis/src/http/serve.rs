@@ -12,17 +12,13 @@ use hyper::{
     server::conn::http1,
     service::{Service as _, service_fn},
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{
     connections::Connections,
-    limits::{Answering, BodyInTime, Limits, ReadInTime},
+    limits::{Answering, BodyInTime, ClientStream, Limits},
     observe::Guard,
 };
 
@@ -42,8 +38,8 @@ pub async fn serve(
 ) {
     let connections = Connections::new(limits.connections, guard.closed_connections());
     let graceful = GracefulShutdown::new();
-    let http = http1(&limits);
-    let mut http_once = http1(&limits);
+    let http = http1();
+    let mut http_once = http1();
     http_once.keep_alive(false);
     // One connection is accepted and waits for its place; further ones wait in the queue of the
     // kernel.
@@ -55,17 +51,17 @@ pub async fn serve(
         let (fast_path, router) = (fast_path.clone(), TowerToHyperService::new(router.clone()));
         let (guard, state, is_reserved) =
             (guard.clone(), place.state().clone(), place.is_reserved());
-        let stream = ReadInTime::new(stream, limits.unread, state.clone());
+        let stream = ClientStream::new(stream, &limits, state.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             state.begin_request();
             let state = state.clone();
-            let answering = |answer: Response| answer.map(|body| Answering::new(body, state));
+            let answering = |answer: Response| Answering::answer(answer, state);
             let refusal = guard.refuse(&request, is_reserved);
             match refusal.or_else(|| fast_path(&request)) {
                 Some(response) => Either::Left(ready(Ok(answering(response)))),
                 // Boxed, so that the future of a fast answer stays small.
                 None => {
-                    let request = request.map(|body| BodyInTime::new(body, limits.body));
+                    let request = request.map(|body| BodyInTime::new(body, limits));
                     let answer = router.call(request).map_ok(without_false_length);
                     Either::Right(Box::pin(answer.map_ok(answering)))
                 }
@@ -96,14 +92,11 @@ pub async fn serve(
     }
 }
 
-fn http1(limits: &Limits) -> http1::Builder {
+fn http1() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // Without `pipeline_flush`: it would keep an answer back while the head of the next request is
-    // incomplete, and an answer 400 for good.
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_header_size(MAX_HEAD_BYTES);
+    // `ClientStream` limits the time for a head. Without `pipeline_flush`: it would keep an answer
+    // back while the head of the next request is incomplete, and an answer 400 for good.
+    http.header_read_timeout(None).max_buf_size(MAX_HEAD_BYTES).max_header_size(MAX_HEAD_BYTES);
     http
 }
 

@@ -71,6 +71,12 @@ pub(super) fn all_in_use(pool: &PgPool) -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::WouldBlock, text))
 }
 
+/// Returns true if other requests use all connections of the pool.
+#[must_use]
+pub fn is_all_in_use(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
 /// Returns the error if no connection of the pool was free within the limit of time. The pool does
 /// not say why, so one connection is tried to learn the reason.
 pub(super) async fn no_connection(pool: &PgPool) -> sqlx::Error {

@@ -240,12 +240,17 @@ pub fn open(
             Pools { requests: shared.clone(), work: shared }
         }
         _ => {
-            let for_requests = (connections / 3).max(1);
+            let for_requests = for_requests(connections);
             Pools { requests: pool(for_requests), work: pool(connections - for_requests) }
         }
     };
     registry.register_collector(Box::new(Connections(pools.clone())));
     pools
+}
+
+/// Returns the number of connections for requests, of this number in all.
+pub(crate) fn for_requests(connections: u32) -> u32 {
+    (connections / 3).max(1)
 }
 
 /// Counts the connections of both pools whenever the metrics are read.

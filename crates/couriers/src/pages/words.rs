@@ -100,7 +100,7 @@ pub(super) struct LiveWords {
     added: &'static str,
     /// The messages of problems, by the part of the problem's type after `/docs#`.
     #[serde(serialize_with = "as_map")]
-    problems: [(&'static str, &'static str); 7],
+    problems: [(&'static str, &'static str); 8],
     /// The rules of the form's fields, by the name of the field.
     #[serde(serialize_with = "as_map")]
     fields: [(&'static str, &'static str); 3],
@@ -217,6 +217,7 @@ static ENGLISH: Words = Words {
             ("no-such-order", "The courier service has no such order. Check the order id."),
             ("phone-taken", "Another courier has this phone number."),
             ("database-unavailable", "The database does not answer; try again in a moment."),
+            ("too-many-requests", "Too many requests at the moment; try again."),
         ],
         fields: [
             ("name", "Enter a name of at most 255 bytes."),
@@ -316,6 +317,7 @@ static RUSSIAN: Words = Words {
             ("no-such-order", "Сервис курьеров не знает такого заказа. Проверьте номер."),
             ("phone-taken", "Этот телефон уже указан у другого курьера."),
             ("database-unavailable", "База данных не отвечает; попробуйте чуть позже."),
+            ("too-many-requests", "Сейчас слишком много запросов; попробуйте ещё раз."),
         ],
         fields: [
             ("name", "Укажите имя не длиннее 255 байт."),

@@ -13,7 +13,7 @@ use chassis::{
     http::{
         BodyWithin, Id, Parameters, is_unchanged,
         problem::Problem,
-        problems::{DATABASE_UNAVAILABLE, MALFORMED_ID},
+        problems::{DATABASE_UNAVAILABLE, MALFORMED_ID, TOO_MANY_REQUESTS},
     },
     kafka::producer::{ACK_TIMEOUT, Attempt, OutgoingRecord},
     process::trace::{self, Trace},
@@ -52,7 +52,8 @@ pub(crate) async fn get(
     match find(&state, &uid, query.wait()?).await {
         Ok(Some(found)) => Ok(answer(&found, started.elapsed(), &headers)),
         Ok(None) => Err(NO_SUCH_ORDER.problem()),
-        Err(_) => Err(DATABASE_UNAVAILABLE.problem()),
+        Err(Unavailable::NoAnswer) => Err(DATABASE_UNAVAILABLE.problem()),
+        Err(Unavailable::TooMany) => Err(TOO_MANY_REQUESTS.problem()),
     }
 }
 

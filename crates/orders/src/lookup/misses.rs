@@ -26,7 +26,8 @@
 //! If the database does not answer, a query ends after [`BY_KEY`], and so does the wait of each
 //! caller, which begins earlier: in the queue. A worker skips the orders whose callers have all
 //! left, so the queue does not grow with the length of an outage. Only a probe, which finds out
-//! whether the database answers again, needs no caller.
+//! whether the database answers again, needs no caller. A miss that finds [`MAX_QUEUED`] others in
+//! the queue is refused at once, so a flood of ids costs the others little.
 
 use std::{
     collections::HashMap,
@@ -35,7 +36,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::postgres::{read::Reader, time_limit::BY_KEY};
+use chassis::postgres::{errors::is_all_in_use, read::Reader, time_limit::BY_KEY};
 use events::OrderUid;
 use futures_util::{FutureExt as _, future::join_all};
 use prometheus_client::{
@@ -57,6 +58,8 @@ use crate::lookup::{
 const MAX_WORKERS: usize = 2;
 /// The limit on the orders of one statement.
 const MAX_GROUP: usize = 64;
+/// The limit on the queue: more orders than the database usually finds in a tenth of a second.
+const MAX_QUEUED: usize = 4_096;
 /// The longest wait for the database to confirm a stale order; after it, the database counts as
 /// unavailable.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
@@ -126,15 +129,26 @@ impl Misses {
 
     /// Loads an order that memory does not hold.
     pub(super) async fn load(self: &Arc<Self>, uid: &OrderUid) -> Loaded {
-        let answer = tokio::time::timeout(BY_KEY.total, self.push(uid, Ask::RedisFirst)).await;
-        answer.ok().and_then(Result::ok).unwrap_or(Err(Unavailable))
+        let loaded = self.push(uid, Ask::RedisFirst)?;
+        let answer = tokio::time::timeout(BY_KEY.total, loaded).await;
+        answer.ok().and_then(Result::ok).unwrap_or(Err(Unavailable::NoAnswer))
     }
 
-    /// Queues a miss, unless the order is already queued or loading.
-    fn push(self: &Arc<Self>, uid: &OrderUid, ask: Ask) -> oneshot::Receiver<Loaded> {
+    /// Queues a miss, unless the order is already queued or loading. Fails if the queue is full.
+    fn push(
+        self: &Arc<Self>,
+        uid: &OrderUid,
+        ask: Ask,
+    ) -> Result<oneshot::Receiver<Loaded>, Unavailable> {
         let (sender, loaded) = oneshot::channel();
         let needs_worker = {
             let mut pending = self.pending();
+            // A caller of an order that is already queued costs no query.
+            if pending.queue.len() >= MAX_QUEUED && !pending.waiting.contains_key(uid) {
+                drop(pending);
+                self.count(&Err(Unavailable::TooMany));
+                return Err(Unavailable::TooMany);
+            }
             let callers = pending.waiting.entry(uid.clone()).or_default();
             callers.push(sender);
             // Only the first caller queues the order; the others share its query and its answer.
@@ -151,7 +165,7 @@ impl Misses {
             // Not awaited: this caller may disconnect, and the worker also answers other callers.
             tokio::spawn(self.clone().work());
         }
-        loaded
+        Ok(loaded)
     }
 
     /// Confirms a stale order in the database, or returns it as it is if the database does not
@@ -170,7 +184,7 @@ impl Misses {
             confirm_at.as_mut().map(|at| *at = now + CONFIRM_INTERVAL).is_some()
         };
         let ask = if is_unavailable { Ask::Probe } else { Ask::DatabaseOnly };
-        let answer = self.push(uid, ask);
+        let Ok(answer) = self.push(uid, ask) else { return stale };
         if is_unavailable {
             // The query goes on without this client. If the database answers, `find` clears
             // `confirm_at`, and the next stale hit waits for the database again.
@@ -178,7 +192,7 @@ impl Misses {
         }
         match tokio::time::timeout(CONFIRM_TIMEOUT, answer).await {
             Ok(Ok(Ok(found))) => found,
-            Ok(Ok(Err(Unavailable)) | Err(_)) => stale,
+            Ok(Ok(Err(_)) | Err(_)) => stale,
             Err(_) => {
                 self.note_unavailable();
                 stale
@@ -254,12 +268,15 @@ impl Misses {
 
     fn answer(&self, group: &[Miss], found: Result<HashMap<OrderUid, Found>, sqlx::Error>) {
         let found = found.map_err(|error| {
+            if is_all_in_use(&error) {
+                return Unavailable::TooMany;
+            }
             tracing::warn!("querying orders that are not cached: {error}");
             // The database has answered: other stale orders can still be confirmed.
             if !is_fault_of_an_order(&error) {
                 self.note_unavailable();
             }
-            Unavailable
+            Unavailable::NoAnswer
         });
         // Memory already holds the orders that were found. A request that comes after the order has
         // left `waiting` finds it in memory, or starts a new miss.
@@ -278,7 +295,8 @@ impl Misses {
         let from = match loaded {
             Ok(Some((_, level))) => level.as_str(),
             Ok(None) => "none",
-            Err(Unavailable) => "unavailable",
+            Err(Unavailable::NoAnswer) => "unavailable",
+            Err(Unavailable::TooMany) => "refused",
         };
         self.metrics.loads.get_or_create(&LoadedFrom { from }).inc();
     }

@@ -87,9 +87,14 @@ impl AnsweredBy {
     }
 }
 
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the order is not cached and the database does not answer")]
-pub(crate) struct Unavailable;
+/// The reason why an order that is not cached cannot be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unavailable {
+    #[error("the order is not cached and the database does not answer")]
+    NoAnswer,
+    #[error("the order is not cached and too many others are looked up")]
+    TooMany,
+}
 
 pub(crate) type Found = (Cached, AnsweredBy);
 type Loaded = Result<Option<Found>, Unavailable>;
@@ -152,7 +157,7 @@ impl Lookup {
                 // that waits: the database is asked.
                 Known::Absent | Known::Nothing => {
                     let loaded = tokio::time::timeout(limit, self.misses.load(uid)).await;
-                    loaded.unwrap_or(Err(Unavailable))
+                    loaded.unwrap_or(Err(Unavailable::NoAnswer))
                 }
             };
             let left = deadline.saturating_duration_since(Instant::now());

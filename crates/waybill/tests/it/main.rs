@@ -1,6 +1,7 @@
 //! Black-box tests of both services on the real PostgreSQL, Kafka, Redis and browser.
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
+mod attack;
 mod cli;
 mod couriers;
 mod openapi;

@@ -1,7 +1,7 @@
 //! The real program, as a service that runs and as a command that ends.
 
 use std::{
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
@@ -97,6 +97,13 @@ impl Program {
         Self::start_role("orders", env.flags(), crash_at)
     }
 
+    /// Starts the order service with further flags.
+    pub(crate) fn start_orders(env: &TestEnvironment, more: &[&str]) -> Self {
+        let mut flags = env.flags();
+        flags.extend(more.iter().map(|flag| (*flag).to_owned()));
+        Self::start_role("orders", flags, None)
+    }
+
     /// Starts the courier service with further flags; `crash_at` names the point at which it kills
     /// itself.
     pub(crate) fn start_couriers(
@@ -164,6 +171,18 @@ impl Program {
     /// Returns the base of its addresses, without a slash at the end.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.url.trim_start_matches("http://").parse().unwrap()
+    }
+
+    /// Reads one number of `/metrics`; 0 if there is none of this name.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let answer = reqwest::get(format!("{}/metrics", self.url)).await.expect("it answers");
+        let text = answer.text().await.expect("the answer is complete");
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.map_or(0.0, |number| number.parse().unwrap())
     }
 
     /// Returns the status of an answer to GET.
