@@ -8,6 +8,8 @@ use chassis::{
 use events::StatusEvent;
 use sqlx::PgConnection;
 
+use crate::status::consumer::is_own_creation;
+
 use super::{Source, published::Published, recorded::RecordedEvents, tables::Orders};
 
 /// The results of the scan.
@@ -39,7 +41,11 @@ pub(super) async fn scan<'a>(
         if let Some(event) = &event {
             published.see(&record, event, orders);
         }
-        let due = Due::of(record.position, committed);
+        let due = match Due::of(record.position, committed) {
+            // Earlier versions recorded these events.
+            Due::Committed if is_own_creation(record, own) => Due::NotYet,
+            due => due,
+        };
         rows.look(record.position, event.as_ref(), due, &scanned).await?;
     }
     drop(scan);
