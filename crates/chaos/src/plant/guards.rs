@@ -25,8 +25,6 @@ enum Scenario {
     Run,
     /// The program is killed while it waits at this failpoint, and started again with the guard.
     KilledAt(&'static str),
-    /// Two replicas have all orders in their caches when some of them change.
-    TwoCaches,
 }
 
 pub(super) const BUGS: &[GuardBug] = &[
@@ -84,12 +82,6 @@ pub(super) const BUGS: &[GuardBug] = &[
         expected: FindingKind::MissingEvent,
         scenario: Scenario::KilledAt("before-publish"),
     },
-    GuardBug {
-        guard: "guard.evict-on-update",
-        bug: "the cache of another replica keeps a changed order",
-        expected: FindingKind::WrongCache,
-        scenario: Scenario::TwoCaches,
-    },
 ];
 
 pub(super) async fn plant(
@@ -97,47 +89,38 @@ pub(super) async fn plant(
     waybill: &Path,
     bug: &GuardBug,
 ) -> anyhow::Result<Planted> {
-    let mut run = Run::prepare(servers, 3).await?;
+    let run = Run::prepare(servers, 3).await?;
     run.send(Part::First).await?;
     let skipped = format!("{}=skip", bug.guard);
-    let programs = match bug.scenario {
-        Scenario::Run => vec![start(waybill, &run, "one", &skipped).await?],
+    let orders = match bug.scenario {
+        Scenario::Run => start(waybill, &run, &skipped).await?,
         Scenario::KilledAt(point) => {
             let lag = run.env.lag().await;
             let failpoints = format!("{skipped};{point}=delay(60000)");
-            let program = start(waybill, &run, "one", &failpoints).await?;
+            let program = start(waybill, &run, &failpoints).await?;
             wait_until("an offset to be committed", async || run.env.lag().await < lag).await;
             program.kill();
-            vec![start(waybill, &run, "one", "").await?]
+            start(waybill, &run, "").await?
         }
-        Scenario::TwoCaches => vec![
-            start(waybill, &run, "one", &skipped).await?,
-            start(waybill, &run, "two", &skipped).await?,
-        ],
     };
     let mut flags = run.env.courier_flags(&run.couriers);
     flags.extend(COURIER_OPTIONS.map(str::to_owned));
     let couriers = Program::start(waybill, "couriers", flags, &skipped).await?;
     run.wait_until_processed().await;
-    if matches!(bug.scenario, Scenario::TwoCaches) {
-        run.case.order_services = programs.iter().map(|program| program.url.clone()).collect();
-        // The check of the caches requests every order from every replica.
-        run.judge().await?;
-    }
     run.send(Part::Second).await?;
     run.wait_until_processed().await;
     let after = run.judge().await?;
     couriers.kill();
-    programs.into_iter().for_each(Program::kill);
+    orders.kill();
     let clean = Verdict { checks: Vec::new() };
     let name = format!("{} ({})", bug.bug, bug.guard);
     Ok(Planted::since("guards", &name, bug.expected, &clean, &after))
 }
 
-/// Starts a replica of the order service. One that is started again with its name gets its
-/// partitions at once.
-async fn start(waybill: &Path, run: &Run, name: &str, failpoints: &str) -> anyhow::Result<Program> {
+/// Starts the order service. With an instance id, it gets its partitions at once when it is started
+/// again.
+async fn start(waybill: &Path, run: &Run, failpoints: &str) -> anyhow::Result<Program> {
     let mut flags = run.env.flags();
-    flags.extend(["--kafka-instance-id".to_owned(), name.to_owned()]);
+    flags.extend(["--kafka-instance-id", "planted"].map(str::to_owned));
     Program::start(waybill, "orders", flags, failpoints).await
 }

@@ -16,7 +16,6 @@ const SHELL: &str = "\"$0\" \"$@\" < /dev/null & read -r _; kill -9 $!";
 
 pub(super) struct Program {
     shell: Child,
-    pub(super) url: String,
 }
 
 impl Program {
@@ -45,7 +44,7 @@ impl Program {
             .stderr(Stdio::null())
             .spawn()
             .context("starting a shell")?;
-        let program = Self { shell, url: format!("http://{address}") };
+        let program = Self { shell };
         wait_until("the program to listen", async || TcpStream::connect(address).await.is_ok())
             .await;
         Ok(program)
