@@ -12,7 +12,7 @@
 //! compat    a short run with faults on other versions of Kafka and PostgreSQL
 //! recovery  measures how soon a service works again after a fault
 //! backlog   measures the memory of a service with a backlog and without a database
-//! resources compares memory, descriptors, threads and connections before and after
+//! resources compares memory, descriptors, threads and connections with those of new processes
 //! ```
 //!
 //! Nothing here uses the parser, the state machine or the SQL of the services: the judge has its own.
@@ -25,6 +25,7 @@ pub mod judge;
 pub mod ledger;
 pub mod plan;
 pub mod plant;
+mod port;
 pub mod proxy;
 mod readers;
 pub mod recovery;

@@ -155,7 +155,7 @@ pub struct PlanOptions {
 /// Returns the faults in the order of their starts.
 #[must_use]
 pub fn plan(options: &PlanOptions) -> Vec<Planned> {
-    let mut dice = Dice(options.seed ^ 0x5eed_0f_fa17);
+    let mut dice = Dice(options.seed ^ 0x5eed);
     let points = in_traffic();
     let mut bags = Bags::default();
     let mut planned = Vec::new();

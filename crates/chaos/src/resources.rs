@@ -1,6 +1,6 @@
 //! The resources that the services use: memory, file descriptors and threads of each process, and
-//! its connections to PostgreSQL. A run compares them before and after, because a leak shows only
-//! when everything else is quiet again. Linux only.
+//! its connections to PostgreSQL. At the end of a run, when everything is quiet again, they are compared
+//! with those of new processes, which shows a leak. Linux only.
 
 use std::{fs, path::PathBuf};
 
@@ -117,7 +117,7 @@ pub fn compare(before: &Snapshot, after: &Snapshot, allowance: &Allowance) -> Ve
             ("threads", then.threads, now.threads, allowance.threads),
         ] {
             if now > then + allowed {
-                findings.push(format!("{name}: {now} {what}, {then} before"));
+                findings.push(format!("{name}: {now} {what}, {then} in a new process"));
             }
         }
     }
@@ -131,7 +131,9 @@ pub fn compare(before: &Snapshot, after: &Snapshot, allowance: &Allowance) -> Ve
         let then = then.map_or(0, |then| then.connections);
         if now.connections > then + allowance.connections {
             let now = now.connections;
-            findings.push(format!("{application}: {now} connections to PostgreSQL, {then} before"));
+            findings.push(format!(
+                "{application}: {now} connections to PostgreSQL, {then} of new processes"
+            ));
         }
     }
     findings

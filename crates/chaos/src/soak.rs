@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use local::{Kafka, KafkaOptions, Postgres, PostgresOptions};
+use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     plan::{PlanOptions, plan},
     readers::Readers,
     report::{Report, Rest},
-    resources::compare,
+    resources::{Snapshot, compare},
     system::{DISPATCH_SWEEP, System, SystemOptions, default_program, senders::Senders, unix_ms},
     traffic::{Shares, Traffic},
 };
@@ -147,7 +148,6 @@ pub async fn soak(args: &SoakArgs, folder: &Path) -> Result<Report> {
     std::fs::write(folder.join("case.json"), serde_json::to_vec_pretty(&case)?)
         .context("writing case.json")?;
     let duration = duration(args);
-    let before = system.resources().await?;
     let started_ms = unix_ms();
     let started = Instant::now();
     let readers = Readers::start(&system, &traffic);
@@ -179,7 +179,6 @@ pub async fn soak(args: &SoakArgs, folder: &Path) -> Result<Report> {
     let rests = wait_until_dispatch_rests(&system).await?;
     let drain_took = started.elapsed() - traffic_took;
     let after = system.resources().await?;
-    let leaks = compare(&before, &after, &system.allowance());
     bar.set_message("judging");
     let judging = Instant::now();
     let verdict = judge(&case).await?;
@@ -192,6 +191,9 @@ pub async fn soak(args: &SoakArgs, folder: &Path) -> Result<Report> {
     for name in firings(&system.failpoint_log())? {
         *fired.entry(name).or_default() += 1;
     }
+    bar.set_message("comparing with new processes");
+    let fresh = resources_of_new_processes(&system).await?;
+    let leaks = compare(&fresh, &after, &system.allowance());
     bar.set_message("stopping");
     let not_stopped = system.stop().await?;
     bar.finish_and_clear();
@@ -208,7 +210,7 @@ pub async fn soak(args: &SoakArgs, folder: &Path) -> Result<Report> {
         calls,
         firings: fired,
         ends,
-        resources: [before, after],
+        resources: [fresh, after],
         rest: Rest { drained, rests, not_stopped, leaks },
         verdict,
     })
@@ -236,6 +238,17 @@ async fn judge_again(folder: &Path) -> Result<Verdict> {
 fn port_of(address: &str) -> Result<u16> {
     let port = address.rsplit(':').next().unwrap_or_default();
     port.parse().with_context(|| format!("{address} has no port"))
+}
+
+/// Starts all replicas again and returns their resources. The topics and partitions are the same as
+/// before, so what the processes before had in addition is a leak.
+async fn resources_of_new_processes(system: &System) -> Result<Snapshot> {
+    for replica in &system.replicas {
+        replica.restart(Signal::TERM, None).await;
+    }
+    system.wait_until_ready().await?;
+    system.groups.wait_until_drained(DRAIN_TIMEOUT, |_| {}).await;
+    system.resources().await
 }
 
 /// Waits until no order was assigned, ended or queued for two sweeps.

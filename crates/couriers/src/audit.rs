@@ -3,30 +3,35 @@
 //! The audit reads the committed offsets first, then the tables, then the topics. A source that is
 //! read later may only be ahead of an earlier one. So the tables must contain everything that a
 //! committed offset covers, and the topics must contain everything that is in the tables. A table
-//! row that is older than the topic's first record is not compared with the topic: its record may
-//! have been deleted, or the topic was deleted and created again. The audit needs about 150 bytes
-//! of memory per order. It only reads: it repairs nothing.
+//! row whose record Kafka may have deleted is not compared with the topic. The audit needs about 150
+//! bytes of memory per order. It only reads: it repairs nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
 use anyhow::Context;
 use chassis::{
-    audit::{check::Check, rejected},
+    audit::{
+        check::Check,
+        rejected::{DeadLetters, Due, RejectedRows},
+        scanned::ScannedTopic,
+    },
     kafka::{
         config::KafkaConfig,
-        record::{Position, milliseconds},
+        record::milliseconds,
         topic_scan::{Ends, Scanner},
+        topics::{Cleanup, cleanup},
     },
-    postgres::{errors::bad_column, session::check_not_pooled},
+    postgres::{errors::bad_column, session::check_not_pooled, transaction::Fault},
 };
 use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letters};
 use futures_util::TryStreamExt as _;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
-use crate::store::parse_rank;
+use crate::{intake::rejection, store::parse_rank};
 
 /// Checks invariants 1, 3 and 4. `sweep` is the interval between the sweeps of dispatch. Some parts
 /// block the thread, so the caller runs this on a thread that may block.
@@ -37,34 +42,48 @@ pub async fn audit(
     sweep: Duration,
 ) -> anyhow::Result<Vec<Check>> {
     // The order of these reads is part of the checks; the comment on the module explains it.
-    let scanner = Scanner::new(kafka, &kafka.group("couriers"))?;
+    let group = kafka.group("couriers");
+    let scanner = Scanner::new(kafka, &group)?;
     let committed = scanner.committed(status_topic)?;
+    let source = Source {
+        topic: status_topic,
+        cleanup: cleanup(kafka, status_topic).await,
+        group,
+        committed,
+    };
     let database = database.clone().options([("search_path", "couriers")]);
     let mut connection = PgConnection::connect_with(&database)
         .await
         .context("connecting to the courier service's database")?;
     check_not_pooled(&mut connection, "couriers").await?;
     let states = read_states(&mut connection).await?;
-    let kept = rejected::kept(&mut connection, status_topic).await?;
-    let topic = read_topic(&scanner, status_topic, &committed, &kept)?;
-    let mut checks = vec![
-        check_states(&states, &topic),
-        topic.rejected,
-        rejected::dead_letters(
-            Check::new(1, "every rejected status record is on the dead-letter topic"),
-            &scanner,
-            status_topic,
-            &dead_letters(status_topic),
-            &committed,
-            &kept,
-        )?,
-    ];
+    let mut rejected = RejectedRows::read(&mut connection, status_topic).await?;
+    let topic = read_topic(&scanner, &source, &mut rejected)?;
+    let letters = dead_letters(status_topic);
+    let letters = DeadLetters {
+        topic: &letters,
+        cleanup: cleanup(kafka, &letters).await,
+        group: &source.group,
+    };
+    let mut on_dead_letter_topic =
+        Check::new(1, "every rejected status record is on the dead-letter topic");
+    rejected.look_for_letters(&mut on_dead_letter_topic, &scanner, &letters, &source.committed)?;
+    let mut checks =
+        vec![check_states(&states, &topic, &source), topic.rejected, on_dead_letter_topic];
     checks.extend(check_tables(&mut connection).await?);
     // Two intervals, so that at least one sweep begins between the two readings. The result is
     // listed with the other checks of invariant 3.
     checks.insert(checks.len() - 3, check_waiting(&mut connection, sweep * 2).await?);
     connection.close().await.context("closing the connection to the courier service's database")?;
     Ok(checks)
+}
+
+/// The status topic, and the group that reads it, as they were when the audit began.
+struct Source<'a> {
+    topic: &'a str,
+    cleanup: Cleanup,
+    group: String,
+    committed: Ends,
 }
 
 /// Each order's status, and Kafka's time of its event.
@@ -88,8 +107,7 @@ async fn read_states(connection: &mut PgConnection) -> anyhow::Result<States> {
 /// The content of the status topic.
 struct StatusTopic {
     orders: HashMap<OrderUid, HighestStatus>,
-    /// Records before this time may have been deleted.
-    begins_ms: i64,
+    scanned: ScannedTopic,
     /// The check of the records that were rejected.
     rejected: Check,
 }
@@ -103,62 +121,70 @@ struct HighestStatus {
     ever: Option<OrderStatus>,
 }
 
-/// Reads the whole topic. A record that is not a valid event, or that the database refused, must be
-/// among `kept`, the stored rejections.
+/// Reads the whole topic, and compares its invalid records with the rows of the rejected ones.
 fn read_topic(
     scanner: &Scanner,
-    topic: &str,
-    committed: &Ends,
-    kept: &HashSet<Position>,
+    source: &Source<'_>,
+    rows: &mut RejectedRows,
 ) -> anyhow::Result<StatusTopic> {
-    let mut rejected = Check::new(1, "every invalid status record is stored as rejected");
+    let Source { topic, cleanup, group, committed } = source;
+    let name = "every invalid status record, and no other, is stored as rejected";
+    let mut rejected = Check::new(1, name);
     let mut orders: HashMap<OrderUid, HighestStatus> = HashMap::new();
-    let mut begins = BTreeMap::new();
-    let is_whole = scanner.bounds(topic)?.values().all(|(first, _)| *first == 0);
-    scanner.read(topic, &scanner.ends(topic)?, |record| {
-        let Position { timestamp_ms, partition, offset } = record.position;
-        begins.entry(partition).or_insert(timestamp_ms);
-        let is_committed = committed.get(&partition).is_some_and(|next| offset < *next);
-        match StatusEvent::read(record.value) {
-            // A valid event that the database refused.
-            Ok(_) if kept.contains(&record.position) => {}
-            Ok(StatusEvent { order_id, word: StatusWord::Status(status), .. }) => {
-                let highest = orders.entry(order_id).or_default();
-                highest.ever = highest.ever.max(Some(status));
-                if is_committed {
-                    highest.committed = highest.committed.max(Some(status));
-                }
+    let mut scanned = ScannedTopic::new(topic, &scanner.bounds(topic)?, *cleanup);
+    scanner.read(topic, &scanned.ends(), |record| {
+        scanned.see(&record);
+        let due = Due::of(record.position, committed);
+        // As the service does, a panic is treated like an invalid record.
+        let event = catch_unwind(AssertUnwindSafe(|| StatusEvent::read(record.value)));
+        let event = match event {
+            Ok(event) => event.map_err(rejection::of),
+            Err(_) => Err(rejection::for_fault(&Fault::Panic)),
+        };
+        let is_rejected = rows.look(&mut rejected, &record, event.as_ref().err(), due);
+        if let Ok(StatusEvent { order_id, word: StatusWord::Status(status), .. }) = event
+            && !is_rejected
+        {
+            let highest = orders.entry(order_id).or_default();
+            highest.ever = highest.ever.max(Some(status));
+            if due == Due::Committed {
+                highest.committed = highest.committed.max(Some(status));
             }
-            Ok(_) => {}
-            Err(_) if is_committed => rejected
-                .look(kept.contains(&record.position), || format!("{topic}:{partition}:{offset}")),
-            Err(_) => {}
         }
         Ok(())
     })?;
-    // If records were deleted, the partitions begin at different times. Then the topic is complete
-    // only after the latest of these times.
-    let begins = begins.into_values();
-    let begins_ms = if is_whole { begins.min() } else { begins.max() };
-    Ok(StatusTopic { orders, begins_ms: begins_ms.unwrap_or(i64::MAX), rejected })
+    scanned.finish(&scanner.bounds(topic)?);
+    scanned.skip_unread(&mut rejected, committed, group);
+    rows.finish(&mut rejected, &scanned);
+    Ok(StatusTopic { orders, scanned, rejected })
 }
 
 /// A stored status is at least the highest before the committed offsets, and at most the highest of
 /// the topic.
-fn check_states(states: &States, topic: &StatusTopic) -> Check {
+fn check_states(states: &States, topic: &StatusTopic, source: &Source<'_>) -> Check {
     let mut check = Check::new(1, "an order's state is the highest status of its events");
     for (order_id, highest) in &topic.orders {
-        let state = states.get(order_id).map(|(status, _)| *status);
-        // `None` is less than every status, so an order without a committed event passes.
-        check.look(state >= highest.committed, || order_id.as_str().to_owned());
+        // An order without a committed event may be stored or not.
+        if highest.committed.is_some() {
+            let state = states.get(order_id).map(|(status, _)| *status);
+            check.look(state >= highest.committed, || order_id.as_str().to_owned());
+        }
     }
+    topic.scanned.skip_unread(&mut check, &source.committed, &source.group);
+    let begins_ms = topic.scanned.begins_ms();
     for (order_id, (status, since_ms)) in states {
         // An order that was assigned manually before its first event is `created`.
-        if *status == OrderStatus::Created || *since_ms < topic.begins_ms {
+        if *status == OrderStatus::Created {
             continue;
         }
         let ever = topic.orders.get(order_id).and_then(|highest| highest.ever);
-        check.look(Some(*status) <= ever, || order_id.as_str().to_owned());
+        let is_expected = !topic.scanned.may_be_compacted()
+            && begins_ms.is_some_and(|begins_ms| begins_ms <= *since_ms);
+        if Some(*status) <= ever || is_expected {
+            check.look(Some(*status) <= ever, || order_id.as_str().to_owned());
+        } else {
+            check.skip(1, &topic.scanned.incomplete());
+        }
     }
     check
 }

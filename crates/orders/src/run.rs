@@ -1,7 +1,10 @@
 //! Starts the order service: opens the handles that its parts share, then runs the parts. It
 //! decides the sequence of the start and nothing else.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context;
 use chassis::{
@@ -31,7 +34,7 @@ use crate::{
     },
     lookup::{
         Lookup,
-        live_feed::{Feed, read_tail},
+        live_feed::{Feed, FeedTopics, read_tail},
         memory::Cache,
         redis::{RedisLevel, RedisSettings, ToWrite},
         warm_up::{WarmUpMetrics, warm_up},
@@ -47,6 +50,8 @@ const STATUS_LANES: usize = 2;
 /// The maximum size of a batch of status events, as a multiple of a batch of orders: events are
 /// small.
 const STATUS_BATCH_FACTOR: u32 = 4;
+/// The largest difference of the clocks of Kafka and of this machine that has no effect on the cache.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// Runs the order service on `listener` until `shutdown`; then its parts finish their work in
 /// progress. A part that fails ends the service.
@@ -110,6 +115,9 @@ pub async fn run(
         // The only writer: commits and lookups put their orders into its queue and never wait.
         parts.run("redis", redis.run(to_write, shutdown.clone()));
     }
+    // An order that another replica replaces after the warm-up has read it is evicted by its event,
+    // even if Kafka becomes reachable only later.
+    let since = SystemTime::now() - CLOCK_TOLERANCE;
     let warm_up = warm_up(pools.clone(), address, lookup.clone(), warmed, ready, shutdown.clone());
     // `run_once`, because the warm-up ends before the shutdown. It sets `ready`.
     parts.run_once("warm-up", warm_up);
@@ -118,10 +126,14 @@ pub async fn run(
     // known to exist; without a limit, this waits for Kafka while cached orders are served.
     if parts.run_first("topics", ensure_topics(kafka.clone(), topics.clone())).await {
         failpoint::async_point("topics-checked").await;
-        let (status, letters) = (topics.status.clone(), topics.dead_letters.clone());
-        let own = [topics.source.clone(), FORMER_SOURCE.to_owned()];
+        let feed_topics = FeedTopics {
+            status: topics.status.clone(),
+            dead_letters: topics.dead_letters.clone(),
+            own_sources: [topics.source.clone(), FORMER_SOURCE.to_owned()],
+            since,
+        };
         let live_feed =
-            read_tail(kafka.clone(), own, status, letters, feed, lookup.clone(), shutdown.clone());
+            read_tail(kafka.clone(), feed_topics, feed, lookup.clone(), shutdown.clone());
         parts.run("live feed", live_feed);
         let (orders, statuses) = (orders_subscription(&config), status_subscription(&config));
         let (topic, source) = (topics.status.clone(), topics.source.clone());

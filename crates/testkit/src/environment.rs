@@ -183,15 +183,16 @@ impl TestEnvironment {
         self.kafka.send_compressed(topic, codec, key, value).await
     }
 
-    /// Sends one record with the timestamp of its producer, in milliseconds since 1970.
+    /// Sends one record with the timestamp of its producer, in milliseconds since 1970, and returns
+    /// its partition and offset.
     pub async fn send_stamped(
         &self,
         topic: &str,
         key: Option<&[u8]>,
         value: &[u8],
         timestamp_ms: i64,
-    ) {
-        self.kafka.send_stamped(topic, key, value, timestamp_ms).await;
+    ) -> (i32, i64) {
+        self.kafka.send_stamped(topic, key, value, timestamp_ms).await
     }
 
     /// Sends one record to a partition of the orders topic in a transaction of its own.
@@ -212,6 +213,12 @@ impl TestEnvironment {
     /// Sends one status event and returns its partition and offset.
     pub async fn send_status(&self, key: Option<&str>, value: &[u8]) -> (i32, i64) {
         self.kafka.send(&self.status_topic(), None, key.map(str::as_bytes), Some(value)).await
+    }
+
+    /// Sends one status event to a partition.
+    pub async fn send_status_to(&self, partition: i32, key: Option<&str>, value: &[u8]) {
+        let key = key.map(str::as_bytes);
+        self.kafka.send(&self.status_topic(), Some(partition), key, Some(value)).await;
     }
 
     /// Sends many records to the orders topic and waits until Kafka has acknowledged all of them.
@@ -249,11 +256,6 @@ impl TestEnvironment {
         self.kafka.read_all(topic).await
     }
 
-    /// Reads the records that a topic still has, of which compaction may have removed any.
-    pub async fn read_remaining(&self, topic: &str) -> Vec<Received> {
-        self.kafka.read_remaining(topic).await
-    }
-
     /// Returns the number of records of the orders topic that are not committed yet.
     pub async fn lag(&self) -> i64 {
         self.lag_of(self.orders_topic(), "orders").await
@@ -279,6 +281,11 @@ impl TestEnvironment {
     /// Commits an offset of the orders topic for the order service.
     pub async fn commit(&self, partition: i32, offset: i64) {
         self.commit_with_metadata(partition, offset, "").await;
+    }
+
+    /// Commits an offset of a topic for the group `part`: `orders`, `status` or `couriers`.
+    pub async fn commit_for(&self, part: &str, topic: &str, partition: i32, offset: i64) {
+        self.kafka.commit(&self.group_of(part), topic, partition, offset, "").await;
     }
 
     /// Commits an offset that belongs to the topic with this id.

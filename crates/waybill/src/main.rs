@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! up/        everything on one machine           load/    the generator
-//! serve      the order and the courier service   tools/   migrate, rejected, explain, audit, probe
+//! serve      the order and the courier service   tools/   migrate, rejected, explain, audit, rewind, probe
 //! usage      errors of the command line          output   standard output and error, exit codes
 //! dotenv     the file .env                       http     the client of tools and generator
 //! environment   the variables of the process, before anything reads them
@@ -110,6 +110,7 @@ enum Role {
     Rejected(tools::rejected::RejectedArgs),
     Explain(tools::explain::ExplainArgs),
     Audit(Box<tools::audit::AuditArgs>),
+    Rewind(Box<tools::rewind::RewindArgs>),
     Probe(tools::probe::ProbeArgs),
 }
 
@@ -150,6 +151,7 @@ async fn run(role: Role) -> anyhow::Result<ExitCode> {
         Role::Load(args) => return load::run_command(*args).await,
         Role::Explain(args) => return tools::explain::run(args).await,
         Role::Audit(args) => return tools::audit::run(*args).await,
+        Role::Rewind(args) => return tools::rewind::run(*args).await,
     }
     Ok(ExitCode::SUCCESS)
 }

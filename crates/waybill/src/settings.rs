@@ -179,7 +179,7 @@ fn a_service_is_given_what_its_role_reads() {
         assert!(composition.contains_key(role), "compose.yaml has no service for {role}");
     }
     for (role, given) in composition {
-        let tools = ["audit", "explain", "rejected"];
+        let tools = ["audit", "explain", "rejected", "rewind"];
         let roles = if role == "--help" { &tools[..] } else { &[role] };
         let find = |role: &&str| {
             command.find_subcommand(role).unwrap_or_else(|| panic!("{role} is not a command"))

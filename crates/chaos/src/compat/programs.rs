@@ -5,7 +5,6 @@ use std::{
     ffi::OsStr,
     fs,
     io::{PipeWriter, Write as _},
-    net::TcpListener,
     path::Path,
     process::{Output, Stdio},
     time::{Duration, Instant},
@@ -14,6 +13,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
+
+use crate::port::free_port;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -137,9 +138,4 @@ impl Replica {
 pub(super) async fn run_to_end(program: &Path, args: &[String]) -> Result<Output> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
     output.await.with_context(|| format!("starting {}", program.display()))
-}
-
-/// Returns a port on which nothing listens at this moment.
-pub(super) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

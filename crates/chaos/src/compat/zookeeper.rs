@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::net::TcpStream;
 
-use super::programs::{Watched, free_port};
+use super::programs::Watched;
+use crate::port::free_port;
 
 const JVM: [&str; 3] = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 

@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::wire::{Answers, Requests};
 
-/// One answer in so many is dropped by [`Mode::DropAnswers`], so that work goes on between.
+/// Of this number of answers, [`Mode::DropAnswers`] drops one, so that work goes on between.
 const DROPPED_ANSWER_INTERVAL: u64 = 3;
 
 /// The protocol of the server behind a proxy.
@@ -85,7 +85,7 @@ enum Break {
 impl Proxy {
     /// Listens on a free port and forwards to `target`.
     pub async fn start(protocol: Protocol, target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, crate::system::free_port()?))
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, crate::port::free_port()?))
             .await
             .context("opening the port of a proxy")?;
         let port = listener.local_addr().context("reading the port of a proxy")?.port();
@@ -307,8 +307,8 @@ mod tests {
         let (proxy, mut client) = echo(Protocol::Postgres).await;
         assert_eq!(exchange(&mut client, b"one").await.unwrap(), b"one");
         proxy.half_open();
-        let silent = timeout(Duration::from_millis(200), exchange(&mut client, b"two")).await;
-        assert!(silent.is_err(), "{silent:?}");
+        let unanswered = timeout(Duration::from_millis(200), exchange(&mut client, b"two")).await;
+        assert!(unanswered.is_err(), "{unanswered:?}");
 
         let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
         assert_eq!(exchange(&mut client, b"one").await.unwrap(), b"one");

@@ -150,7 +150,7 @@ impl Report {
             self.failpoints(),
             Block::heading("Ends of replicas"),
             self.ends_table(),
-            Block::heading("Resources before and after"),
+            Block::heading("Resources of new processes, and after the run"),
             self.resources_table(),
             Block::heading("Every fault"),
             self.all_faults(),
@@ -270,13 +270,13 @@ impl Report {
     }
 
     fn resources_table(&self) -> Block {
-        let [before, after] = &self.resources;
+        let [fresh, after] = &self.resources;
         let pair = |then: Option<u64>, now: u64| {
             let then = then.map_or_else(|| "–".to_owned(), thousands);
             format!("{then} → {}", thousands(now))
         };
         let processes = after.processes.iter().map(|(name, now)| {
-            let then = before.processes.iter().find(|(known, _)| known == name);
+            let then = fresh.processes.iter().find(|(known, _)| known == name);
             let then = then.map(|(_, then)| then);
             vec![
                 name.clone(),
@@ -288,7 +288,7 @@ impl Report {
             ]
         });
         let connections = after.connections.iter().map(|now| {
-            let then = before.connections.iter().find(|then| then.application == now.application);
+            let then = fresh.connections.iter().find(|then| then.application == now.application);
             let count = |count: i64| u64::try_from(count).unwrap_or(0);
             let connections =
                 pair(then.map(|then| count(then.connections)), count(now.connections));

@@ -25,7 +25,7 @@ use crate::{
 /// The time in which transactions are committed that the standby does not get.
 const LOST: Duration = Duration::from_secs(4);
 
-/// What the standby lacks.
+/// The transactions that the standby lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
     Nothing,

@@ -5,8 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use local::{Kafka, KafkaNode, KafkaOptions, new_cluster_id};
 
-use super::{free_port, loopback};
-use crate::proxy::{Protocol, Proxy};
+use super::loopback;
+use crate::{
+    port::free_port,
+    proxy::{Protocol, Proxy},
+};
 
 /// Settings of a cluster in which an acknowledged record is on two brokers.
 const REPLICATION: &str = "

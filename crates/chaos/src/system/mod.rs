@@ -20,8 +20,7 @@ mod replica;
 pub mod senders;
 
 use std::{
-    hash::{BuildHasher, RandomState},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -43,6 +42,7 @@ use self::{
 };
 use crate::{
     judge::Case,
+    port::free_port,
     proxy::{Protocol, Proxy},
     resources::{Allowance, ProcessResources, Snapshot, database_connections},
     traffic::Traffic,
@@ -344,16 +344,6 @@ impl System {
 
 pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
-/// Returns a free port below the range from which the system takes ports for outgoing connections,
-/// so that a service that is started again finds its port free.
-pub(crate) fn free_port() -> Result<u16> {
-    let random = RandomState::new();
-    (0..200_u32)
-        .map(|attempt| 20_000 + (random.hash_one(attempt) % 12_000) as u16)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .context("no free port between 20000 and 32000 was found in 200 attempts")
 }
 
 /// Returns the program next to this one: `target/PROFILE/waybill`.

@@ -24,7 +24,7 @@ use crate::{ledger::Ack, traffic::SentRecord};
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// One transaction in so many is aborted, and its records are sent again in another one.
+/// Of this number of transactions, one is aborted, and its records are sent again in another one.
 const ABORTED_INTERVAL: u64 = 4;
 
 /// The way in which a sender sends.

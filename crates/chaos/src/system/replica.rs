@@ -16,9 +16,9 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::child::{WatchedChild, send_signal};
 
-/// The pause before a start after an end within [`SHORT_LIFE`], as a supervisor would make it.
+/// The pause before a start after an end within [`SHORT_RUN`], as a supervisor would make it.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
-const SHORT_LIFE: Duration = Duration::from_secs(2);
+const SHORT_RUN: Duration = Duration::from_secs(2);
 
 /// Bounds an orderly stop at the end of the run.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -180,7 +180,7 @@ async fn supervise(shared: Arc<Shared>) {
                 how: format!("not started: {error:#}"),
             }),
         }
-        if started.elapsed() < SHORT_LIFE {
+        if started.elapsed() < SHORT_RUN {
             tokio::select! {
                 () = sleep(RESTART_PAUSE) => {}
                 () = shared.stop.cancelled() => {}

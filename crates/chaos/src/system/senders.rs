@@ -87,7 +87,7 @@ impl Shared {
     }
 }
 
-/// What was sent so far.
+/// The numbers of records that were sent so far.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 pub struct Sent {
     pub acknowledged: u64,
@@ -146,7 +146,7 @@ impl Senders {
         Ok(senders)
     }
 
-    /// What was sent so far, of orders and of status events.
+    /// Returns the numbers so far, of orders and of status events.
     #[must_use]
     pub fn sent(&self) -> [Sent; 2] {
         let sent = |shared: &Arc<Shared>| Sent {

@@ -22,7 +22,7 @@ use std::{
 use prometheus_client::metrics::counter::Counter;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 /// The places beyond the limit, for health and metrics.
@@ -131,7 +131,7 @@ impl Places {
     }
 
     fn place(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
-        let state = Arc::<State>::default();
+        let state = Arc::new(State::new());
         self.lock().push(state.clone());
         Place { state, places: self.clone(), _permit: permit }
     }
@@ -163,40 +163,58 @@ const IN_REQUEST: u8 = 1;
 const USED: u8 = 2;
 
 /// The state of one connection. The connection's own task changes it; the accept loop reads it.
-#[derive(Default)]
 pub(crate) struct State {
     /// `IN_REQUEST` from the complete head of a request to the end of its answer; `USED` from then
     /// until its next turn in the queue.
     flags: AtomicU8,
     /// True while bytes of an answer wait for the client to read.
     is_unread: AtomicBool,
-    /// True if a request was answered since the last [`take_answered`](Self::take_answered).
-    is_answered: AtomicBool,
+    /// The time of the last answer in microseconds since `start`; 0 after
+    /// [`take_answered`](Self::take_answered).
+    answered_at: AtomicU64,
+    start: Instant,
     /// The key in the queue; changed only under its lock.
     number: AtomicU64,
     close: Notify,
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            flags: AtomicU8::new(0),
+            is_unread: AtomicBool::new(false),
+            answered_at: AtomicU64::new(0),
+            start: Instant::now(),
+            number: AtomicU64::new(0),
+            close: Notify::new(),
+        }
+    }
+
     pub(crate) fn begin_request(&self) {
         self.flags.store(IN_REQUEST | USED, Ordering::Relaxed);
     }
 
     pub(crate) fn end_request(&self) {
         self.flags.store(USED, Ordering::Relaxed);
-        self.is_answered.store(true, Ordering::Relaxed);
+        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.answered_at.store(micros.max(1), Ordering::Relaxed);
     }
 
     pub(super) fn is_in_request(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & IN_REQUEST != 0
     }
 
-    pub(super) fn take_answered(&self) -> bool {
-        // Only the connection's own task calls this, so the two steps need not be one.
-        self.is_answered.load(Ordering::Relaxed) && {
-            self.is_answered.store(false, Ordering::Relaxed);
-            true
+    /// Returns the time of the last answer, once, unless another request is being answered.
+    pub(super) fn take_answered(&self) -> Option<Instant> {
+        if self.is_in_request() {
+            return None;
         }
+        // Only the connection's own task writes it, so the two steps need not be one.
+        let micros = self.answered_at.load(Ordering::Relaxed);
+        (micros > 0).then(|| {
+            self.answered_at.store(0, Ordering::Relaxed);
+            self.start + Duration::from_micros(micros)
+        })
     }
 
     pub(super) fn is_unread(&self) -> bool {

@@ -12,9 +12,12 @@ use super::{
 
 /// Checks cursors of pages, and the link to the next page.
 pub(crate) fn assert_cursor(text: &str) {
-    let written = paging::cursor(OffsetDateTime::UNIX_EPOCH, text);
-    let (at, id) = paging::parse_cursor(&written).expect("a written cursor can be read");
-    assert_eq!((at, id.as_str()), (OffsetDateTime::UNIX_EPOCH, text));
+    // No id is empty or contains NUL, because PostgreSQL holds all of them.
+    if !text.is_empty() && !text.contains('\0') {
+        let written = paging::cursor(OffsetDateTime::UNIX_EPOCH, text);
+        let (at, id) = paging::parse_cursor(&written).expect("a written cursor can be read");
+        assert_eq!((at, id.as_str()), (OffsetDateTime::UNIX_EPOCH, text));
+    }
     if let Ok((at, id)) = paging::parse_cursor(text) {
         let again = paging::parse_cursor(&paging::cursor(at, &id)).expect("it was written here");
         assert_eq!(again, (at, id));

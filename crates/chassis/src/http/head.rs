@@ -27,7 +27,8 @@ pub(super) struct HeadTimer {
     wait: Wait,
     end: Instant,
     /// Created at the first wait. It may be set to an earlier time than `end`, because it is not
-    /// moved with each request.
+    /// moved with each request; and it is also set during a request, because hyper does not read
+    /// again when the answer ends.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -53,34 +54,32 @@ impl HeadTimer {
 
     /// Is ready when the request comes too late. Must be called whenever no bytes have arrived.
     pub(super) fn poll_too_late(&mut self, state: &State, context: &mut Context<'_>) -> Poll<()> {
-        if state.is_in_request() {
-            // The body has a limit of its own.
-            return Poll::Pending;
-        }
         self.note_request(state);
+        let is_in_request = state.is_in_request();
         loop {
-            let end = self.end;
+            let end = if is_in_request { Instant::now() + self.idle } else { self.end };
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
             if timer.deadline() > end {
                 timer.as_mut().reset(end);
             }
             ready!(timer.as_mut().poll(context));
-            if Instant::now() >= end {
+            if !is_in_request && Instant::now() >= end {
                 if !state.is_unread() {
                     return Poll::Ready(());
                 }
                 // The client still reads the last answer.
                 self.end = Instant::now() + self.idle;
             }
-            timer.as_mut().reset(self.end);
+            let end = if is_in_request { end } else { self.end };
+            timer.as_mut().reset(end);
         }
     }
 
     /// Begins to be idle if a request was answered since the last call.
     fn note_request(&mut self, state: &State) {
-        if !state.is_in_request() && state.take_answered() {
+        if let Some(answered_at) = state.take_answered() {
             self.wait = Wait::Idle;
-            self.end = Instant::now() + self.idle;
+            self.end = answered_at + self.idle;
         }
     }
 }

@@ -9,7 +9,8 @@
 //!      └─▶ backlog     a service asks which records its group has not committed
 //! ```
 //!
-//! `topics` checks and creates the topics of a service before it starts.
+//! `topics` checks and creates the topics of a service before it starts. `rewind` sets the committed
+//! offsets of a group back to a time, for a tool.
 
 pub mod backlog;
 pub mod batch;
@@ -22,6 +23,7 @@ pub mod offsets;
 pub mod producer;
 pub mod record;
 mod refusal;
+pub mod rewind;
 pub mod tail;
 pub mod topic_scan;
 pub mod topics;

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rdkafka::{
-    Message as _,
+    Message as _, Timestamp,
     message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 use time::OffsetDateTime;
@@ -50,6 +50,12 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn headers(&self) -> Headers<'a> {
         Headers(self.message.headers())
+    }
+
+    /// Returns true if the broker did not set the timestamp: the topic has `CreateTime`.
+    #[must_use]
+    pub fn is_stamped_by_producer(&self) -> bool {
+        !matches!(self.message.timestamp(), Timestamp::LogAppendTime(_))
     }
 
     /// Returns one header, as [`Headers::get`] does.

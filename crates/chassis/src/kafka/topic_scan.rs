@@ -4,7 +4,7 @@
 //! [`tail`](crate::kafka::tail) reader instead.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
+    message::BorrowedMessage,
 };
 
 use crate::{
@@ -21,10 +22,13 @@ use crate::{
 };
 
 /// The longest wait for an answer or for a record of Kafka, for tools.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The next offset to read of each partition.
 pub type Ends = BTreeMap<i32, i64>;
+
+/// The first offset and the end of each partition.
+pub type Bounds = BTreeMap<i32, (i64, i64)>;
 
 /// A Kafka client for scans.
 pub struct Scanner {
@@ -72,7 +76,7 @@ impl Scanner {
     }
 
     /// Returns the first offset and the end of each partition.
-    pub fn bounds(&self, topic: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
+    pub fn bounds(&self, topic: &str) -> anyhow::Result<Bounds> {
         let bounds = self.partitions(topic)?.into_iter().map(|partition| {
             let bounds = self.client.fetch_watermarks(topic, partition, self.answer_timeout);
             let bounds = bounds.with_context(|| format!("requesting the end of {topic}"))?;
@@ -81,75 +85,40 @@ impl Scanner {
         bounds.collect()
     }
 
-    /// Returns the end of each partition. With it, [`read`](Self::read) reads all records that the
-    /// topic has now.
-    pub fn ends(&self, topic: &str) -> anyhow::Result<Ends> {
-        let bounds = self.bounds(topic)?.into_iter();
-        Ok(bounds.map(|(partition, (_, end))| (partition, end)).collect())
-    }
-
-    /// Passes each record before `ends` to `on_record`, in the order of its partition, and returns
-    /// the number of records.
+    /// Passes each record before `ends` to `on_record`, in the order of its partition.
     pub fn read(
         &self,
         topic: &str,
         ends: &Ends,
         mut on_record: impl FnMut(Record<'_>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<u64> {
-        let mut open = self.assign(topic, ends)?;
-        let mut read = 0;
-        let mut last_record_at = Instant::now();
-        while !open.is_empty() {
-            match self.client.poll(Duration::from_millis(100)) {
-                None if last_record_at.elapsed() > self.answer_timeout => bail!(unreachable()),
-                None => {}
-                // The end was reached without a record at the last offset: the last offsets may be
-                // transaction markers, or compaction may have removed their records.
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    open.remove(&partition);
-                }
-                // The client repeats failed requests itself, so only an error without any record
-                // for the whole timeout ends the scan.
-                Some(Err(error)) if last_record_at.elapsed() > self.answer_timeout => {
-                    return Err(anyhow::Error::new(error).context(unreachable()));
-                }
-                Some(Err(error)) => tracing::debug!("reading {topic}: {error}"),
-                Some(Ok(message)) => {
-                    last_record_at = Instant::now();
-                    let record = Record::of(&message);
-                    let Some(&end) = open.get(&record.position.partition) else { continue };
-                    // Records beyond the end were sent after the scan began and are not part of it.
-                    if record.position.offset < end {
-                        on_record(record)?;
-                        read += 1;
-                    }
-                    // `>=`, because the last offsets before the end may have no records.
-                    if record.position.offset + 1 >= end {
-                        open.remove(&record.position.partition);
-                    }
-                }
-            }
+    ) -> anyhow::Result<()> {
+        let mut scan = self.scan(topic, ends)?;
+        // All partitions at the same time, which is faster than one after the other.
+        scan.waiting = VecDeque::from([scan.waiting.into_iter().flatten().collect()]);
+        while let Some(record) = scan.next_record()? {
+            on_record(record)?;
         }
-        self.client.unassign().context("reading a topic")?;
-        Ok(read)
+        Ok(())
     }
 
-    /// Assigns the partitions that have records before `ends`, and returns their ends.
-    fn assign(&self, topic: &str, ends: &Ends) -> anyhow::Result<Ends> {
-        let mut open = Ends::new();
-        let mut assignment = TopicPartitionList::new();
-        for (partition, (first, end)) in self.bounds(topic)? {
+    /// Begins to read the records before `ends`, partition by partition, in the order of their
+    /// positions.
+    pub fn scan(&self, topic: &str, ends: &Ends) -> anyhow::Result<Scan<'_>> {
+        let waiting = self.bounds(topic)?.into_iter().filter_map(|(number, (first, end))| {
             // Bounded by the current end: if the topic was re-created since `ends` was read, it may
             // have fewer records, and the scan would wait for the others. A partition that was
             // added since then is not read.
-            let end = ends.get(&partition).copied().unwrap_or(0).min(end);
-            if first < end {
-                open.insert(partition, end);
-                assignment.add_partition_offset(topic, partition, Offset::Offset(first))?;
-            }
-        }
-        self.client.assign(&assignment).context("reading a topic")?;
-        Ok(open)
+            let end = ends.get(&number).copied().unwrap_or(0).min(end);
+            (first < end).then_some(vec![Range { number, first, end }])
+        });
+        Ok(Scan {
+            scanner: self,
+            topic: topic.to_owned(),
+            waiting: waiting.collect(),
+            open: Ends::new(),
+            last_record_at: Instant::now(),
+            current: None,
+        })
     }
 
     fn partitions(&self, topic: &str) -> anyhow::Result<Vec<i32>> {
@@ -160,6 +129,78 @@ impl Scanner {
         let metadata = metadata.with_context(unreachable)?;
         let topics = metadata.topics().iter();
         Ok(topics.flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect())
+    }
+}
+
+/// A scan of a topic in progress.
+pub struct Scan<'s> {
+    scanner: &'s Scanner,
+    topic: String,
+    /// The partitions that are not read yet. Those of a group are read at the same time.
+    waiting: VecDeque<Vec<Range>>,
+    /// The ends of the partitions that are being read.
+    open: Ends,
+    last_record_at: Instant,
+    current: Option<BorrowedMessage<'s>>,
+}
+
+struct Range {
+    number: i32,
+    first: i64,
+    end: i64,
+}
+
+impl<'s> Scan<'s> {
+    /// Returns the next record; `None` at the end of the last partition.
+    pub fn next_record(&mut self) -> anyhow::Result<Option<Record<'_>>> {
+        let scanner: &'s Scanner = self.scanner;
+        let Scanner { client, answer_timeout } = scanner;
+        let topic = self.topic.as_str();
+        loop {
+            if self.open.is_empty() {
+                let Some(ranges) = self.waiting.pop_front() else {
+                    client.unassign().context("reading a topic")?;
+                    return Ok(None);
+                };
+                let mut assignment = TopicPartitionList::new();
+                for Range { number, first, end } in ranges {
+                    assignment.add_partition_offset(topic, number, Offset::Offset(first))?;
+                    self.open.insert(number, end);
+                }
+                client.assign(&assignment).context("reading a topic")?;
+                self.last_record_at = Instant::now();
+            }
+            match client.poll(Duration::from_millis(100)) {
+                None if self.last_record_at.elapsed() > *answer_timeout => bail!(unreachable()),
+                None => {}
+                // The end was reached without a record at the last offset: the last offsets may be
+                // transaction markers, or compaction may have removed their records.
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.open.remove(&partition);
+                }
+                // The client repeats failed requests itself, so only an error without any record
+                // for the whole timeout ends the scan.
+                Some(Err(error)) if self.last_record_at.elapsed() > *answer_timeout => {
+                    return Err(anyhow::Error::new(error).context(unreachable()));
+                }
+                Some(Err(error)) => tracing::debug!("reading {topic}: {error}"),
+                Some(Ok(message)) => {
+                    self.last_record_at = Instant::now();
+                    let position = Record::of(&message).position;
+                    let Some(&end) = self.open.get(&position.partition) else { continue };
+                    // `>=`, because the last offsets before the end may have no records.
+                    if position.offset + 1 >= end {
+                        self.open.remove(&position.partition);
+                    }
+                    // Records beyond the end were sent after the scan began and are not part of it.
+                    if position.offset < end {
+                        self.current = Some(message);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(self.current.as_ref().map(Record::of))
     }
 }
 

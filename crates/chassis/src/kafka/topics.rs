@@ -207,15 +207,7 @@ fn new_topic<'a>(name: &'a str, dead_letter_limit: &'a str) -> NewTopic<'a> {
 /// is wrong, a newer record can then lose against an older one. If Kafka does not answer, nothing
 /// is logged, because the service does not depend on the answer.
 pub async fn warn_of_producers_timestamps(kafka: &KafkaConfig, topic: &str) {
-    let config = async {
-        let admin: AdminClient<DefaultClientContext> = kafka.client().ok()?.create().ok()?;
-        let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
-        let described =
-            admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await.ok()?;
-        let config = described.into_iter().next()?.ok()?;
-        config.get("message.timestamp.type")?.value.clone()
-    };
-    if config.await.as_deref() == Some("CreateTime") {
+    if option(kafka, topic, "message.timestamp.type").await.as_deref() == Some("CreateTime") {
         tracing::warn!(
             topic,
             "the topic {topic} has message.timestamp.type=CreateTime: if the clock of a producer is \
@@ -223,6 +215,35 @@ pub async fn warn_of_producers_timestamps(kafka: &KafkaConfig, topic: &str) {
              this (metric waybill_orders_superseded_total)"
         );
     }
+}
+
+/// The way in which Kafka removes old records of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Whole segments, the oldest first.
+    Delete,
+    /// Single records too, if a later one has the same key.
+    Compact,
+    /// Kafka does not show it, for example to a user without the right to see it.
+    Unknown,
+}
+
+/// Returns the way in which Kafka removes old records of a topic.
+pub async fn cleanup(kafka: &KafkaConfig, topic: &str) -> Cleanup {
+    match option(kafka, topic, "cleanup.policy").await {
+        Some(policy) if policy.contains("compact") => Cleanup::Compact,
+        Some(_) => Cleanup::Delete,
+        None => Cleanup::Unknown,
+    }
+}
+
+/// Returns the value of an option of a topic, unless Kafka does not show it.
+async fn option(kafka: &KafkaConfig, topic: &str, name: &str) -> Option<String> {
+    let admin: AdminClient<DefaultClientContext> = kafka.client().ok()?.create().ok()?;
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+    let topic = [ResourceSpecifier::Topic(topic)];
+    let described = admin.describe_configs(&topic, &options).await.ok()?;
+    described.into_iter().next()?.ok()?.get(name)?.value.clone()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 pub mod calls;
 mod cut;
 pub mod dead_letter;
+pub(crate) mod fields;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod table;

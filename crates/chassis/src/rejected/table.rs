@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, PgConnection, PgPool, types::Json};
 use time::OffsetDateTime;
 
-use super::{Original, RejectedId, Rejection, RejectionMetrics, ReplayOf, Violation, Whole};
+use super::{
+    Original, RejectedId, Rejection, RejectionMetrics, ReplayOf, Violation, Whole, cut::OwnHeaders,
+};
 use crate::{
     kafka::record::{Position, instant},
     postgres::{
@@ -119,13 +121,13 @@ pub struct Header {
 type HeaderColumn = (String, Option<String>);
 
 /// Returns the column `headers`: the headers as JSON.
-fn headers_column(original: &Original) -> Option<String> {
-    if original.headers.left_out.is_some() {
+pub(super) fn headers_column(headers: &OwnHeaders) -> Option<String> {
+    if headers.left_out.is_some() {
         return None;
     }
-    let base64 = |value| BASE64_STANDARD.encode::<&[u8]>(value);
-    let headers: Vec<_> =
-        original.headers().map(|(name, value)| (name, value.map(base64))).collect();
+    let base64 = |value: &[u8]| BASE64_STANDARD.encode(value);
+    let headers = headers.kept.iter().map(|(name, value)| (name, value.as_deref().map(base64)));
+    let headers: Vec<_> = headers.collect();
     Some(serde_json::to_string(&headers).expect("pairs of texts become JSON"))
 }
 
@@ -225,7 +227,7 @@ pub async fn insert(
         key_hashes.push(key.map(|key| key.sha256.as_slice()));
         value_lengths.push(value.map(|value| value.length.cast_signed()));
         value_hashes.push(value.map(|value| value.sha256.as_slice()));
-        headers.push(headers_column(original));
+        headers.push(headers_column(&original.headers));
         headers_left_out.push(original.headers.left_out.map(u64::cast_signed));
     }
     sqlx::query!(

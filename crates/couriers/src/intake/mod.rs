@@ -8,7 +8,7 @@
 //! its SQL is in [`store`](crate::store), and the consumer with its retries is in
 //! [`chassis::kafka`].
 
-mod rejection;
+pub(crate) mod rejection;
 
 use chassis::{
     kafka::{

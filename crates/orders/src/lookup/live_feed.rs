@@ -233,20 +233,28 @@ impl Feed {
     }
 }
 
+/// The topics of the feed.
+pub(crate) struct FeedTopics {
+    pub(crate) status: String,
+    pub(crate) dead_letters: String,
+    /// The values of `ce_source` of this installation's events.
+    pub(crate) own_sources: [String; 2],
+    /// The earliest Kafka timestamp of the records to read.
+    pub(crate) since: SystemTime,
+}
+
 /// Reads the tail of the status topic and of the dead letters: evicts orders that other replicas
 /// replaced, wakes waiting clients, and sends the events to the pages. A missed event leaves an old
-/// version in the cache for `CACHE_MAX_AGE` at most. `own_sources` are the values of `ce_source` of
-/// this installation's events.
+/// version in the cache for `CACHE_MAX_AGE` at most.
 pub(crate) async fn read_tail(
     kafka: KafkaConfig,
-    own_sources: [String; 2],
-    status_topic: String,
-    dead_letter_topic: String,
+    feed_topics: FeedTopics,
     feed: Arc<Feed>,
     lookup: Arc<Lookup>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let topics = [status_topic.clone(), dead_letter_topic];
+    let FeedTopics { status: status_topic, dead_letters, own_sources, since } = feed_topics;
+    let topics = [status_topic.clone(), dead_letters];
     let handle = move |topic: &str, record: Record<'_>| {
         if topic == status_topic {
             // Records that are not events are skipped here; the status consumer counts them.
@@ -285,5 +293,5 @@ pub(crate) async fn read_tail(
             feed.send_rejection(&id, header("waybill.error.reason"));
         }
     };
-    tail::read(&kafka, &topics, SystemTime::now(), handle, shutdown).await
+    tail::read(&kafka, &topics, since, handle, shutdown).await
 }

@@ -27,8 +27,24 @@ use crate::order::{
 /// only through a macro.
 macro_rules! select_orders {
     ($name:literal, $first:literal $(+ $rest:literal)* $(, $argument:expr)*) => {
-        sqlx::query_as!(
+        select_order_rows!(
             OrderRow,
+            "version, ingested_at",
+            $name,
+            $first $(+ $rest)*
+            $(, $argument)*
+        )
+    };
+}
+
+/// Selects whole orders as rows of a type that has further columns.
+macro_rules! select_order_rows {
+    (
+        $Row:ident, $columns:literal, $name:literal, $first:literal $(+ $rest:literal)*
+        $(, $argument:expr)*
+    ) => {
+        sqlx::query_as!(
+            $Row,
             "-- " + $name
                 + "\nSELECT order_uid, track_number, entry, locale, internal_signature, customer_id, \
                    delivery_service, shardkey, sm_id, date_created, oof_shard, delivery_name, \
@@ -36,7 +52,9 @@ macro_rules! select_orders {
                    delivery_region, delivery_email, payment_transaction, payment_request_id, \
                    payment_currency, payment_provider, payment_amount, payment_dt, payment_bank, \
                    payment_delivery_cost, payment_goods_total, payment_custom_fee, \
-                   items::text AS \"items!\", version, ingested_at FROM orders.orders "
+                   items::text AS \"items!\", "
+                + $columns
+                + " FROM orders.orders "
                 + $first $(+ $rest)*
             $(, $argument)*
         )
@@ -264,40 +282,100 @@ pub(crate) async fn newest(
 }
 
 macro_rules! order_row {
-    (() { $($column:ident: $type:ty,)* }
+    (
+        ($(#[$attribute:meta])* $Row:ident { $($more:ident: $more_type:ty,)* })
+        { $($column:ident: $type:ty,)* }
         $($part:ident: $Part:ident { $($part_column:ident: $part_type:ty = $part_field:ident,)* })*
     ) => {
-        /// The columns of `orders.orders` that are read.
-        struct OrderRow {
-            order_uid: String,
+        $(#[$attribute])*
+        pub(crate) struct $Row {
+            pub(crate) order_uid: String,
             $($column: $type,)*
             $($($part_column: $part_type,)*)*
             /// A JSON array.
-            items: String,
-            version: i32,
-            ingested_at: OffsetDateTime,
+            pub(crate) items: String,
+            $(pub(crate) $more: $more_type,)*
         }
 
-        impl OrderRow {
-            fn into_view(self) -> Result<View, sqlx::Error> {
-                let items = serde_json::from_str::<Vec<Item<'_>>>(&self.items);
-                let order = Order {
-                    order_uid: parse_uid("orders.orders.order_uid", &self.order_uid)?,
+        impl $Row {
+            /// Makes the order of the columns. The caller has parsed the id and the items.
+            pub(crate) fn into_order(self, order_uid: OrderUid, items: Vec<Item<'_>>) -> Order<'_> {
+                Order {
+                    order_uid,
                     $($column: self.$column.into(),)*
                     $($part: $Part { $($part_field: self.$part_column.into(),)* },)*
-                    items: items.map_err(|error| bad_column("orders.orders.items", error))?,
-                };
-                // The hash is computed, not read: a row that an earlier version stored may have a
-                // hash of another algorithm, and the `ETag` must match the JSON that is served.
-                let json = order.to_json(USUAL_JSON_BYTES);
-                let (order_uid, hash) = (order.order_uid, ContentHash::of(&json));
-                Ok(View { order_uid, version: self.version, hash, json })
+                    items,
+                }
             }
         }
     };
 }
 
-order_columns!(order_row!());
+order_columns!(order_row!(
+    /// The columns of `orders.orders` that are read.
+    OrderRow { version: i32, ingested_at: OffsetDateTime, }
+));
+
+impl OrderRow {
+    fn into_view(mut self) -> Result<View, sqlx::Error> {
+        let items = std::mem::take(&mut self.items);
+        let items = serde_json::from_str::<Vec<Item<'_>>>(&items);
+        let items = items.map_err(|error| bad_column("orders.orders.items", error))?;
+        let order_uid = parse_uid("orders.orders.order_uid", &self.order_uid)?;
+        let version = self.version;
+        // The hash is computed, not read: a row that an earlier version stored may have a hash of
+        // another algorithm, and the `ETag` must match the JSON that is served.
+        let order = self.into_order(order_uid, items);
+        let json = order.to_json(USUAL_JSON_BYTES);
+        let (order_uid, hash) = (order.order_uid, ContentHash::of(&json));
+        Ok(View { order_uid, version, hash, json })
+    }
+}
+
+order_columns!(order_row!(
+    /// All columns of `orders.orders`, for the audit.
+    AuditedRow {
+        warnings: Vec<String>,
+        version: i32,
+        content_hash: Vec<u8>,
+        source_timestamp: OffsetDateTime,
+        source_partition: i32,
+        source_offset: i64,
+        ingested_at: OffsetDateTime,
+    }
+));
+
+/// Reads all rows of `orders`, or those with the ids `uids`, for the audit. Times that only a manual
+/// change can write are clamped, or left out with their row: they could not be read.
+pub(crate) fn audited<'c>(
+    connection: &'c mut PgConnection,
+    uids: Option<&'c [String]>,
+) -> BoxStream<'c, Result<AuditedRow, sqlx::Error>> {
+    select_order_rows!(
+        AuditedRow,
+        "warnings, version, content_hash, \
+         greatest('epoch', least(source_timestamp, '9999-12-31T23:59:59.999Z')) \
+             AS \"source_timestamp!\", \
+         source_partition, source_offset, \
+         greatest('epoch', least(ingested_at, '9999-12-31T23:59:59.999Z')) AS \"ingested_at!\"",
+        "audit_orders",
+        "WHERE ($1::text[] IS NULL OR order_uid = ANY ($1)) \
+             AND date_created BETWEEN '0001-01-01T00:00:00Z BC' AND '9999-12-31T23:59:59.999999Z'",
+        uids
+    )
+    .fetch(connection)
+}
+
+/// Reads the ids of the rows that [`audited`] leaves out.
+pub(crate) async fn undated(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "-- audit_undated\n\
+         SELECT order_uid FROM orders.orders WHERE date_created \
+             NOT BETWEEN '0001-01-01T00:00:00Z BC' AND '9999-12-31T23:59:59.999999Z'"
+    )
+    .fetch_all(connection)
+    .await
+}
 
 /// Parses the id of an order in a row; `column` is `schema.table.column`.
 pub(crate) fn parse_uid(column: &str, uid: &str) -> Result<OrderUid, sqlx::Error> {

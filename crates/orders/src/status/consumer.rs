@@ -80,17 +80,21 @@ impl StatusConsumer {
     }
 }
 
+/// Returns true for a `created` event of the installation whose events have this `ce_source`. It is
+/// not recorded: the row of the order says the same, and the history shows it.
+pub(crate) fn is_own_creation(record: Record<'_>, source: &str) -> bool {
+    let headers = record.headers();
+    headers.get("ce_type") == Some(EventType::Created.as_str())
+        && headers.get("ce_source") == Some(source)
+}
+
 impl Pipeline for StatusConsumer {
     type Item = StatusRecord;
     type Committed = Recorded;
     type Receipt = Recorded;
 
-    /// Returns true for `created` events of this installation. The row of the order says the same, and
-    /// the history shows it.
     fn skips(&self, record: Record<'_>) -> bool {
-        let headers = record.headers();
-        headers.get("ce_type") == Some(EventType::Created.as_str())
-            && headers.get("ce_source") == Some(&self.source)
+        is_own_creation(record, &self.source)
     }
 
     fn parse(&self, record: Record<'_>) -> (StatusRecord, usize) {

@@ -9,6 +9,7 @@ mod load;
 mod migrate;
 mod pgbouncer;
 mod rejected;
+mod rewind;
 mod servers;
 mod terminal;
 mod up;
