@@ -25,7 +25,7 @@ use testkit::Servers;
 use crate::finding::{FindingKind, Verdict};
 
 /// The number of runs at the same time.
-const PARALLEL_RUNS: usize = 3;
+const PARALLEL_RUNS: usize = 4;
 
 /// A bug, and what the judge has found.
 #[derive(Debug, Clone, Serialize)]

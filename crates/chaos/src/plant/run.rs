@@ -25,8 +25,9 @@ const ORDERS: u64 = 400;
 const EVENTS_PER_ORDER: u64 = 3;
 /// The orders of the first of two parts.
 const FIRST_PART: u64 = 240;
-/// Fewer than orders, so that some orders wait at the end.
-const COURIERS: i32 = 10;
+/// Enough that every order of the first part gets a courier, and too few for all orders at
+/// the end.
+const COURIERS: i32 = 80;
 
 const SHARES: Shares = Shares {
     poison: 8.0,
