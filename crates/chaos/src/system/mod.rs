@@ -14,7 +14,6 @@ pub(crate) mod child;
 mod database;
 pub(crate) mod groups;
 pub(crate) mod kafka_admin;
-mod producer;
 mod redis;
 mod replica;
 pub mod senders;

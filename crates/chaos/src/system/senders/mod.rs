@@ -1,6 +1,8 @@
 //! The senders of both streams: several threads with different producers, of which some send at a
 //! steady rate and one sends bursts at full speed.
 
+mod producer;
+
 use std::{
     ops::Range,
     sync::{
@@ -13,10 +15,8 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{
-    ORDERS_TOPIC, STATUS_TOPIC, System,
-    producer::{Kind, ProducerOptions, send_all},
-};
+use self::producer::{Kind, ProducerOptions, send_all};
+use super::{ORDERS_TOPIC, STATUS_TOPIC, System};
 use crate::{
     ledger::{Ack, Ledger},
     traffic::{SentRecord, Stream, Traffic},

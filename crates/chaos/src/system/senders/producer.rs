@@ -17,7 +17,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
 };
 
-use super::senders::{Block, Shared};
+use super::{Block, Shared};
 use crate::{ledger::Ack, traffic::SentRecord};
 
 /// Bounds one call that waits for Kafka; it is repeated until Kafka answers.
