@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Shows that the platform loses and repeats nothing, whatever is done to it.
+/// Show that the platform loses and repeats nothing, whatever is done to it.
 #[derive(Parser)]
 #[command(name = "chaos", max_term_width = 100)]
 struct Cli {
@@ -17,9 +17,9 @@ enum Command {
     Judge(chaos::judge::command::Args),
     Plant(chaos::plant::command::Args),
     Compat(chaos::compat::Args),
-    /// Measures how soon the order service works again after a fault.
+    /// Measure how soon the order service works again after a fault.
     Recovery(chaos::recovery::Args),
-    /// Measures the memory with a backlog on Kafka while PostgreSQL is down.
+    /// Measure the memory with a backlog on Kafka while PostgreSQL is down.
     Backlog(chaos::backlog::Args),
     Scenario(chaos::scenario::ScenarioArgs),
     Soak(chaos::soak::SoakArgs),

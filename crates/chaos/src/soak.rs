@@ -37,7 +37,7 @@ const REST_TIMEOUT: Duration = Duration::from_secs(120);
 /// The share of the time in which records are sent and faults begin.
 const TRAFFIC_SHARE: f64 = 0.85;
 
-/// Runs the platform under faults, and shows that nothing was lost and nothing was done twice.
+/// Run the platform under faults, and show that nothing was lost and nothing was done twice.
 ///
 /// Own servers and replicas are started, and removed afterwards. The exit code is 0 if all invariants
 /// hold and every fault was recovered from, 1 if not, and 2 if the run could not be carried out.

@@ -22,7 +22,7 @@ use crate::{
 /// Bounds the recovery from each fault.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Runs one fault that needs servers of its own, and judges the result.
+/// Run one fault that needs servers of its own, and judge the result.
 #[derive(Debug, Args)]
 pub struct ScenarioArgs {
     #[arg(value_enum)]

@@ -88,8 +88,9 @@ pub(crate) struct AuditArgs {
 }
 
 /// Options of the services that the audit does not read.
-const UNUSED: [&str; 7] = [
+const UNUSED: [&str; 8] = [
     "kafka_create_topics",
+    "kafka_instance_id",
     "postgres_connections",
     "couriers_http_addr",
     "delivery_time_on_foot",

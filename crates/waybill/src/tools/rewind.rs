@@ -64,7 +64,7 @@ group has committed an offset, 2 wrong command line, such as a time in the futur
 #[command(
     after_help = SEE_LONG_HELP,
     after_long_help = EXAMPLES,
-    mut_args(|option| hide(option, &["kafka_create_topics"]))
+    mut_args(|option| hide(option, &["kafka_create_topics", "kafka_instance_id"]))
 )]
 pub(crate) struct RewindArgs {
     /// Time to go back to, in RFC 3339, such as 2026-03-01T12:00:00Z.
