@@ -99,12 +99,8 @@ pub struct Injected(&'static str);
 /// A point in code that does not wait and cannot fail. A delay blocks the thread.
 #[inline]
 pub fn point(name: &'static str) {
-    #[cfg(feature = "failpoints")]
-    if let Some(plan::Action::Delay(pause)) = plan::fire(name) {
-        std::thread::sleep(*pause);
-    }
-    #[cfg(not(feature = "failpoints"))]
-    let _ = name;
+    // The plan accepts `error` only for the points of `RETURN_ERRORS`.
+    let _ = try_point(name);
 }
 
 /// A point in code that does not wait, and whose caller handles a transient error. A delay blocks the
@@ -125,12 +121,8 @@ pub fn try_point(name: &'static str) -> Result<(), Injected> {
 /// A point in asynchronous code that cannot fail.
 #[inline]
 pub async fn async_point(name: &'static str) {
-    #[cfg(feature = "failpoints")]
-    if let Some(plan::Action::Delay(pause)) = plan::fire(name) {
-        tokio::time::sleep(*pause).await;
-    }
-    #[cfg(not(feature = "failpoints"))]
-    let _ = name;
+    // The plan accepts `error` only for the points of `RETURN_ERRORS`.
+    let _ = try_async_point(name).await;
 }
 
 /// A point in asynchronous code whose caller handles a transient error.
