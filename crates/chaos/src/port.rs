@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// Returns a free port below the range from which the system takes ports for outgoing connections,
-/// so that a service that is started again finds its port free.
+/// Returns a free port below the range from which the system takes ports for outgoing connections:
+/// no such connection takes the port while its service is restarted.
 pub(crate) fn free_port() -> Result<u16> {
     let random = RandomState::new();
     (0..200_u32)

@@ -74,8 +74,8 @@ pub struct SoakArgs {
     /// Couriers to add at the start.
     #[arg(long, default_value_t = 300)]
     pub couriers: u32,
-    /// The least number of times that every failpoint should fire; further faults are added for
-    /// those that the plan has not fired so often.
+    /// Minimum number of times that each failpoint should fire. While records are sent, faults are
+    /// added for failpoints that have fired less often.
     #[arg(long, default_value_t = 5)]
     pub firings: usize,
     /// Print the planned faults and end.

@@ -43,8 +43,8 @@ pub(super) async fn freeze(system: &System, number: usize, hold: Duration) -> Re
 
 /// Starts a replica again with failpoints, and waits until all of them have fired.
 ///
-/// Where traffic alone does not fire them, a further replica joins for a moment, which causes a
-/// rebalance, and at last the replica is stopped, which drains.
+/// If the traffic does not fire them, a further replica joins and leaves, which causes a rebalance.
+/// If they have not fired after that, the replica is stopped, which drains it.
 pub(super) async fn failpoints(
     system: &System,
     number: usize,

@@ -55,7 +55,7 @@ pub struct Case {
     /// The time between two sweeps of the dispatch.
     #[serde(default = "default_sweep_ms")]
     pub dispatch_sweep_ms: u64,
-    /// True if the database has lost commits, so that events may name versions that are gone.
+    /// True if the database has lost commits: events may then name versions that it no longer has.
     #[serde(default)]
     pub lost_commits: bool,
     /// The cache is checked for every order whose number is a multiple of this.

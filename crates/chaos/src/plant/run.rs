@@ -20,7 +20,8 @@ use crate::{
     traffic::{Shares, Stream, Traffic},
 };
 
-/// So few records that a run takes seconds; every kind of record occurs.
+/// The number of order records. It is small, so that a run takes seconds, and large enough that each
+/// kind of record occurs.
 const ORDERS: u64 = 400;
 const EVENTS_PER_ORDER: u64 = 3;
 /// The orders of the first of two parts.

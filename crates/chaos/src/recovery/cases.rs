@@ -25,8 +25,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// The number of partitions of a topic.
 const PARTITIONS: i32 = 8;
-/// The duration of an outage. The pauses between the attempts of the service grow during an outage,
-/// so the times differ.
+/// The range of the duration of an outage, in milliseconds. The recovery depends on it, because the
+/// service waits longer before each further attempt to reconnect.
 const OUTAGE_MS: Range<u64> = 200..4_000;
 
 /// Own servers, two replicas of the order service, and a Kafka client that reconnects at once.

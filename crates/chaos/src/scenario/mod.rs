@@ -112,8 +112,8 @@ async fn assert_progress(system: &System, after: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until everything is sent and committed, and judges. `lost_commits` says that the database
-/// has lost commits, so that events may name versions that are gone.
+/// Waits until everything is sent and committed, and judges. `lost_commits` is true if the
+/// database has lost commits: events may then name versions that it no longer has.
 async fn finish(
     args: &ScenarioArgs,
     system: System,

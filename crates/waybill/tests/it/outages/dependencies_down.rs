@@ -177,8 +177,8 @@ async fn without_kafka_reads_continue_and_nothing_is_lost() {
     own.stop().await;
 }
 
-/// The client of a member with an instance id gets a new identity after the session, and Kafka fences
-/// what it sends under the old one.
+/// After the session timeout, the client of a member with an instance id joins with a new member id,
+/// and Kafka refuses its requests with the old one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_id_survives_an_outage_of_kafka() {
     let mut own = OwnServers::start().await;
