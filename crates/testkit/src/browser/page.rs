@@ -114,6 +114,12 @@ impl Page {
         self.wait_for("the page to be loaded", "document.readyState === 'complete'").await;
     }
 
+    /// Calls a JavaScript function in each next page, before the scripts of that page.
+    pub async fn run_before_scripts(&self, function: &str) {
+        let source = json!({ "source": format!("({function})()") });
+        self.call("Page.addScriptToEvaluateOnNewDocument", source).await;
+    }
+
     /// Goes back to the page before, as the browser's button does.
     pub async fn back(&self) {
         self.run::<()>("() => history.back()", json!([])).await;

@@ -44,3 +44,10 @@ addEventListener('submit', (event) => {
 addEventListener('change', (event) => {
   if (event.target.matches('.filter select')) event.target.form.requestSubmit();
 });
+
+// A reason that the reader chose before this script ran.
+const reasons = $('.filter select');
+if (reasons) {
+  const shown = [...reasons.options].find((one) => one.defaultSelected) ?? reasons.options[0];
+  if (!shown.selected) reasons.form.requestSubmit();
+}

@@ -61,6 +61,30 @@ async fn a_rejected_record_is_found_edited_and_replayed_by_clicks() {
     service.stop().await.unwrap();
 }
 
+/// The page is read and can be used before its scripts have arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reason_chosen_before_the_scripts_run_filters_the_list() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+
+    env.send(None, None, Some(b"{")).await;
+    wait_until("the rejection", async || env.count("orders.rejected_records").await == 1).await;
+    let page = Page::open(Reader::default(), &service.at("/")).await;
+    let choose_early = "() => addEventListener('readystatechange', () => {
+        const select = document.querySelector('#reason');
+        if (document.readyState === 'interactive' && !location.search) {
+            select.value = 'implausible_email';
+            select.dispatchEvent(new Event('change', { bubbles: true }));
+        }
+    }, true)";
+    page.run_before_scripts(choose_early).await;
+    page.go(&service.at("/rejected")).await;
+    page.wait_for("the filtered list", "location.search === '?reason=implausible_email'").await;
+    page.wait_for_text("No records are rejected for this reason.").await;
+    assert_eq!(page.errors(), [""; 0]);
+    service.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_javascript_a_record_is_replayed_too() {
     let env = TestEnvironment::new(shared()).await;
