@@ -54,7 +54,7 @@ macro_rules! select_order_rows {
                    payment_delivery_cost, payment_goods_total, payment_custom_fee, \
                    items::text AS \"items!\", "
                 + $columns
-                + " FROM orders.orders "
+                + " "
                 + $first $(+ $rest)*
             $(, $argument)*
         )
@@ -83,7 +83,7 @@ pub(crate) async fn find_orders(
 ) -> Result<Vec<View>, sqlx::Error> {
     select_orders!(
         "find_orders",
-        "WHERE order_uid = ANY((SELECT $1::text[])::text[])",
+        "FROM orders.orders WHERE order_uid = ANY((SELECT $1::text[])::text[])",
         uids as &[&str]
     )
     .fetch(connection)
@@ -164,7 +164,8 @@ pub(crate) fn page<'c>(
     let (at, uid) = start.map(|last| (last.ingested_at, last.order_uid.as_str())).unzip();
     select_orders!(
         "page_of_orders",
-        "WHERE (ingested_at, order_uid) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '')) \
+        "FROM orders.orders \
+         WHERE (ingested_at, order_uid) < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '')) \
          ORDER BY ingested_at DESC, order_uid DESC LIMIT $3",
         at,
         uid,
@@ -198,13 +199,15 @@ pub(crate) async fn list(pool: &PgPool, listing: &Listing) -> Result<Page<Listed
     // Each combination of filters has its own statement, so that each uses its index. The first
     // page has no cursor and begins before the time `infinity`, which is later than any order.
     macro_rules! page {
-        ($filters:literal $(, $argument:expr)*) => {
+        ($from:literal $($filters:literal)?; $order:literal $(, $argument:expr)*) => {
             select_orders!(
                 "list_orders",
-                "WHERE " + $filters
+                $from
+                    $(+ $filters)?
                     + "(ingested_at, order_uid) \
-                       < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '')) \
-                       ORDER BY ingested_at DESC, order_uid DESC LIMIT $3",
+                       < (coalesce($1, 'infinity'::timestamptz), coalesce($2, '')) "
+                    + $order
+                    + "ORDER BY ingested_at DESC, order_uid DESC LIMIT $3",
                 at,
                 uid,
                 limit + 1
@@ -212,13 +215,30 @@ pub(crate) async fn list(pool: &PgPool, listing: &Listing) -> Result<Page<Listed
             )
         };
     }
+    // The indexes of the filters end with the time: the id would make them much larger. So a page is
+    // read in the order of the time, with all orders that have the time of its last one, and only
+    // these are sorted. They are at most a page and a batch, however many orders match and whatever
+    // the planner estimates.
+    macro_rules! filtered_page {
+        ($filters:literal $(, $argument:expr)*) => {
+            page!(
+                "FROM (SELECT * FROM orders.orders WHERE " $filters;
+                "ORDER BY ingested_at DESC FETCH FIRST $3 ROWS WITH TIES) AS newest "
+                $(, $argument)*
+            )
+        };
+    }
     read(pool, LIST, async |connection| {
         let rows = match (customer_id, track_number) {
-            (None, None) => page!("").fetch(connection),
-            (Some(customer), None) => page!("customer_id = $4 AND ", customer).fetch(connection),
-            (None, Some(track)) => page!("track_number = $4 AND ", track).fetch(connection),
+            (None, None) => page!("FROM orders.orders WHERE "; "").fetch(connection),
+            (Some(customer), None) => {
+                filtered_page!("customer_id = $4 AND ", customer).fetch(connection)
+            }
+            (None, Some(track)) => {
+                filtered_page!("track_number = $4 AND ", track).fetch(connection)
+            }
             (Some(customer), Some(track)) => {
-                page!("customer_id = $4 AND track_number = $5 AND ", customer, track)
+                filtered_page!("customer_id = $4 AND track_number = $5 AND ", customer, track)
                     .fetch(connection)
             }
         };
@@ -248,7 +268,7 @@ pub(crate) async fn newest(
         order_uid: String,
         ingested_at: OffsetDateTime,
     }
-    // Two statements, so that each uses its index.
+    // Two statements, so that each uses its index; the second one reads as a filtered page does.
     let rows = read(pool, LIST, async |connection| match track_number {
         None => {
             sqlx::query_as!(
@@ -265,8 +285,10 @@ pub(crate) async fn newest(
             sqlx::query_as!(
                 Row,
                 "-- newest_orders_by_track_number\n\
-                 SELECT order_uid, ingested_at FROM orders.orders WHERE track_number = $1 \
-                 ORDER BY ingested_at DESC, order_uid DESC LIMIT $2",
+                 SELECT order_uid, ingested_at FROM ( \
+                     SELECT * FROM orders.orders WHERE track_number = $1 \
+                     ORDER BY ingested_at DESC FETCH FIRST $2 ROWS WITH TIES \
+                 ) AS newest ORDER BY ingested_at DESC, order_uid DESC LIMIT $2",
                 track_number,
                 limit
             )
@@ -359,7 +381,7 @@ pub(crate) fn audited<'c>(
          source_partition, source_offset, \
          greatest('epoch', least(ingested_at, '9999-12-31T23:59:59.999Z')) AS \"ingested_at!\"",
         "audit_orders",
-        "WHERE ($1::text[] IS NULL OR order_uid = ANY ($1)) \
+        "FROM orders.orders WHERE ($1::text[] IS NULL OR order_uid = ANY ($1)) \
              AND date_created BETWEEN '0001-01-01T00:00:00Z BC' AND '9999-12-31T23:59:59.999999Z'",
         uids
     )

@@ -73,7 +73,7 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
     let more = (0..495).map(|number| record(&order(&format!("more-{number}"), number)));
     env.send_all(more.collect::<Vec<_>>()).await;
     env.wait_until_drained().await;
-    let sizes = async |path| {
+    let sizes = async |path: &str| {
         let pages = pages(&service, path, "order_uid").await;
         let distinct: std::collections::BTreeSet<&String> = pages.iter().flatten().collect();
         (pages.iter().map(Vec::len).collect::<Vec<_>>(), distinct.len())
@@ -81,6 +81,11 @@ async fn orders_are_listed_newest_first_by_customer_and_track_number() {
 
     assert_eq!(sizes("/orders?limit=500").await, (vec![500, 1], 501));
     assert_eq!(sizes("/orders?limit=499").await, (vec![499, 2], 501));
+    // The orders of a batch have the same time, so a page also ends between two of them.
+    for filter in ["customer_id=test", "track_number=WBILMTESTTRACK"] {
+        let path = format!("/orders?limit=100&{filter}");
+        assert_eq!(sizes(&path).await, (vec![100, 100, 100, 100, 95], 495), "{filter}");
+    }
     assert_eq!(service.json("/orders").await["items"].as_array().unwrap().len(), 50);
     for limit in ["0", "501", "-1", "many"] {
         for list in ["orders", "rejected"] {
