@@ -3,6 +3,7 @@
 use std::{ops::Range, time::Duration};
 
 use anyhow::Context;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
@@ -74,26 +75,27 @@ async fn keep_all_records(env: &TestEnvironment) -> anyhow::Result<()> {
 fn record(sample: &Value, number: u64) -> (Vec<u8>, Vec<u8>) {
     const NAMES: [&str; 4] = ["Anna Petrova", "Boris Levin", "Clara Weiss", "Denis Orlov"];
     const CITIES: [&str; 4] = ["Kazan", "Haifa", "Almaty", "Kiryat Mozkin"];
-    let mut dice = Dice(number);
-    let uid = format!("{:016x}test", dice.roll());
+    let mut random = StdRng::seed_from_u64(number);
+    let uid = format!("{:016x}test", random.random::<u64>());
     let track = format!("WBILM{number:09}");
     let mut order = sample.clone();
     order["order_uid"] = json!(uid);
     order["track_number"] = json!(track);
-    order["customer_id"] = json!(format!("customer-{}", dice.below(50_000)));
-    order["shardkey"] = json!(dice.below(10).to_string());
-    order["delivery"]["name"] = json!(NAMES[dice.below(4) as usize]);
-    order["delivery"]["city"] = json!(CITIES[dice.below(4) as usize]);
-    order["delivery"]["phone"] = json!(format!("+972{:07}", dice.below(10_000_000)));
+    order["customer_id"] = json!(format!("customer-{}", random.random_range(0..50_000_u64)));
+    order["shardkey"] = json!(random.random_range(0..10_u64).to_string());
+    order["delivery"]["name"] = json!(NAMES[random.random_range(0..4)]);
+    order["delivery"]["city"] = json!(CITIES[random.random_range(0..4)]);
+    order["delivery"]["phone"] =
+        json!(format!("+972{:07}", random.random_range(0..10_000_000_u64)));
     let mut goods = 0;
-    let items: Vec<Value> = (0..=dice.below(2))
+    let items: Vec<Value> = (0..=random.random_range(0..2_u64))
         .map(|_| {
             let mut item = sample["items"][0].clone();
-            let price = 100 + dice.below(5_000);
+            let price = random.random_range(100..5_100_u64);
             goods += price * 7 / 10;
-            item["chrt_id"] = json!(dice.below(10_000_000));
+            item["chrt_id"] = json!(random.random_range(0..10_000_000_u64));
             item["track_number"] = json!(track);
-            item["rid"] = json!(format!("{:016x}test", dice.roll()));
+            item["rid"] = json!(format!("{:016x}test", random.random::<u64>()));
             item["price"] = json!(price);
             item["total_price"] = json!(price * 7 / 10);
             item
@@ -104,24 +106,6 @@ fn record(sample: &Value, number: u64) -> (Vec<u8>, Vec<u8>) {
     order["payment"]["goods_total"] = json!(goods);
     order["payment"]["amount"] = json!(goods + 1_500);
     (uid.into_bytes(), order.to_string().into_bytes())
-}
-
-/// A random generator (SplitMix64): the same seed gives the same numbers.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        // The multiplication separates the first rolls of neighbouring seeds.
-        self.0 = self.0.wrapping_mul(0xd120_2f6b_53cd_7c19).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.roll() % bound
-    }
 }
 
 #[cfg(test)]

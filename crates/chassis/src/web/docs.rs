@@ -3,7 +3,8 @@
 
 use axum::response::{IntoResponse, Response};
 use http::header;
-use serde_json::Value;
+use indexmap::IndexMap;
+use serde_json::{Value, value::RawValue};
 
 use crate::http::problem::ProblemKind;
 
@@ -46,6 +47,44 @@ fn calls(openapi: &str) -> Vec<Call> {
         }
     }
     calls
+}
+
+/// The paths and components that the OpenAPI documents of both services have.
+const SHARED: &str = include_str!("openapi.json");
+
+/// A JSON object that keeps the order of its keys, which is the order of the page.
+type Object = IndexMap<String, Box<RawValue>>;
+
+/// Returns the OpenAPI document of a service, given its own part. The shared calls come before its
+/// own, and the shared components after them.
+#[must_use]
+pub fn with_shared_parts(own: &str) -> String {
+    let (mut document, shared) = (object(own), object(SHARED));
+    for (name, part) in &mut document {
+        *part = match name.as_str() {
+            "paths" => merge(&shared[name], part),
+            "components" => merge(part, &shared[name]),
+            _ => continue,
+        };
+    }
+    serde_json::to_string(&document).expect("an object of JSON values is JSON")
+}
+
+/// Joins two objects. What both of them have must be an object, and is joined, too.
+fn merge(first: &RawValue, second: &RawValue) -> Box<RawValue> {
+    let mut merged = object(first.get());
+    for (key, value) in object(second.get()) {
+        let value = match merged.get(&key) {
+            Some(first) => merge(first, &value),
+            None => value,
+        };
+        merged.insert(key, value);
+    }
+    serde_json::value::to_raw_value(&merged).expect("an object of JSON values is JSON")
+}
+
+fn object(text: &str) -> Object {
+    serde_json::from_str(text).expect("the documents are objects, and define each value once")
 }
 
 /// Returns the answer to `GET /openapi.json`.

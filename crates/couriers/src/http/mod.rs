@@ -14,10 +14,10 @@ pub(crate) mod problems;
 pub(crate) mod rejected;
 mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::{Json, response::Response};
-use chassis::{http::Streams, kafka::producer::Producer};
+use chassis::{http::Streams, kafka::producer::Producer, web::docs};
 use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -39,11 +39,13 @@ pub(crate) struct ApiState {
     pub(crate) shutdown: CancellationToken,
 }
 
-pub(crate) const OPENAPI: &str = include_str!("openapi.json");
+/// The OpenAPI document of this service.
+pub(crate) static OPENAPI: LazyLock<String> =
+    LazyLock::new(|| docs::with_shared_parts(include_str!("openapi.json")));
 
 /// `GET /openapi.json`
 pub(crate) async fn openapi() -> Response {
-    chassis::web::docs::openapi(OPENAPI)
+    docs::openapi(&OPENAPI)
 }
 
 /// `GET /ping`

@@ -56,7 +56,7 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
     ])
 });
 
-static DOCS: LazyLock<Docs> = LazyLock::new(|| Docs::new(OPENAPI, problems::kinds()));
+static DOCS: LazyLock<Docs> = LazyLock::new(|| Docs::new(&OPENAPI, problems::kinds()));
 
 /// `GET /assets/…`
 pub(crate) async fn asset(Id(name): Id, headers: HeaderMap) -> Response {

@@ -11,12 +11,13 @@ pub(crate) mod rejected;
 pub(crate) mod status;
 mod wait;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::response::Response;
 use chassis::{
     http::{Streams, path_segment},
     kafka::producer::Producer,
+    web::docs,
 };
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -39,11 +40,13 @@ pub(crate) struct ApiState {
     pub(crate) shutdown: CancellationToken,
 }
 
-pub(crate) const OPENAPI: &str = include_str!("openapi.json");
+/// The OpenAPI document of this service.
+pub(crate) static OPENAPI: LazyLock<String> =
+    LazyLock::new(|| docs::with_shared_parts(include_str!("openapi.json")));
 
 /// `GET /openapi.json`
 pub(crate) async fn openapi() -> Response {
-    chassis::web::docs::openapi(OPENAPI)
+    docs::openapi(&OPENAPI)
 }
 
 /// Returns the path of an order.
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_document_lists_the_accepted_currencies() {
-        let document: Value = serde_json::from_str(OPENAPI).unwrap();
+        let document: Value = serde_json::from_str(&OPENAPI).unwrap();
         let currency = &document["components"]["schemas"]["Payment"]["properties"]["currency"];
         assert_eq!(currency["enum"], json!(CURRENCIES));
     }

@@ -7,8 +7,8 @@ pub(crate) fn is_currency(code: &str) -> bool {
 }
 
 /// The codes in use, and those withdrawn since 2015 (`ANG`, `BGN`, `BYR`, `CUC`, `HRK`, `LTL`,
-/// `MRO`, `SLL`, `STD`, `VEF`, `ZWL`), because old orders may be read again. Sorted, for the binary
-/// search.
+/// `MRO`, `SLL`, `STD`, `VEF`, `ZWL`), because old orders may be read again; the crate `iso_currency`
+/// leaves out six of them. Sorted, for the binary search.
 #[rustfmt::skip]
 pub(crate) const CURRENCIES: &[&str] = &[
     "AED", "AFN", "ALL", "AMD", "ANG", "AOA", "ARS", "AUD", "AWG", "AZN",

@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::{Frame, PageState, render, words::Words};
 use crate::http::{OPENAPI, problems};
 
-static DOCS: LazyLock<Docs> = LazyLock::new(|| Docs::new(OPENAPI, problems::kinds()));
+static DOCS: LazyLock<Docs> = LazyLock::new(|| Docs::new(&OPENAPI, problems::kinds()));
 
 /// `GET /docs`
 pub(crate) async fn get(State(state): State<PageState>, reader: Reader) -> Response {

@@ -379,7 +379,7 @@ fn an_order_that_is_not_here_offers_a_way_on() {
 
 #[test]
 fn the_documented_sample_is_an_order_with_the_keys_of_the_schema() {
-    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    let document: Value = serde_json::from_str(&OPENAPI).unwrap();
     let sample = &document["components"]["examples"]["order"]["value"];
     assert_eq!(&serde_json::to_value(order_of(sample)).unwrap(), sample);
     let keys =

