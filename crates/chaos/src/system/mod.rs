@@ -7,10 +7,9 @@
 //! ```
 //!
 //! Senders, judge and [`groups`] reach the servers directly, so that a disturbed proxy disturbs the
-//! services alone. No program outlives this process, even if it is killed ([`child`]).
+//! services alone. No program outlives this process, even if it is killed ([`child`](crate::child)).
 
 mod brokers;
-pub(crate) mod child;
 mod database;
 pub(crate) mod groups;
 pub(crate) mod kafka_admin;
