@@ -17,7 +17,7 @@ use crate::{
     finding::Verdict,
     judge::{Case, judge},
     ledger::Ledger,
-    traffic::{Shares, Stream, Traffic},
+    traffic::{Shares, Stream, Traffic, refuse_statement},
 };
 
 /// The number of order records. It is small, so that a run takes seconds, and large enough that each
@@ -62,6 +62,7 @@ impl Run {
     pub(super) async fn prepare(servers: &Servers, seed: u64) -> anyhow::Result<Self> {
         let env = TestEnvironment::new(servers).await;
         let couriers = env.courier_database().await;
+        Self::execute(&mut env.administrator().await, [refuse_statement()]).await?;
         sqlx::query(
             "INSERT INTO couriers.couriers (name, phone, transport_type, status)
              SELECT 'Courier ' || number, '+7' || (1000000000 + number), 'car', 'available'

@@ -43,7 +43,7 @@ use crate::{
     port::free_port,
     proxy::{Protocol, Proxy},
     resources::{Allowance, ProcessResources, Snapshot, database_connections},
-    traffic::Traffic,
+    traffic::{Traffic, refuse_statement},
 };
 
 /// The consumer groups' prefix, and the names of the topics.
@@ -115,7 +115,11 @@ impl System {
         let brokers = kafka.addresses();
         progress("creating databases and topics");
         let replication = if options.brokers == 1 { 1 } else { 3 };
-        tokio::try_join!(database.migrate(&options.program, folder), async {
+        let create_databases = async {
+            database.migrate(&options.program, folder).await?;
+            database.run(Role::Orders, &refuse_statement()).await
+        };
+        tokio::try_join!(create_databases, async {
             for topic in [ORDERS_TOPIC, STATUS_TOPIC] {
                 let dead_letters = format!("{topic}.dlq");
                 for topic in [topic, &dead_letters] {

@@ -127,12 +127,17 @@ impl Replica {
     /// Ends the process with a signal, and waits until the next one was started, with these
     /// failpoints.
     pub async fn restart(&self, signal: Signal, failpoints: Option<&str>) {
-        *lock(&self.shared.failpoints) = failpoints.map(str::to_owned);
+        self.set_next_failpoints(failpoints);
         let starts = self.shared.running.borrow().1;
         self.signal(signal);
         let mut running = self.shared.running.subscribe();
         // The sender lives in `self`.
         let _ = running.wait_for(|(_, number)| *number > starts).await;
+    }
+
+    /// Sets the failpoints of the next process.
+    pub(crate) fn set_next_failpoints(&self, failpoints: Option<&str>) {
+        *lock(&self.shared.failpoints) = failpoints.map(str::to_owned);
     }
 
     /// Waits until it reports that it is ready.
