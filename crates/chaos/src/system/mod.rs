@@ -64,6 +64,10 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The time after which dispatch looks at its queue again.
 pub(crate) const DISPATCH_SWEEP: Duration = Duration::from_secs(1);
 
+/// The time after its deadline at which a delivery is released: late, so that dispatch rests in the
+/// end. A fault makes deliveries overdue.
+const OVERDUE_GRACE: Duration = Duration::from_secs(3600);
+
 /// The size and the place of a system.
 #[derive(Debug, Clone)]
 pub struct SystemOptions {
@@ -217,9 +221,8 @@ impl System {
             Role::Couriers => {
                 let sweep = format!("{}ms", DISPATCH_SWEEP.as_millis());
                 flags.push(("dispatch-sweep".into(), sweep));
-                // The courier of an overdue delivery is freed late, so that dispatch rests in the
-                // end; a fault makes deliveries overdue.
-                flags.push(("overdue-grace".into(), "1h".into()));
+                let grace = format!("{}s", OVERDUE_GRACE.as_secs());
+                flags.push(("overdue-grace".into(), grace));
             }
         }
         let log = folder.join(format!("{name}.log"));
@@ -307,6 +310,7 @@ impl System {
                 .collect(),
             couriers_run: true,
             dispatch_sweep_ms: u64::try_from(DISPATCH_SWEEP.as_millis()).unwrap_or(u64::MAX),
+            overdue_grace_ms: OVERDUE_GRACE.as_secs() * 1_000,
             lost_commits: false,
             cache_step: 1,
         }
