@@ -18,6 +18,7 @@
 //! Nothing here uses the parser, the state machine or the SQL of the services: the judge has its own.
 
 pub mod backlog;
+mod child;
 pub mod compat;
 pub mod faults;
 pub mod finding;

@@ -12,22 +12,16 @@ use serde::Serialize;
 
 use crate::system::Role;
 
-/// The points that only a call fires, a rejection by the database, or a worse fault: the runner
-/// reaches them in other ways.
-const NOT_IN_TRAFFIC: [&str; 6] = [
-    "before-rejecting",
-    "order-posted",
-    "before-replay",
-    "after-replay",
-    "assign-manually",
-    "unassign",
-];
+/// The points that only a call fires.
+const NOT_IN_TRAFFIC: [&str; 5] =
+    ["order-posted", "before-replay", "after-replay", "assign-manually", "unassign"];
 
 /// The points of the order service alone, and those of the courier service alone. All others are in
 /// both services.
-const IN_ORDERS: [&str; 7] = [
+const IN_ORDERS: [&str; 8] = [
     "warm-up",
     "split",
+    "before-rejecting",
     "cache-update",
     "before-publish",
     "status-recorded",
@@ -37,8 +31,20 @@ const IN_ORDERS: [&str; 7] = [
 const IN_COURIERS: [&str; 4] = ["before-wake", "match", "matched", "release"];
 
 /// Points that a process reaches once or a few times: they fire at the first time.
-const AT_FIRST: [&str; 7] =
-    ["before-listening", "topics-checked", "warm-up", "assign", "revoke", "drain", "split"];
+const AT_FIRST: [&str; 9] = [
+    "before-listening",
+    "topics-checked",
+    "warm-up",
+    "assign",
+    "revoke",
+    "drain",
+    "split",
+    "before-rejecting",
+    "release",
+];
+
+/// The number of points that a fault arms.
+const POINTS_OF_A_FAULT: usize = 3;
 
 /// Points at which the courier service sends a dead letter: too rare for a plan.
 const RARE_IN_COURIERS: [&str; 3] = ["between-sends", "send", "after-publish"];
@@ -67,6 +73,13 @@ pub enum Link {
 pub struct Armed {
     pub point: &'static str,
     pub action: String,
+}
+
+impl Armed {
+    /// Returns whether the action may end the process.
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.action.contains("kill") || self.action.contains("panic")
+    }
 }
 
 /// A fault. A replica is given by its number in the list of all replicas.
@@ -156,7 +169,6 @@ pub struct PlanOptions {
 #[must_use]
 pub fn plan(options: &PlanOptions) -> Vec<Planned> {
     let mut dice = Dice(options.seed ^ 0x5eed);
-    let points = in_traffic();
     let mut bags = Bags::default();
     let mut planned = Vec::new();
     for (track, count) in
@@ -167,7 +179,7 @@ pub fn plan(options: &PlanOptions) -> Vec<Planned> {
             let start = FIRST_START + slot * (number as f64 + dice.unit() * 0.5);
             let at = options.duration.mul_f64(start);
             let (fault, hold) = match track {
-                Track::Replicas => replica_fault(&mut dice, &mut bags, &points, options.replicas),
+                Track::Replicas => replica_fault(&mut dice, &mut bags, options.replicas),
                 Track::Servers => server_fault(&mut dice, &mut bags),
             };
             planned.push(Planned { id: 0, track, at, hold, fault });
@@ -186,10 +198,10 @@ pub fn arm(points: &[&'static str], seed: u64, replicas: usize) -> Option<(usize
     let mut dice = Dice(seed);
     let first = *points.first()?;
     let role = role_of(first).unwrap_or(Role::Orders);
-    let of_role: Vec<&'static str> =
-        points.iter().copied().filter(|point| is_in(point, role)).take(3).collect();
+    let of_role = points.iter().copied().filter(|point| is_in(point, role));
+    let of_role = of_role.take(POINTS_OF_A_FAULT).collect();
     let replica = number_of(role, dice.below(replicas), replicas);
-    Some((replica, bundle(&mut dice, &of_role)))
+    Some((replica, bundle(&mut dice, of_role)))
 }
 
 /// The points that the traffic fires, with the faults of a plan.
@@ -199,26 +211,21 @@ pub fn in_traffic() -> Vec<&'static str> {
     names.filter(|name| !NOT_IN_TRAFFIC.contains(name)).collect()
 }
 
-fn replica_fault(
-    dice: &mut Dice,
-    bags: &mut Bags,
-    points: &[&'static str],
-    replicas: usize,
-) -> (Fault, Duration) {
+fn replica_fault(dice: &mut Dice, bags: &mut Bags, replicas: usize) -> (Fault, Duration) {
     const KINDS: [u8; 14] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 3, 4];
     let role = *dice.choose(&[Role::Orders, Role::Couriers]);
     let replica = number_of(role, dice.below(replicas), replicas);
     match bags.replica_kinds.take(dice, &KINDS) {
         0 => {
-            let point = bags.points.take(dice, points);
+            let point = bags.points.take(dice, |_| true);
             let role = role_of(point).unwrap_or(role);
             let replica = number_of(role, dice.below(replicas), replicas);
             let mut chosen = vec![point];
-            for _ in 0..2 {
-                let more = bags.points.take_if(dice, points, |point| is_in(point, role));
-                chosen.extend(more.filter(|more| !chosen.contains(more)));
+            while chosen.len() < POINTS_OF_A_FAULT {
+                let fits = |point| is_in(point, role) && !chosen.contains(&point);
+                chosen.push(bags.points.take(dice, fits));
             }
-            (Fault::Failpoints { replica, armed: bundle(dice, &chosen) }, Duration::from_secs(6))
+            (Fault::Failpoints { replica, armed: bundle(dice, chosen) }, Duration::from_secs(6))
         }
         1 => (Fault::Kill { replica }, Duration::ZERO),
         2 => (Fault::Terminate { replica }, Duration::ZERO),
@@ -263,25 +270,25 @@ fn server_fault(dice: &mut Dice, bags: &mut Bags) -> (Fault, Duration) {
     }
 }
 
-/// Chooses an action for each point: the last one ends the process where it may, the others delay
-/// it or return errors.
-fn bundle(dice: &mut Dice, points: &[&'static str]) -> Vec<Armed> {
-    let last = points.len().saturating_sub(1);
-    let arm = |(number, point): (usize, &&'static str)| {
-        let hits = if AT_FIRST.contains(point) { 0 } else { dice.below(4) };
-        let action = if number == last {
+/// Chooses an action for each point: one of them ends the process where it may, the others delay it
+/// or return errors.
+fn bundle(dice: &mut Dice, points: Vec<&'static str>) -> Vec<Armed> {
+    let fatal = dice.below(points.len());
+    let arm = |(number, point): (usize, &'static str)| {
+        let hits = if AT_FIRST.contains(&point) { 0 } else { dice.below(4) };
+        let action = if number == fatal {
             // A panic at some points rejects a valid record by design, so they do not panic here.
-            let may_panic = !failpoint::PANIC_REJECTS.contains(point);
+            let may_panic = !failpoint::PANIC_REJECTS.contains(&point);
             let kind = if may_panic && dice.below(3) == 0 { "panic" } else { "kill" };
             format!("1*{kind}@{hits}")
-        } else if failpoint::RETURN_ERRORS.contains(point) && dice.below(3) > 0 {
+        } else if failpoint::RETURN_ERRORS.contains(&point) && dice.below(3) > 0 {
             format!("{}*error@{hits}", 1 + dice.below(3))
         } else {
             format!("{}*delay({})@{hits}", 1 + dice.below(3), 50 + dice.below(1_500))
         };
         Armed { point, action }
     };
-    points.iter().enumerate().map(arm).collect()
+    points.into_iter().enumerate().map(arm).collect()
 }
 
 /// The only role with this point; none if both roles have it.
@@ -378,36 +385,48 @@ impl fmt::Display for Planned {
     }
 }
 
-/// Bags from which every kind is taken once before any kind is taken again.
+/// What was taken before, so that everything gets its turns.
 #[derive(Default)]
 struct Bags {
     replica_kinds: Bag<u8>,
     server_kinds: Bag<u8>,
-    points: Bag<&'static str>,
+    points: Turns,
 }
 
+/// A bag from which every kind is taken once before any kind is taken again.
+#[derive(Default)]
 struct Bag<T>(Vec<T>);
-
-impl<T> Default for Bag<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
 
 impl<T: Copy> Bag<T> {
     fn take(&mut self, dice: &mut Dice, all: &[T]) -> T {
-        self.take_if(dice, all, |_| true).expect("a full bag has a kind")
-    }
-
-    fn take_if(&mut self, dice: &mut Dice, all: &[T], fits: impl Fn(&T) -> bool) -> Option<T> {
-        if !self.0.iter().any(&fits) {
+        if self.0.is_empty() {
             self.0.extend_from_slice(all);
         }
-        let fitting: Vec<usize> = (0..self.0.len()).filter(|at| fits(&self.0[*at])).collect();
-        if fitting.is_empty() {
-            return None;
-        }
-        Some(self.0.remove(fitting[dice.below(fitting.len())]))
+        self.0.remove(dice.below(self.0.len()))
+    }
+}
+
+/// The number of turns that each point had.
+struct Turns(Vec<(&'static str, usize)>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(in_traffic().into_iter().map(|point| (point, 0)).collect())
+    }
+}
+
+impl Turns {
+    /// Takes one of the points that fit and had the fewest turns.
+    fn take(&mut self, dice: &mut Dice, fits: impl Fn(&'static str) -> bool) -> &'static str {
+        let fitting = || self.0.iter().enumerate().filter(|(_, (point, _))| fits(point));
+        let fewest = fitting().map(|(_, (_, turns))| *turns).min();
+        let due: Vec<usize> = fitting()
+            .filter(|(_, (_, turns))| Some(*turns) == fewest)
+            .map(|(number, _)| number)
+            .collect();
+        let (point, turns) = &mut self.0[*dice.choose(&due)];
+        *turns += 1;
+        point
     }
 }
 
@@ -471,6 +490,7 @@ mod tests {
                 }
             }
         }
-        assert!(points.values().all(|count| *count >= 5), "{points:?}");
+        let (fewest, most) = (points.values().min().unwrap(), points.values().max().unwrap());
+        assert!(*fewest >= 5 && most - fewest <= 2, "{points:?}");
     }
 }

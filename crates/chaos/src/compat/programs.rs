@@ -3,56 +3,37 @@
 
 use std::{
     ffi::OsStr,
-    fs,
-    io::{PipeWriter, Write as _},
     path::Path,
     process::{Output, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use rustix::process::Signal;
+use tokio::process::Command;
 
-use crate::port::free_port;
+use crate::{
+    child::{WatchedChild, log_file},
+    port::free_port,
+};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The script that ends a program when its parent has ended; `crates/local` describes it.
-const WATCH_SCRIPT: &str = include_str!("../../../local/src/watch.sh");
-
-/// A child process that does not outlive this one.
-pub(super) struct Watched {
-    child: Child,
-    watcher: PipeWriter,
-}
+/// A server or a replica.
+pub(super) struct Watched(WatchedChild);
 
 impl Watched {
-    /// Starts a program with its standard error in `log`.
+    /// Starts a program with its output in `log`.
     pub(super) fn start<S: AsRef<OsStr>>(
         program: &Path,
         args: impl IntoIterator<Item = S>,
         variables: &[(&str, &OsStr)],
         log: &Path,
     ) -> Result<Self> {
-        let (reader, watcher) = std::io::pipe()?;
-        let log = fs::File::create(log).with_context(|| format!("creating {}", log.display()))?;
-        let mut command = std::process::Command::new("/bin/sh");
-        command
-            .args(["-c", WATCH_SCRIPT, "watch", "TERM", "100"])
-            .arg(program)
-            .args(args)
-            .envs(variables.iter().copied())
-            .stdin(reader)
-            .stdout(Stdio::null())
-            .stderr(log);
-        let child = Command::from(command)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Self { child, watcher })
+        let variables = variables.iter().copied();
+        WatchedChild::spawn(program, args, variables, log_file(log)?).map(Self)
     }
 
     /// Waits until `is_ready` returns true; an end before that is an error.
@@ -63,7 +44,7 @@ impl Watched {
     ) -> Result<()> {
         let begun = Instant::now();
         while !is_ready().await {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.0.try_wait()? {
                 bail!("{what} has ended: {status}");
             }
             if begun.elapsed() > START_TIMEOUT {
@@ -75,25 +56,16 @@ impl Watched {
     }
 
     pub(super) async fn kill(&mut self) -> Result<()> {
-        self.child.start_kill()?;
-        self.wait().await.map(drop)
+        self.0.kill().await
     }
 
     /// Stops it with SIGTERM, and returns whether it ended with exit code 0 in time.
     pub(super) async fn stop(&mut self) -> Result<bool> {
-        let id = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        kill_process(id.context("the process has ended already")?, Signal::TERM)?;
-        match tokio::time::timeout(STOP_TIMEOUT, self.wait()).await {
-            Ok(ended) => ended,
+        self.0.signal(Signal::TERM);
+        match tokio::time::timeout(STOP_TIMEOUT, self.0.wait()).await {
+            Ok(status) => Ok(status?.success()),
             Err(_) => self.kill().await.map(|()| false),
         }
-    }
-
-    async fn wait(&mut self) -> Result<bool> {
-        let status = self.child.wait().await?;
-        // The line ends the watcher, which must not signal an id that may belong to another process.
-        let _ = writeln!(self.watcher, "ended");
-        Ok(status.success())
     }
 }
 

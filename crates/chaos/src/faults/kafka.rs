@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
+use crate::child::send_signal;
 use crate::system::{
     ORDERS_TOPIC, STATUS_TOPIC, System,
-    child::send_signal,
     kafka_admin::{add_partitions, partition_count, set_topic_option},
 };
 

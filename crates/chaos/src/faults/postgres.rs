@@ -7,7 +7,10 @@ use rustix::process::Signal;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::time::sleep;
 
-use crate::system::{Role, System, child::send_signal};
+use crate::{
+    child::send_signal,
+    system::{Role, System},
+};
 
 const ROLES: [Role; 2] = [Role::Orders, Role::Couriers];
 

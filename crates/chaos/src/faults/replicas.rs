@@ -19,6 +19,15 @@ const END_TIMEOUT: Duration = Duration::from_secs(40);
 
 const POLL: Duration = Duration::from_millis(50);
 
+/// The number of times that the points of a fault are armed.
+const ATTEMPTS: usize = 2;
+
+/// Points that few records or sweeps reach: they have twice the time.
+const RARE: [&str; 3] = ["split", "before-rejecting", "release"];
+
+/// The interval at which further deliveries are made overdue.
+const OVERDUE_INTERVAL: Duration = Duration::from_secs(1);
+
 pub(super) async fn kill(system: &System, number: usize) -> Result<String> {
     restart(system.replica(number)?, Signal::KILL, None).await
 }
@@ -41,62 +50,106 @@ pub(super) async fn freeze(system: &System, number: usize, hold: Duration) -> Re
     Ok(String::new())
 }
 
-/// Starts a replica again with failpoints, and waits until all of them have fired.
-///
-/// If the traffic does not fire them, a further replica joins and leaves, which causes a rebalance.
-/// If they have not fired after that, the replica is stopped, which drains it.
+/// Starts a replica again with failpoints, and waits until all of them have fired; those that have
+/// not are armed a second time.
 pub(super) async fn failpoints(
     system: &System,
     number: usize,
     armed: &[Armed],
     hold: Duration,
 ) -> Result<String> {
-    let replica = system.replica(number)?;
     let log = system.failpoint_log();
-    let skipped = firings(&log)?.len();
-    let text: Vec<String> =
-        armed.iter().map(|one| format!("{}={}", one.point, one.action)).collect();
+    let mut left = Unfired::new(&log, armed)?;
+    let mut note = String::new();
+    for _ in 0..ATTEMPTS {
+        note += &arm(system, number, &mut left, hold).await?;
+        if left.update()?.is_empty() {
+            return Ok(note);
+        }
+    }
+    let points: Vec<&str> = left.points.iter().map(|one| one.point).collect();
+    Ok(format!("{note}not fired: {}", points.join(", ")))
+}
+
+/// Starts a replica again with failpoints, and waits until they have fired.
+///
+/// If the traffic does not fire `revoke`, a further replica joins and leaves, which causes a
+/// rebalance. If some have not fired after that, the replica is stopped, which drains it.
+async fn arm(
+    system: &System,
+    number: usize,
+    left: &mut Unfired<'_>,
+    hold: Duration,
+) -> Result<String> {
+    let replica = system.replica(number)?;
     // A killed member that is not static holds up its group until its session ends, and until then
     // no record would fire a point. Replicas with an even number are static members.
     let signal = if number.is_multiple_of(2) { Signal::KILL } else { Signal::TERM };
-    let mut note = restart(replica, signal, Some(&text.join(";"))).await?;
+    let note = restart(replica, signal, Some(&text(left.points.iter().copied()))).await?;
+    // The point that ends the process may fire first, so the next process has the others.
+    replica.set_next_failpoints(Some(&text(
+        left.points.iter().copied().filter(|one| !one.is_fatal()),
+    )));
 
-    let is_armed = |name: &str| armed.iter().any(|one| one.point == name);
-    if is_armed("release") {
-        // While the database is away, this point may not fire, and the note says so.
-        let _ = system.database.make_deliveries_overdue().await;
-    }
-    // A point of the start may end it before it is ready, and the next start has no failpoints.
+    // A point of the start may end it before it is ready.
     let _ = replica.wait_until_ready(&system.http, JOIN_TIMEOUT).await;
     let started = Instant::now();
-    let mut has_rebalanced = !is_armed("revoke");
+    let mut has_rebalanced = false;
+    let mut next_overdue = started;
     loop {
-        let fired = firings(&log)?;
-        let fired: Vec<&String> = fired[skipped..].iter().filter(|name| is_armed(name)).collect();
-        if armed.iter().all(|one| fired.iter().any(|name| *name == one.point)) {
+        let points = left.update()?;
+        if points.is_empty() {
+            replica.set_next_failpoints(None);
             return Ok(note);
         }
-        if !has_rebalanced && started.elapsed() > hold / 3 {
+        let is_left = |name: &str| points.iter().any(|one| one.point == name);
+        let is_rare = RARE.iter().any(|name| is_left(name));
+        let is_over = started.elapsed() > if is_rare { hold * 2 } else { hold };
+        // `drain` fires in the stop.
+        if is_over || points.iter().all(|one| one.point == "drain") {
+            break;
+        }
+        if is_left("release") && Instant::now() >= next_overdue {
+            // Again and again, because any replica may release these. While the database is away,
+            // the point may not fire, and the note says so.
+            let _ = system.database.make_deliveries_overdue().await;
+            next_overdue = Instant::now() + OVERDUE_INTERVAL;
+        }
+        if is_left("revoke") && !has_rebalanced && started.elapsed() > hold / 3 {
             has_rebalanced = true;
             join_once(system, replica.role()).await?;
         }
-        if started.elapsed() > hold {
-            break;
-        }
         sleep(POLL).await;
     }
-    // What has not fired yet is taken away by the restart; `drain` fires in it.
-    note += &restart(replica, Signal::TERM, None).await?;
-    let fired = firings(&log)?;
-    let missing: Vec<&str> = armed
-        .iter()
-        .map(|one| one.point)
-        .filter(|point| !fired[skipped..].iter().any(|name| name == point))
-        .collect();
-    if !missing.is_empty() {
-        note += &format!("not fired: {}", missing.join(", "));
+    // What has not fired yet is taken away by the restart.
+    Ok(note + &restart(replica, Signal::TERM, None).await?)
+}
+
+/// The points of a fault that have not fired yet.
+struct Unfired<'a> {
+    log: &'a Path,
+    /// The number of firings before the fault.
+    earlier: usize,
+    points: Vec<&'a Armed>,
+}
+
+impl<'a> Unfired<'a> {
+    fn new(log: &'a Path, armed: &'a [Armed]) -> Result<Self> {
+        Ok(Self { log, earlier: firings(log)?.len(), points: armed.iter().collect() })
     }
-    Ok(note)
+
+    /// Removes the points that have fired, and returns the others.
+    fn update(&mut self) -> Result<&[&'a Armed]> {
+        let fired = firings(self.log)?;
+        self.points.retain(|one| !fired[self.earlier..].iter().any(|name| name == one.point));
+        Ok(&self.points)
+    }
+}
+
+/// Returns the points as the environment variable gives them.
+fn text<'a>(points: impl Iterator<Item = &'a Armed>) -> String {
+    let points: Vec<String> = points.map(|one| format!("{}={}", one.point, one.action)).collect();
+    points.join(";")
 }
 
 /// Lets a further replica join and leave, without a pause.

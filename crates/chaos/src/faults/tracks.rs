@@ -21,6 +21,9 @@ const FAULT_TIMEOUT: Duration = Duration::from_secs(180);
 /// The duration of a fault that is added for failpoints that did not fire often enough.
 const EXTRA_HOLD: Duration = Duration::from_secs(6);
 
+/// The number of added faults that arm a failpoint, for each firing that it should have.
+const EXTRA_FAULTS: usize = 2;
+
 /// A fault that was injected.
 #[derive(Debug, Clone, Serialize)]
 pub struct Injected {
@@ -68,7 +71,7 @@ pub(crate) struct Tracks<'a> {
 
 impl Tracks<'_> {
     /// Injects all faults. Afterwards it adds faults for failpoints that have not fired often
-    /// enough, as long as records are sent.
+    /// enough, while records are sent.
     pub(crate) async fn run(
         &self,
         is_sending: impl Fn() -> bool,
@@ -113,12 +116,14 @@ impl Tracks<'_> {
         show: &impl Fn(String),
     ) {
         let mut attempts: BTreeMap<&'static str, usize> = BTreeMap::new();
+        let limit = EXTRA_FAULTS * self.min_firings;
         while is_sending() {
             let Ok(fired) = firings(&self.system.failpoint_log()) else { return };
             let count = |point: &str| fired.iter().filter(|name| *name == point).count();
             let mut wanted: Vec<&'static str> = plan::in_traffic()
                 .into_iter()
                 .filter(|point| count(point) < self.min_firings)
+                .filter(|point| attempts.get(point).is_none_or(|attempts| *attempts < limit))
                 .collect();
             // The points that were tried least, so that one that cannot fire delays no other.
             wanted.sort_by_key(|point| (attempts.get(point).copied(), count(point)));

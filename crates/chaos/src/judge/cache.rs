@@ -1,12 +1,16 @@
 //! The caches: the answer of each replica for each order, compared with the row.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use futures_util::{TryStreamExt as _, future::try_join_all};
 use serde_json::Value;
 use sqlx::PgConnection;
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+    time::timeout,
+};
 use url::Url;
 
 use super::{
@@ -18,12 +22,14 @@ use super::{
 };
 use crate::finding::{CheckResult, FindingKind::WrongCache};
 
-/// The requests that are sent before the first answer is read.
-const PIPELINED: usize = 64;
+/// The connections to each replica. A service answers the requests of one connection one after the
+/// other, and most orders are not in its memory.
+const CONNECTIONS: usize = 32;
+/// The requests that are sent on a connection before the first answer is read.
+const PIPELINED: usize = 16;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The order that a replica must serve.
-#[derive(Clone)]
 struct Question {
     uid: String,
     /// The canonical order; `None` if there is no such order.
@@ -41,10 +47,13 @@ pub(super) async fn check(case: &Case, database: &mut PgConnection) -> anyhow::R
     let mut replicas = JoinSet::new();
     let mut senders = Vec::new();
     for url in &case.order_services {
-        let (sender, receiver) = mpsc::channel(4 * PIPELINED);
+        let (sender, receiver) = mpsc::channel(2 * CONNECTIONS * PIPELINED);
+        let receiver = Arc::new(Mutex::new(receiver));
         let url: Url = url.parse().context("the URL of a replica")?;
         senders.push(sender);
-        replicas.spawn(check_replica(url, receiver));
+        for _ in 0..CONNECTIONS {
+            replicas.spawn(check_replica(url.clone(), Arc::clone(&receiver)));
+        }
     }
     let progress = Progress::new("caches", case.traffic.orders.cast_signed());
     let mut rows = sqlx::query(SELECT).fetch(database);
@@ -57,13 +66,13 @@ pub(super) async fn check(case: &Case, database: &mut PgConnection) -> anyhow::R
         }
         let Some(order) = stored.order else { continue };
         let hash = stored.hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let question = Question {
+        let question = Arc::new(Question {
             body: Some(order.canonical()),
             version: stored.version,
             etag: format!("\"{hash}\""),
             uid: stored.uid,
-        };
-        let sends = senders.iter().map(|sender| sender.send(question.clone()));
+        });
+        let sends = senders.iter().map(|sender| sender.send(Arc::clone(&question)));
         if try_join_all(sends).await.is_err() {
             // A replica has failed; its error is returned below.
             break;
@@ -72,8 +81,8 @@ pub(super) async fn check(case: &Case, database: &mut PgConnection) -> anyhow::R
     let unknown = case.traffic.order_numbers();
     for number in unknown..unknown + 10 {
         let uid = case.traffic.id(number);
-        let question = Question { uid, body: None, version: 0, etag: String::new() };
-        let sends = senders.iter().map(|sender| sender.send(question.clone()));
+        let question = Arc::new(Question { uid, body: None, version: 0, etag: String::new() });
+        let sends = senders.iter().map(|sender| sender.send(Arc::clone(&question)));
         let _ = try_join_all(sends).await;
     }
     drop(senders);
@@ -87,15 +96,17 @@ pub(super) async fn check(case: &Case, database: &mut PgConnection) -> anyhow::R
     Ok(check)
 }
 
-/// Requests all orders from one replica. Returns the number of answers and the differences.
+/// Requests orders from one replica, on one of its connections. Returns the number of answers and
+/// the differences.
 async fn check_replica(
     url: Url,
-    mut questions: mpsc::Receiver<Question>,
+    questions: Arc<Mutex<mpsc::Receiver<Arc<Question>>>>,
 ) -> anyhow::Result<(u64, Vec<String>)> {
     let mut connection = Connection::open(&url).await?;
     let (mut checked, mut findings) = (0, Vec::new());
     let mut asked = Vec::with_capacity(PIPELINED);
-    while questions.recv_many(&mut asked, PIPELINED).await > 0 {
+    // The lock is released when the requests are taken, so another connection takes the next ones.
+    while questions.lock().await.recv_many(&mut asked, PIPELINED).await > 0 {
         let paths = asked.iter().map(|question| format!("/order/{}", encode(&question.uid)));
         connection.request(paths).await?;
         for question in asked.drain(..) {

@@ -26,7 +26,7 @@ const STATES: &str = "-- judge_states
 SELECT order_id, state.rank, state.created_at, state.changed_at, state.without_courier,
     state.waiting_since IS NOT NULL AS is_waiting, delivery.order_id IS NOT NULL AS has_delivery,
     coalesce(delivery.by_hand, false) OR state.held_at IS NOT NULL AS is_manual,
-    delivery.completed_at
+    delivery.completed_at, delivery.deadline, delivery.released_at IS NOT NULL AS is_released
 FROM couriers.order_states AS state LEFT JOIN couriers.courier_orders AS delivery USING (order_id)";
 
 /// A row of `order_states`, and its delivery.
@@ -40,6 +40,8 @@ struct State {
     has_delivery: bool,
     is_manual: bool,
     completed_at: Option<OffsetDateTime>,
+    deadline: Option<OffsetDateTime>,
+    is_released: bool,
 }
 
 /// Checks the state of each order. Positions of records without effect are added to `missing`.
@@ -112,6 +114,13 @@ fn check_state(case: &Case, state: &State, records: &mut Records, check: &mut Ch
     {
         check.expect(is_within(time, times), Altered, || format!("{id}: completed_at is {time}"));
     }
+    // Everything that was sent before a delivery is due for release is applied before the release.
+    if let Some((completed, deadline)) = state.completed_at.zip(state.deadline) {
+        let is_in_time = completed < deadline + Duration::from_millis(case.overdue_grace_ms);
+        check.expect(!(state.is_released && is_in_time), IllegalStatus, || {
+            format!("{id}: released, although it was completed at {completed}, due at {deadline}")
+        });
+    }
     let without_courier = state.rank == COMPLETED && !state.has_delivery;
     check.expect(state.without_courier == without_courier, WrongStatistics, || {
         format!("{id}: without_courier is {}", state.without_courier)
@@ -144,6 +153,8 @@ impl State {
             has_delivery: row.try_get("has_delivery")?,
             is_manual: row.try_get("is_manual")?,
             completed_at: row.try_get("completed_at")?,
+            deadline: row.try_get("deadline")?,
+            is_released: row.try_get("is_released")?,
         })
     }
 }

@@ -55,6 +55,9 @@ pub struct Case {
     /// The time between two sweeps of the dispatch.
     #[serde(default = "default_sweep_ms")]
     pub dispatch_sweep_ms: u64,
+    /// The time after its deadline at which a delivery is released.
+    #[serde(default = "default_grace_ms")]
+    pub overdue_grace_ms: u64,
     /// True if the database has lost commits: events may then name versions that it no longer has.
     #[serde(default)]
     pub lost_commits: bool,
@@ -65,6 +68,10 @@ pub struct Case {
 
 fn default_sweep_ms() -> u64 {
     1_000
+}
+
+fn default_grace_ms() -> u64 {
+    15 * 60 * 1_000
 }
 
 fn one() -> u64 {

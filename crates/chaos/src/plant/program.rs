@@ -1,21 +1,22 @@
-//! The real program with its failpoints, as a process of its own. A shell between it and this
-//! process kills it when this process ends in any way.
+//! The real program with its failpoints, as a process of its own, which ends when this process ends
+//! in any way.
 
 use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Stdio,
 };
 
 use anyhow::Context as _;
 use testkit::wait_until;
 use tokio::net::TcpStream;
 
-/// Starts the program, and kills it when the input of the shell ends.
-const SHELL: &str = "\"$0\" \"$@\" < /dev/null & read -r _; kill -9 $!";
+use crate::child::WatchedChild;
 
+/// A running program. Dropping it kills it.
 pub(super) struct Program {
-    shell: Child,
+    child: WatchedChild,
+    address: SocketAddr,
 }
 
 impl Program {
@@ -28,43 +29,49 @@ impl Program {
     ) -> anyhow::Result<Self> {
         let address = free_address()?;
         let address_flag = format!("--{role}-http-addr");
-        let mut flags = flags;
-        let place = flags.iter().position(|flag| *flag == address_flag);
-        let place = place.context("the flags name the address")?;
-        flags[place + 1] = address.to_string();
-        let shell = Command::new("sh")
-            .args(["-c", SHELL])
-            .arg(waybill)
-            .arg(role)
-            .args(flags)
-            .env("WAYBILL_FAILPOINTS", failpoints)
-            .env("RUST_LOG", "off")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("starting a shell")?;
-        let program = Self { shell };
+        let mut args = vec![role.to_owned()];
+        args.extend(flags);
+        let place = args.iter().position(|flag| *flag == address_flag);
+        args[place.context("the flags name the address")? + 1] = address.to_string();
+        let variables = [("WAYBILL_FAILPOINTS", failpoints), ("RUST_LOG", "off")];
+        let child = WatchedChild::spawn(waybill, args, variables, Stdio::null())?;
         wait_until("the program to listen", async || TcpStream::connect(address).await.is_ok())
             .await;
-        Ok(program)
+        Ok(Self { child, address })
+    }
+
+    /// The base of its addresses, without a slash at the end.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Waits until it reports that it is ready.
+    pub(super) async fn wait_until_ready(&self) {
+        let url = format!("{}/readyz", self.url());
+        wait_until("the program to be ready", async || {
+            reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// Waits until an order service has ended its warm-up, which may be later than it is ready.
+    pub(super) async fn wait_until_warm(&self) {
+        let url = format!("{}/metrics", self.url());
+        wait_until("the warm-up to end", async || {
+            let Ok(answer) = reqwest::get(&url).await else { return false };
+            let text = answer.text().await.unwrap_or_default();
+            let mut lines = text.lines();
+            lines.any(|line| {
+                let seconds = line.strip_prefix("waybill_warm_up_seconds ");
+                seconds.is_some_and(|seconds| seconds != "0.0")
+            })
+        })
+        .await;
     }
 
     /// Kills the program and waits until it has ended.
-    pub(super) fn kill(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        drop(self.shell.stdin.take());
-        // It fails only if the shell has been waited for before.
-        let _ = self.shell.wait();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        self.end();
+    pub(super) async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await
     }
 }
 

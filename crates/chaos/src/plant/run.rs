@@ -17,7 +17,7 @@ use crate::{
     finding::Verdict,
     judge::{Case, judge},
     ledger::Ledger,
-    traffic::{Shares, Stream, Traffic},
+    traffic::{Shares, Stream, Traffic, refuse_statement},
 };
 
 /// The number of order records. It is small, so that a run takes seconds, and large enough that each
@@ -39,9 +39,12 @@ const SHARES: Shares = Shares {
     foreign_key: 5.0,
 };
 
-/// The options of the courier service: a sweep often, so that the judge need not wait.
-pub(super) const COURIER_OPTIONS: [&str; 2] = ["--dispatch-sweep", "200ms"];
+/// The options of the courier service: a sweep often, so that the judge need not wait, and releases
+/// soon after a deadline, which is half an hour away or more.
+pub(super) const COURIER_OPTIONS: [&str; 4] =
+    ["--dispatch-sweep", "200ms", "--overdue-grace", "1s"];
 const SWEEP_MS: u64 = 200;
+const GRACE_MS: u64 = 1_000;
 
 pub(super) struct Run {
     pub(super) env: TestEnvironment,
@@ -62,6 +65,7 @@ impl Run {
     pub(super) async fn prepare(servers: &Servers, seed: u64) -> anyhow::Result<Self> {
         let env = TestEnvironment::new(servers).await;
         let couriers = env.courier_database().await;
+        Self::execute(&mut env.administrator().await, [refuse_statement()]).await?;
         sqlx::query(
             "INSERT INTO couriers.couriers (name, phone, transport_type, status)
              SELECT 'Courier ' || number, '+7' || (1000000000 + number), 'car', 'available'
@@ -89,6 +93,7 @@ impl Run {
             order_services: Vec::new(),
             couriers_run: false,
             dispatch_sweep_ms: SWEEP_MS,
+            overdue_grace_ms: GRACE_MS,
             lost_commits: false,
             cache_step: 1,
         };
@@ -102,13 +107,23 @@ impl Run {
 
     /// Sends a part of both streams, and appends the acknowledged records to the ledgers.
     pub(super) async fn send(&self, part: Part) -> anyhow::Result<()> {
-        let numbers = match part {
+        for stream in Stream::ALL {
+            self.send_stream(stream, part).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a part of one stream.
+    pub(super) async fn send_stream(&self, stream: Stream, part: Part) -> anyhow::Result<()> {
+        let orders = match part {
             Part::First => 0..FIRST_PART,
             Part::Second => FIRST_PART..ORDERS,
         };
-        let events = numbers.start * EVENTS_PER_ORDER..numbers.end * EVENTS_PER_ORDER;
-        self.send_numbers(Stream::Orders, numbers).await?;
-        self.send_numbers(Stream::Status, events).await
+        let numbers = match stream {
+            Stream::Orders => orders,
+            Stream::Status => orders.start * EVENTS_PER_ORDER..orders.end * EVENTS_PER_ORDER,
+        };
+        self.send_numbers(stream, numbers).await
     }
 
     async fn send_numbers(&self, stream: Stream, numbers: Range<u64>) -> anyhow::Result<()> {

@@ -1,19 +1,27 @@
-//! A replica of the order service as a process of its own, which is killed and started again.
+//! A replica of the order service as a process of its own, which is killed and started again. It
+//! ends when this process ends in any way.
 
-use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use testkit::TestEnvironment;
-use tokio::process::{Child, Command};
+
+use crate::child::WatchedChild;
 
 /// The longest wait until a replica is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running replica. Dropping it kills it.
 pub(crate) struct Replica {
-    command: Command,
-    child: Child,
+    program: PathBuf,
+    args: Vec<String>,
+    child: WatchedChild,
     pub(crate) url: String,
 }
 
@@ -26,22 +34,19 @@ impl Replica {
         more: &[String],
     ) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut command = Command::new(waybill);
         let own = ["--kafka-instance-id", id, "--orders-http-addr", &address.to_string()]
             .map(str::to_owned);
-        let flags = without_address(env.flags());
-        command.arg("orders").args(flags).args(more).args(own).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.env("RUST_LOG", "error").env_remove("WAYBILL_FAILPOINTS");
-        let child = command.spawn().with_context(|| format!("starting {}", waybill.display()))?;
-        Ok(Self { command, child, url: format!("http://{address}") })
+        let mut args = vec!["orders".to_owned()];
+        args.extend(without_address(env.flags()));
+        args.extend(more.iter().cloned().chain(own));
+        let child = spawn(waybill, &args)?;
+        Ok(Self { program: waybill.to_owned(), args, child, url: format!("http://{address}") })
     }
 
     /// Kills the process with SIGKILL, and starts it again as soon as it has ended.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
-        self.child.start_kill()?;
-        self.child.wait().await?;
-        self.child = self.command.spawn()?;
+        self.child.kill().await?;
+        self.child = spawn(&self.program, &self.args)?;
         Ok(())
     }
 
@@ -68,11 +73,14 @@ impl Replica {
 
     /// Stops the process with SIGTERM and waits for its end.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let id = Pid::from_raw(self.id()?.cast_signed()).context("a process id is above zero")?;
-        kill_process(id, Signal::TERM)?;
-        self.child.wait().await?;
-        Ok(())
+        self.child.signal(Signal::TERM);
+        self.child.wait().await.map(drop)
     }
+}
+
+fn spawn(program: &Path, args: &[String]) -> anyhow::Result<WatchedChild> {
+    let variables = [("RUST_LOG", "error"), ("WAYBILL_FAILPOINTS", "")];
+    WatchedChild::spawn(program, args, variables, Stdio::inherit())
 }
 
 /// Removes the address of the HTTP listener: each replica has its own.

@@ -1,6 +1,7 @@
 //! Faults that need a system of their own: a cluster of brokers, a standby of PostgreSQL, a full
 //! disk. Each scenario sends a smaller traffic and ends with the judge.
 
+mod clocks;
 mod disk_full;
 mod failover;
 mod three_brokers;
@@ -55,6 +56,9 @@ pub enum Name {
     FailoverLosing,
     /// The disk of PostgreSQL is full for a while (a tmpfs, which needs the rights to mount it).
     DiskFull,
+    /// The topics keep the producers' time, and the clocks of two producers are wrong: an hour slow,
+    /// and almost an hour fast. A replica is killed.
+    Clocks,
 }
 
 /// Runs the command and prints the result.
@@ -70,6 +74,7 @@ pub async fn run(args: ScenarioArgs) -> Result<ExitCode> {
             failover::run(&args, &folder, failover::Loss::LastTransactions).await
         }
         Name::DiskFull => disk_full::run(&args, &folder).await,
+        Name::Clocks => clocks::run(&args, &folder).await,
     }?;
     writeln!(stdout, "{}", verdict.table())?;
     writeln!(stdout, "{:?} took {:.0} s", args.name, started.elapsed().as_secs_f64())?;

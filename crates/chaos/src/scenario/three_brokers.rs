@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tokio::time::sleep;
 
 use super::{ScenarioArgs, assert_progress, finish, send, start};
-use crate::{finding::Verdict, system::child::send_signal};
+use crate::{child::send_signal, finding::Verdict};
 
 const DOWN: Duration = Duration::from_secs(4);
 

@@ -7,10 +7,9 @@
 //! ```
 //!
 //! Senders, judge and [`groups`] reach the servers directly, so that a disturbed proxy disturbs the
-//! services alone. No program outlives this process, even if it is killed ([`child`]).
+//! services alone. No program outlives this process, even if it is killed ([`child`](crate::child)).
 
 mod brokers;
-pub(crate) mod child;
 mod database;
 pub(crate) mod groups;
 pub(crate) mod kafka_admin;
@@ -44,7 +43,7 @@ use crate::{
     port::free_port,
     proxy::{Protocol, Proxy},
     resources::{Allowance, ProcessResources, Snapshot, database_connections},
-    traffic::Traffic,
+    traffic::{Traffic, refuse_statement},
 };
 
 /// The consumer groups' prefix, and the names of the topics.
@@ -64,6 +63,10 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The time after which dispatch looks at its queue again.
 pub(crate) const DISPATCH_SWEEP: Duration = Duration::from_secs(1);
+
+/// The time after its deadline at which a delivery is released: late, so that dispatch rests in the
+/// end. A fault makes deliveries overdue.
+const OVERDUE_GRACE: Duration = Duration::from_secs(3600);
 
 /// The size and the place of a system.
 #[derive(Debug, Clone)]
@@ -116,7 +119,11 @@ impl System {
         let brokers = kafka.addresses();
         progress("creating databases and topics");
         let replication = if options.brokers == 1 { 1 } else { 3 };
-        tokio::try_join!(database.migrate(&options.program, folder), async {
+        let create_databases = async {
+            database.migrate(&options.program, folder).await?;
+            database.run(Role::Orders, &refuse_statement()).await
+        };
+        tokio::try_join!(create_databases, async {
             for topic in [ORDERS_TOPIC, STATUS_TOPIC] {
                 let dead_letters = format!("{topic}.dlq");
                 for topic in [topic, &dead_letters] {
@@ -214,9 +221,8 @@ impl System {
             Role::Couriers => {
                 let sweep = format!("{}ms", DISPATCH_SWEEP.as_millis());
                 flags.push(("dispatch-sweep".into(), sweep));
-                // The courier of an overdue delivery is freed late, so that dispatch rests in the
-                // end; a fault makes deliveries overdue.
-                flags.push(("overdue-grace".into(), "1h".into()));
+                let grace = format!("{}s", OVERDUE_GRACE.as_secs());
+                flags.push(("overdue-grace".into(), grace));
             }
         }
         let log = folder.join(format!("{name}.log"));
@@ -304,6 +310,7 @@ impl System {
                 .collect(),
             couriers_run: true,
             dispatch_sweep_ms: u64::try_from(DISPATCH_SWEEP.as_millis()).unwrap_or(u64::MAX),
+            overdue_grace_ms: OVERDUE_GRACE.as_secs() * 1_000,
             lost_commits: false,
             cache_step: 1,
         }

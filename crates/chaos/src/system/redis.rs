@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::child::WatchedChild;
+use crate::child::{WatchedChild, log_file};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,6 +101,7 @@ impl Redis {
 fn spawn(port: u16, log: &Path) -> Result<WatchedChild> {
     let port = port.to_string();
     let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-    WatchedChild::spawn(Path::new("redis-server"), args, &[], log)
+    let variables: [(&str, &str); 0] = [];
+    WatchedChild::spawn(Path::new("redis-server"), args, variables, log_file(log)?)
         .context("starting redis-server: run scripts/setup --tests")
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::child::{WatchedChild, send_signal};
+use crate::child::{WatchedChild, log_file, send_signal};
 
 /// The pause before a start after an end within [`SHORT_RUN`], as a supervisor would make it.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
@@ -127,12 +127,17 @@ impl Replica {
     /// Ends the process with a signal, and waits until the next one was started, with these
     /// failpoints.
     pub async fn restart(&self, signal: Signal, failpoints: Option<&str>) {
-        *lock(&self.shared.failpoints) = failpoints.map(str::to_owned);
+        self.set_next_failpoints(failpoints);
         let starts = self.shared.running.borrow().1;
         self.signal(signal);
         let mut running = self.shared.running.subscribe();
         // The sender lives in `self`.
         let _ = running.wait_for(|(_, number)| *number > starts).await;
+    }
+
+    /// Sets the failpoints of the next process.
+    pub(crate) fn set_next_failpoints(&self, failpoints: Option<&str>) {
+        *lock(&self.shared.failpoints) = failpoints.map(str::to_owned);
     }
 
     /// Waits until it reports that it is ready.
@@ -196,7 +201,8 @@ async fn run_once(shared: &Shared) -> Result<ExitStatus> {
     variables.extend(failpoints.map(|points| ("WAYBILL_FAILPOINTS".to_owned(), points)));
     let mut args = vec![options.role.name().to_owned()];
     args.extend(options.flags.iter().cloned());
-    let mut child = WatchedChild::spawn(&options.program, args, &variables, &options.log)?;
+    let mut child =
+        WatchedChild::spawn(&options.program, args, variables, log_file(&options.log)?)?;
     shared.running.send_modify(|(id, starts)| {
         *id = child.id();
         *starts += 1;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use dice::{Dice, Purpose};
 pub use event::Event;
 pub use order::{Delivery, Item, Order, Payment};
+pub(crate) use poison::refuse_statement;
 
 /// The header with the number of a record, in decimal digits.
 pub const NUMBER_HEADER: &str = "chaos.number";
@@ -330,6 +331,7 @@ mod tests {
         }
         assert!((100..400).contains(&reasons.values().sum::<u64>()), "{reasons:?}");
         assert!(reasons.len() > 15, "{reasons:?}");
+        assert!((8..60).contains(&reasons["refused_by_database"]), "{reasons:?}");
         assert!((17_000..19_500).contains(&orders.len()));
         assert!(orders.values().any(|records| *records > 3));
 

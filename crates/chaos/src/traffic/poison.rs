@@ -1,5 +1,5 @@
 //! Records of the orders stream that must be rejected, with the reason: valid orders with one
-//! fault, and the records of [`testkit::bad_records`].
+//! fault, the records of [`testkit::bad_records`], and valid orders that the database refuses.
 
 use std::sync::OnceLock;
 
@@ -14,6 +14,17 @@ use super::{
 /// Records above this size are sent rarely.
 const LARGE: usize = 50_000;
 
+/// The text of the field `entry` of orders that the parser accepts and the database refuses.
+const REFUSED_ENTRY: &str = "refused by the database";
+
+/// Returns the statement after which the database of the order service refuses these orders. It has
+/// to be executed before any record is sent.
+pub(crate) fn refuse_statement() -> String {
+    format!(
+        "ALTER TABLE orders.orders ADD CONSTRAINT chaos_refused CHECK (entry <> '{REFUSED_ENTRY}')"
+    )
+}
+
 /// A value that must be rejected.
 pub(crate) struct Poison {
     pub(crate) value: Option<Vec<u8>>,
@@ -25,7 +36,10 @@ pub(crate) fn poison(seed: u64, number: u64) -> Poison {
     let mut dice = Dice::new(seed, Purpose::Poison, number);
     match dice.below(400) {
         0 => known(dice.pick(&known_records().large)),
-        1..200 => known(dice.pick(&known_records().small)),
+        // A tenth. Each of them splits its batch, and some have to arrive while a failpoint of the
+        // split is armed.
+        1..41 => refused(seed, number),
+        41..220 => known(dice.pick(&known_records().small)),
         _ => wrong(seed, number, &mut dice),
     }
 }
@@ -47,6 +61,12 @@ fn known_records() -> &'static KnownRecords {
 
 fn known(record: &BadRecord) -> Poison {
     Poison { value: record.bytes.clone(), reason: record.reason }
+}
+
+fn refused(seed: u64, number: u64) -> Poison {
+    let mut order = order(seed, number, number);
+    order.entry = REFUSED_ENTRY.to_owned();
+    Poison { value: Some(order.canonical().into_bytes()), reason: "refused_by_database" }
 }
 
 /// A field and the raw JSON in its place, and the reason of the rejection.

@@ -1,5 +1,9 @@
 //! The senders of both streams: several threads with different producers, of which some send at a
 //! steady rate and one sends bursts at full speed.
+//!
+//! Each sender has its own share of a stream, so records arrive between two bursts, too. The steady
+//! rate decreases towards the end of the duration and does not become zero: records arrive for as
+//! long as faults are injected, however long that takes. [`Senders::finish`] sends the rest at once.
 
 mod producer;
 
@@ -22,19 +26,30 @@ use crate::{
     traffic::{SentRecord, Stream, Traffic},
 };
 
-/// Records that a sender at a steady rate takes at once; a transaction has as many.
+/// The most records that a sender at a steady rate takes at once; a transaction has as many.
 const BLOCK: u64 = 200;
+
+/// The longest wait for a whole block while some records are due.
+const BLOCK_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The bursts of a stream, and the share of the stream that they send together.
 const BURSTS: u64 = 10;
 const BURST_SHARE: u64 = 2;
 
-/// The senders of a stream. The last one sends the bursts.
-const SENDERS: [(Kind, &str); 4] = [
-    (Kind::Idempotent, "none"),
-    (Kind::Transactional, "zstd"),
-    (Kind::Plain, "gzip"),
-    (Kind::Idempotent, "lz4"),
+/// The share of the duration after which the steady rate decreases.
+const STEADY: f64 = 0.8;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// The senders of a stream: their kind, their compression, and the error of their clock in
+/// milliseconds, which has an effect if the topic keeps the producers' time. Kafka refuses records
+/// from more than an hour ahead. The last one sends the bursts.
+const SENDERS: [(Kind, &str, i64); 5] = [
+    (Kind::Idempotent, "none", 0),
+    (Kind::Transactional, "zstd", -60 * MINUTE_MS),
+    (Kind::Plain, "gzip", 59 * MINUTE_MS),
+    (Kind::Idempotent, "snappy", 0),
+    (Kind::Idempotent, "lz4", 0),
 ];
 
 /// Numbers that one sender sends next.
@@ -49,12 +64,16 @@ pub(crate) struct Shared {
     stream: Stream,
     ledger: Mutex<Ledger>,
     next: AtomicU64,
+    /// Numbers that the senders at a steady rate have taken.
+    steady: AtomicU64,
     acknowledged: AtomicU64,
     /// Records that were sent again because they were not acknowledged.
     pub(crate) repeats: AtomicU64,
     /// Transactions that were aborted.
     pub(crate) aborted: AtomicU64,
     cancelled: Arc<AtomicBool>,
+    /// Set when the rest is to be sent at once.
+    finishing: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -85,6 +104,14 @@ impl Shared {
         let end = (start + size).min(self.count());
         (start < end).then_some(Block { numbers: start..end })
     }
+
+    fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::Relaxed)
+    }
+
+    fn burst_size(&self) -> u64 {
+        self.count() / BURST_SHARE / BURSTS
+    }
 }
 
 /// The numbers of records that were sent so far.
@@ -101,13 +128,14 @@ pub struct Senders {
     streams: Vec<Arc<Shared>>,
     threads: Vec<JoinHandle<Result<()>>>,
     cancelled: Arc<AtomicBool>,
+    finishing: Arc<AtomicBool>,
 }
 
 impl Senders {
-    /// Starts to send both streams, evenly within `duration`.
+    /// Starts to send both streams, most of them within `duration`.
     pub fn start(system: &System, traffic: &Traffic, duration: Duration) -> Result<Self> {
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let mut senders = Self { streams: vec![], threads: vec![], cancelled };
+        let (cancelled, finishing) = Default::default();
+        let mut senders = Self { streams: vec![], threads: vec![], cancelled, finishing };
         for (stream, topic) in [(Stream::Orders, ORDERS_TOPIC), (Stream::Status, STATUS_TOPIC)] {
             let path = Ledger::path(&system.ledgers(), stream);
             let shared = Arc::new(Shared {
@@ -115,26 +143,29 @@ impl Senders {
                 stream,
                 ledger: Mutex::new(Ledger::create(&path).context("creating a ledger")?),
                 next: AtomicU64::new(0),
+                steady: AtomicU64::new(0),
                 acknowledged: AtomicU64::new(0),
                 repeats: AtomicU64::new(0),
                 aborted: AtomicU64::new(0),
                 cancelled: Arc::clone(&senders.cancelled),
+                finishing: Arc::clone(&senders.finishing),
             });
-            for (number, (kind, compression)) in SENDERS.into_iter().enumerate() {
+            for (number, (kind, compression, clock_error_ms)) in SENDERS.into_iter().enumerate() {
                 let options = ProducerOptions {
                     brokers: system.brokers.clone(),
                     topic,
                     name: format!("{topic}-{number}"),
                     kind,
                     compression,
+                    clock_error_ms,
                 };
                 let shared = Arc::clone(&shared);
                 let is_burst = number + 1 == SENDERS.len();
                 senders.threads.push(std::thread::spawn(move || {
                     let started = Instant::now();
                     if is_burst {
-                        let mut burst = 0;
-                        let next = || next_burst(&shared, started, duration, &mut burst);
+                        let mut bursts = 0..BURSTS;
+                        let next = || next_burst(&shared, started, duration, bursts.next()?);
                         send_all(&options, &shared, next)
                     } else {
                         send_all(&options, &shared, || next_block(&shared, started, duration))
@@ -163,8 +194,9 @@ impl Senders {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
-    /// Waits until everything is acknowledged, and flushes the ledgers.
+    /// Sends the rest at once, waits until everything is acknowledged, and flushes the ledgers.
     pub async fn finish(mut self) -> Result<[Sent; 2]> {
+        self.finishing.store(true, Ordering::Relaxed);
         let threads = std::mem::take(&mut self.threads);
         tokio::task::spawn_blocking(move || {
             for thread in threads {
@@ -188,40 +220,62 @@ impl Drop for Senders {
     }
 }
 
-/// Returns the next block when it is due: the stream as a whole advances evenly, bursts included.
+/// Returns the next block when it is due.
 fn next_block(shared: &Shared, started: Instant, duration: Duration) -> Option<Block> {
+    let count = shared.count() - shared.burst_size() * BURSTS;
+    let waiting = Instant::now();
     loop {
-        let next = shared.next.load(Ordering::Relaxed);
-        if next >= shared.count() || shared.is_cancelled() {
+        if shared.next.load(Ordering::Relaxed) >= shared.count() || shared.is_cancelled() {
             return None;
         }
-        if next < due(shared.count(), started.elapsed(), duration) {
+        if shared.is_finishing() {
             return shared.take(BLOCK);
         }
+        let due = (count as f64 * due_share(started.elapsed(), duration)) as u64;
+        let due = due.saturating_sub(shared.steady.load(Ordering::Relaxed)).min(BLOCK);
+        if due == BLOCK || (due > 0 && waiting.elapsed() > BLOCK_TIMEOUT) {
+            shared.steady.fetch_add(due, Ordering::Relaxed);
+            return shared.take(due);
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Returns the next burst when it is due.
-fn next_burst(
-    shared: &Shared,
-    started: Instant,
-    duration: Duration,
-    burst: &mut u32,
-) -> Option<Block> {
-    let count = shared.count();
-    let at = duration.mul_f64((f64::from(*burst) + 0.5) / BURSTS as f64);
-    *burst += 1;
-    while started.elapsed() < at {
-        if shared.next.load(Ordering::Relaxed) >= count || shared.is_cancelled() {
+/// Returns a burst when it is due.
+fn next_burst(shared: &Shared, started: Instant, duration: Duration, burst: u64) -> Option<Block> {
+    let at = duration.mul_f64((burst as f64 + 0.5) / BURSTS as f64);
+    while started.elapsed() < at && !shared.is_finishing() {
+        if shared.is_cancelled() {
             return None;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    shared.take((count / BURST_SHARE / BURSTS).max(1))
+    shared.take(shared.burst_size())
 }
 
-fn due(count: u64, elapsed: Duration, duration: Duration) -> u64 {
-    let share = elapsed.as_secs_f64() / duration.as_secs_f64().max(0.001);
-    ((count as f64 * share) as u64 + 1).min(count)
+/// Returns the share of the steady records that is due. It grows evenly up to [`STEADY`], then ever
+/// slower, without a step in the rate, and stays below 1.
+fn due_share(elapsed: Duration, duration: Duration) -> f64 {
+    let time = elapsed.as_secs_f64() / duration.as_secs_f64().max(0.001);
+    if time < STEADY {
+        return time;
+    }
+    let rest = 1.0 - STEADY;
+    1.0 - rest * rest / (rest + time - STEADY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_due_for_longer_than_the_duration() {
+        let share = |seconds| due_share(Duration::from_secs(seconds), Duration::from_secs(100));
+        assert_eq!((share(0), share(40)), (0.0, 0.4));
+        let shares: Vec<f64> = (0..200).map(share).collect();
+        for pair in shares.windows(2) {
+            assert!(pair[0] < pair[1] && pair[1] - pair[0] < 0.010_1 && pair[1] < 1.0, "{pair:?}");
+        }
+        assert!((0.85..0.95).contains(&shares[100]), "{}", shares[100]);
+    }
 }

@@ -18,7 +18,7 @@ use rdkafka::{
 };
 
 use super::{Block, Shared};
-use crate::{ledger::Ack, traffic::SentRecord};
+use crate::{ledger::Ack, system::unix_ms, traffic::SentRecord};
 
 /// Bounds one call that waits for Kafka; it is repeated until Kafka answers.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -45,6 +45,7 @@ pub(crate) struct ProducerOptions {
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) compression: &'static str,
+    pub(crate) clock_error_ms: i64,
 }
 
 /// The deliveries of a producer that were reported since they were last taken.
@@ -184,6 +185,8 @@ impl Sender<'_> {
         record.key = key.as_deref();
         record.payload = value.as_deref();
         record.headers = Some(headers);
+        let now = i64::try_from(unix_ms()).expect("the milliseconds since 1970 fit");
+        record.timestamp = Some(now + self.options.clock_error_ms);
         loop {
             match producer.send(record) {
                 Ok(()) => return Ok(()),

@@ -13,14 +13,10 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-/// The shell becomes the program and leaves a watcher beside it, which reads from a pipe that this
-/// process holds open. The end of the pipe without a line means that this process has ended.
-const WATCH_SCRIPT: &str = "\
-exec 3<&0 </dev/null
-( ( exec 2>/dev/null >&2; read -r _ <&3 && exit 0; kill -s KILL \"$$\" ) & )
-exec \"$@\" 3<&-";
+/// The script that ends a program when its parent has ended; `crates/local` describes it.
+const WATCH_SCRIPT: &str = include_str!("../../local/src/watch.sh");
 
-/// A running program.
+/// A running program. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct WatchedChild {
     child: Child,
@@ -28,31 +24,27 @@ pub(crate) struct WatchedChild {
 }
 
 impl WatchedChild {
-    /// Starts a program with its output appended to `log`, in a process group of its own.
-    pub(crate) fn spawn<A: AsRef<OsStr>>(
+    /// Starts a program in a process group of its own, with all its output in `output`.
+    pub(crate) fn spawn<A: AsRef<OsStr>, K: AsRef<OsStr>, V: AsRef<OsStr>>(
         program: &Path,
         args: impl IntoIterator<Item = A>,
-        variables: &[(String, String)],
-        log: &Path,
+        variables: impl IntoIterator<Item = (K, V)>,
+        output: impl Into<Stdio>,
     ) -> Result<Self> {
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .with_context(|| format!("opening {}", log.display()))?;
         let (reader, watcher) = std::io::pipe().context("creating a pipe")?;
         let mut command = std::process::Command::new("/bin/sh");
         command
-            .args(["-c", WATCH_SCRIPT, "watch"])
+            .args(["-c", WATCH_SCRIPT, "watch", "KILL", "0"])
             .arg(program)
             .args(args)
-            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .envs(variables)
             .stdin(reader)
-            .stdout(output.try_clone().context("copying the handle of a log")?)
-            .stderr(Stdio::from(output))
+            .stdout(Stdio::null())
+            .stderr(output)
             // Ctrl-C goes to this process only, which decides what stops.
             .process_group(0);
         let child = Command::from(command)
+            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
         Ok(Self { child, watcher })
@@ -69,6 +61,17 @@ impl WatchedChild {
         }
     }
 
+    /// Returns the status if the process has ended.
+    pub(crate) fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("looking at a child process")
+    }
+
+    /// Kills the process and waits until it has ended.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        self.child.start_kill().context("killing a child process")?;
+        self.wait().await.map(drop)
+    }
+
     pub(crate) async fn wait(&mut self) -> Result<ExitStatus> {
         let status = self.child.wait().await.context("waiting for a child process")?;
         // The line ends the watcher, which must not send a signal to an id that may soon belong to
@@ -83,4 +86,10 @@ pub(crate) fn send_signal(id: u32, signal: Signal) {
         // Fails only if the process has ended.
         let _ = kill_process(pid, signal);
     }
+}
+
+/// Opens a log, to which the output of a program is appended.
+pub(crate) fn log_file(path: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path);
+    file.with_context(|| format!("opening {}", path.display()))
 }
