@@ -108,18 +108,11 @@ pub(crate) async fn take(
     database: &mut PgConnection,
     orders: u64,
 ) -> anyhow::Result<f64> {
-    sqlx::raw_sql(TABLES)
-        .execute(&mut *database)
-        .await
-        .context("creating the baseline's tables")?;
+    create_tables(database).await?;
     let begun = Instant::now();
     let consumer = consumer(env, &env.orders_topic())?;
     for _ in 0..orders {
-        let message = next_message(&consumer).await?;
-        let value = message.payload().context("the backlog has no null records")?;
-        let order: Order = serde_json::from_slice(value).context("the backlog is valid")?;
-        store(database, &order).await?;
-        consumer.store_offset_from_message(&message)?;
+        take_one(&consumer, database).await?;
     }
     let rate = orders as f64 / begun.elapsed().as_secs_f64();
     let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM baseline.orders")
@@ -127,6 +120,24 @@ pub(crate) async fn take(
         .await?;
     ensure!(stored == orders as i64, "the baseline stored {stored} of {orders} orders");
     Ok(rate)
+}
+
+pub(crate) async fn create_tables(database: &mut PgConnection) -> anyhow::Result<()> {
+    sqlx::raw_sql(TABLES).execute(database).await.context("creating the baseline's tables")?;
+    Ok(())
+}
+
+/// Stores the next order, and returns its record once the order is committed.
+pub(crate) async fn take_one<'a>(
+    consumer: &'a StreamConsumer,
+    database: &mut PgConnection,
+) -> anyhow::Result<BorrowedMessage<'a>> {
+    let message = next_message(consumer).await?;
+    let value = message.payload().context("the backlog has no null records")?;
+    let order: Order = serde_json::from_slice(value).context("the backlog is valid")?;
+    store(database, &order).await?;
+    consumer.store_offset_from_message(&message)?;
+    Ok(message)
 }
 
 /// Starts the consumer of a baseline, which commits offsets in the background.

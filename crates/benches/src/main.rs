@@ -92,8 +92,8 @@ enum Bench {
     Ingest,
     /// Ingest into a table of 5,000,000 orders, compared with an empty table.
     IngestLarge,
-    /// Time from an order's record on Kafka to the order over HTTP at 1,000 orders per second, 99th
-    /// percentile.
+    /// Time from an order's record on Kafka to the order over HTTP, 99th percentile, compared with one
+    /// transaction per message at the same rate.
     ReadLatency,
     /// Cached GETs per second on one core, compared with nginx `return 200`.
     Get,

@@ -29,7 +29,7 @@ pub struct BatchPolicy {
     pub rows: u32,
     /// Maximum size of a batch, in bytes, from 1024 to 268435456 (256 MiB).
     ///
-    /// The default is 4 MiB. Each lane may hold three batches in memory.
+    /// The default is 4 MiB. All lanes of a topic together hold at most four times as much.
     #[arg(
         long = "batch-bytes",
         env = "BATCH_BYTES",
@@ -63,7 +63,7 @@ pub struct Batch<T> {
     pub offsets: Offsets,
     /// The oldest timestamp of its records.
     pub oldest_ms: Option<i64>,
-    bytes: usize,
+    pub bytes: usize,
     first_at: Option<Instant>,
 }
 

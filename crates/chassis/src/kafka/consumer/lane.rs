@@ -6,7 +6,9 @@
 //! partitions ─────▶ filling ─────────────▶ committing ─────────▶ settling ──────────────▶ done
 //! ```
 //!
-//! A lane has at most one batch in each of these states, so it needs three slots and no queue.
+//! A lane has at most one batch in each of these states, so it needs three slots and no queue. The
+//! bytes in the slots of all lanes have a common limit. A lane that has none is not bound by it, so it
+//! always continues.
 //!
 //! - *filling*: takes records until the batch is full. This slot always has a batch, perhaps empty.
 //! - *committing*: a batch enters when it is due (full, or its first record is old enough) and the
@@ -29,7 +31,11 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc as blocking},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc as blocking,
+    },
     time::{Duration, Instant},
 };
 
@@ -61,6 +67,11 @@ use crate::{
 
 /// The most records that one fill takes before the lane lets other tasks run.
 const MAX_RECORDS_PER_FILL: u64 = 128;
+/// The batches of the largest size whose bytes all lanes together may have in their slots. Batches of
+/// usual records are much smaller, so that the limit delays only large ones.
+const MAX_FULL_BATCHES: usize = 4;
+/// The pause of a lane before it tries again to take records, while the limit of all lanes is reached.
+const LIMIT_PAUSE: Duration = Duration::from_millis(5);
 /// The longest wait for an event before the lane polls its queues again.
 const MAX_WAIT: Duration = Duration::from_millis(100);
 
@@ -69,6 +80,8 @@ pub(super) struct Shared<P> {
     pub(super) pipeline: Arc<P>,
     pub(super) consumer: Arc<BaseConsumer<Group>>,
     pub(super) policy: BatchPolicy,
+    /// Bytes of the items that all lanes have in their slots.
+    pub(super) in_flight: AtomicUsize,
     pub(super) metrics: ConsumerMetrics,
     pub(super) stop: CancellationToken,
 }
@@ -94,6 +107,7 @@ pub(super) struct Lane<P: Pipeline> {
 /// A batch in the committing or the settling slot.
 struct InFlight<T> {
     offsets: Offsets,
+    bytes: usize,
     oldest_ms: Option<i64>,
     /// The start of its commit.
     started: Instant,
@@ -141,8 +155,13 @@ impl<P: Pipeline> Lane<P> {
             let max_wait = self.fill()?;
             self.start_commit()?;
             // A batch that stays full takes no records until the commit before it has ended.
-            let max_wait =
-                if self.filling.is_full(&self.shared.policy) { MAX_WAIT } else { max_wait };
+            let max_wait = if self.filling.is_full(&self.shared.policy) {
+                MAX_WAIT
+            } else if self.is_limited() {
+                LIMIT_PAUSE
+            } else {
+                max_wait
+            };
             self.report_lag();
             if self.is_idle() {
                 // No batch is left, so these offsets are from `PartitionEOF` and from skipped
@@ -178,6 +197,7 @@ impl<P: Pipeline> Lane<P> {
         while empty_in_a_row < self.partitions.len()
             && records < MAX_RECORDS_PER_FILL
             && !self.filling.is_full(policy)
+            && !self.is_limited()
         {
             let turn = self.turns.next(self.partitions.len());
             let partition = &mut self.partitions[turn];
@@ -229,6 +249,7 @@ impl<P: Pipeline> Lane<P> {
                     // An item and its offset enter the batch in one call, so the batch never
                     // covers an offset whose item it does not have.
                     self.filling.push(item, size, position, now);
+                    self.shared.in_flight.fetch_add(size, Ordering::Relaxed);
                 }
             }
         }
@@ -257,7 +278,8 @@ impl<P: Pipeline> Lane<P> {
              probably Waybill"
         );
         let next = Batch::as_large_as(&self.filling);
-        let Batch { items, offsets, oldest_ms, .. } = std::mem::replace(&mut self.filling, next);
+        let Batch { items, offsets, oldest_ms, bytes, .. } =
+            std::mem::replace(&mut self.filling, next);
         metrics.batch_records.observe(items.len() as f64);
         if failpoint::is_skipped("guard.commit-before-offsets") {
             self.store(&offsets);
@@ -268,14 +290,15 @@ impl<P: Pipeline> Lane<P> {
         let shared = self.shared.clone();
         let task = tokio::spawn(async move { shared.pipeline.commit(items).await });
         let started = Instant::now();
-        self.committing = Some(InFlight { offsets, oldest_ms, started, task });
+        self.committing = Some(InFlight { offsets, bytes, oldest_ms, started, task });
         Ok(())
     }
 
     /// Moves the committed batch to the settling slot, which is free: [`wait`](Self::wait) takes
     /// the outcome of a commit only then.
     fn start_settle(&mut self, committed: P::Committed) {
-        let Some(InFlight { offsets, oldest_ms, started, .. }) = self.committing.take() else {
+        let Some(InFlight { offsets, bytes, oldest_ms, started, .. }) = self.committing.take()
+        else {
             return;
         };
         if failpoint::is_skipped("guard.publish-before-offsets") {
@@ -283,7 +306,7 @@ impl<P: Pipeline> Lane<P> {
         }
         let shared = self.shared.clone();
         let task = tokio::spawn(async move { shared.pipeline.settle(committed).await });
-        self.settling = Some(InFlight { offsets, oldest_ms, started, task });
+        self.settling = Some(InFlight { offsets, bytes, oldest_ms, started, task });
     }
 
     /// Stores the offsets of the settled batch. Only a settled batch has a receipt, so offsets
@@ -291,6 +314,7 @@ impl<P: Pipeline> Lane<P> {
     fn store_offsets(&mut self, _receipt: P::Receipt) {
         let Some(batch) = self.settling.take() else { return };
         self.shared.metrics.write_seconds.observe(batch.started.elapsed().as_secs_f64());
+        self.shared.in_flight.fetch_sub(batch.bytes, Ordering::Relaxed);
         self.store(&batch.offsets);
     }
 
@@ -304,6 +328,12 @@ impl<P: Pipeline> Lane<P> {
                 tracing::debug!(partition, "offset not stored: {error}");
             }
         }
+    }
+
+    /// Returns true if this lane must take no records, because all lanes have enough of them.
+    fn is_limited(&self) -> bool {
+        let limit = MAX_FULL_BATCHES * self.shared.policy.bytes as usize;
+        self.shared.in_flight.load(Ordering::Relaxed) >= limit && !self.is_idle()
     }
 
     fn is_idle(&self) -> bool {

@@ -26,7 +26,7 @@ mod topic_id;
 mod turns;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -188,7 +188,9 @@ async fn consume_as_member<P: Pipeline>(
     // A child token: an error here stops the lanes of this consumer only. The supervisor stops the
     // rest of the service.
     let stop = shutdown.child_token();
-    let shared = Arc::new(Shared { pipeline, consumer, policy: *policy, metrics, stop });
+    let in_flight = AtomicUsize::new(0);
+    let shared = Shared { pipeline, consumer, policy: *policy, in_flight, metrics, stop };
+    let shared = Arc::new(shared);
     let mut lanes = JoinSet::new();
     for (number, commands) in receivers.into_iter().enumerate() {
         lanes.spawn(Lane::new(number, commands, shared.clone()).run());

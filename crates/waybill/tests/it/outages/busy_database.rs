@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use testkit::{TestEnvironment, shared, wait_until};
 
-use crate::support::{assert_served, insert_large_copies, order, record, run_sql};
+use crate::support::{assert_served, insert_large_copies, metric, order, record, run_sql};
 
 /// Sends one order, and waits until it is stored.
 async fn store(env: &TestEnvironment, uid: &str) {
@@ -64,6 +64,38 @@ async fn one_connection_is_enough_for_everything() {
             && answer.json::<Value>().await.unwrap()["items"].as_array().unwrap().len() == 2
     })
     .await;
+    service.stop().await.unwrap();
+}
+
+/// A backlog of large records, while PostgreSQL does not answer: the records that wait in the lanes
+/// are limited together, not by the lane.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lanes_hold_a_bounded_number_of_bytes_together() {
+    const BATCH_BYTES: f64 = 100_000.0;
+    const CONSUMED: &str = "messaging_client_consumed_bytes_total";
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&["--batch-bytes", "100000"]).await;
+    store(&env, "before").await;
+    let before = metric(&service, CONSUMED).await;
+    let mut administrator = env.administrator().await;
+    run_sql(&mut administrator, "BEGIN; LOCK TABLE orders.orders IN SHARE MODE").await;
+
+    let large = (0..200).map(|number| {
+        let mut large = order(&format!("large-{number}"), 1);
+        large["items"] = vec![large["items"][0].clone(); 50].into();
+        record(&large)
+    });
+    env.send_all(large).await;
+    let consumed = async || metric(&service, CONSUMED).await - before;
+    wait_until("the limit to be reached", async || consumed().await >= 4.0 * BATCH_BYTES).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let held = consumed().await;
+    run_sql(&mut administrator, "COMMIT").await;
+
+    // Four lanes may pass the limit by a record of 12 KB each. Without the limit, each of them has
+    // two full batches.
+    assert!(held < 4.5 * BATCH_BYTES, "{held} bytes");
+    wait_until("all to be stored", async || env.count("orders.orders").await == 201).await;
     service.stop().await.unwrap();
 }
 
