@@ -385,7 +385,7 @@ impl fmt::Display for Planned {
     }
 }
 
-/// What was taken before, so that everything gets its turns.
+/// The kinds and points that were taken before.
 #[derive(Default)]
 struct Bags {
     replica_kinds: Bag<u8>,

@@ -24,7 +24,10 @@ use crate::{
     readers::Readers,
     report::{Report, Rest},
     resources::{Snapshot, compare},
-    system::{DISPATCH_SWEEP, System, SystemOptions, default_program, senders::Senders, unix_ms},
+    system::{
+        CACHE_MAX_AGE, DISPATCH_SWEEP, System, SystemOptions, default_program, senders::Senders,
+        unix_ms,
+    },
     traffic::{Shares, Traffic},
 };
 
@@ -142,6 +145,7 @@ pub async fn soak(args: &SoakArgs, folder: &Path) -> Result<Report> {
         replicas: args.replicas,
         couriers: args.couriers,
         brokers: 1,
+        cache_max_age: CACHE_MAX_AGE,
     };
     let system = System::start(options, |step| bar.set_message(step.to_owned())).await?;
     let case = system.case(&traffic);

@@ -10,13 +10,13 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     finding::Verdict,
     judge::judge,
     soak::{DRAIN_TIMEOUT, wait_until_dispatch_rests},
-    system::{System, SystemOptions, default_program, senders::Senders},
+    system::{CACHE_MAX_AGE, System, SystemOptions, default_program, senders::Senders},
     traffic::{Shares, Traffic},
 };
 
@@ -95,8 +95,18 @@ async fn start(args: &ScenarioArgs, folder: &std::path::Path, brokers: usize) ->
         }
         None => default_program()?,
     };
-    let options =
-        SystemOptions { folder: folder.to_owned(), program, replicas: 2, couriers: 100, brokers };
+    let options = SystemOptions {
+        folder: folder.to_owned(),
+        program,
+        replicas: 2,
+        couriers: 100,
+        brokers,
+        cache_max_age: match args.name {
+            // After lost commits, caches may be wrong for this time, which the judge waits for.
+            Name::FailoverLosing => Duration::from_secs(15),
+            _ => CACHE_MAX_AGE,
+        },
+    };
     System::start(options, |_| {}).await
 }
 
@@ -132,6 +142,9 @@ async fn finish(
     }
     if !wait_until_dispatch_rests(&system).await? {
         bail!("dispatch does not come to rest");
+    }
+    if lost_commits {
+        sleep(system.options.cache_max_age).await;
     }
     let mut case = system.case(&traffic(args));
     case.lost_commits = lost_commits;

@@ -68,6 +68,9 @@ pub(crate) const DISPATCH_SWEEP: Duration = Duration::from_secs(1);
 /// end. A fault makes deliveries overdue.
 const OVERDUE_GRACE: Duration = Duration::from_secs(3600);
 
+/// The age at which a cached order is read from the database again, in most systems.
+pub(crate) const CACHE_MAX_AGE: Duration = Duration::from_secs(300);
+
 /// The size and the place of a system.
 #[derive(Debug, Clone)]
 pub struct SystemOptions {
@@ -80,6 +83,8 @@ pub struct SystemOptions {
     pub couriers: u32,
     /// One broker behind a proxy, or three without one.
     pub brokers: usize,
+    /// In whole seconds.
+    pub cache_max_age: Duration,
 }
 
 /// A running system.
@@ -217,6 +222,7 @@ impl System {
                 ("kafka-orders-topic".into(), ORDERS_TOPIC.into()),
                 ("redis-url".into(), self.redis.lock().await.url()),
                 ("cache-bytes".into(), CACHE_BYTES.to_string()),
+                ("cache-max-age".into(), self.options.cache_max_age.as_secs().to_string()),
             ]),
             Role::Couriers => {
                 let sweep = format!("{}ms", DISPATCH_SWEEP.as_millis());
