@@ -2,7 +2,10 @@
 //! its connections to PostgreSQL. At the end of a run, when everything is quiet again, they are compared
 //! with those of new processes, which shows a leak. Linux only.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,8 @@ pub struct ProcessResources {
     pub resident: u64,
     /// The largest resident memory so far, in bytes.
     pub peak_resident: u64,
+    /// File descriptors that are not pipes: a child inherits the pipes of this program's Kafka clients,
+    /// and a Kafka client that a service forgets also keeps sockets.
     pub descriptors: u64,
     pub threads: u64,
 }
@@ -33,10 +38,20 @@ impl ProcessResources {
         Ok(Self {
             resident: number("VmRSS:")? * 1_024,
             peak_resident: number("VmHWM:")? * 1_024,
-            descriptors: fs::read_dir(folder.join("fd"))?.count() as u64,
+            descriptors: descriptors(&folder.join("fd"))?,
             threads: number("Threads:")?,
         })
     }
+}
+
+fn descriptors(folder: &Path) -> anyhow::Result<u64> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        // A descriptor may be closed after it is listed.
+        let Ok(target) = fs::read_link(entry?.path()) else { continue };
+        count += u64::from(!target.to_string_lossy().starts_with("pipe:"));
+    }
+    Ok(count)
 }
 
 /// The connections of the sessions with one application name.
