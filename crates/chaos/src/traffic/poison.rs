@@ -36,10 +36,10 @@ pub(crate) fn poison(seed: u64, number: u64) -> Poison {
     let mut dice = Dice::new(seed, Purpose::Poison, number);
     match dice.below(400) {
         0 => known(dice.pick(&known_records().large)),
-        // A tenth. Each of them splits its batch, and some have to arrive while a failpoint of the
+        // A third. Each of them splits its batch, and some have to arrive while a failpoint of the
         // split is armed.
-        1..41 => refused(seed, number),
-        41..220 => known(dice.pick(&known_records().small)),
+        1..131 => refused(seed, number),
+        131..265 => known(dice.pick(&known_records().small)),
         _ => wrong(seed, number, &mut dice),
     }
 }
