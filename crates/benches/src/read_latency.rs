@@ -95,14 +95,14 @@ async fn loop_p99(servers: &Servers, load: &Load) -> anyhow::Result<f64> {
         }
         anyhow::Ok(latencies)
     };
-    let (latencies, ()) = tokio::try_join!(taken, async {
+    let (mut latencies, ()) = tokio::try_join!(taken, async {
         load.send(|key, value, _| env.enqueue(key, value)).await;
         Ok(())
     })?;
     // The loop takes the records in the order of their partitions, not exactly in that of sending.
     let warm = (load.rate * WARM_UP.as_secs_f64()) as usize;
     database::drop_all(&env, &[]).await?;
-    Ok(figure::p99("  loop", &mut latencies[warm..].to_vec()))
+    Ok(figure::p99("  loop", &mut latencies[warm..]))
 }
 
 async fn waybill_p99(binary: &Path, servers: &Servers, load: &Load) -> anyhow::Result<f64> {

@@ -6,10 +6,12 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use crate::child::send_signal;
-use crate::system::{
-    ORDERS_TOPIC, STATUS_TOPIC, System,
-    kafka_admin::{add_partitions, partition_count, set_topic_option},
+use crate::{
+    child::send_signal,
+    system::{
+        ORDERS_TOPIC, STATUS_TOPIC, System,
+        kafka_admin::{add_partitions, partition_count, set_topic_option},
+    },
 };
 
 /// The number of partitions that no topic exceeds.

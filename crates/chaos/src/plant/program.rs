@@ -59,7 +59,7 @@ impl Program {
         let url = format!("{}/metrics", self.url());
         wait_until("the warm-up to end", async || {
             let Ok(answer) = reqwest::get(&url).await else { return false };
-            let text = answer.text().await.unwrap_or_default();
+            let Ok(text) = answer.text().await else { return false };
             let mut lines = text.lines();
             lines.any(|line| {
                 let seconds = line.strip_prefix("waybill_warm_up_seconds ");

@@ -63,6 +63,7 @@ pub struct Batch<T> {
     pub offsets: Offsets,
     /// The oldest timestamp of its records.
     pub oldest_ms: Option<i64>,
+    /// The sum of the sizes of its items.
     pub bytes: usize,
     first_at: Option<Instant>,
 }

@@ -6,9 +6,9 @@
 //! partitions ─────▶ filling ─────────────▶ committing ─────────▶ settling ──────────────▶ done
 //! ```
 //!
-//! A lane has at most one batch in each of these states, so it needs three slots and no queue. The
-//! bytes in the slots of all lanes have a common limit. A lane that has none is not bound by it, so it
-//! always continues.
+//! A lane has at most one batch in each of these states, so it needs three slots and no queue. All
+//! lanes together have at most [`MAX_FULL_BATCHES`] times the bytes of a full batch in their slots. A
+//! lane with empty slots takes a record all the same, so that none of them waits for another.
 //!
 //! - *filling*: takes records until the batch is full. This slot always has a batch, perhaps empty.
 //! - *committing*: a batch enters when it is due (full, or its first record is old enough) and the
@@ -67,8 +67,8 @@ use crate::{
 
 /// The most records that one fill takes before the lane lets other tasks run.
 const MAX_RECORDS_PER_FILL: u64 = 128;
-/// The batches of the largest size whose bytes all lanes together may have in their slots. Batches of
-/// usual records are much smaller, so that the limit delays only large ones.
+/// The limit of the bytes in the slots of all lanes together, as a number of batches of `batch-bytes`.
+/// Usual batches end by their rows and are much smaller, so the limit delays only large records.
 const MAX_FULL_BATCHES: usize = 4;
 /// The pause of a lane before it tries again to take records, while the limit of all lanes is reached.
 const LIMIT_PAUSE: Duration = Duration::from_millis(5);
@@ -330,7 +330,7 @@ impl<P: Pipeline> Lane<P> {
         }
     }
 
-    /// Returns true if this lane must take no records, because all lanes have enough of them.
+    /// Returns true if this lane must take no records, because the lanes have reached their limit.
     fn is_limited(&self) -> bool {
         let limit = MAX_FULL_BATCHES * self.shared.policy.bytes as usize;
         self.shared.in_flight.load(Ordering::Relaxed) >= limit && !self.is_idle()

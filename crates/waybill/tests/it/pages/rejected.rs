@@ -8,6 +8,14 @@ use testkit::{
 
 use super::*;
 
+/// Starts the order service, with one rejected record in it.
+async fn start_with_rejection(env: &TestEnvironment) -> Service {
+    let service = env.start(&[]).await;
+    env.send(None, None, Some(b"{")).await;
+    wait_until("the rejection", async || env.count("orders.rejected_records").await == 1).await;
+    service
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_record_is_found_edited_and_replayed_by_clicks() {
     let env = TestEnvironment::new(shared()).await;
@@ -65,10 +73,7 @@ async fn a_rejected_record_is_found_edited_and_replayed_by_clicks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reason_chosen_before_the_scripts_run_filters_the_list() {
     let env = TestEnvironment::new(shared()).await;
-    let service = env.start(&[]).await;
-
-    env.send(None, None, Some(b"{")).await;
-    wait_until("the rejection", async || env.count("orders.rejected_records").await == 1).await;
+    let service = start_with_rejection(&env).await;
     let page = Page::open(Reader::default(), &service.at("/")).await;
     let choose_early = "() => addEventListener('readystatechange', () => {
         const select = document.querySelector('#reason');
@@ -88,10 +93,7 @@ async fn a_reason_chosen_before_the_scripts_run_filters_the_list() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_javascript_a_record_is_replayed_too() {
     let env = TestEnvironment::new(shared()).await;
-    let service = env.start(&[]).await;
-
-    env.send(None, None, Some(b"{")).await;
-    wait_until("the rejection", async || env.count("orders.rejected_records").await == 1).await;
+    let service = start_with_rejection(&env).await;
     let reader = Reader { javascript: false, ..russian() };
     let page = Page::open(reader, &service.at("/rejected")).await;
     page.click("tbody a").await;
