@@ -56,11 +56,15 @@ pub(super) async fn add_partition(system: &System, number: usize) -> Result<Stri
     Ok(format!("{topic} has {count} partitions"))
 }
 
-/// Makes the status topic refuse every message: nothing can be published.
+/// Makes the status topic refuse every event of the services.
+///
+/// The limit is above the size of the marker that ends a transaction (78 bytes): Kafka 4.1 does not
+/// try again to write a marker that its own topic refuses, and that transaction stays open, and holds
+/// up all readers, until the broker starts again.
 pub(super) async fn refuse_messages(system: &System, hold: Duration) -> Result<String> {
     const OPTION: &str = "max.message.bytes";
     let _alone = system.kafka.lock().await;
-    set_topic_option(&system.brokers, STATUS_TOPIC, OPTION, "1").await?;
+    set_topic_option(&system.brokers, STATUS_TOPIC, OPTION, "100").await?;
     sleep(hold).await;
     set_topic_option(&system.brokers, STATUS_TOPIC, OPTION, "4194304").await?;
     Ok(String::new())

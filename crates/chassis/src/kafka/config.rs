@@ -23,6 +23,10 @@ use crate::{
 
 /// Bounds the time for which a tool waits for Kafka.
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest wait for the answer to a request, in milliseconds. After it the client closes the
+/// connection and connects again, so that a connection that never answers delays the service for
+/// seconds. The client's default is a minute.
+const ANSWER_TIMEOUT_MS: &str = "10000";
 /// Bounds one request for metadata.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -378,6 +382,7 @@ impl KafkaConfig {
             .set("bootstrap.servers", self.brokers())
             .set("client.id", "waybill")
             .set("socket.keepalive.enable", "true")
+            .set("socket.timeout.ms", ANSWER_TIMEOUT_MS)
             .set("reconnect.backoff.max.ms", "2000");
         let password = secret::read(
             "KAFKA_SASL_PASSWORD",

@@ -251,6 +251,9 @@ impl Producer {
             // No timeout: the outcome of a record that the client gives up is unknown, so a retry
             // could send it twice.
             .set("message.timeout.ms", "0")
+            // The broker's own wait for its replicas; shorter than the client's wait for the answer,
+            // so that a broker that waits for a replica still answers.
+            .set("request.timeout.ms", "8000")
             .set("linger.ms", "2")
             .set("batch.size", "262144")
             .set("compression.type", "lz4")

@@ -70,8 +70,8 @@ const TRANSIENT: &[Code] = &[
     Code::FencedMemberEpoch,
     Code::AssignmentLost,
     Code::UnstableOffsetCommit,
-    // The client was not polled for five minutes, for example because the machine was suspended: it
-    // has left the group and joins again.
+    // The client was not polled for longer than `max.poll.interval.ms`, for example because the machine
+    // was suspended: it has left the group and joins again.
     Code::PollExceeded,
 ];
 

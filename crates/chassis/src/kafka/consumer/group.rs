@@ -5,6 +5,7 @@
 //! reads no records; [`lane`](super::lane) does that.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, OnceLock, Weak, mpsc as blocking},
     time::{Duration, Instant},
 };
@@ -181,6 +182,21 @@ impl Group {
         // Checked first: in a re-created topic an old offset may be out of range, and then the new
         // id is the cause that the operator needs to know.
         self.check_topic_id().err().unwrap_or_else(|| errors::permanent(error, position))
+    }
+
+    /// Leaves the group and joins it again, so that partitions that no member has are assigned.
+    pub(super) fn join_again(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        unread: &BTreeSet<i32>,
+    ) -> KafkaResult<()> {
+        tracing::warn!(
+            "joining the group again, because no member has the partitions {unread:?} of {}",
+            self.topic
+        );
+        // The client leaves, and takes the new subscription once it has given its partitions up.
+        consumer.unsubscribe();
+        consumer.subscribe(&[&self.topic])
     }
 
     /// Stores the next offset to read of a partition; it is committed in the background.

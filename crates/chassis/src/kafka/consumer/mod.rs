@@ -14,6 +14,7 @@
 //!   pipeline.
 //! - [`errors`] decides after which errors the consumer continues.
 //! - [`topic_id`] detects a re-created topic.
+//! - [`unread`] finds partitions that no member has after the restart of a static member.
 //!
 //! Readers outside a group use [`tail`](crate::kafka::tail) or
 //! [`topic_scan`](crate::kafka::topic_scan).
@@ -24,6 +25,7 @@ mod lane;
 mod metrics;
 mod topic_id;
 mod turns;
+mod unread;
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -46,6 +48,7 @@ use self::{
     errors::Fenced,
     group::{Group, commit_stored},
     lane::{Lane, Shared},
+    unread::{Found, Search},
 };
 use crate::{
     kafka::{batch::BatchPolicy, config::KafkaConfig, record::Record},
@@ -184,7 +187,8 @@ async fn consume_as_member<P: Pipeline>(
     // The guard ends the poll thread also when this future is dropped: a runtime cannot end while a
     // blocking thread runs.
     let _stop_when_dropped = stop_polling.clone().drop_guard();
-    let poller = spawn_poller(consumer.clone(), stop_polling.clone());
+    let search = kafka.instance_id().map(|_| Search::new(&subscription.group, topic));
+    let poller = spawn_poller(consumer.clone(), search, stop_polling.clone());
     // A child token: an error here stops the lanes of this consumer only. The supervisor stops the
     // rest of the service.
     let stop = shutdown.child_token();
@@ -246,6 +250,9 @@ fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Re
         // Added partitions are read within seconds, not after the default of five minutes.
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set("heartbeat.interval.ms", "2000")
+        // Also the wait for the answer to a request to join, which comes when all members have
+        // joined. It must be longer than each session.
+        .set("max.poll.interval.ms", "45000")
         .set("queued.min.messages", "5000")
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.message.max.bytes", "1048576")
@@ -291,14 +298,22 @@ async fn join_lanes(
 }
 
 /// Starts the poll thread. It serves rebalances and errors until `stop`, then commits the stored
-/// offsets and leaves the group.
+/// offsets and leaves the group. Meanwhile it runs the search of a static member to its end.
 fn spawn_poller(
     consumer: Arc<BaseConsumer<Group>>,
+    mut search: Option<Search>,
     stop: CancellationToken,
 ) -> JoinHandle<anyhow::Result<()>> {
     tokio::task::spawn_blocking(move || {
         while !stop.is_cancelled() {
             consumer.context().check_topic_id()?;
+            match search.as_mut().map(|search| search.run(&consumer)) {
+                Some(Found::Nothing) => search = None,
+                Some(Found::Unread(partitions)) => {
+                    consumer.context().join_again(&consumer, &partitions)?
+                }
+                Some(Found::Unknown) | None => {}
+            }
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
                 Some(Err(error)) => consumer.context().check(&error)?,

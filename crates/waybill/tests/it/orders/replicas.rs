@@ -111,3 +111,31 @@ async fn a_second_process_with_an_instance_id_ends_the_first() {
     wait_until_shared(&[&second]).await;
     second.stop().await.unwrap();
 }
+
+/// A replica gives partitions up for another one in two steps. If it ends between them and starts
+/// again with its instance id, Kafka returns its partitions without a further step, and nobody has
+/// the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_ends_during_a_rebalance_leaves_no_partition_without_a_reader() {
+    let env = TestEnvironment::new(shared()).await;
+    let mut sent = Sent::default();
+    let flags = ["--kafka-instance-id", "replica-0"];
+    let first = Program::start_with_failpoints(&env, &flags, "revoke=kill");
+    first.wait_until_ready().await;
+    wait_until("the replica to have partitions", async || {
+        first.metric("waybill_consumer_partitions").await == 8.0
+    })
+    .await;
+
+    let second = Program::start(&env, None);
+    first.assert_killed().await;
+    let again = Program::start_with(&env, &flags);
+    again.wait_until_ready().await;
+
+    env.send_all(sent.mixed(0, 300)).await;
+    env.wait_until_drained().await;
+    env.wait_until_status_drained().await;
+    assert!(second.terminate().await.success());
+    assert!(again.terminate().await.success());
+    sent.assert_settled(&env).await;
+}

@@ -80,6 +80,10 @@ fn command_in(folder: &Scratch, flags: &[&str], variables: &[(&str, &str)]) -> C
     command
 }
 
+fn order_flags(env: &TestEnvironment, more: &[&str]) -> Vec<String> {
+    env.flags().into_iter().chain(more.iter().map(|flag| (*flag).to_owned())).collect()
+}
+
 pub(crate) fn signal(child: &Child, signal: Signal) {
     let id = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
     kill_process(id, signal).unwrap();
@@ -99,8 +103,16 @@ impl Program {
 
     /// Starts the order service with further flags.
     pub(crate) fn start_with(env: &TestEnvironment, more: &[&str]) -> Self {
-        let flags = env.flags().into_iter().chain(more.iter().map(|flag| (*flag).to_owned()));
-        Self::start_role("orders", flags.collect(), None)
+        Self::start_role("orders", order_flags(env, more), None)
+    }
+
+    /// Starts the order service with further flags; `failpoints` gives the points at which it fails.
+    pub(crate) fn start_with_failpoints(
+        env: &TestEnvironment,
+        more: &[&str],
+        failpoints: &str,
+    ) -> Self {
+        Self::start_role("orders", order_flags(env, more), Some(failpoints))
     }
 
     /// Starts the courier service with further flags; `failpoints` gives the points at which it
