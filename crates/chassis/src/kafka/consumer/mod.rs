@@ -310,7 +310,7 @@ fn spawn_poller(
             match search.as_mut().map(|search| search.run(&consumer)) {
                 Some(Found::Nothing) => search = None,
                 Some(Found::Unread(partitions)) => {
-                    consumer.context().join_again(&consumer, &partitions)?
+                    consumer.context().join_again(&consumer, &partitions)?;
                 }
                 Some(Found::Unknown) | None => {}
             }
