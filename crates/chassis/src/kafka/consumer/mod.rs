@@ -251,8 +251,8 @@ fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Re
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set("heartbeat.interval.ms", "2000")
         // Also the wait for the answer to a request to join, which comes when all members have
-        // joined. It must be longer than each session.
-        .set("max.poll.interval.ms", "45000")
+        // joined: longer than the session, after which Kafka no longer waits for a member.
+        .set("max.poll.interval.ms", "15000")
         .set("queued.min.messages", "5000")
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.message.max.bytes", "1048576")
@@ -261,7 +261,10 @@ fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Re
     if let Some(id) = kafka.instance_id() {
         // Its replica is restarted at once, so the other members need not hurry, and an outage of
         // Kafka for this time needs no rebalance.
-        config.set("group.instance.id", id).set("session.timeout.ms", "30000");
+        config
+            .set("group.instance.id", id)
+            .set("session.timeout.ms", "30000")
+            .set("max.poll.interval.ms", "35000");
     }
     subscription.pace.set(&mut config);
     Ok(config)
