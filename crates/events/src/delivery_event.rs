@@ -268,6 +268,19 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_document_lists_every_word() {
+        const DOCUMENT: &str = include_str!("../../../docs/validation.md");
+        let mut sections = DOCUMENT.split("\n## ");
+        let section = sections.find(|section| section.starts_with("Delivery events")).unwrap();
+        let statuses = DeliveryStatus::ALL.map(DeliveryStatus::as_str);
+        let causes = DeliveryCause::ALL.map(DeliveryCause::as_str);
+        let transports = Transport::ALL.map(Transport::as_str);
+        for word in statuses.iter().chain(&causes).chain(&transports) {
+            assert!(section.contains(&format!("`{word}`")), "{word}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -35,7 +35,7 @@ pub struct Config {
     ///
     /// Each partition of the orders topic belongs to one lane, which keeps its records in order.
     /// More lanes than partitions have no effect. The order service writes status events in two
-    /// further lanes. `waybill up` gives both services the same number.
+    /// further lanes, and delivery events in one. `waybill up` gives both services the same number.
     #[arg(
         long,
         env = "LANES",

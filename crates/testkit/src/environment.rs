@@ -232,6 +232,11 @@ impl TestEnvironment {
         self.kafka.send(&self.status_topic(), Some(partition), key, Some(value)).await;
     }
 
+    /// Sends one record to the deliveries topic, without a key.
+    pub async fn send_delivery(&self, value: Option<&[u8]>) {
+        self.kafka.send(&self.deliveries_topic(), None, None, value).await;
+    }
+
     /// Sends many records to the orders topic and waits until Kafka has acknowledged all of them.
     pub async fn send_all(&self, records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
         self.kafka.send_all(&self.orders_topic(), records).await;
@@ -285,6 +290,14 @@ impl TestEnvironment {
         .await;
     }
 
+    /// Waits until the order service has stored every event on the deliveries topic.
+    pub async fn wait_until_deliveries_drained(&self) {
+        wait_until("all deliveries to be stored", async || {
+            self.lag_of(self.deliveries_topic(), "deliveries").await == 0
+        })
+        .await;
+    }
+
     pub(crate) async fn lag_of(&self, topic: String, group: &str) -> i64 {
         self.kafka.lag(topic, &self.group_of(group)).await
     }
@@ -294,7 +307,8 @@ impl TestEnvironment {
         self.commit_with_metadata(partition, offset, "").await;
     }
 
-    /// Commits an offset of a topic for the group `part`: `orders`, `status` or `couriers`.
+    /// Commits an offset of a topic for the group `part`: `orders`, `status`, `deliveries` or
+    /// `couriers`.
     pub async fn commit_for(&self, part: &str, topic: &str, partition: i32, offset: i64) {
         self.kafka.commit(&self.group_of(part), topic, partition, offset, "").await;
     }

@@ -30,6 +30,8 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time after which a missing topic is an error. Until then, the topic may exist although the
 /// metadata of the broker do not show it yet.
 const MISSING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between two searches for a topic that the service works without.
+const ABSENT_INTERVAL: Duration = Duration::from_secs(5);
 /// The pause after topics were created, before they are searched for again.
 const CREATED_PAUSE: Duration = Duration::from_millis(20);
 /// The number of partitions of a topic that is created.
@@ -86,6 +88,31 @@ pub async fn ensure(kafka: &KafkaConfig, topics: &[&str]) -> anyhow::Result<()> 
             }
             wait(kafka, &mut backoff, &format!("there is no topic {}", missing.join(", "))).await;
         }
+    }
+}
+
+/// Waits until a topic exists and may be described, without a limit: the service works without it. A
+/// missing topic is created; if `KAFKA_CREATE_TOPICS` is off, the wait is logged once.
+pub async fn wait_for(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<()> {
+    if kafka.kafka_create_topics {
+        return ensure(kafka, &[topic]).await;
+    }
+    let mut is_reported = false;
+    loop {
+        match find_missing(kafka, &[topic]).await? {
+            Ok(missing) if missing.is_empty() => return Ok(()),
+            Ok(_) if !is_reported => {
+                tracing::warn!(
+                    topic,
+                    "Kafka has no topic {topic}, and KAFKA_CREATE_TOPICS is false: the service works \
+                     without it, and reads it once it exists"
+                );
+                is_reported = true;
+            }
+            // The other parts of the service report that Kafka does not answer.
+            Ok(_) | Err(_) => {}
+        }
+        tokio::time::sleep(ABSENT_INTERVAL).await;
     }
 }
 
