@@ -54,11 +54,7 @@ const PERMANENT: &[RDKafkaErrorCode] = &[
 /// missing topics; if `KAFKA_CREATE_TOPICS` is off, a missing topic is an error after
 /// [`MISSING_TIMEOUT`]. Errors that only an operator can change end the wait, too.
 pub async fn ensure(kafka: &KafkaConfig, topics: &[&str]) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> = kafka
-        .client()?
-        .create()
-        .context("configuring the Kafka client")
-        .context(ExitReason::Configuration)?;
+    let admin = admin(kafka)?;
     let mut backoff = Backoff::default();
     let mut missing_since = None;
     loop {
@@ -92,28 +88,40 @@ pub async fn ensure(kafka: &KafkaConfig, topics: &[&str]) -> anyhow::Result<()> 
 }
 
 /// Waits until a topic exists and may be described, without a limit: the service works without it. A
-/// missing topic is created; if `KAFKA_CREATE_TOPICS` is off, the wait is logged once.
+/// missing topic is created; if that is off or refused, the reason is logged once.
 pub async fn wait_for(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<()> {
-    if kafka.kafka_create_topics {
-        return ensure(kafka, &[topic]).await;
-    }
+    let admin = admin(kafka)?;
     let mut is_reported = false;
     loop {
-        match find_missing(kafka, &[topic]).await? {
+        let reason = match find_missing(kafka, &[topic]).await? {
             Ok(missing) if missing.is_empty() => return Ok(()),
-            Ok(_) if !is_reported => {
-                tracing::warn!(
-                    topic,
-                    "Kafka has no topic {topic}, and KAFKA_CREATE_TOPICS is false: the service works \
-                     without it, and reads it once it exists"
-                );
-                is_reported = true;
-            }
+            Ok(_) if !kafka.kafka_create_topics => Some("KAFKA_CREATE_TOPICS is false".to_owned()),
+            Ok(missing) => match create(&admin, &missing).await {
+                Ok(Ok(())) => {
+                    tokio::time::sleep(CREATED_PAUSE).await;
+                    continue;
+                }
+                Ok(Err(reason)) => Some(reason),
+                Err(refusal) => Some(refusal.root_cause().to_string()),
+            },
             // The other parts of the service report that Kafka does not answer.
-            Ok(_) | Err(_) => {}
+            Err(_) => None,
+        };
+        if let Some(reason) = reason.filter(|_| !is_reported) {
+            tracing::warn!(
+                topic,
+                "Kafka has no topic {topic}; the service works without it, and reads it once it \
+                 exists: {reason}"
+            );
+            is_reported = true;
         }
         tokio::time::sleep(ABSENT_INTERVAL).await;
     }
+}
+
+fn admin(kafka: &KafkaConfig) -> anyhow::Result<AdminClient<DefaultClientContext>> {
+    let admin = kafka.client()?.create();
+    admin.context("configuring the Kafka client").context(ExitReason::Configuration)
 }
 
 /// Pauses, and logs before the first pause that the service waits for Kafka.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use testkit::{TestEnvironment, shared, wait_until};
+use testkit::{OwnServers, TestEnvironment, kafka_wire, shared, wait_until};
 
 use super::{delivery_event, send_deliveries};
 use crate::support::{Program, Scratch, order, record};
@@ -42,6 +42,32 @@ async fn a_missing_topic_is_reported_once_and_read_when_it_exists() {
     assert_eq!(env.count("orders.order_deliveries").await, 1);
     assert_eq!(reports(), 1);
     assert!(service.terminate().await.success());
+}
+
+/// An upgrade must not stop the service of a user who may not create topics.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_not_be_created_is_read_when_it_exists() {
+    let mut own = OwnServers::start().await;
+    let env = TestEnvironment::new(&own.servers()).await;
+    let topic = env.deliveries_topic();
+    env.delete_topic(&topic).await;
+    let kafka = own.local.kafka.as_mut().unwrap();
+    kafka.restart_with(kafka_wire::AUTHORIZER).await.unwrap();
+    kafka_wire::deny_creation(&kafka.brokers(), &topic).await;
+
+    let service = env.start(&[]).await;
+    env.send_all([record(&order("without", 1))]).await;
+    env.wait_until_drained().await;
+    assert_eq!(env.count("orders.orders").await, 1);
+
+    let kafka = own.local.kafka.as_mut().unwrap();
+    kafka.restart_with("").await.unwrap();
+    send_deliveries(&env, [delivery_event("without", "assigned", 1)]).await;
+    env.wait_until_deliveries_drained().await;
+
+    assert_eq!(env.count("orders.order_deliveries").await, 1);
+    service.stop().await.unwrap();
+    own.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
