@@ -4,6 +4,7 @@
 //! - `order/`: parses text into a valid order, or into the list of all rules that it breaks; no I/O
 //! - `ingest/`: orders topic → PostgreSQL → events on the status topic, and dead letters
 //! - `status/`: status topic → PostgreSQL; reads the status and the history of an order
+//! - `deliveries/`: deliveries topic → PostgreSQL
 //! - `lookup/`: finds an order in memory, Redis or PostgreSQL; the live feed
 //! - `http/`: the JSON API
 //! - `pages/`: the HTML pages of the same calls
@@ -18,6 +19,7 @@
 
 mod audit;
 mod config;
+mod deliveries;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod http;

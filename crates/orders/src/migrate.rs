@@ -17,7 +17,8 @@ pub async fn migrate(
         migrations: sqlx::migrate!(),
         // No DELETE: the service removes no row. A recorded event is never changed either.
         grants: &[
-            "SELECT, INSERT, UPDATE ON orders.orders, orders.order_status, orders.rejected_records",
+            "SELECT, INSERT, UPDATE ON orders.orders, orders.order_status, \
+             orders.order_deliveries, orders.rejected_records",
             "SELECT, INSERT ON orders.order_events",
             "SELECT ON orders.order_items",
         ],

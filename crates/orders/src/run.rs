@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{CacheConfig, Config, TopicConfig},
+    deliveries::consumer::{DeliveryConsumer, DeliveryMetrics},
     http::{ApiState, FastPath},
     ingest::{
         self, Ingest,
@@ -47,9 +48,11 @@ use crate::{
 /// The number of batches of status events that may be written at the same time. The other
 /// connections are for batches of orders and for requests.
 const STATUS_LANES: usize = 2;
-/// The maximum size of a batch of status events, as a multiple of a batch of orders: events are
-/// small.
-const STATUS_BATCH_FACTOR: u32 = 4;
+/// The number of batches of delivery events that may be written at the same time: an order has few
+/// of them.
+const DELIVERY_LANES: usize = 1;
+/// The maximum size of a batch of events, as a multiple of a batch of orders: events are small.
+const EVENT_BATCH_FACTOR: u32 = 4;
 /// The largest difference of the clocks of Kafka and of this machine that has no effect on the cache.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
@@ -78,10 +81,13 @@ pub async fn run(
     let feed = Feed::new();
     let consumed = consumer::ConsumerMetrics::register(&mut registry);
     let ingested = ingest::IngestMetrics::register(&mut registry);
-    // Both consumers have the same metrics; the prefix distinguishes them.
+    // All consumers have the same metrics; the prefix distinguishes them.
     let consumed_status =
         consumer::ConsumerMetrics::register(registry.sub_registry_with_prefix("status"));
     let recorded = status::consumer::StatusMetrics::register(&mut registry);
+    let consumed_deliveries =
+        consumer::ConsumerMetrics::register(registry.sub_registry_with_prefix("deliveries"));
+    let delivered = DeliveryMetrics::register(&mut registry);
     let warmed = WarmUpMetrics::register(&mut registry);
     let served = HttpMetrics::register(&mut registry);
     let ready = Arc::new(AtomicBool::new(false));
@@ -128,6 +134,7 @@ pub async fn run(
         failpoint::async_point("topics-checked").await;
         let feed_topics = FeedTopics {
             status: topics.status.clone(),
+            deliveries: config.topics.kafka_deliveries_topic.clone(),
             dead_letters: topics.dead_letters.clone(),
             own_sources: [topics.source.clone(), FORMER_SOURCE.to_owned()],
             since,
@@ -136,16 +143,33 @@ pub async fn run(
             read_tail(kafka.clone(), feed_topics, feed, lookup.clone(), shutdown.clone());
         parts.run("live feed", live_feed);
         let (orders, statuses) = (orders_subscription(&config), status_subscription(&config));
+        let deliveries = deliveries_subscription(&config);
         let (topic, source) = (topics.status.clone(), topics.source.clone());
         let status_consumer = StatusConsumer::new(pools.work.clone(), topic, source, recorded);
+        let delivery_consumer = DeliveryConsumer::new(pools.work.clone(), delivered);
         let ingest = Ingest::new(pools.work, topics, producer, lookup, ingested);
         parts.run(
             "ingest",
             consume(kafka.clone(), orders, consumed, blocked.clone(), ingest, shutdown.clone()),
         );
-        let consuming =
-            consume(kafka, statuses, consumed_status, blocked, status_consumer, shutdown);
-        parts.run("status consumer", consuming);
+        parts.run(
+            "status consumer",
+            consume(
+                kafka.clone(),
+                statuses,
+                consumed_status,
+                blocked.clone(),
+                status_consumer,
+                shutdown.clone(),
+            ),
+        );
+        parts.run("delivery consumer", async move {
+            let exists = topics::wait_for(&kafka, &deliveries.topic);
+            let Some(exists) = shutdown.run_until_cancelled(exists).await else { return Ok(()) };
+            exists?;
+            consume(kafka, deliveries, consumed_deliveries, blocked, delivery_consumer, shutdown)
+                .await
+        });
     }
     parts.wait().await
 }
@@ -190,14 +214,28 @@ fn orders_subscription(config: &Config) -> Subscription {
 }
 
 fn status_subscription(config: &Config) -> Subscription {
-    let rows = config.batch.rows.saturating_mul(STATUS_BATCH_FACTOR);
     Subscription {
         topic: config.topics.kafka_status_topic.clone(),
         group: config.kafka.group("status"),
         lanes: STATUS_LANES,
-        policy: BatchPolicy { rows, ..config.batch },
+        policy: event_policy(config),
         pace: Pace::Gathered,
     }
+}
+
+fn deliveries_subscription(config: &Config) -> Subscription {
+    Subscription {
+        topic: config.topics.kafka_deliveries_topic.clone(),
+        group: config.kafka.group("deliveries"),
+        lanes: DELIVERY_LANES,
+        policy: event_policy(config),
+        pace: Pace::Gathered,
+    }
+}
+
+fn event_policy(config: &Config) -> BatchPolicy {
+    let rows = config.batch.rows.saturating_mul(EVENT_BATCH_FACTOR);
+    BatchPolicy { rows, ..config.batch }
 }
 
 async fn serve_http(

@@ -45,7 +45,12 @@ impl TestEnvironment {
             .await
             .expect("the database is created");
         env.create_large_topic(&env.orders_topic()).await;
-        let topics = [env.orders_topic(), env.status_topic(), env.dead_letter_topic()];
+        let topics = [
+            env.orders_topic(),
+            env.status_topic(),
+            env.deliveries_topic(),
+            env.dead_letter_topic(),
+        ];
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         topics::ensure(&config.kafka, &topics).await.expect("the topics are created");
         env
@@ -68,6 +73,11 @@ impl TestEnvironment {
         format!("{}.status", self.name)
     }
 
+    #[must_use]
+    pub fn deliveries_topic(&self) -> String {
+        format!("{}.deliveries", self.name)
+    }
+
     /// Returns the name of the dead-letter topic of the order service.
     #[must_use]
     pub fn dead_letter_topic(&self) -> String {
@@ -82,6 +92,7 @@ impl TestEnvironment {
             ("--kafka-group-id", self.group.clone()),
             ("--kafka-orders-topic", self.orders_topic()),
             ("--kafka-status-topic", self.status_topic()),
+            ("--kafka-deliveries-topic", self.deliveries_topic()),
             ("--orders-database-url", database_url(&self.servers, &self.name)),
             ("--orders-http-addr", "127.0.0.1:0".to_owned()),
         ]
@@ -221,6 +232,11 @@ impl TestEnvironment {
         self.kafka.send(&self.status_topic(), Some(partition), key, Some(value)).await;
     }
 
+    /// Sends one record to the deliveries topic, without a key.
+    pub async fn send_delivery(&self, value: Option<&[u8]>) {
+        self.kafka.send(&self.deliveries_topic(), None, None, value).await;
+    }
+
     /// Sends many records to the orders topic and waits until Kafka has acknowledged all of them.
     pub async fn send_all(&self, records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) {
         self.kafka.send_all(&self.orders_topic(), records).await;
@@ -274,6 +290,14 @@ impl TestEnvironment {
         .await;
     }
 
+    /// Waits until the order service has stored every event on the deliveries topic.
+    pub async fn wait_until_deliveries_drained(&self) {
+        wait_until("all deliveries to be stored", async || {
+            self.lag_of(self.deliveries_topic(), "deliveries").await == 0
+        })
+        .await;
+    }
+
     pub(crate) async fn lag_of(&self, topic: String, group: &str) -> i64 {
         self.kafka.lag(topic, &self.group_of(group)).await
     }
@@ -283,7 +307,8 @@ impl TestEnvironment {
         self.commit_with_metadata(partition, offset, "").await;
     }
 
-    /// Commits an offset of a topic for the group `part`: `orders`, `status` or `couriers`.
+    /// Commits an offset of a topic for the group `part`: `orders`, `status`, `deliveries` or
+    /// `couriers`.
     pub async fn commit_for(&self, part: &str, topic: &str, partition: i32, offset: i64) {
         self.kafka.commit(&self.group_of(part), topic, partition, offset, "").await;
     }

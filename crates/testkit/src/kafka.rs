@@ -119,8 +119,15 @@ impl KafkaClient {
     }
 
     pub(crate) async fn delete_topic(&self, name: &str) {
-        let deleted = self.admin().delete_topics(&[name], &AdminOptions::new()).await;
+        let admin = self.admin();
+        let deleted = admin.delete_topics(&[name], &AdminOptions::new()).await;
         assert!(deleted.expect("Kafka answers").iter().all(Result::is_ok));
+        // The controller deletes it, and the broker learns of it later.
+        wait_until("the broker to know that the topic is deleted", async || {
+            let metadata = admin.inner().fetch_metadata(Some(name), REQUEST_TIMEOUT);
+            metadata.is_ok_and(|metadata| metadata.topics()[0].partitions().is_empty())
+        })
+        .await;
     }
 
     /// Raises the number of partitions of a topic to `count`.

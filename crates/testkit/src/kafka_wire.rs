@@ -31,30 +31,52 @@ pub async fn send_with_raw_header(broker: &str, topic: &str, value: &[u8], name:
     assert_eq!(answer[at..at + 2], [0, 0], "Kafka refuses the record");
 }
 
+/// Options of a broker that has rules of access, and allows everything for which it has none.
+pub const AUTHORIZER: &str = "\n\
+    authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+    allow.everyone.if.no.acl.found=true\n";
+
 /// Denies every user to write to a topic; they may do everything else. The broker needs an
 /// authorizer.
 pub async fn deny_writes(broker: &str, topic: &str) {
-    const TOPIC: u8 = 2;
-    const LITERAL: u8 = 3;
-    // Operations and permissions.
-    const ALL: u8 = 2;
     const WRITE: u8 = 4;
+    deny(broker, &[(TOPIC, topic)], WRITE).await;
+}
+
+/// Denies every user to create a topic; they may do everything else. The broker needs an authorizer.
+pub async fn deny_creation(broker: &str, topic: &str) {
+    const CREATE: u8 = 5;
+    // Who may create topics in the cluster may create each of them.
+    deny(broker, &[(TOPIC, topic), (CLUSTER, "kafka-cluster")], CREATE).await;
+}
+
+/// Types of resources.
+const TOPIC: u8 = 2;
+const CLUSTER: u8 = 4;
+
+async fn deny(broker: &str, resources: &[(u8, &str)], denied: u8) {
+    const LITERAL: u8 = 3;
+    // An operation, and permissions.
+    const ALL: u8 = 2;
     const DENY: u8 = 2;
     const ALLOW: u8 = 3;
 
-    let mut body = 2_i32.to_be_bytes().to_vec(); // two rules
-    for (operation, permission) in [(ALL, ALLOW), (WRITE, DENY)] {
-        body.push(TOPIC);
-        put_text(&mut body, topic);
-        body.push(LITERAL);
-        put_text(&mut body, "User:*");
-        put_text(&mut body, "*"); // from every host
-        body.extend([operation, permission]);
+    let rules = resources.len() * 2;
+    let mut body = i32::try_from(rules).expect("there are few rules").to_be_bytes().to_vec();
+    for (kind, name) in resources {
+        for (operation, permission) in [(ALL, ALLOW), (denied, DENY)] {
+            body.push(*kind);
+            put_text(&mut body, name);
+            body.push(LITERAL);
+            put_text(&mut body, "User:*");
+            put_text(&mut body, "*"); // from every host
+            body.extend([operation, permission]);
+        }
     }
 
     let answer = request(broker, CREATE_ACLS, &body).await;
     // Throttle time and number of results; each result is an error and a text, which is empty.
-    assert_eq!(answer[8..], [0; 8], "Kafka refuses the rules");
+    assert!(answer[8..].iter().all(|byte| *byte == 0), "Kafka refuses the rules");
 }
 
 /// Sends a request, and returns the answer without its length and correlation id.

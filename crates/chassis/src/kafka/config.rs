@@ -62,8 +62,8 @@ pub struct KafkaConfig {
     broker: Option<String>,
     /// Prefix of the names of the consumer groups [default: waybill].
     ///
-    /// The groups of the order service are `<prefix>.orders` and `<prefix>.status`; the group of the
-    /// courier service is `<prefix>.couriers`. All replicas of a service need the same prefix.
+    /// The groups of the order service are `<prefix>.orders`, `<prefix>.status` and
+    /// `<prefix>.deliveries`; the group of the courier service is `<prefix>.couriers`. All replicas of a service need the same prefix.
     /// A new prefix reads the topics from their beginning. KAFKA_CONSUMER_GROUP is accepted as well.
     #[arg(
         long = "kafka-group-id",

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
@@ -29,6 +29,7 @@ pub struct Rewind {
     client: BaseConsumer,
     pub group: String,
     pub topic: String,
+    /// Empty if Kafka has no such topic.
     pub partitions: Vec<PartitionRewind>,
     /// The host of each member, as Kafka sees it; not empty while the group is active.
     pub members: Vec<String>,
@@ -91,11 +92,15 @@ impl Rewind {
             .create()
             .context("configuring the Kafka client")?;
         let mut all = TopicPartitionList::new();
-        for partition in partitions(&client, topic, kafka.brokers())? {
+        for partition in partitions(&client, topic)? {
             all.add_partition(topic, partition);
         }
-        let since = first_since(&client, all.clone(), to)?;
         let mut rewinds = Vec::new();
+        if all.count() == 0 {
+            let topic = topic.to_owned();
+            return Ok(Self { client, group, topic, partitions: rewinds, members: Vec::new() });
+        }
+        let since = first_since(&client, all.clone(), to)?;
         for committed in committed(&client, all)? {
             let bounds = client.fetch_watermarks(topic, committed.partition, ANSWER_TIMEOUT);
             let (oldest, _) = bounds.with_context(|| format!("requesting the begin of {topic}"))?;
@@ -164,18 +169,10 @@ fn is_unauthorized(error: &KafkaError) -> bool {
     )
 }
 
-fn partitions(client: &BaseConsumer, topic: &str, brokers: &str) -> anyhow::Result<Vec<i32>> {
+fn partitions(client: &BaseConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = client.fetch_metadata(Some(topic), ANSWER_TIMEOUT).map_err(failed)?;
     let topics = metadata.topics().iter();
-    let partitions: Vec<i32> =
-        topics.flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
-    if partitions.is_empty() {
-        return Err(anyhow!(
-            "Kafka at {brokers} has no topic {topic}; check the names of the topics"
-        )
-        .context(ExitReason::Configuration));
-    }
-    Ok(partitions)
+    Ok(topics.flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect())
 }
 
 fn committed(client: &BaseConsumer, all: TopicPartitionList) -> anyhow::Result<Vec<Committed>> {

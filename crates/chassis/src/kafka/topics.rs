@@ -30,6 +30,8 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time after which a missing topic is an error. Until then, the topic may exist although the
 /// metadata of the broker do not show it yet.
 const MISSING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between two searches for a topic that the service works without.
+const ABSENT_INTERVAL: Duration = Duration::from_secs(5);
 /// The pause after topics were created, before they are searched for again.
 const CREATED_PAUSE: Duration = Duration::from_millis(20);
 /// The number of partitions of a topic that is created.
@@ -52,11 +54,7 @@ const PERMANENT: &[RDKafkaErrorCode] = &[
 /// missing topics; if `KAFKA_CREATE_TOPICS` is off, a missing topic is an error after
 /// [`MISSING_TIMEOUT`]. Errors that only an operator can change end the wait, too.
 pub async fn ensure(kafka: &KafkaConfig, topics: &[&str]) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> = kafka
-        .client()?
-        .create()
-        .context("configuring the Kafka client")
-        .context(ExitReason::Configuration)?;
+    let admin = admin(kafka)?;
     let mut backoff = Backoff::default();
     let mut missing_since = None;
     loop {
@@ -87,6 +85,43 @@ pub async fn ensure(kafka: &KafkaConfig, topics: &[&str]) -> anyhow::Result<()> 
             wait(kafka, &mut backoff, &format!("there is no topic {}", missing.join(", "))).await;
         }
     }
+}
+
+/// Waits until a topic exists and may be described, without a limit: the service works without it. A
+/// missing topic is created; if that is off or refused, the reason is logged once.
+pub async fn wait_for(kafka: &KafkaConfig, topic: &str) -> anyhow::Result<()> {
+    let admin = admin(kafka)?;
+    let mut is_reported = false;
+    loop {
+        let reason = match find_missing(kafka, &[topic]).await? {
+            Ok(missing) if missing.is_empty() => return Ok(()),
+            Ok(_) if !kafka.kafka_create_topics => Some("KAFKA_CREATE_TOPICS is false".to_owned()),
+            Ok(missing) => match create(&admin, &missing).await {
+                Ok(Ok(())) => {
+                    tokio::time::sleep(CREATED_PAUSE).await;
+                    continue;
+                }
+                Ok(Err(reason)) => Some(reason),
+                Err(refusal) => Some(refusal.root_cause().to_string()),
+            },
+            // The other parts of the service report that Kafka does not answer.
+            Err(_) => None,
+        };
+        if let Some(reason) = reason.filter(|_| !is_reported) {
+            tracing::warn!(
+                topic,
+                "Kafka has no topic {topic}; the service works without it, and reads it once it \
+                 exists: {reason}"
+            );
+            is_reported = true;
+        }
+        tokio::time::sleep(ABSENT_INTERVAL).await;
+    }
+}
+
+fn admin(kafka: &KafkaConfig) -> anyhow::Result<AdminClient<DefaultClientContext>> {
+    let admin = kafka.client()?.create();
+    admin.context("configuring the Kafka client").context(ExitReason::Configuration)
 }
 
 /// Pauses, and logs before the first pause that the service waits for Kafka.

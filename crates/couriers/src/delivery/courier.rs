@@ -2,53 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
+pub use events::{CourierId, Transport};
 use time::OffsetDateTime;
 
 pub const MAX_NAME_BYTES: usize = 255;
-/// The largest id: 15 digits, which every JSON parser reads exactly.
-const MAX_ID: i64 = 999_999_999_999_999;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CourierId(i64);
-
-impl CourierId {
-    #[must_use]
-    pub fn get(self) -> i64 {
-        self.0
-    }
-}
-
-impl FromStr for CourierId {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // `parse` alone would also accept `+7` and `007`.
-        if text.starts_with(['+', '0']) {
-            return Err(Invalid::Id);
-        }
-        text.parse::<i64>().map_err(|_| Invalid::Id)?.try_into()
-    }
-}
-
-impl TryFrom<i64> for CourierId {
-    type Error = Invalid;
-
-    fn try_from(id: i64) -> Result<Self, Self::Error> {
-        if (1..=MAX_ID).contains(&id) { Ok(Self(id)) } else { Err(Invalid::Id) }
-    }
-}
-
-impl fmt::Display for CourierId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// A value of a courier that is not accepted. The message never repeats the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    #[error("must be a whole number from 1 to {MAX_ID}")]
-    Id,
     #[error("must not be blank")]
     BlankName,
     #[error("must be at most {MAX_NAME_BYTES} bytes long")]
@@ -57,8 +18,6 @@ pub enum Invalid {
     ControlCharacter,
     #[error("must be + and 10 to 15 digits")]
     Phone,
-    #[error("must be on_foot, scooter or car")]
-    Transport,
     #[error("must be available or paused")]
     Status,
     #[error("must be available or paused; the service sets busy itself")]
@@ -117,36 +76,6 @@ impl AsRef<str> for Phone {
 impl fmt::Debug for Phone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Phone")
-    }
-}
-
-/// A courier's means of transport, which decides how long a delivery may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Transport {
-    OnFoot,
-    Scooter,
-    Car,
-}
-
-impl Transport {
-    pub const ALL: [Self; 3] = [Self::OnFoot, Self::Scooter, Self::Car];
-
-    /// Returns the word in JSON and in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OnFoot => "on_foot",
-            Self::Scooter => "scooter",
-            Self::Car => "car",
-        }
-    }
-}
-
-impl FromStr for Transport {
-    type Err = Invalid;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|one| one.as_str() == word).ok_or(Invalid::Transport)
     }
 }
 
@@ -280,18 +209,10 @@ mod tests {
 
     #[test]
     fn words_are_parsed_as_written_and_busy_cannot_be_set() {
-        for one in Transport::ALL {
-            assert_eq!(one.as_str().parse(), Ok(one));
-        }
         for one in CourierStatus::ALL {
             assert_eq!(one.as_str().parse(), Ok(one));
         }
         assert_eq!("busy".parse::<RequestedStatus>(), Err(Invalid::Busy));
         assert_eq!("gone".parse::<RequestedStatus>(), Err(Invalid::Status));
-        for wrong in ["0", "-1", "+7", "007", "1000000000000000", "", "7.0"] {
-            assert_eq!(wrong.parse::<CourierId>(), Err(Invalid::Id), "{wrong}");
-        }
-        assert_eq!("999999999999999".parse::<CourierId>().unwrap().get(), MAX_ID);
-        assert_eq!("7".parse::<CourierId>(), Ok(CourierId(7)));
     }
 }

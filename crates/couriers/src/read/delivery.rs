@@ -141,16 +141,15 @@ impl TryFrom<AssignmentRow> for Assignment {
     type Error = sqlx::Error;
 
     fn try_from(row: AssignmentRow) -> Result<Self, sqlx::Error> {
-        let bad = |column| move |error| bad_column(column, error);
         Ok(Self {
             courier_id: row
                 .courier_id
                 .try_into()
-                .map_err(bad("couriers.courier_orders.courier_id"))?,
+                .map_err(|error| bad_column("couriers.courier_orders.courier_id", error))?,
             transport_type: row
                 .transport_type
                 .parse()
-                .map_err(bad("couriers.courier_orders.transport_type"))?,
+                .map_err(|error| bad_column("couriers.courier_orders.transport_type", error))?,
             assigned_at: row.assigned_at,
             deadline: row.deadline,
             is_manual: row.by_hand,

@@ -60,16 +60,21 @@ impl TryFrom<CourierRow> for Courier {
     type Error = sqlx::Error;
 
     fn try_from(row: CourierRow) -> Result<Self, sqlx::Error> {
-        let bad = |column| move |error| bad_column(column, error);
         Ok(Self {
-            id: row.id.try_into().map_err(bad("couriers.couriers.id"))?,
-            name: row.name.parse().map_err(bad("couriers.couriers.name"))?,
-            phone: row.phone.parse().map_err(bad("couriers.couriers.phone"))?,
-            status: row.status.parse().map_err(bad("couriers.couriers.status"))?,
+            id: row.id.try_into().map_err(|error| bad_column("couriers.couriers.id", error))?,
+            name: row.name.parse().map_err(|error| bad_column("couriers.couriers.name", error))?,
+            phone: row
+                .phone
+                .parse()
+                .map_err(|error| bad_column("couriers.couriers.phone", error))?,
+            status: row
+                .status
+                .parse()
+                .map_err(|error| bad_column("couriers.couriers.status", error))?,
             transport_type: row
                 .transport_type
                 .parse()
-                .map_err(bad("couriers.couriers.transport_type"))?,
+                .map_err(|error| bad_column("couriers.couriers.transport_type", error))?,
             deliveries: row.deliveries,
             completed: row.completed,
             on_time: row.on_time,

@@ -100,13 +100,15 @@ async fn assign_first_available(
     .fetch_optional(transaction)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let bad = |column| move |error| bad_column(column, error);
     Ok(Some(Assigned {
-        courier_id: row.courier_id.try_into().map_err(bad("couriers.courier_orders.courier_id"))?,
+        courier_id: row
+            .courier_id
+            .try_into()
+            .map_err(|error| bad_column("couriers.courier_orders.courier_id", error))?,
         transport_type: row
             .transport_type
             .parse()
-            .map_err(bad("couriers.courier_orders.transport_type"))?,
+            .map_err(|error| bad_column("couriers.courier_orders.transport_type", error))?,
         deadline: row.deadline,
     }))
 }

@@ -33,8 +33,8 @@ use crate::{
 };
 
 /// The explanation of a status that is null.
-const NO_STATUS: &str = "the order is not stored, and the events about it give it no status: their \
-     words are unknown, or they are `updated`";
+const NO_STATUS: &str = "the order is not stored, and the events about it give it no status: they are \
+     about its delivery, or their words are unknown or `updated`";
 
 /// `GET /order/{order_uid}/status`
 pub(crate) async fn get(State(state): State<ApiState>, Id(asked): Id) -> Result<Response, Problem> {
@@ -187,6 +187,7 @@ fn status_json(state: &ApiState, uid: &OrderUid, current: &OrderState) -> Value 
             "record": record_id(&state.topics.orders, stored.partition, stored.offset),
             "record_timestamp": instant(stored.record_timestamp),
         })),
+        "delivery": current.delivery,
     })
 }
 

@@ -1,9 +1,9 @@
-//! The live feed: orders, statuses, rejections and rates, sent to every open page.
+//! The live feed: orders, statuses, deliveries, rejections and rates, sent to every open page.
 //!
-//! It reads the tail of the status topic and of the dead letters, so each replica shows the work of
-//! all replicas. The same reader evicts outdated orders from the cache. It belongs to no consumer
-//! group, stores nothing and may miss records; [`http::live`](crate::http::live) writes the events
-//! to clients.
+//! It reads the tail of the status topic, of the deliveries topic and of the dead letters, so each
+//! replica shows the work of all replicas. The same reader evicts outdated orders from the cache. It
+//! belongs to no consumer group, stores nothing and may miss records;
+//! [`http::live`](crate::http::live) writes the events to clients.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use events::{OrderStatus, OrderUid, StatusEvent, StatusWord};
+use events::{DeliveryEvent, OrderStatus, OrderUid, StatusEvent, StatusWord};
 use serde_json::json;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ use crate::lookup::Lookup;
 
 /// The number of events that are kept for pages that reconnect.
 const KEPT_EVENTS: usize = 500;
-/// The limit on the orders, and on the statuses, shown per second. The rates cover the rest.
+/// The limit on the orders, on the statuses and on the deliveries, shown per second. The rates cover the rest.
 const MAX_SHOWN_PER_SECOND: u32 = 40;
 
 /// One event of the feed.
@@ -58,6 +58,7 @@ struct FeedState {
     second: Instant,
     orders_shown: u32,
     statuses_shown: u32,
+    deliveries_shown: u32,
     orders: u64,
     rejected: u64,
     /// Orders whose page is open, with the number of these pages: all of their events are shown.
@@ -69,7 +70,7 @@ impl FeedState {
     fn begin_second(&mut self) {
         if self.second.elapsed() >= Duration::from_secs(1) {
             self.second = Instant::now();
-            (self.orders_shown, self.statuses_shown) = (0, 0);
+            (self.orders_shown, self.statuses_shown, self.deliveries_shown) = (0, 0, 0);
         }
     }
 }
@@ -103,6 +104,7 @@ impl Feed {
                 second: Instant::now(),
                 orders_shown: 0,
                 statuses_shown: 0,
+                deliveries_shown: 0,
                 orders: 0,
                 rejected: 0,
                 watched: HashMap::new(),
@@ -116,7 +118,7 @@ impl Feed {
         format!("{}-{}", self.epoch, state.next - 1)
     }
 
-    /// Exempts the statuses of this order from the limit per second.
+    /// Exempts the statuses and the deliveries of this order from the limit per second.
     pub(crate) fn watch(self: &Arc<Self>, uid: OrderUid) -> Watch {
         *self.state().watched.entry(uid.clone()).or_default() += 1;
         Watch { feed: self.clone(), uid }
@@ -203,6 +205,20 @@ impl Feed {
         }
     }
 
+    /// Sends a delivery event, unless the limit of this second is reached, by the same rules.
+    fn send_delivery(&self, event: &DeliveryEvent) {
+        let mut state = self.state();
+        state.begin_second();
+        let watched = state.watched.contains_key(&event.order_id);
+        if watched || state.deliveries_shown < MAX_SHOWN_PER_SECOND {
+            if !watched {
+                state.deliveries_shown += 1;
+            }
+            let data = serde_json::to_string(event).expect("an event has string keys");
+            self.send(&mut state, "delivery", data);
+        }
+    }
+
     fn send_rejection(&self, id: &str, reason: &str) {
         let mut state = self.state();
         state.rejected += 1;
@@ -236,6 +252,8 @@ impl Feed {
 /// The topics of the feed.
 pub(crate) struct FeedTopics {
     pub(crate) status: String,
+    /// May be missing.
+    pub(crate) deliveries: String,
     pub(crate) dead_letters: String,
     /// The values of `ce_source` of this installation's events.
     pub(crate) own_sources: [String; 2],
@@ -243,8 +261,8 @@ pub(crate) struct FeedTopics {
     pub(crate) since: SystemTime,
 }
 
-/// Reads the tail of the status topic and of the dead letters: evicts orders that other replicas
-/// replaced, wakes waiting clients, and sends the events to the pages. A missed event leaves an old
+/// Reads the tail of the topics: evicts orders that other replicas replaced, wakes waiting clients,
+/// and sends the events to the pages. A missed event leaves an old
 /// version in the cache for `CACHE_MAX_AGE` at most.
 pub(crate) async fn read_tail(
     kafka: KafkaConfig,
@@ -253,8 +271,9 @@ pub(crate) async fn read_tail(
     lookup: Arc<Lookup>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let FeedTopics { status: status_topic, dead_letters, own_sources, since } = feed_topics;
-    let topics = [status_topic.clone(), dead_letters];
+    let FeedTopics { status: status_topic, deliveries, dead_letters, own_sources, since } =
+        feed_topics;
+    let topics = [status_topic.clone(), deliveries.clone(), dead_letters];
     let handle = move |topic: &str, record: Record<'_>| {
         if topic == status_topic {
             // Records that are not events are skipped here; the status consumer counts them.
@@ -280,6 +299,10 @@ pub(crate) async fn read_tail(
                 } else {
                     feed.send_status(&event, record.position);
                 }
+            }
+        } else if topic == deliveries {
+            if let Ok(event) = DeliveryEvent::read(record.value) {
+                feed.send_delivery(&event);
             }
         } else {
             let headers = record.headers();

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use askama::Template;
 use chassis::web::words::{counted, fill};
-use events::{InvalidOrderUid, OrderStatus};
+use events::{DeliveryEvent, InvalidOrderUid, OrderStatus};
 
 use super::{
-    Frame, render,
+    Frame,
+    delivery::DeliveryView,
+    render,
     status_words::StatusWords,
     words::{Words, uid_problem},
 };
@@ -34,6 +36,7 @@ pub(super) struct MissingOrder<'a> {
     /// `None` if no event about the order is known; else the status that the events give it, if
     /// they give it one.
     pub(super) events: Option<Option<OrderStatus>>,
+    pub(super) delivery: Option<&'a DeliveryEvent>,
 }
 
 /// Renders the answer 404: the order is not stored.
@@ -59,6 +62,7 @@ pub(super) fn missing(page: &MissingOrder<'_>) -> String {
     }
     render(&MessageTemplate {
         query: page.uid,
+        delivery: page.delivery.map(|event| DeliveryView::of(lang, event)),
         waited: page.waited.map(|waited| fill(w.waited, lang.span(waited))),
         by_track: page.by_track,
         by_track_title: counted(lang, &w.is_track, page.by_track.len()),
@@ -141,6 +145,7 @@ struct MessageTemplate<'a> {
     text: String,
     searchable: bool,
     query: &'a str,
+    delivery: Option<DeliveryView>,
     waited: Option<String>,
     by_track: &'a [NewestOrder],
     by_track_title: String,
@@ -157,6 +162,7 @@ impl<'a> MessageTemplate<'a> {
             text,
             searchable: true,
             query: "",
+            delivery: None,
             waited: None,
             by_track: &[],
             by_track_title: String::new(),

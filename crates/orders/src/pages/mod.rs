@@ -12,6 +12,8 @@
 
 mod barcode;
 mod courier_service;
+mod delivery;
+mod delivery_words;
 pub(crate) mod docs;
 mod frame;
 mod history;

@@ -11,13 +11,14 @@ use chassis::{
         words::{counted, fill},
     },
 };
-use events::OrderUid;
+use events::{DeliveryEvent, OrderUid};
 use http::StatusCode;
 use time::OffsetDateTime;
 
 use super::{
     Frame, PageState,
     barcode::Bars,
+    delivery::DeliveryView,
     frame::{LISTS_TIMEOUT, NEWEST_ORDERS},
     history::{HistoryView, OrderHistory},
     messages::{self, MissingOrder},
@@ -29,7 +30,7 @@ use crate::{
     http::{WaitQuery, order, order_path},
     lookup::{AnsweredBy, Found, queries},
     order::Order,
-    status::history,
+    status::history::{self, OrderState},
 };
 
 /// The most events of an order on its page.
@@ -84,8 +85,8 @@ async fn show(
     let history = tokio::time::timeout(HISTORY_TIMEOUT, history);
     let (frame, history) = tokio::join!(Frame::load(state, reader), history);
     let (current, events) = history.ok().and_then(Result::ok).unzip();
-    let history = current.as_ref().and_then(Option::as_ref).zip(events.as_ref());
-    let history = history.and_then(|(current, events)| {
+    let current = current.as_ref().and_then(Option::as_ref);
+    let history = current.zip(events.as_ref()).and_then(|(current, events)| {
         Some(OrderHistory {
             status: current.status()?,
             stored: current.stored.as_ref()?,
@@ -101,6 +102,7 @@ async fn show(
         source: *source,
         took,
         history,
+        delivery: current.and_then(|current| current.delivery.as_ref()),
         delivery_url: state.courier_service.as_ref().map(|service| service.delivery_url(uid)),
     };
     let mut response = reader.send(StatusCode::OK, page.html());
@@ -128,7 +130,8 @@ async fn missing(
         uid: uid.as_str(),
         by_track: &by_track,
         waited,
-        events: known.map(|known| known.status()),
+        events: known.as_ref().map(OrderState::status),
+        delivery: known.as_ref().and_then(|known| known.delivery.as_ref()),
     };
     reader.send(StatusCode::NOT_FOUND, messages::missing(&page))
 }
@@ -142,6 +145,8 @@ pub(super) struct OrderPage<'a> {
     pub(super) took: Duration,
     /// `None` if the database does not answer.
     pub(super) history: Option<OrderHistory<'a>>,
+    pub(super) delivery: Option<&'a DeliveryEvent>,
+    /// The address at which the courier service has the delivery.
     pub(super) delivery_url: Option<String>,
 }
 
@@ -182,6 +187,7 @@ impl OrderPage<'_> {
             json_href: format!("{}?format=json", order_path(uid)),
             json: serde_json::to_string_pretty(order).expect("an order becomes JSON"),
             history: self.history.as_ref().map(|history| HistoryView::of(lang, uid, history)),
+            delivery: self.delivery.map(|event| DeliveryView::of(lang, event)),
             delivery_url: self.delivery_url.as_deref(),
         })
     }
@@ -214,6 +220,7 @@ struct OrderTemplate<'a> {
     json_href: String,
     json: String,
     history: Option<HistoryView>,
+    delivery: Option<DeliveryView>,
     delivery_url: Option<&'a str>,
 }
 

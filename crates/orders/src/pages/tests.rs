@@ -7,7 +7,9 @@ use chassis::{
     rejected::{Header, RejectedRecord, RejectedRow, Stored, calls::RejectedList},
     web::Lang,
 };
-use events::{InvalidOrderUid, OrderStatus};
+use events::{
+    DeliveryCause, DeliveryEvent, DeliveryStatus, InvalidOrderUid, OrderStatus, Transport,
+};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use sqlx::types::Json;
@@ -15,6 +17,7 @@ use time::macros::datetime;
 
 use super::{
     ASSETS, Frame,
+    delivery::DeliveryView,
     docs::docs,
     history::OrderHistory,
     home::home,
@@ -100,9 +103,23 @@ fn page_of(lang: Lang, order: &Order<'_>, newest: &[NewestOrder]) -> String {
             events: &events(),
             more: true,
         }),
+        delivery: Some(&delivery()),
         delivery_url: Some("http://127.0.0.1:8082/delivery/x".to_owned()),
     };
     page.html()
+}
+
+fn delivery() -> DeliveryEvent {
+    DeliveryEvent {
+        order_id: "b563feb7b2b84b6test".parse().unwrap(),
+        courier_id: Some(7.try_into().unwrap()),
+        status: DeliveryStatus::Assigned,
+        at: datetime!(2021-11-26 06:23:00.123456 UTC),
+        number: 41,
+        transport_type: Some(Transport::Scooter),
+        deadline: Some(datetime!(2021-11-26 06:38 UTC)),
+        cause: Some(DeliveryCause::Match),
+    }
 }
 
 fn events() -> [EventRow; 4] {
@@ -194,6 +211,7 @@ fn evil_pages(lang: Lang) -> Vec<String> {
             by_track: &newest,
             waited: None,
             events: None,
+            delivery: None,
         }),
         missing(&MissingOrder {
             frame: &frame,
@@ -201,6 +219,7 @@ fn evil_pages(lang: Lang) -> Vec<String> {
             by_track: &[],
             waited: None,
             events: Some(None),
+            delivery: Some(&delivery()),
         }),
         malformed(&frame, EVIL, InvalidOrderUid::ControlCharacter),
         order_unavailable(&frame, EVIL),
@@ -319,6 +338,26 @@ fn the_history_says_what_was_ignored_and_why() {
 }
 
 #[test]
+fn the_delivery_says_who_has_the_order_and_until_when() {
+    let html = page_of(Lang::En, &order_of(&model()), &[]);
+    for text in [
+        "Assigned · courier 7 · by scooter",
+        " · deadline <time datetime=\"2021-11-26T06:38:00.000Z\">26\u{a0}Nov\u{a0}2021, 06:38\u{a0}UTC</time>",
+        "datetime=\"2021-11-26T06:23:00.123Z\"",
+    ] {
+        assert!(html.contains(text), "{text}\n{html}");
+    }
+    let view = |lang, status| DeliveryView::of(lang, &DeliveryEvent { status, ..delivery() });
+    let overdue = view(Lang::Ru, DeliveryStatus::Overdue);
+    assert!(overdue.is_late && overdue.deadline.is_some());
+    assert_eq!(overdue.text, "Срок доставки истёк · курьер 7 · на самокате");
+    let requeued = view(Lang::En, DeliveryStatus::Requeued);
+    assert_eq!((requeued.text.as_str(), requeued.deadline), ("Waiting for a courier again", None));
+    let unknown = DeliveryEvent { courier_id: None, transport_type: None, ..delivery() };
+    assert_eq!(DeliveryView::of(Lang::En, &unknown).text, "Assigned");
+}
+
+#[test]
 fn russian_is_written_in_russian() {
     let html = page_of(Lang::Ru, &order_of(&model()), &[]);
     for text in [
@@ -366,6 +405,7 @@ fn an_order_that_is_not_here_offers_a_way_on() {
         by_track: &by_track,
         waited: Some(Duration::from_secs(30)),
         events: None,
+        delivery: None,
     });
     assert!(html.contains("href=\"/order/a%2Fb?wait=30s\""));
     assert!(html.contains("It is the track number of 1 order"));

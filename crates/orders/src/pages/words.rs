@@ -229,7 +229,7 @@ static EN: Words = Words {
     wait_for_it: "Wait up to 30 s",
     only_events_title: "Only events of this order are known",
     only_events_text: "The order itself is not stored, but events about it are recorded. Its status is: {}.",
-    no_status_text: "The order itself is not stored. Events about it are recorded, but none of them gives it a status: each has an unknown status or is “updated”.",
+    no_status_text: "The order itself is not stored. Events about it are recorded, but none of them gives it a status: each is about its delivery, has an unknown status or is “updated”.",
     see_events: "Show its events (JSON)",
     see_rejected: "Show rejected records",
     is_track: [
@@ -356,7 +356,7 @@ static RU: Words = Words {
     wait_for_it: "Подождать до 30 с",
     only_events_title: "О заказе известны только события",
     only_events_text: "Сам заказ не сохранён, но события о нём записаны. Его статус: {}.",
-    no_status_text: "Сам заказ не сохранён. События о нём записаны, но ни одно из них не задаёт статус: он неизвестен сервису или это событие «изменён».",
+    no_status_text: "Сам заказ не сохранён. События о нём записаны, но ни одно из них не задаёт статус: это события доставки, событие «изменён» или события с неизвестным статусом.",
     see_events: "Показать события (JSON)",
     see_rejected: "Показать отклонённые записи",
     is_track: [

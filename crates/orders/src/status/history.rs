@@ -1,5 +1,6 @@
-//! Reads the status of an order and its history from PostgreSQL.
-//! [`store`](crate::status::store) writes them. Nothing here is cached.
+//! Reads the status of an order, its history and its delivery from PostgreSQL.
+//! [`store`](crate::status::store) and [`deliveries`](crate::deliveries) write them. Nothing here is
+//! cached.
 
 use std::future::ready;
 
@@ -9,7 +10,7 @@ use chassis::postgres::{
     read::{read, snapshot},
     time_limit::{BY_KEY, LIST},
 };
-use events::{OrderStatus, OrderUid};
+use events::{DeliveryCause, DeliveryEvent, DeliveryStatus, OrderStatus, OrderUid};
 use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -25,6 +26,8 @@ pub(crate) struct OrderState {
     pub(crate) recorded: Option<RecordedStatus>,
     /// The order itself, if it is stored.
     pub(crate) stored: Option<StoredOrder>,
+    /// The latest delivery event, if there is one.
+    pub(crate) delivery: Option<DeliveryEvent>,
     /// Earlier versions recorded the `created` events of this service. True if the order has one.
     has_recorded_creation: bool,
 }
@@ -133,10 +136,14 @@ async fn order_state(
                 SELECT FROM orders.order_events AS event
                 WHERE event.order_uid = asked.order_uid AND event.rank = $2
                     AND event.version IS NOT NULL
-            ) AS "has_recorded_creation!"
+            ) AS "has_recorded_creation!",
+            delivery.since AS "delivery_at?", delivery.number AS "delivery_number?",
+            delivery.status AS "delivery_status?", delivery.courier_id, delivery.transport_type,
+            delivery.deadline, delivery.cause
         FROM (SELECT $1 AS order_uid) AS asked
         LEFT JOIN orders.orders AS stored USING (order_uid)
-        LEFT JOIN orders.order_status AS status USING (order_uid)"#,
+        LEFT JOIN orders.order_status AS status USING (order_uid)
+        LEFT JOIN orders.order_deliveries AS delivery USING (order_uid)"#,
         uid.as_str(),
         OrderStatus::Created.rank(),
     )
@@ -145,14 +152,15 @@ async fn order_state(
     let has_recorded_creation = row.has_recorded_creation;
     let status = row.rank.map(parse_rank).transpose()?;
     let (stored, has_events) = (row.stored_order(), row.has_events);
+    let delivery = row.delivery(uid)?;
     let recorded = status.and_then(|status| row.recorded_status(status));
     // `updated` and unknown words have no rank and make no row in `order_status`, so an order may
-    // be known only from `order_events`.
-    let is_known = stored.is_some() || has_events;
-    Ok(is_known.then_some(OrderState { recorded, stored, has_recorded_creation }))
+    // be known only from `order_events`, or only from its delivery.
+    let is_known = stored.is_some() || has_events || delivery.is_some();
+    Ok(is_known.then_some(OrderState { recorded, stored, delivery, has_recorded_creation }))
 }
 
-/// The columns of `orders` and `order_status`, which have no row for every order.
+/// The columns of `orders`, `order_status` and `order_deliveries`, which have no row for every order.
 struct StateRow {
     version: Option<i32>,
     ingested_at: Option<OffsetDateTime>,
@@ -166,6 +174,13 @@ struct StateRow {
     offset: Option<i64>,
     has_events: bool,
     has_recorded_creation: bool,
+    delivery_at: Option<OffsetDateTime>,
+    delivery_number: Option<i64>,
+    delivery_status: Option<String>,
+    courier_id: Option<i64>,
+    transport_type: Option<String>,
+    deadline: Option<OffsetDateTime>,
+    cause: Option<String>,
 }
 
 impl StateRow {
@@ -177,6 +192,36 @@ impl StateRow {
             partition: self.source_partition?,
             offset: self.source_offset?,
         })
+    }
+
+    fn delivery(&self, uid: &OrderUid) -> Result<Option<DeliveryEvent>, sqlx::Error> {
+        let (Some(at), Some(number), Some(status)) =
+            (self.delivery_at, self.delivery_number, self.delivery_status.as_deref())
+        else {
+            return Ok(None);
+        };
+        let cause = self.cause.as_deref();
+        Ok(Some(DeliveryEvent {
+            order_id: uid.clone(),
+            courier_id: self
+                .courier_id
+                .map(TryInto::try_into)
+                .transpose()
+                .map_err(|error| bad_column("orders.order_deliveries.courier_id", error))?,
+            status: known("orders.order_deliveries.status", DeliveryStatus::of_word(status))?,
+            at,
+            number,
+            transport_type: self
+                .transport_type
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(|error| bad_column("orders.order_deliveries.transport_type", error))?,
+            deadline: self.deadline,
+            cause: cause
+                .map(|word| known("orders.order_deliveries.cause", DeliveryCause::of_word(word)))
+                .transpose()?,
+        }))
     }
 
     fn recorded_status(self, status: OrderStatus) -> Option<RecordedStatus> {
@@ -276,6 +321,11 @@ pub(crate) fn parse_rank(rank: i16) -> Result<OrderStatus, sqlx::Error> {
     OrderStatus::of_rank(rank).ok_or_else(|| {
         bad_column("orders.order_status.rank", format!("{rank} is not the rank of a status"))
     })
+}
+
+/// Returns the value of a word in `column`.
+fn known<T>(column: &str, value: Option<T>) -> Result<T, sqlx::Error> {
+    value.ok_or_else(|| bad_column(column, "the word is not known"))
 }
 
 fn parse_ignored(code: &str) -> Result<Ignored, sqlx::Error> {

@@ -57,8 +57,8 @@ group has committed an offset, 2 wrong command line, such as a time in the futur
 /// records that are no longer stored. Records that are still stored change nothing when they are read
 /// again; their events are repeated.
 ///
-/// The command changes the groups of the order service (orders, status) and of the courier service
-/// (couriers). An offset never moves forward, and a partition without a record since then stays as it
+/// The command changes the groups of the order service (orders, status, deliveries) and of the courier
+/// service (couriers). An offset never moves forward, and a partition without a record since then stays as it
 /// is. The command is refused while a group is active: stop all replicas first.
 #[derive(Args)]
 #[command(
@@ -93,10 +93,25 @@ pub(crate) async fn run(args: RewindArgs) -> anyhow::Result<ExitCode> {
 fn rewind(args: &RewindArgs) -> anyhow::Result<ExitCode> {
     let RewindArgs { to, dry_run, json, kafka, topics } = args;
     let status_topic = topics.kafka_status_topic.as_str();
-    let groups =
-        [("orders", topics.orders()), ("status", status_topic), ("couriers", status_topic)];
+    let deliveries_topic = topics.kafka_deliveries_topic.as_str();
+    let groups = [
+        ("orders", topics.orders()),
+        ("status", status_topic),
+        ("deliveries", deliveries_topic),
+        ("couriers", status_topic),
+    ];
     let plan = |(group, topic)| Rewind::plan(kafka, kafka.group(group), topic, *to);
     let rewinds = groups.into_iter().map(plan).collect::<anyhow::Result<Vec<_>>>()?;
+
+    // The services work without the deliveries topic, so it may be missing.
+    let mut missing = rewinds.iter().filter(|rewind| rewind.partitions.is_empty());
+    if let Some(Rewind { topic, .. }) = missing.find(|rewind| rewind.topic != deliveries_topic) {
+        let brokers = kafka.brokers();
+        return Err(anyhow::anyhow!(
+            "Kafka at {brokers} has no topic {topic}; check the names of the topics"
+        )
+        .context(ExitReason::Configuration));
+    }
 
     let names: Vec<_> = rewinds.iter().map(|rewind| rewind.group.as_str()).collect();
     let partitions = || rewinds.iter().flat_map(|rewind| &rewind.partitions);
@@ -162,7 +177,10 @@ fn show(rewind: &Rewind, json: bool) -> anyhow::Result<()> {
     let Rewind { group, topic, partitions, .. } = rewind;
     if !json {
         let records: u64 = partitions.iter().map(PartitionRewind::records).sum();
-        let head = format!("{group}, topic {topic}: {records} records to read again");
+        let head = match partitions.is_empty() {
+            true => format!("{group}, topic {topic}: Kafka has no such topic"),
+            false => format!("{group}, topic {topic}: {records} records to read again"),
+        };
         output::print(&escape::line(&head))?;
     }
     for partition in partitions {

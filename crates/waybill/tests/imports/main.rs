@@ -24,13 +24,17 @@ const CRATES: [(&str, &[&str]); 10] = [
 ];
 
 /// Each part of the order service, and the parts that it may import.
-const ORDERS: [(&str, &[&str]); 10] = [
-    ("run", &["config", "routes", "ingest", "status", "http", "pages", "lookup", "order"]),
+const ORDERS: [(&str, &[&str]); 11] = [
+    (
+        "run",
+        &["config", "routes", "ingest", "status", "deliveries", "http", "pages", "lookup", "order"],
+    ),
     ("routes", &["http", "pages", "lookup"]),
     ("pages", &["http", "status", "lookup", "order", "ingest"]),
     ("http", &["status", "lookup", "order", "ingest"]),
     ("ingest", &["lookup", "order"]),
     ("status", &["lookup", "order"]),
+    ("deliveries", &[]),
     ("lookup", &["order"]),
     ("order", &[]),
     ("config", &[]),
@@ -129,6 +133,7 @@ fn only_the_named_places_contain_sql() {
     let places = [
         "orders::ingest",
         "orders::status",
+        "orders::deliveries",
         "orders::lookup::queries",
         "orders::audit",
         "couriers::store",

@@ -4,6 +4,7 @@
 mod attack;
 mod cli;
 mod couriers;
+mod deliveries;
 mod openapi;
 mod orders;
 mod outages;

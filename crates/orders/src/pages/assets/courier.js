@@ -1,6 +1,9 @@
-// The delivery of an order. The page asks the courier service itself, and works without it.
+// The delivery of an order. The page contains the delivery that the order service has stored. The
+// courier service knows more; the page asks it itself, and works without it.
 
-import { $, setText } from './dom.js';
+import { $, parsePage, setText } from './dom.js';
+import { orderPath } from './paths.js';
+import { refreshTimes } from './times.js';
 import { visible } from './visible.js';
 import { fill, number, shortClock, words } from './words.js';
 
@@ -10,9 +13,13 @@ const SEARCH_INTERVAL = 2_000;
 /** The interval after a change of the order, which takes a moment to reach the courier service. */
 const CHANGE_INTERVAL = 500;
 const CHANGE_PERIOD = 5_000;
+/** The delays before each attempt to see a stored delivery, in ms. */
+const DELAYS = [0, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800];
 
 let timer;
 let changedAt = 0;
+
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /** Says that the order may have changed: the next requests follow faster. */
 export function expectChange() {
@@ -21,7 +28,7 @@ export function expectChange() {
 
 /** Asks for the delivery now, and again after an interval while the page is visible. */
 export async function refreshCourier() {
-  const section = $('#courier');
+  const section = $('#courier[data-delivery]');
   clearTimeout(timer);
   if (!section) return;
   let interval = INTERVAL;
@@ -32,8 +39,7 @@ export async function refreshCourier() {
       show(section, words.unknown_delivery);
     } else if (answer.ok) {
       const delivery = await answer.json();
-      show(section, describe(delivery));
-      section.classList.toggle('late', delivery.state === 'overdue');
+      show(section, describe(delivery), { late: delivery.state === 'overdue', isWhole: true });
       if (['waiting', 'expected'].includes(delivery.state)) interval = SEARCH_INTERVAL;
     } else {
       throw new Error(`delivery: ${answer.status}`);
@@ -45,7 +51,14 @@ export async function refreshCourier() {
   if (!document.hidden) timer = setTimeout(refreshCourier, interval);
 }
 
-const show = (section, text) => setText($('p', section), text);
+/** Shows the answer of the courier service: in place of the stored delivery, or below it. */
+function show(section, text, { late = false, isWhole = false } = {}) {
+  const [answer, stored] = [$('#courier-answer', section), $('#delivery', section)];
+  setText(answer, text);
+  answer.classList.toggle('late', late);
+  answer.hidden = false;
+  stored.hidden = isWhole || !stored.textContent;
+}
 
 function describe({ state, why_not_assigned: reason, position, assignment }) {
   const time = (at) => shortClock.format(Date.parse(at));
@@ -61,4 +74,39 @@ function describe({ state, why_not_assigned: reason, position, assignment }) {
     if (position) parts.push(fill(words.place, number(position)));
   }
   return parts.join(', ') || words.no_delivery;
+}
+
+/** The time of the delivery that a page shows, or an empty text. */
+const shownSince = (page) => $('#delivery .since', page)?.dateTime ?? '';
+
+/** Shows the stored delivery of a page of this order, unless it is older than the one shown. */
+export function showDelivery(page) {
+  const [old, fresh] = [$('#delivery'), $('#delivery', page)];
+  if (!old || !fresh?.textContent || shownSince(page) < shownSince(document)) return;
+  if (old.textContent === fresh.textContent) return;
+  fresh.hidden = old.hidden && Boolean(old.textContent);
+  old.replaceWith(fresh);
+  $('#courier').hidden = false;
+}
+
+/**
+ * Shows a delivery that was published. The service stores it a moment later, or much later if the
+ * database is slow; then the page shows it with the next change.
+ */
+export async function showPublishedDelivery(event) {
+  const isHere = () => $('main').dataset.uid === event.order_id;
+  const isShown = () => Date.parse(shownSince(document)) >= Date.parse(event.at);
+  try {
+    for (const delay of DELAYS) {
+      await pause(delay);
+      if (!isHere()) return;
+      const answer = await fetch(orderPath(event.order_id), { headers: { accept: 'text/html' } });
+      const page = parsePage(await answer.text());
+      if (!isHere() || !answer.ok) return;
+      showDelivery(page);
+      refreshTimes();
+      if (isShown()) break;
+    }
+    refreshCourier();
+  } catch { /* The service is unreachable: the feed reports that. */ }
 }

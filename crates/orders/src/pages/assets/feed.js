@@ -1,6 +1,7 @@
 // The live feed of this page: passes its events on, and shows the rates or the cut.
 
 import { offerVersion } from './answer.js';
+import { showPublishedDelivery } from './courier.js';
 import { $, announce, setText } from './dom.js';
 import { openStream } from './live.js';
 import { addArrival, reloadLists } from './newest.js';
@@ -36,6 +37,7 @@ function open() {
         offerVersion(order);
       },
       status: showPublished,
+      delivery: showPublishedDelivery,
       rejection: countRejection,
       rates: showRates,
       reset: reloadLists,

@@ -55,7 +55,7 @@ function replace(page) {
 
 /** Makes a new <main> ready: shows what needs scripts, and starts its updates. */
 export function prepare() {
-  for (const element of $$('#copy-link, .keys, #edit, #courier')) element.hidden = false;
+  for (const element of $$('#copy-link, .keys, #edit, #courier[data-delivery]')) element.hidden = false;
   refreshTimes();
   refreshUntilKnown();
 }

@@ -1,6 +1,6 @@
 // The status, the history and the buttons of the order on this page.
 
-import { expectChange, refreshCourier } from './courier.js';
+import { expectChange, refreshCourier, showDelivery } from './courier.js';
 import { $, $$, announce, notice, parsePage } from './dom.js';
 import { orderPath } from './paths.js';
 import { refreshTimes } from './times.js';
@@ -35,6 +35,7 @@ export async function refreshOrder(isDone = () => true) {
     // page is then too old to be shown.
     if ($('main').dataset.uid !== uid || mine !== latest || !answer.ok) return undefined;
     for (const id of ['status', 'history', 'status-actions']) replacePart(id, page);
+    showDelivery(page);
     refreshTimes();
     if (isDone()) {
       refreshCourier();

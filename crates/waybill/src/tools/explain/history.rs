@@ -48,6 +48,20 @@ impl History {
         [&self.order, &self.delivery].into_iter().flatten().flat_map(|answer| &answer.rejected)
     }
 
+    /// Describes the delivery without an answer of the courier service: the order service may have
+    /// stored it.
+    fn stored_delivery(&self) -> String {
+        let history = self.order.as_ref().and_then(|answer| answer.body.as_ref());
+        let event = history.map(|history| &history["delivery"]).filter(|event| !event.is_null());
+        match event {
+            None => "  delivery  unknown: the courier service did not answer".to_owned(),
+            Some(event) => format!(
+                "  delivery  {}; from the order service, because the courier service did not answer",
+                delivery_event(event)
+            ),
+        }
+    }
+
     pub(super) fn text(&self, order_uid: &OrderUid) -> String {
         let mut lines = vec![order_uid.to_string()];
         match &self.order {
@@ -55,7 +69,7 @@ impl History {
             Some(answer) => describe_order(answer, &mut lines),
         }
         lines.push(match &self.delivery {
-            None => "  delivery  unknown: the courier service did not answer".to_owned(),
+            None => self.stored_delivery(),
             Some(Answer { body: None, .. }) => {
                 "  delivery  none: no event has given the order a status".to_owned()
             }
@@ -70,6 +84,20 @@ impl History {
         // Each line contains texts of other systems: a line end in them does not begin a line.
         lines.iter().map(|line| escape::line(line)).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Describes the latest delivery event that the order service has stored.
+fn delivery_event(event: &Value) -> String {
+    let mut line = format!("{} since {}", text(event, "status"), text(event, "at"));
+    if !event["courier_id"].is_null() {
+        line += &format!(", courier {}", event["courier_id"]);
+    }
+    for (name, label) in [("transport_type", ""), ("deadline", "until ")] {
+        if let Some(value) = event[name].as_str() {
+            line += &format!(", {label}{value}");
+        }
+    }
+    line
 }
 
 fn describe_order(answer: &Answer, lines: &mut Vec<String>) {
@@ -201,6 +229,32 @@ mod tests {
     T1  s:0:1  lost, ignored: this status is not known
   delivery  none: no event has given the order a status"
         );
+    }
+
+    #[test]
+    fn the_order_service_knows_the_delivery_while_the_other_one_is_down() {
+        let history = |delivery: Value| {
+            let body = json!({ "status": "created", "stored": null, "delivery": delivery });
+            let order = Answer { body: Some(body), ..Answer::default() };
+            History { order: Some(order), delivery: None }.text(&"123".parse().unwrap())
+        };
+        let assigned = json!({
+            "status": "assigned", "at": "T1", "courier_id": 7, "transport_type": "car",
+            "deadline": "T2",
+        });
+        let cancelled = json!({
+            "status": "cancelled", "at": "T3", "courier_id": null, "transport_type": null,
+            "deadline": null,
+        });
+        let end = "; from the order service, because the courier service did not answer";
+        for (delivery, expected) in [
+            (assigned, "delivery  assigned since T1, courier 7, car, until T2"),
+            (cancelled, "delivery  cancelled since T3"),
+        ] {
+            let text = history(delivery);
+            assert!(text.ends_with(&format!("{expected}{end}")), "{text}");
+        }
+        assert!(history(Value::Null).contains("delivery  unknown: the courier service"));
     }
 
     #[test]

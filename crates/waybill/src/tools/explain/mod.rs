@@ -38,7 +38,8 @@ they are escaped as in JSON.
 Exit codes: 0 the history is complete, 1 neither service knows the order, 2
 wrong command line, 69 a service did not answer for 10 seconds, 78 wrong
 configuration. If only one service answers, its part of the history is printed
-and the exit code is 69.";
+and the exit code is 69; the part of the order service contains the latest
+event about the delivery.";
 
 /// Show the history of one order, from both services.
 ///

@@ -137,11 +137,13 @@ async fn aliases_and_parts_of_an_address_are_enough_to_run() {
     let (user, database) = (format!("{}_user", env.name), format!("{}_orders", env.name));
     let server = env.servers.postgres.rsplit_once('/').unwrap().0;
     let (host, port) = server.rsplit_once('@').unwrap().1.split_once(':').unwrap();
-    let (orders, status) = (env.orders_topic(), env.status_topic());
+    let (orders, status, deliveries) =
+        (env.orders_topic(), env.status_topic(), env.deliveries_topic());
     let variables = [
         ("KAFKA_BROKER", &*env.servers.kafka),
         ("KAFKA_TOPIC", &orders),
         ("KAFKA_STATUS_TOPIC", &status),
+        ("KAFKA_DELIVERIES_TOPIC", &deliveries),
         ("KAFKA_CONSUMER_GROUP", &env.name),
         ("POSTGRES_HOST", host),
         ("POSTGRES_PORT", port),

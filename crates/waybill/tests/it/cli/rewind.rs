@@ -9,7 +9,10 @@ use testkit::{TestEnvironment, shared, wait_until};
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::audit::{assert_holds, audit};
-use crate::support::{add_courier, order, record, run_sql, send_keyed_status, waybill};
+use crate::{
+    deliveries::{delivery_event, send_deliveries},
+    support::{add_courier, order, record, run_sql, send_keyed_status, waybill},
+};
 
 /// Runs the command with the flags of Kafka and its topics, and returns its lines of JSON.
 async fn rewind(env: &TestEnvironment, to: &str, more: &[&str]) -> (Output, Vec<Value>) {
@@ -79,6 +82,7 @@ async fn records_of_lost_transactions_are_read_again() {
     let drained = async || {
         env.wait_until_drained().await;
         env.wait_until_status_drained().await;
+        env.wait_until_deliveries_drained().await;
         env.wait_until_couriers_drained().await;
     };
     let orders = env.start(&[]).await;
@@ -109,6 +113,9 @@ async fn records_of_lost_transactions_are_read_again() {
     send_keyed_status(&env, "order-7", "completed").await;
     send_keyed_status(&env, "order-8", "cancelled").await;
     env.send_status(None, b"no event").await;
+    let delivered_uids = (0..10).map(|number| format!("order-{number}"));
+    let events = delivered_uids.map(|uid| delivery_event(&uid, "completed", 9));
+    send_deliveries(&env, events).await;
     drained().await;
     assert_holds(&env, &database).await;
     orders.stop().await.unwrap();
@@ -122,6 +129,7 @@ async fn records_of_lost_transactions_are_read_again() {
     assert_ends(&shown, 0, &[]);
     assert_eq!(records(&plan, ".orders"), 26);
     assert!(records(&plan, ".status") >= 33 && records(&plan, ".couriers") >= 33, "{plan:#?}");
+    assert!(records(&plan, ".deliveries") >= 10, "{plan:#?}");
     assert_eq!(env.lag().await, 0, "a dry run changes nothing");
 
     let (done, lines) = rewind(&env, &to, &[]).await;
@@ -140,6 +148,8 @@ async fn records_of_lost_transactions_are_read_again() {
     assert_eq!(env.count("orders.orders").await, 40);
     assert_eq!(env.count("orders.rejected_records").await, 1);
     assert_eq!(orders.json("/order/order-2").await, order("order-2", 2));
+    let completed = "orders.order_deliveries WHERE status = 'completed' AND number = 9";
+    assert_eq!(env.count(completed).await, 10);
     orders.stop().await.unwrap();
     couriers.stop().await.unwrap();
 }
@@ -171,6 +181,21 @@ async fn a_group_with_members_is_not_set_back() {
     let (done, _) = rewind(&env, &to, &[]).await;
     assert_ends(&done, 0, &[]);
     assert_eq!(env.lag().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_deliveries_topic_may_be_missing() {
+    let env = TestEnvironment::new(shared()).await;
+    env.commit(0, 0).await;
+    env.delete_topic(&env.deliveries_topic()).await;
+
+    let (done, lines) = rewind(&env, "2000-01-01T00:00:00Z", &[]).await;
+    assert_ends(&done, 0, &[]);
+    assert!(lines.iter().all(|line| line["topic"] != env.deliveries_topic()), "{lines:#?}");
+
+    env.delete_topic(&env.status_topic()).await;
+    let (missing, _) = rewind(&env, "2000-01-01T00:00:00Z", &[]).await;
+    assert_ends(&missing, 78, &[&format!("has no topic {}", env.status_topic())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,8 @@ async fn the_view_shows_items_and_the_user_has_least_privilege() {
     assert_eq!(shown, order["items"]);
     service.stop().await.unwrap();
 
-    for table in ["orders", "order_status", "order_events", "rejected_records"] {
+    for table in ["orders", "order_status", "order_events", "order_deliveries", "rejected_records"]
+    {
         for statement in [
             format!("DELETE FROM orders.{table}"),
             format!("TRUNCATE orders.{table}"),

@@ -8,7 +8,10 @@ use serde_json::json;
 use testkit::{Received, TestEnvironment, order_json::SAMPLE, shared};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::support::{order, record};
+use crate::{
+    deliveries::{delivery_event, send_deliveries},
+    support::{order, record},
+};
 
 /// Replaces the instants, the traces and the name of this run by constant words.
 fn redacted(env: &TestEnvironment, text: &str) -> String {
@@ -31,6 +34,11 @@ async fn answers_keep_their_wire_format() {
     env.send(Some(1), Some(b"key"), Some(br#"{"order_uid":" "}"#)).await;
     env.wait_until_drained().await;
     env.wait_until_status_drained().await;
+    let mut assigned = delivery_event("b563feb7b2b84b6test", "assigned", 41);
+    assigned["at"] = json!("2021-11-26T06:23:00.123456Z");
+    assigned["deadline"] = json!("2021-11-26T06:38:00Z");
+    send_deliveries(&env, [assigned]).await;
+    env.wait_until_deliveries_drained().await;
     let mut wire = String::new();
     let rejected = format!("/rejected/{}:1:0", env.orders_topic());
     for path in [
@@ -68,11 +76,11 @@ GET /order/b563feb7b2b84b6test
 
 GET /order/b563feb7b2b84b6test/status
 200 application/json
-{"explanation":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.orders:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
+{"delivery":{"at":"2021-11-26T06:23:00.123456Z","cause":"match","courier_id":7,"deadline":"2021-11-26T06:38:00Z","number":41,"order_id":"b563feb7b2b84b6test","status":"assigned","transport_type":"scooter"},"explanation":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.orders:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
 
 GET /order/b563feb7b2b84b6test/history
 200 application/json
-{"events":[{"at":"<now>","created_at":null,"ignored":null,"record":"<env>.orders:0:0","status":"created","version":1,"word":"created"}],"explanation":null,"next":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.orders:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
+{"delivery":{"at":"2021-11-26T06:23:00.123456Z","cause":"match","courier_id":7,"deadline":"2021-11-26T06:38:00Z","number":41,"order_id":"b563feb7b2b84b6test","status":"assigned","transport_type":"scooter"},"events":[{"at":"<now>","created_at":null,"ignored":null,"record":"<env>.orders:0:0","status":"created","version":1,"word":"created"}],"explanation":null,"next":null,"order_uid":"b563feb7b2b84b6test","record":"<env>.orders:0:0","since":"<now>","status":"created","stored":{"at":"<now>","record":"<env>.orders:0:0","record_timestamp":"<now>"},"version":1}
 
 GET /orders
 200 application/json

@@ -4,16 +4,12 @@ use testkit::{OwnServers, TestEnvironment, kafka_wire, shared, wait_until};
 
 use crate::support::{metric, order, record};
 
-const AUTHORIZER: &str = "\n\
-    authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
-    allow.everyone.if.no.acl.found=true\n";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_right_to_write_dead_letters_blocks_one_lane() {
     let mut own = OwnServers::start().await;
     let env = TestEnvironment::new(&own.servers()).await;
     let kafka = own.local.kafka.as_mut().unwrap();
-    kafka.restart_with(AUTHORIZER).await.unwrap();
+    kafka.restart_with(kafka_wire::AUTHORIZER).await.unwrap();
     kafka_wire::deny_writes(&kafka.brokers(), &env.dead_letter_topic()).await;
     let service = env.start(&["--lanes", "2"]).await;
 

@@ -4,6 +4,7 @@
 mod accessibility;
 mod board;
 mod both_services;
+mod delivery;
 mod errors;
 mod escaping;
 mod live;
