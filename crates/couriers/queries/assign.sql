@@ -22,13 +22,26 @@ assigned AS (
         WHEN 'scooter' THEN $3::double precision
         ELSE $4::double precision
     END), true
-    FROM available CROSS JOIN (SELECT clock_timestamp() AS now) AS clock
+    -- Not before the time from which the order is held, even if the clock was set back.
+    FROM available CROSS JOIN (
+        SELECT greatest(clock_timestamp(), held_at) AS now FROM couriers.order_states WHERE order_id = $1
+    ) AS clock
     RETURNING order_id, courier_id, transport_type, assigned_at, deadline
 ),
 busy AS (
     UPDATE couriers.couriers AS courier
     SET status = 'busy', deliveries = courier.deliveries + 1
     FROM assigned WHERE courier.id = assigned.courier_id
+),
+logged AS (
+    INSERT INTO couriers.delivery_log
+        (at, status, order_id, courier_id, transport_type, deadline, cause, actor)
+    SELECT assigned_at, 'assigned', order_id, courier_id, transport_type, deadline, 'manual', $5::text
+    FROM assigned
+    RETURNING number, order_id, at
+),
+to_send AS (
+    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
 )
 -- The order leaves the queue, held or not. A `created` event that comes later is a repeat.
 UPDATE couriers.order_states AS stored SET

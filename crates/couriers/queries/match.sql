@@ -92,12 +92,21 @@ assigned AS (
     ) AS pair (order_id, courier_id, transport_type)
     CROSS JOIN (SELECT clock_timestamp() AS now) AS clock
     WHERE order_id IS NOT NULL AND courier_id IS NOT NULL
-    RETURNING order_id, courier_id, assigned_at
+    RETURNING order_id, courier_id, transport_type, assigned_at, deadline
 ),
 busy AS (
     UPDATE couriers.couriers AS courier
     SET status = 'busy', deliveries = courier.deliveries + 1
     FROM assigned WHERE courier.id = assigned.courier_id
+),
+logged AS (
+    INSERT INTO couriers.delivery_log
+        (at, status, order_id, courier_id, transport_type, deadline, cause)
+    SELECT assigned_at, 'assigned', order_id, courier_id, transport_type, deadline, 'match' FROM assigned
+    RETURNING number, order_id, at
+),
+to_send AS (
+    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
 )
 -- An order that is not held has waited since it was created.
 UPDATE couriers.order_states AS stored SET waiting_since = NULL

@@ -7,11 +7,16 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chassis::{
     http::{HttpConfig, web_address},
-    kafka::{batch::BatchPolicy, config::KafkaConfig, names::topic},
+    kafka::{
+        batch::BatchPolicy,
+        config::KafkaConfig,
+        names::{are_same_topic, topic},
+    },
     postgres::{address::Address, pool::PostgresConfig},
     process::{number::within, secret},
 };
 use clap::{Args, builder::NonEmptyStringValueParser};
+use events::topics::dead_letters;
 use url::Url;
 
 use crate::delivery::DeliveryTimes;
@@ -83,6 +88,7 @@ impl Config {
     /// Returns an error for a setting that the service could use only later, or never.
     pub fn check(&self) -> anyhow::Result<()> {
         self.kafka.check()?;
+        self.topics.check()?;
         self.kafka.warn();
         self.own.database.address(&self.postgres)?.warn();
         Ok(())
@@ -184,7 +190,7 @@ impl Options {
     }
 }
 
-/// The name of the status topic.
+/// The names of the topics.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Kafka")]
 pub struct TopicConfig {
@@ -204,6 +210,19 @@ pub struct TopicConfig {
     kafka_order_topic: Option<String>,
     #[arg(long, env = "KAFKA_TOPIC", value_parser = topic, hide = true)]
     kafka_topic: Option<String>,
+    /// Topic of the delivery events.
+    ///
+    /// The courier service sends each change of a delivery to it. It must differ from the topic of
+    /// the status events, and neither may be the dead-letter topic of the other.
+    #[arg(
+        long,
+        env = "KAFKA_DELIVERIES_TOPIC",
+        default_value = events::topics::DELIVERY_STATUS_CHANGED,
+        value_name = "TOPIC",
+        value_parser = topic,
+        hide_short_help = true
+    )]
+    pub kafka_deliveries_topic: String,
 }
 
 impl TopicConfig {
@@ -216,8 +235,35 @@ impl TopicConfig {
     }
 
     #[must_use]
-    pub fn named(status: String) -> Self {
-        Self { kafka_status_topic: Some(status), kafka_order_topic: None, kafka_topic: None }
+    pub fn named(status: String, deliveries: String) -> Self {
+        Self {
+            kafka_status_topic: Some(status),
+            kafka_order_topic: None,
+            kafka_topic: None,
+            kafka_deliveries_topic: deliveries,
+        }
+    }
+
+    /// Returns an error if two of the topics, including the dead-letter topics, have the same name:
+    /// the service would then consume its own events.
+    fn check(&self) -> anyhow::Result<()> {
+        let (status, deliveries) = (self.status(), self.kafka_deliveries_topic.as_str());
+        let names = format!(
+            "the topic of the status events (KAFKA_STATUS_TOPIC) is {status} and \
+             KAFKA_DELIVERIES_TOPIC is {deliveries}"
+        );
+        anyhow::ensure!(
+            !are_same_topic(status, deliveries),
+            "{names}: they must differ, in more than `.` and `_`, which Kafka treats as the same \
+             character"
+        );
+        for (one, other) in [(status, deliveries), (deliveries, status)] {
+            anyhow::ensure!(
+                !are_same_topic(one, &dead_letters(other)),
+                "{names}, but {one} is the dead-letter topic of {other}: they must differ"
+            );
+        }
+        Ok(())
     }
 }
 

@@ -81,6 +81,7 @@ impl TestEnvironment {
             ("--kafka-brokers", self.servers.kafka.clone()),
             ("--kafka-group-id", self.group.clone()),
             ("--kafka-status-topic", self.status_topic()),
+            ("--kafka-deliveries-topic", self.deliveries_topic()),
             ("--couriers-database-url", database.url.clone()),
             ("--couriers-http-addr", "127.0.0.1:0".to_owned()),
         ]

@@ -68,6 +68,11 @@ impl TestEnvironment {
         format!("{}.status", self.name)
     }
 
+    #[must_use]
+    pub fn deliveries_topic(&self) -> String {
+        format!("{}.deliveries", self.name)
+    }
+
     /// Returns the name of the dead-letter topic of the order service.
     #[must_use]
     pub fn dead_letter_topic(&self) -> String {

@@ -111,6 +111,31 @@ impl FromStr for CourierStatus {
     }
 }
 
+/// A change of a courier, as the log names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CourierEvent {
+    Added,
+    /// Another name, phone number or means of transport.
+    Changed,
+    Paused,
+    Resumed,
+}
+
+impl CourierEvent {
+    pub const ALL: [Self; 4] = [Self::Added, Self::Changed, Self::Paused, Self::Resumed];
+
+    /// Returns the word in JSON and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+        }
+    }
+}
+
 /// A status that a client may set. Only the service sets `busy`, when it assigns an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestedStatus {

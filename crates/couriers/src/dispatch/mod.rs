@@ -3,7 +3,7 @@
 //! ```text
 //! event, manual action, new or resumed courier ─commit─▶ wake ──▶ match, until no pair is left
 //!                                                        sweep ──▶ match, until no pair is left
-//!                                        sweep ─▶ release ─commit─▶ wake
+//!                        sweep ─▶ note what is overdue ─▶ release ─commit─▶ wake
 //! ```
 //!
 //! The rows of a match, or of a release, are changed by one SQL statement, in `statements`; the Rust
@@ -20,7 +20,7 @@ mod wake;
 pub use match_cursor::MatchCursor;
 pub use metrics::DispatchMetrics;
 pub use releases::run_releases;
-pub use statements::{MATCH_ROWS, Match, Released, match_orders, release_overdue};
+pub use statements::{MATCH_ROWS, Match, Released, mark_overdue, match_orders, release_overdue};
 pub use wake::Wake;
 
 pub(crate) use statements::lock_match;

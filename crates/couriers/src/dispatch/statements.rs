@@ -1,4 +1,4 @@
-//! The two statements of dispatch, and the lock of the match. Each runs in the caller's
+//! The statements of dispatch, and the lock of the match. Each runs in the caller's
 //! transaction.
 
 use std::time::Duration;
@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 
 use crate::{delivery::DeliveryTimes, dispatch::MatchCursor};
 
-/// The maximum number of pairs per match, and of deliveries per release. Both statements contain
-/// the same number as a constant.
+/// The maximum number of pairs per match, and of deliveries per release. The statements contain the
+/// same number as a constant.
 pub const MATCH_ROWS: usize = 2_000;
 
 /// An order that was assigned to a courier.
@@ -71,20 +71,26 @@ pub(super) struct Due {
     pub(super) deliveries: i64,
 }
 
-/// Counts the active deliveries that are not completed `grace` after their deadline.
+/// Counts the overdue deliveries that are not completed `grace` after their deadline.
 pub(super) async fn count_due(pool: &PgPool, grace: Duration) -> Result<Due, sqlx::Error> {
     read(pool, BACKGROUND, async |connection| {
         sqlx::query_as!(
             Due,
             "-- count_due\n\
          SELECT now() AS \"at!\", count(*) AS \"deliveries!\" FROM couriers.active_deliveries \
-         WHERE deadline < now() - make_interval(secs => $1)",
+         WHERE overdue_at IS NOT NULL AND deadline < now() - make_interval(secs => $1)",
             grace.as_secs_f64(),
         )
         .fetch_one(connection)
         .await
     })
     .await
+}
+
+/// Notes up to [`MATCH_ROWS`] active deliveries as overdue, each once. Returns their number.
+pub async fn mark_overdue(transaction: &mut PgConnection) -> Result<usize, sqlx::Error> {
+    let marked = sqlx::query_file!("queries/mark_overdue.sql").fetch_all(transaction).await?;
+    Ok(marked.len())
 }
 
 /// A delivery that was released, and the courier who was freed.
@@ -94,7 +100,7 @@ pub struct Released {
     pub courier_id: i64,
 }
 
-/// Releases up to [`MATCH_ROWS`] deliveries that were not completed `grace` after their deadline at
+/// Releases up to [`MATCH_ROWS`] overdue deliveries that were not completed `grace` after their deadline at
 /// the time `due_before`, and frees their couriers.
 // This needs no lock of the match. Two replicas may sweep at the same time: each skips the orders
 // whose rows in `order_states` the other has locked, so a delivery is released once.

@@ -5,6 +5,7 @@
 //! response. A change that could make a match possible wakes dispatch. There is no SQL here; the
 //! HTML is in [`pages`](crate::pages).
 
+mod actor;
 pub(crate) mod couriers;
 pub(crate) mod deliveries;
 mod form;
@@ -21,6 +22,7 @@ use chassis::{http::Streams, kafka::producer::Producer, web::docs};
 use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::live_board::LiveBoard;
@@ -35,6 +37,8 @@ pub(crate) struct ApiState {
     pub(crate) times: DeliveryTimes,
     pub(crate) wake: Wake,
     pub(crate) board: LiveBoard,
+    /// Notifies the sender of delivery events.
+    pub(crate) to_send: Arc<Notify>,
     pub(crate) streams: Streams,
     pub(crate) shutdown: CancellationToken,
 }

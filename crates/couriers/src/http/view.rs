@@ -1,12 +1,15 @@
 //! The responses of the calls as JSON. Times are RFC 3339 in UTC, durations are in seconds.
 
-use events::OrderUid;
+use events::{CourierId, DeliveryCause, OrderUid, Transport};
 use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
 use crate::{
     delivery::{Assignment, WaitReason, courier::Courier},
-    read::{Board, CourierCounts, Delivery, Queue, Queued, Statistics, WINDOW},
+    read::{
+        Board, CourierCounts, Delivery, Entry, History, ListedDelivery, Queue, Queued, Statistics,
+        WINDOW,
+    },
     store::Assigned,
 };
 
@@ -214,6 +217,94 @@ impl<'a> DeliveryView<'a> {
                 .assignment
                 .as_ref()
                 .map(|assignment| AssignmentView::of(assignment, courier)),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct EntryView<'a> {
+    number: i64,
+    #[serde(with = "rfc3339")]
+    at: OffsetDateTime,
+    status: &'static str,
+    courier_id: Option<i64>,
+    from_courier_id: Option<i64>,
+    transport_type: Option<&'static str>,
+    #[serde(with = "rfc3339::option")]
+    deadline: Option<OffsetDateTime>,
+    cause: Option<&'static str>,
+    record: Option<&'a str>,
+    actor: Option<&'a str>,
+}
+
+impl<'a> EntryView<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        let event = &entry.event;
+        Self {
+            number: event.number,
+            at: event.at,
+            status: event.status.as_str(),
+            courier_id: event.courier_id.map(CourierId::get),
+            from_courier_id: entry.from_courier_id.map(CourierId::get),
+            transport_type: event.transport_type.map(Transport::as_str),
+            deadline: event.deadline,
+            cause: event.cause.map(DeliveryCause::as_str),
+            record: entry.record.as_deref(),
+            actor: entry.actor.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct HistoryView<'a> {
+    order_id: &'a str,
+    #[serde(with = "rfc3339::option")]
+    created_at: Option<OffsetDateTime>,
+    items: Vec<EntryView<'a>>,
+    next: Option<&'a str>,
+}
+
+impl<'a> HistoryView<'a> {
+    pub(super) fn of(order_id: &'a OrderUid, history: &'a History, next: Option<&'a str>) -> Self {
+        Self {
+            order_id: order_id.as_str(),
+            created_at: history.created_at,
+            items: history.entries.rows.iter().map(EntryView::of).collect(),
+            next,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct ListedDeliveryView<'a> {
+    order_id: &'a str,
+    state: &'static str,
+    courier_id: i64,
+    transport_type: &'static str,
+    #[serde(with = "rfc3339")]
+    assigned_at: OffsetDateTime,
+    #[serde(with = "rfc3339")]
+    deadline: OffsetDateTime,
+    by_hand: bool,
+    #[serde(with = "rfc3339::option")]
+    completed_at: Option<OffsetDateTime>,
+    #[serde(with = "rfc3339::option")]
+    released_at: Option<OffsetDateTime>,
+}
+
+impl<'a> ListedDeliveryView<'a> {
+    pub(super) fn of(delivery: &'a ListedDelivery) -> Self {
+        let assignment = &delivery.assignment;
+        Self {
+            order_id: &delivery.order_id,
+            state: delivery.state().as_str(),
+            courier_id: assignment.courier_id.get(),
+            transport_type: assignment.transport_type.as_str(),
+            assigned_at: assignment.assigned_at,
+            deadline: assignment.deadline,
+            by_hand: assignment.is_manual,
+            completed_at: assignment.completed_at,
+            released_at: assignment.released_at,
         }
     }
 }

@@ -64,7 +64,15 @@ async fn list_carrying(
             created_at, delivery.order_id AS "order_id!",
             delivery.transport_type AS "used_transport_type!", assigned_at AS "assigned_at!",
             deadline AS "deadline!", by_hand AS "by_hand!"
-        FROM couriers.active_deliveries AS delivery
+        FROM (
+            -- Each part is the first rows of an index. A delivery that is noted as overdue comes
+            -- before the others.
+            (SELECT * FROM couriers.active_deliveries WHERE overdue_at IS NOT NULL
+                ORDER BY deadline LIMIT $1)
+            UNION ALL
+            (SELECT * FROM couriers.active_deliveries WHERE overdue_at IS NULL
+                ORDER BY deadline LIMIT $1)
+        ) AS delivery
         JOIN couriers.couriers AS courier ON courier.id = courier_id
         ORDER BY deadline LIMIT $1"#,
         limit,

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use super::{limit_lock_wait, parse_rank};
 use crate::{
     delivery::{
-        DeliveryTimes,
+        Actor, DeliveryTimes,
         courier::{CourierId, Transport},
     },
     dispatch::lock_match,
@@ -58,6 +58,7 @@ pub async fn assign(
     pool: &PgPool,
     order_id: &OrderUid,
     times: &DeliveryTimes,
+    actor: Option<&Actor>,
 ) -> Result<Assigned, NotAssigned> {
     // If the outcome is unknown, a repeated call is safe: it answers that the order is already
     // assigned, or it assigns the order.
@@ -78,7 +79,7 @@ pub async fn assign(
         if let Some(courier_id) = find_courier_of(transaction, order_id).await? {
             return Err(NotAssigned::Already(courier_id));
         }
-        let assigned = assign_first_available(transaction, order_id, times).await?;
+        let assigned = assign_first_available(transaction, order_id, times, actor).await?;
         failpoint::try_async_point("assign-manually").await.map_err(sqlx::Error::from)?;
         assigned.ok_or(NotAssigned::NoCourier)
     })
@@ -89,6 +90,7 @@ async fn assign_first_available(
     transaction: &mut PgConnection,
     order_id: &OrderUid,
     times: &DeliveryTimes,
+    actor: Option<&Actor>,
 ) -> Result<Option<Assigned>, sqlx::Error> {
     let row = sqlx::query_file!(
         "queries/assign.sql",
@@ -96,6 +98,7 @@ async fn assign_first_available(
         times.on_foot.as_secs_f64(),
         times.scooter.as_secs_f64(),
         times.car.as_secs_f64(),
+        actor.map(AsRef::as_ref),
     )
     .fetch_optional(transaction)
     .await?;
@@ -138,7 +141,11 @@ impl TransactionError for NotUnassigned {
 ///
 /// The caller wakes dispatch afterwards, also after an error: a match may have skipped the order
 /// while its row was locked here.
-pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, NotUnassigned> {
+pub async fn unassign(
+    pool: &PgPool,
+    order_id: &OrderUid,
+    actor: Option<&Actor>,
+) -> Result<CourierId, NotUnassigned> {
     change(pool, CHANGE, async |transaction| {
         limit_lock_wait(transaction).await?;
         // The lock on the order's row alone decides who changes its delivery. An event that ends
@@ -147,7 +154,7 @@ pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, N
         if status.is_ended() {
             return Err(NotUnassigned::Ended(status));
         }
-        let taken = take(transaction, order_id).await?;
+        let taken = take(transaction, order_id, actor).await?;
         failpoint::try_async_point("unassign").await.map_err(sqlx::Error::from)?;
         taken.ok_or(NotUnassigned::NotAssigned)
     })
@@ -160,26 +167,12 @@ pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, N
 async fn take(
     transaction: &mut PgConnection,
     order_id: &OrderUid,
+    actor: Option<&Actor>,
 ) -> Result<Option<CourierId>, sqlx::Error> {
-    let id = sqlx::query_scalar!(
-        "-- unassign\n\
-         WITH taken AS ( \
-             DELETE FROM couriers.courier_orders WHERE order_id = $1 AND completed_at IS NULL \
-             RETURNING order_id, courier_id, released_at IS NULL AS was_active \
-         ), held AS ( \
-             UPDATE couriers.order_states AS stored \
-             SET waiting_since = created_at, held_at = clock_timestamp() \
-             FROM taken WHERE stored.order_id = taken.order_id \
-         ) \
-         UPDATE couriers.couriers AS courier SET \
-             deliveries = courier.deliveries - 1, \
-             status = CASE \
-                 WHEN taken.was_active AND courier.status = 'busy' THEN 'available' ELSE courier.status \
-             END, \
-             free_since = CASE WHEN taken.was_active THEN clock_timestamp() ELSE courier.free_since END \
-         FROM taken WHERE courier.id = taken.courier_id \
-         RETURNING courier.id",
+    let id = sqlx::query_file_scalar!(
+        "queries/unassign.sql",
         order_id.as_str(),
+        actor.map(AsRef::as_ref),
     )
     .fetch_optional(transaction)
     .await?;

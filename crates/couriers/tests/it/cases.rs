@@ -12,7 +12,7 @@ use couriers::{
         DeliveryState, WaitReason,
         courier::{Courier, CourierChange, CourierId, CourierStatus, RequestedStatus},
     },
-    dispatch::{self, DispatchMetrics, MatchCursor, Policy, Wake, release_overdue},
+    dispatch::{self, DispatchMetrics, MatchCursor, Policy, Wake, mark_overdue, release_overdue},
     read::{Delivery, Statistics, find_delivery, statistics},
     store::{self, NotAssigned, NotStored, NotUnassigned},
 };
@@ -104,6 +104,8 @@ async fn a_late_completed_does_not_free_the_courier_of_another_order() {
     assert_eq!(state(pool, "old").await, DeliveryState::Overdue);
 
     let mut transaction = pool.begin().await.unwrap();
+    assert_eq!(mark_overdue(&mut transaction).await.unwrap(), 1);
+    assert_eq!(mark_overdue(&mut transaction).await.unwrap(), 0, "only once");
     let mut release = async |grace_seconds, due_before| {
         let grace = Duration::from_secs(grace_seconds);
         release_overdue(&mut transaction, grace, due_before).await.unwrap().len()
@@ -137,9 +139,9 @@ async fn the_next_sweep_matches_an_order_whose_wake_up_was_lost() {
 
     // This order is before the stored cursor, and its wake-up is lost.
     apply(pool, &[("early", Created, at(1))]).await;
-    store::create_courier(pool, &courier(1, RequestedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(1, RequestedStatus::Available), None).await.unwrap();
     assert_eq!(match_from(pool, MatchCursor::END).await[0].order_id, "late");
-    store::create_courier(pool, &courier(2, RequestedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(2, RequestedStatus::Available), None).await.unwrap();
     assert_eq!(match_from(pool, MatchCursor::END).await, []);
 
     assert_eq!(match_all(pool).await[0].order_id, "early");
@@ -183,10 +185,10 @@ async fn a_delivery_has_the_reason_why_it_has_no_courier() {
     assert_eq!((found.state, found.status), (DeliveryState::Waiting, Pending));
     assert_eq!((found.position, found.reason), (Some(2), Some(WaitReason::NoCouriers)));
 
-    store::create_courier(pool, &courier(1, RequestedStatus::Paused)).await.unwrap();
+    store::create_courier(pool, &courier(1, RequestedStatus::Paused), None).await.unwrap();
     assert_eq!(delivery(pool, "a").await.unwrap().reason, Some(WaitReason::AllPaused));
 
-    store::create_courier(pool, &courier(2, RequestedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(2, RequestedStatus::Available), None).await.unwrap();
     assert_eq!(delivery(pool, "a").await.unwrap().reason, Some(WaitReason::InTurn));
 
     assert_eq!(match_all(pool).await[0].order_id, "b", "the older order comes first");
@@ -202,31 +204,40 @@ async fn a_delivery_has_the_reason_why_it_has_no_courier() {
 async fn a_manual_assignment_skips_the_queue() {
     let database = CourierDatabase::new(shared()).await;
     let pool = &database.pool;
-    assert!(matches!(store::assign(pool, &uid("new"), &TIMES).await, Err(NotAssigned::NoCourier)));
+    assert!(matches!(
+        store::assign(pool, &uid("new"), &TIMES, None).await,
+        Err(NotAssigned::NoCourier)
+    ));
     assert_eq!(delivery(pool, "new").await, None, "nothing is stored");
-    assert!(matches!(store::unassign(pool, &uid("new")).await, Err(NotUnassigned::Unknown)));
+    assert!(matches!(store::unassign(pool, &uid("new"), None).await, Err(NotUnassigned::Unknown)));
     let [only] = add_couriers(pool, 1).await[..] else { unreachable!() };
     apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
 
-    let assigned = store::assign(pool, &uid("b"), &TIMES).await.unwrap();
+    let assigned = store::assign(pool, &uid("b"), &TIMES, None).await.unwrap();
     assert_eq!(assigned.courier_id, only);
     assert!(matches!(
-        store::assign(pool, &uid("b"), &TIMES).await,
+        store::assign(pool, &uid("b"), &TIMES, None).await,
         Err(NotAssigned::Already(courier)) if courier == only
     ));
-    assert!(matches!(store::unassign(pool, &uid("a")).await, Err(NotUnassigned::NotAssigned)));
+    assert!(matches!(
+        store::unassign(pool, &uid("a"), None).await,
+        Err(NotUnassigned::NotAssigned)
+    ));
 
-    assert_eq!(store::unassign(pool, &uid("b")).await.unwrap(), only);
+    assert_eq!(store::unassign(pool, &uid("b"), None).await.unwrap(), only);
     assert_eq!(state(pool, "b").await, DeliveryState::Held);
     assert_eq!(match_all(pool).await[0].order_id, "a", "a held order is not matched");
     apply(pool, &[("a", Completed, at(3))]).await;
     assert_eq!(match_all(pool).await, []);
 
-    store::assign(pool, &uid("b"), &TIMES).await.unwrap();
+    store::assign(pool, &uid("b"), &TIMES, None).await.unwrap();
     apply(pool, &[("b", Completed, at(4))]).await;
-    assert!(matches!(store::unassign(pool, &uid("b")).await, Err(NotUnassigned::Ended(Completed))));
+    assert!(matches!(
+        store::unassign(pool, &uid("b"), None).await,
+        Err(NotUnassigned::Ended(Completed))
+    ));
 
-    store::assign(pool, &uid("unknown"), &TIMES).await.unwrap();
+    store::assign(pool, &uid("unknown"), &TIMES, None).await.unwrap();
     assert_no_change_by(pool, &[("unknown", Created, at(5))]).await;
     assert_eq!(state(pool, "unknown").await, DeliveryState::Assigned);
     assert_invariants(pool).await;
@@ -242,16 +253,16 @@ async fn a_paused_courier_keeps_their_order_and_gets_no_other() {
     apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
     match_all(pool).await;
 
-    let paused = store::update_courier(pool, only, &pause).await.unwrap();
+    let paused = store::update_courier(pool, only, &pause, None).await.unwrap();
     assert_eq!(paused.status, CourierStatus::Paused);
-    let resumed = store::update_courier(pool, only, &resume).await.unwrap();
+    let resumed = store::update_courier(pool, only, &resume, None).await.unwrap();
     assert_eq!(resumed.status, CourierStatus::Busy, "the courier carries an order");
 
-    store::update_courier(pool, only, &pause).await.unwrap();
+    store::update_courier(pool, only, &pause, None).await.unwrap();
     apply(pool, &[("a", Completed, at(3))]).await;
     assert_eq!(match_all(pool).await, [], "a paused courier stays paused");
 
-    let resumed = store::update_courier(pool, only, &resume).await.unwrap();
+    let resumed = store::update_courier(pool, only, &resume, None).await.unwrap();
     assert_eq!(resumed.status, CourierStatus::Available);
     assert_eq!(match_all(pool).await[0].order_id, "b");
     assert_invariants(pool).await;
@@ -263,9 +274,10 @@ async fn a_taken_phone_and_an_unknown_courier_are_refused() {
     let pool = &database.pool;
     add_couriers(pool, 1).await;
 
-    let same_phone = store::create_courier(pool, &courier(0, RequestedStatus::Paused)).await;
+    let same_phone = store::create_courier(pool, &courier(0, RequestedStatus::Paused), None).await;
     let unknown = "999".parse().unwrap();
-    let changed = store::update_courier(pool, unknown, &change_to(RequestedStatus::Paused)).await;
+    let changed =
+        store::update_courier(pool, unknown, &change_to(RequestedStatus::Paused), None).await;
 
     assert!(matches!(same_phone, Err(NotStored::PhoneTaken)), "{same_phone:?}");
     assert!(matches!(changed, Err(NotStored::Unknown)), "{changed:?}");
@@ -292,7 +304,10 @@ async fn rows_that_contradict_each_other_do_not_stop_the_match() {
     let matched = match_all(pool).await;
     assert_eq!(matched.len(), 1);
     assert_eq!((matched[0].order_id.as_str(), matched[0].courier_id), ("c", third.get()));
-    assert!(matches!(store::assign(pool, &uid("d"), &TIMES).await, Err(NotAssigned::NoCourier)));
+    assert!(matches!(
+        store::assign(pool, &uid("d"), &TIMES, None).await,
+        Err(NotAssigned::NoCourier)
+    ));
 
     apply(pool, &[("b", Completed, at(3_700))]).await;
     assert_eq!(match_all(pool).await[0].courier_id, second.get());

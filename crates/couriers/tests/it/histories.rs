@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use couriers::{
     delivery::courier::{CourierChange, CourierId, RequestedStatus},
-    dispatch::{MatchCursor, release_overdue},
+    dispatch::{MatchCursor, mark_overdue, release_overdue},
     store::{self, NotAssigned, NotUnassigned},
 };
 use events::OrderStatus;
@@ -98,6 +98,10 @@ struct Model {
     orders: BTreeMap<usize, Order>,
     couriers: Vec<Courier>,
     clock: i64,
+    /// The entries of the log about each order: the status and the courier.
+    log: BTreeMap<usize, Vec<(&'static str, Option<usize>)>>,
+    /// The entries about each courier.
+    courier_log: Vec<Vec<&'static str>>,
 }
 
 impl Model {
@@ -110,6 +114,10 @@ impl Model {
         let is_available = |c: &usize| !self.couriers[*c].paused && !self.carries(*c);
         let available = (0..self.couriers.len()).filter(is_available);
         available.min_by_key(|c| (self.couriers[*c].deliveries, self.couriers[*c].free_since, *c))
+    }
+
+    fn note(&mut self, order: usize, status: &'static str, courier: Option<usize>) {
+        self.log.entry(order).or_default().push((status, courier));
     }
 
     fn apply(&mut self, batch: &[(usize, OrderStatus)], at: i64) {
@@ -127,6 +135,10 @@ impl Model {
                 (known.waiting, known.held) = (None, false);
             }
             let (rank, carrier, released) = (known.rank, known.courier, known.released);
+            if rank > before && rank >= 5 {
+                let status = if rank == 5 { "completed" } else { "cancelled" };
+                self.log.entry(order).or_default().push((status, carrier));
+            }
             let Some(courier) = carrier.filter(|_| rank > before) else { continue };
             if rank >= 5 && before < 5 && !released {
                 freed.push(courier);
@@ -160,10 +172,13 @@ impl Model {
         };
         known.released = true;
         self.free([courier]);
+        self.note(order, "overdue", Some(courier));
+        self.note(order, "released", Some(courier));
     }
 
     fn assign(&mut self, order: usize, courier: usize) {
         self.couriers[courier].deliveries += 1;
+        self.note(order, "assigned", Some(courier));
         let order = self.orders.get_mut(&order).unwrap();
         (order.waiting, order.held, order.created) = (None, false, true);
         order.courier = Some(courier);
@@ -221,7 +236,39 @@ async fn assert_agrees(database: &CourierDatabase, model: &Model) {
         })
         .collect();
     assert_eq!(rows, wanted, "{model:?}");
+    assert_log_agrees(&database.pool, model).await;
     assert_invariants(&database.pool).await;
+}
+
+/// Asserts that the log has the entries of the model, and that every entry about an order is in the
+/// outbox, because no sender runs here.
+async fn assert_log_agrees(pool: &PgPool, model: &Model) {
+    let rows: Vec<(String, String, Option<i64>)> = sqlx::query_as(
+        "SELECT order_id, status, courier_id FROM couriers.delivery_log \
+         JOIN couriers.delivery_outbox USING (order_id, number) ORDER BY order_id, number",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let wanted: Vec<_> = model
+        .log
+        .iter()
+        .flat_map(|(n, entries)| entries.iter().map(|entry| (ORDERS[*n].to_owned(), *entry)))
+        .map(|(name, (status, courier))| (name, status.to_owned(), courier.map(|c| c as i64 + 1)))
+        .collect();
+    assert_eq!(rows, wanted, "{model:?}");
+    let rows: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT courier_id, status FROM couriers.delivery_log WHERE order_id IS NULL \
+         ORDER BY courier_id, number",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let wanted: Vec<_> = (1..)
+        .zip(&model.courier_log)
+        .flat_map(|(id, statuses)| statuses.iter().map(move |status| (id, (*status).to_owned())))
+        .collect();
+    assert_eq!(rows, wanted, "{model:?}");
 }
 
 /// Moves the deadline of an active delivery before all events, and releases the delivery.
@@ -235,6 +282,7 @@ async fn expire(pool: &PgPool, order_id: &str) {
     .execute(&mut *transaction)
     .await
     .unwrap();
+    mark_overdue(&mut transaction).await.unwrap();
     let now = OffsetDateTime::now_utc();
     release_overdue(&mut transaction, Duration::ZERO, now).await.unwrap();
     transaction.commit().await.unwrap();
@@ -253,7 +301,8 @@ impl<'a> History<'a> {
     async fn new(database: &'a CourierDatabase) -> Self {
         let mut administrator = database.administrator().await;
         sqlx::raw_sql(
-            "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states RESTART IDENTITY",
+            "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states, \
+                 couriers.delivery_log, couriers.delivery_outbox RESTART IDENTITY",
         )
         .execute(&mut administrator)
         .await
@@ -302,27 +351,33 @@ impl<'a> History<'a> {
 
     async fn add(&mut self, status: RequestedStatus) {
         let number = self.model.couriers.len();
-        store::create_courier(&self.pool, &courier(number as u64, status)).await.unwrap();
+        store::create_courier(&self.pool, &courier(number as u64, status), None).await.unwrap();
         let paused = status == RequestedStatus::Paused;
         self.model.couriers.push(Courier { paused, ..Courier::default() });
+        self.model.courier_log.push(vec!["added"]);
         self.model.free([number]);
     }
 
     async fn set_status(&mut self, number: usize, status: RequestedStatus) {
         let change = CourierChange { status: Some(status), ..CourierChange::default() };
         let id = CourierId::try_from(number as i64 + 1).unwrap();
-        let changed = store::update_courier(&self.pool, id, &change).await;
+        let changed = store::update_courier(&self.pool, id, &change, None).await;
         assert_eq!(changed.is_ok(), number < self.model.couriers.len());
         let Some(courier) = self.model.couriers.get_mut(number) else { return };
         let was_paused = courier.paused;
         courier.paused = status == RequestedStatus::Paused;
-        if was_paused && !courier.paused {
+        let is_paused = courier.paused;
+        if was_paused != is_paused {
+            let status = if is_paused { "paused" } else { "resumed" };
+            self.model.courier_log[number].push(status);
+        }
+        if was_paused && !is_paused {
             self.model.free([number]);
         }
     }
 
     async fn assign(&mut self, order: usize) {
-        let assigned = store::assign(&self.pool, &uid(ORDERS[order]), &TIMES).await;
+        let assigned = store::assign(&self.pool, &uid(ORDERS[order]), &TIMES, None).await;
         match (self.model.orders.get(&order), self.model.first_available()) {
             (Some(known), _) if known.rank >= 5 => {
                 assert!(matches!(assigned, Err(NotAssigned::Ended(_))));
@@ -340,7 +395,7 @@ impl<'a> History<'a> {
     }
 
     async fn unassign(&mut self, order: usize) {
-        let unassigned = store::unassign(&self.pool, &uid(ORDERS[order])).await;
+        let unassigned = store::unassign(&self.pool, &uid(ORDERS[order]), None).await;
         let Some(known) = self.model.orders.get_mut(&order) else {
             assert!(matches!(unassigned, Err(NotUnassigned::Unknown)));
             return;
@@ -357,6 +412,7 @@ impl<'a> History<'a> {
         (known.waiting, known.held) = (Some(0), true);
         let was_released = std::mem::take(&mut known.released);
         self.model.couriers[courier].deliveries -= 1;
+        self.model.note(order, "unassigned", Some(courier));
         if !was_released {
             self.model.free([courier]);
         }

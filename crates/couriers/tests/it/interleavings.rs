@@ -61,13 +61,13 @@ impl Act {
                 transaction.commit().await.unwrap();
             }
             Assign(order) => {
-                let assigned = store::assign(&pool, &uid(order), &TIMES).await;
+                let assigned = store::assign(&pool, &uid(order), &TIMES, None).await;
                 assert!(!matches!(assigned, Err(store::NotAssigned::Database(_))), "{assigned:?}");
                 // A match waits for the lock until this has ended, so dispatch need not be woken.
                 return;
             }
             Unassign(order) => {
-                let unassigned = store::unassign(&pool, &uid(order)).await;
+                let unassigned = store::unassign(&pool, &uid(order), None).await;
                 assert!(
                     !matches!(unassigned, Err(store::NotUnassigned::Database(_))),
                     "{unassigned:?}"
@@ -76,13 +76,13 @@ impl Act {
             SetStatus(id, status) => {
                 let change = CourierChange { status: Some(status), ..CourierChange::default() };
                 let id = CourierId::try_from(id).unwrap();
-                store::update_courier(&pool, id, &change).await.unwrap();
+                store::update_courier(&pool, id, &change, None).await.unwrap();
             }
             TakePhone(id) => {
                 let phone = Some(courier(0, RequestedStatus::Paused).phone);
                 let change = CourierChange { phone, ..CourierChange::default() };
                 let id = CourierId::try_from(id).unwrap();
-                let changed = store::update_courier(&pool, id, &change).await;
+                let changed = store::update_courier(&pool, id, &change, None).await;
                 assert!(matches!(changed, Err(store::NotStored::PhoneTaken)), "{changed:?}");
             }
         }
@@ -113,6 +113,7 @@ const CARRIED: Before =
 async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before) {
     sqlx::raw_sql(
         "DELETE FROM couriers.courier_orders; DELETE FROM couriers.order_states; \
+         DELETE FROM couriers.delivery_log; DELETE FROM couriers.delivery_outbox; \
          DELETE FROM couriers.couriers; ALTER SEQUENCE couriers.couriers_id_seq RESTART; \
          SELECT setval('couriers.waiting_front', 0), setval('couriers.available_front', 0)",
     )
@@ -120,7 +121,7 @@ async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before
     .await
     .unwrap();
     for (number, status) in (0..).zip(before.couriers) {
-        store::create_courier(pool, &courier(number, status)).await.unwrap();
+        store::create_courier(pool, &courier(number, status), None).await.unwrap();
     }
     let with_times = |events: &[(&'static str, OrderStatus)]| -> Vec<_> {
         events.iter().map(|(name, status)| (*name, *status, at(1))).collect()
@@ -132,7 +133,8 @@ async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before
     if before.are_overdue {
         sqlx::raw_sql(
             "UPDATE couriers.courier_orders \
-             SET assigned_at = now() - interval '2 h', deadline = now() - interval '1 h'",
+             SET assigned_at = now() - interval '2 h', deadline = now() - interval '1 h', \
+                 overdue_at = now() - interval '50 min'",
         )
         .execute(administrator)
         .await

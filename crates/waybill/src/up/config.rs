@@ -62,7 +62,10 @@ pub(super) fn couriers_config(args: &UpArgs, orders_url: Url) -> couriers::Confi
     let orders = &args.orders;
     couriers::Config {
         kafka: orders.kafka.clone(),
-        topics: couriers::TopicConfig::named(orders.topics.kafka_status_topic.clone()),
+        topics: couriers::TopicConfig::named(
+            orders.topics.kafka_status_topic.clone(),
+            events::topics::DELIVERY_STATUS_CHANGED.to_owned(),
+        ),
         postgres: orders.database.postgres.clone(),
         batch: orders.batch,
         lanes: orders.lanes,

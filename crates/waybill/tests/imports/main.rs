@@ -38,8 +38,11 @@ const ORDERS: [(&str, &[&str]); 10] = [
 ];
 
 /// Each part of the courier service, and the parts that it may import.
-const COURIERS: [(&str, &[&str]); 11] = [
-    ("run", &["config", "routes", "intake", "dispatch", "store", "http", "pages", "delivery"]),
+const COURIERS: [(&str, &[&str]); 12] = [
+    (
+        "run",
+        &["config", "routes", "intake", "dispatch", "outbox", "store", "http", "pages", "delivery"],
+    ),
     ("routes", &["http", "pages"]),
     ("pages", &["http", "read", "dispatch", "store", "delivery"]),
     ("http", &["read", "dispatch", "store", "delivery"]),
@@ -47,6 +50,7 @@ const COURIERS: [(&str, &[&str]); 11] = [
     ("read", &["store", "delivery"]),
     ("store", &["dispatch", "delivery"]),
     ("dispatch", &["delivery"]),
+    ("outbox", &["store"]),
     ("delivery", &[]),
     ("config", &["delivery", "dispatch"]),
     ("migrate", &["config"]),
@@ -133,6 +137,7 @@ fn only_the_named_places_contain_sql() {
         "orders::audit",
         "couriers::store",
         "couriers::dispatch",
+        "couriers::outbox",
         "couriers::read",
         "couriers::audit",
         "chassis::postgres",

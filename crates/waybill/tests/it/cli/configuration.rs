@@ -25,6 +25,18 @@ async fn assert_orders_topic(
 }
 
 #[tokio::test]
+async fn the_topics_of_the_courier_service_must_differ() {
+    for (status, deliveries) in [("a.b", "a_b"), ("same", "same"), ("a", "a.dlq"), ("b.dlq", "b")] {
+        let flags = ["--kafka-status-topic", status, "--kafka-deliveries-topic", deliveries];
+        let flags = [&["couriers"], &flags[..]].concat();
+        let output = waybill(&flags, &[("DATABASE_URL", "postgres://x")]).await;
+        let error = String::from_utf8_lossy(&output.stderr);
+        let is_named = error.contains("KAFKA_DELIVERIES_TOPIC") && error.contains("must differ");
+        assert!(output.status.code() == Some(78) && is_named, "{flags:?}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn flags_override_the_environment_and_the_file_and_defaults() {
     let folder = Scratch::new();
     let environment = [("KAFKA_ORDERS_TOPIC", "of-the-environment")];

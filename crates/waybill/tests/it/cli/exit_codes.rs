@@ -280,6 +280,17 @@ async fn a_missing_topic_is_reported() {
     let brokers = &shared().kafka;
     let output = waybill(&["load", "--kafka-brokers", brokers, "--kafka-topic", "nix"], &[]).await;
     assert_ends(&output, 78, &["has no topic nix"]);
+
+    // The courier service must be able to send to the deliveries topic.
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let dead_letters = format!("{}.dlq", env.status_topic());
+    env.create_large_topic(&dead_letters).await;
+    let flags = env.courier_flags(&database);
+    let mut flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    flags.extend(["--kafka-create-topics", "false"]);
+    let output = waybill(&[&["couriers"], &flags[..]].concat(), &[]).await;
+    assert_ends(&output, 78, &[&format!("has no topic {}", env.deliveries_topic())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
