@@ -10,7 +10,7 @@ use chassis::{
     kafka::{
         batch::BatchPolicy,
         config::KafkaConfig,
-        names::{are_same_topic, topic},
+        names::{check_topics_differ, topic},
     },
     postgres::{address::Address, pool::PostgresConfig},
     process::{number::within, secret},
@@ -87,8 +87,8 @@ pub struct Config {
 impl Config {
     /// Returns an error for a setting that the service could use only later, or never.
     pub fn check(&self) -> anyhow::Result<()> {
-        self.kafka.check()?;
         self.topics.check()?;
+        self.kafka.check()?;
         self.kafka.warn();
         self.own.database.address(&self.postgres)?.warn();
         Ok(())
@@ -212,8 +212,7 @@ pub struct TopicConfig {
     kafka_topic: Option<String>,
     /// Topic of the delivery events.
     ///
-    /// The courier service sends each change of a delivery to it. It must differ from the topic of
-    /// the status events, and neither may be the dead-letter topic of the other.
+    /// It must differ from the status topic, and neither may be the dead-letter topic of the other.
     #[arg(
         long,
         env = "KAFKA_DELIVERIES_TOPIC",
@@ -245,25 +244,11 @@ impl TopicConfig {
     }
 
     /// Returns an error if two of the topics, including the dead-letter topics, have the same name:
-    /// the service would then consume its own events.
-    fn check(&self) -> anyhow::Result<()> {
-        let (status, deliveries) = (self.status(), self.kafka_deliveries_topic.as_str());
-        let names = format!(
-            "the topic of the status events (KAFKA_STATUS_TOPIC) is {status} and \
-             KAFKA_DELIVERIES_TOPIC is {deliveries}"
-        );
-        anyhow::ensure!(
-            !are_same_topic(status, deliveries),
-            "{names}: they must differ, in more than `.` and `_`, which Kafka treats as the same \
-             character"
-        );
-        for (one, other) in [(status, deliveries), (deliveries, status)] {
-            anyhow::ensure!(
-                !are_same_topic(one, &dead_letters(other)),
-                "{names}, but {one} is the dead-letter topic of {other}: they must differ"
-            );
-        }
-        Ok(())
+    /// the service would then consume its own events or dead letters.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let status = ("KAFKA_STATUS_TOPIC", self.status());
+        let deliveries = ("KAFKA_DELIVERIES_TOPIC", self.kafka_deliveries_topic.as_str());
+        check_topics_differ(&[status, deliveries], dead_letters)
     }
 }
 

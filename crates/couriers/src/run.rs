@@ -47,6 +47,8 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    // Wrong topic names end the start before anything is opened.
+    config.topics.check()?;
     let mut registry = Registry::default();
     let address = config.own.database.address(&config.postgres)?;
     let connections = config.postgres.postgres_connections;

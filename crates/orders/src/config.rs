@@ -8,7 +8,7 @@ use chassis::{
     kafka::{
         batch::BatchPolicy,
         config::KafkaConfig,
-        names::{are_same_topic, topic},
+        names::{check_topics_differ, topic},
     },
     postgres::{address::Address, pool::PostgresConfig},
     process::{network::warn_of_unverified, number::within, secret},
@@ -125,8 +125,7 @@ pub struct TopicConfig {
     kafka_topic: Option<String>,
     /// Topic of the status events.
     ///
-    /// It must differ from the topic of the orders, and neither may be the dead-letter topic of the
-    /// other.
+    /// All topics must differ, and none may be the dead-letter topic of another.
     #[arg(
         long,
         env = "KAFKA_STATUS_TOPIC",
@@ -136,6 +135,16 @@ pub struct TopicConfig {
         hide_short_help = true
     )]
     pub kafka_status_topic: String,
+    /// Topic of the delivery events, which the courier service publishes.
+    #[arg(
+        long,
+        env = "KAFKA_DELIVERIES_TOPIC",
+        default_value = events::topics::DELIVERY_STATUS_CHANGED,
+        value_name = "TOPIC",
+        value_parser = topic,
+        hide_short_help = true
+    )]
+    pub kafka_deliveries_topic: String,
 }
 
 impl TopicConfig {
@@ -148,33 +157,17 @@ impl TopicConfig {
             .unwrap_or(events::topics::ORDERS)
     }
 
-    /// Creates the names for a test or a benchmark.
-    #[must_use]
-    pub fn named(orders: String, status: String) -> Self {
-        Self { kafka_orders_topic: Some(orders), kafka_topic: None, kafka_status_topic: status }
-    }
-
     /// Returns an error if two of the topics, including the dead-letter topics, have the same name:
     /// a service would then consume its own events or dead letters.
     pub fn check(&self) -> anyhow::Result<()> {
-        let (orders, status) = (self.orders(), self.kafka_status_topic.as_str());
-        anyhow::ensure!(
-            orders != status,
-            "KAFKA_ORDERS_TOPIC and KAFKA_STATUS_TOPIC are both {orders}: they must differ"
-        );
-        anyhow::ensure!(
-            !are_same_topic(orders, status),
-            "KAFKA_ORDERS_TOPIC is {orders} and KAFKA_STATUS_TOPIC is {status}: they must differ in \
-             more than `.` and `_`, which Kafka treats as the same character"
-        );
-        for (one, other) in [(orders, status), (status, orders)] {
-            anyhow::ensure!(
-                !are_same_topic(one, &dead_letters(other)),
-                "KAFKA_ORDERS_TOPIC is {orders} and KAFKA_STATUS_TOPIC is {status}, but {one} is \
-                 the dead-letter topic of {other}: they must differ"
-            );
-        }
-        Ok(())
+        check_topics_differ(
+            &[
+                ("KAFKA_ORDERS_TOPIC", self.orders()),
+                ("KAFKA_STATUS_TOPIC", &self.kafka_status_topic),
+                ("KAFKA_DELIVERIES_TOPIC", &self.kafka_deliveries_topic),
+            ],
+            dead_letters,
+        )
     }
 }
 

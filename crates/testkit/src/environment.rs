@@ -45,7 +45,12 @@ impl TestEnvironment {
             .await
             .expect("the database is created");
         env.create_large_topic(&env.orders_topic()).await;
-        let topics = [env.orders_topic(), env.status_topic(), env.dead_letter_topic()];
+        let topics = [
+            env.orders_topic(),
+            env.status_topic(),
+            env.deliveries_topic(),
+            env.dead_letter_topic(),
+        ];
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         topics::ensure(&config.kafka, &topics).await.expect("the topics are created");
         env
@@ -87,6 +92,7 @@ impl TestEnvironment {
             ("--kafka-group-id", self.group.clone()),
             ("--kafka-orders-topic", self.orders_topic()),
             ("--kafka-status-topic", self.status_topic()),
+            ("--kafka-deliveries-topic", self.deliveries_topic()),
             ("--orders-database-url", database_url(&self.servers, &self.name)),
             ("--orders-http-addr", "127.0.0.1:0".to_owned()),
         ]

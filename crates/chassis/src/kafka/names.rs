@@ -1,6 +1,8 @@
 //! The form of the names in the configuration: topics, the prefix of the consumer groups, and the
 //! addresses of brokers. Kafka would refuse a wrong name only after the start, and some never.
 
+use anyhow::ensure;
+
 /// The maximum length of a topic's name in Kafka, without the suffix of its dead-letter topic.
 const MAX_TOPIC_BYTES: usize = 249 - ".dlq".len();
 /// The maximum length of the prefix of the consumer groups.
@@ -23,10 +25,38 @@ pub fn topic(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Returns an error if Kafka cannot have all of these topics, or if one of them is the dead-letter
+/// topic of another. Each topic comes after the variable that names it.
+pub fn check_topics_differ(
+    topics: &[(&str, &str)],
+    dead_letters: fn(&str) -> String,
+) -> anyhow::Result<()> {
+    for (number, &(variable, one)) in topics.iter().enumerate() {
+        for &(other_variable, other) in &topics[number + 1..] {
+            ensure!(
+                one != other,
+                "{variable} and {other_variable} are both {one}: they must differ"
+            );
+            let given = format!("{variable} is {one} and {other_variable} is {other}");
+            ensure!(
+                !are_same_topic(one, other),
+                "{given}: they must differ in more than `.` and `_`, which Kafka treats as the same \
+                 character"
+            );
+            for (one, other) in [(one, other), (other, one)] {
+                ensure!(
+                    !are_same_topic(one, &dead_letters(other)),
+                    "{given}, but {one} is the dead-letter topic of {other}: they must differ"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Returns true if Kafka cannot have topics with both names: it treats `.` and `_` as the same
 /// character, because the names of its metrics do.
-#[must_use]
-pub fn are_same_topic(one: &str, other: &str) -> bool {
+fn are_same_topic(one: &str, other: &str) -> bool {
     one.replace('.', "_") == other.replace('.', "_")
 }
 
@@ -94,6 +124,25 @@ mod tests {
     fn names_that_differ_in_a_dot_are_the_same_topic() {
         assert!(are_same_topic("a.b", "a_b") && are_same_topic("a", "a"));
         assert!(!are_same_topic("a-b", "a_b") && !are_same_topic("a", "A"));
+    }
+
+    #[test]
+    fn every_pair_of_topics_must_differ() {
+        let check = |third: &str| {
+            let topics = [("A", "orders"), ("B", "status"), ("C", third)];
+            check_topics_differ(&topics, |topic| format!("{topic}.dlq"))
+        };
+        let error = |third: &str| check(third).unwrap_err().to_string();
+        assert!(check("deliveries").is_ok() && check("orders-dlq").is_ok());
+        assert!(error("orders").contains("A and C are both orders"));
+        assert!(error("status").contains("B and C are both status"));
+        for dead_letters in ["status.dlq", "status_dlq"] {
+            let expected = format!("{dead_letters} is the dead-letter topic of status");
+            assert!(error(dead_letters).contains(&expected), "{dead_letters}");
+        }
+        let topics = [("A", "a.dlq"), ("B", "b"), ("C", "a")];
+        let error = check_topics_differ(&topics, |topic| format!("{topic}.dlq")).unwrap_err();
+        assert!(error.to_string().contains("a.dlq is the dead-letter topic of a"), "{error}");
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub(crate) struct LoadCommand {
 }
 
 /// Options of the services that the generator does not read.
-const UNUSED: [&str; 2] = ["kafka_create_topics", "kafka_instance_id"];
+const UNUSED: [&str; 3] = ["kafka_create_topics", "kafka_instance_id", "kafka_deliveries_topic"];
 
 pub(crate) async fn run(command: LoadCommand) -> anyhow::Result<ExitCode> {
     let LoadCommand { load, kafka, topics } = command;

@@ -88,7 +88,8 @@ pub(crate) struct AuditArgs {
 }
 
 /// Options of the services that the audit does not read.
-const UNUSED: [&str; 8] = [
+const UNUSED: [&str; 9] = [
+    "kafka_deliveries_topic",
     "kafka_create_topics",
     "kafka_instance_id",
     "postgres_connections",

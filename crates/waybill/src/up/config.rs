@@ -64,7 +64,7 @@ pub(super) fn couriers_config(args: &UpArgs, orders_url: Url) -> couriers::Confi
         kafka: orders.kafka.clone(),
         topics: couriers::TopicConfig::named(
             orders.topics.kafka_status_topic.clone(),
-            events::topics::DELIVERY_STATUS_CHANGED.to_owned(),
+            orders.topics.kafka_deliveries_topic.clone(),
         ),
         postgres: orders.database.postgres.clone(),
         batch: orders.batch,

@@ -25,18 +25,6 @@ async fn assert_orders_topic(
 }
 
 #[tokio::test]
-async fn the_topics_of_the_courier_service_must_differ() {
-    for (status, deliveries) in [("a.b", "a_b"), ("same", "same"), ("a", "a.dlq"), ("b.dlq", "b")] {
-        let flags = ["--kafka-status-topic", status, "--kafka-deliveries-topic", deliveries];
-        let flags = [&["couriers"], &flags[..]].concat();
-        let output = waybill(&flags, &[("DATABASE_URL", "postgres://x")]).await;
-        let error = String::from_utf8_lossy(&output.stderr);
-        let is_named = error.contains("KAFKA_DELIVERIES_TOPIC") && error.contains("must differ");
-        assert!(output.status.code() == Some(78) && is_named, "{flags:?}: {error}");
-    }
-}
-
-#[tokio::test]
 async fn flags_override_the_environment_and_the_file_and_defaults() {
     let folder = Scratch::new();
     let environment = [("KAFKA_ORDERS_TOPIC", "of-the-environment")];
@@ -149,11 +137,13 @@ async fn aliases_and_parts_of_an_address_are_enough_to_run() {
     let (user, database) = (format!("{}_user", env.name), format!("{}_orders", env.name));
     let server = env.servers.postgres.rsplit_once('/').unwrap().0;
     let (host, port) = server.rsplit_once('@').unwrap().1.split_once(':').unwrap();
-    let (orders, status) = (env.orders_topic(), env.status_topic());
+    let (orders, status, deliveries) =
+        (env.orders_topic(), env.status_topic(), env.deliveries_topic());
     let variables = [
         ("KAFKA_BROKER", &*env.servers.kafka),
         ("KAFKA_TOPIC", &orders),
         ("KAFKA_STATUS_TOPIC", &status),
+        ("KAFKA_DELIVERIES_TOPIC", &deliveries),
         ("KAFKA_CONSUMER_GROUP", &env.name),
         ("POSTGRES_HOST", host),
         ("POSTGRES_PORT", port),

@@ -107,6 +107,7 @@ async fn a_text_that_cannot_be_used_stops_the_start() {
         ("KAFKA_CONSUMER_GROUP", "a\tb", "1 to 200 bytes"),
         ("KAFKA_TOPIC", "two words", "1 to 245"),
         ("KAFKA_STATUS_TOPIC", "..", "is not `.` or `..`"),
+        ("KAFKA_DELIVERIES_TOPIC", "a b", "1 to 245"),
         ("KAFKA_SECURITY_PROTOCOL", "tls", "plaintext, ssl, sasl_plaintext, sasl_ssl"),
         ("KAFKA_SASL_USERNAME", "someone", "has no effect"),
         ("KAFKA_SASL_MECHANISM", "PLAIN", "has no effect"),
@@ -125,6 +126,11 @@ async fn a_text_that_cannot_be_used_stops_the_start() {
     // A topic with such a name cannot exist beside the other one.
     let topics = [database, ("KAFKA_ORDERS_TOPIC", "a.b"), ("KAFKA_STATUS_TOPIC", "a_b")];
     assert_ends(&waybill(&["orders"], &topics).await, 78, &["a.b", "a_b", "must differ"]);
+    for (role, other) in [("orders", "KAFKA_ORDERS_TOPIC"), ("couriers", "KAFKA_STATUS_TOPIC")] {
+        let topics = [database, (other, "same"), ("KAFKA_DELIVERIES_TOPIC", "same")];
+        let expected = format!("{other} and KAFKA_DELIVERIES_TOPIC are both same");
+        assert_ends(&waybill(&[role], &topics).await, 78, &[&expected]);
+    }
     let redis = [database, ("REDIS_URL", "http://redis")];
     assert_ends(&waybill(&["orders"], &redis).await, 78, &["REDIS_URL"]);
 
@@ -288,9 +294,11 @@ async fn a_missing_topic_is_reported() {
     env.create_large_topic(&dead_letters).await;
     let flags = env.courier_flags(&database);
     let mut flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let place = flags.iter().position(|flag| *flag == "--kafka-deliveries-topic").unwrap();
+    flags[place + 1] = "nix";
     flags.extend(["--kafka-create-topics", "false"]);
     let output = waybill(&[&["couriers"], &flags[..]].concat(), &[]).await;
-    assert_ends(&output, 78, &[&format!("has no topic {}", env.deliveries_topic())]);
+    assert_ends(&output, 78, &["has no topic nix"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

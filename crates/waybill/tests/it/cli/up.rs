@@ -84,6 +84,7 @@ async fn a_given_database_is_used_and_the_other_one_is_local() {
         ("KAFKA_BROKERS", flag("--kafka-brokers")),
         ("KAFKA_ORDERS_TOPIC", flag("--kafka-orders-topic")),
         ("KAFKA_STATUS_TOPIC", flag("--kafka-status-topic")),
+        ("KAFKA_DELIVERIES_TOPIC", flag("--kafka-deliveries-topic")),
         ("KAFKA_GROUP_ID", flag("--kafka-group-id")),
     ];
     let folder = Scratch::new();

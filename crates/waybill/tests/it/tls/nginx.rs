@@ -62,13 +62,15 @@ async fn the_example_of_security_md_protects_a_service() {
     let (folder, database) = (Scratch::new(), format!("{}_orders", env.name));
     let server = env.servers.postgres.rsplit_once('/').unwrap().0.rsplit_once('@').unwrap().1;
     let database = format!("postgres://{}_user:secret@{server}/{database}", env.name);
-    let (orders, statuses) = (env.orders_topic(), env.status_topic());
+    let (orders, statuses, deliveries) =
+        (env.orders_topic(), env.status_topic(), env.deliveries_topic());
     let program = Program::start_in(
         &folder,
         &[
             ("KAFKA_BROKERS", &env.servers.kafka),
             ("KAFKA_ORDERS_TOPIC", &orders),
             ("KAFKA_STATUS_TOPIC", &statuses),
+            ("KAFKA_DELIVERIES_TOPIC", &deliveries),
             ("KAFKA_GROUP_ID", &env.name),
             ("ORDERS_DATABASE_URL", &database),
             ("HTTP_HOSTS", NAME),

@@ -61,13 +61,15 @@ async fn tls_to_postgresql_needs_the_right_certificate() {
         )
     };
     let right = address("secret-right", &format!("&sslrootcert={ca}"));
-    let (orders, status) = (env.orders_topic(), env.status_topic());
+    let (orders, status, deliveries) =
+        (env.orders_topic(), env.status_topic(), env.deliveries_topic());
     let variables = |address: &str| {
         [
             ("ORDERS_DATABASE_URL", address.to_owned()),
             ("KAFKA_BROKERS", env.servers.kafka.clone()),
             ("KAFKA_ORDERS_TOPIC", orders.clone()),
             ("KAFKA_STATUS_TOPIC", status.clone()),
+            ("KAFKA_DELIVERIES_TOPIC", deliveries.clone()),
             ("KAFKA_GROUP_ID", env.name.clone()),
             ("ORDERS_HTTP_ADDR", "127.0.0.1:0".to_owned()),
         ]
