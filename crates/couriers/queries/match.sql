@@ -1,5 +1,6 @@
 -- match
--- The caller holds the advisory lock: one matcher at a time. The limits of 2,000 are written as
+-- The caller holds the advisory lock: one matcher at a time. It has matched the orders that were taken
+-- from a courier (taken_from), each alone, because they must not go back to that courier. The limits of 2,000 are written as
 -- constants for the planner: it estimates a limit that it cannot see at a tenth of the table, and
 -- then plans to read all of it.
 WITH
@@ -11,7 +12,7 @@ match_cursor AS (
         'epoch'::timestamptz + interval '1 microsecond' * setval('couriers.waiting_front', coalesce((
             SELECT (extract(epoch FROM waiting_since) * 1000000)::bigint FROM couriers.order_states
             WHERE waiting_since >= 'epoch'::timestamptz + known.waiting * interval '1 microsecond'
-                AND held_at IS NULL
+                AND held_at IS NULL AND taken_from IS NULL
             ORDER BY waiting_since, order_id LIMIT 1
         ), known.waiting)) AS since,
         setval('couriers.available_front', coalesce((
@@ -31,7 +32,7 @@ pairs AS (
         (SELECT count(*) FROM (
             SELECT FROM couriers.order_states
             WHERE waiting_since >= (SELECT since FROM match_cursor)
-                AND held_at IS NULL
+                AND held_at IS NULL AND taken_from IS NULL
             ORDER BY waiting_since, order_id LIMIT 2000
         ) AS waiting),
         (SELECT count(*) FROM (
@@ -51,7 +52,7 @@ waiting AS (
     SELECT * FROM (
         SELECT order_id FROM couriers.order_states AS state
         WHERE waiting_since >= (SELECT since FROM match_cursor)
-            AND held_at IS NULL
+            AND held_at IS NULL AND taken_from IS NULL
             AND NOT EXISTS (
                 SELECT FROM couriers.courier_orders AS delivery
                 WHERE delivery.order_id = state.order_id OFFSET 0

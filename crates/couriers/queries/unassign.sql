@@ -9,7 +9,7 @@ taken AS (
 ),
 held AS (
     UPDATE couriers.order_states AS stored
-    SET waiting_since = created_at, held_at = taken.taken_at
+    SET waiting_since = created_at, held_at = taken.taken_at, taken_from = taken.courier_id
     FROM taken WHERE stored.order_id = taken.order_id
 ),
 logged AS (

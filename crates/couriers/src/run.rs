@@ -83,7 +83,6 @@ pub async fn run(
         times: config.own.delivery_times(),
         wake: wake.clone(),
         board: board.clone(),
-        to_send: to_send.clone(),
         streams: Streams::of_connections(config.http.connections as usize),
         shutdown: shutdown.clone(),
     };
@@ -140,6 +139,7 @@ fn policy(config: &Options) -> Policy {
     Policy {
         times: config.delivery_times(),
         grace: config.overdue_grace,
+        released: config.released_orders,
         sweep: config.dispatch_sweep,
     }
 }

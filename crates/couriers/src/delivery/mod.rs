@@ -8,7 +8,7 @@ pub mod courier;
 
 pub use actor::{Actor, InvalidActor};
 
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, str::FromStr, time::Duration};
 
 use chassis::kafka::record::{Position, instant};
 use events::{OrderStatus, OrderUid};
@@ -109,6 +109,27 @@ pub struct DeliveryTimes {
     pub car: Duration,
 }
 
+/// The treatment of an order whose delivery was released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleasedOrders {
+    /// The order stays released until it is assigned manually.
+    Keep,
+    /// The order is queued again, at its old place, at most twice.
+    Requeue,
+}
+
+impl FromStr for ReleasedOrders {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "keep" => Ok(Self::Keep),
+            "requeue" => Ok(Self::Requeue),
+            _ => Err("must be keep or requeue"),
+        }
+    }
+}
+
 /// The state of an order's delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryState {
@@ -122,6 +143,8 @@ pub enum DeliveryState {
     Assigned,
     /// The deadline has passed; the courier is freed when the grace period has passed too.
     Overdue,
+    /// The courier was freed long after the deadline, and the order is not completed.
+    Released,
     /// The order was delivered, by a courier of this service or without one.
     Completed,
     /// The order was cancelled.
@@ -138,6 +161,7 @@ impl DeliveryState {
             Self::Held => "held",
             Self::Assigned => "assigned",
             Self::Overdue => "overdue",
+            Self::Released => "released",
             Self::Completed => "completed",
             Self::Cancelled => "cancelled",
         }
@@ -151,6 +175,8 @@ pub enum WaitReason {
     NotCreated,
     /// It was taken from its courier manually.
     HeldManually,
+    /// Its delivery was released.
+    Released,
     NoCouriers,
     /// Every courier who is not paused carries another order.
     AllBusy,
@@ -160,9 +186,10 @@ pub enum WaitReason {
 }
 
 impl WaitReason {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NotCreated,
         Self::HeldManually,
+        Self::Released,
         Self::NoCouriers,
         Self::AllBusy,
         Self::AllPaused,
@@ -175,6 +202,7 @@ impl WaitReason {
         match self {
             Self::NotCreated => "not_created",
             Self::HeldManually => "held_by_hand",
+            Self::Released => "released",
             Self::NoCouriers => "no_couriers",
             Self::AllBusy => "all_couriers_busy",
             Self::AllPaused => "all_couriers_paused",

@@ -30,8 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     DispatchMetrics, MATCH_ROWS, MatchCursor, Policy, Wake, interval,
-    statements::{count_due, mark_overdue, release_overdue},
+    statements::{count_due, mark_overdue, release_overdue, requeue},
 };
+use crate::delivery::ReleasedOrders;
 
 /// The time for which releases are held back before this is logged.
 const LOG_AFTER: Duration = Duration::from_secs(60);
@@ -141,6 +142,9 @@ impl Releases<'_> {
             let grace = self.policy.grace;
             let released = change(self.pool, BACKGROUND, async |connection| {
                 let released = release_overdue(connection, grace, due_before).await?;
+                if self.policy.released == ReleasedOrders::Requeue && !released.is_empty() {
+                    requeue(connection, &released).await?;
+                }
                 failpoint::try_async_point("release").await?;
                 Ok::<_, sqlx::Error>(released)
             })

@@ -35,7 +35,8 @@ use crate::{
     delivery::DeliveryState,
     dispatch::MatchCursor,
     read::{
-        self, DeliveryFilter, Listed, count_couriers, find_delivery, find_history, list_deliveries,
+        self, DeliveryFilter, Listed, QueueState, count_couriers, find_delivery, find_history,
+        list_deliveries,
     },
     store::{assign as assign_manually, find_courier, unassign as unassign_manually},
 };
@@ -46,11 +47,12 @@ pub(crate) async fn assign(
     By(actor): By,
     body: Body,
 ) -> Result<Response, Problem> {
-    let order_id = form::order_id(body)?;
-    let assigned = assign_manually(&state.pool, &order_id, &state.times, actor.as_ref()).await?;
-    // No match has run, so dispatch reports this change neither to the live board nor to the sender.
-    state.board.changed();
-    state.to_send.notify_one();
+    let (order_id, to) = form::assignment(body)?;
+    // The wake-up comes before the error is returned: a match may have skipped a courier while they
+    // were locked. Dispatch then reports the change to the live board and to the sender.
+    let assigned = assign_manually(&state.pool, &order_id, to, &state.times, actor.as_ref()).await;
+    state.wake.wake(MatchCursor::START);
+    let assigned = assigned?;
     Ok(Json(AssignedView::of(&order_id, &assigned)).into_response())
 }
 
@@ -198,6 +200,7 @@ async fn list_page(
 
 #[derive(Deserialize)]
 pub(crate) struct QueueQuery {
+    state: Option<String>,
     limit: Option<i64>,
 }
 
@@ -207,7 +210,10 @@ pub(crate) async fn queue(
     Parameters(query): Parameters<QueueQuery>,
 ) -> Result<Response, Problem> {
     let limit = paging::parse_limit(query.limit)?;
-    let queue = snapshot(&state.pool, LIST, async |snapshot| read::queue(snapshot, limit).await);
+    let listed = query.state.as_deref().map(str::parse).transpose();
+    let listed: Option<QueueState> = listed.map_err(|rule| bad_parameter("state", rule))?;
+    let queue =
+        snapshot(&state.pool, LIST, async |snapshot| read::queue(snapshot, listed, limit).await);
     let queue = queue.await.map_err(failed)?;
     Ok(Json(QueueView::of(&queue)).into_response())
 }

@@ -22,7 +22,6 @@ use chassis::{http::Streams, kafka::producer::Producer, web::docs};
 use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::live_board::LiveBoard;
@@ -37,8 +36,6 @@ pub(crate) struct ApiState {
     pub(crate) times: DeliveryTimes,
     pub(crate) wake: Wake,
     pub(crate) board: LiveBoard,
-    /// Notifies the sender of delivery events.
-    pub(crate) to_send: Arc<Notify>,
     pub(crate) streams: Streams,
     pub(crate) shutdown: CancellationToken,
 }

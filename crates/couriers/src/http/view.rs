@@ -7,8 +7,8 @@ use time::{OffsetDateTime, serde::rfc3339};
 use crate::{
     delivery::{Assignment, WaitReason, courier::Courier},
     read::{
-        Board, CourierCounts, Delivery, Entry, History, ListedDelivery, Queue, Queued, Statistics,
-        WINDOW,
+        Board, CourierCounts, Delivery, Entry, History, ListedDelivery, Queue, QueueState, Queued,
+        Statistics, WINDOW,
     },
     store::Assigned,
 };
@@ -159,6 +159,10 @@ impl WaitReasonView {
             }
             (WaitReason::HeldManually, _) => {
                 "the order was unassigned manually and waits for a manual assignment".to_owned()
+            }
+            (WaitReason::Released, _) => {
+                "the delivery was released long after its deadline; assign the order manually"
+                    .to_owned()
             }
             (WaitReason::NoCouriers, _) => "no courier is registered".to_owned(),
             (WaitReason::AllBusy, Some(counts)) => {
@@ -312,22 +316,28 @@ impl<'a> ListedDeliveryView<'a> {
 #[derive(Serialize)]
 struct QueuedView<'a> {
     order_id: &'a str,
+    state: &'static str,
     position: Option<i64>,
-    #[serde(with = "rfc3339")]
-    waiting_since: OffsetDateTime,
+    #[serde(with = "rfc3339::option")]
+    waiting_since: Option<OffsetDateTime>,
     #[serde(with = "rfc3339::option")]
     held_at: Option<OffsetDateTime>,
+    #[serde(with = "rfc3339::option")]
+    released_at: Option<OffsetDateTime>,
     age_seconds: f64,
     reason: &'static str,
 }
 
 impl<'a> QueuedView<'a> {
     fn of(queued: &'a Queued) -> Self {
+        let is_released = queued.state == QueueState::Released;
         Self {
             order_id: &queued.order_id,
+            state: queued.state.as_str(),
             position: queued.position,
-            waiting_since: queued.waiting_since,
+            waiting_since: (!is_released).then_some(queued.since),
             held_at: queued.held_at,
+            released_at: is_released.then_some(queued.since),
             age_seconds: queued.age_seconds,
             reason: queued.reason.as_str(),
         }
@@ -338,6 +348,7 @@ impl<'a> QueuedView<'a> {
 pub(super) struct QueueView<'a> {
     waiting: i64,
     held: i64,
+    released: i64,
     items: Vec<QueuedView<'a>>,
 }
 
@@ -346,6 +357,7 @@ impl<'a> QueueView<'a> {
         Self {
             waiting: queue.waiting,
             held: queue.held,
+            released: queue.released,
             items: queue.orders.iter().map(QueuedView::of).collect(),
         }
     }

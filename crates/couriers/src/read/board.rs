@@ -41,7 +41,7 @@ pub async fn board(pool: &PgPool, rows: i64) -> Result<Board, sqlx::Error> {
     snapshot(pool, LIST, async |snapshot| {
         let counts = count_couriers(snapshot).await?;
         let statistics = statistics(snapshot).await?;
-        let queue = queue(snapshot, rows).await?;
+        let queue = queue(snapshot, None, rows).await?;
         let mut couriers = list_carrying(snapshot, rows).await?;
         couriers.extend(list_idle(snapshot, rows).await?);
         // `now()` is the time at which the transaction began, and the snapshot is not older. So
@@ -117,7 +117,7 @@ async fn list_idle(
                  AS \"on_time!\", \
              created_at \
          FROM couriers.couriers AS courier \
-         WHERE status <> 'busy' \
+         WHERE status IN ('available', 'paused') \
              AND NOT EXISTS (SELECT FROM couriers.active_deliveries WHERE courier_id = courier.id) \
          ORDER BY status, deliveries, free_since, id LIMIT $1",
         limit,

@@ -65,7 +65,9 @@ impl ListedDelivery {
         let Assignment { completed_at, released_at, .. } = &self.assignment;
         if completed_at.is_some() {
             DeliveryState::Completed
-        } else if self.is_overdue || released_at.is_some() {
+        } else if released_at.is_some() {
+            DeliveryState::Released
+        } else if self.is_overdue {
             DeliveryState::Overdue
         } else {
             DeliveryState::Assigned

@@ -1,7 +1,7 @@
 //! Queries about deliveries, for the JSON API and the board. Nothing here changes the database.
 //!
 //! - `figures`: the statistics of one courier or of all, and the number of couriers by status
-//! - `queue`: the orders that wait for a courier, or are held
+//! - `queue`: the orders without a courier
 //! - `delivery`: the delivery of one order; `history`: its entries in the log
 //! - `deliveries`: lists of deliveries
 //! - `board`: the content of the board, read in one snapshot
@@ -20,4 +20,4 @@ pub use figures::{
     CourierCounts, Statistics, WINDOW, count_couriers, courier_statistics, statistics,
 };
 pub use history::{Entry, History, find_history};
-pub use queue::{Queue, Queued, queue};
+pub use queue::{Queue, QueueState, Queued, queue};

@@ -16,7 +16,9 @@ use time::OffsetDateTime;
 use super::limit_lock_wait;
 use crate::delivery::{
     Actor,
-    courier::{Courier, CourierChange, CourierEvent, CourierId, CourierStatus, NewCourier},
+    courier::{
+        Courier, CourierChange, CourierEvent, CourierId, CourierStatus, NewCourier, RequestedStatus,
+    },
 };
 
 /// The reason why a courier was not stored.
@@ -26,6 +28,8 @@ pub enum NotStored {
     PhoneTaken,
     #[error("no such courier")]
     Unknown,
+    #[error("the courier carries an order")]
+    Carries,
     #[error(transparent)]
     Database(sqlx::Error),
 }
@@ -127,10 +131,26 @@ pub async fn update_courier(
         // A separate statement, so that the next one has a new snapshot. A transaction that held
         // this lock may just have freed the courier, and the next statement must see that.
         let before = lock_courier(transaction, id).await?.ok_or(NotStored::Unknown)?;
+        // No other transaction can assign an order to the courier now: that needs the lock of their
+        // row.
+        let is_retired = changed.status == Some(RequestedStatus::Retired);
+        if is_retired && carries(transaction, id).await? {
+            return Err(NotStored::Carries);
+        }
         let courier = change_courier(transaction, id, changed).await?;
         log(transaction, id, &before.events_until(&courier), actor).await?;
         Ok(courier)
     })
+    .await
+}
+
+async fn carries(transaction: &mut PgConnection, id: CourierId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        "-- carries\n\
+         SELECT EXISTS (SELECT FROM couriers.active_deliveries WHERE courier_id = $1) AS \"carries!\"",
+        id.get(),
+    )
+    .fetch_one(transaction)
     .await
 }
 
@@ -156,7 +176,8 @@ async fn change_courier(
                  ELSE $5 \
              END, \
              free_since = CASE \
-                 WHEN $5 = 'available' AND status = 'paused' THEN clock_timestamp() ELSE free_since \
+                 WHEN $5 = 'available' AND status IN ('paused', 'retired') THEN clock_timestamp() \
+                 ELSE free_since \
              END \
          WHERE id = $1 \
          RETURNING id, name, phone, transport_type, status, deliveries, completed, \
@@ -189,11 +210,16 @@ impl Before {
         let is_changed = self.name != after.name.as_ref()
             || self.phone != after.phone.as_ref()
             || self.transport_type != after.transport_type.as_str();
-        let was_paused = self.status == CourierStatus::Paused.as_str();
-        let status = match (was_paused, after.status == CourierStatus::Paused) {
-            (false, true) => Some(CourierEvent::Paused),
-            (true, false) => Some(CourierEvent::Resumed),
-            _ => None,
+        let was = |status: CourierStatus| self.status == status.as_str();
+        let status = match after.status {
+            CourierStatus::Retired => {
+                (!was(CourierStatus::Retired)).then_some(CourierEvent::Retired)
+            }
+            _ if was(CourierStatus::Retired) => Some(CourierEvent::Restored),
+            CourierStatus::Paused => (!was(CourierStatus::Paused)).then_some(CourierEvent::Paused),
+            CourierStatus::Available | CourierStatus::Busy => {
+                was(CourierStatus::Paused).then_some(CourierEvent::Resumed)
+            }
         };
         is_changed.then_some(CourierEvent::Changed).into_iter().chain(status).collect()
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use couriers::{
     delivery::courier::{CourierChange, CourierId, RequestedStatus},
     dispatch::{MatchCursor, mark_overdue, release_overdue},
-    store::{self, NotAssigned, NotUnassigned},
+    store::{self, NotAssigned, NotStored, NotUnassigned},
 };
 use events::OrderStatus;
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
@@ -23,7 +23,8 @@ enum Step {
     Match,
     Add(RequestedStatus),
     SetStatus(usize, RequestedStatus),
-    Assign(usize),
+    /// Assigns an order to the first available courier, or to a chosen one.
+    Assign(usize, Option<usize>),
     Unassign(usize),
     /// Moves the deadline of an order's delivery far into the past.
     Overdue(usize),
@@ -42,7 +43,15 @@ struct Batch {
 
 fn step() -> impl Strategy<Value = Step> {
     let order = 0..ORDERS.len();
-    let requested = select(&[RequestedStatus::Available, RequestedStatus::Paused][..]);
+    let new = select(&[RequestedStatus::Available, RequestedStatus::Paused][..]);
+    let requested = select(
+        &[
+            RequestedStatus::Available,
+            RequestedStatus::Available,
+            RequestedStatus::Paused,
+            RequestedStatus::Retired,
+        ][..],
+    );
     let status = select(
         &[
             OrderStatus::Created,
@@ -61,9 +70,11 @@ fn step() -> impl Strategy<Value = Step> {
                 Step::Apply(Batch { events, times, age_seconds })
             }),
         4 => Just(Step::Match),
-        2 => requested.clone().prop_map(Step::Add),
+        2 => new.prop_map(Step::Add),
         2 => (0..4usize, requested).prop_map(|(courier, status)| Step::SetStatus(courier, status)),
-        1 => order.clone().prop_map(Step::Assign),
+        1 => order.clone().prop_map(|order| Step::Assign(order, None)),
+        2 => (order.clone(), 0..4usize)
+            .prop_map(|(order, courier)| Step::Assign(order, Some(courier))),
         1 => order.clone().prop_map(Step::Unassign),
         1 => order.prop_map(Step::Overdue),
         1 => Just(Step::Restart),
@@ -81,11 +92,14 @@ struct Order {
     courier: Option<usize>,
     /// The deadline has passed, and the courier was freed.
     released: bool,
+    /// The courier that it was taken from.
+    taken_from: Option<usize>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Courier {
-    paused: bool,
+    /// As it was requested last.
+    status: RequestedStatus,
     deliveries: i64,
     completed: i64,
     on_time: i64,
@@ -110,10 +124,21 @@ impl Model {
         self.orders.values().filter(is_active).any(|order| order.courier == Some(courier))
     }
 
+    fn is_available(&self, courier: usize) -> bool {
+        self.couriers[courier].status == RequestedStatus::Available && !self.carries(courier)
+    }
+
     fn first_available(&self) -> Option<usize> {
-        let is_available = |c: &usize| !self.couriers[*c].paused && !self.carries(*c);
-        let available = (0..self.couriers.len()).filter(is_available);
-        available.min_by_key(|c| (self.couriers[*c].deliveries, self.couriers[*c].free_since, *c))
+        self.first_available_except(None)
+    }
+
+    /// Returns the first available courier; `except` only if no other is available.
+    fn first_available_except(&self, except: Option<usize>) -> Option<usize> {
+        let available = (0..self.couriers.len()).filter(|c| self.is_available(*c));
+        available.min_by_key(|c| {
+            let courier = self.couriers[*c];
+            (Some(*c) == except, courier.deliveries, courier.free_since, *c)
+        })
     }
 
     fn note(&mut self, order: usize, status: &'static str, courier: Option<usize>) {
@@ -181,7 +206,20 @@ impl Model {
         self.note(order, "assigned", Some(courier));
         let order = self.orders.get_mut(&order).unwrap();
         (order.waiting, order.held, order.created) = (None, false, true);
-        order.courier = Some(courier);
+        (order.courier, order.taken_from) = (Some(courier), None);
+    }
+
+    /// Gives the order of a delivery to another courier, or a released one to the same courier.
+    fn move_order(&mut self, order: usize, to: usize) {
+        let known = self.orders.get_mut(&order).unwrap();
+        let former = known.courier.replace(to).unwrap();
+        let was_released = std::mem::take(&mut known.released);
+        self.couriers[to].deliveries += 1;
+        self.couriers[former].deliveries -= 1;
+        self.note(order, "reassigned", Some(to));
+        if !was_released {
+            self.free([former]);
+        }
     }
 
     fn match_all(&mut self) {
@@ -227,10 +265,9 @@ async fn assert_agrees(database: &CourierDatabase, model: &Model) {
     let wanted: Vec<_> = (0..model.couriers.len())
         .map(|courier| {
             let one = model.couriers[courier];
-            let status = match (one.paused, model.carries(courier)) {
-                (true, _) => "paused",
-                (false, true) => "busy",
-                (false, false) => "available",
+            let status = match one.status {
+                RequestedStatus::Available if model.carries(courier) => "busy",
+                status => status.as_str(),
             };
             (courier as i64 + 1, status.to_owned(), one.deliveries, one.completed, one.on_time)
         })
@@ -320,7 +357,7 @@ impl<'a> History<'a> {
             }
             Step::Add(status) => self.add(*status).await,
             Step::SetStatus(number, status) => self.set_status(*number, *status).await,
-            Step::Assign(order) => self.assign(*order).await,
+            Step::Assign(order, to) => self.assign(*order, *to).await,
             Step::Unassign(order) => self.unassign(*order).await,
             Step::Overdue(order) => {
                 expire(&self.pool, ORDERS[*order]).await;
@@ -333,7 +370,7 @@ impl<'a> History<'a> {
         }
         // Only events give a later cursor. After manual actions, a release or a restart, dispatch
         // searches both queues from their start.
-        if !matches!(step, Step::Apply(_) | Step::Match | Step::Assign(_)) {
+        if !matches!(step, Step::Apply(_) | Step::Match) {
             self.cursor = MatchCursor::START;
         }
         assert_agrees(self.database, &self.model).await;
@@ -352,8 +389,8 @@ impl<'a> History<'a> {
     async fn add(&mut self, status: RequestedStatus) {
         let number = self.model.couriers.len();
         store::create_courier(&self.pool, &courier(number as u64, status), None).await.unwrap();
-        let paused = status == RequestedStatus::Paused;
-        self.model.couriers.push(Courier { paused, ..Courier::default() });
+        let new = Courier { status, deliveries: 0, completed: 0, on_time: 0, free_since: 0 };
+        self.model.couriers.push(new);
         self.model.courier_log.push(vec!["added"]);
         self.model.free([number]);
     }
@@ -362,35 +399,64 @@ impl<'a> History<'a> {
         let change = CourierChange { status: Some(status), ..CourierChange::default() };
         let id = CourierId::try_from(number as i64 + 1).unwrap();
         let changed = store::update_courier(&self.pool, id, &change, None).await;
-        assert_eq!(changed.is_ok(), number < self.model.couriers.len());
-        let Some(courier) = self.model.couriers.get_mut(number) else { return };
-        let was_paused = courier.paused;
-        courier.paused = status == RequestedStatus::Paused;
-        let is_paused = courier.paused;
-        if was_paused != is_paused {
-            let status = if is_paused { "paused" } else { "resumed" };
-            self.model.courier_log[number].push(status);
+        let Some(before) = self.model.couriers.get(number).map(|courier| courier.status) else {
+            assert!(matches!(changed, Err(NotStored::Unknown)));
+            return;
+        };
+        if status == RequestedStatus::Retired && self.model.carries(number) {
+            assert!(matches!(changed, Err(NotStored::Carries)));
+            return;
         }
-        if was_paused && !is_paused {
+        changed.unwrap();
+        self.model.couriers[number].status = status;
+        use RequestedStatus::{Available, Paused, Retired};
+        let logged = match (before, status) {
+            (Available | Paused, Retired) => "retired",
+            (Retired, Available | Paused) => "restored",
+            (Available, Paused) => "paused",
+            (Paused, Available) => "resumed",
+            (Available, Available) | (Paused, Paused) | (Retired, Retired) => return,
+        };
+        self.model.courier_log[number].push(logged);
+        if status == Available {
             self.model.free([number]);
         }
     }
 
-    async fn assign(&mut self, order: usize) {
-        let assigned = store::assign(&self.pool, &uid(ORDERS[order]), &TIMES, None).await;
-        match (self.model.orders.get(&order), self.model.first_available()) {
-            (Some(known), _) if known.rank >= 5 => {
-                assert!(matches!(assigned, Err(NotAssigned::Ended(_))));
+    async fn assign(&mut self, order: usize, to: Option<usize>) {
+        let id = to.map(|to| CourierId::try_from(to as i64 + 1).unwrap());
+        let assigned = store::assign(&self.pool, &uid(ORDERS[order]), id, &TIMES, None).await;
+        let known = self.model.orders.get(&order).cloned().unwrap_or_default();
+        if known.rank >= 5 {
+            assert!(matches!(assigned, Err(NotAssigned::Ended(_))));
+            return;
+        }
+        if known.courier.is_some() && !known.released && (to.is_none() || to == known.courier) {
+            assert!(matches!(assigned, Err(NotAssigned::Already(_))));
+            return;
+        }
+        let courier = match to {
+            Some(to) if to >= self.model.couriers.len() => {
+                assert!(matches!(assigned, Err(NotAssigned::UnknownCourier)));
+                return;
             }
-            (Some(Order { courier: Some(_), .. }), _) => {
-                assert!(matches!(assigned, Err(NotAssigned::Already(_))));
+            Some(to) if !self.model.is_available(to) => {
+                assert!(matches!(assigned, Err(NotAssigned::NotAvailable(_))));
+                return;
             }
-            (_, None) => assert!(matches!(assigned, Err(NotAssigned::NoCourier))),
-            (_, Some(courier)) => {
-                assert_eq!(assigned.unwrap().courier_id.get(), courier as i64 + 1);
-                self.model.orders.entry(order).or_default();
-                self.model.assign(order, courier);
-            }
+            Some(to) => Some(to),
+            None => self.model.first_available_except(known.courier.or(known.taken_from)),
+        };
+        let Some(courier) = courier else {
+            assert!(matches!(assigned, Err(NotAssigned::NoCourier)));
+            return;
+        };
+        assert_eq!(assigned.unwrap().courier_id.get(), courier as i64 + 1);
+        if known.courier.is_some() {
+            self.model.move_order(order, courier);
+        } else {
+            self.model.orders.entry(order).or_default();
+            self.model.assign(order, courier);
         }
     }
 
@@ -409,7 +475,7 @@ impl<'a> History<'a> {
             return;
         };
         assert_eq!(unassigned.unwrap().get(), courier as i64 + 1);
-        (known.waiting, known.held) = (Some(0), true);
+        (known.waiting, known.held, known.taken_from) = (Some(0), true, Some(courier));
         let was_released = std::mem::take(&mut known.released);
         self.model.couriers[courier].deliveries -= 1;
         self.model.note(order, "unassigned", Some(courier));

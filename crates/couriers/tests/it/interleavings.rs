@@ -33,12 +33,14 @@ enum Act {
     Match,
     Release,
     Assign(&'static str),
+    /// Assigns an order to a chosen courier.
+    AssignTo(&'static str, i64),
     Unassign(&'static str),
     SetStatus(i64, RequestedStatus),
     /// Requests a phone number that another courier has.
     TakePhone(i64),
 }
-use Act::{Apply, ApplyEarlier, Assign, Match, Release, SetStatus, TakePhone, Unassign};
+use Act::{Apply, ApplyEarlier, Assign, AssignTo, Match, Release, SetStatus, TakePhone, Unassign};
 
 impl Act {
     /// Acts on a separate connection, as the service would.
@@ -60,10 +62,15 @@ impl Act {
                 dispatch::release_overdue(&mut transaction, grace, now).await.unwrap();
                 transaction.commit().await.unwrap();
             }
-            Assign(order) => {
-                let assigned = store::assign(&pool, &uid(order), &TIMES, None).await;
+            Assign(order) | AssignTo(order, _) => {
+                let to = match self {
+                    AssignTo(_, id) => Some(CourierId::try_from(id).unwrap()),
+                    _ => None,
+                };
+                let assigned = store::assign(&pool, &uid(order), to, &TIMES, None).await;
                 assert!(!matches!(assigned, Err(store::NotAssigned::Database(_))), "{assigned:?}");
-                // A match waits for the lock until this has ended, so dispatch need not be woken.
+                // A match waits for the lock until this has ended. A move frees a courier, but no
+                // order waits in the races with moves. So dispatch need not be woken.
                 return;
             }
             Unassign(order) => {
@@ -256,6 +263,19 @@ async fn a_match_races_with_manual_actions() {
         assert_race(ONE_FREE, &[Assign("new"), Apply(&[("new", Created)])]),
         assert_race(WAITING, &[Assign("a"), Apply(&[("a", Cancelled)])]),
         assert_race(CARRIED, &[Unassign("a"), Apply(&[("a", Completed)])]),
+    );
+}
+
+/// The first courier carries `a`, and the second one is free.
+const ONE_CARRIED: Before = Before { matched: &[("a", Created)], ..BOTH_FREE };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_races_with_events_pauses_and_releases() {
+    tokio::join!(
+        assert_race(ONE_CARRIED, &[AssignTo("a", 2), Apply(&[("a", Completed)])]),
+        assert_race(ONE_CARRIED, &[AssignTo("a", 2), SetStatus(2, PAUSED)]),
+        assert_race(ONE_CARRIED, &[AssignTo("a", 2), Unassign("a")]),
+        assert_race(Before { are_overdue: true, ..ONE_CARRIED }, &[AssignTo("a", 2), Release]),
     );
 }
 

@@ -49,11 +49,11 @@ WHERE CASE
         WHEN s.rank = 6 THEN last.status = 'cancelled'
         WHEN s.rank = 5 THEN last.status = 'completed' AND last.courier_id IS NOT DISTINCT FROM d.courier_id
         WHEN s.held_at IS NOT NULL THEN last.status = 'unassigned'
-        WHEN d.order_id IS NULL THEN last.status IS NULL
+        WHEN d.order_id IS NULL THEN coalesce(last.status, 'requeued') = 'requeued'
         WHEN d.courier_id <> last.courier_id THEN false
         WHEN d.released_at IS NOT NULL THEN last.status = 'released'
         WHEN d.overdue_at IS NOT NULL THEN last.status = 'overdue'
-        ELSE last.status = 'assigned'
+        ELSE last.status IN ('assigned', 'reassigned')
     END IS NOT TRUE
 UNION ALL
 SELECT 'a number in the outbox has no entry in the log', count(*)

@@ -68,6 +68,7 @@ async fn a_number_or_time_out_of_its_range_stops_the_start() {
         ("couriers", "DELIVERY_TIME_ON_FOOT", ["5", "8761h"], "from 0s to 8760h"),
         ("couriers", "DELIVERY_TIME_SCOOTER", ["-1s", "8761h"], "from 0s to 8760h"),
         ("couriers", "DELIVERY_TIME_CAR", ["1d", "8761h"], "from 0s to 8760h"),
+        ("couriers", "RELEASED_ORDERS", ["drop", "Keep"], "must be keep or requeue"),
         ("couriers", "OVERDUE_GRACE", ["x", "18446744073709551615h"], "from 0s to 8760h"),
         ("audit", "DISPATCH_SWEEP", ["0s", "2h"], "from 10ms to 1h"),
     ] {

@@ -299,7 +299,7 @@ async fn statistics_count_deliveries_but_not_cancelled_orders() {
     set_courier_status(&service, anna, "paused").await;
     let lea = add_courier(&service, "Lea", "on_foot", "available").await;
     send_status(&env, "late", "created").await;
-    wait_for_delivery(&service, "late", "overdue").await;
+    wait_for_delivery(&service, "late", "released").await;
     // After the grace period, the courier is free again, although the first order is not completed.
     wait_until("Lea to be free", async || {
         service.json(&format!("/courier/{lea}")).await["status"] == "available"
