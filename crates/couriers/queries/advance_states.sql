@@ -17,4 +17,4 @@ FROM UNNEST ($1::text[], $2::smallint[], $3::timestamptz[], $4::timestamptz[])
     AS folded (order_id, rank, changed_at, created_at)
 WHERE stored.order_id = folded.order_id COLLATE "C"
     AND (folded.rank > stored.rank OR (stored.created_at IS NULL AND folded.created_at IS NOT NULL))
-RETURNING stored.order_id, stored.rank, stored.changed_at
+RETURNING stored.order_id, stored.rank

@@ -1,5 +1,6 @@
 -- match
--- The caller holds the advisory lock: one matcher at a time. The limits of 2,000 are written as
+-- The caller holds the advisory lock: one matcher at a time. It has matched the orders that were taken
+-- from a courier (taken_from), each alone, because they must not go back to that courier. The limits of 2,000 are written as
 -- constants for the planner: it estimates a limit that it cannot see at a tenth of the table, and
 -- then plans to read all of it.
 WITH
@@ -11,7 +12,7 @@ match_cursor AS (
         'epoch'::timestamptz + interval '1 microsecond' * setval('couriers.waiting_front', coalesce((
             SELECT (extract(epoch FROM waiting_since) * 1000000)::bigint FROM couriers.order_states
             WHERE waiting_since >= 'epoch'::timestamptz + known.waiting * interval '1 microsecond'
-                AND held_at IS NULL
+                AND held_at IS NULL AND taken_from IS NULL
             ORDER BY waiting_since, order_id LIMIT 1
         ), known.waiting)) AS since,
         setval('couriers.available_front', coalesce((
@@ -31,7 +32,7 @@ pairs AS (
         (SELECT count(*) FROM (
             SELECT FROM couriers.order_states
             WHERE waiting_since >= (SELECT since FROM match_cursor)
-                AND held_at IS NULL
+                AND held_at IS NULL AND taken_from IS NULL
             ORDER BY waiting_since, order_id LIMIT 2000
         ) AS waiting),
         (SELECT count(*) FROM (
@@ -51,7 +52,7 @@ waiting AS (
     SELECT * FROM (
         SELECT order_id FROM couriers.order_states AS state
         WHERE waiting_since >= (SELECT since FROM match_cursor)
-            AND held_at IS NULL
+            AND held_at IS NULL AND taken_from IS NULL
             AND NOT EXISTS (
                 SELECT FROM couriers.courier_orders AS delivery
                 WHERE delivery.order_id = state.order_id OFFSET 0
@@ -92,12 +93,21 @@ assigned AS (
     ) AS pair (order_id, courier_id, transport_type)
     CROSS JOIN (SELECT clock_timestamp() AS now) AS clock
     WHERE order_id IS NOT NULL AND courier_id IS NOT NULL
-    RETURNING order_id, courier_id, assigned_at
+    RETURNING order_id, courier_id, transport_type, assigned_at, deadline
 ),
 busy AS (
     UPDATE couriers.couriers AS courier
     SET status = 'busy', deliveries = courier.deliveries + 1
     FROM assigned WHERE courier.id = assigned.courier_id
+),
+logged AS (
+    INSERT INTO couriers.delivery_log
+        (at, status, order_id, courier_id, transport_type, deadline, cause)
+    SELECT assigned_at, 'assigned', order_id, courier_id, transport_type, deadline, 'match' FROM assigned
+    RETURNING number, order_id, at
+),
+to_send AS (
+    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
 )
 -- An order that is not held has waited since it was created.
 UPDATE couriers.order_states AS stored SET waiting_since = NULL

@@ -2,11 +2,12 @@
 WITH
 -- Active deliveries whose deadline and grace period ($1, seconds) passed before $2. The order's row
 -- in order_states is locked first, as every writer does; an order that another transaction is
--- changing is left to the next sweep.
+-- changing is left to the next sweep. A delivery is overdue in the log before it is released.
 overdue AS (
     SELECT delivery.order_id
     FROM couriers.active_deliveries AS delivery JOIN couriers.order_states AS stored USING (order_id)
-    WHERE delivery.deadline < $2::timestamptz - make_interval(secs => $1::double precision)
+    WHERE delivery.overdue_at IS NOT NULL
+        AND delivery.deadline < $2::timestamptz - make_interval(secs => $1::double precision)
     ORDER BY delivery.deadline
     LIMIT 2000
     FOR NO KEY UPDATE OF stored SKIP LOCKED
@@ -14,10 +15,21 @@ overdue AS (
 -- Through the view, the condition is checked again on the current version of the row: a delivery
 -- that ended while this statement waited is left alone.
 released AS (
-    UPDATE couriers.active_deliveries AS delivery SET released_at = clock_timestamp()
+    UPDATE couriers.active_deliveries AS delivery
+    SET released_at = greatest(clock_timestamp(), delivery.overdue_at)
     FROM overdue
     WHERE delivery.order_id = overdue.order_id
-    RETURNING delivery.order_id, delivery.courier_id
+    RETURNING delivery.order_id, delivery.courier_id, delivery.transport_type, delivery.deadline,
+        delivery.released_at
+),
+logged AS (
+    INSERT INTO couriers.delivery_log
+        (at, status, order_id, courier_id, transport_type, deadline, cause)
+    SELECT released_at, 'released', order_id, courier_id, transport_type, deadline, 'sweep' FROM released
+    RETURNING number, order_id, at
+),
+to_send AS (
+    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
 ),
 -- Locked in the order of their keys, so that two writers never deadlock.
 locked AS (

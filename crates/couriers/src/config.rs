@@ -19,7 +19,7 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 use events::topics::dead_letters;
 use url::Url;
 
-use crate::delivery::DeliveryTimes;
+use crate::delivery::{DeliveryTimes, ReleasedOrders};
 
 const OWN_DATABASE: &str = "COURIERS_DATABASE_URL";
 
@@ -162,6 +162,19 @@ pub struct Options {
         hide_short_help = true
     )]
     pub overdue_grace: Duration,
+    /// Treatment of orders whose delivery is released: keep or requeue.
+    ///
+    /// keep: the order is listed as released until it is assigned manually. requeue: it waits for
+    /// another courier at its old place in the queue, at most twice; after that it is kept.
+    #[arg(
+        long,
+        env = "RELEASED_ORDERS",
+        default_value = "keep",
+        value_name = "keep|requeue",
+        help_heading = "Dispatch",
+        hide_short_help = true
+    )]
+    pub released_orders: ReleasedOrders,
     /// Interval at which dispatch looks for waiting orders and free couriers, from 10ms to 1h.
     ///
     /// Dispatch also runs at once when an order or a courier changes. The sweep finds the orders

@@ -5,6 +5,7 @@
 //! - `delivery/`: the effect of each order status on a delivery, and a courier's values; no I/O
 //! - `intake/`: reads the status topic and writes its events to PostgreSQL in batches
 //! - `dispatch/`: matches waiting orders with available couriers, and releases overdue deliveries
+//! - `outbox/`: sends the entries of the log to the deliveries topic
 //! - `store/`: changes deliveries and couriers, for intake and for manual actions
 //! - `read/`: queries for statistics, the queue, one delivery and the board
 //! - `http/`: the JSON API and the live board
@@ -22,6 +23,7 @@ pub mod dispatch;
 mod http;
 mod intake;
 mod migrate;
+mod outbox;
 mod pages;
 pub mod read;
 mod routes;

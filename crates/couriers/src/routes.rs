@@ -17,6 +17,8 @@ use crate::{
 pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: Lists) -> Router {
     let lists = Router::new()
         .route("/couriers", get(couriers::list))
+        .route("/courier/{id}/deliveries", get(deliveries::of_courier))
+        .route("/deliveries", get(deliveries::list))
         .route("/queue", get(deliveries::queue))
         .route("/statistics", get(deliveries::statistics))
         .route("/rejected", get(by_accept(rejected::list, pages::rejected::list)))
@@ -32,6 +34,7 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/delivery/assign", post(deliveries::assign))
         .route("/delivery/unassign", post(deliveries::unassign))
         .route("/delivery/{order_id}", get(deliveries::get))
+        .route("/delivery/{order_id}/history", get(deliveries::history))
         .route("/rejected/{id}", get(by_accept(rejected::get, pages::rejected::get)))
         .route("/rejected/{id}/replay", post(by_accept(rejected::replay, pages::rejected::replay)))
         .route("/live", get(live::live))

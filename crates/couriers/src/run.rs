@@ -27,7 +27,7 @@ use chassis::{
 use events::topics::dead_letters;
 use futures_util::FutureExt as _;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -35,6 +35,7 @@ use crate::{
     dispatch::{self, DispatchMetrics, Policy, Wake},
     http::{ApiState, live_board::LiveBoard},
     intake::{self, Intake, Topics},
+    outbox::Sender,
     pages::PageState,
     routes, store,
 };
@@ -56,6 +57,7 @@ pub async fn run(
     let producer = Producer::new(&config.kafka, blocked.clone())?;
     let topics = topics(&config.topics);
     let (wake, board) = (Wake::default(), LiveBoard::new());
+    let to_send = Arc::new(Notify::new());
     let consumed = consumer::ConsumerMetrics::register(&mut registry);
     let intake = Intake {
         topics: topics.clone(),
@@ -67,6 +69,13 @@ pub async fn run(
     let dispatched = DispatchMetrics::register(&mut registry);
     let served = HttpMetrics::register(&mut registry);
     let ready = Arc::new(AtomicBool::new(false));
+    let sender = Sender {
+        pool: pools.work.clone(),
+        producer: producer.clone(),
+        topic: config.topics.kafka_deliveries_topic.clone(),
+        source: config.kafka.event_source("couriers"),
+        to_send: to_send.clone(),
+    };
     let api = ApiState {
         pool: pools.requests.clone(),
         producer,
@@ -104,13 +113,16 @@ pub async fn run(
         backlog: Backlog::new(&config.kafka, &subscription.group, &subscription.topic)?,
         wake,
         board,
+        to_send,
         metrics: dispatched,
     };
     parts.run("dispatch", dispatch.run_when_warm(ready, shutdown.clone()));
     // The parts above work without Kafka, so they are started before the topics are checked. Intake
-    // needs the topics. If they cannot be created, `wait` below returns the error.
-    if parts.run_first("topics", ensure_topics(config.kafka.clone(), topics)).await {
+    // and the sender need the topics. If they cannot be created, `wait` below returns the error.
+    let checked = ensure_topics(config.kafka.clone(), topics, sender.topic.clone());
+    if parts.run_first("topics", checked).await {
         failpoint::async_point("topics-checked").await;
+        parts.run("outbox", sender.run(shutdown.clone()));
         parts.run(
             "intake",
             consume(config.kafka, subscription, consumed, blocked, intake, shutdown),
@@ -127,6 +139,7 @@ fn policy(config: &Options) -> Policy {
     Policy {
         times: config.delivery_times(),
         grace: config.overdue_grace,
+        released: config.released_orders,
         sweep: config.dispatch_sweep,
     }
 }
@@ -149,6 +162,8 @@ struct Dispatch {
     backlog: Backlog,
     wake: Wake,
     board: LiveBoard,
+    /// Notifies the sender of delivery events.
+    to_send: Arc<Notify>,
     metrics: DispatchMetrics,
 }
 
@@ -159,7 +174,7 @@ impl Dispatch {
         ready: Arc<AtomicBool>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        let Self { pools, address, policy, backlog, wake, board, metrics } = self;
+        let Self { pools, address, policy, backlog, wake, board, to_send, metrics } = self;
         let pool = &pools.work;
         // Dispatch retries every error without limit. Therefore the warm-up comes first: it ends
         // the service if PostgreSQL refuses the service's password or permissions.
@@ -169,17 +184,25 @@ impl Dispatch {
         };
         warm_up(reach, ready, shutdown.clone()).await?;
         let stop = shutdown.clone();
+        let on_change = || {
+            board.changed();
+            to_send.notify_one();
+        };
         // The releases wait for Kafka and for intake; the matches never wait for the releases.
         tokio::join!(
-            dispatch::run(pool, policy, &wake, &metrics, || board.changed(), shutdown),
+            dispatch::run(pool, policy, &wake, &metrics, on_change, shutdown),
             dispatch::run_releases(pool, policy, &backlog, &wake, &metrics, stop),
         );
         Ok(())
     }
 }
 
-async fn ensure_topics(kafka: KafkaConfig, topics: Topics) -> anyhow::Result<()> {
-    topics::ensure(&kafka, &[&topics.status, &topics.dead_letters]).await?;
+async fn ensure_topics(
+    kafka: KafkaConfig,
+    topics: Topics,
+    deliveries: String,
+) -> anyhow::Result<()> {
+    topics::ensure(&kafka, &[&topics.status, &topics.dead_letters, &deliveries]).await?;
     topics::warn_of_producers_timestamps(&kafka, &topics.status).await;
     Ok(())
 }

@@ -48,7 +48,8 @@ impl CourierFixture {
     /// Fills the tables with the state before the first event.
     pub(super) async fn settle(self, administrator: &mut PgConnection) -> anyhow::Result<()> {
         sqlx::raw_sql(
-            "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states RESTART IDENTITY",
+            "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states, \
+                 couriers.delivery_log, couriers.delivery_outbox RESTART IDENTITY",
         )
         .execute(&mut *administrator)
         .await?;

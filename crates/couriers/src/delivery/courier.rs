@@ -18,10 +18,12 @@ pub enum Invalid {
     ControlCharacter,
     #[error("must be + and 10 to 15 digits")]
     Phone,
-    #[error("must be available or paused")]
+    #[error("must be available, paused or retired")]
     Status,
-    #[error("must be available or paused; the service sets busy itself")]
+    #[error("must be available, paused or retired; the service sets busy itself")]
     Busy,
+    #[error("must be available or paused, because the courier is new")]
+    NewAndRetired,
 }
 
 /// A courier's name: 1 to [`MAX_NAME_BYTES`] bytes, not blank, without blanks around it.
@@ -87,10 +89,12 @@ pub enum CourierStatus {
     Busy,
     /// Gets no order, but may still carry one.
     Paused,
+    /// Works no more: gets no order and carries none.
+    Retired,
 }
 
 impl CourierStatus {
-    pub const ALL: [Self; 3] = [Self::Available, Self::Busy, Self::Paused];
+    pub const ALL: [Self; 4] = [Self::Available, Self::Busy, Self::Paused, Self::Retired];
 
     /// Returns the word in JSON and in the database.
     #[must_use]
@@ -99,6 +103,7 @@ impl CourierStatus {
             Self::Available => "available",
             Self::Busy => "busy",
             Self::Paused => "paused",
+            Self::Retired => "retired",
         }
     }
 }
@@ -111,11 +116,40 @@ impl FromStr for CourierStatus {
     }
 }
 
+/// A change of a courier, as the log names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CourierEvent {
+    Added,
+    /// Another name, phone number or means of transport.
+    Changed,
+    Paused,
+    Resumed,
+    Retired,
+    /// Works again after they had retired.
+    Restored,
+}
+
+impl CourierEvent {
+    /// Returns the word in JSON and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::Retired => "retired",
+            Self::Restored => "restored",
+        }
+    }
+}
+
 /// A status that a client may set. Only the service sets `busy`, when it assigns an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestedStatus {
     Available,
     Paused,
+    Retired,
 }
 
 impl RequestedStatus {
@@ -125,6 +159,7 @@ impl RequestedStatus {
         match self {
             Self::Available => "available",
             Self::Paused => "paused",
+            Self::Retired => "retired",
         }
     }
 }
@@ -136,6 +171,7 @@ impl FromStr for RequestedStatus {
         match word.parse()? {
             CourierStatus::Available => Ok(Self::Available),
             CourierStatus::Paused => Ok(Self::Paused),
+            CourierStatus::Retired => Ok(Self::Retired),
             CourierStatus::Busy => Err(Invalid::Busy),
         }
     }
@@ -154,7 +190,7 @@ pub struct NewCourier {
 pub struct CourierChange {
     pub name: Option<Name>,
     pub phone: Option<Phone>,
-    /// Pauses or resumes the courier.
+    /// Pauses, resumes, retires or restores the courier.
     pub status: Option<RequestedStatus>,
     /// Takes effect with the courier's next order.
     pub transport_type: Option<Transport>,

@@ -3,10 +3,14 @@
 //! Intake folds its events here before it writes them. This module does no I/O; the SQL is in
 //! [`store`](crate::store).
 
+mod actor;
 pub mod courier;
 
-use std::{collections::BTreeMap, time::Duration};
+pub use actor::{Actor, InvalidActor};
 
+use std::{cmp::Reverse, collections::BTreeMap, str::FromStr, time::Duration};
+
+use chassis::kafka::record::{Position, instant};
 use events::{OrderStatus, OrderUid};
 use time::OffsetDateTime;
 
@@ -48,19 +52,25 @@ impl Effect {
 pub struct FoldedStatus {
     /// The highest status.
     pub status: OrderStatus,
-    /// Kafka's time of the first of these events that has that status.
-    pub changed_at: OffsetDateTime,
+    /// The position of the first of these events that has that status.
+    pub event: Position,
     /// Kafka's time of the first of these events that enqueues the order.
     pub created_at: Option<OffsetDateTime>,
 }
 
 impl FoldedStatus {
-    fn new(status: OrderStatus, at: OffsetDateTime) -> Self {
-        let created_at = (Effect::of(status) == Effect::Enqueue).then_some(at);
-        Self { status, changed_at: at, created_at }
+    fn new(status: OrderStatus, event: Position) -> Self {
+        let is_enqueued = Effect::of(status) == Effect::Enqueue;
+        Self { status, event, created_at: is_enqueued.then(|| instant(event.timestamp_ms)) }
     }
 
-    /// Combines two: the higher status wins; of two equal ones, the earlier time wins.
+    /// Returns Kafka's time of the event.
+    #[must_use]
+    pub fn changed_at(&self) -> OffsetDateTime {
+        instant(self.event.timestamp_ms)
+    }
+
+    /// Combines two: the higher status wins; of two equal ones, the lower position wins.
     // Only minima and maxima, so the result does not depend on the order, the grouping or the
     // repetition of the events. A redelivered or reordered batch ends in the same rows.
     fn merge(self, other: Self) -> Self {
@@ -68,13 +78,9 @@ impl FoldedStatus {
             (Some(one), Some(another)) => Some(one.min(another)),
             (one, another) => one.or(another),
         };
-        let (high, low) = if self.status >= other.status { (self, other) } else { (other, self) };
-        let changed_at = if high.status == low.status {
-            high.changed_at.min(low.changed_at)
-        } else {
-            high.changed_at
-        };
-        Self { status: high.status, changed_at, created_at }
+        let first = |one: &Self| (one.status, Reverse(one.event));
+        let Self { status, event, .. } = std::cmp::max_by_key(self, other, first);
+        Self { status, event, created_at }
     }
 }
 
@@ -82,11 +88,11 @@ impl FoldedStatus {
 // The sorting is needed: `store` locks the rows in this order. `OrderUid` is compared by bytes, as
 // PostgreSQL compares the column (COLLATE "C").
 pub fn fold<'a>(
-    events: impl IntoIterator<Item = (&'a OrderUid, OrderStatus, OffsetDateTime)>,
+    events: impl IntoIterator<Item = (&'a OrderUid, OrderStatus, Position)>,
 ) -> BTreeMap<&'a OrderUid, FoldedStatus> {
     let mut orders = BTreeMap::new();
-    for (order_id, status, at) in events {
-        let event = FoldedStatus::new(status, at);
+    for (order_id, status, position) in events {
+        let event = FoldedStatus::new(status, position);
         orders
             .entry(order_id)
             .and_modify(|folded: &mut FoldedStatus| *folded = folded.merge(event))
@@ -103,6 +109,27 @@ pub struct DeliveryTimes {
     pub car: Duration,
 }
 
+/// The treatment of an order whose delivery was released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleasedOrders {
+    /// The order stays released until it is assigned manually.
+    Keep,
+    /// The order is queued again, at its old place, at most twice.
+    Requeue,
+}
+
+impl FromStr for ReleasedOrders {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "keep" => Ok(Self::Keep),
+            "requeue" => Ok(Self::Requeue),
+            _ => Err("must be keep or requeue"),
+        }
+    }
+}
+
 /// The state of an order's delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryState {
@@ -116,6 +143,8 @@ pub enum DeliveryState {
     Assigned,
     /// The deadline has passed; the courier is freed when the grace period has passed too.
     Overdue,
+    /// The courier was freed long after the deadline, and the order is not completed.
+    Released,
     /// The order was delivered, by a courier of this service or without one.
     Completed,
     /// The order was cancelled.
@@ -132,6 +161,7 @@ impl DeliveryState {
             Self::Held => "held",
             Self::Assigned => "assigned",
             Self::Overdue => "overdue",
+            Self::Released => "released",
             Self::Completed => "completed",
             Self::Cancelled => "cancelled",
         }
@@ -145,6 +175,8 @@ pub enum WaitReason {
     NotCreated,
     /// It was taken from its courier manually.
     HeldManually,
+    /// Its delivery was released.
+    Released,
     NoCouriers,
     /// Every courier who is not paused carries another order.
     AllBusy,
@@ -154,9 +186,10 @@ pub enum WaitReason {
 }
 
 impl WaitReason {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NotCreated,
         Self::HeldManually,
+        Self::Released,
         Self::NoCouriers,
         Self::AllBusy,
         Self::AllPaused,
@@ -169,6 +202,7 @@ impl WaitReason {
         match self {
             Self::NotCreated => "not_created",
             Self::HeldManually => "held_by_hand",
+            Self::Released => "released",
             Self::NoCouriers => "no_couriers",
             Self::AllBusy => "all_couriers_busy",
             Self::AllPaused => "all_couriers_paused",
@@ -200,8 +234,8 @@ mod tests {
 
     use super::*;
 
-    fn at(second: i64) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(second).unwrap()
+    fn position(second: i64) -> Position {
+        Position { timestamp_ms: second * 1_000, partition: 0, offset: 0 }
     }
 
     proptest! {
@@ -213,7 +247,7 @@ mod tests {
         ) {
             let uid: OrderUid = "1".parse().unwrap();
             let fold_one = |events: &[(OrderStatus, i64)]| {
-                let events = events.iter().map(|(status, second)| (&uid, *status, at(*second)));
+                let events = events.iter().map(|(status, second)| (&uid, *status, position(*second)));
                 fold(events).get(&uid).copied()
             };
 
@@ -222,7 +256,7 @@ mod tests {
             prop_assert_eq!(whole.status, events.iter().map(|event| event.0).max().unwrap());
             prop_assert_eq!(
                 whole.created_at,
-                events.iter().filter(|e| e.0 == OrderStatus::Created).map(|e| at(e.1)).min()
+                events.iter().filter(|e| e.0 == OrderStatus::Created).map(|e| instant(e.1 * 1_000)).min()
             );
             let (first, second) = mixed.split_at(cut.index(mixed.len()));
             let parts = [first, second, &mixed].into_iter().filter_map(fold_one);

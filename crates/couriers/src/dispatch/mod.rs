@@ -3,7 +3,7 @@
 //! ```text
 //! event, manual action, new or resumed courier ─commit─▶ wake ──▶ match, until no pair is left
 //!                                                        sweep ──▶ match, until no pair is left
-//!                                        sweep ─▶ release ─commit─▶ wake
+//!                        sweep ─▶ note what is overdue ─▶ release ─commit─▶ wake
 //! ```
 //!
 //! The rows of a match, or of a release, are changed by one SQL statement, in `statements`; the Rust
@@ -20,7 +20,9 @@ mod wake;
 pub use match_cursor::MatchCursor;
 pub use metrics::DispatchMetrics;
 pub use releases::run_releases;
-pub use statements::{MATCH_ROWS, Match, Released, match_orders, release_overdue};
+pub use statements::{
+    MATCH_ROWS, Match, Released, mark_overdue, match_orders, release_overdue, requeue,
+};
 pub use wake::Wake;
 
 pub(crate) use statements::lock_match;
@@ -35,7 +37,7 @@ use sqlx::PgPool;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::delivery::DeliveryTimes;
+use crate::delivery::{DeliveryTimes, ReleasedOrders};
 use skipped::Skipped;
 
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
@@ -46,6 +48,7 @@ pub struct Policy {
     pub times: DeliveryTimes,
     /// The time after its deadline from which a delivery may be released.
     pub grace: Duration,
+    pub released: ReleasedOrders,
     /// The interval between sweeps.
     pub sweep: Duration,
 }
@@ -56,6 +59,8 @@ pub struct Policy {
 //   held ────────────── manual assign ───────────────────▶ active
 //   active, released ── manual unassign ─────────────────▶ held
 //   active ──────────── deadline and grace period passed ▶ released, and the courier is freed
+//   released ────────── manual assign ───────────────────▶ active
+//   released ────────── RELEASED_ORDERS=requeue, twice ──▶ waiting
 //   any of the above ── `completed` ─────────────────────▶ completed: its delivery, if any, counts
 //   any of the above ── `cancelled` ─────────────────────▶ cancelled: its delivery, if any, is deleted
 //

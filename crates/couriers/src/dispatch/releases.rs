@@ -1,6 +1,8 @@
-//! Releases: frees the couriers of deliveries that are overdue longer than the grace period.
+//! Releases: notes the deliveries whose deadline has passed, and frees the couriers of those that are
+//! overdue longer than the grace period.
 //!
-//! A delivery seems overdue if its `completed` is on Kafka and not read yet, for example after an
+//! The note is only an entry of the log, so it does not wait. A release does: a delivery seems
+//! overdue if its `completed` is on Kafka and not read yet, for example after an
 //! outage. So nothing is released while intake is behind. Intake is the work of the whole consumer
 //! group, so the partitions of other replicas count too:
 //!
@@ -28,8 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     DispatchMetrics, MATCH_ROWS, MatchCursor, Policy, Wake, interval,
-    statements::{count_due, release_overdue},
+    statements::{count_due, mark_overdue, release_overdue, requeue},
 };
+use crate::delivery::ReleasedOrders;
 
 /// The time for which releases are held back before this is logged.
 const LOG_AFTER: Duration = Duration::from_secs(60);
@@ -49,11 +52,14 @@ pub async fn run_releases(
     let mut delay = Delay::default();
     loop {
         // `find` changes no rows, so the shutdown may cancel it at any await.
-        let find = async {
-            sweeps.tick().await;
-            releases.find().await
-        };
-        let Some(found) = shutdown.run_until_cancelled(find).await else { return };
+        if shutdown.run_until_cancelled(sweeps.tick()).await.is_none() {
+            return;
+        }
+        if let Err(error) = releases.mark().await {
+            delay.note(&error, Instant::now());
+            continue;
+        }
+        let Some(found) = shutdown.run_until_cancelled(releases.find()).await else { return };
         // Not cancelled: a release that has begun runs to its end.
         let outcome = match found {
             Ok(Finding::Due(before)) => releases.release(before).await.map_err(anyhow::Error::from),
@@ -90,6 +96,15 @@ struct Recorded {
 }
 
 impl Releases<'_> {
+    /// Notes the deliveries whose deadline has passed.
+    async fn mark(&self) -> Result<(), sqlx::Error> {
+        while change(self.pool, BACKGROUND, async |connection| mark_overdue(connection).await)
+            .await?
+            == MATCH_ROWS
+        {}
+        Ok(())
+    }
+
     /// Finds what may be released. Returns an error if releases are held back.
     async fn find(&mut self) -> anyhow::Result<Finding> {
         let due = count_due(self.pool, self.policy.grace).await?;
@@ -127,6 +142,9 @@ impl Releases<'_> {
             let grace = self.policy.grace;
             let released = change(self.pool, BACKGROUND, async |connection| {
                 let released = release_overdue(connection, grace, due_before).await?;
+                if self.policy.released == ReleasedOrders::Requeue && !released.is_empty() {
+                    requeue(connection, &released).await?;
+                }
                 failpoint::try_async_point("release").await?;
                 Ok::<_, sqlx::Error>(released)
             })

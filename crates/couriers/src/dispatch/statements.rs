@@ -1,4 +1,4 @@
-//! The two statements of dispatch, and the lock of the match. Each runs in the caller's
+//! The statements of dispatch, and the lock of the match. Each runs in the caller's
 //! transaction.
 
 use std::time::Duration;
@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 
 use crate::{delivery::DeliveryTimes, dispatch::MatchCursor};
 
-/// The maximum number of pairs per match, and of deliveries per release. Both statements contain
-/// the same number as a constant.
+/// The maximum number of pairs per match, and of deliveries per release. The statements contain the
+/// same number as a constant.
 pub const MATCH_ROWS: usize = 2_000;
 
 /// An order that was assigned to a courier.
@@ -51,7 +51,8 @@ pub async fn match_orders(
     // One matcher at a time: the statement skips locked rows, so two at once would each skip the
     // rows of the other and could leave a pair unmatched.
     lock_match(&mut *transaction).await?;
-    sqlx::query_file_as!(
+    let mut matches = match_requeued(&mut *transaction, times).await?;
+    let others = sqlx::query_file_as!(
         Match,
         "queries/match.sql",
         times.on_foot.as_secs_f64(),
@@ -61,7 +62,59 @@ pub async fn match_orders(
         cursor.deliveries,
     )
     .fetch_all(transaction)
-    .await
+    .await?;
+    matches.extend(others);
+    Ok(matches)
+}
+
+/// Matches orders that were queued again, oldest first, each with the first available courier other
+/// than the one it was taken from.
+// They come before the other orders: such an order has waited since it was created, so almost always
+// the others are newer. There are few of them, so each may take a statement.
+async fn match_requeued(
+    transaction: &mut PgConnection,
+    times: &DeliveryTimes,
+) -> Result<Vec<Match>, sqlx::Error> {
+    let requeued = sqlx::query!(
+        r#"-- find_requeued
+        SELECT order_id, taken_from AS "taken_from!" FROM couriers.order_states
+        WHERE waiting_since IS NOT NULL AND held_at IS NULL AND taken_from IS NOT NULL
+        ORDER BY waiting_since, order_id LIMIT 1000
+        FOR NO KEY UPDATE SKIP LOCKED"#
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    let mut matches = Vec::new();
+    let mut only_free = None;
+    for order in requeued {
+        // No other courier than this one is free, if any is.
+        if only_free == Some(order.taken_from) {
+            continue;
+        }
+        let row = sqlx::query_file!(
+            "queries/assign.sql",
+            order.order_id,
+            times.on_foot.as_secs_f64(),
+            times.scooter.as_secs_f64(),
+            times.car.as_secs_f64(),
+            None::<&str>,
+            Some(order.taken_from),
+            false,
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        match row {
+            Some(row) => matches.push(Match {
+                order_id: order.order_id,
+                courier_id: row.courier_id,
+                waited_seconds: row.waited_seconds,
+            }),
+            // Two failures with different exceptions: no courier is free.
+            None if only_free.is_some() => break,
+            None => only_free = Some(order.taken_from),
+        }
+    }
+    Ok(matches)
 }
 
 /// The deliveries that are due for release.
@@ -71,20 +124,38 @@ pub(super) struct Due {
     pub(super) deliveries: i64,
 }
 
-/// Counts the active deliveries that are not completed `grace` after their deadline.
+/// Counts the overdue deliveries that are not completed `grace` after their deadline.
 pub(super) async fn count_due(pool: &PgPool, grace: Duration) -> Result<Due, sqlx::Error> {
     read(pool, BACKGROUND, async |connection| {
         sqlx::query_as!(
             Due,
             "-- count_due\n\
          SELECT now() AS \"at!\", count(*) AS \"deliveries!\" FROM couriers.active_deliveries \
-         WHERE deadline < now() - make_interval(secs => $1)",
+         WHERE overdue_at IS NOT NULL AND deadline < now() - make_interval(secs => $1)",
             grace.as_secs_f64(),
         )
         .fetch_one(connection)
         .await
     })
     .await
+}
+
+/// Notes up to [`MATCH_ROWS`] active deliveries as overdue, each once. Returns their number.
+pub async fn mark_overdue(transaction: &mut PgConnection) -> Result<usize, sqlx::Error> {
+    let marked = sqlx::query_file!("queries/mark_overdue.sql").fetch_all(transaction).await?;
+    Ok(marked.len())
+}
+
+/// Queues released orders again, each at most twice, and returns the number of those that are queued.
+/// The orders were released in this transaction.
+pub async fn requeue(
+    transaction: &mut PgConnection,
+    released: &[Released],
+) -> Result<usize, sqlx::Error> {
+    let order_ids: Vec<String> = released.iter().map(|one| one.order_id.clone()).collect();
+    let queued =
+        sqlx::query_file!("queries/requeue.sql", &order_ids).fetch_all(transaction).await?;
+    Ok(queued.len())
 }
 
 /// A delivery that was released, and the courier who was freed.
@@ -94,7 +165,7 @@ pub struct Released {
     pub courier_id: i64,
 }
 
-/// Releases up to [`MATCH_ROWS`] deliveries that were not completed `grace` after their deadline at
+/// Releases up to [`MATCH_ROWS`] overdue deliveries that were not completed `grace` after their deadline at
 /// the time `due_before`, and frees their couriers.
 // This needs no lock of the match. Two replicas may sweep at the same time: each skips the orders
 // whose rows in `order_states` the other has locked, so a delivery is released once.

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::{
     ApiState,
+    actor::By,
     form::{self, Body},
     problems::{NO_SUCH_COURIER, failed},
     view::{CourierView, StatisticsView},
@@ -60,11 +61,15 @@ pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Res
 }
 
 /// `POST /courier`
-pub(crate) async fn add(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
+pub(crate) async fn add(
+    State(state): State<ApiState>,
+    By(actor): By,
+    body: Body,
+) -> Result<Response, Problem> {
     let courier = form::new_courier(body)?;
     // An error needs no wake-up: an insert locks no row that a match could skip. If its outcome is
     // unknown and it was committed, the next sweep finds the courier.
-    let id = create_courier(&state.pool, &courier).await?;
+    let id = create_courier(&state.pool, &courier, actor.as_ref()).await?;
     // From the start: it costs little after a manual action, and it is before every place.
     state.wake.wake(MatchCursor::START);
     let location = HeaderValue::try_from(format!("/courier/{id}")).expect("digits are ASCII");
@@ -74,11 +79,15 @@ pub(crate) async fn add(State(state): State<ApiState>, body: Body) -> Result<Res
 }
 
 /// `PUT /courier`
-pub(crate) async fn change(State(state): State<ApiState>, body: Body) -> Result<Response, Problem> {
+pub(crate) async fn change(
+    State(state): State<ApiState>,
+    By(actor): By,
+    body: Body,
+) -> Result<Response, Problem> {
     let (id, change) = form::courier_change(body)?;
     // The wake-up comes before the error is returned: a match may have skipped the courier's row
     // while it was locked, even if the change was then rolled back.
-    let changed = update_courier(&state.pool, id, &change).await;
+    let changed = update_courier(&state.pool, id, &change, actor.as_ref()).await;
     state.wake.wake(MatchCursor::START);
     let courier = changed?;
     Ok(Json(CourierView::of(&courier)).into_response())
@@ -97,6 +106,6 @@ pub(crate) async fn statistics(
     Ok(Json(StatisticsView::of(&statistics)).into_response())
 }
 
-fn parse_id(text: &str) -> Result<CourierId, Problem> {
+pub(super) fn parse_id(text: &str) -> Result<CourierId, Problem> {
     text.parse().map_err(|rule| MALFORMED_ID.with(format!("a courier's id {rule}")))
 }

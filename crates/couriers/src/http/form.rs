@@ -11,7 +11,7 @@ use events::OrderUid;
 use serde_json::{Map, Value};
 
 use super::problems::INVALID_BODY;
-use crate::delivery::courier::{CourierChange, CourierId, NewCourier, RequestedStatus};
+use crate::delivery::courier::{CourierChange, CourierId, Invalid, NewCourier, RequestedStatus};
 
 /// The body of a call: one small JSON object.
 pub(super) type Body = BodyWithin<64>;
@@ -22,6 +22,9 @@ pub(super) fn new_courier(body: Body) -> Result<NewCourier, Problem> {
     let (name, phone) = (form.required("name"), form.required("phone"));
     let transport_type = form.required("transport_type");
     let status = form.optional("status");
+    if status == Some(RequestedStatus::Retired) {
+        form.violate("/status", "invalid", &Invalid::NewAndRetired.to_string());
+    }
     match (name, phone, transport_type) {
         (Some(name), Some(phone), Some(transport_type)) if form.violations.is_empty() => {
             let status = status.unwrap_or(RequestedStatus::Available);
@@ -50,6 +53,17 @@ pub(super) fn courier_change(body: Body) -> Result<(CourierId, CourierChange), P
     }
     match id {
         Some(id) if form.violations.is_empty() => Ok((id, change)),
+        _ => Err(INVALID_BODY.with_violations(form.violations)),
+    }
+}
+
+/// `{"order_id", "courier_id"}`; the courier is optional.
+pub(super) fn assignment(body: Body) -> Result<(OrderUid, Option<CourierId>), Problem> {
+    let mut form = Form::read(body)?;
+    let order_id = form.required("order_id");
+    let courier_id = form.optional_id("courier_id");
+    match order_id {
+        Some(order_id) if form.violations.is_empty() => Ok((order_id, courier_id)),
         _ => Err(INVALID_BODY.with_violations(form.violations)),
     }
 }
@@ -109,11 +123,20 @@ impl Form {
 
     /// Returns the id, which is a number or a string that contains a number.
     fn id(&mut self) -> Option<CourierId> {
-        if let Some(Value::Number(number)) = self.fields.get("id") {
-            let text = number.to_string();
-            self.fields.insert("id".to_owned(), Value::String(text));
-        }
+        self.write_number_as_text("id");
         self.required("id")
+    }
+
+    fn optional_id(&mut self, field: &str) -> Option<CourierId> {
+        self.write_number_as_text(field);
+        self.optional(field)
+    }
+
+    fn write_number_as_text(&mut self, field: &str) {
+        if let Some(Value::Number(number)) = self.fields.get(field) {
+            let text = number.to_string();
+            self.fields.insert(field.to_owned(), Value::String(text));
+        }
     }
 
     fn violate(&mut self, pointer: &str, code: &str, message: &str) {
@@ -162,6 +185,26 @@ mod tests {
         assert_eq!(violations(courier_change(body(r#"{"id":1}"#))), [" missing"]);
         let (id, change) = courier_change(body(r#"{"id":1,"status":"paused"}"#)).unwrap();
         assert_eq!((id.get(), change.status), (1, Some(RequestedStatus::Paused)));
+    }
+
+    #[test]
+    fn a_new_courier_cannot_be_retired() {
+        let body =
+            body(r#"{"name":"A","phone":"+0123456789","transport_type":"car","status":"retired"}"#);
+        assert_eq!(violations(new_courier(body)), ["/status invalid"]);
+    }
+
+    #[test]
+    fn the_courier_of_an_assignment_is_optional() {
+        let read = |text: &str| assignment(body(text));
+        assert_eq!(read(r#"{"order_id":"1"}"#).unwrap().1, None);
+        for text in [r#"{"order_id":"1","courier_id":7}"#, r#"{"order_id":"1","courier_id":"7"}"#] {
+            assert_eq!(read(text).unwrap().1.map(CourierId::get), Some(7));
+        }
+        assert_eq!(
+            violations(read(r#"{"courier_id":0}"#)),
+            ["/order_id missing", "/courier_id invalid"]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! response. A change that could make a match possible wakes dispatch. There is no SQL here; the
 //! HTML is in [`pages`](crate::pages).
 
+mod actor;
 pub(crate) mod couriers;
 pub(crate) mod deliveries;
 mod form;

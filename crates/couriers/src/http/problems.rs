@@ -12,6 +12,8 @@ use chassis::{
 use crate::store::{NotAssigned, NotStored, NotUnassigned};
 
 problem_kinds! {
+    pub(crate) INVALID_ACTOR = 400, "/docs#invalid-actor", "invalid actor",
+        "the header X-Actor must be at most 100 bytes long";
     pub(crate) INVALID_BODY = 422, "/docs#invalid-body", "invalid body",
         "1 violation: /phone is required";
     pub(crate) NO_SUCH_COURIER = 404, "/docs#no-such-courier", "no such courier",
@@ -22,11 +24,16 @@ problem_kinds! {
     pub(crate) PHONE_TAKEN = 409, "/docs#phone-taken", "phone taken",
         "another courier has this phone number";
     pub(crate) ALREADY_ASSIGNED = 409, "/docs#already-assigned", "already assigned",
-        "the order is assigned to courier 1; unassign it first";
+        "the order is assigned to courier 1; move it to another one by its courier_id, or unassign it \
+         first";
     pub(crate) ORDER_ENDED = 409, "/docs#order-ended", "order ended",
         "the order is completed, so it needs no courier";
     pub(crate) NO_COURIER_AVAILABLE = 409, "/docs#no-courier-available", "no courier available",
         "no courier is available; nothing was stored";
+    pub(crate) COURIER_NOT_AVAILABLE = 409, "/docs#courier-not-available", "courier not available",
+        "the courier is paused; only an available courier gets an order";
+    pub(crate) COURIER_CARRIES = 409, "/docs#courier-carries", "courier carries an order",
+        "the courier carries an order; move or unassign it first";
     pub(crate) NOT_ASSIGNED = 409, "/docs#not-assigned", "not assigned",
         "the order has no courier; GET /delivery/{order_id} gives the reason";
 }
@@ -45,6 +52,7 @@ impl From<NotStored> for Problem {
     fn from(error: NotStored) -> Self {
         match error {
             NotStored::Unknown => NO_SUCH_COURIER.problem(),
+            NotStored::Carries => COURIER_CARRIES.problem(),
             NotStored::PhoneTaken => {
                 let errors = vec![Violation {
                     pointer: "/phone".to_owned(),
@@ -62,10 +70,15 @@ impl From<NotAssigned> for Problem {
     fn from(error: NotAssigned) -> Self {
         match error {
             NotAssigned::Already(courier) => ALREADY_ASSIGNED
-                .with(format!("the order is assigned to courier {courier}; unassign it first")),
+                .with(format!("the order is assigned to courier {courier}; move it to another one by its courier_id, or unassign it first")),
             NotAssigned::Ended(status) => ORDER_ENDED
                 .with(format!("the order is {}, so it needs no courier", status.as_str())),
             NotAssigned::NoCourier => NO_COURIER_AVAILABLE.problem(),
+            NotAssigned::UnknownCourier => NO_SUCH_COURIER.problem(),
+            NotAssigned::NotAvailable(status) => COURIER_NOT_AVAILABLE.with(format!(
+                "the courier is {}; only an available courier gets an order",
+                status.as_str()
+            )),
             NotAssigned::Database(error) => failed(error),
         }
     }

@@ -1,12 +1,15 @@
 //! The responses of the calls as JSON. Times are RFC 3339 in UTC, durations are in seconds.
 
-use events::OrderUid;
+use events::{CourierId, DeliveryCause, OrderUid, Transport};
 use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
 use crate::{
     delivery::{Assignment, WaitReason, courier::Courier},
-    read::{Board, CourierCounts, Delivery, Queue, Queued, Statistics, WINDOW},
+    read::{
+        Board, CourierCounts, Delivery, Entry, History, ListedDelivery, Queue, QueueState, Queued,
+        Statistics, WINDOW,
+    },
     store::Assigned,
 };
 
@@ -157,6 +160,10 @@ impl WaitReasonView {
             (WaitReason::HeldManually, _) => {
                 "the order was unassigned manually and waits for a manual assignment".to_owned()
             }
+            (WaitReason::Released, _) => {
+                "the delivery was released long after its deadline; assign the order manually"
+                    .to_owned()
+            }
             (WaitReason::NoCouriers, _) => "no courier is registered".to_owned(),
             (WaitReason::AllBusy, Some(counts)) => {
                 format!("no courier is available: {} busy, {} paused", counts.busy, counts.paused)
@@ -219,24 +226,118 @@ impl<'a> DeliveryView<'a> {
 }
 
 #[derive(Serialize)]
+struct EntryView<'a> {
+    number: i64,
+    #[serde(with = "rfc3339")]
+    at: OffsetDateTime,
+    status: &'static str,
+    courier_id: Option<i64>,
+    from_courier_id: Option<i64>,
+    transport_type: Option<&'static str>,
+    #[serde(with = "rfc3339::option")]
+    deadline: Option<OffsetDateTime>,
+    cause: Option<&'static str>,
+    record: Option<&'a str>,
+    actor: Option<&'a str>,
+}
+
+impl<'a> EntryView<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        let event = &entry.event;
+        Self {
+            number: event.number,
+            at: event.at,
+            status: event.status.as_str(),
+            courier_id: event.courier_id.map(CourierId::get),
+            from_courier_id: entry.from_courier_id.map(CourierId::get),
+            transport_type: event.transport_type.map(Transport::as_str),
+            deadline: event.deadline,
+            cause: event.cause.map(DeliveryCause::as_str),
+            record: entry.record.as_deref(),
+            actor: entry.actor.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct HistoryView<'a> {
+    order_id: &'a str,
+    #[serde(with = "rfc3339::option")]
+    created_at: Option<OffsetDateTime>,
+    items: Vec<EntryView<'a>>,
+    next: Option<&'a str>,
+}
+
+impl<'a> HistoryView<'a> {
+    pub(super) fn of(order_id: &'a OrderUid, history: &'a History, next: Option<&'a str>) -> Self {
+        Self {
+            order_id: order_id.as_str(),
+            created_at: history.created_at,
+            items: history.entries.rows.iter().map(EntryView::of).collect(),
+            next,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct ListedDeliveryView<'a> {
+    order_id: &'a str,
+    state: &'static str,
+    courier_id: i64,
+    transport_type: &'static str,
+    #[serde(with = "rfc3339")]
+    assigned_at: OffsetDateTime,
+    #[serde(with = "rfc3339")]
+    deadline: OffsetDateTime,
+    by_hand: bool,
+    #[serde(with = "rfc3339::option")]
+    completed_at: Option<OffsetDateTime>,
+    #[serde(with = "rfc3339::option")]
+    released_at: Option<OffsetDateTime>,
+}
+
+impl<'a> ListedDeliveryView<'a> {
+    pub(super) fn of(delivery: &'a ListedDelivery) -> Self {
+        let assignment = &delivery.assignment;
+        Self {
+            order_id: &delivery.order_id,
+            state: delivery.state().as_str(),
+            courier_id: assignment.courier_id.get(),
+            transport_type: assignment.transport_type.as_str(),
+            assigned_at: assignment.assigned_at,
+            deadline: assignment.deadline,
+            by_hand: assignment.is_manual,
+            completed_at: assignment.completed_at,
+            released_at: assignment.released_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
 struct QueuedView<'a> {
     order_id: &'a str,
+    state: &'static str,
     position: Option<i64>,
-    #[serde(with = "rfc3339")]
-    waiting_since: OffsetDateTime,
+    #[serde(with = "rfc3339::option")]
+    waiting_since: Option<OffsetDateTime>,
     #[serde(with = "rfc3339::option")]
     held_at: Option<OffsetDateTime>,
+    #[serde(with = "rfc3339::option")]
+    released_at: Option<OffsetDateTime>,
     age_seconds: f64,
     reason: &'static str,
 }
 
 impl<'a> QueuedView<'a> {
     fn of(queued: &'a Queued) -> Self {
+        let is_released = queued.state == QueueState::Released;
         Self {
             order_id: &queued.order_id,
+            state: queued.state.as_str(),
             position: queued.position,
-            waiting_since: queued.waiting_since,
+            waiting_since: (!is_released).then_some(queued.since),
             held_at: queued.held_at,
+            released_at: is_released.then_some(queued.since),
             age_seconds: queued.age_seconds,
             reason: queued.reason.as_str(),
         }
@@ -247,6 +348,7 @@ impl<'a> QueuedView<'a> {
 pub(super) struct QueueView<'a> {
     waiting: i64,
     held: i64,
+    released: i64,
     items: Vec<QueuedView<'a>>,
 }
 
@@ -255,6 +357,7 @@ impl<'a> QueueView<'a> {
         Self {
             waiting: queue.waiting,
             held: queue.held,
+            released: queue.released,
             items: queue.orders.iter().map(QueuedView::of).collect(),
         }
     }

@@ -14,7 +14,7 @@ use chassis::{
     kafka::{
         consumer::{Pipeline, Receipt},
         producer::Producer,
-        record::{Record, instant},
+        record::Record,
     },
     postgres::transaction::{self, Fault, WriteError, Writer},
     process::failpoint,
@@ -187,11 +187,11 @@ impl Writer for EventWriter<'_> {
             {
                 return None;
             }
-            Some((&event.order_id, status, instant(incoming.original.position.timestamp_ms)))
+            Some((&event.order_id, status, incoming.original.position))
         });
         // Every batch writes the tables in this order, `rejected_records` last, so no two batches
         // deadlock across tables.
-        let cursor = store::apply(transaction, &delivery::fold(statuses)).await?;
+        let cursor = store::apply(transaction, self.topic, &delivery::fold(statuses)).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
         rejected::insert(transaction, self.topic, refused).await?;
         let originals = part.iter().map(|one| &one.original);

@@ -68,7 +68,7 @@ fn board(frame: Frame<'_>, board: &Board) -> String {
         (rest > 0).then(|| fill(words.and_more, lang.number(rest)))
     };
     let in_queue = board.queue.waiting + board.queue.held;
-    let CourierCounts { available, busy, paused } = board.counts;
+    let CourierCounts { available, busy, paused, .. } = board.counts;
     let nobody_idle = match (available + paused, busy) {
         (0, 0) => Some(words.no_couriers),
         (0, _) => Some(words.nobody_idle),
@@ -126,7 +126,7 @@ fn figures(lang: Lang, words: &Words, board: &Board) -> Vec<Figure> {
     let oldest = board.queue.orders.iter().find(|queued| queued.position == Some(1));
     let mut waiting = form(lang, &words.orders_wait, board.queue.waiting);
     if let Some(oldest) = oldest {
-        waiting += &fill(words.oldest, lang.age(oldest.waiting_since, board.at));
+        waiting += &fill(words.oldest, lang.age(oldest.since, board.at));
     }
     let road = match overdue {
         0 => words.on_the_road.to_lowercase(),
@@ -210,12 +210,15 @@ impl<'a> WaitingCard<'a> {
             }
             (WaitReason::AllPaused, _, _) => words.all_paused.to_owned(),
             (WaitReason::NoCouriers, _, _) => words.no_couriers.to_owned(),
-            (WaitReason::InTurn | WaitReason::NotCreated, _, _) => words.next_in_queue.to_owned(),
+            // The board lists no released orders.
+            (WaitReason::InTurn | WaitReason::NotCreated | WaitReason::Released, _, _) => {
+                words.next_in_queue.to_owned()
+            }
         };
         Self {
             order_id: &queued.order_id,
             href: frame.order_href(&queued.order_id),
-            since: queued.waiting_since,
+            since: queued.since,
             is_held: queued.held_at.is_some(),
             why,
         }

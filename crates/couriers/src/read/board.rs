@@ -41,7 +41,7 @@ pub async fn board(pool: &PgPool, rows: i64) -> Result<Board, sqlx::Error> {
     snapshot(pool, LIST, async |snapshot| {
         let counts = count_couriers(snapshot).await?;
         let statistics = statistics(snapshot).await?;
-        let queue = queue(snapshot, rows).await?;
+        let queue = queue(snapshot, None, rows).await?;
         let mut couriers = list_carrying(snapshot, rows).await?;
         couriers.extend(list_idle(snapshot, rows).await?);
         // `now()` is the time at which the transaction began, and the snapshot is not older. So
@@ -64,7 +64,15 @@ async fn list_carrying(
             created_at, delivery.order_id AS "order_id!",
             delivery.transport_type AS "used_transport_type!", assigned_at AS "assigned_at!",
             deadline AS "deadline!", by_hand AS "by_hand!"
-        FROM couriers.active_deliveries AS delivery
+        FROM (
+            -- Each part is the first rows of an index. A delivery that is noted as overdue comes
+            -- before the others.
+            (SELECT * FROM couriers.active_deliveries WHERE overdue_at IS NOT NULL
+                ORDER BY deadline LIMIT $1)
+            UNION ALL
+            (SELECT * FROM couriers.active_deliveries WHERE overdue_at IS NULL
+                ORDER BY deadline LIMIT $1)
+        ) AS delivery
         JOIN couriers.couriers AS courier ON courier.id = courier_id
         ORDER BY deadline LIMIT $1"#,
         limit,
@@ -109,7 +117,7 @@ async fn list_idle(
                  AS \"on_time!\", \
              created_at \
          FROM couriers.couriers AS courier \
-         WHERE status <> 'busy' \
+         WHERE status IN ('available', 'paused') \
              AND NOT EXISTS (SELECT FROM couriers.active_deliveries WHERE courier_id = courier.id) \
          ORDER BY status, deliveries, free_since, id LIMIT $1",
         limit,

@@ -25,7 +25,7 @@ pub struct Delivery {
     pub held_at: Option<OffsetDateTime>,
     /// The place in the queue; the first is 1.
     pub position: Option<i64>,
-    /// `None` if the order has a courier, or if it has ended.
+    /// `None` if a courier carries the order, or if it has ended.
     pub reason: Option<WaitReason>,
     pub assignment: Option<Assignment>,
 }
@@ -45,6 +45,7 @@ pub async fn find_delivery(
     let (position, reason) = match (state, row.waiting_since) {
         (DeliveryState::Expected, _) => (None, Some(WaitReason::NotCreated)),
         (DeliveryState::Held, _) => (None, Some(WaitReason::HeldManually)),
+        (DeliveryState::Released, _) => (None, Some(WaitReason::Released)),
         (DeliveryState::Waiting, Some(since)) => (
             Some(find_position(&mut *connection, order_id, since).await?),
             Some(find_wait_reason(connection).await?),
@@ -84,9 +85,8 @@ impl StateRow {
         match (status, assignment) {
             (OrderStatus::Cancelled, _) => DeliveryState::Cancelled,
             (OrderStatus::Completed, _) => DeliveryState::Completed,
-            (_, Some(it)) if it.released_at.is_some() || it.deadline < self.now => {
-                DeliveryState::Overdue
-            }
+            (_, Some(it)) if it.released_at.is_some() => DeliveryState::Released,
+            (_, Some(it)) if it.deadline < self.now => DeliveryState::Overdue,
             (_, Some(_)) => DeliveryState::Assigned,
             (_, None) if self.held_at.is_some() => DeliveryState::Held,
             (_, None) if self.waiting_since.is_some() => DeliveryState::Waiting,

@@ -72,6 +72,7 @@ pub struct CourierCounts {
     pub available: i64,
     pub busy: i64,
     pub paused: i64,
+    pub retired: i64,
 }
 
 pub async fn count_couriers(connection: &mut PgConnection) -> Result<CourierCounts, sqlx::Error> {
@@ -80,7 +81,8 @@ pub async fn count_couriers(connection: &mut PgConnection) -> Result<CourierCoun
         r#"-- count_couriers
         SELECT count(*) FILTER (WHERE status = 'available') AS "available!",
             count(*) FILTER (WHERE status = 'busy') AS "busy!",
-            count(*) FILTER (WHERE status = 'paused') AS "paused!"
+            count(*) FILTER (WHERE status = 'paused') AS "paused!",
+            count(*) FILTER (WHERE status = 'retired') AS "retired!"
         FROM couriers.couriers"#
     )
     .fetch_one(connection)

@@ -1,19 +1,53 @@
-//! The orders that wait for a courier, or are held.
+//! The orders without a courier: those that wait for one, are held, or were released.
+
+use std::str::FromStr;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::delivery::WaitReason;
 
-/// An order that waits for a courier, or is held.
+/// The orders of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueState {
+    Waiting,
+    Held,
+    Released,
+}
+
+impl QueueState {
+    /// Returns the word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Held => "held",
+            Self::Released => "released",
+        }
+    }
+}
+
+impl FromStr for QueueState {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Waiting, Self::Held, Self::Released];
+        all.into_iter().find(|one| one.as_str() == word).ok_or("must be waiting, held or released")
+    }
+}
+
+/// An order without a courier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Queued {
     pub order_id: String,
-    /// The place among the waiting orders, from 1; `None` if the order is held.
+    /// The place among the waiting orders, from 1; `None` if the order does not wait.
     pub position: Option<i64>,
-    pub waiting_since: OffsetDateTime,
+    /// The time from which it is in this list: its place in the queue, for a held order too, or its
+    /// release.
+    pub since: OffsetDateTime,
+    pub state: QueueState,
     pub held_at: Option<OffsetDateTime>,
-    /// The time that the order has waited, by the database's clock.
+    /// The time since then, by the database's clock.
     pub age_seconds: f64,
     pub reason: WaitReason,
 }
@@ -23,64 +57,91 @@ pub struct Queued {
 pub struct Queue {
     pub waiting: i64,
     pub held: i64,
-    /// The waiting orders, oldest first, then the held ones.
+    pub released: i64,
+    /// The waiting orders, oldest first, then the held ones; or the released ones.
     pub orders: Vec<Queued>,
 }
 
-/// Returns the queue, with at most `limit` waiting and as many held orders. The caller passes a
+/// Returns the queue, with at most `limit` waiting and as many held orders, or only those of `state`.
+/// The caller passes a
 /// [`snapshot`](chassis::postgres::read::snapshot), so that the several queries agree.
-pub async fn queue(connection: &mut PgConnection, limit: i64) -> Result<Queue, sqlx::Error> {
+pub async fn queue(
+    connection: &mut PgConnection,
+    state: Option<QueueState>,
+    limit: i64,
+) -> Result<Queue, sqlx::Error> {
     let counts = sqlx::query!(
         r#"-- count_queue
         SELECT
             (SELECT count(*) FROM couriers.order_states
                 WHERE waiting_since IS NOT NULL AND held_at IS NULL) AS "waiting!",
-            (SELECT count(*) FROM couriers.order_states WHERE held_at IS NOT NULL) AS "held!""#
+            (SELECT count(*) FROM couriers.order_states WHERE held_at IS NOT NULL) AS "held!",
+            (SELECT count(*) FROM couriers.courier_orders
+                WHERE released_at IS NOT NULL AND completed_at IS NULL) AS "released!""#
     )
     .fetch_one(&mut *connection)
     .await?;
     let reason = find_wait_reason(&mut *connection).await?;
-    let rows = list_queue(connection, limit).await?;
+    let rows = list_queue(connection, state, limit).await?;
     // The rows begin with the waiting orders in the order of the queue, so the index of a waiting
     // order is its place. The snapshot guarantees that the counts and the reason belong to the same
     // state.
-    let orders = (1..).zip(rows).map(|(place, row)| Queued {
-        order_id: row.order_id,
-        position: row.held_at.is_none().then_some(place),
-        waiting_since: row.waiting_since,
-        held_at: row.held_at,
-        age_seconds: row.age_seconds.max(0.0),
-        reason: row.held_at.map_or(reason, |_| WaitReason::HeldManually),
+    let orders = (1..).zip(rows).map(|(place, row)| {
+        let (state, reason) = match (row.is_released, row.held_at) {
+            (true, _) => (QueueState::Released, WaitReason::Released),
+            (false, Some(_)) => (QueueState::Held, WaitReason::HeldManually),
+            (false, None) => (QueueState::Waiting, reason),
+        };
+        Queued {
+            order_id: row.order_id,
+            position: (state == QueueState::Waiting).then_some(place),
+            since: row.since,
+            state,
+            held_at: row.held_at,
+            age_seconds: row.age_seconds.max(0.0),
+            reason,
+        }
     });
-    Ok(Queue { waiting: counts.waiting, held: counts.held, orders: orders.collect() })
+    let orders = orders.collect();
+    Ok(Queue { waiting: counts.waiting, held: counts.held, released: counts.released, orders })
 }
 
 struct QueuedRow {
     order_id: String,
-    waiting_since: OffsetDateTime,
+    since: OffsetDateTime,
+    is_released: bool,
     held_at: Option<OffsetDateTime>,
     age_seconds: f64,
 }
 
-/// Returns the waiting orders, then the held ones, at most `limit` of each.
+/// Returns the waiting orders, then the held ones, or only those of `state`; at most `limit` of each.
 async fn list_queue(
     connection: &mut PgConnection,
+    state: Option<QueueState>,
     limit: i64,
 ) -> Result<Vec<QueuedRow>, sqlx::Error> {
     sqlx::query_as!(
         QueuedRow,
         r#"-- list_queue
-        SELECT order_id AS "order_id!", waiting_since AS "waiting_since!", held_at,
-            extract(epoch FROM clock_timestamp() - waiting_since)::double precision AS "age_seconds!"
+        SELECT order_id AS "order_id!", since AS "since!", is_released AS "is_released!", held_at,
+            extract(epoch FROM clock_timestamp() - since)::double precision AS "age_seconds!"
         FROM (
-            (SELECT order_id, waiting_since, held_at FROM couriers.order_states
-                WHERE waiting_since IS NOT NULL AND held_at IS NULL
-                ORDER BY waiting_since, order_id LIMIT $1)
+            (SELECT order_id, waiting_since AS since, false AS is_released, held_at
+                FROM couriers.order_states
+                WHERE coalesce($1::text, 'waiting') = 'waiting'
+                    AND waiting_since IS NOT NULL AND held_at IS NULL
+                ORDER BY waiting_since, order_id LIMIT $2)
             UNION ALL
-            (SELECT order_id, waiting_since, held_at FROM couriers.order_states
-                WHERE held_at IS NOT NULL ORDER BY held_at, order_id LIMIT $1)
+            (SELECT order_id, waiting_since, false, held_at FROM couriers.order_states
+                WHERE coalesce($1, 'held') = 'held' AND held_at IS NOT NULL
+                ORDER BY held_at, order_id LIMIT $2)
+            UNION ALL
+            (SELECT order_id, released_at, true, NULL FROM couriers.courier_orders
+                WHERE $1 = 'released' AND released_at IS NOT NULL AND completed_at IS NULL
+                ORDER BY released_at, order_id LIMIT $2)
         ) AS queue
-        ORDER BY held_at NULLS FIRST, CASE WHEN held_at IS NULL THEN waiting_since END, order_id"#,
+        ORDER BY held_at NULLS FIRST, CASE WHEN held_at IS NULL THEN since END, order_id"#,
+        state.map(QueueState::as_str),
         limit,
     )
     .fetch_all(connection)
@@ -95,7 +156,7 @@ pub(super) async fn find_wait_reason(
         r#"-- find_wait_reason
         SELECT EXISTS (SELECT FROM couriers.couriers WHERE status = 'available') AS "available!",
             EXISTS (SELECT FROM couriers.couriers WHERE status = 'busy') AS "busy!",
-            EXISTS (SELECT FROM couriers.couriers) AS "any!""#
+            EXISTS (SELECT FROM couriers.couriers WHERE status <> 'retired') AS "any!""#
     )
     .fetch_one(connection)
     .await?;

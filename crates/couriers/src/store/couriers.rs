@@ -14,7 +14,12 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use super::limit_lock_wait;
-use crate::delivery::courier::{Courier, CourierChange, CourierId, NewCourier};
+use crate::delivery::{
+    Actor,
+    courier::{
+        Courier, CourierChange, CourierEvent, CourierId, CourierStatus, NewCourier, RequestedStatus,
+    },
+};
 
 /// The reason why a courier was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +28,8 @@ pub enum NotStored {
     PhoneTaken,
     #[error("no such courier")]
     Unknown,
+    #[error("the courier carries an order")]
+    Carries,
     #[error(transparent)]
     Database(sqlx::Error),
 }
@@ -85,7 +92,11 @@ impl TryFrom<CourierRow> for Courier {
 
 /// Adds a courier. The caller wakes dispatch afterwards if the courier is available.
 // If the outcome is unknown, a repeated call is safe, because the phone number is unique.
-pub async fn create_courier(pool: &PgPool, courier: &NewCourier) -> Result<CourierId, NotStored> {
+pub async fn create_courier(
+    pool: &PgPool,
+    courier: &NewCourier,
+    actor: Option<&Actor>,
+) -> Result<CourierId, NotStored> {
     change(pool, CHANGE, async |transaction| {
         let id = sqlx::query_scalar!(
             "-- create_courier\n\
@@ -96,9 +107,11 @@ pub async fn create_courier(pool: &PgPool, courier: &NewCourier) -> Result<Couri
             courier.transport_type.as_str(),
             courier.status.as_str(),
         )
-        .fetch_one(transaction)
+        .fetch_one(&mut *transaction)
         .await?;
-        Ok(id.try_into().map_err(|error| bad_column("couriers.couriers.id", error))?)
+        let id = id.try_into().map_err(|error| bad_column("couriers.couriers.id", error))?;
+        log(transaction, id, &[CourierEvent::Added], actor).await?;
+        Ok(id)
     })
     .await
 }
@@ -111,14 +124,33 @@ pub async fn update_courier(
     pool: &PgPool,
     id: CourierId,
     changed: &CourierChange,
+    actor: Option<&Actor>,
 ) -> Result<Courier, NotStored> {
     change(pool, CHANGE, async |transaction| {
         limit_lock_wait(transaction).await?;
         // A separate statement, so that the next one has a new snapshot. A transaction that held
         // this lock may just have freed the courier, and the next statement must see that.
-        lock_courier(transaction, id).await?.ok_or(NotStored::Unknown)?;
-        Ok(change_courier(transaction, id, changed).await?)
+        let before = lock_courier(transaction, id).await?.ok_or(NotStored::Unknown)?;
+        // No other transaction can assign an order to the courier now: that needs the lock of their
+        // row.
+        let is_retired = changed.status == Some(RequestedStatus::Retired);
+        if is_retired && carries(transaction, id).await? {
+            return Err(NotStored::Carries);
+        }
+        let courier = change_courier(transaction, id, changed).await?;
+        log(transaction, id, &before.events_until(&courier), actor).await?;
+        Ok(courier)
     })
+    .await
+}
+
+async fn carries(transaction: &mut PgConnection, id: CourierId) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        "-- carries\n\
+         SELECT EXISTS (SELECT FROM couriers.active_deliveries WHERE courier_id = $1) AS \"carries!\"",
+        id.get(),
+    )
+    .fetch_one(transaction)
     .await
 }
 
@@ -144,7 +176,8 @@ async fn change_courier(
                  ELSE $5 \
              END, \
              free_since = CASE \
-                 WHEN $5 = 'available' AND status = 'paused' THEN clock_timestamp() ELSE free_since \
+                 WHEN $5 = 'available' AND status IN ('paused', 'retired') THEN clock_timestamp() \
+                 ELSE free_since \
              END \
          WHERE id = $1 \
          RETURNING id, name, phone, transport_type, status, deliveries, completed, \
@@ -162,18 +195,76 @@ async fn change_courier(
     row.try_into()
 }
 
+/// The values of a courier before a change.
+struct Before {
+    name: String,
+    phone: String,
+    transport_type: String,
+    status: String,
+}
+
+impl Before {
+    /// Returns the entries of the log for the change to these values. A change to the same values
+    /// has none.
+    fn events_until(&self, after: &Courier) -> Vec<CourierEvent> {
+        let is_changed = self.name != after.name.as_ref()
+            || self.phone != after.phone.as_ref()
+            || self.transport_type != after.transport_type.as_str();
+        let was = |status: CourierStatus| self.status == status.as_str();
+        let status = match after.status {
+            CourierStatus::Retired => {
+                (!was(CourierStatus::Retired)).then_some(CourierEvent::Retired)
+            }
+            _ if was(CourierStatus::Retired) => Some(CourierEvent::Restored),
+            CourierStatus::Paused => (!was(CourierStatus::Paused)).then_some(CourierEvent::Paused),
+            CourierStatus::Available | CourierStatus::Busy => {
+                was(CourierStatus::Paused).then_some(CourierEvent::Resumed)
+            }
+        };
+        is_changed.then_some(CourierEvent::Changed).into_iter().chain(status).collect()
+    }
+}
+
 // NO KEY UPDATE is enough, because the id never changes. It does not block the foreign-key checks
 // of other transactions that insert or change deliveries of this courier.
 async fn lock_courier(
     transaction: &mut PgConnection,
     id: CourierId,
-) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "-- lock_courier\nSELECT id FROM couriers.couriers WHERE id = $1 FOR NO KEY UPDATE",
+) -> Result<Option<Before>, sqlx::Error> {
+    sqlx::query_as!(
+        Before,
+        "-- lock_courier\n\
+         SELECT name, phone, transport_type, status FROM couriers.couriers \
+         WHERE id = $1 FOR NO KEY UPDATE",
         id.get(),
     )
     .fetch_optional(transaction)
     .await
+}
+
+/// Writes entries of a courier to the log. They are not sent, so they are not in the outbox.
+// The courier's row is locked or new, so the numbers of one courier's entries rise.
+async fn log(
+    transaction: &mut PgConnection,
+    id: CourierId,
+    events: &[CourierEvent],
+    actor: Option<&Actor>,
+) -> Result<(), sqlx::Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let statuses: Vec<String> = events.iter().map(|event| event.as_str().to_owned()).collect();
+    sqlx::query!(
+        "-- log_courier\n\
+         INSERT INTO couriers.delivery_log (at, status, courier_id, cause, actor) \
+         SELECT clock_timestamp(), status, $1, 'manual', $3 FROM UNNEST($2::text[]) AS status",
+        id.get(),
+        &statuses,
+        actor.map(AsRef::as_ref) as Option<&str>,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
 }
 
 pub async fn find_courier(

@@ -1,4 +1,5 @@
-//! Manual actions: assign an order to a courier, or take it from them (unassign).
+//! Manual actions: assign an order to a courier, move it to another one, or take it from its courier
+//! (unassign).
 //!
 //! They change one order each, in one transaction, by the lock order of [`store`](super).
 
@@ -17,8 +18,8 @@ use time::OffsetDateTime;
 use super::{limit_lock_wait, parse_rank};
 use crate::{
     delivery::{
-        DeliveryTimes,
-        courier::{CourierId, Transport},
+        Actor, DeliveryTimes,
+        courier::{CourierId, CourierStatus, Transport},
     },
     dispatch::lock_match,
 };
@@ -41,6 +42,10 @@ pub enum NotAssigned {
     Ended(OrderStatus),
     #[error("no courier is available")]
     NoCourier,
+    #[error("no such courier")]
+    UnknownCourier,
+    #[error("the courier is {}", .0.as_str())]
+    NotAvailable(CourierStatus),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -52,19 +57,28 @@ impl TransactionError for NotAssigned {
     }
 }
 
-/// Assigns an order to the first available courier. A waiting or held order is assigned before the
-/// rest of the queue. An unknown order is stored as if it had been created now.
+/// Assigns an order: to the courier `to` if it is given, else to the first available courier.
+///
+/// A waiting or held order is assigned before the rest of the queue. A released order is taken from
+/// its former courier. An order that a courier carries is moved only to a chosen courier. An unknown
+/// order is stored as if it had been created now. The courier that the order was just taken from gets
+/// it again only if they are chosen, or if no other courier is available.
+///
+/// The caller wakes dispatch afterwards, also after an error: a move frees a courier, and a match may
+/// have skipped a courier while their row was locked here.
 pub async fn assign(
     pool: &PgPool,
     order_id: &OrderUid,
+    to: Option<CourierId>,
     times: &DeliveryTimes,
+    actor: Option<&Actor>,
 ) -> Result<Assigned, NotAssigned> {
     // If the outcome is unknown, a repeated call is safe: it answers that the order is already
     // assigned, or it assigns the order.
     change(pool, CHANGE, async |transaction| {
         limit_lock_wait(transaction).await?;
-        // The first lock of the lock order. No match runs until this transaction ends, so none can
-        // skip the rows that it locks: dispatch need not be woken afterwards.
+        // The first lock of the lock order. No match runs until this transaction ends, so no other
+        // transaction can assign an order to the couriers that it reads.
         lock_match(&mut *transaction).await?;
         // Each error below rolls the transaction back. So the row that was created for an unknown
         // order disappears if there is no courier for it.
@@ -75,42 +89,197 @@ pub async fn assign(
         }
         // A new statement after the lock, so it sees the latest committed delivery, and no other
         // transaction can change that delivery until this one ends.
-        if let Some(courier_id) = find_courier_of(transaction, order_id).await? {
-            return Err(NotAssigned::Already(courier_id));
-        }
-        let assigned = assign_first_available(transaction, order_id, times).await?;
+        let now = find_former(transaction, order_id).await?;
+        let assigned = match (&now, to) {
+            (Former { courier_id: Some(courier), is_active: true, .. }, to)
+                if to.is_none_or(|to| to == *courier) =>
+            {
+                return Err(NotAssigned::Already(*courier));
+            }
+            (Former { courier_id: None, taken_from, .. }, None) => {
+                let order = (order_id, times, actor);
+                assign_first_available(transaction, order, *taken_from).await?
+            }
+            (former, to) => {
+                let to = match to {
+                    Some(to) => to,
+                    None => find_available(transaction, former.courier_id).await?,
+                };
+                lock_available(transaction, to, former).await?;
+                move_order(transaction, (order_id, times, actor), to, former).await?
+            }
+        };
         failpoint::try_async_point("assign-manually").await.map_err(sqlx::Error::from)?;
-        assigned.ok_or(NotAssigned::NoCourier)
+        Ok(assigned)
     })
     .await
 }
 
-async fn assign_first_available(
+/// The order of an assignment, the times of its delivery, and the actor.
+type Order<'a> = (&'a OrderUid, &'a DeliveryTimes, Option<&'a Actor>);
+
+/// The courier who has the order or had it before, when it is assigned.
+struct Former {
+    /// The courier of its delivery, which may be released.
+    courier_id: Option<CourierId>,
+    is_active: bool,
+    /// The time of the last change of the order.
+    changed_at: Option<OffsetDateTime>,
+    /// The courier that an order without a delivery was taken from.
+    taken_from: Option<CourierId>,
+}
+
+async fn find_former(
     transaction: &mut PgConnection,
     order_id: &OrderUid,
-    times: &DeliveryTimes,
-) -> Result<Option<Assigned>, sqlx::Error> {
-    let row = sqlx::query_file!(
-        "queries/assign.sql",
+) -> Result<Former, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"-- find_former
+        SELECT delivery.courier_id AS "courier_id?", delivery.released_at IS NULL AS "is_active!",
+            greatest(state.held_at, delivery.assigned_at, delivery.overdue_at, delivery.released_at)
+                AS changed_at,
+            taken_from
+        FROM couriers.order_states AS state
+        LEFT JOIN couriers.courier_orders AS delivery USING (order_id)
+        WHERE order_id = $1"#,
         order_id.as_str(),
-        times.on_foot.as_secs_f64(),
-        times.scooter.as_secs_f64(),
-        times.car.as_secs_f64(),
+    )
+    .fetch_one(transaction)
+    .await?;
+    let id = |id: Option<i64>, column| {
+        id.map(TryInto::try_into).transpose().map_err(|error| bad_column(column, error))
+    };
+    let courier_id = id(row.courier_id, "couriers.courier_orders.courier_id")?;
+    Ok(Former {
+        courier_id,
+        is_active: courier_id.is_some() && row.is_active,
+        changed_at: row.changed_at,
+        taken_from: id(row.taken_from, "couriers.order_states.taken_from")?,
+    })
+}
+
+/// Assigns an order without a delivery; to the courier `except` only if no other is available.
+async fn assign_first_available(
+    transaction: &mut PgConnection,
+    (order_id, times, actor): Order<'_>,
+    except: Option<CourierId>,
+) -> Result<Assigned, NotAssigned> {
+    let exceptions = [except, None];
+    // Without an exception, the first attempt is the only one.
+    for except in &exceptions[usize::from(except.is_none())..] {
+        let row = sqlx::query_file!(
+            "queries/assign.sql",
+            order_id.as_str(),
+            times.on_foot.as_secs_f64(),
+            times.scooter.as_secs_f64(),
+            times.car.as_secs_f64(),
+            actor.map(AsRef::as_ref),
+            except.map(CourierId::get),
+            true,
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        if let Some(row) = row {
+            return Ok(assigned(row.courier_id, &row.transport_type, row.deadline)?);
+        }
+    }
+    Err(NotAssigned::NoCourier)
+}
+
+fn assigned(
+    courier_id: i64,
+    transport_type: &str,
+    deadline: OffsetDateTime,
+) -> Result<Assigned, sqlx::Error> {
+    let bad = |error| bad_column("couriers.courier_orders.courier_id", error);
+    let courier_id = courier_id.try_into().map_err(bad)?;
+    let bad = |error| bad_column("couriers.courier_orders.transport_type", error);
+    Ok(Assigned { courier_id, transport_type: transport_type.parse().map_err(bad)?, deadline })
+}
+
+/// Returns the first available courier; `except` only if no other is available.
+async fn find_available(
+    transaction: &mut PgConnection,
+    except: Option<CourierId>,
+) -> Result<CourierId, NotAssigned> {
+    // Two couriers are enough to have another one than `except`.
+    let ids = sqlx::query_scalar!(
+        "-- find_available\n\
+         SELECT id FROM couriers.couriers AS courier \
+         WHERE status = 'available' AND NOT EXISTS ( \
+             SELECT FROM couriers.active_deliveries AS delivery \
+             WHERE delivery.courier_id = courier.id OFFSET 0 \
+         ) \
+         ORDER BY deliveries, free_since, id LIMIT 2",
+    )
+    .fetch_all(transaction)
+    .await?;
+    let is_other = |id: &&i64| Some(**id) != except.map(CourierId::get);
+    let id = ids.iter().find(is_other).or(ids.first()).ok_or(NotAssigned::NoCourier)?;
+    let bad = |error| bad_column("couriers.couriers.id", error);
+    Ok((*id).try_into().map_err(bad)?)
+}
+
+/// Locks the courier `to` and the former one, and checks that `to` is available.
+// In the order of their keys, as every writer of several couriers does.
+async fn lock_available(
+    transaction: &mut PgConnection,
+    to: CourierId,
+    former: &Former,
+) -> Result<(), NotAssigned> {
+    let ids: Vec<i64> =
+        [Some(to), former.courier_id].into_iter().flatten().map(CourierId::get).collect();
+    sqlx::query!(
+        "-- lock_couriers\n\
+         SELECT id FROM couriers.couriers WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
+        &ids,
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    // A new statement: it sees what a transaction that held the lock has changed.
+    let row = sqlx::query!(
+        r#"-- find_status
+        SELECT status, EXISTS (
+            SELECT FROM couriers.active_deliveries WHERE courier_id = $1
+        ) AS "carries!"
+        FROM couriers.couriers WHERE id = $1"#,
+        to.get(),
     )
     .fetch_optional(transaction)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(Assigned {
-        courier_id: row
-            .courier_id
-            .try_into()
-            .map_err(|error| bad_column("couriers.courier_orders.courier_id", error))?,
-        transport_type: row
-            .transport_type
-            .parse()
-            .map_err(|error| bad_column("couriers.courier_orders.transport_type", error))?,
-        deadline: row.deadline,
-    }))
+    let row = row.ok_or(NotAssigned::UnknownCourier)?;
+    let bad = |error| bad_column("couriers.couriers.status", error);
+    match row.status.parse().map_err(bad)? {
+        // Whatever the status says, as in the match.
+        CourierStatus::Available if row.carries => {
+            Err(NotAssigned::NotAvailable(CourierStatus::Busy))
+        }
+        CourierStatus::Available => Ok(()),
+        status => Err(NotAssigned::NotAvailable(status)),
+    }
+}
+
+async fn move_order(
+    transaction: &mut PgConnection,
+    (order_id, times, actor): Order<'_>,
+    to: CourierId,
+    former: &Former,
+) -> Result<Assigned, NotAssigned> {
+    let row = sqlx::query_file!(
+        "queries/move.sql",
+        order_id.as_str(),
+        to.get(),
+        times.on_foot.as_secs_f64(),
+        times.scooter.as_secs_f64(),
+        times.car.as_secs_f64(),
+        actor.map(AsRef::as_ref),
+        former.courier_id.map(CourierId::get),
+        former.is_active,
+        former.changed_at,
+    )
+    .fetch_one(transaction)
+    .await?;
+    Ok(assigned(row.courier_id, &row.transport_type, row.deadline)?)
 }
 
 /// The reason why an order was not unassigned.
@@ -138,7 +307,11 @@ impl TransactionError for NotUnassigned {
 ///
 /// The caller wakes dispatch afterwards, also after an error: a match may have skipped the order
 /// while its row was locked here.
-pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, NotUnassigned> {
+pub async fn unassign(
+    pool: &PgPool,
+    order_id: &OrderUid,
+    actor: Option<&Actor>,
+) -> Result<CourierId, NotUnassigned> {
     change(pool, CHANGE, async |transaction| {
         limit_lock_wait(transaction).await?;
         // The lock on the order's row alone decides who changes its delivery. An event that ends
@@ -147,7 +320,7 @@ pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, N
         if status.is_ended() {
             return Err(NotUnassigned::Ended(status));
         }
-        let taken = take(transaction, order_id).await?;
+        let taken = take(transaction, order_id, actor).await?;
         failpoint::try_async_point("unassign").await.map_err(sqlx::Error::from)?;
         taken.ok_or(NotUnassigned::NotAssigned)
     })
@@ -160,26 +333,12 @@ pub async fn unassign(pool: &PgPool, order_id: &OrderUid) -> Result<CourierId, N
 async fn take(
     transaction: &mut PgConnection,
     order_id: &OrderUid,
+    actor: Option<&Actor>,
 ) -> Result<Option<CourierId>, sqlx::Error> {
-    let id = sqlx::query_scalar!(
-        "-- unassign\n\
-         WITH taken AS ( \
-             DELETE FROM couriers.courier_orders WHERE order_id = $1 AND completed_at IS NULL \
-             RETURNING order_id, courier_id, released_at IS NULL AS was_active \
-         ), held AS ( \
-             UPDATE couriers.order_states AS stored \
-             SET waiting_since = created_at, held_at = clock_timestamp() \
-             FROM taken WHERE stored.order_id = taken.order_id \
-         ) \
-         UPDATE couriers.couriers AS courier SET \
-             deliveries = courier.deliveries - 1, \
-             status = CASE \
-                 WHEN taken.was_active AND courier.status = 'busy' THEN 'available' ELSE courier.status \
-             END, \
-             free_since = CASE WHEN taken.was_active THEN clock_timestamp() ELSE courier.free_since END \
-         FROM taken WHERE courier.id = taken.courier_id \
-         RETURNING courier.id",
+    let id = sqlx::query_file_scalar!(
+        "queries/unassign.sql",
         order_id.as_str(),
+        actor.map(AsRef::as_ref),
     )
     .fetch_optional(transaction)
     .await?;
@@ -229,18 +388,4 @@ async fn insert_created(
     .execute(transaction)
     .await?;
     Ok(())
-}
-
-async fn find_courier_of(
-    transaction: &mut PgConnection,
-    order_id: &OrderUid,
-) -> Result<Option<CourierId>, sqlx::Error> {
-    let id = sqlx::query_scalar!(
-        "-- find_courier_of\nSELECT courier_id FROM couriers.courier_orders WHERE order_id = $1",
-        order_id.as_str(),
-    )
-    .fetch_optional(transaction)
-    .await?;
-    let bad = |error| bad_column("couriers.courier_orders.courier_id", error);
-    id.map(|id| id.try_into().map_err(bad)).transpose()
 }

@@ -1,5 +1,5 @@
 //! Changes of deliveries and couriers: by events (`states`), by manual actions (`manual`), and of a
-//! courier's data (`couriers`). The match and the releases are in [`dispatch`](crate::dispatch),
+//! courier's data (`couriers`). A row of the log is an `entry`. The match and the releases are in [`dispatch`](crate::dispatch),
 //! and queries that change nothing are in [`read`](crate::read).
 //!
 //! **Lock order.** A transaction that changes rows of several tables locks them in this order, so
@@ -11,11 +11,15 @@
 //!    `order_states` is locked, so that lock alone decides who changes a delivery,
 //! 4. `couriers`, by ascending key.
 //!
+//! The log and the outbox are only inserted into, and an entry of an order only while its row in
+//! `order_states` is locked, so the numbers of its entries rise.
+//!
 //! Two statements lock some rows in another order, but with `SKIP LOCKED`, so they do not wait for
 //! these rows: the match takes the oldest orders and the first couriers, and the release takes the
 //! orders with the earliest deadlines.
 
 mod couriers;
+mod entry;
 mod manual;
 mod states;
 
@@ -24,6 +28,7 @@ pub use manual::{Assigned, NotAssigned, NotUnassigned, assign, unassign};
 pub use states::apply;
 
 pub(crate) use couriers::CourierRow;
+pub(crate) use entry::EntryRow;
 
 use chassis::postgres::{errors::bad_column, read::read, time_limit::BACKGROUND};
 use events::OrderStatus;
@@ -36,7 +41,8 @@ pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
         sqlx::query!(
             "-- reach\n\
          SELECT 1 AS one FROM couriers.order_states, couriers.courier_orders, couriers.couriers, \
-             couriers.active_deliveries, couriers.courier_figures, couriers.rejected_records LIMIT 0"
+             couriers.active_deliveries, couriers.courier_figures, couriers.delivery_log, \
+             couriers.delivery_outbox, couriers.outbox_lease, couriers.rejected_records LIMIT 0"
         )
         .fetch_optional(connection)
         .await?;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use chassis::process::failpoint;
+use chassis::{postgres::errors::bad_column, process::failpoint};
 use events::OrderUid;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -16,13 +16,15 @@ use crate::{
     dispatch::MatchCursor,
 };
 
-/// Applies a batch of events within a transaction. Events that were applied before change nothing.
+/// Applies a batch of events of `topic` within a transaction. Events that were applied before change
+/// nothing.
 ///
 /// The caller wakes dispatch after the commit, with the cursor that this returns, even if nothing
 /// changed: this transaction may have locked rows while it waited for a row that another replica
 /// was changing, and a match may have skipped the locked rows.
 pub async fn apply(
     transaction: &mut PgConnection,
+    topic: &str,
     orders: &BTreeMap<&OrderUid, FoldedStatus>,
 ) -> Result<MatchCursor, sqlx::Error> {
     let mut cursor = MatchCursor::END;
@@ -41,16 +43,21 @@ pub async fn apply(
     // inserts: its own insert has waited for the rows of that batch. So two batches do not
     // deadlock.
     let new = insert_states(&mut *transaction, &Columns::of(orders)).await?;
-    // A new order has no delivery that could end.
-    if new.len() == orders.len() {
-        return Ok(cursor);
+    let (new, known): (BTreeMap<_, _>, BTreeMap<_, _>) = orders
+        .iter()
+        .map(|(order_id, folded)| (*order_id, *folded))
+        .partition(|(order_id, _)| new.contains(order_id.as_str()));
+    let mut ends = Ends::default();
+    for (order_id, folded) in &new {
+        ends.add(order_id, *folded, true);
     }
-    let known = orders.iter().filter(|(order_id, _)| !new.contains(order_id.as_str()));
-    let known = known.map(|(order_id, folded)| (*order_id, *folded)).collect();
-    let advanced = advance_states(&mut *transaction, &Columns::of(&known)).await?;
-    let ends = Ends::of(advanced)?;
+    if !known.is_empty() {
+        for advanced in advance_states(&mut *transaction, &Columns::of(&known)).await? {
+            ends.add_advanced(&advanced, &known)?;
+        }
+    }
     // The deliveries after the states: the locks on the orders' rows decide who changes a delivery.
-    if let Some(fewest) = end_deliveries(transaction, &ends).await? {
+    if let Some(fewest) = end_deliveries(transaction, topic, &ends).await? {
         cursor.deliveries = fewest;
     }
     Ok(cursor)
@@ -84,7 +91,7 @@ impl Columns {
         for (order_id, folded) in orders {
             columns.order_ids.push(order_id.as_str().to_owned());
             columns.ranks.push(folded.status.rank());
-            columns.changed_at.push(folded.changed_at);
+            columns.changed_at.push(folded.changed_at());
             columns.created_at.push(folded.created_at);
         }
         columns
@@ -108,12 +115,10 @@ async fn insert_states(
     Ok(new.into_iter().collect())
 }
 
-/// The state of an order after the batch has changed it. This may be an order that had ended before
-/// its `created` arrived: it has no delivery, so `end_deliveries` changes nothing for it.
+/// The rank of an order after the batch has changed its row.
 struct Advanced {
     order_id: String,
     rank: i16,
-    changed_at: OffsetDateTime,
 }
 
 async fn advance_states(
@@ -132,49 +137,72 @@ async fn advance_states(
     .await
 }
 
-/// Orders whose delivery ends.
+/// Orders that end, one array per column, each with the event that ends it.
 #[derive(Default)]
 struct Ends {
-    completed: Vec<String>,
-    completed_at: Vec<OffsetDateTime>,
-    cancelled: Vec<String>,
+    order_ids: Vec<String>,
+    ranks: Vec<i16>,
+    record_timestamps: Vec<OffsetDateTime>,
+    partitions: Vec<i32>,
+    offsets: Vec<i64>,
+    /// False if the order may have ended before.
+    are_certain: Vec<bool>,
 }
 
 impl Ends {
-    fn of(advanced: Vec<Advanced>) -> Result<Self, sqlx::Error> {
-        let mut ends = Self::default();
-        for order in advanced {
-            match Effect::of(parse_rank(order.rank)?) {
-                // These change only the order's row in `order_states`, which is already written.
-                Effect::Enqueue | Effect::Advance => {}
-                Effect::Complete if failpoint::is_skipped("guard.completed-frees") => {}
-                Effect::Complete => {
-                    ends.completed.push(order.order_id);
-                    ends.completed_at.push(order.changed_at);
-                }
-                Effect::Cancel => ends.cancelled.push(order.order_id),
-            }
+    fn add_advanced(
+        &mut self,
+        Advanced { order_id, rank }: &Advanced,
+        known: &BTreeMap<&OrderUid, FoldedStatus>,
+    ) -> Result<(), sqlx::Error> {
+        let bad = |error| bad_column("couriers.order_states.order_id", error);
+        let order_id: OrderUid = order_id.parse().map_err(bad)?;
+        let folded = known.get(&&order_id).expect("the statement returns only orders of the batch");
+        // If the stored rank is higher, the batch only brought the time of the `created`. If it is
+        // the same and the batch has a `created`, it cannot be seen here which of both has changed.
+        if parse_rank(*rank)? == folded.status {
+            self.add(&order_id, *folded, folded.created_at.is_none());
         }
-        Ok(ends)
+        Ok(())
+    }
+
+    fn add(&mut self, order_id: &OrderUid, folded: FoldedStatus, is_certain: bool) {
+        match Effect::of(folded.status) {
+            // These change only the order's row in `order_states`, which is already written.
+            Effect::Enqueue | Effect::Advance => return,
+            Effect::Complete if failpoint::is_skipped("guard.completed-frees") => return,
+            Effect::Complete | Effect::Cancel => {}
+        }
+        self.order_ids.push(order_id.as_str().to_owned());
+        self.ranks.push(folded.status.rank());
+        self.record_timestamps.push(folded.changed_at());
+        self.partitions.push(folded.event.partition);
+        self.offsets.push(folded.event.offset);
+        self.are_certain.push(is_certain);
     }
 }
 
-/// Ends these deliveries. Returns the lowest number of deliveries among the changed couriers, for
-/// the match cursor.
+/// Ends the deliveries of these orders, and writes the log. Returns the lowest number of deliveries
+/// among the changed couriers, for the match cursor.
 // A cancellation lowers this number even if the courier was available before: they move forward in
 // the queue, and the cursor must not be behind them.
 async fn end_deliveries(
     transaction: &mut PgConnection,
+    topic: &str,
     ends: &Ends,
 ) -> Result<Option<i64>, sqlx::Error> {
-    if ends.completed.is_empty() && ends.cancelled.is_empty() {
+    if ends.order_ids.is_empty() {
         return Ok(None);
     }
     sqlx::query_file_scalar!(
         "queries/end_deliveries.sql",
-        &ends.completed,
-        &ends.completed_at,
-        &ends.cancelled,
+        &ends.order_ids,
+        &ends.ranks,
+        &ends.record_timestamps,
+        &ends.partitions,
+        &ends.offsets,
+        &ends.are_certain,
+        topic,
     )
     .fetch_one(transaction)
     .await

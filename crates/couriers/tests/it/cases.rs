@@ -9,10 +9,12 @@ use chassis::postgres::{
 };
 use couriers::{
     delivery::{
-        DeliveryState, WaitReason,
+        DeliveryState, ReleasedOrders, WaitReason,
         courier::{Courier, CourierChange, CourierId, CourierStatus, RequestedStatus},
     },
-    dispatch::{self, DispatchMetrics, MatchCursor, Policy, Wake, release_overdue},
+    dispatch::{
+        self, DispatchMetrics, MatchCursor, Policy, Wake, mark_overdue, release_overdue, requeue,
+    },
     read::{Delivery, Statistics, find_delivery, statistics},
     store::{self, NotAssigned, NotStored, NotUnassigned},
 };
@@ -104,6 +106,8 @@ async fn a_late_completed_does_not_free_the_courier_of_another_order() {
     assert_eq!(state(pool, "old").await, DeliveryState::Overdue);
 
     let mut transaction = pool.begin().await.unwrap();
+    assert_eq!(mark_overdue(&mut transaction).await.unwrap(), 1);
+    assert_eq!(mark_overdue(&mut transaction).await.unwrap(), 0, "only once");
     let mut release = async |grace_seconds, due_before| {
         let grace = Duration::from_secs(grace_seconds);
         release_overdue(&mut transaction, grace, due_before).await.unwrap().len()
@@ -137,9 +141,9 @@ async fn the_next_sweep_matches_an_order_whose_wake_up_was_lost() {
 
     // This order is before the stored cursor, and its wake-up is lost.
     apply(pool, &[("early", Created, at(1))]).await;
-    store::create_courier(pool, &courier(1, RequestedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(1, RequestedStatus::Available), None).await.unwrap();
     assert_eq!(match_from(pool, MatchCursor::END).await[0].order_id, "late");
-    store::create_courier(pool, &courier(2, RequestedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(2, RequestedStatus::Available), None).await.unwrap();
     assert_eq!(match_from(pool, MatchCursor::END).await, []);
 
     assert_eq!(match_all(pool).await[0].order_id, "early");
@@ -183,10 +187,10 @@ async fn a_delivery_has_the_reason_why_it_has_no_courier() {
     assert_eq!((found.state, found.status), (DeliveryState::Waiting, Pending));
     assert_eq!((found.position, found.reason), (Some(2), Some(WaitReason::NoCouriers)));
 
-    store::create_courier(pool, &courier(1, RequestedStatus::Paused)).await.unwrap();
+    store::create_courier(pool, &courier(1, RequestedStatus::Paused), None).await.unwrap();
     assert_eq!(delivery(pool, "a").await.unwrap().reason, Some(WaitReason::AllPaused));
 
-    store::create_courier(pool, &courier(2, RequestedStatus::Available)).await.unwrap();
+    store::create_courier(pool, &courier(2, RequestedStatus::Available), None).await.unwrap();
     assert_eq!(delivery(pool, "a").await.unwrap().reason, Some(WaitReason::InTurn));
 
     assert_eq!(match_all(pool).await[0].order_id, "b", "the older order comes first");
@@ -202,31 +206,40 @@ async fn a_delivery_has_the_reason_why_it_has_no_courier() {
 async fn a_manual_assignment_skips_the_queue() {
     let database = CourierDatabase::new(shared()).await;
     let pool = &database.pool;
-    assert!(matches!(store::assign(pool, &uid("new"), &TIMES).await, Err(NotAssigned::NoCourier)));
+    assert!(matches!(
+        store::assign(pool, &uid("new"), None, &TIMES, None).await,
+        Err(NotAssigned::NoCourier)
+    ));
     assert_eq!(delivery(pool, "new").await, None, "nothing is stored");
-    assert!(matches!(store::unassign(pool, &uid("new")).await, Err(NotUnassigned::Unknown)));
+    assert!(matches!(store::unassign(pool, &uid("new"), None).await, Err(NotUnassigned::Unknown)));
     let [only] = add_couriers(pool, 1).await[..] else { unreachable!() };
     apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
 
-    let assigned = store::assign(pool, &uid("b"), &TIMES).await.unwrap();
+    let assigned = store::assign(pool, &uid("b"), None, &TIMES, None).await.unwrap();
     assert_eq!(assigned.courier_id, only);
     assert!(matches!(
-        store::assign(pool, &uid("b"), &TIMES).await,
+        store::assign(pool, &uid("b"), None, &TIMES, None).await,
         Err(NotAssigned::Already(courier)) if courier == only
     ));
-    assert!(matches!(store::unassign(pool, &uid("a")).await, Err(NotUnassigned::NotAssigned)));
+    assert!(matches!(
+        store::unassign(pool, &uid("a"), None).await,
+        Err(NotUnassigned::NotAssigned)
+    ));
 
-    assert_eq!(store::unassign(pool, &uid("b")).await.unwrap(), only);
+    assert_eq!(store::unassign(pool, &uid("b"), None).await.unwrap(), only);
     assert_eq!(state(pool, "b").await, DeliveryState::Held);
     assert_eq!(match_all(pool).await[0].order_id, "a", "a held order is not matched");
     apply(pool, &[("a", Completed, at(3))]).await;
     assert_eq!(match_all(pool).await, []);
 
-    store::assign(pool, &uid("b"), &TIMES).await.unwrap();
+    store::assign(pool, &uid("b"), None, &TIMES, None).await.unwrap();
     apply(pool, &[("b", Completed, at(4))]).await;
-    assert!(matches!(store::unassign(pool, &uid("b")).await, Err(NotUnassigned::Ended(Completed))));
+    assert!(matches!(
+        store::unassign(pool, &uid("b"), None).await,
+        Err(NotUnassigned::Ended(Completed))
+    ));
 
-    store::assign(pool, &uid("unknown"), &TIMES).await.unwrap();
+    store::assign(pool, &uid("unknown"), None, &TIMES, None).await.unwrap();
     assert_no_change_by(pool, &[("unknown", Created, at(5))]).await;
     assert_eq!(state(pool, "unknown").await, DeliveryState::Assigned);
     assert_invariants(pool).await;
@@ -242,16 +255,16 @@ async fn a_paused_courier_keeps_their_order_and_gets_no_other() {
     apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
     match_all(pool).await;
 
-    let paused = store::update_courier(pool, only, &pause).await.unwrap();
+    let paused = store::update_courier(pool, only, &pause, None).await.unwrap();
     assert_eq!(paused.status, CourierStatus::Paused);
-    let resumed = store::update_courier(pool, only, &resume).await.unwrap();
+    let resumed = store::update_courier(pool, only, &resume, None).await.unwrap();
     assert_eq!(resumed.status, CourierStatus::Busy, "the courier carries an order");
 
-    store::update_courier(pool, only, &pause).await.unwrap();
+    store::update_courier(pool, only, &pause, None).await.unwrap();
     apply(pool, &[("a", Completed, at(3))]).await;
     assert_eq!(match_all(pool).await, [], "a paused courier stays paused");
 
-    let resumed = store::update_courier(pool, only, &resume).await.unwrap();
+    let resumed = store::update_courier(pool, only, &resume, None).await.unwrap();
     assert_eq!(resumed.status, CourierStatus::Available);
     assert_eq!(match_all(pool).await[0].order_id, "b");
     assert_invariants(pool).await;
@@ -263,9 +276,10 @@ async fn a_taken_phone_and_an_unknown_courier_are_refused() {
     let pool = &database.pool;
     add_couriers(pool, 1).await;
 
-    let same_phone = store::create_courier(pool, &courier(0, RequestedStatus::Paused)).await;
+    let same_phone = store::create_courier(pool, &courier(0, RequestedStatus::Paused), None).await;
     let unknown = "999".parse().unwrap();
-    let changed = store::update_courier(pool, unknown, &change_to(RequestedStatus::Paused)).await;
+    let changed =
+        store::update_courier(pool, unknown, &change_to(RequestedStatus::Paused), None).await;
 
     assert!(matches!(same_phone, Err(NotStored::PhoneTaken)), "{same_phone:?}");
     assert!(matches!(changed, Err(NotStored::Unknown)), "{changed:?}");
@@ -292,7 +306,10 @@ async fn rows_that_contradict_each_other_do_not_stop_the_match() {
     let matched = match_all(pool).await;
     assert_eq!(matched.len(), 1);
     assert_eq!((matched[0].order_id.as_str(), matched[0].courier_id), ("c", third.get()));
-    assert!(matches!(store::assign(pool, &uid("d"), &TIMES).await, Err(NotAssigned::NoCourier)));
+    assert!(matches!(
+        store::assign(pool, &uid("d"), None, &TIMES, None).await,
+        Err(NotAssigned::NoCourier)
+    ));
 
     apply(pool, &[("b", Completed, at(3_700))]).await;
     assert_eq!(match_all(pool).await[0].courier_id, second.get());
@@ -305,8 +322,12 @@ async fn the_board_is_notified_of_matches_by_a_sweep() {
     add_couriers(pool, 1).await;
     // No wake-up follows, as if the replica that applied the event had crashed.
     apply(pool, &[("a", Created, at(1))]).await;
-    let policy =
-        Policy { times: TIMES, grace: Duration::from_secs(60), sweep: Duration::from_millis(20) };
+    let policy = Policy {
+        times: TIMES,
+        grace: Duration::from_secs(60),
+        released: ReleasedOrders::Keep,
+        sweep: Duration::from_millis(20),
+    };
     let metrics = DispatchMetrics::register(&mut Registry::default());
     let (wake, stop) = (Wake::default(), CancellationToken::new());
 
@@ -368,4 +389,133 @@ async fn the_oldest_of_3000_orders_go_to_2000_couriers_first() {
     assert_eq!(next, 3_000, "every order was assigned");
     let mut connection = pool.acquire().await.unwrap();
     assert!(broken_invariants(&mut connection).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_order_moves_to_a_chosen_courier() {
+    let database = CourierDatabase::new(shared()).await;
+    let pool = &database.pool;
+    let [first, second] = add_couriers(pool, 2).await[..] else { unreachable!() };
+    apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
+    let assign = async |name: &str, to| store::assign(pool, &uid(name), to, &TIMES, None).await;
+
+    let assigned = assign("b", Some(second)).await.unwrap();
+    assert_eq!(assigned.courier_id, second, "the other one would be the first");
+    assert!(
+        matches!(assign("b", Some(second)).await, Err(NotAssigned::Already(id)) if id == second)
+    );
+    let moved = assign("b", Some(first)).await.unwrap();
+    assert_eq!(moved.courier_id, first);
+    assert!(assigned.deadline < moved.deadline, "the deadline starts again");
+    let [first_row, second_row] = [stored(pool, first).await, stored(pool, second).await];
+    assert_eq!((first_row.status, first_row.deliveries), (CourierStatus::Busy, 1));
+    assert_eq!((second_row.status, second_row.deliveries), (CourierStatus::Available, 0));
+
+    assert_eq!(match_all(pool).await[0].courier_id, second.get());
+    let busy = assign("b", Some(second)).await;
+    assert!(matches!(busy, Err(NotAssigned::NotAvailable(CourierStatus::Busy))), "{busy:?}");
+    let unknown = assign("new", Some("99".parse().unwrap())).await;
+    assert!(matches!(unknown, Err(NotAssigned::UnknownCourier)), "{unknown:?}");
+    assert_eq!(delivery(pool, "new").await, None, "nothing is stored");
+    assert_invariants(pool).await;
+}
+
+#[tokio::test]
+async fn an_order_is_not_given_back_while_another_courier_is_free() {
+    let database = CourierDatabase::new(shared()).await;
+    let pool = &database.pool;
+    let [first, second] = add_couriers(pool, 2).await[..] else { unreachable!() };
+    let assign =
+        async || store::assign(pool, &uid("a"), None, &TIMES, None).await.unwrap().courier_id;
+    assert_eq!(assign().await, first);
+    store::unassign(pool, &uid("a"), None).await.unwrap();
+    // The second courier has more deliveries, so the first one would be the next.
+    sqlx::query("UPDATE couriers.couriers SET deliveries = 5 WHERE id = $1")
+        .bind(second.get())
+        .execute(pool)
+        .await
+        .unwrap();
+
+    assert_eq!(assign().await, second);
+    store::unassign(pool, &uid("a"), None).await.unwrap();
+    let pause = change_to(RequestedStatus::Paused);
+    store::update_courier(pool, first, &pause, None).await.unwrap();
+    assert_eq!(assign().await, second, "no other courier is free");
+}
+
+#[tokio::test]
+async fn a_retired_courier_frees_their_phone_number() {
+    let database = CourierDatabase::new(shared()).await;
+    let pool = &database.pool;
+    let [only] = add_couriers(pool, 1).await[..] else { unreachable!() };
+    let (retire, restore) =
+        (change_to(RequestedStatus::Retired), change_to(RequestedStatus::Available));
+    store::assign(pool, &uid("a"), None, &TIMES, None).await.unwrap();
+    let carries = store::update_courier(pool, only, &retire, None).await;
+    assert!(matches!(carries, Err(NotStored::Carries)), "{carries:?}");
+    apply(pool, &[("a", Completed, at(1)), ("b", Created, at(2))]).await;
+
+    let retired = store::update_courier(pool, only, &retire, None).await.unwrap();
+    assert_eq!(retired.status, CourierStatus::Retired);
+    assert_eq!(match_all(pool).await, [], "a retired courier gets no order");
+    assert_eq!(delivery(pool, "b").await.unwrap().reason, Some(WaitReason::NoCouriers));
+    let other =
+        store::create_courier(pool, &courier(0, RequestedStatus::Paused), None).await.unwrap();
+    let taken = store::update_courier(pool, only, &restore, None).await;
+    assert!(matches!(taken, Err(NotStored::PhoneTaken)), "{taken:?}");
+    store::update_courier(pool, other, &retire, None).await.unwrap();
+    let restored = store::update_courier(pool, only, &restore, None).await.unwrap();
+
+    assert_eq!(restored.status, CourierStatus::Available);
+    assert_eq!(match_all(pool).await[0].courier_id, only.get());
+    assert_invariants(pool).await;
+}
+
+#[tokio::test]
+async fn a_released_order_is_queued_again_twice_for_another_courier() {
+    let database = CourierDatabase::new(shared()).await;
+    let pool = &database.pool;
+    let [first] = add_couriers(pool, 1).await[..] else { unreachable!() };
+    apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
+    match_all(pool).await;
+    // Releases everything that is carried, and queues it again.
+    let release = async || {
+        sqlx::raw_sql(
+            "UPDATE couriers.courier_orders SET deadline = assigned_at WHERE released_at IS NULL",
+        )
+        .execute(pool)
+        .await
+        .unwrap();
+        let mut transaction = pool.begin().await.unwrap();
+        mark_overdue(&mut transaction).await.unwrap();
+        let now = OffsetDateTime::now_utc() + Duration::from_secs(5);
+        let released = release_overdue(&mut transaction, Duration::ZERO, now).await.unwrap();
+        let queued = requeue(&mut transaction, &released).await.unwrap();
+        transaction.commit().await.unwrap();
+        (released.len(), queued)
+    };
+    assert_eq!(release().await, (1, 1));
+    assert_eq!(stored(pool, first).await.deliveries, 0);
+    let found = delivery(pool, "a").await.unwrap();
+    assert_eq!((found.state, found.position), (DeliveryState::Waiting, Some(1)), "its old place");
+
+    let matched = match_all(pool).await;
+    assert_eq!((matched.len(), matched[0].order_id.as_str()), (1, "b"), "not back to the courier");
+    assert_eq!(match_all(pool).await, []);
+    let second =
+        store::create_courier(pool, &courier(1, RequestedStatus::Available), None).await.unwrap();
+    let matched = match_all(pool).await;
+    assert_eq!((matched[0].order_id.as_str(), matched[0].courier_id), ("a", second.get()));
+    assert_eq!(release().await, (2, 2));
+    let matched: Vec<_> =
+        match_all(pool).await.into_iter().map(|one| (one.order_id, one.courier_id)).collect();
+    assert_eq!(matched, [("a".to_owned(), first.get()), ("b".to_owned(), second.get())]);
+    assert_eq!(release().await, (2, 1), "at most twice");
+
+    assert_eq!(state(pool, "a").await, DeliveryState::Released);
+    assert_eq!(delivery(pool, "a").await.unwrap().reason, Some(WaitReason::Released));
+    assert_eq!(state(pool, "b").await, DeliveryState::Waiting);
+    let assigned = store::assign(pool, &uid("a"), None, &TIMES, None).await.unwrap();
+    assert_eq!(assigned.courier_id, second, "another one than the courier who was late");
+    assert_invariants(pool).await;
 }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use couriers::{
     delivery::courier::{CourierChange, CourierId, RequestedStatus},
-    dispatch::{MatchCursor, release_overdue},
-    store::{self, NotAssigned, NotUnassigned},
+    dispatch::{MatchCursor, mark_overdue, release_overdue},
+    store::{self, NotAssigned, NotStored, NotUnassigned},
 };
 use events::OrderStatus;
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
@@ -23,7 +23,8 @@ enum Step {
     Match,
     Add(RequestedStatus),
     SetStatus(usize, RequestedStatus),
-    Assign(usize),
+    /// Assigns an order to the first available courier, or to a chosen one.
+    Assign(usize, Option<usize>),
     Unassign(usize),
     /// Moves the deadline of an order's delivery far into the past.
     Overdue(usize),
@@ -42,7 +43,15 @@ struct Batch {
 
 fn step() -> impl Strategy<Value = Step> {
     let order = 0..ORDERS.len();
-    let requested = select(&[RequestedStatus::Available, RequestedStatus::Paused][..]);
+    let new = select(&[RequestedStatus::Available, RequestedStatus::Paused][..]);
+    let requested = select(
+        &[
+            RequestedStatus::Available,
+            RequestedStatus::Available,
+            RequestedStatus::Paused,
+            RequestedStatus::Retired,
+        ][..],
+    );
     let status = select(
         &[
             OrderStatus::Created,
@@ -61,9 +70,11 @@ fn step() -> impl Strategy<Value = Step> {
                 Step::Apply(Batch { events, times, age_seconds })
             }),
         4 => Just(Step::Match),
-        2 => requested.clone().prop_map(Step::Add),
+        2 => new.prop_map(Step::Add),
         2 => (0..4usize, requested).prop_map(|(courier, status)| Step::SetStatus(courier, status)),
-        1 => order.clone().prop_map(Step::Assign),
+        1 => order.clone().prop_map(|order| Step::Assign(order, None)),
+        2 => (order.clone(), 0..4usize)
+            .prop_map(|(order, courier)| Step::Assign(order, Some(courier))),
         1 => order.clone().prop_map(Step::Unassign),
         1 => order.prop_map(Step::Overdue),
         1 => Just(Step::Restart),
@@ -81,11 +92,14 @@ struct Order {
     courier: Option<usize>,
     /// The deadline has passed, and the courier was freed.
     released: bool,
+    /// The courier that it was taken from.
+    taken_from: Option<usize>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Courier {
-    paused: bool,
+    /// As it was requested last.
+    status: RequestedStatus,
     deliveries: i64,
     completed: i64,
     on_time: i64,
@@ -98,6 +112,10 @@ struct Model {
     orders: BTreeMap<usize, Order>,
     couriers: Vec<Courier>,
     clock: i64,
+    /// The entries of the log about each order: the status and the courier.
+    log: BTreeMap<usize, Vec<(&'static str, Option<usize>)>>,
+    /// The entries about each courier.
+    courier_log: Vec<Vec<&'static str>>,
 }
 
 impl Model {
@@ -106,10 +124,25 @@ impl Model {
         self.orders.values().filter(is_active).any(|order| order.courier == Some(courier))
     }
 
+    fn is_available(&self, courier: usize) -> bool {
+        self.couriers[courier].status == RequestedStatus::Available && !self.carries(courier)
+    }
+
     fn first_available(&self) -> Option<usize> {
-        let is_available = |c: &usize| !self.couriers[*c].paused && !self.carries(*c);
-        let available = (0..self.couriers.len()).filter(is_available);
-        available.min_by_key(|c| (self.couriers[*c].deliveries, self.couriers[*c].free_since, *c))
+        self.first_available_except(None)
+    }
+
+    /// Returns the first available courier; `except` only if no other is available.
+    fn first_available_except(&self, except: Option<usize>) -> Option<usize> {
+        let available = (0..self.couriers.len()).filter(|c| self.is_available(*c));
+        available.min_by_key(|c| {
+            let courier = self.couriers[*c];
+            (Some(*c) == except, courier.deliveries, courier.free_since, *c)
+        })
+    }
+
+    fn note(&mut self, order: usize, status: &'static str, courier: Option<usize>) {
+        self.log.entry(order).or_default().push((status, courier));
     }
 
     fn apply(&mut self, batch: &[(usize, OrderStatus)], at: i64) {
@@ -127,6 +160,10 @@ impl Model {
                 (known.waiting, known.held) = (None, false);
             }
             let (rank, carrier, released) = (known.rank, known.courier, known.released);
+            if rank > before && rank >= 5 {
+                let status = if rank == 5 { "completed" } else { "cancelled" };
+                self.log.entry(order).or_default().push((status, carrier));
+            }
             let Some(courier) = carrier.filter(|_| rank > before) else { continue };
             if rank >= 5 && before < 5 && !released {
                 freed.push(courier);
@@ -160,13 +197,29 @@ impl Model {
         };
         known.released = true;
         self.free([courier]);
+        self.note(order, "overdue", Some(courier));
+        self.note(order, "released", Some(courier));
     }
 
     fn assign(&mut self, order: usize, courier: usize) {
         self.couriers[courier].deliveries += 1;
+        self.note(order, "assigned", Some(courier));
         let order = self.orders.get_mut(&order).unwrap();
         (order.waiting, order.held, order.created) = (None, false, true);
-        order.courier = Some(courier);
+        (order.courier, order.taken_from) = (Some(courier), None);
+    }
+
+    /// Gives the order of a delivery to another courier, or a released one to the same courier.
+    fn move_order(&mut self, order: usize, to: usize) {
+        let known = self.orders.get_mut(&order).unwrap();
+        let former = known.courier.replace(to).unwrap();
+        let was_released = std::mem::take(&mut known.released);
+        self.couriers[to].deliveries += 1;
+        self.couriers[former].deliveries -= 1;
+        self.note(order, "reassigned", Some(to));
+        if !was_released {
+            self.free([former]);
+        }
     }
 
     fn match_all(&mut self) {
@@ -212,16 +265,47 @@ async fn assert_agrees(database: &CourierDatabase, model: &Model) {
     let wanted: Vec<_> = (0..model.couriers.len())
         .map(|courier| {
             let one = model.couriers[courier];
-            let status = match (one.paused, model.carries(courier)) {
-                (true, _) => "paused",
-                (false, true) => "busy",
-                (false, false) => "available",
+            let status = match one.status {
+                RequestedStatus::Available if model.carries(courier) => "busy",
+                status => status.as_str(),
             };
             (courier as i64 + 1, status.to_owned(), one.deliveries, one.completed, one.on_time)
         })
         .collect();
     assert_eq!(rows, wanted, "{model:?}");
+    assert_log_agrees(&database.pool, model).await;
     assert_invariants(&database.pool).await;
+}
+
+/// Asserts that the log has the entries of the model, and that every entry about an order is in the
+/// outbox, because no sender runs here.
+async fn assert_log_agrees(pool: &PgPool, model: &Model) {
+    let rows: Vec<(String, String, Option<i64>)> = sqlx::query_as(
+        "SELECT order_id, status, courier_id FROM couriers.delivery_log \
+         JOIN couriers.delivery_outbox USING (order_id, number) ORDER BY order_id, number",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let wanted: Vec<_> = model
+        .log
+        .iter()
+        .flat_map(|(n, entries)| entries.iter().map(|entry| (ORDERS[*n].to_owned(), *entry)))
+        .map(|(name, (status, courier))| (name, status.to_owned(), courier.map(|c| c as i64 + 1)))
+        .collect();
+    assert_eq!(rows, wanted, "{model:?}");
+    let rows: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT courier_id, status FROM couriers.delivery_log WHERE order_id IS NULL \
+         ORDER BY courier_id, number",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let wanted: Vec<_> = (1..)
+        .zip(&model.courier_log)
+        .flat_map(|(id, statuses)| statuses.iter().map(move |status| (id, (*status).to_owned())))
+        .collect();
+    assert_eq!(rows, wanted, "{model:?}");
 }
 
 /// Moves the deadline of an active delivery before all events, and releases the delivery.
@@ -235,6 +319,7 @@ async fn expire(pool: &PgPool, order_id: &str) {
     .execute(&mut *transaction)
     .await
     .unwrap();
+    mark_overdue(&mut transaction).await.unwrap();
     let now = OffsetDateTime::now_utc();
     release_overdue(&mut transaction, Duration::ZERO, now).await.unwrap();
     transaction.commit().await.unwrap();
@@ -253,7 +338,8 @@ impl<'a> History<'a> {
     async fn new(database: &'a CourierDatabase) -> Self {
         let mut administrator = database.administrator().await;
         sqlx::raw_sql(
-            "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states RESTART IDENTITY",
+            "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states, \
+                 couriers.delivery_log, couriers.delivery_outbox RESTART IDENTITY",
         )
         .execute(&mut administrator)
         .await
@@ -271,7 +357,7 @@ impl<'a> History<'a> {
             }
             Step::Add(status) => self.add(*status).await,
             Step::SetStatus(number, status) => self.set_status(*number, *status).await,
-            Step::Assign(order) => self.assign(*order).await,
+            Step::Assign(order, to) => self.assign(*order, *to).await,
             Step::Unassign(order) => self.unassign(*order).await,
             Step::Overdue(order) => {
                 expire(&self.pool, ORDERS[*order]).await;
@@ -284,7 +370,7 @@ impl<'a> History<'a> {
         }
         // Only events give a later cursor. After manual actions, a release or a restart, dispatch
         // searches both queues from their start.
-        if !matches!(step, Step::Apply(_) | Step::Match | Step::Assign(_)) {
+        if !matches!(step, Step::Apply(_) | Step::Match) {
             self.cursor = MatchCursor::START;
         }
         assert_agrees(self.database, &self.model).await;
@@ -302,45 +388,80 @@ impl<'a> History<'a> {
 
     async fn add(&mut self, status: RequestedStatus) {
         let number = self.model.couriers.len();
-        store::create_courier(&self.pool, &courier(number as u64, status)).await.unwrap();
-        let paused = status == RequestedStatus::Paused;
-        self.model.couriers.push(Courier { paused, ..Courier::default() });
+        store::create_courier(&self.pool, &courier(number as u64, status), None).await.unwrap();
+        let new = Courier { status, deliveries: 0, completed: 0, on_time: 0, free_since: 0 };
+        self.model.couriers.push(new);
+        self.model.courier_log.push(vec!["added"]);
         self.model.free([number]);
     }
 
     async fn set_status(&mut self, number: usize, status: RequestedStatus) {
         let change = CourierChange { status: Some(status), ..CourierChange::default() };
         let id = CourierId::try_from(number as i64 + 1).unwrap();
-        let changed = store::update_courier(&self.pool, id, &change).await;
-        assert_eq!(changed.is_ok(), number < self.model.couriers.len());
-        let Some(courier) = self.model.couriers.get_mut(number) else { return };
-        let was_paused = courier.paused;
-        courier.paused = status == RequestedStatus::Paused;
-        if was_paused && !courier.paused {
+        let changed = store::update_courier(&self.pool, id, &change, None).await;
+        let Some(before) = self.model.couriers.get(number).map(|courier| courier.status) else {
+            assert!(matches!(changed, Err(NotStored::Unknown)));
+            return;
+        };
+        if status == RequestedStatus::Retired && self.model.carries(number) {
+            assert!(matches!(changed, Err(NotStored::Carries)));
+            return;
+        }
+        changed.unwrap();
+        self.model.couriers[number].status = status;
+        use RequestedStatus::{Available, Paused, Retired};
+        let logged = match (before, status) {
+            (Available | Paused, Retired) => "retired",
+            (Retired, Available | Paused) => "restored",
+            (Available, Paused) => "paused",
+            (Paused, Available) => "resumed",
+            (Available, Available) | (Paused, Paused) | (Retired, Retired) => return,
+        };
+        self.model.courier_log[number].push(logged);
+        if status == Available {
             self.model.free([number]);
         }
     }
 
-    async fn assign(&mut self, order: usize) {
-        let assigned = store::assign(&self.pool, &uid(ORDERS[order]), &TIMES).await;
-        match (self.model.orders.get(&order), self.model.first_available()) {
-            (Some(known), _) if known.rank >= 5 => {
-                assert!(matches!(assigned, Err(NotAssigned::Ended(_))));
+    async fn assign(&mut self, order: usize, to: Option<usize>) {
+        let id = to.map(|to| CourierId::try_from(to as i64 + 1).unwrap());
+        let assigned = store::assign(&self.pool, &uid(ORDERS[order]), id, &TIMES, None).await;
+        let known = self.model.orders.get(&order).cloned().unwrap_or_default();
+        if known.rank >= 5 {
+            assert!(matches!(assigned, Err(NotAssigned::Ended(_))));
+            return;
+        }
+        if known.courier.is_some() && !known.released && (to.is_none() || to == known.courier) {
+            assert!(matches!(assigned, Err(NotAssigned::Already(_))));
+            return;
+        }
+        let courier = match to {
+            Some(to) if to >= self.model.couriers.len() => {
+                assert!(matches!(assigned, Err(NotAssigned::UnknownCourier)));
+                return;
             }
-            (Some(Order { courier: Some(_), .. }), _) => {
-                assert!(matches!(assigned, Err(NotAssigned::Already(_))));
+            Some(to) if !self.model.is_available(to) => {
+                assert!(matches!(assigned, Err(NotAssigned::NotAvailable(_))));
+                return;
             }
-            (_, None) => assert!(matches!(assigned, Err(NotAssigned::NoCourier))),
-            (_, Some(courier)) => {
-                assert_eq!(assigned.unwrap().courier_id.get(), courier as i64 + 1);
-                self.model.orders.entry(order).or_default();
-                self.model.assign(order, courier);
-            }
+            Some(to) => Some(to),
+            None => self.model.first_available_except(known.courier.or(known.taken_from)),
+        };
+        let Some(courier) = courier else {
+            assert!(matches!(assigned, Err(NotAssigned::NoCourier)));
+            return;
+        };
+        assert_eq!(assigned.unwrap().courier_id.get(), courier as i64 + 1);
+        if known.courier.is_some() {
+            self.model.move_order(order, courier);
+        } else {
+            self.model.orders.entry(order).or_default();
+            self.model.assign(order, courier);
         }
     }
 
     async fn unassign(&mut self, order: usize) {
-        let unassigned = store::unassign(&self.pool, &uid(ORDERS[order])).await;
+        let unassigned = store::unassign(&self.pool, &uid(ORDERS[order]), None).await;
         let Some(known) = self.model.orders.get_mut(&order) else {
             assert!(matches!(unassigned, Err(NotUnassigned::Unknown)));
             return;
@@ -354,9 +475,10 @@ impl<'a> History<'a> {
             return;
         };
         assert_eq!(unassigned.unwrap().get(), courier as i64 + 1);
-        (known.waiting, known.held) = (Some(0), true);
+        (known.waiting, known.held, known.taken_from) = (Some(0), true, Some(courier));
         let was_released = std::mem::take(&mut known.released);
         self.model.couriers[courier].deliveries -= 1;
+        self.model.note(order, "unassigned", Some(courier));
         if !was_released {
             self.model.free([courier]);
         }

@@ -33,12 +33,14 @@ enum Act {
     Match,
     Release,
     Assign(&'static str),
+    /// Assigns an order to a chosen courier.
+    AssignTo(&'static str, i64),
     Unassign(&'static str),
     SetStatus(i64, RequestedStatus),
     /// Requests a phone number that another courier has.
     TakePhone(i64),
 }
-use Act::{Apply, ApplyEarlier, Assign, Match, Release, SetStatus, TakePhone, Unassign};
+use Act::{Apply, ApplyEarlier, Assign, AssignTo, Match, Release, SetStatus, TakePhone, Unassign};
 
 impl Act {
     /// Acts on a separate connection, as the service would.
@@ -60,14 +62,19 @@ impl Act {
                 dispatch::release_overdue(&mut transaction, grace, now).await.unwrap();
                 transaction.commit().await.unwrap();
             }
-            Assign(order) => {
-                let assigned = store::assign(&pool, &uid(order), &TIMES).await;
+            Assign(order) | AssignTo(order, _) => {
+                let to = match self {
+                    AssignTo(_, id) => Some(CourierId::try_from(id).unwrap()),
+                    _ => None,
+                };
+                let assigned = store::assign(&pool, &uid(order), to, &TIMES, None).await;
                 assert!(!matches!(assigned, Err(store::NotAssigned::Database(_))), "{assigned:?}");
-                // A match waits for the lock until this has ended, so dispatch need not be woken.
+                // A match waits for the lock until this has ended. A move frees a courier, but no
+                // order waits in the races with moves. So dispatch need not be woken.
                 return;
             }
             Unassign(order) => {
-                let unassigned = store::unassign(&pool, &uid(order)).await;
+                let unassigned = store::unassign(&pool, &uid(order), None).await;
                 assert!(
                     !matches!(unassigned, Err(store::NotUnassigned::Database(_))),
                     "{unassigned:?}"
@@ -76,13 +83,13 @@ impl Act {
             SetStatus(id, status) => {
                 let change = CourierChange { status: Some(status), ..CourierChange::default() };
                 let id = CourierId::try_from(id).unwrap();
-                store::update_courier(&pool, id, &change).await.unwrap();
+                store::update_courier(&pool, id, &change, None).await.unwrap();
             }
             TakePhone(id) => {
                 let phone = Some(courier(0, RequestedStatus::Paused).phone);
                 let change = CourierChange { phone, ..CourierChange::default() };
                 let id = CourierId::try_from(id).unwrap();
-                let changed = store::update_courier(&pool, id, &change).await;
+                let changed = store::update_courier(&pool, id, &change, None).await;
                 assert!(matches!(changed, Err(store::NotStored::PhoneTaken)), "{changed:?}");
             }
         }
@@ -113,6 +120,7 @@ const CARRIED: Before =
 async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before) {
     sqlx::raw_sql(
         "DELETE FROM couriers.courier_orders; DELETE FROM couriers.order_states; \
+         DELETE FROM couriers.delivery_log; DELETE FROM couriers.delivery_outbox; \
          DELETE FROM couriers.couriers; ALTER SEQUENCE couriers.couriers_id_seq RESTART; \
          SELECT setval('couriers.waiting_front', 0), setval('couriers.available_front', 0)",
     )
@@ -120,7 +128,7 @@ async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before
     .await
     .unwrap();
     for (number, status) in (0..).zip(before.couriers) {
-        store::create_courier(pool, &courier(number, status)).await.unwrap();
+        store::create_courier(pool, &courier(number, status), None).await.unwrap();
     }
     let with_times = |events: &[(&'static str, OrderStatus)]| -> Vec<_> {
         events.iter().map(|(name, status)| (*name, *status, at(1))).collect()
@@ -132,7 +140,8 @@ async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before
     if before.are_overdue {
         sqlx::raw_sql(
             "UPDATE couriers.courier_orders \
-             SET assigned_at = now() - interval '2 h', deadline = now() - interval '1 h'",
+             SET assigned_at = now() - interval '2 h', deadline = now() - interval '1 h', \
+                 overdue_at = now() - interval '50 min'",
         )
         .execute(administrator)
         .await
@@ -254,6 +263,19 @@ async fn a_match_races_with_manual_actions() {
         assert_race(ONE_FREE, &[Assign("new"), Apply(&[("new", Created)])]),
         assert_race(WAITING, &[Assign("a"), Apply(&[("a", Cancelled)])]),
         assert_race(CARRIED, &[Unassign("a"), Apply(&[("a", Completed)])]),
+    );
+}
+
+/// The first courier carries `a`, and the second one is free.
+const ONE_CARRIED: Before = Before { matched: &[("a", Created)], ..BOTH_FREE };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_races_with_events_pauses_and_releases() {
+    tokio::join!(
+        assert_race(ONE_CARRIED, &[AssignTo("a", 2), Apply(&[("a", Completed)])]),
+        assert_race(ONE_CARRIED, &[AssignTo("a", 2), SetStatus(2, PAUSED)]),
+        assert_race(ONE_CARRIED, &[AssignTo("a", 2), Unassign("a")]),
+        assert_race(Before { are_overdue: true, ..ONE_CARRIED }, &[AssignTo("a", 2), Release]),
     );
 }
 

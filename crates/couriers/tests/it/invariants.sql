@@ -38,3 +38,27 @@ WHERE s.without_courier <> (s.rank = 5 AND d.order_id IS NULL)
 UNION ALL
 SELECT 'a delivery of an unknown order', count(*)
 FROM couriers.courier_orders LEFT JOIN couriers.order_states AS s USING (order_id) WHERE s.order_id IS NULL
+UNION ALL
+SELECT 'the last entry of an order in the log contradicts its state', count(*)
+FROM couriers.order_states AS s LEFT JOIN couriers.courier_orders AS d USING (order_id)
+LEFT JOIN LATERAL (
+    SELECT status, courier_id FROM couriers.delivery_log AS entry
+    WHERE entry.order_id = s.order_id ORDER BY number DESC LIMIT 1
+) AS last ON true
+WHERE CASE
+        WHEN s.rank = 6 THEN last.status = 'cancelled'
+        WHEN s.rank = 5 THEN last.status = 'completed' AND last.courier_id IS NOT DISTINCT FROM d.courier_id
+        WHEN s.held_at IS NOT NULL THEN last.status = 'unassigned'
+        WHEN d.order_id IS NULL THEN coalesce(last.status, 'requeued') = 'requeued'
+        WHEN d.courier_id <> last.courier_id THEN false
+        WHEN d.released_at IS NOT NULL THEN last.status = 'released'
+        WHEN d.overdue_at IS NOT NULL THEN last.status = 'overdue'
+        ELSE last.status IN ('assigned', 'reassigned')
+    END IS NOT TRUE
+UNION ALL
+SELECT 'a number in the outbox has no entry in the log', count(*)
+FROM couriers.delivery_outbox AS o
+WHERE NOT EXISTS (
+    SELECT FROM couriers.delivery_log AS entry
+    WHERE (entry.order_id, entry.number, entry.at) = (o.order_id, o.number, o.at)
+)

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
+use chassis::kafka::record::{Position, milliseconds};
 use couriers::{
     delivery::{
         DeliveryTimes,
@@ -42,9 +43,12 @@ pub(crate) async fn apply(
 ) -> MatchCursor {
     let events: Vec<_> =
         events.iter().map(|(name, status, at)| (uid(name), *status, *at)).collect();
-    let events = events.iter().map(|(order_id, status, at)| (order_id, *status, *at));
+    let events = (0..).zip(&events).map(|(offset, (order_id, status, at))| {
+        let timestamp_ms = milliseconds(*at);
+        (order_id, *status, Position { timestamp_ms, partition: 0, offset })
+    });
     let mut transaction = pool.begin().await.unwrap();
-    let cursor = store::apply(&mut transaction, &fold(events)).await.unwrap();
+    let cursor = store::apply(&mut transaction, "statuses", &fold(events)).await.unwrap();
     transaction.commit().await.unwrap();
     cursor
 }
@@ -65,7 +69,8 @@ async fn all_rows(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar(
         "SELECT o::text FROM couriers.order_states AS o UNION ALL \
          SELECT d::text FROM couriers.courier_orders AS d UNION ALL \
-         SELECT c::text FROM couriers.couriers AS c ORDER BY 1",
+         SELECT c::text FROM couriers.couriers AS c UNION ALL \
+         SELECT l::text FROM couriers.delivery_log AS l ORDER BY 1",
     )
     .fetch_all(pool)
     .await
@@ -106,7 +111,7 @@ pub(crate) async fn add_couriers(pool: &PgPool, number: u64) -> Vec<CourierId> {
     let mut ids = Vec::new();
     for number in 0..number {
         let new = courier(number, RequestedStatus::Available);
-        ids.push(store::create_courier(pool, &new).await.unwrap());
+        ids.push(store::create_courier(pool, &new, None).await.unwrap());
     }
     ids
 }

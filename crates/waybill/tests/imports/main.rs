@@ -42,8 +42,11 @@ const ORDERS: [(&str, &[&str]); 11] = [
 ];
 
 /// Each part of the courier service, and the parts that it may import.
-const COURIERS: [(&str, &[&str]); 11] = [
-    ("run", &["config", "routes", "intake", "dispatch", "store", "http", "pages", "delivery"]),
+const COURIERS: [(&str, &[&str]); 12] = [
+    (
+        "run",
+        &["config", "routes", "intake", "dispatch", "outbox", "store", "http", "pages", "delivery"],
+    ),
     ("routes", &["http", "pages"]),
     ("pages", &["http", "read", "dispatch", "store", "delivery"]),
     ("http", &["read", "dispatch", "store", "delivery"]),
@@ -51,6 +54,7 @@ const COURIERS: [(&str, &[&str]); 11] = [
     ("read", &["store", "delivery"]),
     ("store", &["dispatch", "delivery"]),
     ("dispatch", &["delivery"]),
+    ("outbox", &["store"]),
     ("delivery", &[]),
     ("config", &["delivery", "dispatch"]),
     ("migrate", &["config"]),
@@ -138,6 +142,7 @@ fn only_the_named_places_contain_sql() {
         "orders::audit",
         "couriers::store",
         "couriers::dispatch",
+        "couriers::outbox",
         "couriers::read",
         "couriers::audit",
         "chassis::postgres",

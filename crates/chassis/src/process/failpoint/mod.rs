@@ -50,6 +50,9 @@ pub const NAMES: &[(&str, &str)] = &[
     ("match", "orders are matched, and not committed yet"),
     ("matched", "a match is committed, and not counted yet"),
     ("release", "overdue deliveries are released, and not committed yet"),
+    ("outbox-read", "entries of the log are read, and their events are not sent yet"),
+    ("outbox-sent", "delivery events are acknowledged, and not deleted from the outbox yet"),
+    ("outbox-deleted", "sent entries are deleted from the outbox, and not committed yet"),
     ("assign-manually", "an order is assigned manually, and not committed yet"),
     ("unassign", "an order is taken from its courier manually, and not committed yet"),
 ];
@@ -64,6 +67,7 @@ pub const RETURN_ERRORS: &[&str] = &[
     "redis-write",
     "match",
     "release",
+    "outbox-deleted",
     "assign-manually",
     "unassign",
 ];

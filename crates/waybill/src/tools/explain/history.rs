@@ -77,6 +77,9 @@ impl History {
                 format!("  delivery  {}", delivery_state(delivery))
             }
         });
+        let delivery = self.delivery.as_ref().and_then(|answer| answer.body.as_ref());
+        let entries = delivery.and_then(|delivery| delivery["history"].as_array());
+        lines.extend(entries.into_iter().flatten().map(entry));
         lines.extend(self.rejected().map(|record| {
             let (id, at) = (text(record, "id"), text(record, "rejected_at"));
             format!("  rejected  {at}  {id}: {}", text(record, "reason"))
@@ -159,6 +162,24 @@ fn delivery_state(delivery: &Value) -> String {
     line
 }
 
+fn entry(entry: &Value) -> String {
+    let mut line = format!("    {}  {}", text(entry, "at"), text(entry, "status"));
+    if !entry["courier_id"].is_null() {
+        line += &format!(", courier {}", entry["courier_id"]);
+    }
+    if !entry["from_courier_id"].is_null() {
+        line += &format!(" instead of courier {}", entry["from_courier_id"]);
+    }
+    line += &format!(", cause: {}", text(entry, "cause"));
+    if let Some(record) = entry["record"].as_str() {
+        line += &format!(" {record}");
+    }
+    if let Some(actor) = entry["actor"].as_str() {
+        line += &format!(" by {actor} (not verified)");
+    }
+    line
+}
+
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or("?")
 }
@@ -188,6 +209,12 @@ mod tests {
             body: Some(json!({
                 "state": "waiting", "assignment": null, "position": 1,
                 "why_not_assigned": { "message": "no courier is available: 2 busy, 0 paused" },
+                "history": [
+                    { "at": "T3", "status": "reassigned", "courier_id": 7, "from_courier_id": 8,
+                      "cause": "manual", "record": null, "actor": "Ann" },
+                    { "at": "T4", "status": "cancelled", "courier_id": null,
+                      "from_courier_id": null, "cause": "event", "record": "s:0:3", "actor": null },
+                ],
             })),
             ..Answer::default()
         };
@@ -202,6 +229,8 @@ mod tests {
     T1  -  created, version 1
     T2  s:0:2  created, ignored: the order had this status already
   delivery  waiting, number 1 in the queue: no courier is available: 2 busy, 0 paused
+    T3  reassigned, courier 7 instead of courier 8, cause: manual by Ann (not verified)
+    T4  cancelled, cause: event s:0:3
   rejected  T3  orders:3:19: missing"
         );
     }

@@ -115,34 +115,20 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn fetch_order(orders: &ExplainedService<'_>, uid: &str) -> anyhow::Result<Answer> {
-    let mut history = orders.json(&["order", uid, "history"], None).await?;
-    // A long history has more than one page. Events are in the order of their Kafka timestamps, so
-    // an event that is recorded meanwhile is on the last page.
-    while let Some(all) = &mut history
-        && let Some(next) = all["next"].as_str().map(str::to_owned)
-    {
-        let page = orders.json(&["order", uid, "history"], Some(("after", &next))).await?;
-        let mut page = page.context("the order was deleted while its history was read")?;
-        if let (Some(events), Some(more)) =
-            (all["events"].as_array_mut(), page["events"].as_array_mut())
-        {
-            events.append(more);
-        }
-        all["next"] = page["next"].take();
-    }
     Ok(Answer {
         served: orders.served(&["order", uid]).await?,
-        body: history,
+        body: orders.history(&["order", uid, "history"], "events").await?,
         rejected: orders.rejected(uid).await?,
     })
 }
 
 async fn fetch_delivery(couriers: &ExplainedService<'_>, uid: &str) -> anyhow::Result<Answer> {
-    Ok(Answer {
-        served: None,
-        body: couriers.json(&["delivery", uid], None).await?,
-        rejected: couriers.rejected(uid).await?,
-    })
+    let mut delivery = couriers.json(&["delivery", uid], None).await?;
+    if let Some(delivery) = &mut delivery {
+        let mut history = couriers.history(&["delivery", uid, "history"], "items").await?;
+        delivery["history"] = history.as_mut().map_or(Value::Null, |all| all["items"].take());
+    }
+    Ok(Answer { served: None, body: delivery, rejected: couriers.rejected(uid).await? })
 }
 
 struct ExplainedService<'a> {
@@ -153,6 +139,26 @@ struct ExplainedService<'a> {
 }
 
 impl ExplainedService<'_> {
+    /// Requests all pages of a history, whose entries are in the array `entries`.
+    async fn history(&self, path: &[&str], entries: &str) -> anyhow::Result<Option<Value>> {
+        let mut history = self.json(path, None).await?;
+        // The entries are in the order in which they were recorded, so an entry that is recorded
+        // meanwhile is on the last page.
+        while let Some(all) = &mut history
+            && let Some(next) = all["next"].as_str().map(str::to_owned)
+        {
+            let page = self.json(path, Some(("after", &next))).await?;
+            let mut page = page.context("the order was deleted while its history was read")?;
+            if let (Some(known), Some(more)) =
+                (all[entries].as_array_mut(), page[entries].as_array_mut())
+            {
+                known.append(more);
+            }
+            all["next"] = page["next"].take();
+        }
+        Ok(history)
+    }
+
     /// Requests a path and returns the JSON of the answer, or `None` for 404.
     async fn json(
         &self,

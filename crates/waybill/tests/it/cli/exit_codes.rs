@@ -68,6 +68,7 @@ async fn a_number_or_time_out_of_its_range_stops_the_start() {
         ("couriers", "DELIVERY_TIME_ON_FOOT", ["5", "8761h"], "from 0s to 8760h"),
         ("couriers", "DELIVERY_TIME_SCOOTER", ["-1s", "8761h"], "from 0s to 8760h"),
         ("couriers", "DELIVERY_TIME_CAR", ["1d", "8761h"], "from 0s to 8760h"),
+        ("couriers", "RELEASED_ORDERS", ["drop", "Keep"], "must be keep or requeue"),
         ("couriers", "OVERDUE_GRACE", ["x", "18446744073709551615h"], "from 0s to 8760h"),
         ("audit", "DISPATCH_SWEEP", ["0s", "2h"], "from 10ms to 1h"),
     ] {
@@ -285,6 +286,19 @@ async fn missing_rights_end_the_program_at_once() {
 async fn a_missing_topic_is_reported() {
     let brokers = &shared().kafka;
     let output = waybill(&["load", "--kafka-brokers", brokers, "--kafka-topic", "nix"], &[]).await;
+    assert_ends(&output, 78, &["has no topic nix"]);
+
+    // The courier service must be able to send to the deliveries topic.
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let dead_letters = format!("{}.dlq", env.status_topic());
+    env.create_large_topic(&dead_letters).await;
+    let flags = env.courier_flags(&database);
+    let mut flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let place = flags.iter().position(|flag| *flag == "--kafka-deliveries-topic").unwrap();
+    flags[place + 1] = "nix";
+    flags.extend(["--kafka-create-topics", "false"]);
+    let output = waybill(&[&["couriers"], &flags[..]].concat(), &[]).await;
     assert_ends(&output, 78, &["has no topic nix"]);
 }
 

@@ -299,7 +299,7 @@ async fn statistics_count_deliveries_but_not_cancelled_orders() {
     set_courier_status(&service, anna, "paused").await;
     let lea = add_courier(&service, "Lea", "on_foot", "available").await;
     send_status(&env, "late", "created").await;
-    wait_for_delivery(&service, "late", "overdue").await;
+    wait_for_delivery(&service, "late", "released").await;
     // After the grace period, the courier is free again, although the first order is not completed.
     wait_until("Lea to be free", async || {
         service.json(&format!("/courier/{lea}")).await["status"] == "available"
@@ -406,5 +406,88 @@ async fn only_pages_of_the_order_service_may_read_answers() {
     }
     assert_eq!(ask("POST", "/courier", orders).await.0, None);
     assert_eq!(ask("OPTIONS", "/courier", orders).await.1.as_deref(), Some("GET"));
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn histories_and_lists_have_every_delivery_in_pages() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    let service = env.start_couriers(&database, &["--dispatch-sweep", "50ms"]).await;
+    let (status, problem) = call(&service, "GET", "/delivery/unknown/history", "").await;
+    assert_eq!((status, &problem["type"]), (404, &json!("/docs#no-such-order")));
+    let anna = add_courier(&service, "Anna", "car", "available").await;
+    for number in 0..3 {
+        let order_id = format!("done-{number}");
+        assert_eq!(assign(&service, &order_id).await.0, 200);
+        send_status(&env, &order_id, "completed").await;
+        wait_for_delivery(&service, &order_id, "completed").await;
+    }
+    assert_eq!(assign(&service, "carried").await.0, 200);
+    let boris = add_courier(&service, "Boris", "on_foot", "available").await;
+    assert_eq!(assign(&service, "second").await.0, 200);
+
+    let history = service.json("/delivery/done-0/history?limit=1").await;
+    assert_eq!(history["items"][0]["status"], "assigned");
+    assert_eq!(history["items"][0]["cause"], "manual");
+    assert!(history["created_at"].is_string());
+    let next = history["next"].as_str().unwrap();
+    let history = service.json(&format!("/delivery/done-0/history?after={next}")).await;
+    assert_eq!(history["items"][0]["status"], "completed");
+    let record = history["items"][0]["record"].as_str().unwrap();
+    assert!(record.starts_with(&format!("{}:", env.status_topic())), "{record}");
+    assert_eq!((&history["next"], history["items"].as_array().unwrap().len()), (&Value::Null, 1));
+
+    let of_anna = format!("/courier/{anna}/deliveries?state=completed&limit=2");
+    let answer = service.get(&of_anna).await;
+    let link = answer.headers()["link"].to_str().unwrap().to_owned();
+    let page: Value = answer.json().await.unwrap();
+    let ids = |page: &Value| -> Vec<String> {
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|item| item["order_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&page), ["done-2", "done-1"]);
+    let next = link.split_once('<').unwrap().1.split_once('>').unwrap().0;
+    assert_eq!(ids(&service.json(next).await), ["done-0"], "{next}");
+    let from = page["items"][1]["completed_at"].as_str().unwrap();
+    let from = service.json(&format!("/deliveries?state=completed&from={from}")).await;
+    assert_eq!(ids(&from), ["done-2", "done-1"]);
+
+    // Anna's deadline is earlier: a car has less time.
+    let first = service.json("/deliveries?limit=1").await;
+    assert_eq!(ids(&first), ["carried"]);
+    let next = format!("/deliveries?after={}", first["next"].as_str().unwrap());
+    assert_eq!(ids(&service.json(&next).await), ["second"]);
+    let of_boris = service.json(&format!("/deliveries?courier_id={boris}")).await;
+    assert_eq!(
+        (ids(&of_boris), &of_boris["items"][0]["state"]),
+        (vec!["second".to_owned()], &json!("assigned"))
+    );
+    let late = "UPDATE couriers.courier_orders SET assigned_at = now() - interval '1 h', \
+                deadline = now() - interval '59 min' WHERE order_id = 'second'";
+    sqlx::raw_sql(late).execute(&database.pool).await.unwrap();
+    wait_until("the delivery to be released", async || {
+        ids(&service.json("/deliveries?state=released").await) == ["second"]
+    })
+    .await;
+    assert_eq!(ids(&service.json("/deliveries").await), ["carried"]);
+    assert_eq!(
+        ids(&service.json(&format!("/courier/{boris}/deliveries?state=released")).await),
+        ["second"]
+    );
+    let history = service.json("/delivery/second/history").await;
+    let statuses: Vec<_> =
+        history["items"].as_array().unwrap().iter().map(|one| &one["status"]).collect();
+    assert_eq!(statuses, ["assigned", "overdue", "released"]);
+
+    for path in [
+        "/deliveries?state=lost",
+        "/deliveries?from=today",
+        "/deliveries?after=x",
+        "/delivery/a/history?after=0",
+    ] {
+        assert_eq!(call(&service, "GET", path, "").await.0, 400, "{path}");
+    }
+    assert_eq!(call(&service, "GET", "/courier/999/deliveries", "").await.0, 404);
     service.stop().await.unwrap();
 }

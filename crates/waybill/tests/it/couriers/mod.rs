@@ -4,3 +4,4 @@ pub(crate) mod api;
 mod both_services;
 mod dispatch;
 mod intake;
+mod outbox;

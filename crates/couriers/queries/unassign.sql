@@ -1,0 +1,33 @@
+-- unassign
+-- The caller holds the order's row in order_states.
+WITH
+taken AS (
+    DELETE FROM couriers.courier_orders WHERE order_id = $1 AND completed_at IS NULL
+    RETURNING order_id, courier_id, transport_type, deadline, released_at IS NULL AS was_active,
+        -- Not before the last entry of the delivery, even if the clock was set back.
+        greatest(clock_timestamp(), assigned_at, overdue_at, released_at) AS taken_at
+),
+held AS (
+    UPDATE couriers.order_states AS stored
+    SET waiting_since = created_at, held_at = taken.taken_at, taken_from = taken.courier_id
+    FROM taken WHERE stored.order_id = taken.order_id
+),
+logged AS (
+    INSERT INTO couriers.delivery_log
+        (at, status, order_id, courier_id, transport_type, deadline, cause, actor)
+    SELECT taken_at, 'unassigned', order_id, courier_id, transport_type, deadline, 'manual', $2::text
+    FROM taken
+    RETURNING number, order_id, at
+),
+to_send AS (
+    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
+)
+UPDATE couriers.couriers AS courier SET
+    deliveries = courier.deliveries - 1,
+    status = CASE
+        WHEN taken.was_active AND courier.status = 'busy' THEN 'available' ELSE courier.status
+    END,
+    free_since = CASE WHEN taken.was_active THEN taken.taken_at ELSE courier.free_since END
+FROM taken
+WHERE courier.id = taken.courier_id
+RETURNING courier.id
