@@ -28,6 +28,8 @@ pub enum FindingKind {
     MissingEvent,
     /// An event for a fact that is not in the database.
     EventWithoutFact,
+    /// An event of an order before an earlier one.
+    OutOfSequence,
     /// A status that does not follow from the events of the order.
     IllegalStatus,
     /// A courier with two active deliveries.
@@ -43,7 +45,7 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::LostByKafka,
         Self::Missing,
         Self::Duplicated,
@@ -54,6 +56,7 @@ impl FindingKind {
         Self::MissingDeadLetter,
         Self::MissingEvent,
         Self::EventWithoutFact,
+        Self::OutOfSequence,
         Self::IllegalStatus,
         Self::TwoActiveDeliveries,
         Self::WaitingWhileAvailable,
@@ -75,6 +78,7 @@ impl FindingKind {
             Self::MissingDeadLetter => "missing dead letter",
             Self::MissingEvent => "missing event",
             Self::EventWithoutFact => "event without fact",
+            Self::OutOfSequence => "out of sequence",
             Self::IllegalStatus => "illegal status",
             Self::TwoActiveDeliveries => "two active deliveries",
             Self::WaitingWhileAvailable => "waiting while available",

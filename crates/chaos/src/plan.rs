@@ -28,7 +28,8 @@ const IN_ORDERS: [&str; 8] = [
     "tail-read",
     "redis-write",
 ];
-const IN_COURIERS: [&str; 4] = ["before-wake", "match", "matched", "release"];
+const IN_COURIERS: [&str; 7] =
+    ["before-wake", "match", "matched", "release", "outbox-read", "outbox-sent", "outbox-deleted"];
 
 /// Points that a process reaches once or a few times: they fire at the first time.
 const AT_FIRST: [&str; 9] = [

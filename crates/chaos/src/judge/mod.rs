@@ -5,6 +5,7 @@
 mod cache;
 pub mod command;
 mod deliveries;
+mod delivery_log;
 mod difference;
 mod history;
 mod http;
@@ -43,6 +44,7 @@ pub struct Case {
     pub group: String,
     pub orders_topic: String,
     pub status_topic: String,
+    pub deliveries_topic: String,
     /// The URL of the database of the order service, for a user who may read all tables.
     pub orders_database: String,
     pub couriers_database: String,
@@ -156,6 +158,8 @@ pub async fn judge(case: &Case) -> anyhow::Result<Verdict> {
     checks.push(deliveries::check_states(case, &mut couriers, &mut records, missing).await?);
     checks.extend(deliveries::check_couriers(&mut couriers).await?);
     checks.push(deliveries::check_queue(case, &mut couriers).await?);
+    checks.push(delivery_log::check_log(&mut couriers).await?);
+    checks.extend(delivery_log::check_events(case, &mut couriers, &mut orders).await?);
     let reading = case.clone();
     checks.push(spawn_blocking(move || offsets::check(&reading, &unstored)).await??);
     checks.push(cache::check(case, &mut orders).await?);

@@ -145,6 +145,10 @@ async fn plant_records(
     let bug = "the order service publishes an event about an unknown order";
     judge_next(run, bug, FindingKind::EventWithoutFact).await?;
 
+    plant_late_entry(run).await?;
+    let bug = "an event of a delivery is sent before an earlier one of its order";
+    judge_next(run, bug, FindingKind::OutOfSequence).await?;
+
     run.send_other(&orders_topic, "key", "{}", &[]).await?;
     let bug = "a record that no sender has sent is on the orders topic";
     judge_next(run, bug, FindingKind::Foreign).await?;
@@ -161,6 +165,35 @@ async fn plant_records(
     delete_records(&run.case.brokers, &format!("{orders_topic}.dlq")).await?;
     let bug = "dead letters are deleted";
     judge_next(run, bug, FindingKind::MissingDeadLetter).await
+}
+
+/// Writes two further entries of an order, and sends their events in the wrong sequence.
+async fn plant_late_entry(run: &Run) -> anyhow::Result<()> {
+    let mut database = run.couriers.administrator().await;
+    let order_id: String = sqlx::query_scalar(
+        "SELECT min(order_id) FROM couriers.delivery_log WHERE status = 'completed'",
+    )
+    .fetch_one(&mut database)
+    .await?;
+    let at = "2100-01-01T00:00:00Z";
+    let source = format!("waybill/{}/couriers", run.case.group);
+    for number in [2_000_000_002_i64, 2_000_000_001] {
+        let insert = format!(
+            "INSERT INTO couriers.delivery_log (number, at, status, order_id, cause)
+             OVERRIDING SYSTEM VALUE VALUES ({number}, '{at}', 'completed', '{order_id}', 'event')"
+        );
+        Run::execute(&mut database, [insert]).await?;
+        let value = serde_json::json!({
+            "order_id": order_id, "courier_id": null, "status": "completed", "at": at,
+            "number": number, "transport_type": null, "deadline": null, "cause": "event",
+        });
+        let id = format!("{order_id}:{number}:completed");
+        let headers =
+            [("ce_source", source.as_str()), ("ce_type", "completed"), ("ce_id", id.as_str())];
+        let topic = &run.case.deliveries_topic;
+        run.send_other(topic, &order_id, &value.to_string(), &headers).await?;
+    }
+    Ok(())
 }
 
 /// Deletes all records of a topic with 8 partitions.
@@ -192,6 +225,58 @@ const fn couriers(
 }
 
 const ALTERATIONS: &[Alteration] = &[
+    couriers(
+        "the log of a delivery is missing",
+        FindingKind::Missing,
+        &["\
+        DELETE FROM couriers.delivery_log
+        WHERE order_id = (SELECT min(order_id) FROM couriers.courier_orders)"],
+    ),
+    couriers(
+        "an entry of the log names another courier",
+        FindingKind::Altered,
+        &["\
+        UPDATE couriers.delivery_log SET courier_id = courier_id + 1
+        WHERE number = (SELECT min(number) FROM couriers.delivery_log WHERE courier_id IS NOT NULL)"],
+    ),
+    couriers(
+        "an entry of the log is not sent",
+        FindingKind::MissingEvent,
+        &["\
+        INSERT INTO couriers.delivery_log (at, status, order_id, cause)
+        SELECT now(), status, order_id, cause FROM couriers.delivery_log
+        WHERE status = 'cancelled' ORDER BY number LIMIT 1"],
+    ),
+    couriers(
+        "the last entry of a completed order says that it is assigned",
+        FindingKind::IllegalStatus,
+        &["\
+        UPDATE couriers.delivery_log SET status = 'assigned'
+        WHERE number = (SELECT min(number) FROM couriers.delivery_log WHERE status = 'completed')"],
+    ),
+    orders(
+        "the stored delivery of an order names another courier",
+        FindingKind::Altered,
+        &["\
+        UPDATE orders.order_deliveries SET courier_id = courier_id + 1
+        WHERE order_uid = (
+            SELECT min(order_uid) FROM orders.order_deliveries WHERE courier_id IS NOT NULL
+        )"],
+    ),
+    orders(
+        "the stored delivery of an order is missing",
+        FindingKind::Missing,
+        &["\
+        DELETE FROM orders.order_deliveries
+        WHERE order_uid = (SELECT min(order_uid) FROM orders.order_deliveries)"],
+    ),
+    orders(
+        "a delivery is stored of which there is no event",
+        FindingKind::Foreign,
+        &["\
+        INSERT INTO orders.order_deliveries (order_uid, since, number, status)
+        VALUES ('foreign', now(), 1, 'cancelled')"],
+    ),
     orders(
         "an address is changed",
         FindingKind::Altered,

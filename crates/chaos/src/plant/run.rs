@@ -88,6 +88,7 @@ impl Run {
             group: env.name.clone(),
             orders_topic: env.orders_topic(),
             status_topic: env.status_topic(),
+            deliveries_topic: env.deliveries_topic(),
             orders_database: database_url(servers, &format!("{}_orders", env.name))?,
             couriers_database: database_url(servers, &format!("{}_couriers", env.name))?,
             order_services: Vec::new(),

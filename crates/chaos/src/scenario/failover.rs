@@ -19,7 +19,7 @@ use tokio::{
 use super::{ScenarioArgs, assert_progress, finish, send, start};
 use crate::{
     finding::Verdict,
-    system::{GROUP, ORDERS_TOPIC, Role, STATUS_TOPIC, System, loopback},
+    system::{DELIVERIES_TOPIC, GROUP, ORDERS_TOPIC, Role, STATUS_TOPIC, System, loopback},
 };
 
 /// The time in which transactions are committed that the standby does not get.
@@ -144,6 +144,7 @@ async fn rewind(system: &mut System, to: SystemTime) -> Result<()> {
             .args(["rewind", "--to", &to, "--kafka-brokers", &system.brokers])
             .args(["--kafka-group-id", GROUP, "--kafka-orders-topic", ORDERS_TOPIC])
             .args(["--kafka-status-topic", STATUS_TOPIC])
+            .args(["--kafka-deliveries-topic", DELIVERIES_TOPIC])
             .current_dir(&system.options.folder)
             .kill_on_drop(true)
             .output()

@@ -50,6 +50,7 @@ use crate::{
 pub(crate) const GROUP: &str = "soak";
 pub(crate) const ORDERS_TOPIC: &str = "soak.orders";
 pub(crate) const STATUS_TOPIC: &str = "soak.status";
+pub(crate) const DELIVERIES_TOPIC: &str = "soak.deliveries";
 
 /// The size of the cache of a replica of the order service.
 const CACHE_BYTES: u64 = 256 << 20;
@@ -129,17 +130,19 @@ impl System {
             database.run(Role::Orders, &refuse_statement()).await
         };
         tokio::try_join!(create_databases, async {
-            for topic in [ORDERS_TOPIC, STATUS_TOPIC] {
-                let dead_letters = format!("{topic}.dlq");
-                for topic in [topic, &dead_letters] {
-                    kafka_admin::create_topic(&brokers, topic, PARTITIONS, replication, &[])
-                        .await?;
-                }
+            let dead_letters = [ORDERS_TOPIC, STATUS_TOPIC].map(|topic| format!("{topic}.dlq"));
+            let topics = [ORDERS_TOPIC, STATUS_TOPIC, DELIVERIES_TOPIC];
+            for topic in topics.into_iter().chain(dead_letters.iter().map(String::as_str)) {
+                kafka_admin::create_topic(&brokers, topic, PARTITIONS, replication, &[]).await?;
             }
             Ok(())
         },)?;
-        let watched =
-            [("orders", ORDERS_TOPIC), ("status", STATUS_TOPIC), ("couriers", STATUS_TOPIC)];
+        let watched = [
+            ("orders", ORDERS_TOPIC),
+            ("status", STATUS_TOPIC),
+            ("couriers", STATUS_TOPIC),
+            ("deliveries", DELIVERIES_TOPIC),
+        ];
         let watched = watched
             .map(|(name, topic)| Group { id: format!("{GROUP}.{name}"), topic: topic.to_owned() });
         let groups = Groups::watch(&brokers, watched.into())?;
@@ -212,6 +215,7 @@ impl System {
             ("kafka-brokers".into(), brokers),
             ("kafka-group-id".into(), GROUP.into()),
             ("kafka-status-topic".into(), STATUS_TOPIC.into()),
+            ("kafka-deliveries-topic".into(), DELIVERIES_TOPIC.into()),
             (database, url),
             ("postgres-connections".into(), POOL_CONNECTIONS.to_string()),
             (format!("{}-http-addr", role.name()), format!("127.0.0.1:{port}")),
@@ -306,6 +310,7 @@ impl System {
             group: GROUP.to_owned(),
             orders_topic: ORDERS_TOPIC.to_owned(),
             status_topic: STATUS_TOPIC.to_owned(),
+            deliveries_topic: DELIVERIES_TOPIC.to_owned(),
             orders_database: self.database.administrator_url(Role::Orders),
             couriers_database: self.database.administrator_url(Role::Couriers),
             order_services: self

@@ -134,11 +134,16 @@ impl Stepper {
         }
     }
 
-    /// Returns the replicas that wait for a lock that is not granted.
+    /// Returns the replicas that wait for a lock of another replica. Locks of others, such as those
+    /// of autovacuum, are given up without a step of a replica.
     async fn lock_waiters(&mut self) -> Vec<usize> {
         let rows = sqlx::query(
-            "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) \
-             WHERE NOT granted AND datname = current_database()",
+            "SELECT application_name FROM pg_stat_activity AS waiting \
+             WHERE datname = current_database() AND wait_event_type = 'Lock' AND EXISTS ( \
+                 SELECT FROM pg_stat_activity AS blocking \
+                 WHERE blocking.pid = ANY (pg_blocking_pids(waiting.pid)) \
+                     AND blocking.application_name LIKE 'replica %' \
+             )",
         )
         .fetch_all(&mut self.watch)
         .await
