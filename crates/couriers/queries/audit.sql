@@ -2,7 +2,7 @@
 -- One row per check, in the order in which the caller names them.
 SELECT count(seen.id) AS "checked!", count(*) FILTER (WHERE seen.is_wrong) AS "broken!",
     (array_agg(seen.id) FILTER (WHERE seen.is_wrong))[1:5] AS examples
-FROM generate_series(1, 6) AS number LEFT JOIN (
+FROM generate_series(1, 7) AS number LEFT JOIN (
     -- No courier has two active deliveries.
     SELECT 1 AS number, courier_id::text AS id, count(*) > 1 AS is_wrong
     FROM couriers.active_deliveries GROUP BY courier_id
@@ -37,5 +37,25 @@ FROM generate_series(1, 6) AS number LEFT JOIN (
     SELECT 6, order_id,
         state.without_courier <> (state.rank = $1 AND delivery.order_id IS NULL)
     FROM couriers.order_states AS state LEFT JOIN couriers.courier_orders AS delivery USING (order_id)
+    UNION ALL
+    -- The last entry of an order in the log is that of its state. An order without an entry is left
+    -- out: it waits, or an earlier version changed it.
+    SELECT 7, order_id, CASE
+            WHEN state.rank = $2 THEN last.status = 'cancelled'
+            WHEN state.rank = $1 THEN last.status = 'completed'
+                AND last.courier_id IS NOT DISTINCT FROM delivery.courier_id
+            WHEN state.held_at IS NOT NULL THEN last.status = 'unassigned'
+            WHEN delivery.order_id IS NULL THEN last.status = 'requeued'
+            WHEN delivery.courier_id <> last.courier_id THEN false
+            WHEN delivery.released_at IS NOT NULL THEN last.status = 'released'
+            WHEN delivery.overdue_at IS NOT NULL THEN last.status = 'overdue'
+            ELSE last.status IN ('assigned', 'reassigned')
+        END IS NOT TRUE
+    FROM couriers.order_states AS state
+    LEFT JOIN couriers.courier_orders AS delivery USING (order_id)
+    CROSS JOIN LATERAL (
+        SELECT status, courier_id FROM couriers.delivery_log AS entry
+        WHERE entry.order_id = state.order_id ORDER BY number DESC LIMIT 1
+    ) AS last
 ) AS seen USING (number)
 GROUP BY number ORDER BY number

@@ -4,7 +4,9 @@
 //! read later may only be ahead of an earlier one. So the tables must contain everything that a
 //! committed offset covers, and the topics must contain everything that is in the tables. A table
 //! row whose record Kafka may have deleted is not compared with the topic. The audit needs about 150
-//! bytes of memory per order. It only reads: it repairs nothing.
+//! bytes of memory per order, and as much per entry of the log. It only reads: it repairs nothing.
+
+mod log;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,13 +33,14 @@ use events::{OrderStatus, OrderUid, StatusEvent, StatusWord, topics::dead_letter
 use futures_util::TryStreamExt as _;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
+use self::log::SentEntries;
 use crate::{intake::rejection, store::parse_rank};
 
-/// Checks invariants 1, 3 and 4. `sweep` is the interval between the sweeps of dispatch. Some parts
+/// Checks invariants 1, 3, 4 and 7. `sweep` is the interval between the sweeps of dispatch. Some parts
 /// block the thread, so the caller runs this on a thread that may block.
 pub async fn audit(
     kafka: &KafkaConfig,
-    status_topic: &str,
+    (status_topic, deliveries_topic): (&str, &str),
     database: &PgConnectOptions,
     sweep: Duration,
 ) -> anyhow::Result<Vec<Check>> {
@@ -58,6 +61,7 @@ pub async fn audit(
     check_not_pooled(&mut connection, "couriers").await?;
     let states = read_states(&mut connection).await?;
     let mut rejected = RejectedRows::read(&mut connection, status_topic).await?;
+    let sent = SentEntries::read(&mut connection).await?;
     let topic = read_topic(&scanner, &source, &mut rejected)?;
     let letters = dead_letters(status_topic);
     let letters = DeadLetters {
@@ -73,7 +77,8 @@ pub async fn audit(
     checks.extend(check_tables(&mut connection).await?);
     // Two intervals, so that at least one sweep begins between the two readings. The result is
     // listed with the other checks of invariant 3.
-    checks.insert(checks.len() - 3, check_waiting(&mut connection, sweep * 2).await?);
+    checks.insert(checks.len() - 4, check_waiting(&mut connection, sweep * 2).await?);
+    checks.push(sent.check(kafka, &scanner, deliveries_topic).await?);
     connection.close().await.context("closing the connection to the courier service's database")?;
     Ok(checks)
 }
@@ -201,6 +206,7 @@ async fn check_tables(connection: &mut PgConnection) -> anyhow::Result<Vec<Check
             "a cancelled order has no delivery, and a completed order has no open delivery",
         ),
         Check::new(4, "the orders completed without a courier equal a recount"),
+        Check::new(7, "the last entry of an order in the log is that of its delivery"),
     ];
     let rows = sqlx::query_file!(
         "queries/audit.sql",

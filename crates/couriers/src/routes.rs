@@ -28,6 +28,7 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/docs", get(pages::docs))
         .route("/openapi.json", get(http::openapi))
         .route("/assets/{name}", get(pages::asset))
+        .route("/couriers", post(couriers::add_many))
         .route("/courier", post(couriers::add).put(couriers::change))
         .route("/courier/{id}", get(couriers::get))
         .route("/courier/{id}/statistics", get(couriers::statistics))

@@ -35,7 +35,7 @@ use crate::{
     dispatch::{self, DispatchMetrics, Policy, Wake},
     http::{ApiState, live_board::LiveBoard},
     intake::{self, Intake, Topics},
-    outbox::Sender,
+    outbox::{OutboxMetrics, Sender},
     pages::PageState,
     routes, store,
 };
@@ -75,6 +75,7 @@ pub async fn run(
         topic: config.topics.kafka_deliveries_topic.clone(),
         source: config.kafka.event_source("couriers"),
         to_send: to_send.clone(),
+        metrics: OutboxMetrics::register(&mut registry),
     };
     let api = ApiState {
         pool: pools.requests.clone(),

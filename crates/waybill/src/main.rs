@@ -104,7 +104,7 @@ enum Role {
     /// the service waits. SIGTERM or Ctrl-C shuts it down within 10 seconds; a second signal ends it
     /// at once. Records that were not finished are redelivered at the next start.
     #[command(after_help = usage::SEE_LONG_HELP, after_long_help = serve::COURIERS_EXAMPLES)]
-    Couriers(Box<couriers::Config>),
+    Couriers(Box<serve::CouriersArgs>),
     Load(Box<load::LoadCommand>),
     Migrate(Box<tools::migrate::MigrateArgs>),
     Rejected(tools::rejected::RejectedArgs),
@@ -144,7 +144,10 @@ async fn run(role: Role) -> anyhow::Result<ExitCode> {
     match role {
         Role::Up(args) => up::run(*args).await?,
         Role::Orders(config) => serve::orders(*config).await?,
-        Role::Couriers(config) => serve::couriers(*config).await?,
+        Role::Couriers(args) => match args.tool {
+            None => serve::couriers(args.config).await?,
+            Some(serve::CouriersTool::Import(import)) => tools::import::run(import).await?,
+        },
         Role::Migrate(args) => tools::migrate::run(*args).await?,
         Role::Rejected(args) => tools::rejected::run(args).await?,
         Role::Probe(args) => tools::probe::run(args).await?,

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use chassis::process::{exit::ExitReason, failpoint, open_files, shutdown};
+use clap::{Args, Subcommand};
 use tokio::net::TcpListener;
+
+use crate::tools;
 
 pub(crate) const ORDERS_EXAMPLES: &str = "\
 Examples:
@@ -29,6 +32,8 @@ Examples:
       one replica; start as many as you need, with the same settings
   waybill couriers --orders-url https://orders.example.com
       browsers reach the order service at this address
+  waybill couriers import couriers.csv
+      not a replica: adds the couriers of a file to a running service
   waybill couriers --delivery-time-car 10m --overdue-grace 30m
       with later deadlines for cars, and more time for late couriers
 
@@ -38,6 +43,21 @@ Health checks are GET /livez and GET /readyz; GET /metrics is for Prometheus.
 /// Bounds the shutdown of a service, which usually takes a second or two. Without a limit it could
 /// wait forever for a dependency that is down. Unfinished records are redelivered at the next start.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The arguments of `waybill couriers`: the options of the service, or a tool.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct CouriersArgs {
+    #[command(flatten)]
+    pub(crate) config: couriers::Config,
+    #[command(subcommand)]
+    pub(crate) tool: Option<CouriersTool>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum CouriersTool {
+    Import(tools::import::ImportArgs),
+}
 
 pub(crate) async fn orders(mut config: orders::Config) -> anyhow::Result<()> {
     // A wrong configuration ends the process before it binds its port and waits for anything.

@@ -67,7 +67,9 @@ const SERVERS: [(&[&str], &[&str]); 3] = [
 /// Parses the command line. Prints an error and returns its exit code.
 pub(crate) fn parse<C: Parser + CommandFactory>() -> Result<C, u8> {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let command = C::command().mut_subcommand("up", |up| without_local_servers(up, &args));
+    let command = C::command()
+        .mut_subcommand("up", |up| without_local_servers(up, &args))
+        .mut_subcommand("couriers", |role| without_service_settings(role, &args));
     let parsed = command.try_get_matches_from(&args);
     let parsed = parsed.and_then(|matches| C::from_arg_matches(&matches));
     parsed.map_err(|mut error| {
@@ -107,6 +109,16 @@ fn without_local_servers(mut up: Command, args: &[OsString]) -> Command {
         }
     }
     up
+}
+
+/// Removes the variables of the courier service if the command line is that of its tool `import`, so
+/// that they are not checked.
+fn without_service_settings(role: Command, args: &[OsString]) -> Command {
+    if args.get(2).is_some_and(|tool| tool == "import") {
+        role.mut_args(|option| option.env(None::<&'static str>))
+    } else {
+        role
+    }
 }
 
 fn environment_option(command: &Command, variable: &str) -> Option<String> {

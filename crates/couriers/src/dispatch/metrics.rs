@@ -3,14 +3,44 @@
 use std::sync::atomic::AtomicU64;
 
 use chassis::postgres::{read::read, time_limit::BACKGROUND};
-use prometheus_client::metrics::{
-    counter::Counter,
-    gauge::Gauge,
-    histogram::{Histogram, exponential_buckets},
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
 };
 use sqlx::PgPool;
 
-use crate::dispatch::Match;
+use crate::{delivery::courier::CourierStatus, dispatch::Match};
+
+/// The reason why releases are held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeldBack {
+    IntakeBehind,
+    KafkaUnreachable,
+}
+
+impl HeldBack {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::IntakeBehind => "intake_behind",
+            Self::KafkaUnreachable => "kafka_unreachable",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Status {
+    status: &'static str,
+}
 
 chassis::metrics! {
     pub struct DispatchMetrics {
@@ -20,6 +50,8 @@ chassis::metrics! {
         pub(super) released: Counter = "waybill_deliveries_released",
         /// Overdue deliveries that are due for release and not released, because intake is behind
         pub(super) held_back: Gauge = "waybill_releases_held_back",
+        /// 1 for the reason why releases are held back, 0 for the others
+        held_back_reason: Family<Reason, Gauge> = "waybill_releases_held_back_reason",
         /// Couriers that the match skips: available in the table, and they carry an order
         pub(super) skipped_couriers: Gauge = "waybill_couriers_skipped",
         /// Orders that the match skips: they wait in the table, and have a delivery
@@ -31,6 +63,16 @@ chassis::metrics! {
         waiting: Gauge = "waybill_orders_waiting",
         /// Time that the oldest waiting order has waited, seconds
         oldest_wait_seconds: Gauge<f64, AtomicU64> = "waybill_oldest_wait_seconds",
+        /// Orders that are held until they are assigned manually
+        held: Gauge = "waybill_orders_held",
+        /// Orders that couriers carry
+        active: Gauge = "waybill_deliveries_active",
+        /// Orders that couriers carry, and whose deadline has passed
+        overdue: Gauge = "waybill_deliveries_overdue",
+        /// Orders whose delivery was released and that are not completed
+        unassigned_after_release: Gauge = "waybill_orders_released",
+        /// Couriers by status
+        couriers: Family<Status, Gauge> = "waybill_couriers",
     }
 }
 
@@ -45,11 +87,20 @@ impl DispatchMetrics {
 
     pub(super) async fn measure_queue(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
         let queue = read(pool, BACKGROUND, async |connection| {
+            // Each part counts the entries of one index.
             sqlx::query!(
                 "-- measure_queue\n\
                  SELECT count(*) AS \"waiting!\", \
                      coalesce(extract(epoch FROM now() - min(waiting_since)), 0)::double precision \
-                         AS \"oldest!\" \
+                         AS \"oldest!\", \
+                     (SELECT count(*) FROM couriers.order_states WHERE held_at IS NOT NULL) \
+                         AS \"held!\", \
+                     (SELECT count(*) FROM couriers.active_deliveries WHERE overdue_at IS NULL) \
+                         AS \"in_time!\", \
+                     (SELECT count(*) FROM couriers.active_deliveries WHERE overdue_at IS NOT NULL) \
+                         AS \"overdue!\", \
+                     (SELECT count(*) FROM couriers.courier_orders \
+                         WHERE released_at IS NOT NULL AND completed_at IS NULL) AS \"released!\" \
                  FROM couriers.order_states WHERE waiting_since IS NOT NULL AND held_at IS NULL"
             )
             .fetch_one(connection)
@@ -58,6 +109,37 @@ impl DispatchMetrics {
         let queue = queue.await?;
         self.waiting.set(queue.waiting);
         self.oldest_wait_seconds.set(queue.oldest.max(0.0));
+        self.held.set(queue.held);
+        self.active.set(queue.in_time + queue.overdue);
+        self.overdue.set(queue.overdue);
+        self.unassigned_after_release.set(queue.released);
         Ok(())
+    }
+
+    /// Counts the couriers by status. It reads all of them.
+    pub(super) async fn measure_couriers(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let counts = read(pool, BACKGROUND, async |connection| {
+            sqlx::query!(
+                "-- measure_couriers\n\
+                 SELECT status, count(*) AS \"number!\" FROM couriers.couriers GROUP BY status"
+            )
+            .fetch_all(connection)
+            .await
+        });
+        let counts = counts.await?;
+        for status in CourierStatus::ALL.map(CourierStatus::as_str) {
+            let row = counts.iter().find(|row| row.status == status);
+            let number = row.map_or(0, |row| row.number);
+            self.couriers.get_or_create(&Status { status }).set(number);
+        }
+        Ok(())
+    }
+
+    /// Notes the reason why releases are held back, if they are.
+    pub(super) fn hold_back(&self, reason: Option<HeldBack>) {
+        for one in [HeldBack::IntakeBehind, HeldBack::KafkaUnreachable] {
+            let label = Reason { reason: one.as_str() };
+            self.held_back_reason.get_or_create(&label).set(i64::from(reason == Some(one)));
+        }
     }
 }

@@ -41,6 +41,8 @@ use crate::delivery::{DeliveryTimes, ReleasedOrders};
 use skipped::Skipped;
 
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+/// The interval at which couriers are counted. It is longer, because all of them are read.
+const COUNT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The configuration of dispatch.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +92,7 @@ pub async fn run(
     // so a match or a sweep that has begun runs to its end.
     let mut sweeps = interval(policy.sweep);
     let mut measurements = interval(MEASURE_INTERVAL);
+    let mut counts = interval(COUNT_INTERVAL);
     let mut backoff = Backoff::default();
     let mut skipped = Skipped::default();
     loop {
@@ -108,6 +111,7 @@ pub async fn run(
                 })
             }
             _ = measurements.tick() => measure(pool, metrics, &mut skipped).await,
+            _ = counts.tick() => metrics.measure_couriers(pool).await,
         };
         match outcome {
             Ok(()) => {

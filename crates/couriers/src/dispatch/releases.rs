@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     DispatchMetrics, MATCH_ROWS, MatchCursor, Policy, Wake, interval,
+    metrics::HeldBack,
     statements::{count_due, mark_overdue, release_overdue, requeue},
 };
 use crate::delivery::ReleasedOrders;
@@ -111,6 +112,7 @@ impl Releases<'_> {
         // Set before the requests to Kafka, so that it is right while they wait or fail.
         self.metrics.held_back.set(due.deliveries);
         if due.deliveries == 0 {
+            self.metrics.hold_back(None);
             self.recorded = None;
             return Ok(Finding::Nothing);
         }
@@ -120,12 +122,20 @@ impl Releases<'_> {
         // might never be, while events arrive all the time.
         let recorded = match self.recorded.take() {
             Some(recorded) => recorded,
-            None => Recorded { at: due.at, ends: self.backlog.ends().await? },
+            None => {
+                let ends = self.backlog.ends().await.inspect_err(|_| {
+                    self.metrics.hold_back(Some(HeldBack::KafkaUnreachable));
+                })?;
+                Recorded { at: due.at, ends }
+            }
         };
         let Recorded { at, ends } = self.recorded.insert(recorded);
-        let unread = self.backlog.unread(ends).await?;
+        let unread = self.backlog.unread(ends).await.inspect_err(|_| {
+            self.metrics.hold_back(Some(HeldBack::KafkaUnreachable));
+        })?;
         let partitions: Vec<_> = unread.keys().collect();
         let is_ignored = failpoint::is_skipped("guard.releases-while-behind");
+        self.metrics.hold_back((!unread.is_empty()).then_some(HeldBack::IntakeBehind));
         ensure!(
             unread.is_empty() || is_ignored,
             "events of the partitions {partitions:?} are not read yet"

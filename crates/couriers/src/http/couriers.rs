@@ -6,7 +6,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{Id, Parameters, paging, problem::Problem, problems::MALFORMED_ID},
+    http::{
+        Id, Parameters, paging,
+        problem::Problem,
+        problems::{MALFORMED_ID, bad_parameter},
+    },
     postgres::{read::read, time_limit::BY_KEY},
 };
 use http::{HeaderValue, StatusCode, header};
@@ -16,19 +20,26 @@ use serde_json::json;
 use super::{
     ApiState,
     actor::By,
-    form::{self, Body},
+    form::{self, Body, ListBody},
     problems::{NO_SUCH_COURIER, failed},
     view::{CourierView, StatisticsView},
 };
 use crate::{
-    delivery::courier::CourierId,
+    delivery::courier::{CourierId, Invalid},
     dispatch::MatchCursor,
     read::courier_statistics,
-    store::{create_courier, find_courier, list_couriers, update_courier},
+    store::{
+        CourierFilter, create_courier, create_couriers, find_courier, list_couriers, update_courier,
+    },
 };
+
+/// The longest text of a search.
+const MAX_TEXT_BYTES: usize = 255;
 
 #[derive(Deserialize)]
 pub(crate) struct CouriersQuery {
+    status: Option<String>,
+    q: Option<String>,
     limit: Option<i64>,
     after: Option<String>,
 }
@@ -41,12 +52,19 @@ pub(crate) async fn list(
     let limit = paging::parse_limit(query.limit)?;
     let after = query.after.as_deref().map(str::parse).transpose();
     let after = after.map_err(|_| paging::bad_cursor())?;
-    let page = list_couriers(&state.pool, after, limit).await.map_err(failed)?;
+    let status = query.status.as_deref().map(str::parse).transpose();
+    let status = status.map_err(|rule: Invalid| bad_parameter("status", &rule.to_string()))?;
+    if query.q.as_deref().is_some_and(|text| text.len() > MAX_TEXT_BYTES || text.contains('\0')) {
+        return Err(bad_parameter("q", "must have at most 255 bytes, without NUL"));
+    }
+    let filter = CourierFilter { status, text: query.q.clone().filter(|text| !text.is_empty()) };
+    let page = list_couriers(&state.pool, &filter, after, limit).await.map_err(failed)?;
     let next = page.next(|last| last.id.to_string());
     let items: Vec<CourierView> = page.rows.iter().map(CourierView::of).collect();
     let mut response = Json(json!({ "items": items, "next": next })).into_response();
     if let Some(next) = next {
-        paging::link_next(&mut response, "/couriers", (limit, &next), &[]);
+        let filters = [("status", query.status.as_deref()), ("q", query.q.as_deref())];
+        paging::link_next(&mut response, "/couriers", (limit, &next), &filters);
     }
     Ok(response)
 }
@@ -76,6 +94,19 @@ pub(crate) async fn add(
     let answer =
         (StatusCode::CREATED, [(header::LOCATION, location)], Json(json!({ "id": id.get() })));
     Ok(answer.into_response())
+}
+
+/// `POST /couriers`: adds all or none.
+pub(crate) async fn add_many(
+    State(state): State<ApiState>,
+    By(actor): By,
+    body: ListBody,
+) -> Result<Response, Problem> {
+    let couriers = form::new_couriers(body)?;
+    let ids = create_couriers(&state.pool, &couriers, actor.as_ref()).await?;
+    state.wake.wake(MatchCursor::START);
+    let ids: Vec<i64> = ids.into_iter().map(CourierId::get).collect();
+    Ok((StatusCode::CREATED, Json(json!({ "ids": ids }))).into_response())
 }
 
 /// `PUT /courier`

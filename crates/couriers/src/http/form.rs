@@ -1,7 +1,7 @@
 //! Parses the bodies of calls: a JSON object becomes valid values, or a list of all violations.
 //! Violations that only the database can find, such as a phone number that is taken, are not here.
 
-use std::str::FromStr;
+use std::{collections::HashSet, str::FromStr};
 
 use chassis::http::{
     BodyWithin,
@@ -16,21 +16,55 @@ use crate::delivery::courier::{CourierChange, CourierId, Invalid, NewCourier, Re
 /// The body of a call: one small JSON object.
 pub(super) type Body = BodyWithin<64>;
 
+/// The body of `POST /couriers`.
+pub(super) type ListBody = BodyWithin<1024>;
+
+/// The largest number of couriers in a request.
+const MAX_NEW_COURIERS: usize = 10_000;
+
 /// `{"name", "phone", "transport_type", "status"}`; the default status is available.
 pub(super) fn new_courier(body: Body) -> Result<NewCourier, Problem> {
     let mut form = Form::read(body)?;
-    let (name, phone) = (form.required("name"), form.required("phone"));
-    let transport_type = form.required("transport_type");
-    let status = form.optional("status");
-    if status == Some(RequestedStatus::Retired) {
-        form.violate("/status", "invalid", &Invalid::NewAndRetired.to_string());
-    }
-    match (name, phone, transport_type) {
-        (Some(name), Some(phone), Some(transport_type)) if form.violations.is_empty() => {
-            let status = status.unwrap_or(RequestedStatus::Available);
-            Ok(NewCourier { name, phone, status, transport_type })
+    form.new_courier().ok_or_else(|| INVALID_BODY.with_violations(form.violations))
+}
+
+/// An array of couriers as in [`new_courier`], with different phone numbers.
+pub(super) fn new_couriers(BodyWithin(body): ListBody) -> Result<Vec<NewCourier>, Problem> {
+    let mut list = Form::default();
+    let items = match serde_json::from_slice(&body) {
+        Ok(Value::Array(items)) if (1..=MAX_NEW_COURIERS).contains(&items.len()) => items,
+        Ok(Value::Array(_)) => {
+            list.violate("", "wrong_length", "the array must have 1 to 10000 couriers");
+            Vec::new()
         }
-        _ => Err(INVALID_BODY.with_violations(form.violations)),
+        Ok(_) => {
+            list.violate("", "not_an_array", "the body must be a JSON array");
+            Vec::new()
+        }
+        Err(_) => {
+            list.violate("", "invalid_json", "the body must be JSON");
+            Vec::new()
+        }
+    };
+    let (mut couriers, mut phones) = (Vec::new(), HashSet::new());
+    for (place, item) in items.into_iter().enumerate() {
+        let mut form = Form { place: format!("/{place}"), ..Form::default() };
+        match item {
+            Value::Object(fields) => form.fields = fields,
+            _ => form.violate("", "not_an_object", "a courier must be a JSON object"),
+        }
+        if let Some(courier) = form.violations.is_empty().then(|| form.new_courier()).flatten() {
+            if !phones.insert(courier.phone.as_ref().to_owned()) {
+                form.violate("/phone", "repeated", "another courier of the list has this number");
+            }
+            couriers.push(courier);
+        }
+        list.violations.append(&mut form.violations);
+    }
+    if list.violations.is_empty() {
+        Ok(couriers)
+    } else {
+        Err(INVALID_BODY.with_violations(list.violations))
     }
 }
 
@@ -74,15 +108,31 @@ pub(super) fn order_id(body: Body) -> Result<OrderUid, Problem> {
     form.required("order_id").ok_or_else(|| INVALID_BODY.with_violations(form.violations))
 }
 
-/// The fields of a body, and their violations so far.
+/// The fields of an object, and their violations so far.
+#[derive(Default)]
 struct Form {
     fields: Map<String, Value>,
     violations: Vec<Violation>,
+    /// The pointer of the object in the body.
+    place: String,
 }
 
 impl Form {
+    fn new_courier(&mut self) -> Option<NewCourier> {
+        let (name, phone) = (self.required("name"), self.required("phone"));
+        let transport_type = self.required("transport_type");
+        let status = self.optional("status");
+        if status == Some(RequestedStatus::Retired) {
+            self.violate("/status", "invalid", &Invalid::NewAndRetired.to_string());
+        }
+        let status = status.unwrap_or(RequestedStatus::Available);
+        let courier =
+            NewCourier { name: name?, phone: phone?, status, transport_type: transport_type? };
+        self.violations.is_empty().then_some(courier)
+    }
+
     fn read(BodyWithin(body): Body) -> Result<Self, Problem> {
-        let mut form = Self { fields: Map::new(), violations: Vec::new() };
+        let mut form = Self::default();
         match serde_json::from_slice(&body) {
             Ok(Value::Object(fields)) => form.fields = fields,
             Ok(_) => form.violate("", "not_an_object", "the body must be a JSON object"),
@@ -141,7 +191,7 @@ impl Form {
 
     fn violate(&mut self, pointer: &str, code: &str, message: &str) {
         self.violations.push(Violation {
-            pointer: pointer.to_owned(),
+            pointer: format!("{}{pointer}", self.place),
             code: code.to_owned(),
             message: message.to_owned(),
         });
@@ -185,6 +235,25 @@ mod tests {
         assert_eq!(violations(courier_change(body(r#"{"id":1}"#))), [" missing"]);
         let (id, change) = courier_change(body(r#"{"id":1,"status":"paused"}"#)).unwrap();
         assert_eq!((id.get(), change.status), (1, Some(RequestedStatus::Paused)));
+    }
+
+    #[test]
+    fn every_violation_of_a_list_has_its_place() {
+        let list = |text: &str| new_couriers(BodyWithin(text.to_owned().into()));
+        let anna = r#"{"name":"A","phone":"+0123456789","transport_type":"car"}"#;
+        assert_eq!(list(&format!("[{anna}]")).unwrap().len(), 1);
+        let wrong = format!(r#"[{anna},{anna},7,{{"name":"B","phone":"1"}}]"#);
+        assert_eq!(
+            violations(list(&wrong)),
+            [
+                "/1/phone repeated",
+                "/2 not_an_object",
+                "/3/phone invalid",
+                "/3/transport_type missing"
+            ]
+        );
+        assert_eq!(violations(list("{}")), [" not_an_array"]);
+        assert_eq!(violations(list("[]")), [" wrong_length"]);
     }
 
     #[test]

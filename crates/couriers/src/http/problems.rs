@@ -61,6 +61,14 @@ impl From<NotStored> for Problem {
                 }];
                 Self { errors, ..PHONE_TAKEN.problem() }
             }
+            NotStored::PhonesTaken(places) => {
+                let errors = places.into_iter().map(|place| Violation {
+                    pointer: format!("/{place}/phone"),
+                    code: "taken".to_owned(),
+                    message: PHONE_TAKEN.detail.to_owned(),
+                });
+                PHONE_TAKEN.with_violations(errors.collect())
+            }
             NotStored::Database(error) => failed(error),
         }
     }

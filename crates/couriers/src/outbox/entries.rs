@@ -96,6 +96,34 @@ pub(super) async fn read_entries(pool: &PgPool) -> Result<Vec<DeliveryEvent>, sq
     rows.await?.into_iter().map(TryInto::try_into).collect()
 }
 
+/// The entries that are not sent yet.
+pub(super) struct Outbox {
+    /// At most 100,000, so that a long outbox costs no more to count.
+    pub(super) entries: i64,
+    pub(super) oldest_seconds: f64,
+}
+
+pub(super) async fn measure_outbox(pool: &PgPool) -> Result<Outbox, sqlx::Error> {
+    read(pool, BACKGROUND, async |connection| {
+        sqlx::query_as!(
+            Outbox,
+            r#"-- measure_outbox
+            SELECT (
+                SELECT count(*) FROM (
+                    SELECT FROM couriers.delivery_outbox LIMIT 100000
+                ) AS entries
+            ) AS "entries!",
+            coalesce((
+                SELECT extract(epoch FROM clock_timestamp() - at)::double precision
+                FROM couriers.delivery_outbox ORDER BY number LIMIT 1
+            ), 0) AS "oldest_seconds!""#
+        )
+        .fetch_one(connection)
+        .await
+    })
+    .await
+}
+
 /// Deletes acknowledged entries from the outbox if the sender still has the lease.
 // The lock on the lease lasts until the commit, so no other sender takes it in between. An entry
 // with the number of an acknowledged one and another time is a new entry, after the database lost

@@ -19,7 +19,11 @@
 
 mod entries;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use chassis::{
     kafka::producer::{Attempt, OutgoingRecord, ProduceError, Producer},
@@ -31,6 +35,7 @@ use chassis::{
     },
 };
 use events::DeliveryEvent;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use sqlx::PgPool;
 use time::format_description::well_known::Rfc3339;
 use tokio::{
@@ -39,7 +44,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::entries::{Holder, delete_sent, give_up_lease, read_entries, take_lease};
+use self::entries::{Holder, delete_sent, give_up_lease, measure_outbox, read_entries, take_lease};
 
 /// The time after which another replica sends if this one does not renew its lease.
 const LEASE: Duration = Duration::from_secs(5);
@@ -47,6 +52,7 @@ const LEASE: Duration = Duration::from_secs(5);
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
 /// The interval at which the outbox is read without a notification: for changes by other replicas.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest wait for Kafka after the shutdown has begun.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -59,6 +65,18 @@ pub(crate) struct Sender {
     pub(crate) source: String,
     /// Notified after changes of this replica.
     pub(crate) to_send: Arc<Notify>,
+    pub(crate) metrics: OutboxMetrics,
+}
+
+chassis::metrics! {
+    pub(crate) struct OutboxMetrics {
+        /// Delivery events that this replica has sent and Kafka has acknowledged
+        sent: Counter = "waybill_delivery_events_sent",
+        /// Entries of the log that are not sent yet, at most 100000
+        unsent: Gauge = "waybill_delivery_events_unsent",
+        /// Age of the oldest entry that is not sent yet, seconds
+        oldest_unsent_seconds: Gauge<f64, AtomicU64> = "waybill_oldest_unsent_delivery_event_seconds",
+    }
 }
 
 /// An error of a turn of the sender.
@@ -83,6 +101,30 @@ impl Sender {
     /// Sends until `shutdown`. Errors of the database are retried without limit; only a fatal error
     /// of the producer is returned.
     pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        tokio::select! {
+            outcome = self.send_until(shutdown) => outcome,
+            // A separate loop, which never ends: the first one may wait for Kafka.
+            () = self.measure() => Ok(()),
+        }
+    }
+
+    async fn measure(&self) {
+        let mut measurements = interval(MEASURE_INTERVAL);
+        measurements.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            measurements.tick().await;
+            match measure_outbox(&self.pool).await {
+                Ok(outbox) => {
+                    self.metrics.unsent.set(outbox.entries);
+                    self.metrics.oldest_unsent_seconds.set(outbox.oldest_seconds.max(0.0));
+                }
+                // Only at `debug`, because the sender reports that PostgreSQL is unreachable.
+                Err(error) => tracing::debug!("measuring the outbox: {error}"),
+            }
+        }
+    }
+
+    async fn send_until(&self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let holder = Holder::new();
         let mut polls = interval(POLL_INTERVAL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -142,6 +184,7 @@ impl Sender {
         if !self.send_with_lease(&entries, holder, shutdown).await? {
             return Ok(Turn::Done);
         }
+        self.metrics.sent.inc_by(entries.len() as u64);
         failpoint::async_point("outbox-sent").await;
         // Another replica may have taken the lease meanwhile, if this one was frozen. Then it has
         // sent these entries, too, and deletes them itself; this deletes nothing.

@@ -26,6 +26,9 @@ use crate::delivery::{
 pub enum NotStored {
     #[error("another courier has this phone number")]
     PhoneTaken,
+    /// The places of the couriers whose phone numbers are taken.
+    #[error("other couriers have these phone numbers")]
+    PhonesTaken(Vec<usize>),
     #[error("no such courier")]
     Unknown,
     #[error("the courier carries an order")]
@@ -97,23 +100,78 @@ pub async fn create_courier(
     courier: &NewCourier,
     actor: Option<&Actor>,
 ) -> Result<CourierId, NotStored> {
+    let ids = create_couriers(pool, std::slice::from_ref(courier), actor).await;
+    let ids = ids.map_err(|error| match error {
+        NotStored::PhonesTaken(_) => NotStored::PhoneTaken,
+        error => error,
+    })?;
+    Ok(ids.into_iter().next().expect("an id for each courier"))
+}
+
+/// Adds couriers, all or none, and returns their ids in the same order.
+pub async fn create_couriers(
+    pool: &PgPool,
+    couriers: &[NewCourier],
+    actor: Option<&Actor>,
+) -> Result<Vec<CourierId>, NotStored> {
+    let column = |value: fn(&NewCourier) -> &str| -> Vec<String> {
+        couriers.iter().map(|courier| value(courier).to_owned()).collect()
+    };
+    let phones = column(|courier| courier.phone.as_ref());
     change(pool, CHANGE, async |transaction| {
-        let id = sqlx::query_scalar!(
-            "-- create_courier\n\
-             INSERT INTO couriers.couriers (name, phone, transport_type, status) \
-             VALUES ($1, $2, $3, $4) RETURNING id",
-            courier.name.as_ref(),
-            courier.phone.as_ref(),
-            courier.transport_type.as_str(),
-            courier.status.as_str(),
+        let taken = find_taken(transaction, &phones).await?;
+        if !taken.is_empty() {
+            return Err(NotStored::PhonesTaken(taken));
+        }
+        // Another transaction may take a phone number after the check: then the unique index
+        // decides.
+        let ids = sqlx::query_scalar!(
+            "-- create_couriers\n\
+             WITH added AS ( \
+                 INSERT INTO couriers.couriers (name, phone, transport_type, status) \
+                 SELECT name, phone, transport_type, status \
+                 FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY \
+                     AS new (name, phone, transport_type, status, place) \
+                 ORDER BY place \
+                 RETURNING id \
+             ), logged AS ( \
+                 INSERT INTO couriers.delivery_log (at, status, courier_id, cause, actor) \
+                 SELECT clock_timestamp(), 'added', id, 'manual', $5::text FROM added \
+             ) \
+             SELECT id FROM added ORDER BY id",
+            &column(|courier| courier.name.as_ref()),
+            &phones,
+            &column(|courier| courier.transport_type.as_str()),
+            &column(|courier| courier.status.as_str()),
+            actor.map(AsRef::as_ref) as Option<&str>,
         )
-        .fetch_one(&mut *transaction)
+        .fetch_all(transaction)
         .await?;
-        let id = id.try_into().map_err(|error| bad_column("couriers.couriers.id", error))?;
-        log(transaction, id, &[CourierEvent::Added], actor).await?;
-        Ok(id)
+        let bad = |error| bad_column("couriers.couriers.id", error);
+        let ids = ids.into_iter().map(TryInto::try_into).collect::<Result<_, _>>();
+        Ok(ids.map_err(bad)?)
     })
     .await
+}
+
+/// Returns the places of the phone numbers that couriers have.
+async fn find_taken(
+    transaction: &mut PgConnection,
+    phones: &[String],
+) -> Result<Vec<usize>, sqlx::Error> {
+    let places = sqlx::query_scalar!(
+        "-- find_taken\n\
+         SELECT place AS \"place!\" \
+         FROM UNNEST($1::text[]) WITH ORDINALITY AS new (phone, place) \
+         WHERE EXISTS ( \
+             SELECT FROM couriers.couriers AS courier \
+             WHERE courier.phone = new.phone AND courier.status <> 'retired' OFFSET 0 \
+         ) ORDER BY place",
+        phones,
+    )
+    .fetch_all(transaction)
+    .await?;
+    Ok(places.into_iter().map(|place| usize::try_from(place - 1).unwrap_or(0)).collect())
 }
 
 /// Changes a courier. A courier who is resumed while they carry an order is busy, not available.
@@ -286,12 +344,26 @@ pub async fn find_courier(
     row.map(TryInto::try_into).transpose()
 }
 
+/// The couriers of a list.
+#[derive(Debug, Clone, Default)]
+pub struct CourierFilter {
+    /// Only couriers with this status; without it, all who are not retired.
+    pub status: Option<CourierStatus>,
+    /// Only couriers whose name or phone number contains this text, in any letter case.
+    pub text: Option<String>,
+}
+
 /// Returns one page of couriers, by id, after the given one.
 pub async fn list_couriers(
     pool: &PgPool,
+    filter: &CourierFilter,
     after: Option<CourierId>,
     limit: i64,
 ) -> Result<Page<Courier>, sqlx::Error> {
+    // The text is not a pattern.
+    let pattern = filter.text.as_deref().map(|text| {
+        format!("%{}%", text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_"))
+    });
     read(pool, LIST, async |connection| {
         let rows = sqlx::query_as!(
             CourierRow,
@@ -300,9 +372,14 @@ pub async fn list_couriers(
              (SELECT on_time FROM couriers.courier_figures AS figures \
                  WHERE figures.id = couriers.id) AS \"on_time!\", \
              created_at \
-         FROM couriers.couriers WHERE id > $1 ORDER BY id LIMIT $2",
+         FROM couriers.couriers \
+         WHERE id > $1 AND CASE WHEN $3::text IS NULL THEN status <> 'retired' ELSE status = $3 END \
+             AND ($4::text IS NULL OR name ILIKE $4 OR phone LIKE $4) \
+         ORDER BY id LIMIT $2",
             after.map_or(0, CourierId::get),
             limit + 1,
+            filter.status.map(CourierStatus::as_str) as Option<&str>,
+            pattern.as_deref() as Option<&str>,
         )
         .fetch(connection)
         .and_then(|row| ready(row.try_into()));

@@ -23,7 +23,10 @@ mod entry;
 mod manual;
 mod states;
 
-pub use couriers::{NotStored, create_courier, find_courier, list_couriers, update_courier};
+pub use couriers::{
+    CourierFilter, NotStored, create_courier, create_couriers, find_courier, list_couriers,
+    update_courier,
+};
 pub use manual::{Assigned, NotAssigned, NotUnassigned, assign, unassign};
 pub use states::apply;
 

@@ -88,8 +88,7 @@ pub(crate) struct AuditArgs {
 }
 
 /// Options of the services that the audit does not read.
-const UNUSED: [&str; 10] = [
-    "kafka_deliveries_topic",
+const UNUSED: [&str; 9] = [
     "kafka_create_topics",
     "kafka_instance_id",
     "postgres_connections",
@@ -146,7 +145,8 @@ async fn check_invariants(args: &AuditArgs) -> anyhow::Result<Vec<Check>> {
     reach(&database).await?;
     let status_topic = &args.topics.kafka_status_topic;
     let sweep = args.couriers.dispatch_sweep;
-    checks.extend(couriers::audit(&args.kafka, status_topic, &database, sweep).await?);
+    let topics = (status_topic.as_str(), args.topics.kafka_deliveries_topic.as_str());
+    checks.extend(couriers::audit(&args.kafka, topics, &database, sweep).await?);
     checks.sort_by_key(|check| check.number);
     Ok(checks)
 }

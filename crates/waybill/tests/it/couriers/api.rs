@@ -1,10 +1,11 @@
 //! The calls of the courier service, with their answers and their problems.
 
 use serde_json::{Value, json};
-use testkit::{TestEnvironment, shared, wait_until};
+use testkit::{Service, TestEnvironment, shared, wait_until};
 
 use crate::support::{
-    add_courier, assign, call, send_status, set_courier_status, unassign, wait_for_delivery,
+    Scratch, add_courier, assign, call, metric, send_status, set_courier_status, unassign,
+    wait_for_delivery, waybill_in,
 };
 
 fn problem_type(problem: &Value) -> &str {
@@ -231,7 +232,10 @@ async fn a_paused_courier_keeps_their_order_and_gets_no_other() {
 async fn a_waiting_order_shows_the_reason_and_its_position() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start_couriers(&env.courier_database().await, &[]).await;
-    assert_eq!(service.json("/queue").await, json!({ "waiting": 0, "held": 0, "items": [] }));
+    assert_eq!(
+        service.json("/queue").await,
+        json!({ "waiting": 0, "held": 0, "released": 0, "items": [] })
+    );
 
     send_status(&env, "early", "cooking").await;
     let expected = wait_for_delivery(&service, "early", "expected").await;
@@ -480,6 +484,12 @@ async fn histories_and_lists_have_every_delivery_in_pages() {
         history["items"].as_array().unwrap().iter().map(|one| &one["status"]).collect();
     assert_eq!(statuses, ["assigned", "overdue", "released"]);
 
+    wait_until("the states to be counted", async || {
+        metric(&service, "waybill_orders_released").await == 1.0
+    })
+    .await;
+    assert_eq!(metric(&service, "waybill_deliveries_active").await, 1.0);
+
     for path in [
         "/deliveries?state=lost",
         "/deliveries?from=today",
@@ -489,5 +499,82 @@ async fn histories_and_lists_have_every_delivery_in_pages() {
         assert_eq!(call(&service, "GET", path, "").await.0, 400, "{path}");
     }
     assert_eq!(call(&service, "GET", "/courier/999/deliveries", "").await.0, 404);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn couriers_are_added_together_and_found_by_status_and_text() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start_couriers(&env.courier_database().await, &[]).await;
+    let courier = |name: &str, phone: &str| json!({ "name": name, "phone": phone, "transport_type": "car", "status": "paused" });
+    let (anna, boris) = (courier("Anna_1", "+70000000001"), courier("Boris", "+70000000002"));
+    let body = json!([anna, boris]).to_string();
+    assert_eq!(call(&service, "POST", "/couriers", &body).await, (201, json!({ "ids": [1, 2] })));
+
+    let body = json!([courier("Vera", "+70000000003"), courier("B", "+70000000002")]).to_string();
+    let (status, problem) = call(&service, "POST", "/couriers", &body).await;
+    assert_eq!((status, problem_type(&problem)), (409, "/docs#phone-taken"));
+    assert_eq!(problem["errors"][0]["pointer"], "/1/phone");
+    let (status, problem) = call(&service, "POST", "/couriers", "[7]").await;
+    assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!("/0")));
+
+    let found = async |query: &str| -> Vec<i64> {
+        let page = service.json(&format!("/couriers?{query}")).await;
+        page["items"].as_array().unwrap().iter().map(|one| one["id"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(found("").await, [1, 2], "no courier of a refused list is added");
+    assert_eq!((found("q=anna_").await, found("q=a_n").await), (vec![1], vec![]));
+    assert_eq!(found("q=0002&status=paused").await, [2]);
+    assert_eq!(set_courier_status(&service, 1, "retired").await, "retired");
+    assert_eq!((found("").await, found("status=retired").await), (vec![2], vec![1]));
+    let (status, problem) = assign_to(&service, "order", 1).await;
+    assert_eq!((status, problem_type(&problem)), (409, "/docs#courier-not-available"));
+    assert_eq!(assign_to(&service, "order", 99).await.0, 404);
+    assert_eq!(set_courier_status(&service, 2, "available").await, "available");
+    assert_eq!(assign_to(&service, "order", 2).await.0, 200);
+    let body = json!({ "id": 2, "status": "retired" }).to_string();
+    let (status, problem) = call(&service, "PUT", "/courier", &body).await;
+    assert_eq!((status, problem_type(&problem)), (409, "/docs#courier-carries"));
+    assert_eq!(call(&service, "GET", "/couriers?status=lost", "").await.0, 400);
+    service.stop().await.unwrap();
+}
+
+async fn assign_to(service: &Service, order_id: &str, courier_id: i64) -> (u16, Value) {
+    let body = json!({ "order_id": order_id, "courier_id": courier_id }).to_string();
+    call(service, "POST", "/delivery/assign", &body).await
+}
+
+#[tokio::test]
+async fn a_file_of_couriers_is_imported_whole_or_not_at_all() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start_couriers(&env.courier_database().await, &[]).await;
+    let folder = Scratch::new();
+    let import = async |name: &str, text: &str| {
+        std::fs::write(folder.0.join(name), text).unwrap();
+        let flags = ["couriers", "import", name, "--couriers-url", &service.url];
+        // The settings of the service are not read.
+        let output = waybill_in(&folder, &flags, &[("LANES", "many")], b"").await;
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), error)
+    };
+    let text = "name,phone,transport_type\n\n\"Ivanova, Anna\",+70000000001,car\nBoris,+70000000002,scooter\n";
+    assert_eq!(import("couriers.csv", text).await, (Some(0), "1\n2\n".to_owned(), String::new()));
+    assert_eq!(service.json("/courier/1").await["name"], "Ivanova, Anna");
+
+    let text = "name,phone,transport_type\nVera,+70000000003,car\nB,1,bus\nA,+70000000001,car\n";
+    let (code, _, error) = import("wrong.csv", text).await;
+    assert_eq!(code, Some(1), "{error}");
+    for line in ["line 3: phone must be", "line 3: transport_type must be"] {
+        assert!(error.contains(line), "{error}");
+    }
+    let taken = "{\"name\":\"V\",\"phone\":\"+70000000003\",\"transport_type\":\"car\"}\n\
+                 {\"name\":\"A\",\"phone\":\"+70000000001\",\"transport_type\":\"car\"}\n";
+    let (code, _, error) = import("taken.jsonl", taken).await;
+    assert!(code == Some(1) && error.contains("line 2: phone another courier"), "{error}");
+    let (code, _, error) = import("broken.jsonl", "{}\n[]\nx\n").await;
+    let is_named =
+        error.contains("line 2: must be a JSON object") && error.contains("line 3: must be JSON");
+    assert!(code == Some(1) && is_named, "{error}");
+    assert_eq!(service.json("/couriers").await["items"].as_array().unwrap().len(), 2);
     service.stop().await.unwrap();
 }

@@ -15,7 +15,7 @@ use testkit::{CourierDatabase, OwnServers, TestEnvironment, shared, wait_until};
 
 use crate::support::{
     Program, add_courier, assert_courier_invariants, assign, call, insert_couriers, keyless_event,
-    run_sql, send_status, unassign, wait_for_delivery,
+    metric, run_sql, send_status, unassign, wait_for_delivery,
 };
 
 /// Reads the events on the topic, in the sequence of each partition.
@@ -343,6 +343,11 @@ async fn changes_during_an_outage_of_kafka_are_sent_after_it() {
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert_eq!(unassign(&one, "first").await.0, 200, "calls work without Kafka");
     assert_eq!(database.count("couriers.delivery_outbox").await, 3);
+    wait_until("the entries to be counted", async || {
+        metric(&other, "waybill_delivery_events_unsent").await == 3.0
+    })
+    .await;
+    assert!(metric(&other, "waybill_oldest_unsent_delivery_event_seconds").await > 10.0);
     let (status, _) = call(&one, "GET", "/readyz", "").await;
     assert_eq!(status, 200);
     own.local.kafka.as_mut().unwrap().restart().await.unwrap();

@@ -235,6 +235,22 @@ async fn each_broken_invariant_is_named() {
 
     run_sql(&mut delivered, &set("busy")).await;
     assert_holds(&env, &database).await;
+
+    // 7: an entry that is not on the topic, and a delivery whose last change is not in the log.
+    let forge = "INSERT INTO couriers.delivery_log (at, status, order_id, cause) \
+                 VALUES (now(), 'overdue', 'forged', 'sweep') \
+                 RETURNING 'forged:' || number || ':overdue'";
+    let forged: String = sqlx::query_scalar(forge).fetch_one(&mut delivered).await.unwrap();
+    assert_broken(&env, &database, 7, &forged).await;
+
+    run_sql(&mut delivered, "DELETE FROM couriers.delivery_log WHERE order_id = 'forged'").await;
+    let late = "UPDATE couriers.courier_orders SET overdue_at = now() WHERE completed_at IS NULL \
+                RETURNING order_id";
+    let carried: String = sqlx::query_scalar(late).fetch_one(&mut delivered).await.unwrap();
+    assert_broken(&env, &database, 7, &carried).await;
+
+    run_sql(&mut delivered, "UPDATE couriers.courier_orders SET overdue_at = NULL").await;
+    assert_holds(&env, &database).await;
     orders.stop().await.unwrap();
     couriers.stop().await.unwrap();
 }
