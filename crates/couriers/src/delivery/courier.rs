@@ -116,34 +116,6 @@ impl FromStr for CourierStatus {
     }
 }
 
-/// A change of a courier, as the log names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CourierEvent {
-    Added,
-    /// Another name, phone number or means of transport.
-    Changed,
-    Paused,
-    Resumed,
-    Retired,
-    /// Works again after they had retired.
-    Restored,
-}
-
-impl CourierEvent {
-    /// Returns the word in JSON and in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::Changed => "changed",
-            Self::Paused => "paused",
-            Self::Resumed => "resumed",
-            Self::Retired => "retired",
-            Self::Restored => "restored",
-        }
-    }
-}
-
 /// A status that a client may set. Only the service sets `busy`, when it assigns an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestedStatus {

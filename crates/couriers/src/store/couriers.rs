@@ -16,9 +16,7 @@ use time::OffsetDateTime;
 use super::limit_lock_wait;
 use crate::delivery::{
     Actor,
-    courier::{
-        Courier, CourierChange, CourierEvent, CourierId, CourierStatus, NewCourier, RequestedStatus,
-    },
+    courier::{Courier, CourierChange, CourierId, CourierStatus, NewCourier, RequestedStatus},
 };
 
 /// The reason why a courier was not stored.
@@ -188,16 +186,14 @@ pub async fn update_courier(
         limit_lock_wait(transaction).await?;
         // A separate statement, so that the next one has a new snapshot. A transaction that held
         // this lock may just have freed the courier, and the next statement must see that.
-        let before = lock_courier(transaction, id).await?.ok_or(NotStored::Unknown)?;
+        lock_courier(transaction, id).await?.ok_or(NotStored::Unknown)?;
         // No other transaction can assign an order to the courier now: that needs the lock of their
         // row.
         let is_retired = changed.status == Some(RequestedStatus::Retired);
         if is_retired && carries(transaction, id).await? {
             return Err(NotStored::Carries);
         }
-        let courier = change_courier(transaction, id, changed).await?;
-        log(transaction, id, &before.events_until(&courier), actor).await?;
-        Ok(courier)
+        Ok(change_courier(transaction, id, changed, actor).await?)
     })
     .await
 }
@@ -212,75 +208,71 @@ async fn carries(transaction: &mut PgConnection, id: CourierId) -> Result<bool, 
     .await
 }
 
-// The courier's row is locked, so no other transaction can assign them an order now. One that ends
-// their delivery at the same time waits for this lock, and then changes the row that this leaves.
+/// Changes a courier and writes the entries of the log: one for other values of name, phone or
+/// transport, and one for another status. The entries are not sent, so they are not in the outbox.
+// The courier's row is locked, so no other transaction can assign them an order now, and the numbers
+// of one courier's entries rise. A transaction that ends their delivery at the same time waits for
+// this lock, and then changes the row that this leaves.
 async fn change_courier(
     transaction: &mut PgConnection,
     id: CourierId,
     change: &CourierChange,
+    actor: Option<&Actor>,
 ) -> Result<Courier, sqlx::Error> {
     let row = sqlx::query_as!(
         CourierRow,
         "-- update_courier\n\
-         UPDATE couriers.couriers SET \
-             name = coalesce($2, name), \
-             phone = coalesce($3, phone), \
-             transport_type = coalesce($4, transport_type), \
-             status = CASE \
-                 WHEN $5::text IS NULL THEN status \
-                 WHEN $5 = 'available' AND EXISTS ( \
-                     SELECT FROM couriers.active_deliveries WHERE courier_id = $1 \
-                 ) THEN 'busy' \
-                 ELSE $5 \
-             END, \
-             free_since = CASE \
-                 WHEN $5 = 'available' AND status IN ('paused', 'retired') THEN clock_timestamp() \
-                 ELSE free_since \
-             END \
-         WHERE id = $1 \
-         RETURNING id, name, phone, transport_type, status, deliveries, completed, \
+         WITH before AS ( \
+             SELECT name, phone, transport_type, status FROM couriers.couriers WHERE id = $1 \
+         ), changed AS ( \
+             UPDATE couriers.couriers SET \
+                 name = coalesce($2, name), \
+                 phone = coalesce($3, phone), \
+                 transport_type = coalesce($4, transport_type), \
+                 status = CASE \
+                     WHEN $5::text IS NULL THEN status \
+                     WHEN $5 = 'available' AND EXISTS ( \
+                         SELECT FROM couriers.active_deliveries WHERE courier_id = $1 \
+                     ) THEN 'busy' \
+                     ELSE $5 \
+                 END, \
+                 free_since = CASE \
+                     WHEN $5 = 'available' AND status IN ('paused', 'retired') THEN clock_timestamp() \
+                     ELSE free_since \
+                 END \
+             WHERE id = $1 \
+             RETURNING id, name, phone, transport_type, status, deliveries, completed, created_at \
+         ), logged AS ( \
+             INSERT INTO couriers.delivery_log (at, status, courier_id, cause, actor) \
+             SELECT clock_timestamp(), entry.status, $1, 'manual', $6::text \
+             FROM changed CROSS JOIN before CROSS JOIN LATERAL (VALUES \
+                 (CASE WHEN (changed.name, changed.phone, changed.transport_type) \
+                         <> (before.name, before.phone, before.transport_type) \
+                     THEN 'changed' END), \
+                 (CASE \
+                     WHEN (changed.status = 'retired') <> (before.status = 'retired') \
+                         THEN CASE changed.status WHEN 'retired' THEN 'retired' ELSE 'restored' END \
+                     WHEN (changed.status = 'paused') <> (before.status = 'paused') \
+                         THEN CASE changed.status WHEN 'paused' THEN 'paused' ELSE 'resumed' END \
+                 END) \
+             ) AS entry (status) \
+             WHERE entry.status IS NOT NULL \
+         ) \
+         SELECT id, name, phone, transport_type, status, deliveries, completed, \
              (SELECT on_time FROM couriers.courier_figures AS figures WHERE figures.id = $1) \
                  AS \"on_time!\", \
-             created_at",
+             created_at \
+         FROM changed",
         id.get(),
         change.name.as_ref().map(AsRef::as_ref),
         change.phone.as_ref().map(AsRef::as_ref),
         change.transport_type.map(|transport| transport.as_str()),
         change.status.map(|status| status.as_str()),
+        actor.map(AsRef::as_ref) as Option<&str>,
     )
     .fetch_one(transaction)
     .await?;
     row.try_into()
-}
-
-/// The values of a courier before a change.
-struct Before {
-    name: String,
-    phone: String,
-    transport_type: String,
-    status: String,
-}
-
-impl Before {
-    /// Returns the entries of the log for the change to these values. A change to the same values
-    /// has none.
-    fn events_until(&self, after: &Courier) -> Vec<CourierEvent> {
-        let is_changed = self.name != after.name.as_ref()
-            || self.phone != after.phone.as_ref()
-            || self.transport_type != after.transport_type.as_str();
-        let was = |status: CourierStatus| self.status == status.as_str();
-        let status = match after.status {
-            CourierStatus::Retired => {
-                (!was(CourierStatus::Retired)).then_some(CourierEvent::Retired)
-            }
-            _ if was(CourierStatus::Retired) => Some(CourierEvent::Restored),
-            CourierStatus::Paused => (!was(CourierStatus::Paused)).then_some(CourierEvent::Paused),
-            CourierStatus::Available | CourierStatus::Busy => {
-                was(CourierStatus::Paused).then_some(CourierEvent::Resumed)
-            }
-        };
-        is_changed.then_some(CourierEvent::Changed).into_iter().chain(status).collect()
-    }
 }
 
 // NO KEY UPDATE is enough, because the id never changes. It does not block the foreign-key checks
@@ -288,41 +280,14 @@ impl Before {
 async fn lock_courier(
     transaction: &mut PgConnection,
     id: CourierId,
-) -> Result<Option<Before>, sqlx::Error> {
-    sqlx::query_as!(
-        Before,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
         "-- lock_courier\n\
-         SELECT name, phone, transport_type, status FROM couriers.couriers \
-         WHERE id = $1 FOR NO KEY UPDATE",
+         SELECT id FROM couriers.couriers WHERE id = $1 FOR NO KEY UPDATE",
         id.get(),
     )
     .fetch_optional(transaction)
     .await
-}
-
-/// Writes entries of a courier to the log. They are not sent, so they are not in the outbox.
-// The courier's row is locked or new, so the numbers of one courier's entries rise.
-async fn log(
-    transaction: &mut PgConnection,
-    id: CourierId,
-    events: &[CourierEvent],
-    actor: Option<&Actor>,
-) -> Result<(), sqlx::Error> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    let statuses: Vec<String> = events.iter().map(|event| event.as_str().to_owned()).collect();
-    sqlx::query!(
-        "-- log_courier\n\
-         INSERT INTO couriers.delivery_log (at, status, courier_id, cause, actor) \
-         SELECT clock_timestamp(), status, $1, 'manual', $3 FROM UNNEST($2::text[]) AS status",
-        id.get(),
-        &statuses,
-        actor.map(AsRef::as_ref) as Option<&str>,
-    )
-    .execute(transaction)
-    .await?;
-    Ok(())
 }
 
 pub async fn find_courier(
