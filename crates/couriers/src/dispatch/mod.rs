@@ -71,7 +71,7 @@ pub struct Policy {
 // the queue, or a courier is added, freed or resumed. The code that commits such a change wakes the
 // loop after the commit, because a match that began before it would not see the change. A
 // transaction that only locked such a row wakes the loop too, because a match skips locked rows and
-// does not return to them. (A manual assignment need not: it holds the lock of the match.)
+// does not return to them.
 //
 // A wake-up during a match is kept (see `Wake`) and causes another match. Each replica wakes its
 // own loop. If a replica crashes between its commit and the wake-up, the next sweep of any replica

@@ -4,4 +4,5 @@ pub(crate) mod api;
 mod both_services;
 mod dispatch;
 mod intake;
+mod lists;
 mod outbox;
