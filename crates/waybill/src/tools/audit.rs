@@ -56,7 +56,7 @@ configuration.";
 ///
 /// The audit compares what the databases contain with what the topics contain, field by field: for
 /// example, that each valid record is stored with its content, that each stored order has its event,
-/// and that no order waits while a courier is available. It also finds rows that were changed
+/// that its delivery is the latest one, and that no order waits while a courier is available. It also finds rows that were changed
 /// manually. It may run while the services are working. Give it the same topics, the same
 /// --kafka-group-id and the same --dispatch-sweep as the services.
 ///
@@ -88,8 +88,7 @@ pub(crate) struct AuditArgs {
 }
 
 /// Options of the services that the audit does not read.
-const UNUSED: [&str; 9] = [
-    "kafka_deliveries_topic",
+const UNUSED: [&str; 8] = [
     "kafka_create_topics",
     "kafka_instance_id",
     "postgres_connections",
