@@ -1,11 +1,11 @@
-//! Properties of status events, order ids and instants. The events are compared with a second reader,
+//! Properties of status events, delivery events, order ids and instants. The status events are compared with a second reader,
 //! which uses `serde_json::Value`.
 
 use std::fmt;
 
 use events::{
-    EVENT_RULES, MAX_UID_BYTES, MAX_WORD_BYTES, OrderStatus, OrderUid, StatusEvent, StatusWord,
-    parse_instant,
+    DeliveryEvent, EVENT_RULES, MAX_UID_BYTES, MAX_WORD_BYTES, OrderStatus, OrderUid, StatusEvent,
+    StatusWord, parse_instant,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -26,6 +26,20 @@ pub(crate) fn event(bytes: &[u8]) {
                 assert!(EVENT_RULES.contains(&(violation.code, violation.message)));
             }
         }
+    }
+}
+
+/// Checks the value of a record of the deliveries topic: it is an event, or there is a reason why not.
+pub(crate) fn delivery(bytes: &[u8]) {
+    const REASONS: [&str; 5] = ["not_an_object", "order_id", "status", "at", "number"];
+    match DeliveryEvent::read(Some(bytes)) {
+        Ok(event) => {
+            assert_uid(&event.order_id);
+            assert!(event.number > 0);
+            let written = serde_json::to_vec(&event).expect("an event has string keys");
+            assert_eq!(DeliveryEvent::read(Some(&written)), Ok(event));
+        }
+        Err(reason) => assert!(REASONS.contains(&reason), "{reason}"),
     }
 }
 

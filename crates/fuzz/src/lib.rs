@@ -18,11 +18,12 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "order", check: orders::fuzzing::order },
     Target { name: "request", check: orders::fuzzing::request },
     Target { name: "json", check: orders::fuzzing::json },
     Target { name: "event", check: events::event },
+    Target { name: "delivery", check: events::delivery },
     Target { name: "headers", check: chassis::fuzzing::headers },
     Target { name: "cached", check: orders::fuzzing::cached },
     Target { name: "text", check: text },

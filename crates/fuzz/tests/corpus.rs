@@ -42,6 +42,11 @@ fn the_corpus_of_events_is_read() {
 }
 
 #[test]
+fn the_corpus_of_deliveries_is_read() {
+    replay("delivery");
+}
+
+#[test]
 fn the_corpus_of_headers_is_read() {
     replay("headers");
 }

@@ -180,7 +180,9 @@ async fn plant_late_entry(run: &Run) -> anyhow::Result<()> {
     for number in [2_000_000_002_i64, 2_000_000_001] {
         let insert = format!(
             "INSERT INTO couriers.delivery_log (number, at, status, order_id, cause)
-             OVERRIDING SYSTEM VALUE VALUES ({number}, '{at}', 'completed', '{order_id}', 'event')"
+             OVERRIDING SYSTEM VALUE
+             SELECT {number}, '{at}', 'completed', min(order_id), 'event' FROM couriers.delivery_log
+             WHERE status = 'completed'"
         );
         Run::execute(&mut database, [insert]).await?;
         let value = serde_json::json!({

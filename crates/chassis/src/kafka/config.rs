@@ -63,8 +63,9 @@ pub struct KafkaConfig {
     /// Prefix of the names of the consumer groups [default: waybill].
     ///
     /// The groups of the order service are `<prefix>.orders`, `<prefix>.status` and
-    /// `<prefix>.deliveries`; the group of the courier service is `<prefix>.couriers`. All replicas of a service need the same prefix.
-    /// A new prefix reads the topics from their beginning. KAFKA_CONSUMER_GROUP is accepted as well.
+    /// `<prefix>.deliveries`; the group of the courier service is `<prefix>.couriers`. All replicas of
+    /// a service need the same prefix. A new prefix reads the topics from their beginning.
+    /// KAFKA_CONSUMER_GROUP is accepted as well.
     #[arg(
         long = "kafka-group-id",
         env = "KAFKA_GROUP_ID",

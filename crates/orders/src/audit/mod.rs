@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! committed offsets ─▶ tables ─▶ orders topic, dead letters ─▶ status topic ─▶ tables again
+//!                                                                          ─▶ deliveries topic
 //! ```
 //!
 //! The committed offsets are read first, then the tables, then the topics. A source that is read
@@ -15,7 +16,9 @@
 //! - [`status_topic`]: reads the status topic once, for the two that follow
 //! - [`published`]: compares the events of this service with the rows of `orders`
 //! - [`recorded`]: compares all events with the rows of `order_events`
+//! - [`deliveries`]: compares the deliveries topic with the rows of `order_deliveries`
 
+mod deliveries;
 mod difference;
 mod published;
 mod recorded;
@@ -61,6 +64,9 @@ pub async fn audit(
     // below.
     let (scanner, records) = source(kafka, orders_topic, kafka.group("orders")).await?;
     let (_, statuses) = source(kafka, status_topic, kafka.group("status")).await?;
+    let deliveries_topic = topics.kafka_deliveries_topic.as_str();
+    let (delivery_scanner, delivered) =
+        source(kafka, deliveries_topic, kafka.group("deliveries")).await?;
     let database = database.address()?.options().options([("search_path", "orders")]);
     let mut connection = PgConnection::connect_with(&database)
         .await
@@ -68,6 +74,7 @@ pub async fn audit(
     check_not_pooled(&mut connection, "orders").await?;
     let mut orders = tables::read(&mut connection).await?;
     let mut rejected = RejectedRows::read(&mut connection, orders_topic).await?;
+    let deliveries = deliveries::read(&mut connection).await?;
 
     let mut checks =
         records::check(&scanner, &records, &mut orders, &mut rejected, &mut connection).await?;
@@ -88,6 +95,7 @@ pub async fn audit(
     checks.push(recorded::check_statuses(&mut connection).await?);
     checks.push(scanned.published.check_orders_exist(&mut connection).await?);
     checks.extend(published::check_all_published(&orders, &records, &scanned.topic));
+    checks.push(deliveries::check(&delivery_scanner, &delivered, deliveries)?);
     connection.close().await.context("closing the connection to the order service's database")?;
     Ok(checks)
 }

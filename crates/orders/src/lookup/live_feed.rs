@@ -31,7 +31,8 @@ use crate::lookup::Lookup;
 
 /// The number of events that are kept for pages that reconnect.
 const KEPT_EVENTS: usize = 500;
-/// The limit on the orders, on the statuses and on the deliveries, shown per second. The rates cover the rest.
+/// The limit on the orders, on the statuses and on the deliveries, shown per second. The rates cover
+/// the rest.
 const MAX_SHOWN_PER_SECOND: u32 = 40;
 
 /// One event of the feed.
@@ -262,8 +263,8 @@ pub(crate) struct FeedTopics {
 }
 
 /// Reads the tail of the topics: evicts orders that other replicas replaced, wakes waiting clients,
-/// and sends the events to the pages. A missed event leaves an old
-/// version in the cache for `CACHE_MAX_AGE` at most.
+/// and sends the events to the pages. A missed event leaves an old version in the cache for
+/// `CACHE_MAX_AGE` at most.
 pub(crate) async fn read_tail(
     kafka: KafkaConfig,
     feed_topics: FeedTopics,

@@ -14,6 +14,8 @@ pub(super) struct DeliveryView {
     /// The deadline as markup; `None` if it has no meaning any more.
     pub(super) deadline: Option<String>,
     pub(super) is_late: bool,
+    /// By time and number, a script finds out which of two deliveries is the later one.
+    pub(super) number: i64,
     pub(super) machine: String,
     pub(super) exact: String,
 }
@@ -33,6 +35,7 @@ impl DeliveryView {
             text: parts.join(" · "),
             deadline: event.deadline.filter(|_| has_deadline(event.status)).map(deadline),
             is_late,
+            number: event.number,
             machine: machine_time(event.at),
             exact: lang.exact_time(event.at),
         }

@@ -1,7 +1,7 @@
 // The delivery of an order. The page contains the delivery that the order service has stored. The
 // courier service knows more; the page asks it itself, and works without it.
 
-import { $, parsePage, setText } from './dom.js';
+import { $, announce, parsePage, setText } from './dom.js';
 import { orderPath } from './paths.js';
 import { refreshTimes } from './times.js';
 import { visible } from './visible.js';
@@ -76,17 +76,24 @@ function describe({ state, why_not_assigned: reason, position, assignment }) {
   return parts.join(', ') || words.no_delivery;
 }
 
-/** The time of the delivery that a page shows, or an empty text. */
-const shownSince = (page) => $('#delivery .since', page)?.dateTime ?? '';
+/** The time and the number of the delivery that a page shows; zeros if it shows none. */
+function shownIn(page) {
+  const delivery = $('#delivery', page);
+  const at = Date.parse($('.since', delivery)?.dateTime ?? '1970-01-01');
+  return { at, number: Number(delivery.dataset.number ?? 0) };
+}
+
+const isBefore = (one, other) => one.at < other.at
+  || (one.at === other.at && one.number < other.number);
 
 /** Shows the stored delivery of a page of this order, unless it is older than the one shown. */
 export function showDelivery(page) {
   const [old, fresh] = [$('#delivery'), $('#delivery', page)];
-  if (!old || !fresh?.textContent || shownSince(page) < shownSince(document)) return;
-  if (old.textContent === fresh.textContent) return;
+  if (!old || !fresh || !isBefore(shownIn(document), shownIn(page))) return;
   fresh.hidden = old.hidden && Boolean(old.textContent);
   old.replaceWith(fresh);
   $('#courier').hidden = false;
+  announce(fresh.textContent.replace(/\s+/g, ' '));
 }
 
 /**
@@ -95,7 +102,7 @@ export function showDelivery(page) {
  */
 export async function showPublishedDelivery(event) {
   const isHere = () => $('main').dataset.uid === event.order_id;
-  const isShown = () => Date.parse(shownSince(document)) >= Date.parse(event.at);
+  const published = { at: Date.parse(event.at), number: event.number };
   try {
     for (const delay of DELAYS) {
       await pause(delay);
@@ -105,7 +112,7 @@ export async function showPublishedDelivery(event) {
       if (!isHere() || !answer.ok) return;
       showDelivery(page);
       refreshTimes();
-      if (isShown()) break;
+      if (!isBefore(shownIn(document), published)) break;
     }
     refreshCourier();
   } catch { /* The service is unreachable: the feed reports that. */ }

@@ -55,7 +55,8 @@ function replace(page) {
 
 /** Makes a new <main> ready: shows what needs scripts, and starts its updates. */
 export function prepare() {
-  for (const element of $$('#copy-link, .keys, #edit, #courier[data-delivery]')) element.hidden = false;
+  const scripted = '#copy-link, .keys, #edit, #courier[data-delivery], #courier-answer';
+  for (const element of $$(scripted)) element.hidden = false;
   refreshTimes();
   refreshUntilKnown();
 }

@@ -8,10 +8,14 @@ use sqlx::PgConnection;
 use testkit::{CourierDatabase, TestEnvironment, shared};
 
 use super::{assert_holds, audit_with};
-use crate::support::{order, record, run_sql, status_event};
+use crate::{
+    deliveries::{delivery_event, send_deliveries},
+    support::{order, record, run_sql, status_event},
+};
 
 /// Tables of the order service, which are restored after each change.
-const TABLES: [&str; 4] = ["orders", "order_status", "order_events", "rejected_records"];
+const TABLES: [&str; 5] =
+    ["orders", "order_status", "order_events", "order_deliveries", "rejected_records"];
 
 async fn keep_tables(connection: &mut PgConnection) {
     for table in TABLES {
@@ -57,7 +61,12 @@ async fn a_row_that_was_changed_manually_is_named_with_its_field() {
     env.send_status(Some("a"), &status_event("a", "cooking")).await;
     let (partition, offset) = env.send_status(None, b"no event").await;
     let no_event = format!("{}:{partition}:{offset}", env.status_topic());
+    // The one that counts is sent first.
+    for (status, number) in [("overdue", 2), ("assigned", 1)] {
+        send_deliveries(&env, [delivery_event("a", status, number)]).await;
+    }
     env.wait_until_status_drained().await;
+    env.wait_until_deliveries_drained().await;
     env.wait_until_couriers_drained().await;
     orders.stop().await.unwrap();
     couriers.stop().await.unwrap();
@@ -98,6 +107,16 @@ async fn a_row_that_was_changed_manually_is_named_with_its_field() {
         ("order_events SET version = 9", named(&event, "version")),
         ("order_events SET ignored = 'no_rank'", named(&event, "ignored")),
         ("order_events SET \"offset\" = \"offset\" + 1000", event.clone()),
+        ("order_deliveries SET status = 'assigned'", named("a", "status")),
+        ("order_deliveries SET courier_id = NULL", named("a", "courier_id")),
+        ("order_deliveries SET transport_type = 'car'", named("a", "transport_type")),
+        ("order_deliveries SET deadline = 'infinity'", named("a", "deadline")),
+        ("order_deliveries SET cause = 'sweep'", named("a", "cause")),
+        ("order_deliveries SET number = 3", named("a", "no record")),
+        ("order_deliveries SET since = 'infinity'", named("a", "no record")),
+        ("order_deliveries SET since = since - interval '1 s'", named("a", "since")),
+        ("order_deliveries SET order_uid = 'b'", named("b", "no record")),
+        ("order_deliveries SET order_uid = 'b'", "a".to_owned()),
         ("rejected_records SET value = 'an order'", named(&bad, "value")),
         ("rejected_records SET key = NULL", named(&bad, "key")),
         ("rejected_records SET headers = '[[\"a\",null]]'", named(&bad, "headers")),
@@ -120,6 +139,7 @@ async fn a_row_that_was_changed_manually_is_named_with_its_field() {
         ("DELETE FROM orders.orders".to_owned(), at_a.clone()),
         ("DELETE FROM orders.order_events WHERE word = 'cooking'".to_owned(), event),
         ("DELETE FROM orders.order_status".to_owned(), named("a", "rank")),
+        ("DELETE FROM orders.order_deliveries".to_owned(), "a".to_owned()),
         ("DELETE FROM orders.rejected_records".to_owned(), bad.clone()),
         // A valid record that is also stored as rejected.
         (
