@@ -56,10 +56,9 @@ configuration.";
 ///
 /// The audit compares what the databases contain with what the topics contain, field by field: for
 /// example, that each valid record is stored with its content, that each stored order has its event,
-/// that the stored delivery of an order is the latest one, and that no order waits while a courier is
-/// available. It also finds rows that were changed manually. It may run while the services are
-/// working. Give it the same topics, the same --kafka-group-id and the same --dispatch-sweep as the
-/// services.
+/// that its delivery is the latest one, and that no order waits while a courier is available. It also
+/// finds rows that were changed manually. It may run while the services are working. Give it the same topics, the same
+/// --kafka-group-id and the same --dispatch-sweep as the services.
 ///
 /// It writes nothing. It reads all tables and topics from their beginning, and needs about 200 bytes
 /// of memory for each order. It works on compacted topics, on topics with the timestamps of
@@ -146,7 +145,8 @@ async fn check_invariants(args: &AuditArgs) -> anyhow::Result<Vec<Check>> {
     reach(&database).await?;
     let status_topic = &args.topics.kafka_status_topic;
     let sweep = args.couriers.dispatch_sweep;
-    checks.extend(couriers::audit(&args.kafka, status_topic, &database, sweep).await?);
+    let topics = (status_topic.as_str(), args.topics.kafka_deliveries_topic.as_str());
+    checks.extend(couriers::audit(&args.kafka, topics, &database, sweep).await?);
     checks.sort_by_key(|check| check.number);
     Ok(checks)
 }
