@@ -31,7 +31,7 @@ struct Flags {
 }
 
 impl TestEnvironment {
-    /// Creates a migrated database, and topics with 8 partitions.
+    /// Creates a migrated database, and topics with 8 partitions; the deliveries topic has 2.
     pub async fn new(servers: &Servers) -> Self {
         let name = format!("t{:08x}", rand::random::<u32>());
         let url = database_url(servers, &name);
@@ -45,12 +45,10 @@ impl TestEnvironment {
             .await
             .expect("the database is created");
         env.create_large_topic(&env.orders_topic()).await;
-        let topics = [
-            env.orders_topic(),
-            env.status_topic(),
-            env.deliveries_topic(),
-            env.dead_letter_topic(),
-        ];
+        // Fewer partitions than the others: one broker has those of all tests.
+        let created = env.kafka.create_large_topic(&env.deliveries_topic(), 2).await;
+        created.expect("the topic is new");
+        let topics = [env.orders_topic(), env.status_topic(), env.dead_letter_topic()];
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         topics::ensure(&config.kafka, &topics).await.expect("the topics are created");
         env
@@ -139,7 +137,7 @@ impl TestEnvironment {
     /// Creates a topic with 8 partitions that accepts records larger than the limit of an order, as
     /// some clusters do.
     pub async fn create_large_topic(&self, name: &str) {
-        self.kafka.create_large_topic(name).await.expect("the topic is new");
+        self.kafka.create_large_topic(name, 8).await.expect("the topic is new");
     }
 
     /// Sets these options of a topic, and all other options to their defaults.

@@ -90,10 +90,13 @@ impl KafkaClient {
         Self { brokers: brokers.to_owned(), producer }
     }
 
-    /// Creates a topic with 8 partitions that accepts records larger than the limit of an order, as
-    /// some clusters do.
-    pub(crate) async fn create_large_topic(&self, name: &str) -> Result<String, RDKafkaErrorCode> {
-        let topic = NewTopic::new(name, 8, TopicReplication::Fixed(1))
+    /// Creates a topic that accepts records larger than the limit of an order, as some clusters do.
+    pub(crate) async fn create_large_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+    ) -> Result<String, RDKafkaErrorCode> {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
             .set("message.timestamp.type", "LogAppendTime")
             .set("max.message.bytes", "4194304");
         let created = self.admin().create_topics(&[topic], &AdminOptions::new()).await;
@@ -148,7 +151,7 @@ impl KafkaClient {
         self.delete_topic(name).await;
         // The name is taken until the old topic has been deleted everywhere.
         wait_until("the topic to be created again", async || {
-            self.create_large_topic(name).await.is_ok()
+            self.create_large_topic(name, 8).await.is_ok()
         })
         .await;
     }

@@ -190,7 +190,7 @@ async fn replicas_that_start_and_stop_lose_no_delivery() {
     let env = TestEnvironment::new(shared()).await;
     let partitions = "deliveries_waybill_consumer_partitions";
     let first = env.start(&SMALL).await;
-    wait_until("all partitions to be assigned", async || metric(&first, partitions).await == 8.0)
+    wait_until("all partitions to be assigned", async || metric(&first, partitions).await == 2.0)
         .await;
 
     let flow = async {
@@ -206,7 +206,7 @@ async fn replicas_that_start_and_stop_lose_no_delivery() {
         let second = env.start(&SMALL).await;
         wait_until("the replicas to share the partitions", async || {
             let shares = (metric(&first, partitions).await, metric(&second, partitions).await);
-            shares.0 > 0.0 && shares.1 > 0.0 && shares.0 + shares.1 == 8.0
+            shares.0 > 0.0 && shares.1 > 0.0 && shares.0 + shares.1 == 2.0
         })
         .await;
         first.stop().await.unwrap();
