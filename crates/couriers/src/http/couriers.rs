@@ -33,8 +33,8 @@ use crate::{
     },
 };
 
-/// The longest text of a search.
-const MAX_TEXT_BYTES: usize = 255;
+/// The longest text of a search, in characters.
+const MAX_TEXT_CHARS: usize = 255;
 
 #[derive(Deserialize)]
 pub(crate) struct CouriersQuery {
@@ -54,8 +54,9 @@ pub(crate) async fn list(
     let after = after.map_err(|_| paging::bad_cursor())?;
     let status = query.status.as_deref().map(str::parse).transpose();
     let status = status.map_err(|rule: Invalid| bad_parameter("status", &rule.to_string()))?;
-    if query.q.as_deref().is_some_and(|text| text.len() > MAX_TEXT_BYTES || text.contains('\0')) {
-        return Err(bad_parameter("q", "must have at most 255 bytes, without NUL"));
+    let is_wrong = |text: &str| text.chars().count() > MAX_TEXT_CHARS || text.contains('\0');
+    if query.q.as_deref().is_some_and(is_wrong) {
+        return Err(bad_parameter("q", "must have at most 255 characters, without NUL"));
     }
     let filter = CourierFilter { status, text: query.q.clone().filter(|text| !text.is_empty()) };
     let page = list_couriers(&state.pool, &filter, after, limit).await.map_err(failed)?;

@@ -10,15 +10,17 @@ use chassis::http::{
 use events::OrderUid;
 use serde_json::{Map, Value};
 
-use super::problems::INVALID_BODY;
+use super::problems::{INVALID_BODY, PHONE_TAKEN};
 use crate::delivery::courier::{CourierChange, CourierId, Invalid, NewCourier, RequestedStatus};
 
 /// The body of a call: one small JSON object.
 pub(super) type Body = BodyWithin<64>;
 
 /// The body of `POST /couriers`.
-pub(super) type ListBody = BodyWithin<1024>;
+pub(super) type ListBody = BodyWithin<16384>;
 
+/// The code of a phone number that two couriers of a list have.
+const REPEATED: &str = "repeated";
 /// The largest number of couriers in a request.
 const MAX_NEW_COURIERS: usize = 10_000;
 
@@ -55,16 +57,19 @@ pub(super) fn new_couriers(BodyWithin(body): ListBody) -> Result<Vec<NewCourier>
         }
         if let Some(courier) = form.violations.is_empty().then(|| form.new_courier()).flatten() {
             if !phones.insert(courier.phone.as_ref().to_owned()) {
-                form.violate("/phone", "repeated", "another courier of the list has this number");
+                form.violate("/phone", REPEATED, "another courier of the list has this number");
             }
             couriers.push(courier);
         }
         list.violations.append(&mut form.violations);
     }
-    if list.violations.is_empty() {
+    // Each courier alone is valid if only phone numbers are repeated.
+    if list.violations.iter().any(|violation| violation.code != REPEATED) {
+        Err(INVALID_BODY.with_violations(list.violations))
+    } else if list.violations.is_empty() {
         Ok(couriers)
     } else {
-        Err(INVALID_BODY.with_violations(list.violations))
+        Err(PHONE_TAKEN.with_violations(list.violations))
     }
 }
 
@@ -252,6 +257,8 @@ mod tests {
                 "/3/transport_type missing"
             ]
         );
+        let repeated = list(&format!("[{anna},{anna}]")).unwrap_err();
+        assert_eq!((repeated.status, repeated.errors.len()), (409, 1));
         assert_eq!(violations(list("{}")), [" not_an_array"]);
         assert_eq!(violations(list("[]")), [" wrong_length"]);
     }
