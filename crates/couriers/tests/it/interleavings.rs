@@ -154,18 +154,6 @@ async fn prepare(pool: &PgPool, administrator: &mut PgConnection, before: Before
 async fn assert_race(before: Before, acts: &[Act]) {
     let database = CourierDatabase::new(shared()).await;
     let mut administrator = database.administrator().await;
-    // An autovacuum that truncates an emptied table locks it: the stepper would mistake a replica that
-    // waits for this lock for one that waits for another replica.
-    sqlx::raw_sql(
-        "ALTER TABLE couriers.couriers SET (vacuum_truncate = off); \
-         ALTER TABLE couriers.courier_orders SET (vacuum_truncate = off); \
-         ALTER TABLE couriers.order_states SET (vacuum_truncate = off); \
-         ALTER TABLE couriers.delivery_log SET (vacuum_truncate = off); \
-         ALTER TABLE couriers.delivery_outbox SET (vacuum_truncate = off)",
-    )
-    .execute(&mut administrator)
-    .await
-    .unwrap();
     // No data of this test needs to survive a crash, so a commit need not wait for the disk.
     sqlx::raw_sql(
         "DO $$ BEGIN EXECUTE format( \
