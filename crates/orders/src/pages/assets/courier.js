@@ -39,7 +39,7 @@ export async function refreshCourier() {
       show(section, words.unknown_delivery);
     } else if (answer.ok) {
       const delivery = await answer.json();
-      show(section, describe(delivery), { late: delivery.state === 'overdue', isWhole: true });
+      show(section, describe(delivery), { late: isLate(delivery), isWhole: true });
       if (['waiting', 'expected'].includes(delivery.state)) interval = SEARCH_INTERVAL;
     } else {
       throw new Error(`delivery: ${answer.status}`);
@@ -60,6 +60,8 @@ function show(section, text, { late = false, isWhole = false } = {}) {
   stored.hidden = isWhole || !stored.textContent;
 }
 
+const isLate = ({ state }) => state === 'overdue' || state === 'released';
+
 function describe({ state, why_not_assigned: reason, position, assignment }) {
   const time = (at) => shortClock.format(Date.parse(at));
   const parts = [];
@@ -68,6 +70,7 @@ function describe({ state, why_not_assigned: reason, position, assignment }) {
     parts.push(words[assignment.transport_type] ?? assignment.transport_type);
     const { completed_at: completedAt, deadline } = assignment;
     if (completedAt) parts.push(fill(words.delivered, time(completedAt)));
+    else if (state === 'released') parts.push(words.released);
     else parts.push(fill(state === 'overdue' ? words.late : words.until, time(deadline)));
   } else if (reason) {
     parts.push(words[reason.code] ?? reason.message);
