@@ -74,7 +74,8 @@ pub(super) async fn failpoints(
 /// Starts a replica again with failpoints, and waits until they have fired.
 ///
 /// If the traffic does not fire `revoke`, a further replica joins and leaves, which causes a
-/// rebalance. If some have not fired after that, the replica is stopped, which drains it.
+/// rebalance. Only the replica with the lease of the outbox fires its points, so the others give it
+/// up. If some have not fired after that, the replica is stopped, which drains it.
 async fn arm(
     system: &System,
     number: usize,
@@ -94,7 +95,7 @@ async fn arm(
     // A point of the start may end it before it is ready.
     let _ = replica.wait_until_ready(&system.http, JOIN_TIMEOUT).await;
     let started = Instant::now();
-    let mut has_rebalanced = false;
+    let (mut has_rebalanced, mut has_lease) = (false, false);
     let mut next_overdue = started;
     loop {
         let points = left.update()?;
@@ -118,6 +119,14 @@ async fn arm(
         if is_left("revoke") && !has_rebalanced && started.elapsed() > hold / 3 {
             has_rebalanced = true;
             join_once(system, replica.role()).await?;
+        }
+        if points.iter().any(|one| one.point.starts_with("outbox")) && !has_lease {
+            has_lease = true;
+            for other in system.replicas.iter().filter(|other| other.role() == replica.role()) {
+                if other.name() != replica.name() {
+                    restart(other, Signal::TERM, None).await?;
+                }
+            }
         }
         sleep(POLL).await;
     }

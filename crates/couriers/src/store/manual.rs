@@ -89,30 +89,31 @@ pub async fn assign(
         }
         // A new statement after the lock, so it sees the latest committed delivery, and no other
         // transaction can change that delivery until this one ends.
-        let now = find_former(transaction, order_id).await?;
-        let assigned = match (&now, to) {
-            (Former { courier_id: Some(courier), is_active: true, .. }, to)
-                if to.is_none_or(|to| to == *courier) =>
-            {
-                return Err(NotAssigned::Already(*courier));
-            }
-            (Former { courier_id: None, taken_from, .. }, None) => {
-                let order = (order_id, times, actor);
-                assign_first_available(transaction, order, *taken_from).await?
-            }
-            (former, to) => {
-                let to = match to {
-                    Some(to) => to,
-                    None => find_available(transaction, former.courier_id).await?,
-                };
-                lock_available(transaction, to, former).await?;
-                move_order(transaction, (order_id, times, actor), to, former).await?
-            }
-        };
+        let former = find_former(transaction, order_id).await?;
+        let assigned = give(transaction, (order_id, times, actor), &former, to).await;
         failpoint::try_async_point("assign-manually").await.map_err(sqlx::Error::from)?;
-        Ok(assigned)
+        assigned
     })
     .await
+}
+
+/// Gives an order, whose row is locked, to a courier.
+async fn give(
+    transaction: &mut PgConnection,
+    order: Order<'_>,
+    former: &Former,
+    to: Option<CourierId>,
+) -> Result<Assigned, NotAssigned> {
+    let to = match (former.courier_id, to) {
+        (Some(courier), to) if former.is_active && to.is_none_or(|to| to == courier) => {
+            return Err(NotAssigned::Already(courier));
+        }
+        (None, None) => return assign_first_available(transaction, order, former.taken_from).await,
+        (Some(courier), None) => find_available(transaction, Some(courier)).await?,
+        (_, Some(to)) => to,
+    };
+    lock_available(transaction, to, former).await?;
+    Ok(move_order(transaction, order, to, former).await?)
 }
 
 /// The order of an assignment, the times of its delivery, and the actor.
