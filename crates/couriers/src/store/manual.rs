@@ -113,7 +113,7 @@ async fn give(
         (_, Some(to)) => to,
     };
     lock_available(transaction, to, former).await?;
-    Ok(move_order(transaction, order, to, former).await?)
+    move_order(transaction, order, to, former).await
 }
 
 /// The order of an assignment, the times of its delivery, and the actor.
