@@ -84,7 +84,7 @@ async fn tls_to_postgresql_needs_the_right_certificate() {
     restart_with(&mut own, &certificates, "right").await;
     let folder = Scratch::new();
     let given = variables(&right);
-    let given: Vec<_> = given[..5].iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let given: Vec<_> = given[..6].iter().map(|(name, value)| (*name, value.as_str())).collect();
     let program = Program::start_in(&folder, &given);
     program.wait_until_ready().await;
     env.send_all([record(&order("with-tls", 7))]).await;
