@@ -52,7 +52,6 @@ pub async fn run_releases(
     let mut releases = Releases { pool, policy, backlog, wake, metrics, recorded: None };
     let mut delay = Delay::default();
     loop {
-        // `find` changes no rows, so the shutdown may cancel it at any await.
         if shutdown.run_until_cancelled(sweeps.tick()).await.is_none() {
             return;
         }
@@ -60,6 +59,7 @@ pub async fn run_releases(
             delay.note(&error, Instant::now());
             continue;
         }
+        // `find` changes no rows, so the shutdown may cancel it at any await.
         let Some(found) = shutdown.run_until_cancelled(releases.find()).await else { return };
         // Not cancelled: a release that has begun runs to its end.
         let outcome = match found {
@@ -120,19 +120,16 @@ impl Releases<'_> {
         // ends, and is applied when the committed offsets reach them: offsets are committed after
         // the events are. Once recorded, the ends stay the same until they are reached; newer ones
         // might never be, while events arrive all the time.
+        let metrics = self.metrics;
+        let unreachable = |_: &anyhow::Error| metrics.hold_back(Some(HeldBack::KafkaUnreachable));
         let recorded = match self.recorded.take() {
             Some(recorded) => recorded,
             None => {
-                let ends = self.backlog.ends().await.inspect_err(|_| {
-                    self.metrics.hold_back(Some(HeldBack::KafkaUnreachable));
-                })?;
-                Recorded { at: due.at, ends }
+                Recorded { at: due.at, ends: self.backlog.ends().await.inspect_err(unreachable)? }
             }
         };
         let Recorded { at, ends } = self.recorded.insert(recorded);
-        let unread = self.backlog.unread(ends).await.inspect_err(|_| {
-            self.metrics.hold_back(Some(HeldBack::KafkaUnreachable));
-        })?;
+        let unread = self.backlog.unread(ends).await.inspect_err(unreachable)?;
         let partitions: Vec<_> = unread.keys().collect();
         let is_ignored = failpoint::is_skipped("guard.releases-while-behind");
         self.metrics.hold_back((!unread.is_empty()).then_some(HeldBack::IntakeBehind));

@@ -165,8 +165,8 @@ pub struct Released {
     pub courier_id: i64,
 }
 
-/// Releases up to [`MATCH_ROWS`] overdue deliveries that were not completed `grace` after their deadline at
-/// the time `due_before`, and frees their couriers.
+/// Releases up to [`MATCH_ROWS`] overdue deliveries that were not completed `grace` after their
+/// deadline at the time `due_before`, and frees their couriers.
 // This needs no lock of the match. Two replicas may sweep at the same time: each skips the orders
 // whose rows in `order_states` the other has locked, so a delivery is released once.
 pub async fn release_overdue(

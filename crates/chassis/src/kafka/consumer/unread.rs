@@ -1,11 +1,12 @@
 //! Finds partitions that no member of the group has, after the start of a static member.
 //!
-//! A member gives partitions up for another one in two steps: it first reports that it no longer
-//! has them, and then joins the group again, so that Kafka assigns them to the other member. A
-//! static member that ends between the two steps and is restarted gets the rest of its partitions
-//! back without a rebalance. The second step is then missing, and nobody reads the partitions that
-//! it gave up until the next rebalance, however late that is. So a static member looks for such
-//! partitions after its start. If it finds some, it leaves the group and joins it again.
+//! In a cooperative rebalance, partitions move to another member in two steps. First, their owner
+//! stops reading them. Then the owner joins the group again, and Kafka assigns the partitions to the
+//! other member. If the owner is a static member, ends between the two steps and is restarted, Kafka
+//! returns its other partitions without a rebalance. The second step is then missing: no member reads
+//! the partitions that were to move until the next rebalance, however late that is. So a static
+//! member searches for such partitions after its start. If it finds some, it leaves the group and
+//! joins it again.
 //!
 //! Other members need no search: Kafka rebalances the group when their session ends.
 
