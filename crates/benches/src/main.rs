@@ -113,7 +113,8 @@ enum Bench {
     DispatchLarge,
     /// Dispatch while another session keeps a snapshot open, compared with none.
     DispatchHeld,
-    /// Time from `created` on the topic to the committed assignment, 99th percentile.
+    /// Time from `created` on the topic to the committed assignment, and to the delivery event on
+    /// its topic, 99th percentiles.
     AssignLatency,
 }
 
@@ -190,7 +191,7 @@ impl Bench {
             Self::Dispatch => vec![dispatch::measure(cli, servers).await?],
             Self::DispatchLarge => vec![dispatch::measure_large(cli, servers).await?],
             Self::DispatchHeld => vec![dispatch::measure_held(cli, servers).await?],
-            Self::AssignLatency => vec![dispatch::measure_latency(cli, servers).await?],
+            Self::AssignLatency => dispatch::measure_latency(cli, servers).await?.into(),
         })
     }
 }

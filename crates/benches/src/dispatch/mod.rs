@@ -206,6 +206,13 @@ impl Setup {
         .expect("the database answers")
     }
 
+    async fn all_sent(&self) -> bool {
+        sqlx::query_scalar("SELECT NOT EXISTS (SELECT FROM couriers.delivery_outbox)")
+            .fetch_one(&self.database.pool)
+            .await
+            .expect("the database answers")
+    }
+
     async fn remove(mut self) -> anyhow::Result<()> {
         self.database.pool.close().await;
         let name = sqlx::query_scalar("SELECT current_database()::text")
