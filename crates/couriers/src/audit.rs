@@ -207,6 +207,7 @@ async fn check_tables(connection: &mut PgConnection) -> anyhow::Result<Vec<Check
         ),
         Check::new(4, "the orders completed without a courier equal a recount"),
         Check::new(7, "the last entry of an order in the log is that of its delivery"),
+        Check::new(4, "the totals of couriers, deliveries and orders equal a recount"),
     ];
     let rows = sqlx::query_file!(
         "queries/audit.sql",

@@ -23,6 +23,7 @@ pub async fn migrate(
             "SELECT, INSERT ON couriers.delivery_log",
             "SELECT, INSERT, DELETE ON couriers.delivery_outbox",
             "SELECT, UPDATE ON couriers.outbox_lease",
+            "SELECT, INSERT, UPDATE, DELETE ON couriers.totals",
             "SELECT, UPDATE ON SEQUENCE couriers.waiting_front, couriers.available_front",
         ],
     };

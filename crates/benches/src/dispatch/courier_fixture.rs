@@ -49,7 +49,7 @@ impl CourierFixture {
     pub(super) async fn settle(self, administrator: &mut PgConnection) -> anyhow::Result<()> {
         sqlx::raw_sql(
             "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states, \
-                 couriers.delivery_log, couriers.delivery_outbox RESTART IDENTITY",
+                 couriers.delivery_log, couriers.delivery_outbox, couriers.totals RESTART IDENTITY",
         )
         .execute(&mut *administrator)
         .await?;

@@ -221,6 +221,53 @@ pub(super) async fn check_couriers(
     Ok([active, counters])
 }
 
+// The conditions are written out here, and not taken from the functions that keep the totals.
+const TOTALS: &str = "-- judge_totals
+SELECT name, coalesce(total, 0)::bigint AS total, coalesce(recount, 0)::bigint AS recount
+FROM (
+    SELECT sum(available) AS available, sum(busy) AS busy, sum(paused) AS paused,
+        sum(retired) AS retired, sum(deliveries) AS deliveries, sum(completed) AS completed,
+        sum(on_time) AS on_time, sum(active) AS active, sum(overdue) AS overdue,
+        sum(released) AS released, sum(read_late) AS read_late, sum(waiting) AS waiting,
+        sum(held) AS held, sum(without_courier) AS without_courier
+    FROM couriers.totals
+) AS total_of, LATERAL (VALUES
+    ('available', available, (SELECT count(*) FROM couriers.couriers WHERE status = 'available')),
+    ('busy', busy, (SELECT count(*) FROM couriers.couriers WHERE status = 'busy')),
+    ('paused', paused, (SELECT count(*) FROM couriers.couriers WHERE status = 'paused')),
+    ('retired', retired, (SELECT count(*) FROM couriers.couriers WHERE status = 'retired')),
+    ('deliveries', deliveries, (SELECT sum(deliveries) FROM couriers.couriers)),
+    ('completed', completed, (SELECT sum(completed) FROM couriers.couriers)),
+    ('on_time', on_time, (SELECT sum(on_time) FROM couriers.couriers)),
+    ('active', active, (SELECT count(*) FROM couriers.courier_orders
+        WHERE completed_at IS NULL AND released_at IS NULL)),
+    ('overdue', overdue, (SELECT count(*) FROM couriers.courier_orders
+        WHERE completed_at IS NULL AND released_at IS NULL AND overdue_at IS NOT NULL)),
+    ('released', released, (SELECT count(*) FROM couriers.courier_orders
+        WHERE completed_at IS NULL AND released_at IS NOT NULL)),
+    ('read_late', read_late, (SELECT count(*) FROM couriers.courier_orders
+        WHERE completed_at < assigned_at)),
+    ('waiting', waiting, (SELECT count(*) FROM couriers.order_states
+        WHERE waiting_since IS NOT NULL AND held_at IS NULL)),
+    ('held', held, (SELECT count(*) FROM couriers.order_states WHERE held_at IS NOT NULL)),
+    ('without_courier', without_courier, (SELECT count(*) FROM couriers.order_states
+        WHERE without_courier))
+) AS compared (name, total, recount)";
+
+/// Checks the totals in one statement, and so in one snapshot.
+pub(super) async fn check_totals(database: &mut PgConnection) -> anyhow::Result<CheckResult> {
+    let mut check = CheckResult::new(4, "totals: equal a recount of the tables");
+    for row in sqlx::query(TOTALS).fetch_all(database).await? {
+        let name: String = row.try_get("name")?;
+        let (total, recount): (i64, i64) = (row.try_get("total")?, row.try_get("recount")?);
+        check.checked += 1;
+        check.expect(total == recount, WrongStatistics, || {
+            format!("{name}: {total} instead of {recount}")
+        });
+    }
+    Ok(check)
+}
+
 const WAITING: &str = "-- judge_queue
 SELECT (SELECT count(*) FROM couriers.order_states
         WHERE waiting_since IS NOT NULL AND held_at IS NULL) AS waiting,

@@ -157,6 +157,7 @@ pub async fn judge(case: &Case) -> anyhow::Result<Verdict> {
     let missing = &mut unstored.couriers;
     checks.push(deliveries::check_states(case, &mut couriers, &mut records, missing).await?);
     checks.extend(deliveries::check_couriers(&mut couriers).await?);
+    checks.push(deliveries::check_totals(&mut couriers).await?);
     checks.push(deliveries::check_queue(case, &mut couriers).await?);
     checks.push(delivery_log::check_log(&mut couriers).await?);
     checks.extend(delivery_log::check_events(case, &mut couriers, &mut orders).await?);

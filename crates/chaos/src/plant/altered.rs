@@ -485,6 +485,21 @@ const ALTERATIONS: &[Alteration] = &[
             SELECT min(order_id) FROM couriers.order_states WHERE rank < 5)"],
     ),
     couriers(
+        "a total of couriers is changed",
+        FindingKind::WrongStatistics,
+        &["\
+        INSERT INTO couriers.totals (busy) VALUES (1)"],
+    ),
+    couriers(
+        "the trigger that counts couriers is missing",
+        FindingKind::WrongStatistics,
+        &[
+            "ALTER TABLE couriers.couriers DISABLE TRIGGER count_insert",
+            "INSERT INTO couriers.couriers (name, phone, transport_type, status)
+        VALUES ('Paused', '+70000000002', 'car', 'paused')",
+        ],
+    ),
+    couriers(
         "a courier is available, and orders wait",
         FindingKind::WaitingWhileAvailable,
         &["\

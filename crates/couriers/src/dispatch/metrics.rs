@@ -85,52 +85,42 @@ impl DispatchMetrics {
         }
     }
 
-    pub(super) async fn measure_queue(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let queue = read(pool, BACKGROUND, async |connection| {
-            // Each part counts the entries of one index.
+    pub(super) async fn measure(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let totals = read(pool, BACKGROUND, async |connection| {
             sqlx::query!(
-                "-- measure_queue\n\
-                 SELECT count(*) AS \"waiting!\", \
-                     coalesce(extract(epoch FROM now() - min(waiting_since)), 0)::double precision \
+                "-- measure_totals\n\
+                 SELECT coalesce(sum(waiting), 0)::bigint AS \"waiting!\", \
+                     (SELECT coalesce(extract(epoch FROM now() - min(waiting_since)), 0) \
+                         FROM couriers.order_states \
+                         WHERE waiting_since IS NOT NULL AND held_at IS NULL)::double precision \
                          AS \"oldest!\", \
-                     (SELECT count(*) FROM couriers.order_states WHERE held_at IS NOT NULL) \
-                         AS \"held!\", \
-                     (SELECT count(*) FROM couriers.active_deliveries WHERE overdue_at IS NULL) \
-                         AS \"in_time!\", \
-                     (SELECT count(*) FROM couriers.active_deliveries WHERE overdue_at IS NOT NULL) \
-                         AS \"overdue!\", \
-                     (SELECT count(*) FROM couriers.courier_orders \
-                         WHERE released_at IS NOT NULL AND completed_at IS NULL) AS \"released!\" \
-                 FROM couriers.order_states WHERE waiting_since IS NOT NULL AND held_at IS NULL"
+                     coalesce(sum(held), 0)::bigint AS \"held!\", \
+                     coalesce(sum(active), 0)::bigint AS \"active!\", \
+                     coalesce(sum(overdue), 0)::bigint AS \"overdue!\", \
+                     coalesce(sum(released), 0)::bigint AS \"released!\", \
+                     coalesce(sum(available), 0)::bigint AS \"available!\", \
+                     coalesce(sum(busy), 0)::bigint AS \"busy!\", \
+                     coalesce(sum(paused), 0)::bigint AS \"paused!\", \
+                     coalesce(sum(retired), 0)::bigint AS \"retired!\" \
+                 FROM couriers.totals"
             )
             .fetch_one(connection)
             .await
         });
-        let queue = queue.await?;
-        self.waiting.set(queue.waiting);
-        self.oldest_wait_seconds.set(queue.oldest.max(0.0));
-        self.held.set(queue.held);
-        self.active.set(queue.in_time + queue.overdue);
-        self.overdue.set(queue.overdue);
-        self.unassigned_after_release.set(queue.released);
-        Ok(())
-    }
-
-    /// Counts the couriers by status. It reads all of them.
-    pub(super) async fn measure_couriers(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let counts = read(pool, BACKGROUND, async |connection| {
-            sqlx::query!(
-                "-- measure_couriers\n\
-                 SELECT status, count(*) AS \"number!\" FROM couriers.couriers GROUP BY status"
-            )
-            .fetch_all(connection)
-            .await
-        });
-        let counts = counts.await?;
-        for status in CourierStatus::ALL.map(CourierStatus::as_str) {
-            let row = counts.iter().find(|row| row.status == status);
-            let number = row.map_or(0, |row| row.number);
-            self.couriers.get_or_create(&Status { status }).set(number);
+        let totals = totals.await?;
+        self.waiting.set(totals.waiting);
+        self.oldest_wait_seconds.set(totals.oldest.max(0.0));
+        self.held.set(totals.held);
+        self.active.set(totals.active);
+        self.overdue.set(totals.overdue);
+        self.unassigned_after_release.set(totals.released);
+        for (status, number) in [
+            (CourierStatus::Available, totals.available),
+            (CourierStatus::Busy, totals.busy),
+            (CourierStatus::Paused, totals.paused),
+            (CourierStatus::Retired, totals.retired),
+        ] {
+            self.couriers.get_or_create(&Status { status: status.as_str() }).set(number);
         }
         Ok(())
     }

@@ -41,8 +41,6 @@ use crate::delivery::{DeliveryTimes, ReleasedOrders};
 use skipped::Skipped;
 
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
-/// The interval at which couriers are counted. It is longer, because all of them are read.
-const COUNT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The configuration of dispatch.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +90,6 @@ pub async fn run(
     // so a match or a sweep that has begun runs to its end.
     let mut sweeps = interval(policy.sweep);
     let mut measurements = interval(MEASURE_INTERVAL);
-    let mut counts = interval(COUNT_INTERVAL);
     let mut backoff = Backoff::default();
     let mut skipped = Skipped::default();
     loop {
@@ -111,7 +108,6 @@ pub async fn run(
                 })
             }
             _ = measurements.tick() => measure(pool, metrics, &mut skipped).await,
-            _ = counts.tick() => metrics.measure_couriers(pool).await,
         };
         match outcome {
             Ok(()) => {
@@ -147,7 +143,8 @@ async fn measure(
     metrics: &DispatchMetrics,
     skipped: &mut Skipped,
 ) -> Result<(), sqlx::Error> {
-    metrics.measure_queue(pool).await?;
+    change(pool, BACKGROUND, statements::fold_totals).await?;
+    metrics.measure(pool).await?;
     skipped.report(pool, metrics).await
 }
 

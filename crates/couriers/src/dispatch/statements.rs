@@ -178,3 +178,11 @@ pub async fn release_overdue(
         .fetch_all(transaction)
         .await
 }
+
+/// Replaces the rows of `totals` by their sum.
+// Rows that another replica has locked are skipped. A row is deleted and added to the sum in one
+// statement, so the totals are the same before and after it.
+pub(super) async fn fold_totals(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query_file!("queries/fold_totals.sql").execute(transaction).await?;
+    Ok(())
+}

@@ -6,7 +6,8 @@ use sqlx::PgConnection;
 
 use crate::delivery::courier::CourierId;
 
-/// The mean and the percentile are of deliveries completed within this time before now.
+/// The mean and the percentile are of deliveries completed within this time before now, and of at
+/// most the newest 10,000 of them.
 pub const WINDOW: Duration = Duration::from_secs(24 * 3_600);
 
 /// The statistics of one courier, or of all. Cancelled orders and manually unassigned orders are
@@ -28,7 +29,7 @@ pub struct Statistics {
     pub overdue: i64,
     /// The number of released deliveries that are not completed.
     pub released: i64,
-    /// The mean time from the assignment to the completion within [`WINDOW`].
+    /// The mean time from the assignment to the completion, of the deliveries of [`WINDOW`].
     pub mean_seconds: Option<f64>,
     /// The 95th percentile of this time.
     pub p95_seconds: Option<f64>,
@@ -79,11 +80,34 @@ pub async fn count_couriers(connection: &mut PgConnection) -> Result<CourierCoun
     sqlx::query_as!(
         CourierCounts,
         r#"-- count_couriers
-        SELECT count(*) FILTER (WHERE status = 'available') AS "available!",
-            count(*) FILTER (WHERE status = 'busy') AS "busy!",
-            count(*) FILTER (WHERE status = 'paused') AS "paused!",
-            count(*) FILTER (WHERE status = 'retired') AS "retired!"
-        FROM couriers.couriers"#
+        SELECT coalesce(sum(available), 0)::bigint AS "available!",
+            coalesce(sum(busy), 0)::bigint AS "busy!",
+            coalesce(sum(paused), 0)::bigint AS "paused!",
+            coalesce(sum(retired), 0)::bigint AS "retired!"
+        FROM couriers.totals"#
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// The number of orders without a courier, by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OrderCounts {
+    pub waiting: i64,
+    pub held: i64,
+    pub released: i64,
+}
+
+pub(super) async fn count_orders(
+    connection: &mut PgConnection,
+) -> Result<OrderCounts, sqlx::Error> {
+    sqlx::query_as!(
+        OrderCounts,
+        r#"-- count_orders
+        SELECT coalesce(sum(waiting), 0)::bigint AS "waiting!",
+            coalesce(sum(held), 0)::bigint AS "held!",
+            coalesce(sum(released), 0)::bigint AS "released!"
+        FROM couriers.totals"#
     )
     .fetch_one(connection)
     .await

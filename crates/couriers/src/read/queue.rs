@@ -5,6 +5,7 @@ use std::str::FromStr;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use super::figures::{CourierCounts, count_couriers, count_orders};
 use crate::delivery::WaitReason;
 
 /// The orders of a queue.
@@ -70,17 +71,7 @@ pub async fn queue(
     state: Option<QueueState>,
     limit: i64,
 ) -> Result<Queue, sqlx::Error> {
-    let counts = sqlx::query!(
-        r#"-- count_queue
-        SELECT
-            (SELECT count(*) FROM couriers.order_states
-                WHERE waiting_since IS NOT NULL AND held_at IS NULL) AS "waiting!",
-            (SELECT count(*) FROM couriers.order_states WHERE held_at IS NOT NULL) AS "held!",
-            (SELECT count(*) FROM couriers.courier_orders
-                WHERE released_at IS NOT NULL AND completed_at IS NULL) AS "released!""#
-    )
-    .fetch_one(&mut *connection)
-    .await?;
+    let counts = count_orders(&mut *connection).await?;
     let reason = find_wait_reason(&mut *connection).await?;
     let rows = list_queue(connection, state, limit).await?;
     // The rows begin with the waiting orders in the order of the queue, so the index of a waiting
@@ -152,18 +143,10 @@ async fn list_queue(
 pub(super) async fn find_wait_reason(
     connection: &mut PgConnection,
 ) -> Result<WaitReason, sqlx::Error> {
-    let there_are = sqlx::query!(
-        r#"-- find_wait_reason
-        SELECT EXISTS (SELECT FROM couriers.couriers WHERE status = 'available') AS "available!",
-            EXISTS (SELECT FROM couriers.couriers WHERE status = 'busy') AS "busy!",
-            EXISTS (SELECT FROM couriers.couriers WHERE status <> 'retired') AS "any!""#
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(match there_are {
-        there_are if there_are.available => WaitReason::InTurn,
-        there_are if there_are.busy => WaitReason::AllBusy,
-        there_are if there_are.any => WaitReason::AllPaused,
+    Ok(match count_couriers(connection).await? {
+        CourierCounts { available: 1.., .. } => WaitReason::InTurn,
+        CourierCounts { busy: 1.., .. } => WaitReason::AllBusy,
+        CourierCounts { paused: 1.., .. } => WaitReason::AllPaused,
         _ => WaitReason::NoCouriers,
     })
 }

@@ -339,7 +339,7 @@ impl<'a> History<'a> {
         let mut administrator = database.administrator().await;
         sqlx::raw_sql(
             "TRUNCATE couriers.couriers, couriers.courier_orders, couriers.order_states, \
-                 couriers.delivery_log, couriers.delivery_outbox RESTART IDENTITY",
+                 couriers.delivery_log, couriers.delivery_outbox, couriers.totals RESTART IDENTITY",
         )
         .execute(&mut administrator)
         .await

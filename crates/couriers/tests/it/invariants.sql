@@ -62,3 +62,37 @@ WHERE NOT EXISTS (
     SELECT FROM couriers.delivery_log AS entry
     WHERE (entry.order_id, entry.number, entry.at) = (o.order_id, o.number, o.at)
 )
+UNION ALL
+SELECT 'the totals differ from a recount', count(*) FROM (
+    SELECT coalesce(sum(available), 0), coalesce(sum(busy), 0), coalesce(sum(paused), 0),
+        coalesce(sum(retired), 0), coalesce(sum(deliveries), 0), coalesce(sum(completed), 0),
+        coalesce(sum(on_time), 0), coalesce(sum(active), 0), coalesce(sum(overdue), 0),
+        coalesce(sum(released), 0), coalesce(sum(read_late), 0), coalesce(sum(waiting), 0),
+        coalesce(sum(held), 0), coalesce(sum(without_courier), 0)
+    FROM couriers.totals
+    EXCEPT
+    SELECT c.available, c.busy, c.paused, c.retired, c.deliveries, c.completed, c.on_time,
+        d.active, d.overdue, d.released, d.read_late, s.waiting, s.held, s.without_courier
+    FROM (
+        SELECT count(*) FILTER (WHERE status = 'available') AS available,
+            count(*) FILTER (WHERE status = 'busy') AS busy,
+            count(*) FILTER (WHERE status = 'paused') AS paused,
+            count(*) FILTER (WHERE status = 'retired') AS retired,
+            coalesce(sum(deliveries), 0) AS deliveries, coalesce(sum(completed), 0) AS completed,
+            coalesce(sum(on_time), 0) AS on_time
+        FROM couriers.couriers
+    ) AS c, (
+        SELECT count(*) FILTER (WHERE completed_at IS NULL AND released_at IS NULL) AS active,
+            count(*) FILTER (
+                WHERE completed_at IS NULL AND released_at IS NULL AND overdue_at IS NOT NULL
+            ) AS overdue,
+            count(*) FILTER (WHERE completed_at IS NULL AND released_at IS NOT NULL) AS released,
+            count(*) FILTER (WHERE completed_at < assigned_at) AS read_late
+        FROM couriers.courier_orders
+    ) AS d, (
+        SELECT count(*) FILTER (WHERE waiting_since IS NOT NULL AND held_at IS NULL) AS waiting,
+            count(*) FILTER (WHERE held_at IS NOT NULL) AS held,
+            count(*) FILTER (WHERE without_courier) AS without_courier
+        FROM couriers.order_states
+    ) AS s
+) AS different
