@@ -12,6 +12,7 @@ mod figure;
 mod get;
 mod ingest;
 mod memory;
+mod pages;
 mod process;
 mod read_latency;
 mod report;
@@ -116,6 +117,9 @@ enum Bench {
     /// Time from `created` on the topic to the committed assignment, and to the delivery event on
     /// its topic, 99th percentiles.
     AssignLatency,
+    /// First paint of the board with 2,000 couriers and of the flow page in the browser, without that
+    /// of one line, and scripts in an update of the board.
+    Pages,
 }
 
 #[tokio::main]
@@ -192,6 +196,7 @@ impl Bench {
             Self::DispatchLarge => vec![dispatch::measure_large(cli, servers).await?],
             Self::DispatchHeld => vec![dispatch::measure_held(cli, servers).await?],
             Self::AssignLatency => dispatch::measure_latency(cli, servers).await?.into(),
+            Self::Pages => pages::measure(cli, servers).await?.into(),
         })
     }
 }

@@ -285,6 +285,15 @@ impl Page {
         visible.map(|node| (text(node, "role"), text(node, "name"))).collect()
     }
 
+    /// Returns the seconds that the page has spent in scripts since the first call.
+    pub async fn script_seconds(&self) -> f64 {
+        self.call("Performance.enable", json!({})).await;
+        let answer = self.call("Performance.getMetrics", json!({})).await;
+        let metrics = answer["metrics"].as_array().expect("metrics are a list");
+        let script = metrics.iter().find(|metric| metric["name"] == "ScriptDuration");
+        script.and_then(|metric| metric["value"].as_f64()).expect("Chromium measures scripts")
+    }
+
     /// Returns the errors since the page was opened: dialogs, exceptions, and content that the
     /// security policy blocked.
     #[must_use]
