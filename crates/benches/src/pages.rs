@@ -68,7 +68,8 @@ pub(crate) async fn measure(_: &Cli, servers: &Servers) -> anyhow::Result<[Figur
     let figure = |name, what: String, must, aim, value| {
         Figure::of_value(name, what, "ms", Target::AtMost { must, aim }, value)
     };
-    let paint = |page| format!("first paint of {page}, without that of one line, median of {LOADS}");
+    let paint =
+        |page| format!("first paint of {page}, without that of one line, median of {LOADS}");
     Ok([
         figure(
             "board-paint",

@@ -92,7 +92,7 @@ pub async fn count_couriers(connection: &mut PgConnection) -> Result<CourierCoun
 
 /// The number of orders without a courier, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OrderCounts {
+pub(super) struct OrderCounts {
     pub waiting: i64,
     pub held: i64,
     pub released: i64,
