@@ -218,7 +218,7 @@ async fn many_readers_of_the_board_cause_one_query() {
     let event: serde_json::Value = serde_json::from_str(event.lines().next().unwrap()).unwrap();
     drop(live);
     let mut administrator = database.administrator().await;
-    sqlx::raw_sql("BEGIN; LOCK TABLE couriers.couriers IN ACCESS EXCLUSIVE MODE")
+    sqlx::raw_sql("BEGIN; LOCK TABLE couriers.totals IN ACCESS EXCLUSIVE MODE")
         .execute(&mut administrator)
         .await
         .unwrap();
