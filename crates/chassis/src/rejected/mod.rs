@@ -17,8 +17,8 @@
 pub mod calls;
 mod cut;
 pub mod dead_letter;
-mod filter;
 pub(crate) mod fields;
+mod filter;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 pub mod json_text;
@@ -46,8 +46,8 @@ pub use self::{
         note_replays,
     },
 };
-pub use crate::http::problem::Violation;
 use crate::http::actor::Actor;
+pub use crate::http::problem::Violation;
 use crate::process::number::decimal;
 use crate::{
     kafka::record::{Headers, MAX_TIMESTAMP_MS, Position, Record},

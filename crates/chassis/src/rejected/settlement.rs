@@ -17,7 +17,10 @@ const MAX_NOTE_CHARS: usize = 1_000;
 #[derive(Debug, Clone, Copy)]
 pub enum Settlement<'a> {
     /// A record that is settled already is not changed: the note of the first operator stays.
-    Settle { by: Option<&'a Actor>, note: &'a str },
+    Settle {
+        by: Option<&'a Actor>,
+        note: &'a str,
+    },
     Reopen,
 }
 

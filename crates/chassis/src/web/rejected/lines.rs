@@ -108,7 +108,10 @@ mod tests {
     #[test]
     fn a_place_at_the_end_has_a_note_without_a_mark() {
         let lines = lines("{\"a\":\n", vec![at(6, 6, "error")]);
-        assert_eq!((lines.len(), shown(&lines[1]), &*lines[1].notes[0]), (2, String::new(), "error"));
+        assert_eq!(
+            (lines.len(), shown(&lines[1]), &*lines[1].notes[0]),
+            (2, String::new(), "error")
+        );
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! The list of rejected records, with its filters and the replay of all that match.
 
-use time::{OffsetDateTime, UtcOffset, format_description::BorrowedFormatItem, macros::format_description};
+use time::{
+    OffsetDateTime, UtcOffset, format_description::BorrowedFormatItem, macros::format_description,
+};
 
 use super::{Kind, KindTexts, RejectedWords, address, position, record::RuleView, rejected_path};
 use crate::{
-    rejected::{
-        Counted, Filter, Outcome, RejectedRow, State,
-        calls::RejectedList,
-    },
+    rejected::{Counted, Filter, Outcome, RejectedRow, State, calls::RejectedList},
     web::words::{counted, fill},
 };
 

@@ -9,8 +9,8 @@
 //! because Askama resolves `frame.html` in the crate of the struct. Everything except editing works
 //! without JavaScript.
 
-mod list;
 mod lines;
+mod list;
 mod record;
 mod results;
 mod words;
@@ -69,8 +69,7 @@ fn address(path: &str, filter: &Filter, more: &[(&'static str, &str)]) -> String
     let filters = filter.parameters();
     let filters = filters.iter().map(|(name, value)| (*name, value.as_str()));
     let all = filters.chain(more.iter().copied());
-    let all: Vec<_> =
-        all.map(|(name, value)| format!("{name}={}", path_segment(value))).collect();
+    let all: Vec<_> = all.map(|(name, value)| format!("{name}={}", path_segment(value))).collect();
     if all.is_empty() { path.to_owned() } else { format!("{path}?{}", all.join("&")) }
 }
 
@@ -100,8 +99,7 @@ mod tests {
     fn the_script_uses_only_texts_that_the_page_has() {
         let assets = Assets::with([]);
         for lang in Lang::ALL {
-            let texts: Value =
-                serde_json::from_str(&RejectedWords::of(lang).live_json()).unwrap();
+            let texts: Value = serde_json::from_str(&RejectedWords::of(lang).live_json()).unwrap();
             let used = assets.texts_used("rejected_page.js");
             assert!(used.contains(&"stopped"), "{used:?}");
             for name in used {

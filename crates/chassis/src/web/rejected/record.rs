@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     rejected::{
-        Outcome, RejectedId, RejectedRecord, RejectedRow, Replay, Stored, Violation, json_text, place,
+        Outcome, RejectedId, RejectedRecord, RejectedRow, Replay, Stored, Violation, json_text,
+        place,
     },
     web::{
         Lang, MAX_TEXT_BYTES, TextOrHex, machine_time, time_markup,
@@ -133,7 +134,11 @@ impl<'a> RecordView<'a> {
                 .headers_left_out
                 .map(|length| counted(lang, &bytes.headers_left_out, as_usize(length))),
             only_a_new_body: record.is_cut().then_some(bytes.only_a_new_body),
-            replays: record.replays_in_order().iter().map(|one| ReplayView::of(kind, one)).collect(),
+            replays: record
+                .replays_in_order()
+                .iter()
+                .map(|one| ReplayView::of(kind, one))
+                .collect(),
             settled: SettledView::of(kind, &record.row),
             path: rejected_path(&record.id()),
             live: words.live_json(),
@@ -282,13 +287,8 @@ mod tests {
     fn view(record: &RejectedRecord) -> RecordView<'_> {
         const TEXTS: &KindTexts =
             &KindTexts { list_title: "", list_text: "", record_title: "", edited: "" };
-        let kind = Kind {
-            lang: Lang::En,
-            texts: TEXTS,
-            reasons: &[],
-            russian: |_| None,
-            topic: "orders",
-        };
+        let kind =
+            Kind { lang: Lang::En, texts: TEXTS, reasons: &[], russian: |_| None, topic: "orders" };
         RecordView::of(&kind, record)
     }
 
