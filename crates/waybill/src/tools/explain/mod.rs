@@ -147,7 +147,7 @@ impl ExplainedService<'_> {
         while let Some(all) = &mut history
             && let Some(next) = all["next"].as_str().map(str::to_owned)
         {
-            let page = self.json(path, Some(("after", &next))).await?;
+            let page = self.json(path, &[("after", &next)]).await?;
             let mut page = page.context("the order was deleted while its history was read")?;
             if let (Some(known), Some(more)) =
                 (all[entries].as_array_mut(), page[entries].as_array_mut())
