@@ -55,9 +55,13 @@ export async function change(button, url, body, done) {
 
 async function refresh() {
   const answer = await fetch(location.href, { headers: { accept: 'text/html' } });
-  const main = $('main', parsePage(await answer.text()));
+  const page = parsePage(await answer.text());
+  const main = $('main', page);
   if (!main) throw new TypeError('the answer is not a page of this service');
   $('main').replaceWith(main);
+  // The order service shows the number of records that are left in its navigation.
+  const total = $('#rejected-total', page);
+  if (total) $('#rejected-total').replaceWith(total);
   prepare();
 }
 
