@@ -2,7 +2,7 @@
 //! shows again. [`matching`](super::matching) finds the records.
 
 use serde::Deserialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::{RejectedId, matching::Cursor};
 use crate::http::{paging, problem::Problem, problems::bad_parameter};
@@ -113,16 +113,27 @@ fn is_pointer(text: &str) -> bool {
 fn parse_time(name: &str, text: Option<&str>) -> Result<Option<OffsetDateTime>, Problem> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     let forms = [text.to_owned(), format!("{text}Z"), format!("{text}:00Z")];
-    let time = forms.iter().find_map(|form| OffsetDateTime::parse(form, &Rfc3339).ok());
+    let utc = |form: &String| {
+        let time = OffsetDateTime::parse(form, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
+        // In UTC, a time at the edge may be in a year that RFC 3339 does not have.
+        (0..=9_999).contains(&time.year()).then_some(time)
+    };
+    let time = forms.iter().find_map(utc);
     let rule = "must be a time by RFC 3339, such as 2026-03-01T12:00:00Z";
     time.map(Some).ok_or_else(|| bad_parameter(name, rule))
+}
+
+/// Returns a time of a filter as it is parsed again.
+#[must_use]
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).expect("a filter has no time outside of the years 0 to 9999")
 }
 
 impl Filter {
     /// Returns the parameters of the query that has these filters, without those that are absent.
     #[must_use]
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
-        let instant = |at: Option<OffsetDateTime>| at.and_then(|at| at.format(&Rfc3339).ok());
+        let instant = |at: Option<OffsetDateTime>| at.map(rfc3339);
         let state = match self.state {
             State::Left => None,
             State::Settled => Some("true".to_owned()),
@@ -155,6 +166,9 @@ mod tests {
         assert_eq!(at("2026-03-01T12:00:07.5"), Some(datetime!(2026-03-01 12:00:07.5 UTC)));
         assert_eq!(at("2026-03-01T12:00:07+03:00"), Some(datetime!(2026-03-01 09:00:07 UTC)));
         assert_eq!(at(""), None);
+        for wrong in ["9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00"] {
+            assert!(parse_time("to", Some(wrong)).is_err(), "{wrong}");
+        }
         for wrong in ["yesterday", "2026-03-01", "2026-03-01T12:00+03:00", "2026-13-01T12:00"] {
             let problem = parse_time("from", Some(wrong)).unwrap_err();
             assert!(problem.detail.starts_with("the parameter from "), "{wrong}");

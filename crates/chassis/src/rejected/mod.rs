@@ -38,7 +38,7 @@ use prometheus_client::{
 use self::cut::{OwnHeaders, cut};
 pub use self::{
     cut::Whole,
-    filter::{Filter, RejectedQuery, State},
+    filter::{Filter, RejectedQuery, State, rfc3339},
     matching::{Counted, Matching},
     settlement::Settlement,
     table::{

@@ -1,12 +1,10 @@
 //! The list of rejected records, with its filters and the replay of all that match.
 
-use time::{
-    OffsetDateTime, UtcOffset, format_description::BorrowedFormatItem, macros::format_description,
-};
+use time::OffsetDateTime;
 
 use super::{Kind, KindTexts, RejectedWords, address, position, record::RuleView, rejected_path};
 use crate::{
-    rejected::{Counted, Filter, Outcome, RejectedRow, State, calls::RejectedList},
+    rejected::{Counted, Filter, Outcome, RejectedRow, State, calls::RejectedList, rfc3339},
     web::words::{counted, fill},
 };
 
@@ -14,10 +12,6 @@ use crate::{
 const MAX_LISTED_VIOLATIONS: usize = 3;
 /// The records of one replay without JavaScript.
 pub(super) const REPLAYED_WITHOUT_SCRIPT: &str = "50";
-
-/// The time of a field of a form, which has no offset and is in UTC.
-const FIELD_TIME: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]");
 
 pub struct ListView<'a> {
     pub words: &'static RejectedWords,
@@ -79,8 +73,8 @@ impl<'a> ListView<'a> {
             text: given(text),
             field: given(field),
             key: given(key),
-            from: field_time(*from),
-            to: field_time(*to),
+            from: from.map_or_else(String::new, rfc3339),
+            to: to.map_or_else(String::new, rfc3339),
             state: match state {
                 State::Left => "false",
                 State::Settled => "true",
@@ -103,11 +97,6 @@ impl<'a> ListView<'a> {
             live: words.live_json(),
         }
     }
-}
-
-fn field_time(at: Option<OffsetDateTime>) -> String {
-    let text = at.map(|at| at.to_offset(UtcOffset::UTC).format(FIELD_TIME));
-    text.map_or_else(String::new, |text| text.expect("every time has these parts"))
 }
 
 fn count_text(kind: &Kind<'_>, counted_: Counted, has_filter: bool) -> String {
@@ -153,8 +142,6 @@ fn state(words: &RejectedWords, row: &RejectedRow) -> Option<(&'static str, &'st
 
 #[cfg(test)]
 mod tests {
-    use time::macros::datetime;
-
     use super::*;
     use crate::web::Lang;
 
@@ -174,12 +161,5 @@ mod tests {
         assert_eq!(text(Lang::En, 10_000, false, false), "at least 10,000 records are left to do");
         assert_eq!(text(Lang::Ru, 2, true, false), "Осталось разобрать 2 записи");
         assert_eq!(text(Lang::Ru, 5, false, true), "Подходит не менее 5 записей");
-    }
-
-    #[test]
-    fn a_time_of_the_filter_fits_the_field_of_the_form() {
-        assert_eq!(field_time(None), "");
-        let at = datetime!(2026-03-01 12:00:07.25 +03:00);
-        assert_eq!(field_time(Some(at)), "2026-03-01T09:00:07.250");
     }
 }

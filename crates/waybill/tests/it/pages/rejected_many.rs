@@ -19,7 +19,7 @@ async fn insert_rejected(env: &TestEnvironment, count: i64) {
         sqlx::query(
             "INSERT INTO orders.rejected_records (topic, \"partition\", \"offset\", \
                  record_timestamp, value, reason, violations, rejected_at) \
-             VALUES ($1, 7, $2, now(), $3, 'unknown_currency', \
+             VALUES ($1, 7, $2, date_trunc('milliseconds', now()), $3, 'unknown_currency', \
                  '[{\"pointer\":\"/payment/currency\",\"code\":\"unknown_currency\",\"message\":\"x\"}]', \
                  now() - interval '1 hour' + $2 * interval '1 second')",
         )
