@@ -65,10 +65,10 @@ async function refresh() {
   prepare();
 }
 
-/** Shows what needs scripts, and hides what is only needed without them. */
+/** Makes a new <main> ready. */
 export function prepare() {
-  for (const element of $$('[data-scripted]')) element.hidden = false;
-  for (const element of $$('[data-plain-form]')) element.hidden = true;
+  for (const edit of $$('#edit')) edit.hidden = false;
+  for (const note of $$('#note')) note.disabled = false;
   const actor = $('#actor');
   if (!actor) return;
   try {

@@ -19,6 +19,7 @@ use crate::{escape, output};
 
 /// The interval between the beginnings of two calls. The rate is the number of records in a call.
 const INTERVAL: Duration = Duration::from_secs(1);
+const DEFAULT_RATE: u32 = 20;
 /// The records that a dry run shows.
 const PREVIEWED: &str = "10";
 /// The limit on a call. The service waits for Kafka, and then until it has read the records.
@@ -31,17 +32,11 @@ pub(super) struct ManyArgs {
     all: bool,
     #[command(flatten)]
     filter: FilterArgs,
-    /// With --all: maximum number of records sent in a second, from 1 to 100.
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 20,
-        value_parser = within::<u32>(1..=100),
-        requires = "all"
-    )]
-    rate: u32,
+    /// With --all: maximum number of records sent in a second, from 1 to 100; 20 if not given.
+    #[arg(long, value_name = "N", value_parser = within::<u32>(1..=100))]
+    rate: Option<u32>,
     /// With --all: only count the records, and show the first ones.
-    #[arg(long, requires = "all")]
+    #[arg(long)]
     dry_run: bool,
 }
 
@@ -62,9 +57,11 @@ enum End {
 }
 
 impl ManyArgs {
-    /// Returns true if filters are given without --all.
+    /// Returns true if an option of --all is given without it. clap cannot require --all for them,
+    /// because it does not require what conflicts with the id.
     pub(super) fn is_misplaced(&self) -> bool {
-        !self.all && !self.filter.is_empty()
+        let is_used = self.rate.is_some() || self.dry_run || !self.filter.is_empty();
+        is_used && !self.all
     }
 
     pub(super) async fn run(&self, service: &RejectedClient<'_>) -> anyhow::Result<ExitCode> {
@@ -125,7 +122,7 @@ impl ManyArgs {
             let next_call = Instant::now() + INTERVAL;
             let mut url = self.filter.address(service.base, "rejected/replay")?;
             url.query_pairs_mut()
-                .append_pair("limit", &self.rate.to_string())
+                .append_pair("limit", &self.rate.unwrap_or(DEFAULT_RATE).to_string())
                 .extend_pairs(after.as_deref().map(|after| ("after", after)));
             let request = service.client.post(url).timeout(CALL_TIMEOUT);
             // The call is not dropped when it is interrupted: its results would be unknown.

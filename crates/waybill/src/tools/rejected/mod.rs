@@ -174,7 +174,8 @@ pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<ExitCode> {
         RejectedCommand::List { filter, limit } => service.list(filter, *limit as usize).await,
         RejectedCommand::Show { id } => service.show(id).await,
         RejectedCommand::Replay { many, .. } if many.is_misplaced() => {
-            let message = "filters choose the records of --all; one record is given by its id\n";
+            let message =
+                "filters, --rate and --dry-run need --all; one record is given by its id\n";
             return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message).into());
         }
         RejectedCommand::Replay { id: Some(id), file, .. } => {

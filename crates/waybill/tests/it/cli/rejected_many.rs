@@ -73,8 +73,12 @@ async fn all_records_of_a_filter_are_replayed() {
 
     for (wrong, part) in [
         (&["replay", "--all", "orders:0:1"][..], "cannot be used with"),
-        (&["replay", "orders:0:1", "--reason", "missing"], "filters choose the records of --all"),
-        (&["replay", "orders:0:1", "--dry-run"], "--all"),
+        (
+            &["replay", "orders:0:1", "--reason", "missing"],
+            "filters, --rate and --dry-run need --all",
+        ),
+        (&["replay", "orders:0:1", "--dry-run"], "need --all"),
+        (&["replay", "orders:0:1", "--rate", "5"], "need --all"),
         (&["replay"], "required"),
         (&["replay", "--all", "--rate", "101"], "--rate"),
     ] {
