@@ -22,6 +22,7 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/queue", get(deliveries::queue))
         .route("/statistics", get(deliveries::statistics))
         .route("/rejected", get(by_accept(rejected::list, pages::rejected::list)))
+        .route("/rejected/count", get(rejected::count))
         .route_layer(middleware::from_fn_with_state(lists, limit_lists));
     let routes = Router::new()
         .route("/", get(board::get))
@@ -36,8 +37,15 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/delivery/unassign", post(deliveries::unassign))
         .route("/delivery/{order_id}", get(deliveries::get))
         .route("/delivery/{order_id}/history", get(deliveries::history))
+        .route(
+            "/rejected/replay",
+            post(by_accept(rejected::replay_many, pages::rejected::replay_many)),
+        )
         .route("/rejected/{id}", get(by_accept(rejected::get, pages::rejected::get)))
+        .route("/rejected/{id}/check", post(by_accept(rejected::check, pages::rejected::check)))
         .route("/rejected/{id}/replay", post(by_accept(rejected::replay, pages::rejected::replay)))
+        .route("/rejected/{id}/settle", post(by_accept(rejected::settle, pages::rejected::settle)))
+        .route("/rejected/{id}/reopen", post(by_accept(rejected::reopen, pages::rejected::reopen)))
         .route("/live", get(live::live))
         .route("/ping", get(http::ping))
         .route("/healthcheck", head(http::healthcheck))

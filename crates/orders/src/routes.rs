@@ -21,6 +21,7 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/order/{order_uid}/history", get(http::status::history))
         .route("/orders", get(orders::list))
         .route("/rejected", get(by_accept(http::rejected::list, pages::rejected::list)))
+        .route("/rejected/count", get(http::rejected::count))
         .route_layer(middleware::from_fn_with_state(lists, limit_lists));
     let routes = Router::new()
         .route("/", get(home::get))
@@ -38,10 +39,26 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
             "/order/{order_uid}/complete",
             post(by_accept(http::status::complete, pages::status::complete)),
         )
+        .route(
+            "/rejected/replay",
+            post(by_accept(http::rejected::replay_many, pages::rejected::replay_many)),
+        )
         .route("/rejected/{id}", get(by_accept(http::rejected::get, pages::rejection::get)))
+        .route(
+            "/rejected/{id}/check",
+            post(by_accept(http::rejected::check, pages::rejection::check)),
+        )
         .route(
             "/rejected/{id}/replay",
             post(by_accept(http::rejected::replay, pages::rejection::replay)),
+        )
+        .route(
+            "/rejected/{id}/settle",
+            post(by_accept(http::rejected::settle, pages::rejection::settle)),
+        )
+        .route(
+            "/rejected/{id}/reopen",
+            post(by_accept(http::rejected::reopen, pages::rejection::reopen)),
         )
         .route("/live", get(live::live))
         .merge(lists)

@@ -6,6 +6,7 @@
 //!                                              └────▶ router: observe, origin ─▶ a call
 //! ```
 
+pub mod actor;
 mod config;
 mod connections;
 mod etag;
@@ -23,6 +24,7 @@ pub mod problem;
 pub mod problems;
 pub mod serve;
 mod site;
+mod wait;
 
 use axum::{Router, middleware, response::IntoResponse};
 use http::{Extensions, HeaderMap, StatusCode, Version, header};
@@ -43,6 +45,7 @@ pub use self::{
     origin::{readable_from, web_address},
     parameters::{BodyWithin, Id, Parameters},
     site::Site,
+    wait::WaitQuery,
 };
 
 /// The smallest answer that is compressed: a smaller one fits into one packet anyway.

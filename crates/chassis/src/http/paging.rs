@@ -9,15 +9,23 @@ use super::{path_segment, problems};
 use crate::{http::problem::Problem, process::number::decimal};
 
 const DEFAULT_LIMIT: i64 = 50;
-const MAX_LIMIT: i64 = 500;
+pub const MAX_LIMIT: i64 = 500;
 /// The digits of the microseconds from 1970 to the year 9999.
 const MAX_MICROS_DIGITS: usize = 18;
 
 /// Returns the length of a page: the requested one, or the default.
 pub fn parse_limit(limit: Option<i64>) -> Result<i64, Problem> {
+    parse_limit_within(limit, MAX_LIMIT)
+}
+
+/// Returns the same for a call whose pages have at most `max` entries.
+pub fn parse_limit_within(limit: Option<i64>, max: i64) -> Result<i64, Problem> {
     match limit.unwrap_or(DEFAULT_LIMIT) {
-        limit @ 1..=MAX_LIMIT => Ok(limit),
-        _ => Err(problems::bad_parameter("limit", "must be a whole number from 1 to 500")),
+        limit if (1..=max).contains(&limit) => Ok(limit),
+        _ => {
+            let rule = format!("must be a whole number from 1 to {max}");
+            Err(problems::bad_parameter("limit", &rule))
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use crate::{
 problem_kinds! {
     pub BAD_PARAMETER = 400, "/docs#bad-parameter", "bad parameter",
         "the parameter limit must be a whole number";
+    pub INVALID_ACTOR = 400, "/docs#invalid-actor", "invalid actor",
+        "the header X-Actor must be at most 100 bytes long";
     pub MALFORMED_ID = 400, "/docs#malformed-id", "malformed id",
         "an id is `topic:partition:offset`";
     pub CROSS_ORIGIN = 403, "/docs#cross-origin", "cross-origin request",
@@ -35,6 +37,8 @@ problem_kinds! {
         "a request body needs the header `Content-Type: application/json`";
     pub UNKNOWN_HOST = 421, "/docs#unknown-host", "unknown host",
         "the service does not answer under this name; if the name is right, add it to HTTP_HOSTS";
+    pub INVALID_BODY = 422, "/docs#invalid-body", "invalid body",
+        "1 violation: /note must be a text";
     pub INTERNAL = 500, "/docs#internal", "internal error",
         "the service failed to answer; the cause is in its log";
     pub DATABASE_UNAVAILABLE = 503, "/docs#database-unavailable", "database unavailable",

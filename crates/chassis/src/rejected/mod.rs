@@ -3,9 +3,13 @@
 //! replayed.
 //!
 //! ```text
-//! original + rejection ─▶ table ─▶ calls ─▶ replay ─▶ the topic again
-//!                    └──▶ dead letter
+//! original + rejection ─▶ table ─▶ calls ─▶ replay, replays ─▶ the topic again
+//!                    └──▶ dead letter └─▶ settlement ─▶ table
 //! ```
+//!
+//! A record is *left* until it is settled: by a replay of it, when the service reads the replay from
+//! the topic, or by an operator with a note. A replay that is rejected is a new record, which is left
+//! instead of the first one.
 //!
 //! The rules are not here but in the services. The table `rejected_records` is in the schema of the
 //! service: its pool sets the search path.
@@ -14,8 +18,14 @@ pub mod calls;
 mod cut;
 pub mod dead_letter;
 pub(crate) mod fields;
+mod filter;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+pub mod json_text;
+mod matching;
+pub mod place;
+pub mod replays;
+pub mod settlement;
 mod table;
 
 use std::{fmt, str::FromStr};
@@ -28,11 +38,15 @@ use prometheus_client::{
 use self::cut::{OwnHeaders, cut};
 pub use self::{
     cut::Whole,
+    filter::{Filter, RejectedQuery, State, rfc3339},
+    matching::{Counted, Matching},
+    settlement::Settlement,
     table::{
-        Header, MAX_COUNTED, RejectedRecord, RejectedRow, Replay, Stored, count, insert, list,
+        Header, MAX_COUNTED, Outcome, RejectedRecord, RejectedRow, Replay, Stored, count, insert,
         note_replays,
     },
 };
+use crate::http::actor::Actor;
 pub use crate::http::problem::Violation;
 use crate::process::number::decimal;
 use crate::{
@@ -55,6 +69,8 @@ pub const REPLAY_OF: &str = "waybill.replay.of";
 pub const REPLAY_OF_TIMESTAMP: &str = "waybill.replay.of.timestamp";
 /// The header of a replay whose body was edited.
 pub const REPLAY_EDITED: &str = "waybill.replay.edited";
+/// The header of a replay that contains the `X-Actor` of its call.
+pub const REPLAY_BY: &str = "waybill.replay.by";
 
 /// The reason why a record is rejected: a value that stays with its batch, never an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +112,8 @@ pub struct ReplayOf {
     /// The timestamp of the rejected record; `None` means the newest record with this id.
     pub timestamp_ms: Option<i64>,
     pub edited: bool,
+    /// The client of the call, as it named itself; `None` if it gave no name, or none that is valid.
+    pub by: Option<Actor>,
 }
 
 impl Original {
@@ -181,7 +199,8 @@ impl ReplayOf {
         };
         let timestamp_ms = headers.get(REPLAY_OF_TIMESTAMP).map(timestamp).transpose()?;
         let edited = headers.get(REPLAY_EDITED).is_some();
-        Ok(Some(Self { id: id.parse()?, timestamp_ms, edited }))
+        let by = headers.get(REPLAY_BY).and_then(|name| name.parse().ok());
+        Ok(Some(Self { id: id.parse()?, timestamp_ms, edited, by }))
     }
 }
 

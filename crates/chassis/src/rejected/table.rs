@@ -1,5 +1,6 @@
 //! Rejected records in PostgreSQL: the table `rejected_records` of each service. Rows are written
-//! only in the transaction of a batch; the HTTP layer only reads them.
+//! only in the transaction of a batch. The HTTP layer reads them, and changes only
+//! [whether they are settled](super::settlement).
 
 use std::ops::Deref;
 
@@ -15,7 +16,6 @@ use crate::{
     kafka::record::{Position, instant},
     postgres::{
         errors::{ErrorClass, bad_column, classify},
-        page::{Page, read_page},
         read::read,
         time_limit::{BY_KEY, LIST},
     },
@@ -41,6 +41,12 @@ pub struct RejectedRow {
     /// The first [`MAX_REPLAYS`] replays, in the order in which they were recorded.
     pub replays: Json<Vec<Replay>>,
     pub rejected_at: OffsetDateTime,
+    /// The time since which it needs no more work; `None` while it is left.
+    pub settled_at: Option<OffsetDateTime>,
+    /// The client that settled it, as it named itself.
+    pub settled_by: Option<String>,
+    /// The operator's note, or an empty text without one; `None` if a replay has settled it.
+    pub settled_why: Option<String>,
 }
 
 /// A rejected record with everything that is stored of it.
@@ -151,13 +157,46 @@ pub struct Replay {
     pub offset: i64,
     /// True if the body was edited.
     pub edited: bool,
+    /// The client of the call, as it named itself.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// `None` if an earlier version recorded the replay.
+    #[serde(default)]
+    pub outcome: Option<Outcome>,
+}
+
+/// The part of an entry that only one replay has.
+#[derive(Serialize)]
+struct ReplayIdentity {
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    partition: i32,
+    offset: i64,
+}
+
+/// The result of reading a replay from its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Accepted,
+    /// The replay is a rejected record of its own, with an id of its own.
+    Rejected,
+}
+
+impl Outcome {
+    /// Returns the outcome of a record that was read, given its rejection.
+    #[must_use]
+    pub fn of(rejection: Option<&Rejection>) -> Self {
+        if rejection.is_some() { Self::Rejected } else { Self::Accepted }
+    }
 }
 
 impl RejectedRow {
     /// Returns about the number of bytes that the row takes in an answer.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         let violations: usize = self.violations.iter().map(Violation::bytes).sum();
-        violations + self.replays.len() * size_of::<Replay>() + size_of::<Self>()
+        let note = self.settled_why.as_ref().map_or(0, String::len);
+        violations + note + self.replays.len() * size_of::<Replay>() + size_of::<Self>()
     }
 
     #[must_use]
@@ -184,8 +223,8 @@ macro_rules! select_rejected {
             "-- " + $name
                 + "\nSELECT topic, \"partition\", \"offset\", record_timestamp, reason, \
                    violations AS \"violations: Json<Vec<Violation>>\", \
-                   replays AS \"replays: Json<Vec<Replay>>\", rejected_at \
-                   FROM rejected_records "
+                   replays AS \"replays: Json<Vec<Replay>>\", rejected_at, settled_at, settled_by, \
+                   settled_why FROM rejected_records "
                 + $first $(+ $rest)*
             $(, $argument)*
         )
@@ -264,23 +303,23 @@ pub async fn insert(
     Ok(())
 }
 
-/// Records replays with the rejected records that they replay. Recording the same replay twice
-/// changes nothing. After [`MAX_REPLAYS`] entries of a record, further ones are not kept,
+/// Records replays with the rejected records that they replay, and settles these: a replay that is
+/// rejected is left in their place. Recording the same replay twice changes nothing. After [`MAX_REPLAYS`] entries of a record, further ones are not kept,
 /// because each makes the row longer. An entry that the database refuses is dropped and counted.
 /// Anyone can send the headers of a replay, and the record itself does not depend on them.
 pub async fn note_replays(
     connection: &mut PgConnection,
-    originals: impl Iterator<Item = &Original>,
+    read: impl Iterator<Item = (&Original, Outcome)>,
     metrics: &RejectionMetrics,
 ) -> Result<(), sqlx::Error> {
     // Replays are rare, so each is one statement, and the rows are not sorted. If two transactions
     // update two rows in opposite order, PostgreSQL ends one of them as a deadlock, and its batch
     // is retried.
-    for original in originals {
+    for (original, outcome) in read {
         let Some(replay) = &original.replay else { continue };
         // A savepoint: after a refusal, the transaction of the batch continues without the entry.
         let mut savepoint = connection.begin().await?;
-        match note_replay(&mut savepoint, original.position, replay).await {
+        match note_replay(&mut savepoint, original.position, replay, outcome).await {
             Ok(()) => savepoint.commit().await?,
             Err(error) if classify(&error) == ErrorClass::Permanent => {
                 savepoint.rollback().await?;
@@ -297,88 +336,52 @@ async fn note_replay(
     connection: &mut PgConnection,
     position: Position,
     replay: &ReplayOf,
+    outcome: Outcome,
 ) -> Result<(), sqlx::Error> {
-    // The position identifies the replay. So if its batch is redelivered, the row already contains
-    // this entry and is not updated.
-    let entry = Json([Replay {
+    let by = replay.by.as_ref().map(AsRef::as_ref);
+    let entry = Replay {
         at: instant(position.timestamp_ms),
         partition: position.partition,
         offset: position.offset,
         edited: replay.edited,
-    }]);
+        by: by.map(str::to_owned),
+        outcome: Some(outcome),
+    };
+    // The position identifies the replay. So if its batch is redelivered, the row already contains
+    // this entry and is not updated, even if it was reopened since, or if a version without outcomes
+    // has written the entry.
+    let identity =
+        ReplayIdentity { at: entry.at, partition: entry.partition, offset: entry.offset };
     sqlx::query!(
-        "-- note_replay\nUPDATE rejected_records SET replays = replays || $4 \
+        "-- note_replay\nUPDATE rejected_records SET replays = replays || $4, \
+             settled_by = CASE WHEN settled_at IS NULL THEN $7 ELSE settled_by END, \
+             settled_at = coalesce(settled_at, now()) \
              WHERE topic = $1 AND \"partition\" = $2 AND \"offset\" = $3 \
                  AND record_timestamp = coalesce($5, ( \
                      SELECT max(newest.record_timestamp) FROM rejected_records AS newest \
                      WHERE newest.topic = $1 AND newest.\"partition\" = $2 \
                          AND newest.\"offset\" = $3)) \
-                 AND NOT replays @> $4 AND jsonb_array_length(replays) < $6",
+                 AND NOT replays @> $8 AND jsonb_array_length(replays) < $6",
         replay.id.topic,
         replay.id.partition,
         replay.id.offset,
-        entry as Json<[Replay; 1]>,
+        Json([entry]) as Json<[Replay; 1]>,
         replay.timestamp_ms.map(instant),
         MAX_REPLAYS,
+        by,
+        Json([identity]) as Json<[ReplayIdentity; 1]>,
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Returns a page of rejected records, newest first.
-pub async fn list(
-    pool: &PgPool,
-    reason: Option<&str>,
-    key: Option<&[u8]>,
-    after: Option<(OffsetDateTime, RejectedId)>,
-    limit: i64,
-) -> Result<Page<RejectedRow>, sqlx::Error> {
-    let (at, id) = after.unzip();
-    let topic = id.as_ref().map(|id| id.topic.as_str());
-    let partition = id.as_ref().map(|id| id.partition);
-    let offset = id.as_ref().map(|id| id.offset);
-    // Each case is a statement of its own, so that it uses its own index. The first page begins
-    // after the time `infinity`.
-    macro_rules! page {
-        ($filter:literal $(, $argument:expr)*) => {
-            select_rejected!(
-                "list_rejected",
-                "WHERE " + $filter
-                    + "(rejected_at, topic, \"partition\", \"offset\") \
-                       < (coalesce($1, 'infinity'::timestamptz), coalesce($2, ''), \
-                          coalesce($3, 0), coalesce($4, 0::bigint)) \
-                       ORDER BY rejected_at DESC, topic DESC, \"partition\" DESC, \"offset\" DESC \
-                       LIMIT $5",
-                at,
-                topic,
-                partition,
-                offset,
-                limit + 1
-                $(, $argument)*
-            )
-        };
-    }
-    read(pool, LIST, async |connection| {
-        let rows = match (reason, key) {
-            (None, None) => page!("").fetch(connection),
-            (Some(reason), None) => page!("reason = $6 AND ", reason).fetch(connection),
-            (reason, Some(key)) => {
-                page!("key = $6 AND ($7::text IS NULL OR reason = $7) AND ", key, reason)
-                    .fetch(connection)
-            }
-        };
-        read_page(rows, limit, RejectedRow::bytes).await
-    })
-    .await
-}
-
-/// Returns the number of rejected records, but at most [`MAX_COUNTED`] + 1.
+/// Returns the number of rejected records that are left, but at most [`MAX_COUNTED`] + 1.
 pub async fn count(pool: &PgPool) -> Result<u64, sqlx::Error> {
     let count = read(pool, LIST, async |connection| {
         sqlx::query_scalar!(
             "-- count_rejected\nSELECT count(*) AS \"count!\" \
-             FROM (SELECT FROM rejected_records LIMIT $1) AS counted",
+             FROM (SELECT FROM rejected_records WHERE settled_at IS NULL LIMIT $1) AS counted",
             MAX_COUNTED + 1
         )
         .fetch_one(connection)
@@ -408,7 +411,42 @@ pub(super) async fn has_new_replay(pool: &PgPool, row: &RejectedRow) -> Result<b
     .await
 }
 
-async fn find_row_on(
+/// Returns the replays of each of these records, in their order; none for a record that is not stored.
+pub(super) async fn replays_of(
+    pool: &PgPool,
+    rows: &[&RejectedRow],
+) -> Result<Vec<Vec<Replay>>, sqlx::Error> {
+    let topics: Vec<&str> = rows.iter().map(|row| row.topic.as_str()).collect();
+    let partitions: Vec<i32> = rows.iter().map(|row| row.partition).collect();
+    let offsets: Vec<i64> = rows.iter().map(|row| row.offset).collect();
+    let timestamps: Vec<OffsetDateTime> = rows.iter().map(|row| row.record_timestamp).collect();
+    read(pool, BY_KEY, async |connection| {
+        let found = sqlx::query!(
+            "-- replays_of\n\
+             SELECT one.number AS \"number!\", replays AS \"replays: Json<Vec<Replay>>\" \
+             FROM UNNEST($1::text[], $2::integer[], $3::bigint[], $4::timestamptz[]) \
+                 WITH ORDINALITY AS one (topic, \"partition\", \"offset\", at, number) \
+                 JOIN rejected_records AS r ON r.topic = one.topic \
+                     AND r.\"partition\" = one.\"partition\" AND r.\"offset\" = one.\"offset\" \
+                     AND r.record_timestamp = one.at",
+            &topics as &[&str],
+            &partitions,
+            &offsets,
+            &timestamps,
+        )
+        .fetch_all(connection)
+        .await?;
+        let mut replays = vec![Vec::new(); rows.len()];
+        for one in found {
+            let index = usize::try_from(one.number - 1).expect("ordinality begins at 1");
+            replays[index] = one.replays.0;
+        }
+        Ok(replays)
+    })
+    .await
+}
+
+pub(super) async fn find_row_on(
     connection: &mut PgConnection,
     id: &RejectedId,
 ) -> Result<Option<RejectedRow>, sqlx::Error> {
@@ -438,6 +476,21 @@ async fn find_on(
 ) -> Result<Option<RejectedRecord>, sqlx::Error> {
     let Some(row) = find_row_on(connection, id).await? else { return Ok(None) };
     // No transaction is needed for the two statements: the content of a row never changes.
+    with_content(connection, row).await
+}
+
+/// Returns a record with its content; `None` if the row was deleted since it was read.
+pub(super) async fn find_content(
+    pool: &PgPool,
+    row: &RejectedRow,
+) -> Result<Option<RejectedRecord>, sqlx::Error> {
+    read(pool, BY_KEY, async |connection| with_content(connection, row.clone()).await).await
+}
+
+async fn with_content(
+    connection: &mut PgConnection,
+    row: RejectedRow,
+) -> Result<Option<RejectedRecord>, sqlx::Error> {
     let content = sqlx::query!(
         "-- find_rejected_content\n\
          SELECT key, value, key_length, key_sha256, value_length, value_sha256, headers_length, \

@@ -82,6 +82,10 @@ impl Assets {
             "dom.js",
             "favicon.svg",
             "live.js",
+            "record_calls.js",
+            "record_edit.js",
+            "record_replays.js",
+            "rejected_page.js",
             "visible.js",
             "words.js",
         ];

@@ -10,6 +10,7 @@ mod by_accept;
 pub mod docs;
 mod lang;
 mod reader;
+pub mod rejected;
 mod text_or_hex;
 mod visible;
 pub mod words;

@@ -3,10 +3,10 @@
 //! Intake folds its events here before it writes them. This module does no I/O; the SQL is in
 //! [`store`](crate::store).
 
-mod actor;
 pub mod courier;
+pub(crate) mod rejection;
 
-pub use actor::{Actor, InvalidActor};
+pub use chassis::http::actor::Actor;
 
 use std::{cmp::Reverse, collections::BTreeMap, str::FromStr, time::Duration};
 

@@ -6,11 +6,12 @@ use std::{collections::HashSet, str::FromStr};
 use chassis::http::{
     BodyWithin,
     problem::{Problem, Violation},
+    problems::INVALID_BODY,
 };
 use events::OrderUid;
 use serde_json::{Map, Value};
 
-use super::problems::{INVALID_BODY, PHONE_TAKEN};
+use super::problems::PHONE_TAKEN;
 use crate::delivery::courier::{CourierChange, CourierId, Invalid, NewCourier, RequestedStatus};
 
 /// The body of a call: one small JSON object.

@@ -5,7 +5,6 @@
 //! response. A change that could make a match possible wakes dispatch. There is no SQL here; the
 //! HTML is in [`pages`](crate::pages).
 
-mod actor;
 pub(crate) mod couriers;
 pub(crate) mod deliveries;
 mod form;
@@ -18,7 +17,11 @@ mod view;
 use std::sync::{Arc, LazyLock};
 
 use axum::{Json, response::Response};
-use chassis::{http::Streams, kafka::producer::Producer, web::docs};
+use chassis::{
+    http::{Streams, actor},
+    kafka::producer::Producer,
+    web::docs,
+};
 use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;

@@ -12,10 +12,6 @@ use chassis::{
 use crate::store::{NotAssigned, NotStored, NotUnassigned};
 
 problem_kinds! {
-    pub(crate) INVALID_ACTOR = 400, "/docs#invalid-actor", "invalid actor",
-        "the header X-Actor must be at most 100 bytes long";
-    pub(crate) INVALID_BODY = 422, "/docs#invalid-body", "invalid body",
-        "1 violation: /phone is required";
     pub(crate) NO_SUCH_COURIER = 404, "/docs#no-such-courier", "no such courier",
         "there is no courier with this id; GET /couriers lists them";
     pub(crate) NO_SUCH_ORDER = 404, "/docs#no-such-order", "no such order",

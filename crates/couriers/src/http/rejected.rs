@@ -1,20 +1,29 @@
-//! The calls for rejected status records: list, show, and replay.
+//! The calls about rejected status records. A replay is only sent to Kafka: intake reads it like any
+//! other record, and may reject it again.
 
 use axum::{
-    Json,
     extract::State,
     response::{IntoResponse, Response},
 };
 use chassis::{
-    http::{BodyWithin, Id, Parameters, problem::Problem},
+    http::{
+        BodyWithin, Id, Parameters, WaitQuery,
+        actor::{Actor, By},
+        problem::Problem,
+    },
     rejected::{
-        RejectedRecord,
-        calls::{self, MAX_REPLAY_KIB, RejectedQuery},
+        RejectedQuery, Rejection, Settlement,
+        calls::{self, MAX_REPLAY_KIB, ReplaySender},
+        replays, settlement,
     },
 };
 use events::StatusEvent;
 
 use super::ApiState;
+use crate::delivery::rejection;
+
+/// The body of a call that settles a record.
+pub(crate) type NoteBody = BodyWithin<64>;
 
 /// `GET /rejected`
 pub(crate) async fn list(
@@ -24,32 +33,83 @@ pub(crate) async fn list(
     Ok(query.find(&state.pool).await?.into_response())
 }
 
-/// `GET /rejected/{id}`
-pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Response, Problem> {
-    let record = calls::find(&state.pool, &id).await?;
-    Ok(Json(calls::record_json(&record)).into_response())
+/// `GET /rejected/count`
+pub(crate) async fn count(
+    State(state): State<ApiState>,
+    Parameters(query): Parameters<RejectedQuery>,
+) -> Result<Response, Problem> {
+    Ok(query.count(&state.pool).await?.into_response())
 }
 
-/// `POST /rejected/{id}/replay`: sends the record again as received, or with the body of the
-/// request.
-pub(crate) async fn replay(
+/// `POST /rejected/replay`: sends a page of records again.
+pub(crate) async fn replay_many(
+    State(state): State<ApiState>,
+    Parameters(query): Parameters<RejectedQuery>,
+    By(by): By,
+) -> Result<Response, Problem> {
+    Ok(replays::replay(&state.pool, sender(&state, by.as_ref()), query).await?.into_response())
+}
+
+/// `GET /rejected/{id}`
+pub(crate) async fn get(State(state): State<ApiState>, Id(id): Id) -> Result<Response, Problem> {
+    let row = calls::find(&state.pool, &id).await?;
+    Ok(axum::Json(calls::record_json(&row)).into_response())
+}
+
+/// `POST /rejected/{id}/check`: checks the record, or the request's body instead, without sending it.
+pub(crate) async fn check(
     State(state): State<ApiState>,
     Id(id): Id,
     BodyWithin(body): BodyWithin<MAX_REPLAY_KIB>,
 ) -> Result<Response, Problem> {
     let record = calls::find(&state.pool, &id).await?;
-    send_again(&state, &record, &body).await
+    Ok(calls::check(&record, &body, rules)?.into_response())
 }
 
-/// Sends a record again: as it was received, or with `body` if it is not empty.
-pub(crate) async fn send_again(
-    state: &ApiState,
-    record: &RejectedRecord,
-    body: &[u8],
+/// `POST /rejected/{id}/replay`: sends the record again as received, or the request's body instead.
+pub(crate) async fn replay(
+    State(state): State<ApiState>,
+    Id(id): Id,
+    Parameters(query): Parameters<WaitQuery>,
+    By(by): By,
+    BodyWithin(body): BodyWithin<MAX_REPLAY_KIB>,
 ) -> Result<Response, Problem> {
-    // An edited event is sent with the key of its own order, so that it goes to the partition of
-    // the order's other events. Nothing is stored here: intake notes the replay when it reads the
-    // record.
-    let key = |body: &[u8]| Some(StatusEvent::read(Some(body)).ok()?.order_id.to_string());
-    calls::replay(&state.producer, &state.status_topic, record, body, key).await
+    let wait = query.wait()?;
+    let record = calls::find(&state.pool, &id).await?;
+    let sender = sender(&state, by.as_ref());
+    calls::replay(&state.pool, sender, &record, &body, key_of, wait).await
+}
+
+/// `POST /rejected/{id}/settle`
+pub(crate) async fn settle(
+    State(state): State<ApiState>,
+    Id(id): Id,
+    By(by): By,
+    BodyWithin(body): NoteBody,
+) -> Result<Response, Problem> {
+    let note = settlement::parse_note(&body)?;
+    let settlement = Settlement::Settle { by: by.as_ref(), note: &note };
+    let row = settlement::apply(&state.pool, &id, settlement).await?;
+    Ok(axum::Json(calls::summary(&row)).into_response())
+}
+
+/// `POST /rejected/{id}/reopen`
+pub(crate) async fn reopen(State(state): State<ApiState>, Id(id): Id) -> Result<Response, Problem> {
+    let row = settlement::apply(&state.pool, &id, Settlement::Reopen).await?;
+    Ok(axum::Json(calls::summary(&row)).into_response())
+}
+
+/// Returns the sender of replays.
+pub(crate) fn sender<'a>(state: &'a ApiState, by: Option<&'a Actor>) -> ReplaySender<'a> {
+    ReplaySender { producer: &state.producer, topic: &state.status_topic, by }
+}
+
+/// Returns the rejection of a value that is not a valid event.
+pub(crate) fn rules(value: Option<&[u8]>) -> Option<Rejection> {
+    StatusEvent::read(value).err().map(rejection::of)
+}
+
+/// Returns the key of an edited event: it goes to the partition of the order's other events.
+pub(crate) fn key_of(body: &[u8]) -> Option<String> {
+    Some(StatusEvent::read(Some(body)).ok()?.order_id.to_string())
 }

@@ -18,7 +18,7 @@ use chassis::{
     },
     postgres::transaction::{self, Fault, WriteError, Writer},
     process::failpoint,
-    rejected::{self, Original, Rejection, dead_letter},
+    rejected::{self, Original, Outcome, Rejection, dead_letter},
 };
 use events::{OrderStatus, StatusEvent, StatusWord};
 use prometheus_client::{
@@ -194,8 +194,11 @@ impl Writer for EventWriter<'_> {
         let cursor = store::apply(transaction, self.topic, &delivery::fold(statuses)).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
         rejected::insert(transaction, self.topic, refused).await?;
-        let originals = part.iter().map(|one| &one.original);
-        rejected::note_replays(transaction, originals, self.metrics).await?;
+        let read = part.iter().map(|one| {
+            let rejection = one.rejected().map(|(_, rejection)| rejection);
+            (&one.original, Outcome::of(rejection))
+        });
+        rejected::note_replays(transaction, read, self.metrics).await?;
         Ok(cursor)
     }
 

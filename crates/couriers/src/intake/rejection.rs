@@ -1,25 +1,13 @@
-//! The rejections of status records: the reasons and the violations.
+//! The rejections of status records: those of invalid records are in
+//! [`delivery`](crate::delivery::rejection), those of records that could not be written are here.
 
-use chassis::{
-    postgres::transaction::Fault,
-    rejected::{Rejection, Violation},
-};
-use events::EventViolation;
+use chassis::{postgres::transaction::Fault, rejected::Rejection};
 
-/// Returns the rejection of a record that breaks these rules of an event. There is at least one.
-pub(crate) fn of(violations: Vec<EventViolation>) -> Rejection {
-    let reason = violations.first().expect("a rejected record breaks at least one rule").code;
-    let violations =
-        violations.into_iter().map(|one| violation(one.pointer, one.code, one.message));
-    Rejection { reason, violations: violations.collect() }
-}
+pub(crate) use crate::delivery::rejection::of;
+use crate::delivery::rejection::violation;
 
 /// Returns the rejection of a valid event that could not be written.
 pub(crate) fn for_fault(fault: &Fault) -> Rejection {
     let reason = fault.code();
     Rejection { reason, violations: vec![violation("", reason, &fault.to_string())] }
-}
-
-fn violation(pointer: &str, code: &str, message: &str) -> Violation {
-    Violation { pointer: pointer.to_owned(), code: code.to_owned(), message: message.to_owned() }
 }

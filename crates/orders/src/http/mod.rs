@@ -9,7 +9,6 @@ pub(crate) mod orders;
 pub(crate) mod problems;
 pub(crate) mod rejected;
 pub(crate) mod status;
-mod wait;
 
 use std::sync::{Arc, LazyLock};
 
@@ -22,7 +21,9 @@ use chassis::{
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::{fast_path::FastPath, wait::WaitQuery};
+pub(crate) use chassis::http::WaitQuery;
+
+pub(crate) use self::fast_path::FastPath;
 use crate::{
     ingest::publish::Topics,
     lookup::{Lookup, live_feed::Feed},

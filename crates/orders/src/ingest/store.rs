@@ -20,7 +20,7 @@ use chassis::{
         transaction::{self, Fault, Part, WriteError, Writer},
     },
     process::{failpoint, trace::Trace},
-    rejected::{self, Original, RejectionMetrics},
+    rejected::{self, Original, Outcome, RejectionMetrics},
 };
 use events::OrderUid;
 use sqlx::{PgConnection, PgPool};
@@ -180,8 +180,11 @@ impl Writer for Store {
         let stored = self.write_orders(transaction, &records).await?;
         let refused = part.iter().filter_map(Incoming::rejected).collect();
         rejected::insert(transaction, &self.topic, refused).await?;
-        let originals = part.iter().map(|one| &one.original);
-        rejected::note_replays(transaction, originals, &self.rejections).await?;
+        let read = part.iter().map(|one| {
+            let rejection = one.rejected().map(|(_, rejection)| rejection);
+            (&one.original, Outcome::of(rejection))
+        });
+        rejected::note_replays(transaction, read, &self.rejections).await?;
 
         // The contents are compared, not the positions: a row that a later record with equal
         // content has written also holds the content of this record. An earlier record of the same

@@ -3,7 +3,7 @@
 use std::{ops::Deref, time::Duration};
 
 use chassis::{
-    rejected::{self, MAX_COUNTED},
+    rejected::{self, Counted, MAX_COUNTED},
     web::{Reader, words::fill},
 };
 
@@ -24,7 +24,7 @@ pub(super) struct Frame<'a> {
     /// The address of the courier service's board, if that is known.
     pub(super) board: Option<&'a str>,
     pub(super) newest: Vec<NewestOrder>,
-    /// The number of rejected records, if known; above [`MAX_COUNTED`] it is not exact.
+    /// The number of rejected records that are left, if known; above [`MAX_COUNTED`] it is not exact.
     pub(super) rejected: Option<u64>,
     /// The last event of the live feed that this page includes, or an empty text.
     pub(super) live: String,
@@ -73,9 +73,14 @@ impl<'a> Frame<'a> {
         serde_json::to_string(&self.words().live).expect("a struct of texts becomes JSON")
     }
 
-    /// The number of rejected records, if that is known exactly.
+    /// The number of rejected records that are left, if that is known exactly.
     pub(super) fn rejected_count(&self) -> Option<u64> {
         self.rejected.filter(|count| *count <= MAX_COUNTED.unsigned_abs())
+    }
+
+    /// The same number as a count, for the list without a filter.
+    pub(super) fn left(&self) -> Option<Counted> {
+        self.rejected.map(Counted::of_left)
     }
 
     pub(super) fn rejected_total(&self) -> String {

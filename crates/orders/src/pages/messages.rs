@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use askama::Template;
-use chassis::web::words::{counted, fill};
+use chassis::{
+    http::{problem::Problem, problems::KAFKA_UNAVAILABLE},
+    web::words::{counted, fill},
+};
 use events::{DeliveryEvent, InvalidOrderUid, OrderStatus};
 
 use super::{
@@ -24,6 +27,13 @@ const MAX_QUERY_CHARS: usize = 200;
 pub(super) enum Dependency {
     Database,
     Kafka,
+}
+
+impl Dependency {
+    /// Returns the server that the problem of a call is about.
+    pub(super) fn of(problem: &Problem) -> Self {
+        if problem.uri == KAFKA_UNAVAILABLE.uri { Self::Kafka } else { Self::Database }
+    }
 }
 
 pub(super) struct MissingOrder<'a> {

@@ -73,7 +73,6 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
         "page.js",
         "paths.js",
         "rejected.js",
-        "replay.js",
         "search.js",
         "status.js",
         "times.js",

@@ -1,29 +1,37 @@
-//! The list of rejected records.
+//! The list of rejected records, and the results of a replay of many.
+
+use std::sync::LazyLock;
 
 use askama::Template;
 use axum::{extract::State, response::Response};
 use chassis::{
-    http::{Parameters, path_segment, problem::Problem},
+    http::{Parameters, actor::By, problem::Problem},
     rejected::{
-        RejectedRow,
-        calls::{RejectedList, RejectedQuery},
+        Counted, Filter, RejectedQuery,
+        calls::{self, RejectedList},
+        replays,
     },
-    web::{Lang, Reader, words::counted},
+    web::{
+        Reader,
+        rejected::{Kind, ListView, ResultsView},
+    },
 };
 use http::StatusCode;
-use time::OffsetDateTime;
 
 use super::{
     Frame, PageState,
     messages::{Dependency, rejected_unavailable},
-    position, render,
-    violation_words::violation,
+    render, violation_words,
     words::Words,
 };
-use crate::{http::rejected_path, order::violation::Code};
+use crate::{
+    http::{ApiState, rejected::sender},
+    order::violation::Code,
+};
 
-/// The most violations of a record in the list.
-const MAX_LISTED_VIOLATIONS: usize = 3;
+/// The codes for which an order can be rejected.
+static REASONS: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| Code::ALL.iter().map(|code| code.as_str()).collect());
 
 /// `GET /rejected`
 pub(crate) async fn list(
@@ -33,11 +41,44 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     match query.find(&state.api.pool).await {
         Ok(list) => {
-            let frame = Frame::load(&state, &reader).await;
-            Ok(reader.send(StatusCode::OK, rejected(&frame, &list)))
+            let (frame, matching) =
+                tokio::join!(Frame::load(&state, &reader), count(&state.api, &list.filter));
+            let count = if list.filter == Filter::default() { frame.left() } else { matching };
+            Ok(reader.send(StatusCode::OK, rejected(&frame, &list, count)))
         }
         Err(problem) if problem.is_transient() => {
             Ok(unavailable(&state, &reader, Dependency::Database, reader.here()))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Counts the records of a filter; `None` without a filter, because every page has that number, and if
+/// the database does not answer: the list is shown without it.
+async fn count(state: &ApiState, filter: &Filter) -> Option<Counted> {
+    if *filter == Filter::default() {
+        return None;
+    }
+    calls::count(&state.pool, filter).await.ok()
+}
+
+/// `POST /rejected/replay`, from a form.
+pub(crate) async fn replay_many(
+    State(state): State<PageState>,
+    Parameters(query): Parameters<RejectedQuery>,
+    By(by): By,
+    reader: Reader,
+) -> Result<Response, Problem> {
+    match replays::replay(&state.api.pool, sender(&state.api, by.as_ref()), query).await {
+        Ok(replayed) => {
+            let frame = Frame::load(&state, &reader).await;
+            let page = ResultsView::of(&kind(&frame, &state.api.topics.orders), &replayed);
+            let page =
+                ResultsTemplate { frame: &frame, words: frame.words(), tab: "rejected", page };
+            Ok(reader.send(StatusCode::OK, render(&page)))
+        }
+        Err(problem) if problem.is_transient() => {
+            Ok(unavailable(&state, &reader, Dependency::of(&problem), "/rejected"))
         }
         Err(problem) => Err(problem),
     }
@@ -56,71 +97,37 @@ pub(super) fn unavailable(
     reader.send(StatusCode::SERVICE_UNAVAILABLE, page)
 }
 
-pub(super) fn rejected(frame: &Frame<'_>, list: &RejectedList) -> String {
-    let words = frame.words();
-    render(&RejectedTemplate {
-        frame,
-        words,
-        tab: "rejected",
-        reason: list.reason.as_deref(),
-        reasons: Code::ALL.iter().map(|code| code.as_str()).collect(),
-        rows: list.rows.iter().map(|row| Row::of(frame.lang, row)).collect(),
-        empty: if list.reason.is_some() {
-            words.nothing_for_reason
-        } else {
-            words.nothing_rejected
-        },
-        older: list.next.as_deref().map(|after| older_href(list, after)),
-    })
+/// Returns the records of this service, whose replays are sent to `topic`.
+pub(super) fn kind<'a>(frame: &Frame<'_>, topic: &'a str) -> Kind<'a> {
+    Kind {
+        lang: frame.lang,
+        texts: &frame.words().rejected_kind,
+        reasons: &REASONS,
+        russian: violation_words::russian,
+        topic,
+    }
 }
 
-fn older_href(list: &RejectedList, after: &str) -> String {
-    let mut href = "/rejected?".to_owned();
-    for (name, value) in [("reason", &list.reason), ("key", &list.key)] {
-        if let Some(value) = value {
-            href += &format!("{name}={}&", path_segment(value));
-        }
-    }
-    href + "after=" + &path_segment(after)
+pub(super) fn rejected(frame: &Frame<'_>, list: &RejectedList, count: Option<Counted>) -> String {
+    // The list shows no position of a replay.
+    let page = ListView::of(&kind(frame, ""), list, count);
+    render(&ListTemplate { frame, words: frame.words(), tab: "rejected", page })
 }
 
 #[derive(Template)]
 #[template(path = "rejected.html")]
-struct RejectedTemplate<'a> {
+struct ListTemplate<'a> {
     frame: &'a Frame<'a>,
     words: &'static Words,
     tab: &'static str,
-    reason: Option<&'a str>,
-    reasons: Vec<&'static str>,
-    rows: Vec<Row<'a>>,
-    empty: &'static str,
-    older: Option<String>,
+    page: ListView<'a>,
 }
 
-struct Row<'a> {
-    href: String,
-    position: String,
-    at: OffsetDateTime,
-    reason: &'a str,
-    /// Pointer and rule.
-    first: Vec<(&'a str, String)>,
-    more: Option<String>,
-}
-
-impl<'a> Row<'a> {
-    fn of(lang: Lang, row: &'a RejectedRow) -> Self {
-        let violations = &row.violations.0;
-        let first = violations.iter().take(MAX_LISTED_VIOLATIONS);
-        let hidden = violations.len().saturating_sub(MAX_LISTED_VIOLATIONS);
-        Self {
-            href: rejected_path(&row.id().to_string()),
-            position: position(&row.topic, row.partition, row.offset),
-            at: row.rejected_at,
-            reason: &row.reason,
-            first: first
-                .map(|one| (one.pointer.as_str(), violation(lang, one).to_owned()))
-                .collect(),
-            more: (hidden > 0).then(|| counted(lang, &Words::of(lang).more_violations, hidden)),
-        }
-    }
+#[derive(Template)]
+#[template(path = "replayed.html")]
+struct ResultsTemplate<'a> {
+    frame: &'a Frame<'a>,
+    words: &'static Words,
+    tab: &'static str,
+    page: ResultsView,
 }

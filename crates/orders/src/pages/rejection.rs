@@ -1,4 +1,4 @@
-//! The page of one rejected record, with its bytes, its replays, and the form that replays it.
+//! The page of one rejected record, with the forms that replay, edit and settle it.
 
 use askama::Template;
 use axum::{
@@ -6,11 +6,15 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use chassis::{
-    http::{BodyWithin, Id, Parameters, problem::Problem},
-    rejected::{RejectedRecord, Replay, Stored, calls},
+    http::{BodyWithin, Id, Parameters, actor::By, problem::Problem},
+    rejected::{
+        RejectedRecord, Settlement,
+        calls::{self, Checked},
+        settlement,
+    },
     web::{
-        Lang, MAX_TEXT_BYTES, Reader, TextOrHex, machine_time, time_markup,
-        words::{BytesWords, counted},
+        Reader,
+        rejected::{CheckView, RecordView, rejected_path},
     },
 };
 use http::StatusCode;
@@ -18,13 +22,14 @@ use http::StatusCode;
 use super::{
     Frame, PageState,
     messages::{self, Dependency},
-    position,
-    rejected::unavailable,
+    rejected::{kind, unavailable},
     render,
-    violation_words::violation,
     words::Words,
 };
-use crate::http::{WaitQuery, rejected::send_again, rejected_path};
+use crate::http::{
+    self as api, WaitQuery,
+    rejected::{NoteBody, key_of, rules, sender},
+};
 
 /// `GET /rejected/{id}`
 pub(crate) async fn get(State(state): State<PageState>, Id(id): Id, reader: Reader) -> Response {
@@ -37,11 +42,25 @@ pub(crate) async fn get(State(state): State<PageState>, Id(id): Id, reader: Read
     }
 }
 
+/// `POST /rejected/{id}/check`: the part of the page that shows the check of an edited record.
+pub(crate) async fn check(
+    State(state): State<PageState>,
+    Id(id): Id,
+    reader: Reader,
+    BodyWithin(body): BodyWithin<{ calls::MAX_REPLAY_KIB }>,
+) -> Result<Response, Problem> {
+    let record = calls::find(&state.api.pool, &id).await?;
+    let checked = calls::check(&record, &body, rules)?;
+    let frame = Frame::without_lists(&state, &reader);
+    Ok(reader.send(StatusCode::OK, check_part(&frame, &checked)))
+}
+
 /// `POST /rejected/{id}/replay`: sends the record as received, or the request's body instead.
 pub(crate) async fn replay(
     State(state): State<PageState>,
     Id(id): Id,
     Parameters(query): Parameters<WaitQuery>,
+    By(by): By,
     reader: Reader,
     BodyWithin(body): BodyWithin<{ calls::MAX_REPLAY_KIB }>,
 ) -> Result<Response, Problem> {
@@ -50,19 +69,49 @@ pub(crate) async fn replay(
         Ok(row) => row,
         Err(problem) => return Ok(not_found(&state, &reader, &id, &problem).await),
     };
-    let path = rejected_path(&row.id().to_string());
-    match send_again(&state.api, &row, &body, wait).await {
-        Ok(_) => Ok(Redirect::to(&path).into_response()),
+    let sender = sender(&state.api, by.as_ref());
+    match calls::replay(&state.api.pool, sender, &row, &body, key_of, wait).await {
+        Ok(_) => Ok(Redirect::to(&rejected_path(&row.id())).into_response()),
         Err(problem) if problem.is_transient() => {
-            Ok(unavailable(&state, &reader, Dependency::Kafka, &path))
+            Ok(unavailable(&state, &reader, Dependency::Kafka, &rejected_path(&row.id())))
         }
         Err(problem) => Err(problem),
     }
 }
 
+/// `POST /rejected/{id}/settle`
+pub(crate) async fn settle(
+    State(state): State<PageState>,
+    Id(id): Id,
+    By(by): By,
+    reader: Reader,
+    BodyWithin(body): NoteBody,
+) -> Result<Response, Problem> {
+    let note = settlement::parse_note(&body)?;
+    let settlement = Settlement::Settle { by: by.as_ref(), note: &note };
+    Ok(change(&state, &reader, &id, settlement).await)
+}
+
+/// `POST /rejected/{id}/reopen`
+pub(crate) async fn reopen(State(state): State<PageState>, Id(id): Id, reader: Reader) -> Response {
+    change(&state, &reader, &id, Settlement::Reopen).await
+}
+
+async fn change(
+    state: &PageState,
+    reader: &Reader,
+    id: &str,
+    settlement: Settlement<'_>,
+) -> Response {
+    match settlement::apply(&state.api.pool, id, settlement).await {
+        Ok(row) => Redirect::to(&rejected_path(&row.id())).into_response(),
+        Err(problem) => not_found(state, reader, id, &problem).await,
+    }
+}
+
 async fn not_found(state: &PageState, reader: &Reader, id: &str, problem: &Problem) -> Response {
     if problem.is_transient() {
-        return unavailable(state, reader, Dependency::Database, &rejected_path(id));
+        return unavailable(state, reader, Dependency::Database, &api::rejected_path(id));
     }
     let frame = Frame::load(state, reader).await;
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::NOT_FOUND);
@@ -71,45 +120,13 @@ async fn not_found(state: &PageState, reader: &Reader, id: &str, problem: &Probl
 
 /// The page of a record. A replay is sent to `orders_topic`.
 pub(super) fn rejection(frame: &Frame<'_>, row: &RejectedRecord, orders_topic: &str) -> String {
-    let (lang, words, bytes) = (frame.lang, frame.words(), BytesWords::of(frame.lang));
-    let id = row.id().to_string();
-    let path = rejected_path(&id);
-    let (violations, value) = (&row.violations.0, row.value.as_ref());
-    render(&RejectionTemplate {
-        frame,
-        words,
-        tab: "rejected",
-        id,
-        reason: &row.reason,
-        position: position(&row.topic, row.partition, row.offset),
-        at: time_markup(lang, row.rejected_at),
-        rules_title: counted(lang, &words.broken_rules, violations.len()),
-        rules: violations
-            .iter()
-            .map(|one| BrokenRule {
-                pointer: &one.pointer,
-                code: &one.code,
-                words: violation(lang, one).to_owned(),
-            })
-            .collect(),
-        size: value.map(|value| counted(lang, &bytes.bytes, length(value))),
-        key: row.key.as_ref().map(|key| TextOrHex::of(lang, key)),
-        value: value.map(|value| TextOrHex::of(lang, value)),
-        headers: header_lines(lang, row),
-        headers_left_out: row
-            .headers_left_out
-            .map(|length| counted(lang, &bytes.headers_left_out, as_usize(length))),
-        only_a_new_body: row.is_cut().then_some(bytes.only_a_new_body),
-        editable: editable(row),
-        replays: row
-            .replays_in_order()
-            .iter()
-            .map(|replay| ReplayLine::of(lang, replay, orders_topic))
-            .collect(),
-        json_href: format!("{path}?format=json"),
-        // The wait lets the next page show the replay, which comes back through Kafka.
-        replay_href: format!("{path}/replay?wait=2s"),
-    })
+    let page = RecordView::of(&kind(frame, orders_topic), row);
+    render(&RejectionTemplate { frame, words: frame.words(), tab: "rejected", page })
+}
+
+/// The check of an edited record, which a script puts into the page.
+pub(super) fn check_part(frame: &Frame<'_>, checked: &Checked) -> String {
+    render(&CheckTemplate { page: CheckView::of(&kind(frame, ""), checked) })
 }
 
 #[derive(Template)]
@@ -118,80 +135,11 @@ struct RejectionTemplate<'a> {
     frame: &'a Frame<'a>,
     words: &'static Words,
     tab: &'static str,
-    id: String,
-    reason: &'a str,
-    position: String,
-    at: String,
-    rules_title: String,
-    rules: Vec<BrokenRule<'a>>,
-    size: Option<String>,
-    key: Option<TextOrHex>,
-    value: Option<TextOrHex>,
-    headers: Vec<HeaderLine<'a>>,
-    headers_left_out: Option<String>,
-    /// The note that the record can only be replayed with a new body, if that is so.
-    only_a_new_body: Option<&'static str>,
-    /// The value, if it is text and short enough for a form; empty if only a part of it is stored.
-    editable: Option<&'a str>,
-    replays: Vec<ReplayLine>,
-    json_href: String,
-    replay_href: String,
+    page: RecordView<'a>,
 }
 
-/// Returns the length of a key or a value as it was received.
-fn length(stored: &Stored) -> usize {
-    stored.whole.as_ref().map_or(stored.bytes.len(), |whole| as_usize(whole.length))
-}
-
-fn as_usize(length: u64) -> usize {
-    usize::try_from(length).unwrap_or(usize::MAX)
-}
-
-fn editable(record: &RejectedRecord) -> Option<&str> {
-    match &record.value {
-        Some(value) if value.is_cut() => Some(""),
-        Some(value) => value.text().filter(|text| text.len() <= MAX_TEXT_BYTES),
-        None => record.is_cut().then_some(""),
-    }
-}
-
-struct HeaderLine<'a> {
-    name: &'a str,
-    value: Option<String>,
-}
-
-fn header_lines(lang: Lang, record: &RejectedRecord) -> Vec<HeaderLine<'_>> {
-    let headers = record.headers.iter().flatten();
-    headers
-        .map(|header| {
-            let value = header.value.clone();
-            let shown = value.map(|bytes| TextOrHex::of(lang, &Stored { bytes, whole: None }).text);
-            HeaderLine { name: &header.name, value: shown }
-        })
-        .collect()
-}
-
-struct BrokenRule<'a> {
-    pointer: &'a str,
-    code: &'a str,
-    words: String,
-}
-
-struct ReplayLine {
-    words: &'static str,
-    machine: String,
-    exact: String,
-    position: String,
-}
-
-impl ReplayLine {
-    fn of(lang: Lang, replay: &Replay, orders_topic: &str) -> Self {
-        let words = Words::of(lang);
-        Self {
-            words: if replay.edited { words.replayed_edited } else { words.replayed_as_is },
-            machine: machine_time(replay.at),
-            exact: lang.exact_time(replay.at),
-            position: position(orders_topic, replay.partition, replay.offset),
-        }
-    }
+#[derive(Template)]
+#[template(path = "check.html")]
+struct CheckTemplate {
+    page: CheckView,
 }

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use chassis::{
-    rejected::{Header, RejectedRecord, RejectedRow, Stored, calls::RejectedList},
+    rejected::{
+        Filter, Header, Outcome, RejectedRecord, RejectedRow, Replay, Stored,
+        calls::{Checked, RejectedList},
+    },
     web::Lang,
 };
 use events::{
@@ -27,7 +30,7 @@ use super::{
     },
     order::OrderPage,
     rejected::rejected,
-    rejection::rejection,
+    rejection::{check_part, rejection},
     sums::sums,
 };
 use crate::{
@@ -179,8 +182,18 @@ fn evil_row() -> RejectedRow {
         record_timestamp: at,
         reason: EVIL.to_owned(),
         violations: Json(vec![violation; 5]),
-        replays: Json(Vec::new()),
+        replays: Json(vec![Replay {
+            at,
+            partition: 3,
+            offset: 18_205,
+            edited: true,
+            by: Some(EVIL.to_owned()),
+            outcome: Some(Outcome::Rejected),
+        }]),
         rejected_at: at,
+        settled_at: Some(at),
+        settled_by: Some(EVIL.to_owned()),
+        settled_why: Some(EVIL.to_owned()),
     }
 }
 
@@ -195,10 +208,16 @@ fn evil_pages(lang: Lang) -> Vec<String> {
     frame.shared.here = "/order/%22?q=\"><script>";
     let list = RejectedList {
         rows: vec![evil_row()],
-        reason: Some(EVIL.to_owned()),
-        key: Some(EVIL.to_owned()),
+        filter: Filter {
+            reason: Some(EVIL.to_owned()),
+            key: Some(EVIL.to_owned()),
+            field: Some(EVIL.to_owned()),
+            text: Some(EVIL.to_owned()),
+            ..Filter::default()
+        },
         next: Some(EVIL.to_owned()),
         limit: 50,
+        continues: false,
     };
     let rejection_of = |value: &[u8]| rejection(&frame, &evil_record(value), EVIL);
     let not_utf8 = [EVIL.as_bytes(), b"\xff"].concat();
@@ -226,7 +245,7 @@ fn evil_pages(lang: Lang) -> Vec<String> {
         rejected_unavailable(&frame, Dependency::Database, "/rejected?reason=\"'><script>"),
         no_rejection(&frame, EVIL),
         no_such_page(&frame),
-        rejected(&frame, &list),
+        rejected(&frame, &list, None),
         rejection_of(EVIL.as_bytes()),
         rejection_of(&not_utf8),
         rejection_of(b"</textarea></pre><script>alert(1)</script>"),
@@ -244,6 +263,19 @@ fn data_are_text_and_never_markup() {
         assert!(!html.contains("\"'&"), "{html}");
         assert_eq!(html.matches("</main>").count(), 1);
         assert_eq!(html.matches("<textarea").count(), html.matches("</textarea>").count());
+    }
+}
+
+/// The check of an edited record is a part of a page.
+#[test]
+fn the_check_of_a_record_is_text_too() {
+    for lang in Lang::ALL {
+        let violations = evil_row().violations.0.into_iter().map(|one| (one, Some((7, 8))));
+        let html = check_part(&frame(lang, &[]), &Checked { violations: violations.collect() });
+        assert!(!html.contains("<script") && !html.contains('\u{202e}'), "{html}");
+        assert_eq!(html.matches("data-to-line=\"7\"").count(), 5);
+        let valid = check_part(&frame(lang, &[]), &Checked { violations: Vec::new() });
+        assert!(valid.contains("class=\"good\"") && !html.contains("class=\"good\""), "{valid}");
     }
 }
 

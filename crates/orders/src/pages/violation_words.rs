@@ -1,16 +1,8 @@
-//! The texts of violations: why a record was rejected, in the language of the page.
+//! The Russian texts of violations: why a record was rejected. In English, the page shows the stored
+//! message.
 
-use chassis::web::{Lang, words::translated};
-
-use crate::order::violation::Violation;
-
-/// Returns the text of a violation. In English, and for a code without a translation, it is the
-/// stored message.
-pub(super) fn violation(lang: Lang, violation: &Violation) -> &str {
-    translated(lang, &violation.message, russian(&violation.code))
-}
-
-fn russian(code: &str) -> Option<&'static str> {
+/// Returns the Russian text of a code, if it has one.
+pub(super) fn russian(code: &str) -> Option<&'static str> {
     let text = match code {
         "null_record" => "у записи нет значения",
         "empty_record" => "значение записи пустое",
@@ -65,14 +57,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_code_is_shown_with_its_stored_message() {
-        let of = |code: &str| Violation {
-            pointer: "/payment/amount".to_owned(),
-            code: code.to_owned(),
-            message: "must not be negative".to_owned(),
-        };
-        assert_eq!(violation(Lang::Ru, &of("negative")), "отрицательное число не допускается");
-        assert_eq!(violation(Lang::Ru, &of("brand_new")), "must not be negative");
-        assert_eq!(violation(Lang::En, &of("negative")), "must not be negative");
+    fn an_unknown_code_has_no_text() {
+        assert_eq!(russian("negative"), Some("отрицательное число не допускается"));
+        assert_eq!(russian("brand_new"), None);
     }
 }

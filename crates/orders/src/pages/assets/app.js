@@ -8,7 +8,6 @@ import { $ } from './dom.js';
 import { connect } from './feed.js';
 import { showArrivals } from './newest.js';
 import { prepare } from './page.js';
-import './replay.js';
 import './search.js';
 import { refreshTimes } from './times.js';
 import { words } from './words.js';

@@ -55,7 +55,7 @@ function replace(page) {
 
 /** Makes a new <main> ready: shows what needs scripts, and starts its updates. */
 export function prepare() {
-  const scripted = '#copy-link, .keys, #edit, #courier[data-delivery], #courier-answer';
+  const scripted = '#copy-link, .keys, #courier[data-delivery], #courier-answer';
   for (const element of $$(scripted)) element.hidden = false;
   refreshTimes();
   refreshUntilKnown();

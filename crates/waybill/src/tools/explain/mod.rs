@@ -123,7 +123,7 @@ async fn fetch_order(orders: &ExplainedService<'_>, uid: &str) -> anyhow::Result
 }
 
 async fn fetch_delivery(couriers: &ExplainedService<'_>, uid: &str) -> anyhow::Result<Answer> {
-    let mut delivery = couriers.json(&["delivery", uid], None).await?;
+    let mut delivery = couriers.json(&["delivery", uid], &[]).await?;
     if let Some(delivery) = &mut delivery {
         let mut history = couriers.history(&["delivery", uid, "history"], "items").await?;
         delivery["history"] = history.as_mut().map_or(Value::Null, |all| all["items"].take());
@@ -141,13 +141,13 @@ struct ExplainedService<'a> {
 impl ExplainedService<'_> {
     /// Requests all pages of a history, whose entries are in the array `entries`.
     async fn history(&self, path: &[&str], entries: &str) -> anyhow::Result<Option<Value>> {
-        let mut history = self.json(path, None).await?;
+        let mut history = self.json(path, &[]).await?;
         // The entries are in the order in which they were recorded, so an entry that is recorded
         // meanwhile is on the last page.
         while let Some(all) = &mut history
             && let Some(next) = all["next"].as_str().map(str::to_owned)
         {
-            let page = self.json(path, Some(("after", &next))).await?;
+            let page = self.json(path, &[("after", &next)]).await?;
             let mut page = page.context("the order was deleted while its history was read")?;
             if let (Some(known), Some(more)) =
                 (all[entries].as_array_mut(), page[entries].as_array_mut())
@@ -163,11 +163,11 @@ impl ExplainedService<'_> {
     async fn json(
         &self,
         path: &[&str],
-        parameter: Option<(&str, &str)>,
+        parameters: &[(&str, &str)],
     ) -> anyhow::Result<Option<Value>> {
         let mut url = self.url(path);
-        if let Some((name, value)) = parameter {
-            url.query_pairs_mut().append_pair(name, value);
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
         }
         let answer = self.reached(http::send(self.client.get(url)).await)?;
         let (status, body) = http::read_json(answer, self.name).await?;
@@ -181,9 +181,10 @@ impl ExplainedService<'_> {
         }
     }
 
-    /// Requests the records that were rejected with this key; returns the first page, the newest.
+    /// Requests the records that were rejected with this key, also those that are settled; returns the
+    /// first page, the newest.
     async fn rejected(&self, key: &str) -> anyhow::Result<Vec<Value>> {
-        let page = self.json(&["rejected"], Some(("key", key))).await?;
+        let page = self.json(&["rejected"], &[("key", key), ("settled", "any")]).await?;
         match page.map(|mut page| page["items"].take()) {
             Some(Value::Array(items)) => Ok(items),
             _ => Ok(Vec::new()),

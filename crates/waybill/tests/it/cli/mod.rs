@@ -9,6 +9,7 @@ mod load;
 mod migrate;
 mod pgbouncer;
 mod rejected;
+mod rejected_many;
 mod rewind;
 mod servers;
 mod terminal;

@@ -125,13 +125,21 @@ async fn every_list_is_read_through_its_index() {
                 (index, "NULL, NULL, 51", "now() - interval '5 min', 'uid-300', 51")
             }
             "-- list_rejected" => {
-                let index =
-                    match (statement.contains("WHERE key ="), statement.contains("reason =")) {
-                        (true, _) => "rejected_by_key",
-                        (false, true) => "rejected_by_reason",
-                        (false, false) => "rejected_newest",
-                    };
-                (index, "NULL, NULL, NULL, NULL, 51", "now() - interval '5 min', 'topic', 1, 9, 51")
+                let (_, source) = statement.split_once("FROM rejected_records WHERE ").unwrap();
+                let index = match source.split_once("(rejected_at").unwrap().0 {
+                    "key = $9 AND " => "rejected_by_key",
+                    "reason = $8 AND " => "rejected_by_reason",
+                    "reason = $8 AND settled_at IS NULL AND " => "rejected_left_by_reason",
+                    "settled_at IS NULL AND " => "rejected_left",
+                    "settled_at IS NOT NULL AND " => "rejected_settled",
+                    "" => "rejected_newest",
+                    other => panic!("{other}"),
+                };
+                (
+                    index,
+                    "NULL, NULL, NULL, NULL, 51, NULL, true",
+                    "now() - interval '5 min', 'topic', 1, 9, 51, now() - interval '1 h', true",
+                )
             }
             "-- newest_orders" => ("orders_newest", "21", "21"),
             "-- newest_orders_by_track_number" => {
@@ -153,8 +161,11 @@ async fn every_list_is_read_through_its_index() {
             "orders_by_customer" => &filters[..1],
             "orders_by_track_number" => &filters[1..],
             "orders_by_" => &filters[..],
-            "rejected_by_reason" => &["'reason-7'"],
-            "rejected_by_key" => &["'key-7'", "NULL"],
+            "rejected_by_reason" | "rejected_left_by_reason" => {
+                &["'reason-7'", "NULL", "NULL", "NULL", "NULL", "NULL"]
+            }
+            "rejected_by_key" => &["NULL", "'key-7'", "NULL", "NULL", "NULL", "NULL"],
+            _ if name == "-- list_rejected" => &["NULL"; 6],
             _ => &[],
         };
         for arguments in [first, later] {
@@ -177,7 +188,7 @@ async fn every_list_is_read_through_its_index() {
         }
         query_texts("DEALLOCATE list".to_owned()).await;
     }
-    assert_eq!(seen, 10, "six lists of orders, three of rejected records, a history");
+    assert_eq!(seen, 13, "six lists of orders, six of rejected records, a history");
 }
 
 /// Returns the SQL blocks of a section of docs/database.md.

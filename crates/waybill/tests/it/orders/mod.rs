@@ -13,6 +13,7 @@ mod ingest;
 mod lists;
 mod redis;
 mod refused;
+mod rejected;
 mod replicas;
 mod same_uid;
 mod snapshots;

@@ -31,7 +31,7 @@ async fn orders_versions_and_rejections_appear_live() {
     page.wait_for_text("version 2").await;
 
     page.click("nav a[href='/rejected']").await;
-    page.wait_for_text("No rejected records.").await;
+    page.wait_for_text("No rejected records are left to do.").await;
     env.send(None, None, Some(b"{")).await;
     page.click_on("1 new: show").await;
     page.wait_for_text("invalid_json").await;

@@ -9,6 +9,7 @@ mod errors;
 mod escaping;
 mod live;
 mod rejected;
+mod rejected_many;
 mod search;
 mod status;
 

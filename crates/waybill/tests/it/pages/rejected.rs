@@ -85,7 +85,7 @@ async fn a_reason_chosen_before_the_scripts_run_filters_the_list() {
     page.run_before_scripts(choose_early).await;
     page.go(&service.at("/rejected")).await;
     page.wait_for("the filtered list", "location.search === '?reason=implausible_email'").await;
-    page.wait_for_text("No records are rejected for this reason.").await;
+    page.wait_for_text("No record matches this filter.").await;
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }
@@ -129,7 +129,7 @@ async fn a_rejected_status_event_is_found_from_the_board_and_replayed() {
     .await;
 
     let page = Page::open(Reader::default(), &service.at("/rejected?reason=missing")).await;
-    page.wait_for_text("No records are rejected for this reason.").await;
+    page.wait_for_text("No record matches this filter.").await;
     assert_eq!(page.errors(), [""; 0]);
     let html = service.http.get(service.at("/rejected/x")).header("accept", "text/html");
     assert_eq!(html.send().await.unwrap().status(), 400);

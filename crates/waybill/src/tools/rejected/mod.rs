@@ -1,18 +1,28 @@
 //! `waybill rejected`: calls the HTTP routes of a service for its rejected records. Standard output
 //! contains data alone, so that it can be used in pipes.
 
+mod describe;
+mod filter;
+mod many;
+
 use std::{
     io::Read,
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use anyhow::Context;
 use chassis::{http::web_address, process::number::within};
 use clap::{Args, Subcommand, error::ErrorKind};
 use reqwest::{Client, RequestBuilder};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
+use self::{
+    describe::{describe, line},
+    filter::FilterArgs,
+    many::ManyArgs,
+};
 use crate::{
     escape,
     http::{self, HttpOptions},
@@ -26,15 +36,20 @@ const MAX_PAGE: usize = 500;
 const EXAMPLES: &str = "\
 Examples:
   waybill rejected list --reason negative
-      the newest records with a negative amount
+      the newest records with a negative amount that are left to do
+  waybill rejected list --field /delivery --from 2026-03-01T12:00:00Z --state any
+      all records since then with a violation in the delivery
   waybill rejected show orders:3:18204
       one record: its violations, its key and its value
   waybill rejected show orders:3:18204 --json | jq -r .value > edited.json
   waybill rejected replay orders:3:18204 --file edited.json
       edit a record and send it again
-  waybill rejected list --limit 0 --json | jq -r .id \\
-    | xargs -n1 waybill rejected replay
-      send all records again, for example after an upgrade
+  waybill rejected replay --all --reason unknown_currency --dry-run
+      count the records of a reason, and show the first ones
+  waybill rejected replay --all --reason unknown_currency --rate 50
+      send all of them again, for example after a rule was changed
+  waybill rejected settle orders:3:18204 --note 'the producer sent it again'
+      mark a record that needs no more work
   waybill rejected list --orders-url http://127.0.0.1:8082
       the records that the courier service rejected
   waybill rejected list --orders-url https://orders.example --token-file token
@@ -44,15 +59,22 @@ Control characters and invisible characters of a record are shown as \\u{1b}, so
 that they cannot change the terminal. With --json, they are escaped as in JSON;
 `jq -r .value` prints the value as it was received.
 
-Exit codes: 0 done, 1 the service refused the request (the record does not
-exist, or Kafka is unavailable), 2 wrong command line, 69 the service did not
-answer for 10 seconds, 78 wrong configuration.";
+`replay`, `settle` and `reopen` send a name of yours with --header 'X-Actor: ada';
+the service stores it with the record and does not verify it.
 
-/// List, show and replay the records that a service rejected.
+Exit codes: 0 done, 1 the service refused the request (the record does not
+exist, or Kafka is unavailable), or, with --all, a record was rejected again or
+not sent, or Ctrl-C stopped the command, 2 wrong command line, 69 the service
+did not answer for 10 seconds, 78 wrong configuration.";
+
+/// List, show, replay and settle the records that a service rejected.
 ///
 /// A record that is not a valid order is rejected: the order service stores it unchanged, with every
 /// rule that it violates. Waybill never deletes such records. A replay sends the record, or an edited
 /// copy, to its topic again, where it is validated like any other record.
+///
+/// A record is left to do until a replay of it was read from the topic, or until it is settled with a
+/// note. A replay that is rejected again is a new record, which is left to do.
 #[derive(Args)]
 #[command(after_help = SEE_LONG_HELP, after_long_help = EXAMPLES)]
 pub(crate) struct RejectedArgs {
@@ -84,11 +106,10 @@ enum RejectedCommand {
     /// List rejected records, newest first.
     ///
     /// Each line has the time of the rejection, the id of the record, the reason, and the first
-    /// violation.
+    /// violation. Without --state, only the records that are left to do are listed.
     List {
-        /// List only records with this reason, such as missing; docs/validation.md lists all.
-        #[arg(long, value_name = "CODE")]
-        reason: Option<String>,
+        #[command(flatten)]
+        filter: FilterArgs,
         /// Maximum number of records, from 0 to 1000000000; 0 lists all.
         #[arg(
             long,
@@ -106,31 +127,63 @@ enum RejectedCommand {
         /// The id of the record, topic:partition:offset, such as orders:3:18204.
         id: String,
     },
-    /// Send one record to its topic again, unchanged or with an edited value.
+    /// Send one record to its topic again, unchanged or with an edited value, or with --all all records
+    /// of a filter.
     ///
     /// The replay has the headers of the original record. A record of which only a part is stored can
     /// be replayed only with --file.
     ///
-    /// The rejected record stays in the list and shows the replay. If the new record is not valid
-    /// either, it is rejected as well, with an id of its own.
+    /// The rejected record stays stored and shows the replay. If the new record is not valid either, it
+    /// is rejected as well, with an id of its own.
+    ///
+    /// With --all, the records are sent unchanged, newest first, and each line of the output is a record
+    /// with its result. Ctrl-C stops after the records that are being sent; a second Ctrl-C ends the
+    /// command at once. Sending a record twice is harmless: equal content changes nothing.
     Replay {
         /// The id of the record, topic:partition:offset, such as orders:3:18204.
-        id: String,
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
         /// Send the content of this file instead of the record's value; `-` is standard input.
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", conflicts_with = "all")]
         file: Option<PathBuf>,
+        #[command(flatten)]
+        many: ManyArgs,
+    },
+    /// Mark one record as settled: it needs no more work.
+    ///
+    /// The record stays stored, and `list --state settled` lists it. A record that is settled already is
+    /// not changed.
+    Settle {
+        /// The id of the record, topic:partition:offset, such as orders:3:18204.
+        id: String,
+        /// The reason, for those who read the record later; at most 1000 characters.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        note: String,
+    },
+    /// Undo the settling of one record: it is left to do again.
+    Reopen {
+        /// The id of the record, topic:partition:offset, such as orders:3:18204.
+        id: String,
     },
 }
 
-pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<()> {
+pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<ExitCode> {
     let client = args.http.client(&[&args.orders_url])?;
     let service = RejectedClient { client, base: &args.orders_url, json: args.json };
     let outcome = match &args.command {
-        RejectedCommand::List { reason, limit } => {
-            service.list(reason.as_deref(), *limit as usize).await
-        }
+        RejectedCommand::List { filter, limit } => service.list(filter, *limit as usize).await,
         RejectedCommand::Show { id } => service.show(id).await,
-        RejectedCommand::Replay { id, file } => service.replay(id, file.as_deref()).await,
+        RejectedCommand::Replay { many, .. } if many.is_misplaced() => {
+            let message =
+                "filters, --rate and --dry-run need --all; one record is given by its id\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message).into());
+        }
+        RejectedCommand::Replay { id: Some(id), file, .. } => {
+            service.replay(id, file.as_deref()).await
+        }
+        RejectedCommand::Replay { many, .. } => many.run(&service).await,
+        RejectedCommand::Settle { id, note } => service.settle(id, note).await,
+        RejectedCommand::Reopen { id } => service.reopen(id).await,
     };
     outcome.map_err(|error| match error.downcast() {
         Ok(error) => http::explain(error, "the service", &args.orders_url, "--orders-url"),
@@ -146,14 +199,13 @@ struct RejectedClient<'a> {
 }
 
 impl RejectedClient<'_> {
-    async fn list(&self, reason: Option<&str>, limit: usize) -> anyhow::Result<()> {
+    async fn list(&self, filter: &FilterArgs, limit: usize) -> anyhow::Result<ExitCode> {
         let mut left = if limit == 0 { usize::MAX } else { limit };
         let mut after: Option<String> = None;
         while left > 0 {
-            let mut page = self.base.join("rejected")?;
+            let mut page = filter.address(self.base, "rejected")?;
             page.query_pairs_mut()
                 .append_pair("limit", &left.min(MAX_PAGE).to_string())
-                .extend_pairs(reason.map(|reason| ("reason", reason)))
                 .extend_pairs(after.as_deref().map(|after| ("after", after)));
             let answer = call(self.client.get(page)).await?;
             let items = answer["items"]
@@ -168,15 +220,29 @@ impl RejectedClient<'_> {
                 break;
             }
         }
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 
-    async fn show(&self, id: &str) -> anyhow::Result<()> {
+    async fn show(&self, id: &str) -> anyhow::Result<ExitCode> {
         let record = call(self.client.get(self.url(id, None)?)).await?;
-        self.print(&record, describe)
+        self.print(&record, describe)?;
+        Ok(ExitCode::SUCCESS)
     }
 
-    async fn replay(&self, id: &str, file: Option<&Path>) -> anyhow::Result<()> {
+    async fn settle(&self, id: &str, note: &str) -> anyhow::Result<ExitCode> {
+        let url = self.url(id, Some("settle"))?;
+        let answer = call(self.client.post(url).json(&json!({ "note": note }))).await?;
+        self.print(&answer, |_| escape::line(&format!("{id} is settled")))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn reopen(&self, id: &str) -> anyhow::Result<ExitCode> {
+        let answer = call(self.client.post(self.url(id, Some("reopen"))?)).await?;
+        self.print(&answer, |_| escape::line(&format!("{id} is left to do")))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn replay(&self, id: &str, file: Option<&Path>) -> anyhow::Result<ExitCode> {
         let body = file.map(read_body).transpose()?.unwrap_or_default();
         // To the service, an empty body means that the record is to be sent unchanged, which is not
         // the intention of a user who gave an empty file.
@@ -189,7 +255,8 @@ impl RejectedClient<'_> {
         let url = self.url(id, Some("replay"))?;
         let request = self.client.post(url).header("content-type", "application/json").body(body);
         let answer = call(request).await?;
-        self.print(&answer, |_| escape::line(&format!("{id} was sent again")))
+        self.print(&answer, |_| escape::line(&format!("{id} was sent again")))?;
+        Ok(ExitCode::SUCCESS)
     }
 
     fn url(&self, id: &str, action: Option<&str>) -> anyhow::Result<Url> {
@@ -225,63 +292,4 @@ async fn call(request: RequestBuilder) -> anyhow::Result<Value> {
         return Ok(body);
     }
     anyhow::bail!("{}", body["detail"].as_str().unwrap_or("the service refused the request"))
-}
-
-fn line(item: &Value) -> String {
-    let text = |name: &str| item[name].as_str().unwrap_or("?").to_owned();
-    let violations = item["violations"].as_array().map_or(0, Vec::len);
-    let first = &item["violations"][0];
-    let more =
-        if violations > 1 { format!(" (and {} more)", violations - 1) } else { String::new() };
-    escape::line(&format!(
-        "{}  {:24}  {:20}  {} {}{more}",
-        text("rejected_at"),
-        text("id"),
-        text("reason"),
-        first["pointer"].as_str().unwrap_or(""),
-        first["message"].as_str().unwrap_or(""),
-    ))
-}
-
-fn describe(record: &Value) -> String {
-    let text = |name: &str| record[name].as_str().unwrap_or("").to_owned();
-    let mut lines =
-        vec![format!("{}  rejected {} as {}", text("id"), text("rejected_at"), text("reason"))];
-    for violation in record["violations"].as_array().into_iter().flatten() {
-        lines.push(format!(
-            "  {} {}: {}",
-            violation["pointer"].as_str().unwrap_or(""),
-            violation["code"].as_str().unwrap_or(""),
-            violation["message"].as_str().unwrap_or("")
-        ));
-    }
-    for replay in record["replays"].as_array().into_iter().flatten() {
-        let edited = if replay["edited"] == true { ", edited" } else { "" };
-        lines.push(format!("  replayed {}{edited}", replay["at"].as_str().unwrap_or("")));
-    }
-    for header in record["headers"].as_array().into_iter().flatten() {
-        let text = |name: &str| header[name].as_str().unwrap_or("");
-        lines.push(format!("header {} ({}): {}", text("name"), text("encoding"), text("value")));
-    }
-    if let Some(length) = record["headers_left_out"]["length"].as_u64() {
-        lines.push(format!("headers: {length} bytes, too large, not stored"));
-    }
-    let form = |name: &str| format!("{}{}", text(&format!("{name}_encoding")), cut(record, name));
-    lines.push(format!("key ({}): {}", form("key"), text("key")));
-    lines.push(format!("value ({}):", form("value")));
-    // A line end in a text of the record does not begin a line, except in the value, which is last.
-    let mut lines: Vec<_> = lines.iter().map(|line| escape::line(line)).collect();
-    lines.push(escape::lines(&text("value")));
-    lines.join("\n")
-}
-
-/// Returns the note that only the first bytes of a key or a value are stored, if that is so.
-fn cut(record: &Value, name: &str) -> String {
-    let cut = &record[format!("{name}_cut")];
-    match (cut["length"].as_u64(), cut["sha256"].as_str()) {
-        (Some(length), Some(sha256)) => {
-            format!(", only the first bytes of {length} are stored, SHA-256 {sha256}")
-        }
-        _ => String::new(),
-    }
 }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use chassis::{
-    http::{problem::Problem, problems::bad_parameter},
-    process::number::decimal,
-};
 use serde::Deserialize;
+
+use super::{problem::Problem, problems::bad_parameter};
+use crate::process::number::decimal;
 
 /// The limit on the wait. A call that waits occupies one of the service's HTTP connections.
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -14,13 +13,13 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// The digits of the longest wait in milliseconds.
 const MAX_DIGITS: usize = 5;
 
-#[derive(Deserialize)]
-pub(crate) struct WaitQuery {
+#[derive(Debug, Deserialize)]
+pub struct WaitQuery {
     wait: Option<String>,
 }
 
 impl WaitQuery {
-    pub(crate) fn wait(&self) -> Result<Option<Duration>, Problem> {
+    pub fn wait(&self) -> Result<Option<Duration>, Problem> {
         self.wait.as_deref().map(parse_wait).transpose()
     }
 }

@@ -1,6 +1,12 @@
-//! The client of a call, as it names itself. The service does not verify the name.
+//! The client of an unsafe call, as it names itself in the header `X-Actor`. The service does not
+//! verify the name.
 
 use std::str::FromStr;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+
+use super::{problem::Problem, problems::INVALID_ACTOR};
 
 const MAX_ACTOR_BYTES: usize = 100;
 
@@ -38,6 +44,25 @@ impl FromStr for Actor {
 impl AsRef<str> for Actor {
     fn as_ref(&self) -> &str {
         &self.0
+    }
+}
+
+/// The name that the client of an unsafe call gives itself, if it gives one.
+#[derive(Debug)]
+pub struct By(pub Option<Actor>);
+
+impl<S: Sync> FromRequestParts<S> for By {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get("x-actor") else { return Ok(Self(None)) };
+        // The bytes are read as UTF-8, so that a name may have letters of any language.
+        let name = std::str::from_utf8(value.as_bytes())
+            .map_err(|_| INVALID_ACTOR.with("the header X-Actor must be UTF-8"))?;
+        let actor = name.parse();
+        actor
+            .map(|actor| Self(Some(actor)))
+            .map_err(|rule| INVALID_ACTOR.with(format!("the header X-Actor {rule}")))
     }
 }
 
