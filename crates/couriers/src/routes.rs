@@ -5,6 +5,7 @@ use axum::{
     routing::{get, head, post},
 };
 use chassis::{
+    flow,
     http::{Guard, Lists, finish, health::Health, limit_lists, problems::NO_SUCH_PAGE},
     web::by_accept,
 };
@@ -39,6 +40,8 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/rejected/{id}", get(by_accept(rejected::get, pages::rejected::get)))
         .route("/rejected/{id}/replay", post(by_accept(rejected::replay, pages::rejected::replay)))
         .route("/live", get(live::live))
+        .route("/flow", get(pages::flow::get))
+        .route("/flow.json", get(flow::calls::get))
         .route("/ping", get(http::ping))
         .route("/healthcheck", head(http::healthcheck))
         .merge(lists)

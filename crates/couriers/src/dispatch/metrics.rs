@@ -2,7 +2,10 @@
 
 use std::sync::atomic::AtomicU64;
 
-use chassis::postgres::{read::read, time_limit::BACKGROUND};
+use chassis::{
+    postgres::{read::read, time_limit::BACKGROUND},
+    process::metrics::seconds_now,
+};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -73,7 +76,21 @@ chassis::metrics! {
         unassigned_after_release: Gauge = "waybill_orders_released",
         /// Couriers by status
         couriers: Family<Status, Gauge> = "waybill_couriers",
+        /// Share of the deliveries completed in the last hour that were on time, 0 to 1; NaN if there are none
+        on_time: Gauge<f64, AtomicU64> = "waybill_deliveries_on_time_share" from unknown(),
+        /// Time of the last measurement of the queue and of the deliveries, seconds since 1970
+        queue_measured_at: Gauge<f64, AtomicU64> = "waybill_queue_measured_timestamp_seconds",
+        /// Time at which the couriers and the deliveries on time were last counted, seconds since 1970
+        couriers_counted_at: Gauge<f64, AtomicU64> = "waybill_couriers_counted_timestamp_seconds",
+        /// 1 while dispatch retries after an error of PostgreSQL, else 0
+        pub(super) failing: Gauge = "waybill_dispatch_failing",
     }
+}
+
+fn unknown() -> Gauge<f64, AtomicU64> {
+    let gauge = Gauge::default();
+    gauge.set(f64::NAN);
+    gauge
 }
 
 impl DispatchMetrics {
@@ -113,11 +130,38 @@ impl DispatchMetrics {
         self.active.set(queue.in_time + queue.overdue);
         self.overdue.set(queue.overdue);
         self.unassigned_after_release.set(queue.released);
+        self.queue_measured_at.set(seconds_now());
         Ok(())
     }
 
-    /// Counts the couriers by status. It reads all of them.
-    pub(super) async fn measure_couriers(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+    /// Counts the couriers by status, which reads all of them, and the deliveries of the last hour.
+    pub(super) async fn count_couriers(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        self.measure_couriers(pool).await?;
+        self.measure_on_time(pool).await?;
+        self.couriers_counted_at.set(seconds_now());
+        Ok(())
+    }
+
+    async fn measure_on_time(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let deliveries = read(pool, BACKGROUND, async |connection| {
+            // Without the deliveries that were read late, as in the statistics.
+            sqlx::query!(
+                "-- measure_on_time\n\
+                 SELECT count(*) AS \"completed!\", \
+                     count(*) FILTER (WHERE completed_at <= deadline) AS \"on_time!\" \
+                 FROM couriers.courier_orders \
+                 WHERE completed_at > now() - interval '1 hour' AND completed_at >= assigned_at"
+            )
+            .fetch_one(connection)
+            .await
+        });
+        let deliveries = deliveries.await?;
+        // NaN if none was completed.
+        self.on_time.set(deliveries.on_time as f64 / deliveries.completed as f64);
+        Ok(())
+    }
+
+    async fn measure_couriers(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
         let counts = read(pool, BACKGROUND, async |connection| {
             sqlx::query!(
                 "-- measure_couriers\n\

@@ -18,7 +18,7 @@ mod view;
 use std::sync::{Arc, LazyLock};
 
 use axum::{Json, response::Response};
-use chassis::{http::Streams, kafka::producer::Producer, web::docs};
+use chassis::{flow::Flow, http::Streams, kafka::producer::Producer, web::docs};
 use http::StatusCode;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -36,6 +36,7 @@ pub(crate) struct ApiState {
     pub(crate) times: DeliveryTimes,
     pub(crate) wake: Wake,
     pub(crate) board: LiveBoard,
+    pub(crate) flow: Flow,
     pub(crate) streams: Streams,
     pub(crate) shutdown: CancellationToken,
 }
