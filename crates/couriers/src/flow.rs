@@ -27,11 +27,8 @@ const ON_TIME: &[Select] = &[Select::all("waybill_deliveries_on_time_share")];
 const UNSENT: &[Select] = &[Select::all("waybill_delivery_events_unsent")];
 const OLDEST_UNSENT: &[Select] = &[Select::all("waybill_oldest_unsent_delivery_event_seconds")];
 const REQUESTS: &[Select] = &[Select::all("http_server_request_duration_seconds_count")];
-const ERRORS: &[Select] = &[Select::with(
-    "http_server_request_duration_seconds_count",
-    "http_response_status_code",
-    "5",
-)];
+const ERRORS: &[Select] =
+    &[Select::with("http_server_request_duration_seconds_count", "http_response_status_code", "5")];
 const POSTGRES: &[Select] =
     &[Select::all("waybill_batches_waiting"), Select::all("waybill_dispatch_failing")];
 const KAFKA: &[Select] = &[Select::all("waybill_kafka_unreachable")];
@@ -149,12 +146,7 @@ pub(crate) static CATALOGUE: Catalogue = Catalogue {
             Scope::Whole,
             &[series("oldest_unsent", Tone::Main, of_outbox(OLDEST_UNSENT))],
         ),
-        chart(
-            "lag",
-            Unit::Seconds,
-            Scope::Replica,
-            &[series("lag", Tone::Main, Source::Max(LAG))],
-        ),
+        chart("lag", Unit::Seconds, Scope::Replica, &[series("lag", Tone::Main, Source::Max(LAG))]),
         chart(
             "backlog",
             Unit::Count,

@@ -24,11 +24,8 @@ const HITS: &[Select] = &[Select::all("waybill_cache_hits_total")];
 const LOOKUPS: &[Select] =
     &[Select::all("waybill_cache_hits_total"), Select::all("waybill_cache_misses_total")];
 const REQUESTS: &[Select] = &[Select::all("http_server_request_duration_seconds_count")];
-const ERRORS: &[Select] = &[Select::with(
-    "http_server_request_duration_seconds_count",
-    "http_response_status_code",
-    "5",
-)];
+const ERRORS: &[Select] =
+    &[Select::with("http_server_request_duration_seconds_count", "http_response_status_code", "5")];
 const WAITING_BATCHES: &[Select] = &[
     Select::all("waybill_batches_waiting"),
     Select::all("status_waybill_batches_waiting"),

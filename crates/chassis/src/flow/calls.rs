@@ -15,11 +15,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{Flow, catalogue::Range};
-use crate::http::{
-    Parameters, StreamPlace,
-    problem::Problem,
-    problems::BAD_PARAMETER,
-};
+use crate::http::{Parameters, StreamPlace, problem::Problem, problems::BAD_PARAMETER};
 
 #[derive(Debug, Deserialize)]
 pub struct FlowQuery {

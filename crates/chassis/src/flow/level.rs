@@ -130,7 +130,9 @@ mod tests {
     fn kept(level: &Level) -> Vec<(i64, f32)> {
         let slots = level.slots(0);
         let values = level.values(0, slots.clone());
-        slots.zip(values.into_iter().map(|value| if value.is_nan() { -1.0 } else { value })).collect()
+        slots
+            .zip(values.into_iter().map(|value| if value.is_nan() { -1.0 } else { value }))
+            .collect()
     }
 
     #[test]

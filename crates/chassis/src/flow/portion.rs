@@ -10,10 +10,17 @@ pub(super) enum Portion {
     Missing,
     /// An increase, and the time or the increase by which it is divided. For a gauge, the value
     /// multiplied by the time, and the time.
-    Quotient { part: f64, whole: f64 },
+    Quotient {
+        part: f64,
+        whole: f64,
+    },
     Max(f64),
     /// The observations of a histogram, by bucket.
-    Observations { rank: f64, bounds: Arc<[f64]>, counts: Vec<f64> },
+    Observations {
+        rank: f64,
+        bounds: Arc<[f64]>,
+        counts: Vec<f64>,
+    },
 }
 
 /// The sum of portions.
@@ -121,7 +128,8 @@ mod tests {
     fn a_longer_interval_has_the_percentile_of_all_observations() {
         // 99 fast observations in one second and one slow one in the next: the mean of both
         // medians would be 1.75.
-        let parts = [observations(0.5, [99.0, 0.0, 0.0, 0.0]), observations(0.5, [0.0, 0.0, 1.0, 0.0])];
+        let parts =
+            [observations(0.5, [99.0, 0.0, 0.0, 0.0]), observations(0.5, [0.0, 0.0, 1.0, 0.0])];
         assert!(value_of(&parts) < 0.51);
     }
 

@@ -165,7 +165,8 @@ impl Sampler {
     }
 
     fn observations(&self, name: &str, rank: f64, old: &Reading, new: &Reading) -> Portion {
-        let (Some(new), Some(old)) = (self.plan.histogram(new, name), self.plan.histogram(old, name))
+        let (Some(new), Some(old)) =
+            (self.plan.histogram(new, name), self.plan.histogram(old, name))
         else {
             return Portion::Missing;
         };

@@ -188,7 +188,10 @@ fn counters_become_rates_and_gauges_stay_as_they_are() {
     assert_eq!(sampled.values(Range::Minutes, "orders"), json!([null, 500, 20]));
     assert_eq!(sampled.values(Range::Minutes, "mean"), json!([null, 7, 9]));
     let view = sampled.view(Range::Minutes);
-    assert_eq!(view["times"], json!({ "from": "2027-01-15T08:00:00Z", "step_seconds": 1, "count": 3 }));
+    assert_eq!(
+        view["times"],
+        json!({ "from": "2027-01-15T08:00:00Z", "step_seconds": 1, "count": 3 })
+    );
     assert_eq!(view["replica"]["address"], "127.0.0.1:8081");
     assert_eq!(view["replica"]["started_at"], "2027-01-15T08:00:00Z");
     assert_eq!(view["series"][0]["unit"], "per_second");
@@ -250,7 +253,8 @@ fn a_pause_of_the_process_is_a_gap_and_not_a_rate() {
     assert_eq!((&values[1], &values[22]), (&json!(10), &json!(10)));
     assert!(values[2..22].iter().all(Value::is_null), "{values:?}");
     assert_eq!(sampled.values(Range::Day, "orders"), json!([10]));
-    let gap = json!({ "kind": "gap", "from": "2027-01-15T08:00:01Z", "to": "2027-01-15T08:00:21Z" });
+    let gap =
+        json!({ "kind": "gap", "from": "2027-01-15T08:00:01Z", "to": "2027-01-15T08:00:21Z" });
     assert_eq!(sampled.marks("gap"), [gap]);
 }
 

@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn values_are_short_and_missing_ones_are_null() {
-        let values = Values(vec![f32::NAN, 0.0, 12.0, 312.345_67, 0.000_123_456, -5.5, f32::INFINITY]);
+        let values =
+            Values(vec![f32::NAN, 0.0, 12.0, 312.345_67, 0.000_123_456, -5.5, f32::INFINITY]);
         let text = serde_json::to_string(&values).unwrap();
         assert_eq!(text, "[null,0,12,312.3,0.0001235,-5.5,null]");
         assert_eq!(serde_json::to_string(&Values(vec![1_234_567.0])).unwrap(), "[1235000]");

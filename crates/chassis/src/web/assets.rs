@@ -51,14 +51,8 @@ macro_rules! asset_files {
 
 /// Files of others, unmodified; `assets/vendor/README.md` names them. Only the flow page loads them.
 const VENDORED: [AssetFile; 2] = [
-    AssetFile {
-        name: "uplot.css",
-        bytes: include_bytes!("assets/vendor/uPlot.min.css"),
-    },
-    AssetFile {
-        name: "uplot.js",
-        bytes: include_bytes!("assets/vendor/uPlot.iife.min.js"),
-    },
+    AssetFile { name: "uplot.css", bytes: include_bytes!("assets/vendor/uPlot.min.css") },
+    AssetFile { name: "uplot.js", bytes: include_bytes!("assets/vendor/uPlot.iife.min.js") },
 ];
 
 /// The resources of a service's pages.

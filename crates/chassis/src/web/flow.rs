@@ -283,7 +283,8 @@ mod tests {
             include_str!("assets/flow.js"),
             include_str!("assets/measures.js"),
         ];
-        let uses: Vec<_> = scripts.iter().flat_map(|script| script.split("texts.").skip(1)).collect();
+        let uses: Vec<_> =
+            scripts.iter().flat_map(|script| script.split("texts.").skip(1)).collect();
         assert!(uses.len() > 10, "{}", uses.len());
         for lang in Lang::ALL {
             let texts = serde_json::to_value(&FlowWords::of(lang).live).unwrap();

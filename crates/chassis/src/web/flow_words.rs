@@ -81,7 +81,8 @@ impl FlowWords {
 
     #[must_use]
     pub fn mark(&self, kind: MarkKind) -> MarkWords {
-        let LiveFlowWords { start, postgres, kafka, redis, blocked, rebalance, gap, .. } = self.live;
+        let LiveFlowWords { start, postgres, kafka, redis, blocked, rebalance, gap, .. } =
+            self.live;
         match kind {
             MarkKind::Start => start,
             MarkKind::Postgres => postgres,
@@ -137,10 +138,19 @@ static EN: FlowWords = FlowWords {
         start: MarkWords { short: "start", long: "This replica started" },
         postgres: MarkWords { short: "PostgreSQL", long: "PostgreSQL did not accept changes" },
         kafka: MarkWords { short: "Kafka", long: "No connection to Kafka" },
-        redis: MarkWords { short: "Redis", long: "Redis was not used: no connection, or failed calls" },
-        blocked: MarkWords { short: "blocked", long: "A part made no progress: /readyz and the log give the reason" },
+        redis: MarkWords {
+            short: "Redis",
+            long: "Redis was not used: no connection, or failed calls",
+        },
+        blocked: MarkWords {
+            short: "blocked",
+            long: "A part made no progress: /readyz and the log give the reason",
+        },
         rebalance: MarkWords { short: "rebalance", long: "Partitions were assigned or revoked" },
-        gap: MarkWords { short: "no samples", long: "No samples: the process was stopped, or the clock was set" },
+        gap: MarkWords {
+            short: "no samples",
+            long: "No samples: the process was stopped, or the clock was set",
+        },
     },
 };
 
@@ -184,12 +194,27 @@ static RU: FlowWords = FlowWords {
         unreachable: "Сервис не отвечает. Повторяем запрос.",
         restarted: "Реплика перезапущена, или отвечает другая реплика: данные начинаются с её запуска.",
         lasts: "продолжается",
-        start: MarkWords { short: "запуск", long: "Эта реплика запустилась" },
-        postgres: MarkWords { short: "PostgreSQL", long: "PostgreSQL не принимал изменения" },
+        start: MarkWords {
+            short: "запуск", long: "Эта реплика запустилась"
+        },
+        postgres: MarkWords {
+            short: "PostgreSQL", long: "PostgreSQL не принимал изменения"
+        },
         kafka: MarkWords { short: "Kafka", long: "Не было соединения с Kafka" },
-        redis: MarkWords { short: "Redis", long: "Redis не использовался: нет соединения или ошибки вызовов" },
-        blocked: MarkWords { short: "остановка", long: "Часть сервиса не продвигалась: причина — в /readyz и в журнале" },
-        rebalance: MarkWords { short: "партиции", long: "Партиции назначены или отозваны" },
-        gap: MarkWords { short: "нет данных", long: "Нет данных: процесс был остановлен или часы переведены" },
+        redis: MarkWords {
+            short: "Redis",
+            long: "Redis не использовался: нет соединения или ошибки вызовов",
+        },
+        blocked: MarkWords {
+            short: "остановка",
+            long: "Часть сервиса не продвигалась: причина — в /readyz и в журнале",
+        },
+        rebalance: MarkWords {
+            short: "партиции", long: "Партиции назначены или отозваны"
+        },
+        gap: MarkWords {
+            short: "нет данных",
+            long: "Нет данных: процесс был остановлен или часы переведены",
+        },
     },
 };

@@ -152,7 +152,8 @@ impl Lang {
         let (whole, rest) = (scaled.abs() / unit, scaled.abs() % unit);
         let digits = format!("{rest:0width$}", width = places as usize);
         let digits = if rest == 0 { "" } else { digits.trim_end_matches('0') };
-        let point = if digits.is_empty() { String::new() } else { self.decimal_point().to_string() };
+        let point =
+            if digits.is_empty() { String::new() } else { self.decimal_point().to_string() };
         format!("{sign}{}{point}{digits}", self.number(whole))
     }
 

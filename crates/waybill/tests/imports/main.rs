@@ -28,7 +28,15 @@ const ORDERS: [(&str, &[&str]); 12] = [
     (
         "run",
         &[
-            "config", "routes", "ingest", "status", "deliveries", "http", "pages", "lookup", "order",
+            "config",
+            "routes",
+            "ingest",
+            "status",
+            "deliveries",
+            "http",
+            "pages",
+            "lookup",
+            "order",
             "flow",
         ],
     ),
@@ -50,8 +58,8 @@ const COURIERS: [(&str, &[&str]); 13] = [
     (
         "run",
         &[
-            "config", "routes", "intake", "dispatch", "outbox", "store", "http", "pages", "delivery",
-            "flow",
+            "config", "routes", "intake", "dispatch", "outbox", "store", "http", "pages",
+            "delivery", "flow",
         ],
     ),
     ("routes", &["http", "pages"]),

@@ -55,7 +55,8 @@ async fn the_orders_of_a_second_are_in_the_json_and_in_the_chart() {
         let flow = service.json("/flow.json").await;
         // A rate multiplied by its second is the number of orders.
         let orders: f64 = known(&flow, "orders").iter().sum();
-        let is_complete = (orders - 300.0).abs() < 15.0 && known(&flow, "rejections").iter().sum::<f64>() > 0.5;
+        let is_complete =
+            (orders - 300.0).abs() < 15.0 && known(&flow, "rejections").iter().sum::<f64>() > 0.5;
         is_complete.then_some(flow)
     })
     .await;
@@ -118,11 +119,8 @@ async fn a_click_or_enter_leads_to_what_was_rejected_then() {
     let time: String = page.value("document.activeElement.ariaValueText").await;
     assert!(time.contains(':'), "{time}");
     page.press_key("Enter").await;
-    page.wait_for(
-        "the link to have the focus",
-        "document.activeElement.matches('#lag .moment a')",
-    )
-    .await;
+    page.wait_for("the link to have the focus", "document.activeElement.matches('#lag .moment a')")
+        .await;
     page.press_key("Enter").await;
     page.wait_for("the rejected records", "location.pathname === '/rejected'").await;
     assert_eq!(page.errors(), [""; 0]);
@@ -194,7 +192,8 @@ async fn an_outage_of_postgresql_leaves_a_mark() {
     .await;
     page.wait_for_text("PostgreSQL did not accept changes").await;
     // The page needs no database.
-    let during = Page::open(Reader { javascript: false, ..Reader::default() }, &service.at("/flow"));
+    let during =
+        Page::open(Reader { javascript: false, ..Reader::default() }, &service.at("/flow"));
     during.await.wait_for_text("PostgreSQL did not accept changes").await;
 
     own.local.postgres.as_mut().unwrap().restart().await.unwrap();
@@ -204,8 +203,11 @@ async fn an_outage_of_postgresql_leaves_a_mark() {
         outages.len() == 1 && outages[0]["to"].as_str() > outages[0]["from"].as_str()
     })
     .await;
-    page.wait_for("the end on the page", "!document.querySelector('#marks').innerText.includes('still')")
-        .await;
+    page.wait_for(
+        "the end on the page",
+        "!document.querySelector('#marks').innerText.includes('still')",
+    )
+    .await;
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
     own.stop().await;
@@ -225,12 +227,16 @@ async fn an_outage_of_kafka_leaves_a_mark() {
 
     own.local.kafka.as_mut().unwrap().kill().await.unwrap();
     wait_until("the outage", async || {
-        marks(&service.json("/flow.json").await, "kafka").last().is_some_and(|one| one["to"].is_null())
+        marks(&service.json("/flow.json").await, "kafka")
+            .last()
+            .is_some_and(|one| one["to"].is_null())
     })
     .await;
     own.local.kafka.as_mut().unwrap().restart().await.unwrap();
     wait_until("the end of the outage", async || {
-        marks(&service.json("/flow.json").await, "kafka").last().is_some_and(|one| !one["to"].is_null())
+        marks(&service.json("/flow.json").await, "kafka")
+            .last()
+            .is_some_and(|one| !one["to"].is_null())
     })
     .await;
     service.stop().await.unwrap();
@@ -360,7 +366,8 @@ async fn the_flow_of_both_services_is_accessible_and_light() {
             let reader = Reader { lang, dark, window, ..Reader::default() };
             let page = Page::open(reader, &service.at("/flow")).await;
             wait_for_drawing(&page).await;
-            let unfold = "[...document.querySelectorAll('details')].map((one) => one.open = true).length";
+            let unfold =
+                "[...document.querySelectorAll('details')].map((one) => one.open = true).length";
             assert!(page.value::<i32>(unfold).await >= 8);
             page.wait_for("the samples", "document.querySelector('.samples tbody a')").await;
             for fault in page.accessibility_faults().await {
@@ -404,7 +411,10 @@ async fn without_javascript_the_tables_have_the_values() {
     page.wait_for_text("Заказы, события и отклонённые записи").await;
     page.click("#throughput summary").await;
     let maximum = page.text("#throughput tbody tr:first-child td:last-child").await;
-    assert!(maximum.starts_with(|c: char| c.is_ascii_digit()) && maximum.ends_with("/с"), "{maximum}");
+    assert!(
+        maximum.starts_with(|c: char| c.is_ascii_digit()) && maximum.ends_with("/с"),
+        "{maximum}"
+    );
     page.wait_for_text("/flow.json").await;
     page.assert_accessible().await;
     page.click_on("24 часа").await;
