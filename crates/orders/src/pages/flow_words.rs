@@ -13,7 +13,7 @@ static EN: ChartWords = ChartWords {
     charts: &[
         ("throughput", "Orders, events and rejections"),
         ("freshness", "From Kafka until the order can be read"),
-        ("lag", "Lag: age of the oldest record in work"),
+        ("lag", "Lag: oldest record in work"),
         ("backlog", "Lag in records"),
         ("batch_time", "Writing a batch"),
         ("batch_size", "Records in a batch"),
@@ -41,7 +41,7 @@ static RU: ChartWords = ChartWords {
     charts: &[
         ("throughput", "Заказы, события и отклонённые записи"),
         ("freshness", "Из Kafka до готовности к чтению"),
-        ("lag", "Отставание: возраст самой старой записи в работе"),
+        ("lag", "Отставание: самая старая запись"),
         ("backlog", "Отставание в записях"),
         ("batch_time", "Запись пакета"),
         ("batch_size", "Записей в пакете"),

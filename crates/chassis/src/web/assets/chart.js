@@ -86,9 +86,9 @@ export function openChart(section, source) {
       height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: 'flow' } },
-      scales: { x: { range: () => source.span() }, y: { range: (_, min, max) => [0, ceiling(max)] } },
+      scales: { x: { range: () => source.span() }, y: { range: (_, min, max) => [0, ceiling(unit, max)] } },
       axes: [
-        { ...axis, space: 70, values: (_, times) => times.map(tickTime) },
+        { ...axis, size: 28, space: 70, values: (_, times) => times.map(tickTime) },
         { ...axis, size: 62, space: 36, values: (_, splits) => splits.map((one) => shown(unit, one)) },
       ],
       series: [{}, ...lines.map(({ tone }) => ({
@@ -194,7 +194,8 @@ export function openChart(section, source) {
 }
 
 /** The end of the axis: some space above the largest value, and never an empty axis. */
-function ceiling(max) {
+function ceiling(unit, max) {
+  if (unit === 'percent') return 100;
   return max > 0 ? max * 1.1 : 1;
 }
 
@@ -206,6 +207,7 @@ function drawMarks(chart, marks) {
   let free = bbox.left;
   ctx.save();
   ctx.font = `${11 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
+  ctx.textAlign = 'left';
   ctx.textBaseline = 'top';
   for (const { kind, from, to } of marks) {
     const left = chart.valToPos(from, 'x', true);

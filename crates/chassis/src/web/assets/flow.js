@@ -94,16 +94,19 @@ function show() {
 
 /** The values of a line: those of one route, if the reader has chosen one. */
 function valuesOf(chart, line, index) {
-  const chosen = chart.section.contains(select) && select.value;
-  return chosen ? source.routes.get(chosen)[index] : source.series.get(line.id);
+  const route = chart.section.contains(select) && source.routes.get(select.value);
+  return route ? route[index] : source.series.get(line.id);
 }
 
 function listRoutes() {
   const { value } = select;
-  const options = ['', ...source.routes.keys()].map((route) => new Option(route || texts.all_routes, route));
+  select.hidden = false;
+  const routes = ['', ...source.routes.keys()];
+  // New options would close a list that the reader has opened.
+  if (routes.join('\n') === [...select.options].map((one) => one.value).join('\n')) return;
+  const options = routes.map((route) => new Option(route || texts.all_routes, route));
   select.replaceChildren(...options);
   select.value = source.routes.has(value) ? value : '';
-  select.hidden = false;
 }
 
 function listMarks() {
@@ -139,16 +142,17 @@ function add(sample) {
     if (isChanged || Date.now() - loadedAt >= RELOAD_INTERVAL) load();
     return;
   }
-  // Samples are missing, or the clock of the service was set: the service knows all of them.
-  if (isChanged || last === undefined || time - last > 3 || time < last) {
+  if (time === last && !isChanged) return;
+  // A sample is missing, or the clock of the service was set: the service has all values.
+  if (isChanged || time !== last + 1) {
     load();
     return;
   }
-  while (source.times.at(-1) < time) push(source.times.at(-1) + 1, sample);
+  push(time, sample);
   show();
 }
 
-/** Adds the values of a second. A late sample is that of the seconds before it, too. */
+/** Adds the values of a second. */
 function push(time, { values, routes }) {
   const append = (array, value) => {
     array.push(value);
