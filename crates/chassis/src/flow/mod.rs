@@ -107,12 +107,11 @@ impl Flow {
 
     /// Takes a sample at each full second of the clock, until `shutdown`.
     pub async fn sample(self, shutdown: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(until_next_second(SystemTime::now())) => {}
-            }
+        // The first one is at the start, so that the counters of the first second are not lost.
+        while !shutdown.is_cancelled() {
             self.take_sample();
+            let next_second = tokio::time::sleep(until_next_second(SystemTime::now()));
+            shutdown.run_until_cancelled(next_second).await;
         }
     }
 

