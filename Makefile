@@ -42,12 +42,13 @@ test: ## run all tests, with a real PostgreSQL, Kafka, Redis and browser (ARGS: 
 	@scripts/setup --tests
 	$(WITHOUT_PSQL) cargo test --workspace --locked $(ARGS)
 
-check: $(DENY) $(TYPOS) ## check format, lints, licences, spelling, and that .sqlx/ is up to date
+check: $(DENY) $(TYPOS) ## check format, lints, licences, spelling, vendored files, and that .sqlx/ is up to date
 	@scripts/setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(DENY) --log-level error --locked check bans licenses sources
 	$(TYPOS)
+	cd crates/chassis/src/web/assets/vendor && if command -v sha256sum > /dev/null; then sha256sum -c SHA256SUMS; else shasum -a 256 -c SHA256SUMS; fi
 	scripts/sqlx-prepare --check
 
 # Not a part of `check`, because it needs the network and its result may change without a change of

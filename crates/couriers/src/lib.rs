@@ -8,6 +8,7 @@
 //! - `outbox/`: sends the entries of the log to the deliveries topic
 //! - `store/`: changes deliveries and couriers, for intake and for manual actions
 //! - `read/`: queries for statistics, the queue, one delivery and the board
+//! - `flow`: the charts of the service, and their metrics
 //! - `http/`: the JSON API and the live board
 //! - `pages/`: the board as HTML
 //! - `config`: the options of the service
@@ -20,6 +21,7 @@ mod audit;
 mod config;
 pub mod delivery;
 pub mod dispatch;
+mod flow;
 mod http;
 mod intake;
 mod migrate;

@@ -5,6 +5,7 @@ use axum::{
     routing::{get, head, post},
 };
 use chassis::{
+    flow,
     http::{Guard, Lists, finish, health::Health, limit_lists, problems::NO_SUCH_PAGE},
     web::by_accept,
 };
@@ -47,6 +48,8 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/rejected/{id}/settle", post(by_accept(rejected::settle, pages::rejected::settle)))
         .route("/rejected/{id}/reopen", post(by_accept(rejected::reopen, pages::rejected::reopen)))
         .route("/live", get(live::live))
+        .route("/flow", get(pages::flow::get))
+        .route("/flow.json", get(flow::calls::get))
         .route("/ping", get(http::ping))
         .route("/healthcheck", head(http::healthcheck))
         .merge(lists)

@@ -5,6 +5,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use chassis::{
+    flow::Flow,
     http::{
         Guard, HttpMetrics, Lists, Site, Streams, health::Health, limits::Limits, readable_from,
         serve,
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, Options, TopicConfig},
     dispatch::{self, DispatchMetrics, Policy, Wake},
+    flow::CATALOGUE,
     http::{ApiState, live_board::LiveBoard},
     intake::{self, Intake, Topics},
     outbox::{OutboxMetrics, Sender},
@@ -77,6 +79,9 @@ pub async fn run(
         to_send: to_send.clone(),
         metrics: OutboxMetrics::register(&mut registry),
     };
+    // Every metric is registered above; from here on the registry is only read.
+    let registry = Arc::new(registry);
+    let flow = Flow::new(CATALOGUE, registry.clone(), listener.local_addr()?);
     let api = ApiState {
         pool: pools.requests.clone(),
         producer,
@@ -84,6 +89,7 @@ pub async fn run(
         times: config.own.delivery_times(),
         wake: wake.clone(),
         board: board.clone(),
+        flow: flow.clone(),
         streams: Streams::of_connections(config.http.connections as usize),
         shutdown: shutdown.clone(),
     };
@@ -91,7 +97,7 @@ pub async fn run(
     let state = PageState { api, orders_url };
     let health = Health {
         ready: ready.clone(),
-        registry: Arc::new(registry),
+        registry,
         blocked: blocked.clone(),
         shutdown: shutdown.clone(),
     };
@@ -105,6 +111,7 @@ pub async fn run(
     // unreachable. `ready` is set when the warm-up has ended, or after 10 seconds.
     let serving = serve::serve(listener, guard, |_| None, router, limits, shutdown.clone());
     parts.run("http", serving.map(Ok));
+    parts.run("flow", flow.sample(shutdown.clone()).map(Ok));
     parts.run("live board", board.clone().keep(pools.requests.clone(), shutdown.clone()).map(Ok));
     let subscription = subscription(&config);
     let dispatch = Dispatch {

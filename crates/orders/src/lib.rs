@@ -6,6 +6,7 @@
 //! - `status/`: status topic → PostgreSQL; reads the status and the history of an order
 //! - `deliveries/`: deliveries topic → PostgreSQL
 //! - `lookup/`: finds an order in memory, Redis or PostgreSQL; the live feed
+//! - `flow`: the charts of the service, and their metrics
 //! - `http/`: the JSON API
 //! - `pages/`: the HTML pages of the same calls
 //! - `routes`: the table of all calls
@@ -20,6 +21,7 @@
 mod audit;
 mod config;
 mod deliveries;
+mod flow;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod http;

@@ -7,6 +7,7 @@ use axum::{
     routing::{get, post},
 };
 use chassis::{
+    flow,
     http::{Guard, Lists, finish, health::Health, limit_lists, problems::NO_SUCH_PAGE},
     web::by_accept,
 };
@@ -61,6 +62,8 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
             post(by_accept(http::rejected::reopen, pages::rejection::reopen)),
         )
         .route("/live", get(live::live))
+        .route("/flow", get(pages::flow::get))
+        .route("/flow.json", get(flow::calls::get))
         .merge(lists)
         .merge(health.routes())
         .fallback(by_accept(NO_SUCH_PAGE, pages::no_such_page));

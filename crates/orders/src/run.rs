@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context;
 use chassis::{
+    flow::Flow,
     http::{Guard, HttpMetrics, Lists, Site, Streams, health::Health, limits::Limits, serve},
     kafka::{
         batch::BatchPolicy,
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{CacheConfig, Config, TopicConfig},
     deliveries::consumer::{DeliveryConsumer, DeliveryMetrics},
+    flow::CATALOGUE,
     http::{ApiState, FastPath},
     ingest::{
         self, Ingest,
@@ -91,21 +93,24 @@ pub async fn run(
     let warmed = WarmUpMetrics::register(&mut registry);
     let served = HttpMetrics::register(&mut registry);
     let ready = Arc::new(AtomicBool::new(false));
+    // Every metric is registered above; from here on the registry is only read.
+    let registry = Arc::new(registry);
+    let flow = Flow::new(CATALOGUE, registry.clone(), listener.local_addr()?);
     let api = ApiState {
         lookup: lookup.clone(),
         pool: pools.requests.clone(),
         producer: producer.clone(),
         topics: Arc::new(topics.clone()),
         feed: feed.clone(),
+        flow: flow.clone(),
         streams: Streams::of_connections(config.http.connections as usize),
         shutdown: shutdown.clone(),
     };
     let courier_service = config.couriers_url.as_ref().map(CourierService::at);
     let state = PageState { api, courier_service };
-    // Every metric is registered above; from here on the registry is only read.
     let health = Health {
         ready: ready.clone(),
-        registry: Arc::new(registry),
+        registry,
         blocked: blocked.clone(),
         shutdown: shutdown.clone(),
     };
@@ -117,6 +122,7 @@ pub async fn run(
     let limits = Limits { connections: config.http.connections as usize, ..Limits::default() };
     let lists = Lists::of_connections(connections);
     parts.run("http", serve_http(listener, limits, state, health, (site, served, lists)));
+    parts.run("flow", flow.sample(shutdown.clone()).map(Ok));
     if let Some((redis, to_write)) = redis.zip(to_write) {
         // The only writer: commits and lookups put their orders into its queue and never wait.
         parts.run("redis", redis.run(to_write, shutdown.clone()));

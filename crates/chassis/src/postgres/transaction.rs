@@ -15,6 +15,7 @@ use anyhow::{anyhow, bail};
 use futures_util::FutureExt as _;
 use prometheus_client::metrics::{
     counter::Counter,
+    gauge::Gauge,
     histogram::{Histogram, exponential_buckets},
 };
 use sqlx::{PgConnection, PgPool};
@@ -125,6 +126,25 @@ crate::metrics! {
         retries: Counter = "waybill_batch_retries",
         /// Splits of a batch, or of a part of it, after the database refused a value or the code panicked
         splits: Counter = "waybill_batch_splits",
+        /// Batches that wait for PostgreSQL: their last transaction failed, and is retried
+        waiting: Gauge = "waybill_batches_waiting",
+    }
+}
+
+/// A batch that waits for PostgreSQL. Dropping it means that it is written, or given up at the
+/// shutdown.
+struct WaitingBatch(Gauge);
+
+impl WaitingBatch {
+    fn counted_in(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for WaitingBatch {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -270,6 +290,7 @@ async fn commit_part<W: Writer>(
 ) -> Result<W::Outcome, Fault> {
     let mut backoff = Backoff::default();
     let mut limit = FIRST_TRANSACTION_TIMEOUT;
+    let mut waiting = None;
     loop {
         // A panic leaves no partial state: its connection is closed, which rolls the transaction
         // back. A writer keeps no result of an attempt, only hints for choosing the faster
@@ -306,6 +327,7 @@ async fn commit_part<W: Writer>(
                 records = part.len(),
                 "waiting for PostgreSQL to accept a batch: {error}"
             );
+            waiting.get_or_insert_with(|| WaitingBatch::counted_in(&metrics.waiting));
         }
         // The failed attempt may have been committed. Writing the same records again is harmless: a
         // writer changes nothing for a record that is already stored.

@@ -1,4 +1,13 @@
-//! The macro that defines metrics: the doc comment of a metric is its help text.
+//! The macro that defines metrics: the doc comment of a metric is its help text. And the time, for
+//! gauges that hold the time of a measurement.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Returns the seconds since 1970.
+#[must_use]
+pub fn seconds_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
 
 /// Defines a struct of metrics with a function `register`, which adds them to a registry.
 ///

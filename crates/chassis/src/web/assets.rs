@@ -49,6 +49,12 @@ macro_rules! asset_files {
     };
 }
 
+/// Files of others, unmodified; `assets/vendor/README.md` names them. Only the flow page loads them.
+const VENDORED: [AssetFile; 2] = [
+    AssetFile { name: "uplot.css", bytes: include_bytes!("assets/vendor/uPlot.min.css") },
+    AssetFile { name: "uplot.js", bytes: include_bytes!("assets/vendor/uPlot.iife.min.js") },
+];
+
 /// The resources of a service's pages.
 #[derive(Debug)]
 pub struct Assets(Vec<Embedded>);
@@ -76,12 +82,16 @@ impl Assets {
         let shared = asset_files![
             "address.js",
             "app.css",
+            "chart.js",
             "copy.js",
             "docs.css",
             "docs.js",
             "dom.js",
             "favicon.svg",
+            "flow.css",
+            "flow.js",
             "live.js",
+            "measures.js",
             "record_calls.js",
             "record_edit.js",
             "record_replays.js",
@@ -90,7 +100,7 @@ impl Assets {
             "words.js",
         ];
         let mut assets = Self(Vec::new());
-        let mut rest: Vec<AssetFile> = shared.into_iter().chain(own).collect();
+        let mut rest: Vec<AssetFile> = shared.into_iter().chain(VENDORED).chain(own).collect();
         // A module needs the addresses of its imports, so those come first.
         while !rest.is_empty() {
             let files = mem::take(&mut rest);
@@ -176,10 +186,11 @@ impl Assets {
             .collect()
     }
 
-    /// Returns the number of bytes of all assets, not compressed.
+    /// Returns the number of bytes of all assets but those of others, not compressed.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.0.iter().map(|one| one.bytes.len()).sum()
+        let is_own = |one: &&Embedded| VENDORED.iter().all(|file| file.name != one.name);
+        self.0.iter().filter(is_own).map(|one| one.bytes.len()).sum()
     }
 }
 
@@ -233,6 +244,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use serde_json::Value;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
     use crate::web::{Lang, words::DocsWords};
@@ -310,10 +322,22 @@ mod tests {
     }
 
     #[test]
+    fn files_of_others_are_unmodified() {
+        let sums = include_str!("assets/vendor/SHA256SUMS");
+        for file in &VENDORED {
+            let sum = Sha256::digest(file.bytes).to_vec();
+            let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(sums.lines().any(|line| line.starts_with(&sum)), "{}", file.name);
+        }
+    }
+
+    #[test]
     fn no_asset_names_another_server() {
         for embedded in &ASSETS.0 {
             let text = str::from_utf8(&embedded.bytes).unwrap();
             let text = text.replace("http://www.w3.org/2000/svg", "");
+            // The address of the library's sources, in its first comment.
+            let text = text.replace("https://github.com/leeoniya/uPlot", "");
             assert!(!text.contains("//cdn") && !text.contains("http:") && !text.contains("https:"));
         }
     }

@@ -131,6 +131,32 @@ impl Lang {
         format!("{}, {hour:02}:{minute:02}:{fraction}{NBSP}UTC", self.date(at))
     }
 
+    /// Formats a time to the second: `26 Nov 2021, 06:22:19 UTC`.
+    pub fn second_time(self, at: OffsetDateTime) -> String {
+        let at = at.to_offset(UtcOffset::UTC);
+        let (hour, minute, second) = (at.hour(), at.minute(), at.second());
+        format!("{}, {hour:02}:{minute:02}:{second:02}{NBSP}UTC", self.date(at))
+    }
+
+    /// Formats a number that is measured: with at most three digits, unless it is larger: `1,817`,
+    /// `18.2`, `0.18`.
+    pub fn decimal(self, value: f64) -> String {
+        let (places, scale) = match value.abs() {
+            ..9.995 => (2_u32, 100.0),
+            ..99.95 => (1, 10.0),
+            _ => (0, 1.0),
+        };
+        let scaled = (value * scale).round() as i128;
+        let unit = 10_i128.pow(places);
+        let sign = if scaled < 0 { "\u{2212}" } else { "" };
+        let (whole, rest) = (scaled.abs() / unit, scaled.abs() % unit);
+        let digits = format!("{rest:0width$}", width = places as usize);
+        let digits = if rest == 0 { "" } else { digits.trim_end_matches('0') };
+        let point =
+            if digits.is_empty() { String::new() } else { self.decimal_point().to_string() };
+        format!("{sign}{}{point}{digits}", self.number(whole))
+    }
+
     fn date(self, at: OffsetDateTime) -> String {
         const EN: [&str; 12] =
             ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -299,12 +325,31 @@ mod tests {
     }
 
     #[test]
+    fn measured_numbers_have_three_digits() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.004, "0"),
+            (0.25, "0.25"),
+            (1.5, "1.5"),
+            (9.996, "10"),
+            (18.24, "18.2"),
+            (99.96, "100"),
+            (1_816.7, "1,817"),
+            (-2.5, "\u{2212}2.5"),
+        ] {
+            assert_eq!(Lang::En.decimal(value), text);
+        }
+        assert_eq!(Lang::Ru.decimal(1.05), "1,05");
+    }
+
+    #[test]
     fn times_are_in_utc() {
         let at = datetime!(2021-11-26 06:22:19.112 UTC);
         assert_eq!(Lang::En.date_time(at), "26\u{a0}Nov\u{a0}2021, 06:22\u{a0}UTC");
         let in_tokyo = at.to_offset(time::macros::offset!(+9));
         assert_eq!(Lang::Ru.date_time(in_tokyo), "26\u{a0}нояб.\u{a0}2021, 06:22\u{a0}UTC");
         assert_eq!(Lang::En.exact_time(at), "26\u{a0}Nov\u{a0}2021, 06:22:19.112\u{a0}UTC");
+        assert_eq!(Lang::En.second_time(in_tokyo), "26\u{a0}Nov\u{a0}2021, 06:22:19\u{a0}UTC");
         assert_eq!(machine_time(in_tokyo), "2021-11-26T06:22:19.112Z");
     }
 

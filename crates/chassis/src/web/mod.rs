@@ -1,13 +1,16 @@
 //! The shared parts of all services' pages: language, frame, style, and the response.
 //!
 //! `templates/base.html` is the frame, `templates/macros.html` holds the parts that repeat, and
-//! `templates/docs.html` is the API's documentation. A service finds them through its
-//! `askama.toml`, and has its own `frame.html` between base and page, with its sections and scripts.
+//! `templates/docs.html` is the API's documentation, and `templates/flow.html` the page of charts. A
+//! service finds them through its `askama.toml`, and has its own `frame.html` between base and page,
+//! with its sections and scripts.
 //! Everything works without JavaScript. Templates escape all values.
 
 mod assets;
 mod by_accept;
 pub mod docs;
+pub mod flow;
+mod flow_words;
 mod lang;
 mod reader;
 pub mod rejected;

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::AtomicU64;
 
-use chassis::postgres::{read::read, time_limit::BACKGROUND};
+use chassis::{
+    postgres::{read::read, time_limit::BACKGROUND},
+    process::metrics::seconds_now,
+};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -73,7 +76,19 @@ chassis::metrics! {
         unassigned_after_release: Gauge = "waybill_orders_released",
         /// Couriers by status
         couriers: Family<Status, Gauge> = "waybill_couriers",
+        /// Share of the newest deliveries completed in the last hour that were on time, 0 to 1; NaN if there are none
+        on_time: Gauge<f64, AtomicU64> = "waybill_deliveries_on_time_share" from unknown(),
+        /// Time of the last measurement of the queue, the deliveries and the couriers, seconds since 1970
+        measured_at: Gauge<f64, AtomicU64> = "waybill_queue_measured_timestamp_seconds",
+        /// 1 while dispatch retries after an error of PostgreSQL, else 0
+        pub(super) failing: Gauge = "waybill_dispatch_failing",
     }
+}
+
+fn unknown() -> Gauge<f64, AtomicU64> {
+    let gauge = Gauge::default();
+    gauge.set(f64::NAN);
+    gauge
 }
 
 impl DispatchMetrics {
@@ -122,6 +137,30 @@ impl DispatchMetrics {
         ] {
             self.couriers.get_or_create(&Status { status: status.as_str() }).set(number);
         }
+        self.measure_on_time(pool).await?;
+        self.measured_at.set(seconds_now());
+        Ok(())
+    }
+
+    async fn measure_on_time(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let deliveries = read(pool, BACKGROUND, async |connection| {
+            // Without the deliveries that were read late, as in the statistics.
+            sqlx::query!(
+                "-- measure_on_time\n\
+                 SELECT count(*) AS \"completed!\", \
+                     count(*) FILTER (WHERE completed_at <= deadline) AS \"on_time!\" \
+                 FROM ( \
+                     SELECT completed_at, deadline FROM couriers.courier_orders \
+                     WHERE completed_at > now() - interval '1 hour' AND completed_at >= assigned_at \
+                     ORDER BY completed_at DESC LIMIT 10000 \
+                 ) AS newest"
+            )
+            .fetch_one(connection)
+            .await
+        });
+        let deliveries = deliveries.await?;
+        // NaN if none was completed.
+        self.on_time.set(deliveries.on_time as f64 / deliveries.completed as f64);
         Ok(())
     }
 

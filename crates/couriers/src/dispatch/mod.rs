@@ -114,12 +114,14 @@ pub async fn run(
                 if !backoff.is_first() {
                     tracing::info!("dispatch works again");
                 }
+                metrics.failing.set(0);
                 backoff = Backoff::default();
             }
             Err(error) => {
                 if backoff.is_first() {
                     tracing::warn!("dispatch failed, retrying: {error}");
                 }
+                metrics.failing.set(1);
                 // The outcome may be unknown, for example if the connection was lost at the commit.
                 // Both outcomes are correct: an assigned order no longer waits, and any other order
                 // still does. The cursor of the failed match is not kept: the next sweep searches

@@ -18,6 +18,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::{Json, response::Response};
 use chassis::{
+    flow::Flow,
     http::{Streams, actor},
     kafka::producer::Producer,
     web::docs,
@@ -39,6 +40,7 @@ pub(crate) struct ApiState {
     pub(crate) times: DeliveryTimes,
     pub(crate) wake: Wake,
     pub(crate) board: LiveBoard,
+    pub(crate) flow: Flow,
     pub(crate) streams: Streams,
     pub(crate) shutdown: CancellationToken,
 }

@@ -30,6 +30,7 @@ use chassis::{
     postgres::{time_limit::BACKGROUND, transaction::change},
     process::{
         failpoint,
+        metrics::seconds_now,
         retry::Backoff,
         trace::{self, Trace},
     },
@@ -76,6 +77,8 @@ chassis::metrics! {
         unsent: Gauge = "waybill_delivery_events_unsent",
         /// Age of the oldest entry that is not sent yet, seconds
         oldest_unsent_seconds: Gauge<f64, AtomicU64> = "waybill_oldest_unsent_delivery_event_seconds",
+        /// Time of the last measurement of the entries that are not sent, seconds since 1970
+        measured_at: Gauge<f64, AtomicU64> = "waybill_outbox_measured_timestamp_seconds",
     }
 }
 
@@ -117,6 +120,7 @@ impl Sender {
                 Ok(outbox) => {
                     self.metrics.unsent.set(outbox.entries);
                     self.metrics.oldest_unsent_seconds.set(outbox.oldest_seconds.max(0.0));
+                    self.metrics.measured_at.set(seconds_now());
                 }
                 // Only at `debug`, because the sender reports that PostgreSQL is unreachable.
                 Err(error) => tracing::debug!("measuring the outbox: {error}"),

@@ -1,11 +1,13 @@
 //! The pages of the courier service: the board with couriers, queue and figures, for a dispatcher,
-//! and the rejected status records.
+//! the charts of the flow, and the rejected status records.
 //!
 //! The modules in `assets/` fetch the same page after each change and replace the parts that differ;
 //! `board.js` starts them.
 //! Templates escape all values.
 
 pub(crate) mod board;
+pub(crate) mod flow;
+mod flow_words;
 pub(crate) mod rejected;
 mod rejected_words;
 mod words;
@@ -22,6 +24,7 @@ use axum::{
 };
 use chassis::{
     asset_files,
+    flow::Flow,
     http::Id,
     web::{Assets, Reader, docs::Docs},
 };
@@ -41,6 +44,12 @@ pub(crate) struct PageState {
 impl FromRef<PageState> for ApiState {
     fn from_ref(state: &PageState) -> Self {
         state.api.clone()
+    }
+}
+
+impl FromRef<PageState> for Flow {
+    fn from_ref(state: &PageState) -> Self {
+        state.api.flow.clone()
     }
 }
 

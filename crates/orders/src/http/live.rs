@@ -1,17 +1,21 @@
 //! `GET /live`: the live feed as server-sent events. A client that reconnects sends the last id
 //! that it received, and gets the events after it, or `reset` if they are no longer kept. The
-//! events are made in [`live_feed`](crate::lookup::live_feed).
+//! events are made in [`live_feed`](crate::lookup::live_feed). With `?flow`, the stream has the
+//! samples of the [flow](chassis::flow) and nothing else.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
     response::{
-        IntoResponse, Sse,
+        IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
     },
 };
-use chassis::http::{Parameters, problem::Problem};
+use chassis::{
+    flow,
+    http::{Parameters, problem::Problem},
+};
 use events::OrderUid;
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, header};
@@ -24,15 +28,19 @@ use crate::lookup::live_feed::FeedEvent;
 #[derive(Deserialize)]
 pub(crate) struct LiveQuery {
     order_uid: Option<OrderUid>,
+    flow: Option<String>,
 }
 
-/// `GET /live`, or `GET /live?order_uid=…` to get every status of this order.
+/// `GET /live`, or `GET /live?order_uid=…` to get every status of this order, or `GET /live?flow`.
 pub(crate) async fn live(
     State(state): State<ApiState>,
     Parameters(query): Parameters<LiveQuery>,
     headers: HeaderMap,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
     let place = state.streams.take()?;
+    if query.flow.is_some() {
+        return Ok(flow::calls::live(&state.flow, place, state.shutdown));
+    }
     // Watched before the subscription, so every status that comes after the subscription is sent.
     let watch = query.order_uid.map(|uid| state.feed.watch(uid));
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
@@ -49,7 +57,8 @@ pub(crate) async fn live(
             (header::HeaderName::from_static("x-accel-buffering"), "no"),
         ],
         Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))),
-    ))
+    )
+        .into_response())
 }
 
 fn events(

@@ -14,6 +14,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::response::Response;
 use chassis::{
+    flow::Flow,
     http::{Streams, path_segment},
     kafka::producer::Producer,
     web::docs,
@@ -37,6 +38,7 @@ pub(crate) struct ApiState {
     pub(crate) producer: Producer,
     pub(crate) topics: Arc<Topics>,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) flow: Flow,
     pub(crate) streams: Streams,
     pub(crate) shutdown: CancellationToken,
 }

@@ -16,16 +16,25 @@ pub(crate) mod upsert;
 use std::sync::Arc;
 
 use chassis::{
-    kafka::{consumer::Pipeline, producer::Producer, record::Record},
+    kafka::{
+        consumer::Pipeline,
+        producer::Producer,
+        record::{Record, instant},
+    },
     postgres::transaction,
     process::failpoint,
     rejected::{self, Original},
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
 };
 use sqlx::PgPool;
+use time::OffsetDateTime;
 
 use crate::{
     ingest::{
@@ -82,10 +91,23 @@ chassis::metrics! {
         warnings: Family<Warning, Counter> = "waybill_order_warnings",
         /// Fields of valid orders that the model does not have, dropped
         unknown_fields: Counter = "waybill_unknown_fields",
+        /// Seconds from the Kafka timestamp of a valid record until its order can be read
+        freshness: Histogram = "waybill_order_freshness_seconds"
+            from Histogram::new(exponential_buckets(0.001, 2.0, 24)),
     }
 }
 
 impl IngestMetrics {
+    /// Counts the time that orders took until they could be read. It is 0 for a record from the
+    /// future: the clock of Kafka or of a producer may be ahead.
+    fn count_freshness(&self, timestamps_ms: &[i64]) {
+        let now = OffsetDateTime::now_utc();
+        for timestamp_ms in timestamps_ms {
+            let age = now - instant(*timestamp_ms);
+            self.freshness.observe(age.as_seconds_f64().max(0.0));
+        }
+    }
+
     fn count(&self, committed: &Committed) {
         let orders = committed.orders();
         self.orders.inc_by(orders.len() as u64);
@@ -148,12 +170,15 @@ impl Pipeline for Ingest {
     }
 
     async fn commit(&self, batch: Vec<Incoming>) -> anyhow::Result<Committed> {
+        let orders = batch.iter().filter(|one| matches!(one.content, Content::Order(_)));
+        let timestamps_ms: Vec<_> = orders.map(|one| one.original.position.timestamp_ms).collect();
         let mut committed = self.store.commit(batch).await?;
         failpoint::async_point("cache-update").await;
         // After the commit, so the cache never holds an order that a rollback removed. Before the
         // events are published, so when an event can be read, this replica's cache is up to date.
         let (views, confirmation) = committed.take_views();
         self.lookup.admit(views, confirmation);
+        self.metrics.count_freshness(&timestamps_ms);
         Ok(committed)
     }
 

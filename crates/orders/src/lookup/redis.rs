@@ -21,7 +21,10 @@ use std::{
 
 use chassis::process::failpoint;
 use events::OrderUid;
-use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +86,8 @@ chassis::metrics! {
     struct RedisMetrics {
         /// Calls and connections to Redis that failed or timed out
         failures: Counter = "waybill_redis_failures",
+        /// 1 while Redis is not used: there is no connection, or a call has just failed; else 0
+        unreachable: Gauge = "waybill_redis_unreachable",
         /// Orders not written to Redis because its write queue was full
         unwritten: Counter = "waybill_redis_unwritten",
         /// Values in Redis that were deleted because this service cannot have written them
@@ -131,7 +136,12 @@ impl RedisLevel {
         // A new connection is tried with a read, as every miss makes it.
         let trial = read_command(&prefix, max_age);
         let level = Self {
-            connection: RedisConnection::new(client, trial, metrics.failures.clone()),
+            connection: RedisConnection::new(
+                client,
+                trial,
+                metrics.failures.clone(),
+                metrics.unreachable.clone(),
+            ),
             prefix,
             codec: Codec::new(&group, value_key.as_deref()),
             max_age,

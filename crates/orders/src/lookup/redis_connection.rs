@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::anyhow;
 use chassis::process::{certificate::distrust, exit::ExitReason};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisError, aio::MultiplexedConnection};
 use tokio::{sync::Notify, time::timeout};
 
@@ -27,11 +27,20 @@ pub(super) struct RedisConnection {
     open: Mutex<Option<MultiplexedConnection>>,
     closed: Notify,
     failures: Counter,
+    /// 1 while `open` has no connection.
+    unreachable: Gauge,
 }
 
 impl RedisConnection {
-    pub(super) fn new(client: redis::Client, trial: Cmd, failures: Counter) -> Self {
-        Self { client, trial, open: Mutex::new(None), closed: Notify::new(), failures }
+    pub(super) fn new(
+        client: redis::Client,
+        trial: Cmd,
+        failures: Counter,
+        unreachable: Gauge,
+    ) -> Self {
+        unreachable.set(1);
+        let (open, closed) = (Mutex::new(None), Notify::new());
+        Self { client, trial, open, closed, failures, unreachable }
     }
 
     /// Connects once. Returns an error only if an operator must act: a certificate that is not
@@ -80,7 +89,7 @@ impl RedisConnection {
         self.failures.inc();
         // Other calls that fail on this connection end within `CALL_TIMEOUT`, which is before the
         // next connection is opened: they cannot close that one.
-        *self.lock() = None;
+        self.set_open(None);
         self.closed.notify_one();
         None
     }
@@ -97,7 +106,7 @@ impl RedisConnection {
         };
         match timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(no_answer())) {
             Ok(connection) => {
-                *self.lock() = Some(connection);
+                self.set_open(Some(connection));
                 Ok(())
             }
             Err(error) => {
@@ -105,6 +114,13 @@ impl RedisConnection {
                 Err(error)
             }
         }
+    }
+
+    fn set_open(&self, connection: Option<MultiplexedConnection>) {
+        let mut open = self.lock();
+        // Under the lock, so that the gauge always agrees with the connection.
+        self.unreachable.set(i64::from(connection.is_none()));
+        *open = connection;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<MultiplexedConnection>> {

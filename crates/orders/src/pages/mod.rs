@@ -1,5 +1,5 @@
-//! The pages of the order service: an order, the newest orders, rejected records, and the API's
-//! documentation.
+//! The pages of the order service: an order, the newest orders, rejected records, the charts of the
+//! flow, and the API's documentation.
 //!
 //! A handler gathers the data of its page, through the same functions as `http` where that has the
 //! same call; a function without I/O makes the HTML of it. Everything works without JavaScript:
@@ -15,6 +15,8 @@ mod courier_service;
 mod delivery;
 mod delivery_words;
 pub(crate) mod docs;
+pub(crate) mod flow;
+mod flow_words;
 mod frame;
 mod history;
 pub(crate) mod home;
@@ -40,6 +42,7 @@ use axum::{
 };
 use chassis::{
     asset_files,
+    flow::Flow,
     http::Id,
     web::{Assets, Reader},
 };
@@ -59,6 +62,12 @@ pub(crate) struct PageState {
 impl FromRef<PageState> for ApiState {
     fn from_ref(state: &PageState) -> Self {
         state.api.clone()
+    }
+}
+
+impl FromRef<PageState> for Flow {
+    fn from_ref(state: &PageState) -> Self {
+        state.api.flow.clone()
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) struct Words {
     pub(super) couriers: &'static str,
     pub(super) rejected: &'static str,
     pub(super) more_than: &'static str,
+    pub(super) flow: &'static str,
     pub(super) api: &'static str,
 
     // The search.
@@ -139,6 +140,7 @@ static EN: Words = Words {
     couriers: "Couriers",
     rejected: "Rejected",
     more_than: "more than {}",
+    flow: "Flow",
     api: "API",
 
     id_or_track: "Order id or track number",
@@ -242,6 +244,7 @@ static RU: Words = Words {
     couriers: "Курьеры",
     rejected: "Отклонённые",
     more_than: "больше {}",
+    flow: "Поток",
     api: "API",
 
     id_or_track: "Номер заказа или трек-номер",

@@ -24,13 +24,25 @@ const CRATES: [(&str, &[&str]); 10] = [
 ];
 
 /// Each part of the order service, and the parts that it may import.
-const ORDERS: [(&str, &[&str]); 11] = [
+const ORDERS: [(&str, &[&str]); 12] = [
     (
         "run",
-        &["config", "routes", "ingest", "status", "deliveries", "http", "pages", "lookup", "order"],
+        &[
+            "config",
+            "routes",
+            "ingest",
+            "status",
+            "deliveries",
+            "http",
+            "pages",
+            "lookup",
+            "order",
+            "flow",
+        ],
     ),
     ("routes", &["http", "pages", "lookup"]),
-    ("pages", &["http", "status", "lookup", "order", "ingest"]),
+    ("pages", &["http", "status", "lookup", "order", "ingest", "flow"]),
+    ("flow", &[]),
     ("http", &["status", "lookup", "order", "ingest"]),
     ("ingest", &["lookup", "order"]),
     ("status", &["lookup", "order"]),
@@ -42,13 +54,17 @@ const ORDERS: [(&str, &[&str]); 11] = [
 ];
 
 /// Each part of the courier service, and the parts that it may import.
-const COURIERS: [(&str, &[&str]); 12] = [
+const COURIERS: [(&str, &[&str]); 13] = [
     (
         "run",
-        &["config", "routes", "intake", "dispatch", "outbox", "store", "http", "pages", "delivery"],
+        &[
+            "config", "routes", "intake", "dispatch", "outbox", "store", "http", "pages",
+            "delivery", "flow",
+        ],
     ),
     ("routes", &["http", "pages"]),
-    ("pages", &["http", "read", "dispatch", "store", "delivery"]),
+    ("pages", &["http", "read", "dispatch", "store", "delivery", "flow"]),
+    ("flow", &[]),
     ("http", &["read", "dispatch", "store", "delivery"]),
     ("intake", &["dispatch", "store", "delivery"]),
     ("read", &["store", "delivery"]),
@@ -61,10 +77,11 @@ const COURIERS: [(&str, &[&str]); 12] = [
 ];
 
 /// Each part of the chassis, and the parts that it may import.
-const CHASSIS: [(&str, &[&str]); 7] = [
+const CHASSIS: [(&str, &[&str]); 8] = [
     ("audit", &["rejected", "kafka", "postgres", "process"]),
     ("rejected", &["http", "kafka", "postgres", "process"]),
-    ("web", &["rejected", "http", "process"]),
+    ("web", &["rejected", "flow", "http", "process"]),
+    ("flow", &["http", "process"]),
     ("http", &["postgres", "process"]),
     ("kafka", &["process"]),
     ("postgres", &["process"]),

@@ -25,7 +25,7 @@ const SERVICES: [(&str, &str); 2] = [
 ];
 const HEALTH: &str = include_str!("../../../chassis/src/http/health.rs");
 /// Paths of pages, which the document does not contain.
-const PAGES: [&str; 4] = ["/", "/docs", "/openapi.json", "/assets/{name}"];
+const PAGES: [&str; 5] = ["/", "/flow", "/docs", "/openapi.json", "/assets/{name}"];
 
 /// Returns the methods and paths that the source gives to the router.
 fn routes(source: &str) -> BTreeSet<String> {

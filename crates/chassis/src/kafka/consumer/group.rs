@@ -11,7 +11,6 @@ use std::{
 };
 
 use anyhow::anyhow;
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use rdkafka::{
     ClientConfig, ClientContext, Offset, TopicPartitionList,
     config::RDKafkaLogLevel,
@@ -24,7 +23,7 @@ use rdkafka::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{errors, metrics::ConsumerMetrics, topic_id::TopicIds};
+use super::{errors, metrics::ConsumerMetrics, statistics::Statistics, topic_id::TopicIds};
 use crate::{
     kafka::{config, offsets::NextOffset},
     process::{
@@ -89,8 +88,7 @@ pub(super) struct Group {
     /// The consumer that owns this context; a callback needs it to split its queues. It is weak
     /// because the consumer and the context would otherwise keep each other alive.
     itself: OnceLock<Weak<BaseConsumer<Group>>>,
-    assigned: Gauge,
-    errors: Counter,
+    metrics: ConsumerMetrics,
     blocked: Blocked,
     ids: TopicIds,
     shutdown: CancellationToken,
@@ -113,8 +111,7 @@ impl Group {
             topic: topic.to_owned(),
             lanes,
             itself: OnceLock::new(),
-            assigned: metrics.partitions.clone(),
-            errors: metrics.errors.clone(),
+            metrics: metrics.clone(),
             blocked,
             ids: TopicIds::default(),
             shutdown,
@@ -152,7 +149,7 @@ impl Group {
         if !errors::is_transient(error) {
             return Err(self.permanent(error, &format!("the topic {}", self.topic)));
         }
-        self.errors.inc();
+        self.metrics.errors.inc();
         tracing::warn!("Kafka: {error}");
         Ok(())
     }
@@ -169,7 +166,7 @@ impl Group {
         if !errors::is_transient(error) {
             return Err(self.permanent(error, &position));
         }
-        self.errors.inc();
+        self.metrics.errors.inc();
         let last_error = Instant::now();
         let trouble = partition.trouble.get_or_insert(Trouble { report: None, last_error });
         trouble.last_error = last_error;
@@ -258,9 +255,10 @@ impl Group {
                 let partition = Partition { number, queue, next, trouble: None };
                 // Sending fails only if the lane has ended; then the whole consumer is stopping.
                 let _ = self.lane_of(number).send(Command::Assigned(partition));
-                self.assigned.inc();
+                self.metrics.partitions.inc();
             }
         }
+        self.metrics.rebalances.inc_by(partitions.count() as u64);
         tracing::info!(
             partitions = partitions.count(),
             "partitions assigned: {}",
@@ -325,7 +323,8 @@ impl Group {
         if !consumer.assignment_lost() {
             commit_stored(consumer);
         }
-        self.assigned.dec_by(i64::try_from(revoked.len()).unwrap_or(0));
+        self.metrics.partitions.dec_by(i64::try_from(revoked.len()).unwrap_or(0));
+        self.metrics.rebalances.inc_by(revoked.len() as u64);
         tracing::info!(partitions = revoked.len(), "partitions revoked: {}", revoked.len());
         consumer.incremental_unassign(partitions)
     }
@@ -339,6 +338,17 @@ impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         self.ids.see_log_line(line, &self.topic);
         config::log(level, facility, line);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        match Statistics::read(statistics) {
+            Ok(statistics) => {
+                let metrics = &self.metrics;
+                metrics.unreachable.set(i64::from(!statistics.is_connected()));
+                metrics.lag_records.set(statistics.lag(&self.topic));
+            }
+            Err(error) => tracing::debug!("reading the statistics of the client: {error}"),
+        }
     }
 }
 

@@ -35,8 +35,20 @@ crate::metrics! {
         pub(super) errors: Counter = "waybill_consumer_errors",
         /// Partitions assigned to this replica
         pub(super) partitions: Gauge = "waybill_consumer_partitions",
+        /// Partitions of this replica that were assigned or revoked
+        pub(super) rebalances: Counter = "waybill_consumer_rebalances",
+        /// 1 while the consumer has no connection to Kafka, as before its first one; else 0
+        pub(super) unreachable: Gauge = "waybill_kafka_unreachable" from unreachable(),
+        /// Records in the partitions of this replica whose offsets are not committed
+        pub(super) lag_records: Gauge = "waybill_consumer_lag_records",
         pub(super) lag: Lag => Lag::register,
     }
+}
+
+fn unreachable() -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(1);
+    gauge
 }
 
 impl ConsumerMetrics {

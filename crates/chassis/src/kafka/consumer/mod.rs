@@ -14,6 +14,7 @@
 //!   pipeline.
 //! - [`errors`] decides after which errors the consumer continues.
 //! - [`topic_id`] detects a re-created topic.
+//! - [`statistics`] takes the state of the connections and the lag from the client.
 //! - [`unread`] finds partitions that no member has after the restart of a static member.
 //!
 //! Readers outside a group use [`tail`](crate::kafka::tail) or
@@ -23,6 +24,7 @@ mod errors;
 mod group;
 mod lane;
 mod metrics;
+mod statistics;
 mod topic_id;
 mod turns;
 mod unread;
@@ -249,6 +251,8 @@ fn client_config(kafka: &KafkaConfig, subscription: &Subscription) -> anyhow::Re
         .set("enable.partition.eof", "true")
         // Added partitions are read within seconds, not after the default of five minutes.
         .set("topic.metadata.refresh.interval.ms", "5000")
+        // The interval at which the client reports its connections and its lag.
+        .set("statistics.interval.ms", "1000")
         .set("heartbeat.interval.ms", "2000")
         // Also the wait for the answer to a request to join, which comes when all members have
         // joined: longer than the session, after which Kafka no longer waits for a member.

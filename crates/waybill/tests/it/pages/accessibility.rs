@@ -23,7 +23,9 @@ async fn start_with_all_pages(env: &TestEnvironment) -> (Service, Vec<String>) {
     wait_until("the rejections", async || env.count("orders.rejected_records").await == 2).await;
     let rejected = service.json("/rejected").await;
     let mut paths: Vec<String> =
-        ["/", "/rejected", "/docs", "/nowhere", "/order/WBILMTESTTRACK"].map(str::to_owned).into();
+        ["/", "/rejected", "/docs", "/flow", "/nowhere", "/order/WBILMTESTTRACK"]
+            .map(str::to_owned)
+            .into();
     paths.push(format!("/order/{}", long["order_uid"].as_str().unwrap()));
     for item in rejected["items"].as_array().unwrap() {
         paths.push(format!("/rejected/{}", item["id"].as_str().unwrap()));

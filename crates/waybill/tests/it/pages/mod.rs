@@ -7,6 +7,7 @@ mod both_services;
 mod delivery;
 mod errors;
 mod escaping;
+mod flow;
 mod live;
 mod rejected;
 mod rejected_many;
