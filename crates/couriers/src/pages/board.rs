@@ -103,10 +103,13 @@ async fn read_shown(
     let rows = read(&api.pool, LIST, async |connection| {
         let mut rows = Vec::new();
         for list in lists {
-            rows.push((*list, match shown.is_first(*list) {
-                true => board.rows(*list),
-                false => read_rows(&mut *connection, *list, &window, limit).await?,
-            }));
+            rows.push((
+                *list,
+                match shown.is_first(*list) {
+                    true => board.rows(*list),
+                    false => read_rows(&mut *connection, *list, &window, limit).await?,
+                },
+            ));
         }
         Ok(rows)
     });
@@ -145,7 +148,11 @@ fn board_page(frame: &Frame<'_>, board: &Board, shown: &Shown, rows: &ShownRows)
         found_for: text.map(|text| fill(texts.found_for, text)),
         ranges: (text.is_none() && list.is_none_or(List::has_orders)).then_some(ranges),
         filters: filters(frame, board, shown),
-        oldest_text: texts.oldest.split_once("{}").expect("the text has a place for the age").into(),
+        oldest_text: texts
+            .oldest
+            .split_once("{}")
+            .expect("the text has a place for the age")
+            .into(),
         totals: totals(frame.lang, &board.statistics),
         is_overview: shown.content == Content::AllLists,
         start: shown.after.as_ref().map(|_| href(list, shown.range, None)),
@@ -249,7 +256,9 @@ fn list_lanes<'a>(
                 let all = counts.available + counts.busy + counts.paused;
                 (texts.couriers, frame.lang.number(all))
             }
-            _ => (texts.title_of(*main), lists.last().map_or_else(String::new, |l| l.count.clone())),
+            _ => {
+                (texts.title_of(*main), lists.last().map_or_else(String::new, |l| l.count.clone()))
+            }
         };
         LaneView { key, title, count, lists }
     });

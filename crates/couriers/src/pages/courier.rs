@@ -44,9 +44,8 @@ const LOWER_ROW: i32 = 26;
 pub(crate) async fn get(State(state): State<PageState>, Id(id): Id, reader: Reader) -> Response {
     let frame = Frame::of(&state, &reader);
     let texts = CourierWords::of(frame.lang);
-    let not_found = |status| {
-        reader.send(status, message(frame, texts.not_found_title, texts.not_found_text))
-    };
+    let not_found =
+        |status| reader.send(status, message(frame, texts.not_found_title, texts.not_found_text));
     let Ok(id) = id.parse::<CourierId>() else { return not_found(StatusCode::BAD_REQUEST) };
     let midnight = frame.now.to_offset(UtcOffset::UTC).replace_time(Time::MIDNIGHT);
     let found = snapshot(&state.api.pool, BY_KEY, async |snapshot| {
@@ -88,9 +87,10 @@ fn courier_page(
         text: texts.entry(&entry.status),
         machine: machine_time(entry.at),
         exact: lang.exact_time(entry.at),
-        actor: entry.actor.as_deref().map(|actor| {
-            fill(texts.by_actor, chassis::web::visible(actor))
-        }),
+        actor: entry
+            .actor
+            .as_deref()
+            .map(|actor| fill(texts.by_actor, chassis::web::visible(actor))),
     });
     let bars: Vec<_> = bars.collect();
     let number = bars.len();
@@ -111,7 +111,9 @@ fn courier_page(
         carries: history
             .deliveries
             .iter()
-            .find(|one| one.assignment.completed_at.is_none() && one.assignment.released_at.is_none())
+            .find(|one| {
+                one.assignment.completed_at.is_none() && one.assignment.released_at.is_none()
+            })
             .map(|one| (one.order_id.as_str(), frame.order_href(&one.order_id))),
         buttons: buttons(frame, courier.status),
         figures: figures(lang, statistics),
@@ -169,9 +171,9 @@ fn figures(lang: Lang, statistics: &Statistics) -> Vec<(String, &'static str)> {
         (share.map_or_else(|| "–".to_owned(), |share| percent(lang, share)), texts.on_time),
     ];
     let times = [(statistics.mean_seconds, texts.mean), (statistics.p95_seconds, texts.p95)];
-    figures.extend(times.into_iter().filter_map(|(seconds, text)| {
-        Some((spell(lang, seconds?), text))
-    }));
+    figures.extend(
+        times.into_iter().filter_map(|(seconds, text)| Some((spell(lang, seconds?), text))),
+    );
     for (number, text) in
         [(statistics.released, texts.released), (statistics.read_late, texts.read_late)]
     {

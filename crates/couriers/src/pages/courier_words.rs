@@ -29,7 +29,6 @@ pub(super) struct CourierWords {
     pub(super) late: &'static str,
     pub(super) read_late_state: &'static str,
     pub(super) released_state: &'static str,
-    pub(super) now: &'static str,
     pub(super) log: &'static str,
     pub(super) entries: [(&'static str, &'static str); 6],
     pub(super) by_actor: &'static str,
@@ -84,7 +83,6 @@ static ENGLISH: CourierWords = CourierWords {
     late: "late",
     read_late_state: "read late",
     released_state: "released",
-    now: "now",
     log: "Log",
     entries: [
         ("added", "Registered"),
@@ -132,7 +130,6 @@ static RUSSIAN: CourierWords = CourierWords {
     late: "с опозданием",
     read_late_state: "прочитано с опозданием",
     released_state: "снят по просрочке",
-    now: "сейчас",
     log: "Журнал",
     entries: [
         ("added", "Добавлен"),

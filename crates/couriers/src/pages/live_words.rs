@@ -113,10 +113,7 @@ impl LiveWords {
                     "courier-not-available",
                     "This courier is not free any more: they carry another order, are paused or are retired.",
                 ),
-                (
-                    "courier-carries",
-                    "This courier carries an order: move or unassign it first.",
-                ),
+                ("courier-carries", "This courier carries an order: move or unassign it first."),
                 ("already-assigned", "This order already has a courier."),
                 ("order-ended", "This order is completed or cancelled and cannot be assigned."),
                 ("not-assigned", "This order has no courier."),

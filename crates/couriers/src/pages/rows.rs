@@ -53,9 +53,10 @@ impl<'a> OrderView<'a> {
         position: Option<usize>,
     ) -> Self {
         let (lang, words, texts) = (frame.lang, frame.words(), BoardWords::of(frame.lang));
-        let timer = row.carried.as_ref().map(|carried| {
-            Timer::of(frame, (carried.assigned_at, carried.deadline), board.at)
-        });
+        let timer = row
+            .carried
+            .as_ref()
+            .map(|carried| Timer::of(frame, (carried.assigned_at, carried.deadline), board.at));
         let is_late = timer.as_ref().is_some_and(|timer| timer.is_late);
         let state = match row.state {
             DeliveryState::Assigned if is_late => DeliveryState::Overdue,

@@ -113,9 +113,9 @@ impl Shown {
         };
         let place = |name, text: &Option<String>| match (text, &content) {
             (None, _) => Ok(None),
-            (Some(text), Content::One(list)) => parse_place(*list, text).map(Some).ok_or_else(|| {
-                bad_parameter(name, "must be the cursor of a row of this list")
-            }),
+            (Some(text), Content::One(list)) => parse_place(*list, text)
+                .map(Some)
+                .ok_or_else(|| bad_parameter(name, "must be the cursor of a row of this list")),
             (Some(_), _) => Err(bad_parameter(name, "needs a list, with show")),
         };
         let (after, until) = (place("after", &query.after)?, place("until", &query.until)?);
@@ -213,7 +213,10 @@ mod tests {
         assert_eq!(href(None, Range::All, None), "/");
         assert_eq!(href(None, Range::Hour, None), "/?since=1h");
         assert_eq!(href(Some(List::Held), Range::Quarter, None), "/?show=held&since=15m");
-        assert_eq!(href(Some(List::Free), Range::Quarter, Some("1.2.3")), "/?show=free&after=1.2.3");
+        assert_eq!(
+            href(Some(List::Free), Range::Quarter, Some("1.2.3")),
+            "/?show=free&after=1.2.3"
+        );
         let now = datetime!(2026-11-23 11:03:08 UTC);
         assert_eq!(Range::Today.from(now), Some(datetime!(2026-11-23 0:00 UTC)));
         assert_eq!(Range::Quarter.from(now), Some(datetime!(2026-11-23 10:48:08 UTC)));

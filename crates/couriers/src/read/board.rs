@@ -47,8 +47,9 @@ impl Board {
         if list == List::Overdue {
             // Active deliveries are sorted by their deadline, so these are the first ones of them.
             let all = rows.orders.len();
-            rows.orders
-                .retain(|row| row.carried.as_ref().is_some_and(|carried| carried.deadline < self.at));
+            rows.orders.retain(|row| {
+                row.carried.as_ref().is_some_and(|carried| carried.deadline < self.at)
+            });
             rows.has_next &= rows.orders.len() == all;
         }
         rows

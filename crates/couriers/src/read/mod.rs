@@ -28,5 +28,7 @@ pub use figures::{
 };
 pub use history::{Entry, History, find_history};
 pub use queue::{Queue, QueueState, Queued, queue};
-pub use rows::{Carried, CourierOfOrder, CourierRow, List, OrderRow, Place, Rows, Window, read_rows};
+pub use rows::{
+    Carried, CourierOfOrder, CourierRow, List, OrderRow, Place, Rows, Window, read_rows,
+};
 pub use search::{Found, MAX_SEARCH_CHARS, search, search_free};

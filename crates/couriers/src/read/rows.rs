@@ -81,9 +81,10 @@ impl FromStr for List {
     type Err = &'static str;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|one| one.as_str() == word).ok_or(
-            "must be waiting, held, released, overdue, road, free, paused or retired",
-        )
+        Self::ALL
+            .into_iter()
+            .find(|one| one.as_str() == word)
+            .ok_or("must be waiting, held, released, overdue, road, free, paused or retired")
     }
 }
 

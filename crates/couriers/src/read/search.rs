@@ -72,11 +72,12 @@ async fn find_ids(
     text: &str,
     limit: i64,
 ) -> Result<Vec<i64>, sqlx::Error> {
+    let digits = phone_digits(text);
     let words = sqlx::query_scalar!(
         "-- words_of\n\
          SELECT word AS \"word!\" FROM unnest(couriers.words_of($1)) AS word \
          ORDER BY length(word) DESC, word",
-        phone_digits(text).as_deref().unwrap_or(text),
+        digits.as_deref().unwrap_or(text),
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -102,22 +103,23 @@ async fn find_orders(
     text: &str,
     limit: i64,
 ) -> Result<Vec<OrderRow>, sqlx::Error> {
-    let rows = sqlx::query_file!("queries/found_orders.sql", text, limit)
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query_file!("queries/found_orders.sql", text, limit).fetch_all(connection).await?;
     let orders = rows.into_iter().map(|row| {
-        let assignment = row.assigned_at.zip(row.deadline).zip(row.courier_id.zip(row.transport_type));
-        let assignment = assignment.map(|((assigned_at, deadline), (courier_id, transport_type))| {
-            Assignment::try_from(AssignmentRow {
-                courier_id,
-                transport_type,
-                assigned_at,
-                deadline,
-                by_hand: row.by_hand,
-                completed_at: row.completed_at,
-                released_at: row.released_at,
-            })
-        });
+        let assignment =
+            row.assigned_at.zip(row.deadline).zip(row.courier_id.zip(row.transport_type));
+        let assignment =
+            assignment.map(|((assigned_at, deadline), (courier_id, transport_type))| {
+                Assignment::try_from(AssignmentRow {
+                    courier_id,
+                    transport_type,
+                    assigned_at,
+                    deadline,
+                    by_hand: row.by_hand,
+                    completed_at: row.completed_at,
+                    released_at: row.released_at,
+                })
+            });
         let assignment = assignment.transpose()?;
         let queued = (row.waiting_since, row.held_at);
         let state = state_of(parse_rank(row.rank)?, assignment.as_ref(), queued, row.now);

@@ -30,7 +30,6 @@ pub use couriers::{
 pub use manual::{Assigned, NotAssigned, NotUnassigned, Then, assign, unassign};
 pub use states::apply;
 
-pub(crate) use couriers::CourierRow;
 pub(crate) use entry::EntryRow;
 
 use chassis::postgres::{errors::bad_column, read::read, time_limit::BACKGROUND};

@@ -211,7 +211,10 @@ async fn a_manual_assignment_skips_the_queue() {
         Err(NotAssigned::NoCourier)
     ));
     assert_eq!(delivery(pool, "new").await, None, "nothing is stored");
-    assert!(matches!(store::unassign(pool, &uid("new"), Then::Hold, None).await, Err(NotUnassigned::Unknown)));
+    assert!(matches!(
+        store::unassign(pool, &uid("new"), Then::Hold, None).await,
+        Err(NotUnassigned::Unknown)
+    ));
     let [only] = add_couriers(pool, 1).await[..] else { unreachable!() };
     apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
 
@@ -482,7 +485,8 @@ async fn an_order_goes_back_to_its_place_in_the_queue() {
     assert_eq!(match_all(pool).await[0].courier_id, second.get());
 
     // A released delivery: its courier was freed before and may carry another order.
-    let statement = "UPDATE couriers.courier_orders SET deadline = assigned_at WHERE order_id = 'b'";
+    let statement =
+        "UPDATE couriers.courier_orders SET deadline = assigned_at WHERE order_id = 'b'";
     sqlx::raw_sql(statement).execute(pool).await.unwrap();
     let mut transaction = pool.begin().await.unwrap();
     mark_overdue(&mut transaction).await.unwrap();

@@ -47,7 +47,7 @@ async function load(more) {
   const list = more.closest('.list');
   const added = document.importNode(rows, true);
   added.removeAttribute('id');
-  added.className = 'rows page';
+  added.className = 'rows further';
   more.before(added);
   removeRepeated(list);
   unseen.add(added);

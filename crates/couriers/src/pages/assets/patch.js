@@ -29,7 +29,7 @@ export function patchArticle(old, fresh) {
 }
 
 /** The pages of a list that were loaded after its first one. */
-export const furtherPages = (list) => $$('ol.page', list);
+export const furtherPages = (list) => $$('ol.further', list);
 
 /** Patches the first page of a list, and its lines. */
 function patchList(old, fresh) {
@@ -61,7 +61,7 @@ export function removeRepeated(list) {
 /** Adds, removes and moves rows, and changes those that stay. */
 export function patchRows(list, fresh) {
   list.dataset.end = fresh.dataset.end;
-  if (!list.matches('.page')) list.classList.toggle('cards', fresh.matches('.cards'));
+  if (!list.matches('.further')) list.classList.toggle('cards', fresh.matches('.cards'));
   const rows = [...fresh.children];
   const keys = new Set(rows.map((row) => row.dataset.key));
   for (const row of [...list.children]) if (!keys.has(row.dataset.key)) row.remove();
