@@ -10,8 +10,9 @@ export function patchBoard(page) {
   for (const fresh of $$('.lane', page)) {
     const old = $(`.lane[data-lane="${fresh.dataset.lane}"]`);
     patchLines(old, fresh);
+    const known = byKey($$('.row', old));
     for (const list of $$('.list', fresh)) {
-      patchList($(`.list[data-key="${list.dataset.key}"]`, old), list);
+      patchList($(`.list[data-key="${list.dataset.key}"]`, old), list, known);
     }
   }
   if (!lane || document.activeElement === focused) return;
@@ -31,12 +32,14 @@ export function patchArticle(old, fresh) {
 /** The pages of a list that were loaded after its first one. */
 export const furtherPages = (list) => $$('ol.further', list);
 
-/** Patches the first page of a list, and its lines. */
-function patchList(old, fresh) {
+const byKey = (rows) => new Map(rows.map((row) => [row.dataset.key, row]));
+
+/** Patches the first page of a list, and its lines. `known` are the rows of the lane before. */
+function patchList(old, fresh, known) {
   old.hidden = fresh.hidden;
   const pages = furtherPages(old);
   const [rows, more] = [$('ol', old), $('.more', old)];
-  patchRows(rows, $('ol', fresh));
+  patchRows(rows, $('ol', fresh), known);
   if (pages.length && $('.more', fresh)) {
     // The link continues after the last page that was loaded, not after the first one.
     const line = $('.more', fresh);
@@ -58,14 +61,16 @@ export function removeRepeated(list) {
   }
 }
 
-/** Adds, removes and moves rows, and changes those that stay. */
-export function patchRows(list, fresh) {
+/**
+ * Adds, removes and moves rows, and changes those that stay. A row of `known` that was in another list
+ * stays the same element, too.
+ */
+export function patchRows(list, fresh, known = byKey([...list.children])) {
   list.dataset.end = fresh.dataset.end;
   if (!list.matches('.further')) list.classList.toggle('cards', fresh.matches('.cards'));
   const rows = [...fresh.children];
   const keys = new Set(rows.map((row) => row.dataset.key));
   for (const row of [...list.children]) if (!keys.has(row.dataset.key)) row.remove();
-  const known = new Map([...list.children].map((row) => [row.dataset.key, row]));
   let place = list.firstElementChild;
   for (const row of rows) {
     const kept = known.get(row.dataset.key) ?? document.importNode(row, true);

@@ -6,3 +6,4 @@ mod dispatch;
 mod intake;
 mod lists;
 mod outbox;
+mod search;
