@@ -91,6 +91,8 @@ async function refreshPage(page) {
     page.after(document.importNode(more, true));
     watchMore();
   }
+  // Without a row, the next rows are those after the page before.
+  rows.dataset.end ||= before.dataset.end;
   const others = new Set([$('ol[id]', list), ...furtherPages(list)]
     .filter((one) => one !== page)
     .flatMap((one) => [...one.children].map((row) => row.dataset.key)));
