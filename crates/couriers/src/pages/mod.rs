@@ -65,6 +65,7 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
         "clock.js",
         "done.js",
         "feed.js",
+        "fetch.js",
         "find.js",
         "keys.js",
         "pages.js",
