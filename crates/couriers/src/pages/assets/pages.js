@@ -44,7 +44,7 @@ async function load(more) {
   more.ariaBusy = null;
   const rows = page && $('ol.rows', page);
   if (!rows || !more.isConnected) return;
-  const list = more.closest('.list');
+  const list = more.closest('.part');
   const added = document.importNode(rows, true);
   added.removeAttribute('id');
   added.className = 'rows further';
@@ -68,7 +68,7 @@ async function load(more) {
  * list has no end, because rows may be added after it.
  */
 async function refreshPage(page) {
-  const list = page.closest('.list');
+  const list = page.closest('.part');
   const before = page.previousElementSibling;
   if (page.ariaBusy || !list || !before?.dataset.end || !page.dataset.end) return;
   page.ariaBusy = 'true';

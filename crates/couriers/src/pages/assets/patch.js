@@ -11,8 +11,8 @@ export function patchBoard(page) {
     const old = $(`.lane[data-lane="${fresh.dataset.lane}"]`);
     patchLines(old, fresh);
     const known = byKey($$('.row', old));
-    for (const list of $$('.list', fresh)) {
-      patchList($(`.list[data-key="${list.dataset.key}"]`, old), list, known);
+    for (const list of $$('.part', fresh)) {
+      patchList($(`.part[data-key="${list.dataset.key}"]`, old), list, known);
     }
   }
   if (!lane || document.activeElement === focused) return;
