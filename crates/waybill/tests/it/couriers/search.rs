@@ -1,5 +1,6 @@
 //! The search for orders and couriers.
 
+use chassis::http::path_segment;
 use serde_json::{Value, json};
 use testkit::{Service, TestEnvironment, shared};
 
@@ -15,8 +16,7 @@ async fn names(service: &Service, text: &str) -> Vec<String> {
 }
 
 async fn search(service: &Service, text: &str) -> Value {
-    let request = service.http.get(service.at("/search")).query(&[("q", text)]);
-    let answer = request.send().await.unwrap();
+    let answer = service.get(&format!("/search?q={}", path_segment(text))).await;
     assert_eq!(answer.status(), 200, "{text}");
     answer.json().await.unwrap()
 }
