@@ -11,7 +11,7 @@ use chassis::{
 };
 
 use crate::{
-    http::{self, couriers, deliveries, live, rejected},
+    http::{self, couriers, deliveries, live, rejected, search},
     pages::{self, PageState, board},
 };
 
@@ -22,6 +22,7 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/deliveries", get(deliveries::list))
         .route("/queue", get(deliveries::queue))
         .route("/statistics", get(deliveries::statistics))
+        .route("/search", get(search::get))
         .route("/rejected", get(by_accept(rejected::list, pages::rejected::list)))
         .route("/rejected/count", get(rejected::count))
         .route_layer(middleware::from_fn_with_state(lists, limit_lists));
@@ -32,7 +33,7 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/assets/{name}", get(pages::asset))
         .route("/couriers", post(couriers::add_many))
         .route("/courier", post(couriers::add).put(couriers::change))
-        .route("/courier/{id}", get(couriers::get))
+        .route("/courier/{id}", get(by_accept(couriers::get, pages::courier::get)))
         .route("/courier/{id}/statistics", get(couriers::statistics))
         .route("/delivery/assign", post(deliveries::assign))
         .route("/delivery/unassign", post(deliveries::unassign))

@@ -154,12 +154,12 @@ async fn film(orders: &str, couriers: &str, folder: &Path, still: &Path) -> anyh
     film.page.wait_for("the board to be live", "!document.querySelector('#feed').hidden").await;
     film.show_pointer().await;
     film.watch(5).await?;
-    film.click("#road [data-unassign]").await?;
+    film.click("#road [data-act=unassign]").await?;
     film.page
-        .wait_for("a held order", "document.querySelector('#waiting').innerText.includes('held')")
+        .wait_for("a held order", "document.querySelector('#held').innerText.includes('held')")
         .await;
     film.watch(4).await?;
-    film.click("#idle [data-status=available]").await?;
+    film.click("#paused [data-status=available]").await?;
     film.watch(5).await?;
     Ok(film)
 }

@@ -62,14 +62,14 @@ pub(crate) async fn unassign(
     By(actor): By,
     body: Body,
 ) -> Result<Response, Problem> {
-    let order_id = form::order_id(body)?;
+    let (order_id, then) = form::unassignment(body)?;
     // The wake-up comes before the error is returned: a match may have skipped the order's row
     // while it was locked. Dispatch then reports the change to the live board.
-    let taken = unassign_manually(&state.pool, &order_id, actor.as_ref()).await;
+    let taken = unassign_manually(&state.pool, &order_id, then, actor.as_ref()).await;
     state.wake.wake(MatchCursor::START);
     let courier_id = taken?;
-    let answer =
-        json!({ "order_id": order_id, "status": "unassigned", "courier_id": courier_id.get() });
+    let status = then.logged().as_str();
+    let answer = json!({ "order_id": order_id, "status": status, "courier_id": courier_id.get() });
     Ok(Json(answer).into_response())
 }
 

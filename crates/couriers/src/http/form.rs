@@ -12,7 +12,10 @@ use events::OrderUid;
 use serde_json::{Map, Value};
 
 use super::problems::PHONE_TAKEN;
-use crate::delivery::courier::{CourierChange, CourierId, Invalid, NewCourier, RequestedStatus};
+use crate::{
+    delivery::courier::{CourierChange, CourierId, Invalid, NewCourier, RequestedStatus},
+    store::Then,
+};
 
 /// The body of a call: one small JSON object.
 pub(super) type Body = BodyWithin<64>;
@@ -108,10 +111,15 @@ pub(super) fn assignment(body: Body) -> Result<(OrderUid, Option<CourierId>), Pr
     }
 }
 
-/// `{"order_id"}`
-pub(super) fn order_id(body: Body) -> Result<OrderUid, Problem> {
+/// `{"order_id", "then"}`; without `then`, the order is held.
+pub(super) fn unassignment(body: Body) -> Result<(OrderUid, Then), Problem> {
     let mut form = Form::read(body)?;
-    form.required("order_id").ok_or_else(|| INVALID_BODY.with_violations(form.violations))
+    let order_id = form.required("order_id");
+    let then = form.optional("then").unwrap_or_default();
+    match order_id {
+        Some(order_id) if form.violations.is_empty() => Ok((order_id, then)),
+        _ => Err(INVALID_BODY.with_violations(form.violations)),
+    }
 }
 
 /// The fields of an object, and their violations so far.
@@ -285,8 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn an_order_id_must_be_a_string() {
-        assert_eq!(violations(order_id(body(r#"{"order_id":1}"#))), ["/order_id wrong_type"]);
-        assert_eq!(order_id(body(r#"{"order_id":"123"}"#)).unwrap().as_str(), "123");
+    fn an_unassigned_order_is_held_unless_it_should_wait() {
+        let read = |text: &str| unassignment(body(text));
+        assert_eq!(read(r#"{"order_id":"123"}"#).unwrap().1, Then::Hold);
+        assert_eq!(read(r#"{"order_id":"123","then":"hold"}"#).unwrap().1, Then::Hold);
+        assert_eq!(read(r#"{"order_id":"123","then":"wait"}"#).unwrap().1, Then::Wait);
+        assert_eq!(
+            violations(read(r#"{"order_id":1,"then":"later"}"#)),
+            ["/order_id wrong_type", "/then invalid"]
+        );
     }
 }

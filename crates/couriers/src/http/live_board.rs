@@ -23,8 +23,9 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two reads by [`LiveBoard::keep`].
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The maximum number of cards of each kind on the board.
-const MAX_CARDS: i64 = 200;
+/// The number of rows at the start of each list that all readers share. Further rows are read for the
+/// reader who asks for them.
+pub(crate) const FIRST_ROWS: i64 = 50;
 
 /// The newest board. Clones share it.
 #[derive(Debug, Clone)]
@@ -84,7 +85,14 @@ impl LiveBoard {
             return Ok(board);
         }
         let now = Instant::now();
-        let board = Arc::new(read::board(pool, MAX_CARDS).await?);
+        let mut board = read::board(pool, FIRST_ROWS).await?;
+        if let Some(before) = self.newest.borrow().as_ref().map(|newest| &newest.board)
+            && board.is_same(before)
+        {
+            // A reader who has that board need not ask for this one.
+            board.changed_at = before.changed_at;
+        }
+        let board = Arc::new(board);
         // Only after a success: after an error the next call in the line reads by itself.
         *read_began_at = Some(now);
         let figures = serde_json::to_string(&FiguresView::of(&board))

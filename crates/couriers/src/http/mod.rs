@@ -1,5 +1,5 @@
-//! The JSON API of the courier service: couriers, deliveries, the queue, statistics, rejected
-//! records and the live board.
+//! The JSON API of the courier service: couriers, deliveries, the queue, statistics, the search,
+//! rejected records and the live board.
 //!
 //! A handler parses its input, calls a function of `store` or `read`, and maps the result to a
 //! response. A change that could make a match possible wakes dispatch. There is no SQL here; the
@@ -12,6 +12,7 @@ pub(crate) mod live;
 pub(crate) mod live_board;
 pub(crate) mod problems;
 pub(crate) mod rejected;
+pub(crate) mod search;
 mod view;
 
 use std::sync::{Arc, LazyLock};

@@ -368,6 +368,9 @@ impl<'a> QueueView<'a> {
 pub(crate) struct FiguresView {
     #[serde(with = "rfc3339")]
     at: OffsetDateTime,
+    /// The time since which nothing on the board has changed.
+    #[serde(with = "rfc3339")]
+    changed_at: OffsetDateTime,
     waiting: i64,
     held: i64,
     couriers: CountsView,
@@ -378,6 +381,7 @@ impl FiguresView {
     pub(crate) fn of(board: &Board) -> Self {
         Self {
             at: board.at,
+            changed_at: board.changed_at,
             waiting: board.queue.waiting,
             held: board.queue.held,
             couriers: board.counts.into(),

@@ -1,15 +1,26 @@
-//! The pages of the courier service: the board with couriers, queue and figures, for a dispatcher,
-//! the charts of the flow, and the rejected status records.
+//! The pages of the courier service: the board with orders, couriers and figures, for a dispatcher, a
+//! courier's page, the charts of the flow, and the rejected status records.
+//!
+//! ```text
+//! address ─▶ shown ─▶ board ─▶ rows, figures ─▶ template
+//! ```
 //!
 //! The modules in `assets/` fetch the same page after each change and replace the parts that differ;
 //! `board.js` starts them.
 //! Templates escape all values.
 
 pub(crate) mod board;
+mod board_words;
+pub(crate) mod courier;
+mod courier_words;
+mod figures;
 pub(crate) mod flow;
 mod flow_words;
+mod live_words;
 pub(crate) mod rejected;
 mod rejected_words;
+mod rows;
+mod shown;
 mod words;
 
 use std::{
@@ -30,7 +41,7 @@ use chassis::{
 };
 use http::{HeaderMap, StatusCode};
 
-use self::words::Words;
+use self::{live_words::LiveWords, words::Words};
 use crate::http::{ApiState, OPENAPI, problems};
 
 /// State of the pages' handlers.
@@ -58,10 +69,18 @@ static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
         "actions.js",
         "board.css",
         "board.js",
+        "calls.js",
+        "chooser.js",
         "clock.js",
+        "done.js",
         "feed.js",
+        "fetch.js",
+        "find.js",
+        "keys.js",
+        "pages.js",
         "patch.js",
         "refresh.js",
+        "selection.js",
     ])
 });
 
@@ -112,7 +131,7 @@ impl<'a> Frame<'a> {
     }
 
     fn live_words(&self) -> String {
-        serde_json::to_string(&self.words().live).expect("a struct of texts becomes JSON")
+        serde_json::to_string(&LiveWords::of(self.lang)).expect("a struct of texts becomes JSON")
     }
 
     /// The address of an order's page.
@@ -157,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_scripts_use_only_texts_that_the_page_has() {
-        let texts = serde_json::to_value(&Words::of(Lang::En).live).unwrap();
+        let texts = serde_json::to_value(LiveWords::of(Lang::En)).unwrap();
         for name in ASSETS.texts_used("board.js") {
             assert_ne!(texts[name], Value::Null, "{name}");
         }

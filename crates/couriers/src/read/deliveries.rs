@@ -96,16 +96,16 @@ pub struct DeliveryFilter {
     pub from: Option<OffsetDateTime>,
 }
 
-struct DeliveryRow {
-    order_id: String,
-    is_overdue: bool,
-    courier_id: i64,
-    transport_type: String,
-    assigned_at: OffsetDateTime,
-    deadline: OffsetDateTime,
-    by_hand: bool,
-    completed_at: Option<OffsetDateTime>,
-    released_at: Option<OffsetDateTime>,
+pub(super) struct DeliveryRow {
+    pub(super) order_id: String,
+    pub(super) is_overdue: bool,
+    pub(super) courier_id: i64,
+    pub(super) transport_type: String,
+    pub(super) assigned_at: OffsetDateTime,
+    pub(super) deadline: OffsetDateTime,
+    pub(super) by_hand: bool,
+    pub(super) completed_at: Option<OffsetDateTime>,
+    pub(super) released_at: Option<OffsetDateTime>,
 }
 
 impl TryFrom<DeliveryRow> for ListedDelivery {

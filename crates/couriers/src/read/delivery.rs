@@ -41,7 +41,8 @@ pub async fn find_delivery(
     let Some(row) = find_state(&mut *connection, order_id).await? else { return Ok(None) };
     let status = parse_rank(row.rank)?;
     let assignment = find_assignment(&mut *connection, order_id).await?;
-    let state = row.delivery_state(status, assignment.as_ref());
+    let queued = (row.waiting_since, row.held_at);
+    let state = state_of(status, assignment.as_ref(), queued, row.now);
     let (position, reason) = match (state, row.waiting_since) {
         (DeliveryState::Expected, _) => (None, Some(WaitReason::NotCreated)),
         (DeliveryState::Held, _) => (None, Some(WaitReason::HeldManually)),
@@ -74,24 +75,24 @@ struct StateRow {
     now: OffsetDateTime,
 }
 
-impl StateRow {
-    fn delivery_state(
-        &self,
-        status: OrderStatus,
-        assignment: Option<&Assignment>,
-    ) -> DeliveryState {
-        // The status comes first: a completed order may also have a row in `courier_orders`.
-        // Deadlines are compared with the database's clock, by which they were set.
-        match (status, assignment) {
-            (OrderStatus::Cancelled, _) => DeliveryState::Cancelled,
-            (OrderStatus::Completed, _) => DeliveryState::Completed,
-            (_, Some(it)) if it.released_at.is_some() => DeliveryState::Released,
-            (_, Some(it)) if it.deadline < self.now => DeliveryState::Overdue,
-            (_, Some(_)) => DeliveryState::Assigned,
-            (_, None) if self.held_at.is_some() => DeliveryState::Held,
-            (_, None) if self.waiting_since.is_some() => DeliveryState::Waiting,
-            (_, None) => DeliveryState::Expected,
-        }
+/// Returns the state of a delivery, given the status of its order.
+pub(super) fn state_of(
+    status: OrderStatus,
+    assignment: Option<&Assignment>,
+    (waiting_since, held_at): (Option<OffsetDateTime>, Option<OffsetDateTime>),
+    now: OffsetDateTime,
+) -> DeliveryState {
+    // The status comes first: a completed order may also have a row in `courier_orders`. Deadlines are
+    // compared with the database's clock, by which they were set.
+    match (status, assignment) {
+        (OrderStatus::Cancelled, _) => DeliveryState::Cancelled,
+        (OrderStatus::Completed, _) => DeliveryState::Completed,
+        (_, Some(it)) if it.released_at.is_some() => DeliveryState::Released,
+        (_, Some(it)) if it.deadline < now => DeliveryState::Overdue,
+        (_, Some(_)) => DeliveryState::Assigned,
+        (_, None) if held_at.is_some() => DeliveryState::Held,
+        (_, None) if waiting_since.is_some() => DeliveryState::Waiting,
+        (_, None) => DeliveryState::Expected,
     }
 }
 

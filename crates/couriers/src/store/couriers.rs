@@ -51,17 +51,17 @@ impl TransactionError for NotStored {
     }
 }
 
-pub(crate) struct CourierRow {
-    pub(crate) id: i64,
-    pub(crate) name: String,
-    pub(crate) phone: String,
-    pub(crate) transport_type: String,
-    pub(crate) status: String,
-    pub(crate) deliveries: i64,
-    pub(crate) completed: i64,
+struct CourierRow {
+    id: i64,
+    name: String,
+    phone: String,
+    transport_type: String,
+    status: String,
+    deliveries: i64,
+    completed: i64,
     /// From the view `courier_figures`, not from the counter of the same name.
-    pub(crate) on_time: i64,
-    pub(crate) created_at: OffsetDateTime,
+    on_time: i64,
+    created_at: OffsetDateTime,
 }
 
 impl TryFrom<CourierRow> for Courier {

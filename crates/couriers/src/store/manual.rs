@@ -3,6 +3,8 @@
 //!
 //! They change one order each, in one transaction, by the lock order of [`store`](super).
 
+use std::str::FromStr;
+
 use chassis::{
     postgres::{
         errors::bad_column,
@@ -11,7 +13,7 @@ use chassis::{
     },
     process::failpoint,
 };
-use events::{OrderStatus, OrderUid};
+use events::{DeliveryStatus, OrderStatus, OrderUid};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -303,14 +305,48 @@ impl TransactionError for NotUnassigned {
     }
 }
 
-/// Takes an order from its courier, frees the courier, and holds the order until it is assigned
-/// manually.
+/// The state of an order after it was taken from its courier.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Then {
+    /// The order is held until it is assigned manually.
+    #[default]
+    Hold,
+    /// The order waits at its old place in the queue, for another courier.
+    Wait,
+}
+
+impl Then {
+    /// Returns the status of the entry in the log.
+    #[must_use]
+    pub fn logged(self) -> DeliveryStatus {
+        match self {
+            Self::Hold => DeliveryStatus::Unassigned,
+            Self::Wait => DeliveryStatus::Requeued,
+        }
+    }
+}
+
+impl FromStr for Then {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "hold" => Ok(Self::Hold),
+            "wait" => Ok(Self::Wait),
+            _ => Err("must be hold or wait"),
+        }
+    }
+}
+
+/// Takes an order from its courier and frees the courier. `then` decides whether the order is held or
+/// waits in the queue.
 ///
 /// The caller wakes dispatch afterwards, also after an error: a match may have skipped the order
 /// while its row was locked here.
 pub async fn unassign(
     pool: &PgPool,
     order_id: &OrderUid,
+    then: Then,
     actor: Option<&Actor>,
 ) -> Result<CourierId, NotUnassigned> {
     change(pool, CHANGE, async |transaction| {
@@ -321,25 +357,27 @@ pub async fn unassign(
         if status.is_ended() {
             return Err(NotUnassigned::Ended(status));
         }
-        let taken = take(transaction, order_id, actor).await?;
+        let taken = take(transaction, order_id, then, actor).await?;
         failpoint::try_async_point("unassign").await.map_err(sqlx::Error::from)?;
         taken.ok_or(NotUnassigned::NotAssigned)
     })
     .await
 }
 
-/// Deletes the delivery, frees its courier and holds the order.
+/// Deletes the delivery, frees its courier, and holds the order or queues it again.
 // The courier of a released delivery was freed before and may carry another order. So only an
 // active delivery changes the courier's status.
 async fn take(
     transaction: &mut PgConnection,
     order_id: &OrderUid,
+    then: Then,
     actor: Option<&Actor>,
 ) -> Result<Option<CourierId>, sqlx::Error> {
     let id = sqlx::query_file_scalar!(
         "queries/unassign.sql",
         order_id.as_str(),
         actor.map(AsRef::as_ref),
+        then == Then::Hold,
     )
     .fetch_optional(transaction)
     .await?;

@@ -27,10 +27,9 @@ pub use couriers::{
     CourierFilter, NotStored, create_courier, create_couriers, find_courier, list_couriers,
     update_courier,
 };
-pub use manual::{Assigned, NotAssigned, NotUnassigned, assign, unassign};
+pub use manual::{Assigned, NotAssigned, NotUnassigned, Then, assign, unassign};
 pub use states::apply;
 
-pub(crate) use couriers::CourierRow;
 pub(crate) use entry::EntryRow;
 
 use chassis::postgres::{errors::bad_column, read::read, time_limit::BACKGROUND};
@@ -45,7 +44,8 @@ pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
             "-- reach\n\
          SELECT 1 AS one FROM couriers.order_states, couriers.courier_orders, couriers.couriers, \
              couriers.active_deliveries, couriers.courier_figures, couriers.delivery_log, \
-             couriers.delivery_outbox, couriers.outbox_lease, couriers.rejected_records LIMIT 0"
+             couriers.delivery_outbox, couriers.outbox_lease, couriers.rejected_records, \
+             couriers.courier_words LIMIT 0"
         )
         .fetch_optional(connection)
         .await?;

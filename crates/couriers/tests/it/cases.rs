@@ -16,7 +16,7 @@ use couriers::{
         self, DispatchMetrics, MatchCursor, Policy, Wake, mark_overdue, release_overdue, requeue,
     },
     read::{Delivery, Statistics, find_delivery, statistics},
-    store::{self, NotAssigned, NotStored, NotUnassigned},
+    store::{self, NotAssigned, NotStored, NotUnassigned, Then},
 };
 use events::OrderStatus::{Cancelled, Completed, Created, Delivering, Pending};
 use prometheus_client::registry::Registry;
@@ -211,7 +211,10 @@ async fn a_manual_assignment_skips_the_queue() {
         Err(NotAssigned::NoCourier)
     ));
     assert_eq!(delivery(pool, "new").await, None, "nothing is stored");
-    assert!(matches!(store::unassign(pool, &uid("new"), None).await, Err(NotUnassigned::Unknown)));
+    assert!(matches!(
+        store::unassign(pool, &uid("new"), Then::Hold, None).await,
+        Err(NotUnassigned::Unknown)
+    ));
     let [only] = add_couriers(pool, 1).await[..] else { unreachable!() };
     apply(pool, &[("a", Created, at(1)), ("b", Created, at(2))]).await;
 
@@ -222,11 +225,11 @@ async fn a_manual_assignment_skips_the_queue() {
         Err(NotAssigned::Already(courier)) if courier == only
     ));
     assert!(matches!(
-        store::unassign(pool, &uid("a"), None).await,
+        store::unassign(pool, &uid("a"), Then::Hold, None).await,
         Err(NotUnassigned::NotAssigned)
     ));
 
-    assert_eq!(store::unassign(pool, &uid("b"), None).await.unwrap(), only);
+    assert_eq!(store::unassign(pool, &uid("b"), Then::Hold, None).await.unwrap(), only);
     assert_eq!(state(pool, "b").await, DeliveryState::Held);
     assert_eq!(match_all(pool).await[0].order_id, "a", "a held order is not matched");
     apply(pool, &[("a", Completed, at(3))]).await;
@@ -235,7 +238,7 @@ async fn a_manual_assignment_skips_the_queue() {
     store::assign(pool, &uid("b"), None, &TIMES, None).await.unwrap();
     apply(pool, &[("b", Completed, at(4))]).await;
     assert!(matches!(
-        store::unassign(pool, &uid("b"), None).await,
+        store::unassign(pool, &uid("b"), Then::Hold, None).await,
         Err(NotUnassigned::Ended(Completed))
     ));
 
@@ -428,7 +431,7 @@ async fn an_order_is_not_given_back_while_another_courier_is_free() {
     let assign =
         async || store::assign(pool, &uid("a"), None, &TIMES, None).await.unwrap().courier_id;
     assert_eq!(assign().await, first);
-    store::unassign(pool, &uid("a"), None).await.unwrap();
+    store::unassign(pool, &uid("a"), Then::Hold, None).await.unwrap();
     // The second courier has more deliveries, so the first one would be the next.
     sqlx::query("UPDATE couriers.couriers SET deliveries = 5 WHERE id = $1")
         .bind(second.get())
@@ -437,10 +440,74 @@ async fn an_order_is_not_given_back_while_another_courier_is_free() {
         .unwrap();
 
     assert_eq!(assign().await, second);
-    store::unassign(pool, &uid("a"), None).await.unwrap();
+    store::unassign(pool, &uid("a"), Then::Hold, None).await.unwrap();
     let pause = change_to(RequestedStatus::Paused);
     store::update_courier(pool, first, &pause, None).await.unwrap();
     assert_eq!(assign().await, second, "no other courier is free");
+}
+
+#[tokio::test]
+async fn an_order_goes_back_to_its_place_in_the_queue() {
+    let database = CourierDatabase::new(shared()).await;
+    let pool = &database.pool;
+    let [first] = add_couriers(pool, 1).await[..] else { unreachable!() };
+    apply(pool, &[("a", Created, at(1)), ("b", Created, at(2)), ("c", Created, at(3))]).await;
+    store::assign(pool, &uid("b"), Some(first), &TIMES, None).await.unwrap();
+
+    assert_eq!(store::unassign(pool, &uid("b"), Then::Wait, None).await.unwrap(), first);
+
+    let found = delivery(pool, "b").await.unwrap();
+    assert_eq!((found.state, found.position), (DeliveryState::Waiting, Some(2)));
+    assert_eq!((found.waiting_since, found.held_at), (Some(at(2)), None));
+    let freed = stored(pool, first).await;
+    assert_eq!((freed.status, freed.deliveries), (CourierStatus::Available, 0));
+    assert_eq!(
+        scalar(
+            &database,
+            "SELECT count(*) FROM couriers.delivery_log JOIN couriers.delivery_outbox \
+                 USING (order_id, number) \
+             WHERE order_id = 'b' AND status = 'requeued' AND cause = 'manual'",
+        )
+        .await,
+        1
+    );
+    assert_invariants(pool).await;
+
+    // The courier gets the other orders, but not the one that was taken from them.
+    for order_id in ["a", "c"] {
+        let matched = match_all(pool).await;
+        assert_eq!((matched.len(), matched[0].order_id.as_str()), (1, order_id));
+        apply(pool, &[(order_id, Completed, at(9))]).await;
+    }
+    assert_eq!(match_all(pool).await, []);
+    let second =
+        store::create_courier(pool, &courier(1, RequestedStatus::Available), None).await.unwrap();
+    assert_eq!(match_all(pool).await[0].courier_id, second.get());
+
+    // A released delivery: its courier was freed before and may carry another order.
+    let statement =
+        "UPDATE couriers.courier_orders SET deadline = assigned_at WHERE order_id = 'b'";
+    sqlx::raw_sql(statement).execute(pool).await.unwrap();
+    let mut transaction = pool.begin().await.unwrap();
+    mark_overdue(&mut transaction).await.unwrap();
+    let later = OffsetDateTime::now_utc() + Duration::from_secs(5);
+    release_overdue(&mut transaction, Duration::ZERO, later).await.unwrap();
+    transaction.commit().await.unwrap();
+    store::assign(pool, &uid("d"), Some(second), &TIMES, None).await.unwrap();
+    assert_eq!(store::unassign(pool, &uid("b"), Then::Wait, None).await.unwrap(), second);
+    assert_eq!(stored(pool, second).await.status, CourierStatus::Busy);
+    assert_eq!(match_all(pool).await[0].courier_id, first.get());
+    assert_invariants(pool).await;
+
+    // An order that ends while it waits again leaves the queue.
+    store::unassign(pool, &uid("b"), Then::Wait, None).await.unwrap();
+    apply(pool, &[("b", Cancelled, at(20))]).await;
+    assert_eq!(state(pool, "b").await, DeliveryState::Cancelled);
+    assert!(matches!(
+        store::unassign(pool, &uid("b"), Then::Wait, None).await,
+        Err(NotUnassigned::Ended(Cancelled))
+    ));
+    assert_invariants(pool).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use couriers::{
     delivery::courier::{CourierChange, CourierId, RequestedStatus},
     dispatch::{MatchCursor, mark_overdue, release_overdue},
-    store::{self, NotAssigned, NotStored, NotUnassigned},
+    store::{self, NotAssigned, NotStored, NotUnassigned, Then},
 };
 use events::OrderStatus;
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
@@ -25,12 +25,15 @@ enum Step {
     SetStatus(usize, RequestedStatus),
     /// Assigns an order to the first available courier, or to a chosen one.
     Assign(usize, Option<usize>),
-    Unassign(usize),
+    Unassign(usize, Then),
     /// Moves the deadline of an order's delivery far into the past.
     Overdue(usize),
     /// Continues with new connections, as after a restart.
     Restart,
 }
+
+/// Later than the time of every event, in seconds.
+const AFTER_ALL_EVENTS: i64 = 1_000_000;
 
 /// A batch of events.
 #[derive(Debug, Clone)]
@@ -75,7 +78,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => order.clone().prop_map(|order| Step::Assign(order, None)),
         2 => (order.clone(), 0..4usize)
             .prop_map(|(order, courier)| Step::Assign(order, Some(courier))),
-        1 => order.clone().prop_map(Step::Unassign),
+        2 => (order.clone(), select(&[Then::Hold, Then::Wait][..]))
+            .prop_map(|(order, then)| Step::Unassign(order, then)),
         1 => order.prop_map(Step::Overdue),
         1 => Just(Step::Restart),
     ]
@@ -85,7 +89,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Order {
     rank: i16,
-    created: bool,
+    /// The time of its `created`; for an order that was assigned before, that of the assignment.
+    created: Option<i64>,
     /// Its place in the queue.
     waiting: Option<i64>,
     held: bool,
@@ -153,8 +158,9 @@ impl Model {
             let known = self.orders.entry(order).or_default();
             let before = known.rank;
             known.rank = before.max(rank);
-            if !known.created && statuses.into_iter().any(|status| status == OrderStatus::Created) {
-                (known.created, known.waiting) = (true, Some(at));
+            let is_created = statuses.into_iter().any(|status| status == OrderStatus::Created);
+            if known.created.is_none() && is_created {
+                (known.created, known.waiting) = (Some(at), Some(at));
             }
             if known.rank >= 5 {
                 (known.waiting, known.held) = (None, false);
@@ -205,7 +211,9 @@ impl Model {
         self.couriers[courier].deliveries += 1;
         self.note(order, "assigned", Some(courier));
         let order = self.orders.get_mut(&order).unwrap();
-        (order.waiting, order.held, order.created) = (None, false, true);
+        self.clock += 1;
+        (order.waiting, order.held) = (None, false);
+        order.created = order.created.or(Some(AFTER_ALL_EVENTS + self.clock));
         (order.courier, order.taken_from) = (Some(courier), None);
     }
 
@@ -222,9 +230,26 @@ impl Model {
         }
     }
 
+    /// Matches the orders that were taken from a courier and wait, each with another courier.
+    fn match_requeued(&mut self) {
+        let requeued = self.orders.iter().filter(|(_, order)| !order.held);
+        let mut requeued: Vec<_> = requeued
+            .filter_map(|(n, order)| Some((order.waiting?, *n, order.taken_from?)))
+            .collect();
+        requeued.sort_unstable();
+        for (_, order, from) in requeued {
+            let courier = self.first_available_except(Some(from));
+            if let Some(courier) = courier.filter(|courier| *courier != from) {
+                self.assign(order, courier);
+            }
+        }
+    }
+
     fn match_all(&mut self) {
+        self.match_requeued();
         loop {
-            let waiting = self.orders.iter().filter(|(_, order)| !order.held);
+            let waiting = self.orders.iter();
+            let waiting = waiting.filter(|(_, order)| !order.held && order.taken_from.is_none());
             let first = waiting.filter_map(|(n, order)| Some((order.waiting?, *n))).min();
             let (Some((_, order)), Some(courier)) = (first, self.first_available()) else { return };
             self.assign(order, courier);
@@ -252,7 +277,7 @@ async fn assert_agrees(database: &CourierDatabase, model: &Model) {
             let waits = order.waiting.is_some();
             let without_courier = order.rank == 5 && courier.is_none();
             let name = ORDERS[*n].to_owned();
-            (name, order.rank, order.created, waits, order.held, without_courier, courier)
+            (name, order.rank, order.created.is_some(), waits, order.held, without_courier, courier)
         })
         .collect();
     assert_eq!(rows, wanted, "{model:?}");
@@ -358,7 +383,7 @@ impl<'a> History<'a> {
             Step::Add(status) => self.add(*status).await,
             Step::SetStatus(number, status) => self.set_status(*number, *status).await,
             Step::Assign(order, to) => self.assign(*order, *to).await,
-            Step::Unassign(order) => self.unassign(*order).await,
+            Step::Unassign(order, then) => self.unassign(*order, *then).await,
             Step::Overdue(order) => {
                 expire(&self.pool, ORDERS[*order]).await;
                 self.model.release(*order);
@@ -460,8 +485,8 @@ impl<'a> History<'a> {
         }
     }
 
-    async fn unassign(&mut self, order: usize) {
-        let unassigned = store::unassign(&self.pool, &uid(ORDERS[order]), None).await;
+    async fn unassign(&mut self, order: usize, then: Then) {
+        let unassigned = store::unassign(&self.pool, &uid(ORDERS[order]), then, None).await;
         let Some(known) = self.model.orders.get_mut(&order) else {
             assert!(matches!(unassigned, Err(NotUnassigned::Unknown)));
             return;
@@ -475,10 +500,11 @@ impl<'a> History<'a> {
             return;
         };
         assert_eq!(unassigned.unwrap().get(), courier as i64 + 1);
-        (known.waiting, known.held, known.taken_from) = (Some(0), true, Some(courier));
+        (known.waiting, known.held) = (known.created, then == Then::Hold);
+        known.taken_from = Some(courier);
         let was_released = std::mem::take(&mut known.released);
         self.model.couriers[courier].deliveries -= 1;
-        self.model.note(order, "unassigned", Some(courier));
+        self.model.note(order, then.logged().as_str(), Some(courier));
         if !was_released {
             self.model.free([courier]);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use couriers::{
     delivery::courier::{CourierChange, CourierId, RequestedStatus},
     dispatch::{self, MatchCursor},
-    store,
+    store::{self, Then},
 };
 use events::OrderStatus::{self, Cancelled, Completed, Cooking, Created, Pending};
 use sqlx::{PgConnection, PgPool};
@@ -36,11 +36,15 @@ enum Act {
     /// Assigns an order to a chosen courier.
     AssignTo(&'static str, i64),
     Unassign(&'static str),
+    /// Unassigns an order, which then waits in the queue.
+    Requeue(&'static str),
     SetStatus(i64, RequestedStatus),
     /// Requests a phone number that another courier has.
     TakePhone(i64),
 }
-use Act::{Apply, ApplyEarlier, Assign, AssignTo, Match, Release, SetStatus, TakePhone, Unassign};
+use Act::{
+    Apply, ApplyEarlier, Assign, AssignTo, Match, Release, Requeue, SetStatus, TakePhone, Unassign,
+};
 
 impl Act {
     /// Acts on a separate connection, as the service would.
@@ -73,8 +77,9 @@ impl Act {
                 // order waits in the races with moves. So dispatch need not be woken.
                 return;
             }
-            Unassign(order) => {
-                let unassigned = store::unassign(&pool, &uid(order), None).await;
+            Unassign(order) | Requeue(order) => {
+                let then = if matches!(self, Requeue(_)) { Then::Wait } else { Then::Hold };
+                let unassigned = store::unassign(&pool, &uid(order), then, None).await;
                 assert!(
                     !matches!(unassigned, Err(store::NotUnassigned::Database(_))),
                     "{unassigned:?}"
@@ -174,7 +179,8 @@ async fn assert_race(before: Before, acts: &[Act]) {
         let mut broken = broken_invariants(&mut administrator).await;
         let is_missed: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM couriers.couriers WHERE status = 'available') AND EXISTS \
-             (SELECT FROM couriers.order_states WHERE waiting_since IS NOT NULL AND held_at IS NULL)",
+             (SELECT FROM couriers.order_states \
+                 WHERE waiting_since IS NOT NULL AND held_at IS NULL AND taken_from IS NULL)",
         )
         .fetch_one(&mut administrator)
         .await
@@ -260,6 +266,8 @@ async fn a_match_races_with_manual_actions() {
         assert_race(WAITING, &[Match, Assign("b"), Assign("b")]),
         assert_race(WAITING, &[Match, Unassign("a")]),
         assert_race(CARRIED, &[Match, Unassign("a")]),
+        assert_race(CARRIED, &[Match, Requeue("a")]),
+        assert_race(CARRIED, &[Requeue("a"), Apply(&[("a", Completed)])]),
         assert_race(ONE_FREE, &[Assign("new"), Apply(&[("new", Created)])]),
         assert_race(WAITING, &[Assign("a"), Apply(&[("a", Cancelled)])]),
         assert_race(CARRIED, &[Unassign("a"), Apply(&[("a", Completed)])]),

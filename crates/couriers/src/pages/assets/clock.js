@@ -30,7 +30,7 @@ function refreshTimes() {
     setText(time, late > 0
       ? fill(words.late, duration(late))
       : fill(words.until, shortClock.format(deadline)));
-    time.closest('.card').classList.toggle('late', late > 0);
+    time.closest('.row').classList.toggle('late', late > 0);
   }
   for (const meter of $$('meter[data-to]')) {
     const [from, to] = [Date.parse(meter.dataset.from), Date.parse(meter.dataset.to)];

@@ -1,8 +1,8 @@
-// The live feed of the board: fetches the board after each event, and shows whether it is live.
+// The live feed: fetches the page after each change, and shows whether it is live.
 
 import { $, announce, setText } from './dom.js';
 import { openStream } from './live.js';
-import { refresh } from './refresh.js';
+import { follow } from './refresh.js';
 import { clock, fill, words } from './words.js';
 
 /** The service sends the figures every second. If they stop, its database may be unavailable. */
@@ -15,9 +15,9 @@ export function openFeed() {
     timeout: TIMEOUT,
     maxDelay: MAX_DELAY,
     events: {
-      board({ at }) {
+      board(figures) {
         showState(words.live, false);
-        refresh(at);
+        follow(figures);
       },
     },
     onBack: () => announce(words.back),

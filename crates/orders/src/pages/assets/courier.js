@@ -40,6 +40,7 @@ export async function refreshCourier() {
     } else if (answer.ok) {
       const delivery = await answer.json();
       show(section, describe(delivery), { late: isLate(delivery), isWhole: true });
+      linkCourier(section, delivery.assignment);
       if (['waiting', 'expected'].includes(delivery.state)) interval = SEARCH_INTERVAL;
     } else {
       throw new Error(`delivery: ${answer.status}`);
@@ -58,6 +59,19 @@ function show(section, text, { late = false, isWhole = false } = {}) {
   answer.classList.toggle('late', late);
   answer.hidden = false;
   stored.hidden = isWhole || !stored.textContent;
+}
+
+/** Makes the courier's name a link to their page. */
+function linkCourier(section, assignment) {
+  const name = visible(assignment?.courier_name ?? '');
+  if (!name) return;
+  const [first] = $('#courier-answer', section).childNodes;
+  const service = section.dataset.delivery.replace(/\/delivery\/[^/]*$/, '');
+  const link = first.nodeName === 'A' ? first : document.createElement('a');
+  link.href = `${service}/courier/${assignment.courier_id}`;
+  if (link === first) return;
+  link.textContent = name;
+  first.replaceWith(link, first.data.slice(name.length));
 }
 
 const isLate = ({ state }) => state === 'overdue' || state === 'released';

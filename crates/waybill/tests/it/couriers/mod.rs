@@ -7,3 +7,4 @@ mod intake;
 mod lists;
 mod outbox;
 mod rejected;
+mod search;

@@ -25,18 +25,19 @@ async fn send_and_commit(env: &TestEnvironment, order_id: &str, status: &str) {
     env.wait_until_couriers_drained().await;
 }
 
-/// Waits until the lane shows this text; lanes are `waiting`, `road` and `idle`.
+/// Waits until the lane shows this text; lanes are `waiting`, `road` and `couriers`.
 async fn wait_for_lane_text(page: &Page, lane: &str, text: &str) {
     let text = text.replace('\u{a0}', " ");
     let shown = format!(
-        "document.querySelector('#{lane}').innerText.replaceAll('\\u00a0', ' ').includes({})",
+        "document.querySelector('[data-lane={lane}]').innerText.replaceAll('\\u00a0', ' ').includes({})",
         json!(text)
     );
     page.wait_for(&format!("{text:?} in {lane}"), &shown).await;
 }
 
 async fn wait_for_card_count(page: &Page, lane: &str, count: usize) {
-    let expression = format!("document.querySelectorAll('#{lane} > *').length === {count}");
+    let expression =
+        format!("document.querySelectorAll('[data-lane={lane}] .row').length === {count}");
     page.wait_for(&format!("{count} cards in {lane}"), &expression).await;
 }
 
@@ -70,7 +71,7 @@ async fn couriers_and_the_queue_are_shown_and_updated_live() {
     add_courier(&service, "Anna", "car", "paused").await;
     wait_for_lane_text(english, "waiting", "Every courier is paused").await;
     wait_for_lane_text(russian, "waiting", "Все курьеры на паузе").await;
-    wait_for_lane_text(russian, "idle", "на паузе").await;
+    wait_for_lane_text(russian, "couriers", "на паузе").await;
     add_courier(&service, "Борис", "scooter", "available").await;
     wait_for_lane_text(english, "road", "Борис").await;
     wait_for_lane_text(english, "road", "first").await;
@@ -96,8 +97,8 @@ async fn couriers_and_the_queue_are_shown_and_updated_live() {
     send_and_commit(&env, "third", "cancelled").await;
     wait_for_card_count(english, "waiting", 0).await;
     send_and_commit(&env, "second", "cancelled").await;
-    wait_for_lane_text(english, "idle", "free").await;
-    wait_for_lane_text(russian, "idle", "1 доставка").await;
+    wait_for_lane_text(english, "couriers", "free").await;
+    wait_for_lane_text(russian, "couriers", "1 доставка").await;
     english.wait_for_text("completed in total; mean time").await;
     english.wait_for_text("No active deliveries.").await;
 
@@ -118,11 +119,11 @@ async fn a_dispatcher_changes_couriers_and_assignments() {
     page.click("#add input[name=phone]").await;
     page.type_text("+4917000000001").await;
     page.click_on("Add").await;
-    wait_for_lane_text(&page, "idle", "Ada").await;
+    wait_for_lane_text(&page, "couriers", "Ada").await;
     page.wait_for("the form to fold", "!document.querySelector('#add').open").await;
 
     page.click_on("Pause: Ada").await;
-    wait_for_lane_text(&page, "idle", "paused").await;
+    wait_for_lane_text(&page, "couriers", "paused").await;
     send_and_commit(&env, "order-1", "created").await;
     page.click_on("Assign: order-1").await;
     page.wait_for_text("No courier is free. Nothing was changed.").await;
@@ -132,7 +133,7 @@ async fn a_dispatcher_changes_couriers_and_assignments() {
     page.click_on("Unassign: order-1").await;
     wait_for_lane_text(&page, "waiting", "Unassigned manually").await;
     wait_for_lane_text(&page, "waiting", "held").await;
-    wait_for_lane_text(&page, "idle", "free").await;
+    wait_for_lane_text(&page, "couriers", "free").await;
     page.click_on("Assign: order-1").await;
     wait_for_lane_text(&page, "road", "order-1").await;
 
@@ -175,28 +176,28 @@ async fn everything_works_by_keyboard_in_a_narrow_window() {
     page.press_key("Tab").await;
     page.type_text("+4917000000001").await;
     page.press_key("Enter").await;
-    wait_for_lane_text(&page, "idle", "Ada").await;
+    wait_for_lane_text(&page, "couriers", "Ada").await;
     send_and_commit(&env, "order-1", "created").await;
     wait_for_lane_text(&page, "road", "order-1").await;
-    tab_to(&page, "[data-unassign]").await;
+    tab_to(&page, "[data-act=unassign]").await;
     page.press_key("Enter").await;
     wait_for_lane_text(&page, "waiting", "order-1").await;
     // The button with the focus is gone, so its lane has the focus, and Enter presses no other
     // button.
     page.wait_for("the lane to have the focus", "document.activeElement.id === 'road-title'").await;
     page.press_key("Enter").await;
-    tab_to(&page, "[data-courier]").await;
+    tab_to(&page, "[data-act=status]").await;
     page.press_key(" ").await;
-    wait_for_lane_text(&page, "idle", "paused").await;
+    wait_for_lane_text(&page, "couriers", "paused").await;
 
     // It is still the same button, with another text.
-    assert!(page.value::<bool>("document.activeElement.matches('[data-courier]')").await);
+    assert!(page.value::<bool>("document.activeElement.matches('[data-act=status]')").await);
 
     page.press_key(" ").await;
-    wait_for_lane_text(&page, "idle", "free").await;
+    wait_for_lane_text(&page, "couriers", "free").await;
     for _ in 0..30 {
         page.press_key("Shift+Tab").await;
-        if page.value::<bool>("document.activeElement.matches('[data-assign]')").await {
+        if page.value::<bool>("document.activeElement.matches('[data-act=assign]')").await {
             break;
         }
     }
@@ -226,7 +227,7 @@ async fn after_a_gap_the_board_shows_the_newest_state() {
     }
     add_courier(&service, "Anna", "car", "available").await;
     let (page, ..) = &pages[0];
-    wait_for_lane_text(page, "idle", "Anna").await;
+    wait_for_lane_text(page, "couriers", "Anna").await;
     service.stop().await.unwrap();
     for (page, cut, _) in &pages {
         page.wait_for_text(cut).await;
@@ -331,10 +332,16 @@ async fn without_javascript_the_board_shows_one_moment() {
         for word in words.into_iter().chain(["Anna", "first", "second"]) {
             page.wait_for_text(word).await;
         }
-        // Controls that need JavaScript are not shown.
+        // Controls that need JavaScript are not shown. The search works without it.
         let controls = "[...document.querySelectorAll('main :is(button, summary, input)')]
-            .filter((one) => one.checkVisibility()).length";
+            .filter((one) => one.checkVisibility() && !one.closest('.find')).length";
         assert_eq!(page.value::<usize>(controls).await, 0);
+        page.click(".find input").await;
+        page.type_text("sec").await;
+        page.press_key("Enter").await;
+        page.wait_for_text("sec").await;
+        page.wait_for("the order", "document.querySelectorAll('#orders .row').length === 1").await;
+        assert_eq!(page.path().await, "/?q=sec");
     }
     service.stop().await.unwrap();
 }

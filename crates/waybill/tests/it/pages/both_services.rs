@@ -89,10 +89,10 @@ fn on_the_road(order_id: &str) -> String {
     format!("document.querySelector('#road').innerText.includes({})", json!(order_id))
 }
 
-/// A JavaScript expression: Anna is in the lane of free couriers, and no courier is on the road.
+/// A JavaScript expression: Anna is in the list of free couriers, and no courier is on the road.
 fn is_idle(free: &str) -> String {
     format!(
-        "['Анна К.', '{free}'].every((text) => document.querySelector('#idle')?.innerText.includes(text))
+        "['Анна К.', '{free}'].every((text) => document.querySelector('#free')?.innerText.includes(text))
             && !document.querySelector('#road').children.length"
     )
 }

@@ -4,7 +4,9 @@
 mod accessibility;
 mod board;
 mod both_services;
+mod courier;
 mod delivery;
+mod dispatcher;
 mod errors;
 mod escaping;
 mod flow;

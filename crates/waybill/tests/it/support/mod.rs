@@ -1,6 +1,7 @@
 //! Helpers that several tests share: orders, requests, the real program, and checks of the result.
 
 mod couriers;
+mod fleet;
 mod program;
 mod redis;
 mod sent;
@@ -15,6 +16,7 @@ pub(crate) use self::{
         add_courier, assert_courier_invariants, assign, call, insert_couriers, set_courier_status,
         unassign, wait_for_delivery,
     },
+    fleet::{Fleet, MARKUP_NAME, insert_fleet},
     program::{Program, Scratch, signal, waybill, waybill_in},
     redis::{Redis, value_in_redis},
     sent::Sent,
