@@ -6,7 +6,8 @@
 //! ledger    the records that Kafka has acknowledged, as the senders saw it
 //! judge     compares databases, topics, groups and caches with the traffic
 //! finding   the result of the judge
-//! soak      one run: system (servers, replicas, senders), plan and faults, proxy, report
+//! soak      one run: system (servers, replicas, senders, readers, a dispatcher), plan and faults, proxy,
+//!           report
 //! scenario  faults that need a system of their own
 //! plant     planted bugs, each of which the judge must find
 //! compat    a short run with faults on other versions of Kafka and PostgreSQL
@@ -20,6 +21,7 @@
 pub mod backlog;
 mod child;
 pub mod compat;
+mod dispatcher;
 pub mod faults;
 pub mod finding;
 pub mod judge;

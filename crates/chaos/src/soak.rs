@@ -17,6 +17,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    dispatcher::Dispatcher,
     faults::{Tracks, fire_by_calls, firings},
     finding::Verdict,
     judge::{Case, judge},
@@ -155,6 +156,7 @@ pub async fn soak(args: &SoakArgs, folder: &Path) -> Result<Report> {
     let started_ms = unix_ms();
     let started = Instant::now();
     let readers = Readers::start(&system, &traffic);
+    let dispatcher = Dispatcher::start(&system);
     let senders = Senders::start(&system, &traffic, duration)?;
     bar.set_length(args.orders + args.events);
     let tracks = Tracks {
@@ -169,6 +171,7 @@ pub async fn soak(args: &SoakArgs, folder: &Path) -> Result<Report> {
         !senders.are_done()
     };
     let faults = tracks.run(is_sending, |line| bar.set_message(line)).await;
+    let actions = dispatcher.finish().await;
     // The faults have ended; what the senders still have is sent in peace.
     bar.set_message("sending the rest");
     let sent = senders.finish().await?;
@@ -210,6 +213,7 @@ pub async fn soak(args: &SoakArgs, folder: &Path) -> Result<Report> {
         judge_took,
         sent,
         reads,
+        actions,
         faults,
         calls,
         firings: fired,

@@ -30,5 +30,8 @@ async fn nothing_is_lost_or_repeated_under_faults() {
     let page = folder.join("report.html");
     report.write(&page).unwrap();
     assert!(report.holds(), "{summary}\nThe report is {}.", page.display());
+    for action in ["moved", "held", "queued again", "assigned", "paused", "resumed"] {
+        assert!(report.actions.0.contains_key(action), "no action was {action}");
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -268,14 +268,20 @@ pub(super) async fn check_totals(database: &mut PgConnection) -> anyhow::Result<
     Ok(check)
 }
 
+// An order does not go back to the courier from whom it was taken, so another one must be available.
 const WAITING: &str = "-- judge_queue
-SELECT (SELECT count(*) FROM couriers.order_states
-        WHERE waiting_since IS NOT NULL AND held_at IS NULL) AS waiting,
-    (SELECT count(*) FROM couriers.couriers AS courier WHERE status = 'available' AND NOT EXISTS (
+WITH available AS MATERIALIZED (
+    SELECT id FROM couriers.couriers AS courier WHERE status = 'available' AND NOT EXISTS (
         SELECT FROM couriers.courier_orders AS delivery WHERE delivery.courier_id = courier.id
-            AND completed_at IS NULL AND released_at IS NULL)) AS available,
-    (SELECT min(order_id) FROM couriers.order_states
-        WHERE waiting_since IS NOT NULL AND held_at IS NULL) AS example";
+            AND completed_at IS NULL AND released_at IS NULL)
+)
+SELECT count(*) AS waiting, count(*) FILTER (WHERE is_possible) AS possible,
+    (SELECT count(*) FROM available) AS available, min(order_id) FILTER (WHERE is_possible) AS example
+FROM (
+    SELECT order_id,
+        EXISTS (SELECT FROM available WHERE id IS DISTINCT FROM taken_from) AS is_possible
+    FROM couriers.order_states WHERE waiting_since IS NOT NULL AND held_at IS NULL
+) AS queue";
 
 /// Checks that no order waits for longer than two sweeps while a courier is available.
 pub(super) async fn check_queue(
@@ -291,15 +297,16 @@ pub(super) async fn check_queue(
     let start = Instant::now();
     loop {
         let row = sqlx::query(WAITING).fetch_one(&mut *database).await?;
-        let (waiting, available): (i64, i64) = (row.try_get("waiting")?, row.try_get("available")?);
-        check.checked = waiting.unsigned_abs();
-        if waiting == 0 || available == 0 {
+        let number = |name: &str| row.try_get::<i64, _>(name);
+        check.checked = number("waiting")?.unsigned_abs();
+        let (possible, available) = (number("possible")?, number("available")?);
+        if possible == 0 {
             return Ok(check);
         }
         if start.elapsed() > limit {
             let example: Option<String> = row.try_get("example")?;
             check.find(WaitingWhileAvailable, || {
-                format!("{waiting} orders, such as {example:?}, and {available} couriers")
+                format!("{possible} orders, such as {example:?}, and {available} couriers")
             });
             return Ok(check);
         }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use self::document::{Block, html, markdown};
 use crate::{
+    dispatcher::Actions,
     faults::{CallFault, Injected, Outcome},
     finding::{FindingKind, Verdict},
     readers::Reads,
@@ -44,6 +45,7 @@ pub struct Report {
     /// Orders and status events.
     pub sent: [Sent; 2],
     pub reads: Reads,
+    pub actions: Actions,
     pub faults: Vec<Injected>,
     pub calls: Vec<CallFault>,
     /// The number of firings of each failpoint.
@@ -204,13 +206,23 @@ impl Report {
             let status = if *status == 0 { "no answer".to_owned() } else { status.to_string() };
             answers.push(format!("{status}: {}", thousands(*count)));
         }
-        let reads = vec![
-            format!("reads of orders ({})", answers.join(", ")),
-            String::new(),
-            String::new(),
-            String::new(),
+        let actions =
+            self.actions.0.iter().map(|(name, count)| format!("{name}: {}", thousands(*count)));
+        let calls = |name: &str, counts: &[String]| {
+            vec![
+                format!("{name} ({})", counts.join(", ")),
+                String::new(),
+                String::new(),
+                String::new(),
+            ]
+        };
+        let rows = [
+            stream("orders", orders),
+            stream("status events", events),
+            calls("reads of orders", &answers),
+            calls("manual actions", &actions.collect::<Vec<_>>()),
         ];
-        Block::table(&head, [stream("orders", orders), stream("status events", events), reads])
+        Block::table(&head, rows)
     }
 
     fn kinds(&self) -> Block {

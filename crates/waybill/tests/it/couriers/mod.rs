@@ -3,6 +3,7 @@
 pub(crate) mod api;
 mod both_services;
 mod dispatch;
+mod growth;
 mod intake;
 mod lists;
 mod outbox;
