@@ -126,7 +126,7 @@ async fn a_record_is_settled_with_a_note_and_reopened() {
     page.wait_for("the form", "document.querySelector('#settle')").await;
     assert_eq!(env.count(LEFT).await, 1);
     // The name is kept for the next page.
-    assert_eq!(page.value::<String>("document.querySelector('#actor').value").await, "Борис");
+    page.wait_for("the name", "document.querySelector('#actor').value === 'Борис'").await;
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }
