@@ -55,8 +55,19 @@ impl RejectedQuery {
     }
 }
 
+impl RejectedList {
+    /// Counts the records of its filter; `None` if the database does not answer, because a list is
+    /// useful without that number.
+    pub async fn count(&self, pool: &PgPool) -> Option<Counted> {
+        if self.next.is_none() && !self.continues {
+            return Some(Counted { count: self.rows.len() as u64, is_exact: true });
+        }
+        count(pool, &self.filter).await.ok()
+    }
+}
+
 /// Counts the records of a filter.
-pub async fn count(pool: &PgPool, filter: &Filter) -> Result<Counted, Problem> {
+async fn count(pool: &PgPool, filter: &Filter) -> Result<Counted, Problem> {
     let counted = if *filter == Filter::default() {
         table::count(pool).await.map(Counted::of_left)
     } else {

@@ -20,7 +20,7 @@ use crate::{
 
 /// The time after which no further step is begun. One step with the largest values may take
 /// seconds.
-const SEARCH_TIME: Duration = Duration::from_secs(2);
+const SEARCH_TIME: Duration = Duration::from_secs(1);
 /// The records that one step examines, if an index alone does not decide.
 const STEP: i64 = 200;
 /// The size at which a page ends, in bytes.

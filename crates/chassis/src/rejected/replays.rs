@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     Filter, Matching, Outcome, RejectedId, RejectedQuery, RejectedRow, Replay,
@@ -27,6 +28,12 @@ pub const MAX_REPLAYED: i64 = 100;
 const SEND_TIME: Duration = Duration::from_secs(4);
 /// The longest wait until the replays of a call have been read from the topic.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The calls of this process that run at the same time. Each may search many records, so a flood of them
+/// would otherwise take all connections to PostgreSQL.
+static CALLS: Semaphore = Semaphore::const_new(4);
+/// The longest wait for the end of another call.
+const CALL_WAIT: Duration = Duration::from_secs(5);
 
 /// The answer to a call.
 #[derive(Debug)]
@@ -65,6 +72,10 @@ pub async fn replay(
     query: RejectedQuery,
 ) -> Result<Replayed, Problem> {
     let Parsed { filter, limit, after } = query.parse(MAX_REPLAYED)?;
+    let Ok(place) = timeout(CALL_WAIT, CALLS.acquire()).await else {
+        return Err(problems::TOO_MANY_REQUESTS.problem());
+    };
+    let _place = place.expect("the semaphore is never closed");
     let page = matching::page(pool, &filter, after, limit).await;
     let Matching { rows, mut next } = page.map_err(|error| failed(&error))?;
     let began = Instant::now();

@@ -52,8 +52,7 @@ pub(crate) async fn list(
     let frame = Frame::of(&state, &reader);
     match query.find(&state.api.pool).await {
         Ok(list) => {
-            // The list is shown without the number if the database does not answer any more.
-            let count = calls::count(&state.api.pool, &list.filter).await.ok();
+            let count = list.count(&state.api.pool).await;
             Ok(reader.send(StatusCode::OK, list_page(&frame, &list, count)))
         }
         Err(problem) if problem.is_transient() => Ok(unavailable(frame, &reader, &problem)),

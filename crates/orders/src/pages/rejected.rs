@@ -6,11 +6,7 @@ use askama::Template;
 use axum::{extract::State, response::Response};
 use chassis::{
     http::{Parameters, actor::By, problem::Problem},
-    rejected::{
-        Counted, Filter, RejectedQuery,
-        calls::{self, RejectedList},
-        replays,
-    },
+    rejected::{Counted, Filter, RejectedQuery, calls::RejectedList, replays},
     web::{
         Reader,
         rejected::{Kind, ListView, ResultsView},
@@ -24,10 +20,7 @@ use super::{
     render, violation_words,
     words::Words,
 };
-use crate::{
-    http::{ApiState, rejected::sender},
-    order::violation::Code,
-};
+use crate::{http::rejected::sender, order::violation::Code};
 
 /// The codes for which an order can be rejected.
 static REASONS: LazyLock<Vec<&'static str>> =
@@ -41,9 +34,13 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     match query.find(&state.api.pool).await {
         Ok(list) => {
-            let (frame, matching) =
-                tokio::join!(Frame::load(&state, &reader), count(&state.api, &list.filter));
-            let count = if list.filter == Filter::default() { frame.left() } else { matching };
+            let frame = Frame::load(&state, &reader).await;
+            // Every page has the number of those that are left.
+            let count = if list.filter == Filter::default() {
+                frame.left()
+            } else {
+                list.count(&state.api.pool).await
+            };
             Ok(reader.send(StatusCode::OK, rejected(&frame, &list, count)))
         }
         Err(problem) if problem.is_transient() => {
@@ -51,15 +48,6 @@ pub(crate) async fn list(
         }
         Err(problem) => Err(problem),
     }
-}
-
-/// Counts the records of a filter; `None` without a filter, because every page has that number, and if
-/// the database does not answer: the list is shown without it.
-async fn count(state: &ApiState, filter: &Filter) -> Option<Counted> {
-    if *filter == Filter::default() {
-        return None;
-    }
-    calls::count(&state.pool, filter).await.ok()
 }
 
 /// `POST /rejected/replay`, from a form.

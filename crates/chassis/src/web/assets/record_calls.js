@@ -53,15 +53,25 @@ export async function change(button, url, body, done) {
   button.disabled = false;
 }
 
-async function refresh() {
+/** Fetches this page again, and shows the number of records that are left, if it has one. */
+async function fetchPage() {
   const answer = await fetch(location.href, { headers: { accept: 'text/html' } });
   const page = parsePage(await answer.text());
+  const total = $('#rejected-total', page);
+  if (total) $('#rejected-total')?.replaceWith(total);
+  return page;
+}
+
+/** The live count does not know of records that were settled. */
+export async function refreshTotal() {
+  await fetchPage().catch(() => {});
+}
+
+async function refresh() {
+  const page = await fetchPage();
   const main = $('main', page);
   if (!main) throw new TypeError('the answer is not a page of this service');
   $('main').replaceWith(main);
-  // The order service shows the number of records that are left in its navigation.
-  const total = $('#rejected-total', page);
-  if (total) $('#rejected-total').replaceWith(total);
   prepare();
 }
 

@@ -2,7 +2,9 @@
 // reader stops it. The service keeps nothing about it; this page keeps the place in the list.
 
 import { $, $$ } from './dom.js';
-import { describe, fill, number, post, words } from './record_calls.js';
+import {
+  describe, fill, number, post, refreshTotal, words,
+} from './record_calls.js';
 
 const INTERVAL = 1000;
 const MAX_RATE = 100;
@@ -71,6 +73,7 @@ function end(text) {
   showState(text);
   setRunning(false);
   $('#start').textContent = after ? words.go_on : $('#start').dataset.text;
+  refreshTotal();
 }
 
 function setRunning(isRunning) {
@@ -101,7 +104,7 @@ function showCounts(form) {
     : fill(words.running_unknown, number(all));
   const parts = RESULTS.filter((one) => counts[one])
     .map((one) => chip(`${number(counts[one])} ${TEXTS[one][0]}`, TONES[one]));
-  $('#run-counts').replaceChildren(...[chip(total, ''), ...parts].map(item));
+  $('#run-counts').replaceChildren(...[chip(total, ''), ...parts].map((one) => item(one)));
 }
 
 function showResult({ id, result, rejected_as: rejectedAs, detail }) {

@@ -16,7 +16,7 @@ pub(super) const REPLAYED_WITHOUT_SCRIPT: &str = "50";
 pub struct ListView<'a> {
     pub words: &'static RejectedWords,
     pub texts: &'static KindTexts,
-    pub reasons: Vec<&'static str>,
+    pub reasons: Vec<&'a str>,
     pub reason: &'a str,
     pub text: &'a str,
     pub field: &'a str,
@@ -68,7 +68,7 @@ impl<'a> ListView<'a> {
         Self {
             words,
             texts: kind.texts,
-            reasons: kind.reasons.to_vec(),
+            reasons: reasons(kind, reason.as_deref()),
             reason: given(reason),
             text: given(text),
             field: given(field),
@@ -97,6 +97,13 @@ impl<'a> ListView<'a> {
             live: words.live_json(),
         }
     }
+}
+
+/// Returns the reasons to choose from. The reason of the filter is one of them even if only another
+/// version knows it.
+fn reasons<'a>(kind: &Kind<'a>, chosen: Option<&'a str>) -> Vec<&'a str> {
+    let unknown = chosen.filter(|chosen| !kind.reasons.contains(chosen));
+    kind.reasons.iter().copied().chain(unknown).collect()
 }
 
 fn count_text(kind: &Kind<'_>, counted_: Counted, has_filter: bool) -> String {
@@ -150,6 +157,14 @@ mod tests {
 
     fn kind(lang: Lang) -> Kind<'static> {
         Kind { lang, texts: &TEXTS, reasons: &[], russian: |_| None, topic: "orders" }
+    }
+
+    #[test]
+    fn an_unknown_reason_of_the_filter_can_be_chosen() {
+        let kind = Kind { reasons: &["blank", "missing"], ..kind(Lang::En) };
+        assert_eq!(reasons(&kind, None), ["blank", "missing"]);
+        assert_eq!(reasons(&kind, Some("blank")), ["blank", "missing"]);
+        assert_eq!(reasons(&kind, Some("brand_new")), ["blank", "missing", "brand_new"]);
     }
 
     #[test]

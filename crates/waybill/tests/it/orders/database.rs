@@ -138,7 +138,7 @@ async fn every_list_is_read_through_its_index() {
                 (
                     index,
                     "NULL, NULL, NULL, NULL, 51, NULL, true",
-                    "now() - interval '5 min', 'topic', 1, 9, 51, now() - interval '1 h', true",
+                    "now() - interval '5 min', 'topic', 1, 9, 51, NULL, true",
                 )
             }
             "-- newest_orders" => ("orders_newest", "21", "21"),

@@ -121,7 +121,7 @@ async fn a_settled_record_leaves_the_list_until_it_is_reopened() {
         (&json!("Анна"), &json!("a test"), &json!(false))
     );
     assert_eq!(ids(&service, "").await, [""; 0]);
-    assert_eq!(ids(&service, "settled=true").await, [id.clone()]);
+    assert_eq!(ids(&service, "settled=true").await, [id.as_str()]);
     assert_eq!(service.json("/rejected/count").await["count"], 0);
 
     // The note of the first operator stays.
@@ -135,7 +135,7 @@ async fn a_settled_record_leaves_the_list_until_it_is_reopened() {
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.json::<Value>().await.unwrap()["settled"], Value::Null);
     }
-    assert_eq!(ids(&service, "").await, [id.clone()]);
+    assert_eq!(ids(&service, "").await, [id.as_str()]);
 
     for (actor, path, body, status, part) in [
         ("a", format!("{path}/settle"), r#"{"note":7}"#, 422, "/note"),

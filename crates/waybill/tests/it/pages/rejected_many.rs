@@ -126,7 +126,7 @@ async fn a_record_is_settled_with_a_note_and_reopened() {
     page.wait_for("the form", "document.querySelector('#settle')").await;
     assert_eq!(env.count(LEFT).await, 1);
     // The name is kept for the next page.
-    assert_eq!(page.value::<String>("document.querySelector('#actor').value").await, "Борис");
+    page.wait_for("the name", "document.querySelector('#actor').value === 'Борис'").await;
     assert_eq!(page.errors(), [""; 0]);
     service.stop().await.unwrap();
 }
@@ -156,9 +156,13 @@ async fn all_records_of_a_filter_are_replayed_and_a_fault_stays_in_sight() {
     page.click_on("Continue").await;
     page.wait_for_text("Done: no further record matches.").await;
     assert_eq!(page.value::<usize>(results).await, 7);
-    page.wait_for_text("7 of 7").await;
-    page.wait_for_text("6 accepted").await;
-    page.wait_for_text("1 rejected again").await;
+    let counts = "[...document.querySelectorAll('#run-counts li')].map((one) => one.textContent)";
+    assert_eq!(
+        page.value::<Value>(counts).await,
+        json!(["7 of 7", "6 accepted", "1 rejected again"])
+    );
+    let total = "document.querySelector('#rejected-total').textContent.trim() === '1'";
+    page.wait_for("the number of records that are left", total).await;
     assert_eq!(page.value::<f64>("document.querySelector('progress').position").await, 1.0);
     page.assert_accessible().await;
     let faults = "[...document.querySelectorAll('#results li:not([data-passing])')].map((line) =>
