@@ -176,7 +176,7 @@ impl Range {
 
     /// Returns the number of its values.
     #[must_use]
-    pub const fn len(self) -> usize {
+    pub const fn values(self) -> usize {
         match self {
             Self::Minutes => 900,
             Self::Day => 1_440,

@@ -26,7 +26,7 @@ pub const MAX_ROUTES: usize = 48;
 /// Requests and errors.
 const SERIES_OF_ROUTE: usize = 2;
 /// The values of one series in all ranges.
-const VALUES: usize = Range::Minutes.len() + Range::Day.len() + Range::Week.len();
+const VALUES: usize = Range::Minutes.values() + Range::Day.values() + Range::Week.values();
 /// The most memory of all values: 1,638,528 bytes. A series has 3,012 values of 4 bytes, and a
 /// service has up to 40 series and 48 routes with two series each. The rest of a sampler (names,
 /// sums, marks and the last reading) is less than 100 KB. The flow also keeps its last answer, which
@@ -56,7 +56,7 @@ impl Sampler {
     pub(super) fn new(catalogue: Catalogue, since: i64) -> Self {
         let count = catalogue.series().count();
         assert!(count <= MAX_SERIES, "the catalogue has {count} series");
-        let mut levels = Range::ALL.map(|range| Level::new(range.step(), range.len()));
+        let mut levels = Range::ALL.map(|range| Level::new(range.step(), range.values()));
         for level in &mut levels {
             (0..count).for_each(|_| level.add_track());
         }
