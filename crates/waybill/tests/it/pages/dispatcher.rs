@@ -184,7 +184,7 @@ async fn lanes_scroll_alone_and_load_more_rows() {
     // A row of a further page that is in view is removed, and the rows above keep their places.
     let row = "document.querySelector('[data-order=road-0180]')";
     page.run::<()>(
-        "() => document.querySelector('[data-order=road-0180]').scrollIntoView({ block: 'center' })",
+        "() => { document.querySelector('[data-order=road-0180]').scrollIntoView({ block: 'center' }); }",
         json!([]),
     )
     .await;
