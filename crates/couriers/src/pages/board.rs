@@ -33,8 +33,8 @@ const BOARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// among them.
 const MAX_WINDOW_ROWS: i64 = 200;
 /// The rows of a list that is not the only or the main one of its lane.
-const SHORT_ROWS: usize = 10;
-/// Up to this number of rows, a list shows each of them with all its parts.
+const SHORT_ROWS: usize = 5;
+/// Up to this number of rows, a lane shows each of them with all its parts.
 const MAX_CARDS: usize = 12;
 
 /// `GET /`
@@ -249,7 +249,11 @@ fn list_lanes<'a>(
     }
     let lanes = LANES.into_iter().map(|(key, lists)| {
         let (main, _) = lists.split_last().expect("a lane has a list");
-        let lists: Vec<_> = lists.iter().filter_map(|list| view(*list, list == main)).collect();
+        let mut lists: Vec<_> = lists.iter().filter_map(|list| view(*list, list == main)).collect();
+        let rows = lists.iter().map(|list| list.orders.len() + list.couriers.len()).sum::<usize>();
+        for list in &mut lists {
+            list.are_cards = rows <= MAX_CARDS;
+        }
         let (title, count) = match key {
             "couriers" => {
                 let counts = board.counts;

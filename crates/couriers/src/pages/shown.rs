@@ -43,7 +43,7 @@ pub(super) struct Shown {
 pub(super) enum Content {
     AllLists,
     One(List),
-    /// What a search finds.
+    /// The orders and couriers that a search finds.
     Found(String),
     /// The free couriers whom a search finds.
     FreeOf(String),
