@@ -229,6 +229,35 @@ async fn many_records_are_replayed_in_bounded_calls() {
     service.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_may_replay_the_same_records() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = env.start(&[]).await;
+    for number in 0..20 {
+        let value = order(&format!("order-{number}"), 5).to_string();
+        insert(&env.pool, &env.orders_topic(), number, value.as_bytes(), "negative").await;
+    }
+    let replay = async |actor: &str| -> Value {
+        post_as(&service, actor, "/rejected/replay?limit=100", "").await.json().await.unwrap()
+    };
+
+    let (first, second) = tokio::join!(replay("ada"), replay("bob"));
+
+    for answer in [&first, &second] {
+        assert_eq!(answer["next"], Value::Null);
+        let results = answer["results"].as_array().unwrap();
+        assert!(results.iter().all(|one| one["result"] == "accepted"), "{answer}");
+    }
+    env.wait_until_drained().await;
+    assert_eq!(ids(&service, "").await, [""; 0]);
+    assert_eq!(ids(&service, "settled=true").await.len(), 20);
+    for number in 0..20 {
+        let stored = service.get(&format!("/order/order-{number}")).await;
+        assert_eq!(stored.headers()["x-order-version"], "1");
+    }
+    service.stop().await.unwrap();
+}
+
 /// A previous version records a replay without its outcome, and settles nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivered_replay_neither_repeats_nor_settles() {
