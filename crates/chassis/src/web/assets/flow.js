@@ -27,10 +27,11 @@ const source = {
   series: new Map(),
   routes: new Map(),
   startedAt: '',
-  /** The two ends of the axis. */
+  /** The two ends of the axis. Soon after the start, it begins later, and the rest is not empty. */
   span() {
     const end = source.times.at(-1) ?? Date.now() / 1000;
-    return [end - SPANS[range], end];
+    const first = source.times[0] ?? end;
+    return [Math.max(end - SPANS[range], Math.min(first, end - SPANS[range] / 5)), end];
   },
 };
 let loadedAt = 0;
