@@ -45,7 +45,7 @@ pub struct LiveFlowWords {
     pub replica: &'static str,
     time: &'static str,
     samples: &'static str,
-    /// What a chart is for the keyboard.
+    /// The description of a chart for screen readers.
     chart: &'static str,
     all_routes: &'static str,
     rejected: &'static str,

@@ -204,28 +204,37 @@ function drawMarks(chart, marks) {
   const { ctx, bbox } = chart;
   const ratio = devicePixelRatio;
   const end = bbox.left + bbox.width;
-  let free = bbox.left;
+  const places = marks.map(({ kind, from, to }) => ({
+    kind,
+    isMoment: from === to,
+    left: chart.valToPos(from, 'x', true),
+    right: Math.min(end, to === null ? end : chart.valToPos(to, 'x', true)),
+  })).filter(({ left, right }) => right >= bbox.left && left <= end);
   ctx.save();
+  ctx.fillStyle = palette.mark;
+  for (const { isMoment, left, right } of places) {
+    const start = Math.max(left, bbox.left);
+    ctx.globalAlpha = 0.14;
+    if (!isMoment) ctx.fillRect(start, bbox.top, Math.max(right - start, ratio), bbox.height);
+    ctx.globalAlpha = 0.6;
+    if (left >= bbox.left) ctx.fillRect(left, bbox.top, ratio, bbox.height);
+  }
+  ctx.globalAlpha = 1;
   ctx.font = `${11 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
   ctx.textAlign = 'left';
   ctx.textBaseline = 'top';
-  for (const { kind, from, to } of marks) {
-    const left = chart.valToPos(from, 'x', true);
-    const right = Math.min(end, to === null ? end : chart.valToPos(to, 'x', true));
-    if (right < bbox.left || left > end) continue;
-    const start = Math.max(left, bbox.left);
-    ctx.fillStyle = palette.mark;
-    ctx.globalAlpha = 0.14;
-    if (to !== from) ctx.fillRect(start, bbox.top, Math.max(right - start, ratio), bbox.height);
-    ctx.globalAlpha = 0.6;
-    if (left >= bbox.left) ctx.fillRect(left, bbox.top, ratio, bbox.height);
+  const taken = [];
+  const fits = (from, to) => from >= bbox.left && to <= end
+    && taken.every(([start, stop]) => to <= start || from >= stop);
+  // Outages are more important than moments.
+  for (const { kind, left } of places.sort((one, other) => one.isMoment - other.isMoment)) {
     const { short } = texts[kind];
     const width = ctx.measureText(short).width + 8 * ratio;
-    if (start >= free && start + width <= end) {
-      ctx.globalAlpha = 1;
-      ctx.fillText(short, start + 4 * ratio, bbox.top + 2 * ratio);
-      free = start + width;
-    }
+    const start = Math.max(left, bbox.left);
+    const at = [start, start - width].find((from) => fits(from, from + width));
+    if (at === undefined) continue;
+    ctx.fillText(short, at + 4 * ratio, bbox.top + 2 * ratio);
+    taken.push([at, at + width]);
   }
   ctx.restore();
 }

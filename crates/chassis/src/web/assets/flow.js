@@ -11,6 +11,7 @@ import { clock, fill } from './words.js';
 /** Longer than the interval of the samples, which is 1 s, and of the heartbeats, which is 10 s. */
 const TIMEOUT = 15_000;
 const MAX_DELAY = 10_000;
+const LOAD_TIMEOUT = 5_000;
 /** A stream that opens soon after the page has loaded its data needs no other. */
 const FRESH = 2_000;
 /** The interval at which a range without values by the second is loaded again. */
@@ -27,10 +28,11 @@ const source = {
   series: new Map(),
   routes: new Map(),
   startedAt: '',
-  /** The two ends of the axis. */
+  /** The two ends of the axis. Soon after the start, it begins later, and the rest is not empty. */
   span() {
     const end = source.times.at(-1) ?? Date.now() / 1000;
-    return [end - SPANS[range], end];
+    const first = source.times[0] ?? end;
+    return [Math.max(end - SPANS[range], Math.min(first, end - SPANS[range] / 5)), end];
   },
 };
 let loadedAt = 0;
@@ -45,7 +47,9 @@ async function load() {
   if (isLoading) return;
   isLoading = true;
   try {
-    const answer = await fetch(`/flow.json?range=${range}`, { cache: 'no-store' });
+    // A service that stops may take the request and never answer it.
+    const signal = AbortSignal.timeout(LOAD_TIMEOUT);
+    const answer = await fetch(`/flow.json?range=${range}`, { cache: 'no-store', signal });
     if (!answer.ok) throw new Error(`/flow.json: ${answer.status}`);
     take(await answer.json());
     loadedAt = Date.now();

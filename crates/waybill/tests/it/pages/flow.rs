@@ -13,7 +13,9 @@ use testkit::{
 };
 
 use super::{NARROW, WIDE, russian, send_and_wait};
-use crate::support::{Program, add_courier, order, record, send_keyed_status, wait_for_delivery};
+use crate::support::{
+    Program, Redis, add_courier, metric, order, record, send_keyed_status, wait_for_delivery,
+};
 
 /// The limit for the page with its style, scripts and library, compressed, without the samples.
 const MAX_PAGE_BYTES: usize = 100_000;
@@ -210,7 +212,7 @@ async fn an_outage_of_kafka_leaves_a_mark() {
     wait_until("a connection to Kafka, and the partitions", async || {
         let flow = service.json("/flow.json").await;
         !marks(&flow, "rebalance").is_empty()
-            && crate::support::metric(&service, "waybill_kafka_unreachable").await == 0.0
+            && metric(&service, "waybill_kafka_unreachable").await == 0.0
     })
     .await;
 
@@ -230,6 +232,32 @@ async fn an_outage_of_kafka_leaves_a_mark() {
     .await;
     service.stop().await.unwrap();
     own.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_stops_leaves_a_mark() {
+    let env = TestEnvironment::new(shared()).await;
+    let mut redis = Redis::start(&env).await;
+    let url = redis.url();
+    // There is no room in memory: every read goes to Redis.
+    let service = env.start(&["--redis-url", &url, "--cache-bytes", "100"]).await;
+    let uid = "in-redis";
+    send_and_wait(&env, &service, &order(uid, 1)).await;
+    wait_until("Redis to be used", async || {
+        metric(&service, "waybill_redis_unreachable").await == 0.0
+    })
+    .await;
+
+    redis.kill().await;
+    wait_until("the outage", async || {
+        // A call that fails shows it.
+        assert_eq!(service.get(&format!("/order/{uid}")).await.status(), 200);
+        marks(&service.json("/flow.json").await, "redis")
+            .last()
+            .is_some_and(|one| one["to"].is_null())
+    })
+    .await;
+    service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
