@@ -45,6 +45,10 @@ CREATE FUNCTION couriers.keep_words() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = pg_catalog
 AS $$
 BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        TRUNCATE couriers.courier_words;
+        RETURN NULL;
+    END IF;
     IF TG_OP = 'UPDATE' AND (OLD.name, OLD.phone) = (NEW.name, NEW.phone) THEN
         RETURN NULL;
     END IF;
@@ -64,6 +68,8 @@ $$;
 
 CREATE TRIGGER keep_words AFTER INSERT OR DELETE OR UPDATE OF name, phone ON couriers.couriers
     FOR EACH ROW EXECUTE FUNCTION couriers.keep_words();
+CREATE TRIGGER keep_no_words AFTER TRUNCATE ON couriers.couriers
+    FOR EACH STATEMENT EXECUTE FUNCTION couriers.keep_words();
 
 INSERT INTO couriers.courier_words (word, courier_id)
 SELECT word, courier.id

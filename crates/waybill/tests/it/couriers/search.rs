@@ -98,6 +98,8 @@ async fn a_search_reads_ranges_of_indexes() {
     .unwrap();
     run_sql(&mut database.administrator().await, "ANALYZE").await;
 
+    assert_eq!(database.count("couriers.courier_words WHERE word = 'c'").await, 30_000);
+
     let words = include_str!("../../../../couriers/queries/find_words.sql");
     let words = sqlx::AssertSqlSafe(format!("EXPLAIN {words}"));
     let words = sqlx::query_scalar::<_, String>(words).bind(["c", "70"]).bind(8_i64);
@@ -115,4 +117,11 @@ async fn a_search_reads_ranges_of_indexes() {
             "{plan}"
         );
     }
+
+    // The words are removed with their couriers.
+    let administrator = &mut database.administrator().await;
+    run_sql(administrator, "DELETE FROM couriers.couriers WHERE id <= 29990").await;
+    assert_eq!(database.count("couriers.courier_words WHERE word = 'c'").await, 10);
+    run_sql(administrator, "TRUNCATE couriers.couriers, couriers.courier_orders").await;
+    assert_eq!(database.count("couriers.courier_words").await, 0);
 }
