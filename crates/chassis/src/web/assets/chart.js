@@ -1,7 +1,7 @@
 // One chart: the drawing, the values beside its title, the time under the cursor, and its table.
 
 import { $, setText } from './dom.js';
-import { shown, shownTime, texts, tickTime } from './measures.js';
+import { range, shown, shownTime, texts, tickTime } from './measures.js';
 import { fill } from './words.js';
 
 const HEIGHT = 180;
@@ -88,7 +88,13 @@ export function openChart(section, source) {
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: 'flow' } },
       scales: { x: { range: () => source.span() }, y: { range: (_, min, max) => [0, ceiling(unit, max)] } },
       axes: [
-        { ...axis, size: 28, space: 70, values: (_, times) => times.map(tickTime) },
+        {
+          ...axis,
+          size: 28,
+          space: range === '7d' ? 110 : 80,
+          values: (_, times, axisIndex, space, increment) => (
+            times.map((time) => tickTime(time, increment))),
+        },
         { ...axis, size: 62, space: 36, values: (_, splits) => splits.map((one) => shown(unit, one)) },
       ],
       series: [{}, ...lines.map(({ tone }) => ({

@@ -46,9 +46,11 @@ export function shownTime(second) {
   return (range === '15m' ? clock : dayAndClock).format(second * 1000);
 }
 
-/** A time below a chart. */
-export function tickTime(second) {
-  return (range === '7d' ? day : minute).format(second * 1000);
+/** A time below a chart; `increment` is the distance of two such times, in seconds. */
+export function tickTime(second, increment) {
+  if (increment >= 86_400) return day.format(second * 1000);
+  if (increment < 60) return clock.format(second * 1000);
+  return (range === '7d' ? dayAndClock : minute).format(second * 1000);
 }
 
 /** A time with its date. */
