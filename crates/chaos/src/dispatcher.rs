@@ -1,5 +1,5 @@
 //! Manual actions at the courier services while the run lasts: orders are moved, taken from their
-//! couriers, queued again and assigned by hand, and couriers are paused.
+//! couriers, queued again and assigned manually, and couriers are paused.
 //!
 //! The judge needs no list of them: whatever they have done must be in the log, and the tables, the
 //! log and the deliveries topic must agree.

@@ -205,12 +205,12 @@ CREATE TRIGGER mark_updated AFTER UPDATE ON couriers.order_states
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION couriers.mark_updated_orders();
 
--- Replaces the totals by a recount. Writers of the three tables wait for it. An administrator calls it
+-- Replaces the totals by new counts. Writers of the three tables wait for it. An administrator calls it
 -- after a TRUNCATE, which no trigger counts, or if `waybill audit` finds that the totals are wrong.
-CREATE PROCEDURE couriers.recount_totals() LANGUAGE plpgsql AS $$
+CREATE PROCEDURE couriers.count_totals() LANGUAGE plpgsql AS $$
 BEGIN
     -- In the order in which the services lock rows of these tables. With these locks, no writer has a
-    -- change that is not committed, so the recount misses none.
+    -- change that is not committed, so the counts miss none.
     LOCK TABLE couriers.order_states, couriers.courier_orders, couriers.couriers
         IN SHARE ROW EXCLUSIVE MODE;
     DELETE FROM couriers.totals;
@@ -240,4 +240,4 @@ BEGIN
 END
 $$;
 
-CALL couriers.recount_totals();
+CALL couriers.count_totals();

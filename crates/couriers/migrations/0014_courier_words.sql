@@ -46,7 +46,8 @@ CREATE FUNCTION couriers.keep_words() RETURNS trigger LANGUAGE plpgsql
 AS $$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
-        TRUNCATE couriers.courier_words;
+        -- Not TRUNCATE: the statement may empty this table, too.
+        DELETE FROM couriers.courier_words;
         RETURN NULL;
     END IF;
     IF TG_OP = 'UPDATE' AND (OLD.name, OLD.phone) = (NEW.name, NEW.phone) THEN

@@ -59,7 +59,7 @@ FROM generate_series(1, 8) AS number LEFT JOIN (
     ) AS last
     UNION ALL
     -- The totals are those of the tables.
-    SELECT 8, name, total IS DISTINCT FROM recount
+    SELECT 8, name, total IS DISTINCT FROM counted
     FROM (
         SELECT coalesce(sum(available), 0) AS available, coalesce(sum(busy), 0) AS busy,
             coalesce(sum(paused), 0) AS paused, coalesce(sum(retired), 0) AS retired,
@@ -105,6 +105,6 @@ FROM generate_series(1, 8) AS number LEFT JOIN (
         ('waiting', total_of.waiting, state.waiting),
         ('held', total_of.held, state.held),
         ('without_courier', total_of.without_courier, state.without_courier)
-    ) AS compared (name, total, recount)
+    ) AS compared (name, total, counted)
 ) AS seen USING (number)
 GROUP BY number ORDER BY number

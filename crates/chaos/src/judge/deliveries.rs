@@ -223,7 +223,7 @@ pub(super) async fn check_couriers(
 
 // The conditions are written out here, and not taken from the functions that keep the totals.
 const TOTALS: &str = "-- judge_totals
-SELECT name, coalesce(total, 0)::bigint AS total, coalesce(recount, 0)::bigint AS recount
+SELECT name, coalesce(total, 0)::bigint AS total, coalesce(counted, 0)::bigint AS counted
 FROM (
     SELECT sum(available) AS available, sum(busy) AS busy, sum(paused) AS paused,
         sum(retired) AS retired, sum(deliveries) AS deliveries, sum(completed) AS completed,
@@ -252,17 +252,17 @@ FROM (
     ('held', held, (SELECT count(*) FROM couriers.order_states WHERE held_at IS NOT NULL)),
     ('without_courier', without_courier, (SELECT count(*) FROM couriers.order_states
         WHERE without_courier))
-) AS compared (name, total, recount)";
+) AS compared (name, total, counted)";
 
 /// Checks the totals in one statement, and so in one snapshot.
 pub(super) async fn check_totals(database: &mut PgConnection) -> anyhow::Result<CheckResult> {
     let mut check = CheckResult::new(4, "totals: equal a recount of the tables");
     for row in sqlx::query(TOTALS).fetch_all(database).await? {
         let name: String = row.try_get("name")?;
-        let (total, recount): (i64, i64) = (row.try_get("total")?, row.try_get("recount")?);
+        let (total, counted): (i64, i64) = (row.try_get("total")?, row.try_get("counted")?);
         check.checked += 1;
-        check.expect(total == recount, WrongStatistics, || {
-            format!("{name}: {total} instead of {recount}")
+        check.expect(total == counted, WrongStatistics, || {
+            format!("{name}: {total} instead of {counted}")
         });
     }
     Ok(check)

@@ -63,7 +63,7 @@ WHERE NOT EXISTS (
     WHERE (entry.order_id, entry.number, entry.at) = (o.order_id, o.number, o.at)
 )
 UNION ALL
-SELECT 'the totals differ from a recount', count(*) FROM (
+SELECT 'the totals differ from the tables', count(*) FROM (
     SELECT coalesce(sum(available), 0), coalesce(sum(busy), 0), coalesce(sum(paused), 0),
         coalesce(sum(retired), 0), coalesce(sum(deliveries), 0), coalesce(sum(completed), 0),
         coalesce(sum(on_time), 0), coalesce(sum(active), 0), coalesce(sum(overdue), 0),
