@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn all_assets_together_are_light() {
-        // Not compressed. Compression makes text about a third of that.
-        assert!(ASSETS.weight() < 120_000, "{}", ASSETS.weight());
+        // Not compressed, and of all pages. Compression makes text about a third of that.
+        assert!(ASSETS.weight() < 150_000, "{}", ASSETS.weight());
     }
 }
