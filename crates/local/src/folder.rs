@@ -24,6 +24,10 @@ const MIN_FREE_BYTES: u64 = 500_000_000;
 /// Bounds the wait for the servers of a killed run, which `watch.sh` stops within ten seconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Bounds the wait for a lock whose holder runs: it may have stopped its server, and the server's
+/// watcher releases the lock a moment later.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A locked folder. The lock is released when this value *and* the server in the folder are gone.
 #[derive(Debug)]
 pub struct Folder {
@@ -57,7 +61,7 @@ impl Folder {
     }
 
     async fn locked(mut self) -> Result<Self> {
-        let deadline = Instant::now() + LOCK_TIMEOUT;
+        let began = Instant::now();
         // The kernel releases the lock when the last process that has the file open ends, so no
         // lock of a killed run remains. The file itself is never removed: otherwise two processes
         // could lock two files of the same name.
@@ -74,7 +78,8 @@ impl Folder {
                     let holder = self.read_number("lock");
                     // After a killed run, the watchers hold the lock until its servers have ended.
                     let is_ending = holder.is_none_or(|id| command_line(id).is_empty());
-                    if !is_ending || Instant::now() > deadline {
+                    let limit = if is_ending { LOCK_TIMEOUT } else { RELEASE_TIMEOUT };
+                    if began.elapsed() > limit {
                         let holder =
                             holder.map_or("another process".into(), |id| format!("process {id}"));
                         bail!(Obstacle(format!(
