@@ -36,7 +36,7 @@ const LOGGING: &str = include_str!("../kafka/log4j2.xml");
 
 /// Options for a small heap and a fast start: this broker serves one machine.
 const JVM: [&str; 5] = [
-    "-Xmx256m",
+    "-Xmx512m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     // The parent notices an ended process, but not one that fails because of a full heap.
