@@ -3,8 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use couriers::{
-    delivery::courier::{CourierChange, CourierId, RequestedStatus},
-    dispatch::{MatchCursor, mark_overdue, release_overdue},
+    delivery::{
+        ReleasedOrders,
+        courier::{CourierChange, CourierId, RequestedStatus},
+    },
+    dispatch::{MatchCursor, mark_overdue, release_overdue, requeue},
     store::{self, NotAssigned, NotStored, NotUnassigned, Then},
 };
 use events::OrderStatus;
@@ -26,8 +29,8 @@ enum Step {
     /// Assigns an order to the first available courier, or to a chosen one.
     Assign(usize, Option<usize>),
     Unassign(usize, Then),
-    /// Moves the deadline of an order's delivery far into the past.
-    Overdue(usize),
+    /// Moves the deadline of an order's delivery far into the past, and sweeps.
+    Overdue(usize, ReleasedOrders),
     /// Continues with new connections, as after a restart.
     Restart,
 }
@@ -80,9 +83,18 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(order, courier)| Step::Assign(order, Some(courier))),
         2 => (order.clone(), select(&[Then::Hold, Then::Wait][..]))
             .prop_map(|(order, then)| Step::Unassign(order, then)),
-        1 => order.prop_map(Step::Overdue),
+        1 => (order, select(&[ReleasedOrders::Keep, ReleasedOrders::Requeue][..]))
+            .prop_map(|(order, released)| Step::Overdue(order, released)),
         1 => Just(Step::Restart),
     ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // In half of the histories, the couriers of one order are late often, so that the order is queued
+    // again as often as it may be, and is then kept.
+    let late = Just(Step::Overdue(0, ReleasedOrders::Requeue));
+    let late = prop_oneof![step(), Just(Step::Match), late];
+    prop_oneof![vec(step(), 1..40), vec(late, 1..40)]
 }
 
 /// An order in the model.
@@ -99,6 +111,8 @@ struct Order {
     released: bool,
     /// The courier that it was taken from.
     taken_from: Option<usize>,
+    /// How often the sweep has queued the order again.
+    requeues: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -196,15 +210,26 @@ impl Model {
         }
     }
 
-    fn release(&mut self, order: usize) {
+    fn release(&mut self, order: usize, released: ReleasedOrders) {
         let active = self.orders.get_mut(&order).filter(|order| order.rank < 5 && !order.released);
         let Some((courier, known)) = active.and_then(|order| Some((order.courier?, order))) else {
             return;
         };
-        known.released = true;
+        let is_requeued = released == ReleasedOrders::Requeue && known.requeues < 2;
+        if is_requeued {
+            (known.courier, known.taken_from) = (None, Some(courier));
+            known.waiting = known.created;
+            known.requeues += 1;
+            self.couriers[courier].deliveries -= 1;
+        } else {
+            known.released = true;
+        }
         self.free([courier]);
         self.note(order, "overdue", Some(courier));
         self.note(order, "released", Some(courier));
+        if is_requeued {
+            self.note(order, "requeued", Some(courier));
+        }
     }
 
     fn assign(&mut self, order: usize, courier: usize) {
@@ -333,8 +358,8 @@ async fn assert_log_agrees(pool: &PgPool, model: &Model) {
     assert_eq!(rows, wanted, "{model:?}");
 }
 
-/// Moves the deadline of an active delivery before all events, and releases the delivery.
-async fn expire(pool: &PgPool, order_id: &str) {
+/// Moves the deadline of an active delivery before all events, and sweeps.
+async fn expire(pool: &PgPool, order_id: &str, treatment: ReleasedOrders) {
     let mut transaction = pool.begin().await.unwrap();
     sqlx::query(
         "UPDATE couriers.active_deliveries SET assigned_at = $1, deadline = $1 WHERE order_id = $2",
@@ -346,7 +371,10 @@ async fn expire(pool: &PgPool, order_id: &str) {
     .unwrap();
     mark_overdue(&mut transaction).await.unwrap();
     let now = OffsetDateTime::now_utc();
-    release_overdue(&mut transaction, Duration::ZERO, now).await.unwrap();
+    let released = release_overdue(&mut transaction, Duration::ZERO, now).await.unwrap();
+    if treatment == ReleasedOrders::Requeue {
+        requeue(&mut transaction, &released).await.unwrap();
+    }
     transaction.commit().await.unwrap();
 }
 
@@ -384,9 +412,9 @@ impl<'a> History<'a> {
             Step::SetStatus(number, status) => self.set_status(*number, *status).await,
             Step::Assign(order, to) => self.assign(*order, *to).await,
             Step::Unassign(order, then) => self.unassign(*order, *then).await,
-            Step::Overdue(order) => {
-                expire(&self.pool, ORDERS[*order]).await;
-                self.model.release(*order);
+            Step::Overdue(order, released) => {
+                expire(&self.pool, ORDERS[*order], *released).await;
+                self.model.release(*order, *released);
             }
             Step::Restart => {
                 // A pool with the same options, and with new connections.
@@ -522,9 +550,12 @@ fn the_database_agrees_with_the_model_after_every_step() {
         ..ProptestConfig::default()
     };
 
-    let outcome = TestRunner::new(config).run(&vec(step(), 1..40), |steps| {
+    let outcome = TestRunner::new(config).run(&(0..4, steps()), |(couriers, steps)| {
         runtime.block_on(async {
             let mut history = History::new(&database).await;
+            for _ in 0..couriers {
+                history.add(RequestedStatus::Available).await;
+            }
             for (second, step) in (0..).zip(&steps) {
                 history.run(step, second).await;
             }

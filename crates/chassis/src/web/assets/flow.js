@@ -12,8 +12,6 @@ import { clock, fill } from './words.js';
 const TIMEOUT = 15_000;
 const MAX_DELAY = 10_000;
 const LOAD_TIMEOUT = 5_000;
-/** A stream that opens soon after the page has loaded its data needs no other. */
-const FRESH = 2_000;
 /** The interval at which a range without values by the second is loaded again. */
 const RELOAD_INTERVAL = 60_000;
 const SPANS = { '15m': 900, '24h': 86_400, '7d': 604_800 };
@@ -37,6 +35,8 @@ const source = {
 };
 let loadedAt = 0;
 let isLoading = false;
+/** Whether the data was requested before the stream was cut: the service may have restarted since. */
+let isStale = false;
 
 const charts = $$('[data-chart]').map((section) => openChart(section, source));
 const select = $('select.route');
@@ -46,6 +46,7 @@ const select = $('select.route');
 async function load() {
   if (isLoading) return;
   isLoading = true;
+  isStale = false;
   try {
     // A service that stops may take the request and never answer it.
     const signal = AbortSignal.timeout(LOAD_TIMEOUT);
@@ -55,7 +56,8 @@ async function load() {
     loadedAt = Date.now();
     notice('');
   } catch {
-    // The stream tries again, and its next opening or sample loads again.
+    // The next sample loads again.
+    isStale = true;
     notice(texts.unreachable);
   } finally {
     isLoading = false;
@@ -141,7 +143,7 @@ function add(sample) {
   setText($('#flow-live'), '');
   const time = Date.parse(sample.at) / 1000;
   const last = source.times.at(-1);
-  const isChanged = sample.marks !== source.marksVersion;
+  const isChanged = isStale || sample.marks !== source.marksVersion;
   if (range !== '15m') {
     if (isChanged || Date.now() - loadedAt >= RELOAD_INTERVAL) load();
     return;
@@ -184,10 +186,10 @@ openStream({
   timeout: TIMEOUT,
   maxDelay: MAX_DELAY,
   events: { flow: add },
-  onOpen() {
-    if (Date.now() - loadedAt > FRESH) load();
+  onBack() {
+    isStale = true;
+    announce(texts.back);
   },
-  onBack: () => announce(texts.back),
   onCut(since) {
     setText($('#flow-live'), fill(texts.cut, clock.format(since)));
     // The service may answer and only have no place for another stream.
