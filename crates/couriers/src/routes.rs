@@ -7,11 +7,12 @@ use axum::{
 use chassis::{
     flow,
     http::{Guard, Lists, finish, health::Health, limit_lists, problems::NO_SUCH_PAGE},
+    rejected::handlers as rejected,
     web::by_accept,
 };
 
 use crate::{
-    http::{self, couriers, deliveries, live, rejected, search},
+    http::{self, ApiState, couriers, deliveries, live, search},
     pages::{self, PageState, board},
 };
 
@@ -23,8 +24,8 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/queue", get(deliveries::queue))
         .route("/statistics", get(deliveries::statistics))
         .route("/search", get(search::get))
-        .route("/rejected", get(by_accept(rejected::list, pages::rejected::list)))
-        .route("/rejected/count", get(rejected::count))
+        .route("/rejected", get(by_accept(rejected::list::<ApiState>, pages::rejected::list)))
+        .route("/rejected/count", get(rejected::count::<ApiState>))
         .route_layer(middleware::from_fn_with_state(lists, limit_lists));
     let routes = Router::new()
         .route("/", get(board::get))
@@ -41,13 +42,25 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         .route("/delivery/{order_id}/history", get(deliveries::history))
         .route(
             "/rejected/replay",
-            post(by_accept(rejected::replay_many, pages::rejected::replay_many)),
+            post(by_accept(rejected::replay_many::<ApiState>, pages::rejected::replay_many)),
         )
-        .route("/rejected/{id}", get(by_accept(rejected::get, pages::rejected::get)))
-        .route("/rejected/{id}/check", post(by_accept(rejected::check, pages::rejected::check)))
-        .route("/rejected/{id}/replay", post(by_accept(rejected::replay, pages::rejected::replay)))
-        .route("/rejected/{id}/settle", post(by_accept(rejected::settle, pages::rejected::settle)))
-        .route("/rejected/{id}/reopen", post(by_accept(rejected::reopen, pages::rejected::reopen)))
+        .route("/rejected/{id}", get(by_accept(rejected::get::<ApiState>, pages::rejected::get)))
+        .route(
+            "/rejected/{id}/check",
+            post(by_accept(rejected::check::<ApiState>, pages::rejected::check)),
+        )
+        .route(
+            "/rejected/{id}/replay",
+            post(by_accept(rejected::replay::<ApiState>, pages::rejected::replay)),
+        )
+        .route(
+            "/rejected/{id}/settle",
+            post(by_accept(rejected::settle::<ApiState>, pages::rejected::settle)),
+        )
+        .route(
+            "/rejected/{id}/reopen",
+            post(by_accept(rejected::reopen::<ApiState>, pages::rejected::reopen)),
+        )
         .route("/live", get(live::live))
         .route("/flow", get(pages::flow::get))
         .route("/flow.json", get(flow::calls::get))

@@ -9,11 +9,12 @@ use axum::{
 use chassis::{
     flow,
     http::{Guard, Lists, finish, health::Health, limit_lists, problems::NO_SUCH_PAGE},
+    rejected::handlers as rejected,
     web::by_accept,
 };
 
 use crate::{
-    http::{self, live, orders},
+    http::{self, ApiState, live, orders},
     pages::{self, PageState, docs, home},
 };
 
@@ -21,8 +22,8 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
     let lists = Router::new()
         .route("/order/{order_uid}/history", get(http::status::history))
         .route("/orders", get(orders::list))
-        .route("/rejected", get(by_accept(http::rejected::list, pages::rejected::list)))
-        .route("/rejected/count", get(http::rejected::count))
+        .route("/rejected", get(by_accept(rejected::list::<ApiState>, pages::rejected::list)))
+        .route("/rejected/count", get(rejected::count::<ApiState>))
         .route_layer(middleware::from_fn_with_state(lists, limit_lists));
     let routes = Router::new()
         .route("/", get(home::get))
@@ -42,24 +43,24 @@ pub(crate) fn router(state: PageState, health: Health, guard: Guard, lists: List
         )
         .route(
             "/rejected/replay",
-            post(by_accept(http::rejected::replay_many, pages::rejected::replay_many)),
+            post(by_accept(rejected::replay_many::<ApiState>, pages::rejected::replay_many)),
         )
-        .route("/rejected/{id}", get(by_accept(http::rejected::get, pages::rejection::get)))
+        .route("/rejected/{id}", get(by_accept(rejected::get::<ApiState>, pages::rejection::get)))
         .route(
             "/rejected/{id}/check",
-            post(by_accept(http::rejected::check, pages::rejection::check)),
+            post(by_accept(rejected::check::<ApiState>, pages::rejection::check)),
         )
         .route(
             "/rejected/{id}/replay",
-            post(by_accept(http::rejected::replay, pages::rejection::replay)),
+            post(by_accept(rejected::replay::<ApiState>, pages::rejection::replay)),
         )
         .route(
             "/rejected/{id}/settle",
-            post(by_accept(http::rejected::settle, pages::rejection::settle)),
+            post(by_accept(rejected::settle::<ApiState>, pages::rejection::settle)),
         )
         .route(
             "/rejected/{id}/reopen",
-            post(by_accept(http::rejected::reopen, pages::rejection::reopen)),
+            post(by_accept(rejected::reopen::<ApiState>, pages::rejection::reopen)),
         )
         .route("/live", get(live::live))
         .route("/flow", get(pages::flow::get))

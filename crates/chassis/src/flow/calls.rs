@@ -1,21 +1,18 @@
 //! `GET /flow.json`, and the newest samples as server-sent events.
 
-use std::{convert::Infallible, time::Duration};
-
 use axum::{
     extract::State,
-    response::{
-        IntoResponse, Response, Sse,
-        sse::{Event, KeepAlive},
-    },
+    response::{IntoResponse, Response, sse::Event},
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::stream;
 use http::header;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{Flow, catalogue::Range};
-use crate::http::{Parameters, StreamPlace, problem::Problem, problems::BAD_PARAMETER};
+use crate::http::{
+    Parameters, StreamPlace, event_stream, problem::Problem, problems::BAD_PARAMETER,
+};
 
 #[derive(Debug, Deserialize)]
 pub struct FlowQuery {
@@ -49,17 +46,7 @@ pub fn live(flow: &Flow, place: StreamPlace, shutdown: CancellationToken) -> Res
     let samples = stream::unfold(watching, |(place, mut newest)| async move {
         newest.changed().await.ok()?;
         let event = Event::default().event("flow").data(&**newest.borrow_and_update());
-        Some((Ok::<_, Infallible>(event), (place, newest)))
+        Some((event, (place, newest)))
     });
-    // The stream never ends by itself, and the shutdown waits for open connections.
-    let stream = samples.take_until(shutdown.cancelled_owned());
-    (
-        [
-            (header::CACHE_CONTROL, "no-store"),
-            // nginx would otherwise collect the events before it sends them.
-            (header::HeaderName::from_static("x-accel-buffering"), "no"),
-        ],
-        Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))),
-    )
-        .into_response()
+    event_stream(samples, shutdown)
 }

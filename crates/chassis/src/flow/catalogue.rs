@@ -1,5 +1,5 @@
-//! The charts of a service as data: which metrics become which series. The names of the metrics are
-//! those of `/metrics`.
+//! The charts of a service as data: which metrics become which series. A metric is named as in the
+//! text of `GET /metrics`.
 
 use serde::Serialize;
 

@@ -39,8 +39,9 @@ impl Level {
         self.tracks.push(Track::new(self.len));
     }
 
-    /// Adds the share of one second of a sample to the value of that second's interval. `portions`
-    /// has one entry for each series.
+    /// Adds a sample to the value of the interval that contains `second`. A sample that covers several
+    /// seconds is added once per second, each time with its `share` for one second. `portions` has one
+    /// entry per series.
     pub(super) fn add(&mut self, second: i64, portions: &[Portion], share: f64) {
         let slot = second.div_euclid(self.step);
         self.advance_to(slot);
@@ -51,9 +52,9 @@ impl Level {
         }
     }
 
-    /// Makes a slot the newest one. Values between the newest slot so far and this one are missing:
-    /// those in between have no sample, and if the clock was set back, those after this slot belong
-    /// to times that are in the future now.
+    /// Makes a slot the newest one, and marks the values between the former newest slot and this one as
+    /// missing. If the clock went forward, there was no sample at these times; if it was set back,
+    /// these times are in the future now.
     pub(super) fn advance_to(&mut self, slot: i64) {
         let before = self.newest.replace(slot);
         let Some(before) = before.filter(|before| *before != slot) else { return };

@@ -59,29 +59,23 @@ impl Plan {
         let mut plan = Self::default();
         let selects = catalogue.outages.iter().chain(catalogue.events).map(|(_, selects)| *selects);
         for selects in selects.chain(catalogue.series().flat_map(|(_, one)| sums_of(&one.source))) {
-            plan.add(selects);
+            for select in selects {
+                plan.add(*select);
+            }
         }
         for (_, series) in catalogue.series() {
             match series.source {
                 Source::Percentile { histogram, .. } => plan.add_histogram(histogram),
-                Source::Measured { at, .. } => plan.add_name(at),
+                Source::Measured { at, .. } => plan.add(Select::all(at)),
                 _ => {}
             }
         }
         plan
     }
 
-    fn add(&mut self, selects: &'static [Select]) {
-        for select in selects {
-            let place = Place { index: self.scalar_count, label: select.label };
-            self.scalars.entry(select.metric.to_owned()).or_default().push(place);
-            self.scalar_count += 1;
-        }
-    }
-
-    fn add_name(&mut self, name: &'static str) {
-        let place = Place { index: self.scalar_count, label: None };
-        self.scalars.entry(name.to_owned()).or_default().push(place);
+    fn add(&mut self, select: Select) {
+        let place = Place { index: self.scalar_count, label: select.label };
+        self.scalars.entry(select.metric.to_owned()).or_default().push(place);
         self.scalar_count += 1;
     }
 

@@ -20,8 +20,8 @@ use crate::process::metrics::seconds_now;
 
 /// The most series of a catalogue.
 pub const MAX_SERIES: usize = 40;
-/// The most routes whose requests have series of their own; those of further routes are counted
-/// together, as [`OTHER_ROUTES`].
+/// The most routes whose requests have series of their own; requests of further routes are
+/// counted together, as [`OTHER_ROUTES`].
 pub const MAX_ROUTES: usize = 48;
 /// Requests and errors.
 const SERIES_OF_ROUTE: usize = 2;
@@ -29,8 +29,8 @@ const SERIES_OF_ROUTE: usize = 2;
 const VALUES: usize = Range::Minutes.values() + Range::Day.values() + Range::Week.values();
 /// The most memory of all values: 1,638,528 bytes. A series has 3,012 values of 4 bytes, and a
 /// service has up to 40 series and 48 routes with two series each. The rest of a sampler (names,
-/// sums, marks and the last reading) is less than 100 KB. The flow also keeps its last answer, which
-/// has at most 9 bytes for a value of one range.
+/// sums, marks and the last reading) is less than 100 KB. The flow also keeps the last answer as
+/// JSON: at most 9 bytes per value of one range.
 pub const MAX_BYTES: usize =
     (MAX_SERIES + MAX_ROUTES * SERIES_OF_ROUTE) * VALUES * size_of::<f32>();
 
@@ -212,8 +212,8 @@ impl Sampler {
         self.marks.all().collect()
     }
 
-    /// Returns the newest sample as JSON: the values of all series in the sequence of a view, and
-    /// those of the routes by name.
+    /// Returns the newest sample as JSON: the values of all series in the same sequence as in a view,
+    /// and the values of each route by its name.
     pub(super) fn newest(&self) -> Option<String> {
         let level = &self.levels[0];
         let second = level.newest()?;

@@ -10,6 +10,7 @@ pub mod actor;
 mod config;
 mod connections;
 mod etag;
+mod event_stream;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod head;
@@ -40,6 +41,7 @@ pub use self::{
     config::HttpConfig,
     connections::{StreamPlace, Streams},
     etag::is_unchanged,
+    event_stream::event_stream,
     lists::{Lists, limit_lists},
     observe::{Guard, HttpMetrics, Series},
     origin::{readable_from, web_address},

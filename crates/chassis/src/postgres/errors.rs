@@ -1,7 +1,7 @@
 //! Classes of PostgreSQL's errors: permanent, transient, or a refusal that an operator must
 //! resolve. This module only classifies; [`transaction`](super::transaction) retries.
 
-use std::{io, time::Duration};
+use std::{io, str::FromStr, time::Duration};
 
 use sqlx::{
     Connection as _, PgConnection, PgPool,
@@ -154,6 +154,15 @@ pub fn is_outcome_unknown(error: &sqlx::Error) -> bool {
 /// `schema.table.column`.
 pub fn bad_column(column: &str, source: impl Into<sqlx::error::BoxDynError>) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: source.into() }
+}
+
+/// Parses a stored text, which the service has written in this form. `column` is
+/// `schema.table.column`.
+pub fn parse_column<T>(text: &str, column: &str) -> Result<T, sqlx::Error>
+where
+    T: FromStr<Err: Into<sqlx::error::BoxDynError>>,
+{
+    text.parse().map_err(|error| bad_column(column, error))
 }
 
 /// Returns true if PostgreSQL refuses the service because of wrong credentials, a missing database

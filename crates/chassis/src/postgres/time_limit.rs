@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use sqlx::PgConnection;
+
 /// The longest wait of a request while all connections for requests are in use. It is short: a
 /// client that is refused can try again, and requests that wait would use up the memory and the
 /// HTTP connections of the service.
@@ -25,4 +27,12 @@ pub struct TimeLimit {
     pub(super) wait: Duration,
     /// The longest time of all, with every wait.
     pub total: Duration,
+}
+
+/// Limits the wait for each lock of a person's change to 2 seconds, until the end of the transaction:
+/// the change waits for no longer than that for a frozen transaction, and nor does work that needs a
+/// lock that the change has already.
+pub async fn limit_lock_wait(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("-- limit_lock_wait\nSET LOCAL lock_timeout = '2s'").execute(transaction).await?;
+    Ok(())
 }

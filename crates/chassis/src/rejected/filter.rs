@@ -45,7 +45,7 @@ pub struct Filter {
 /// The records that a filter takes by their state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum State {
-    /// Those that are not settled.
+    /// Records that are not settled.
     #[default]
     Left,
     Settled,

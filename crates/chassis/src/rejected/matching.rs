@@ -1,10 +1,10 @@
 //! Finds the rejected records of a filter, newest first.
 //!
 //! A filter may match few of many records, and no index finds a text in a value. So the records are
-//! examined in steps along an index, until a page is full or [`SEARCH_TIME`] is over. A page may thus
-//! have fewer records than its limit, even none, and still have a cursor: the next page continues
-//! where this one ended. The index narrows by key, reason or state; all other filters are checked
-//! for each record.
+//! examined in steps along an index, until a page is full or [`SEARCH_TIME`] is over. So a page may
+//! have fewer records than its limit, even none, and still have a cursor: the next page continues the
+//! search after the last record that was examined. The index selects by key, reason or state; all
+//! other filters are checked for each record.
 
 use std::time::{Duration, Instant};
 

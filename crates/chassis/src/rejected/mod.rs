@@ -21,6 +21,7 @@ pub(crate) mod fields;
 mod filter;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+pub mod handlers;
 pub mod json_text;
 mod matching;
 pub mod place;

@@ -7,7 +7,10 @@ use sqlx::{PgConnection, PgPool};
 use super::{RejectedId, RejectedRow, Violation, table::find_row_on};
 use crate::{
     http::{actor::Actor, problem::Problem, problems},
-    postgres::{time_limit::CHANGE, transaction::change},
+    postgres::{
+        time_limit::{CHANGE, limit_lock_wait},
+        transaction::change,
+    },
 };
 
 /// The longest note, in characters.
@@ -66,9 +69,7 @@ pub async fn apply(
     let id: RejectedId = id.parse().map_err(|rule: &str| problems::MALFORMED_ID.with(rule))?;
     let row = change(pool, CHANGE, async |transaction| -> Result<_, sqlx::Error> {
         // A batch that records a replay of this record may hold its lock.
-        sqlx::query!("-- limit_settle_wait\nSET LOCAL lock_timeout = '2s'")
-            .execute(&mut *transaction)
-            .await?;
+        limit_lock_wait(transaction).await?;
         match settlement {
             Settlement::Settle { by, note } => settle(transaction, &id, by, note).await?,
             Settlement::Reopen => reopen(transaction, &id).await?,

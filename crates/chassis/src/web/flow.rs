@@ -174,16 +174,17 @@ fn chart_view(
     let lines = chart.series.iter().map(|series| {
         let values = view.series.iter().find(|one| one.id == series.id);
         let values = values.map_or(&[][..], |one| &one.values.0);
-        let known = || values.iter().copied().filter(|value| !value.is_nan()).map(f64::from);
         let show = |value: Option<f64>| shown(lang, shared, chart.unit, value);
         LineView {
             id: series.id,
             text: words.series(series.id),
             tone: series.tone.as_str(),
-            newest: show(values.last().copied().filter(|value| !value.is_nan()).map(f64::from)),
-            mean: show(mean(known())),
-            minimum: show(known().reduce(f64::min)),
-            maximum: show(known().reduce(f64::max)),
+            newest: show(
+                values.last().map(|value| f64::from(*value)).filter(|value| !value.is_nan()),
+            ),
+            mean: show(mean(values)),
+            minimum: show(known(values).reduce(f64::min)),
+            maximum: show(known(values).reduce(f64::max)),
         }
     });
     let lines: Vec<_> = lines.collect();
@@ -204,9 +205,14 @@ fn chart_view(
     }
 }
 
-fn mean(values: impl Iterator<Item = f64> + Clone) -> Option<f64> {
-    let number = values.clone().count();
-    (number > 0).then(|| values.sum::<f64>() / number as f64)
+/// Returns the values that are not missing.
+fn known(values: &[f32]) -> impl Iterator<Item = f64> {
+    values.iter().copied().filter(|value| !value.is_nan()).map(f64::from)
+}
+
+fn mean(values: &[f32]) -> Option<f64> {
+    let number = known(values).count();
+    (number > 0).then(|| known(values).sum::<f64>() / number as f64)
 }
 
 /// Returns a value with its unit, or a dash for a missing one.
@@ -226,10 +232,7 @@ fn shown(lang: Lang, words: &FlowWords, unit: Unit, value: Option<f64>) -> Strin
 }
 
 fn route_row(route: &RouteView, words: &FlowWords, lang: Lang) -> RouteRow {
-    let mean_of = |values: &[f32]| {
-        let known = values.iter().copied().filter(|value| !value.is_nan()).map(f64::from);
-        shown(lang, words, Unit::PerSecond, mean(known))
-    };
+    let mean_of = |values: &[f32]| shown(lang, words, Unit::PerSecond, mean(values));
     let is_other = route.is_other();
     RouteRow {
         route: if is_other { words.other_routes.to_owned() } else { route.route.clone() },

@@ -217,6 +217,11 @@ impl Lang {
         }
     }
 
+    /// Formats a share, 0 to 1, as a percentage: `96.8 %`.
+    pub fn percent(self, share: f64) -> String {
+        format!("{}{NBSP}%", self.tenths((share * 1_000.0).round() as u128))
+    }
+
     fn tenths(self, tenths: u128) -> String {
         format!("{}{}{}", tenths / 10, self.decimal_point(), tenths % 10)
     }

@@ -2,21 +2,15 @@
 //! reconnects needs only the next event; there is no history to resume. With `?flow`, the stream has
 //! the samples of the [flow](chassis::flow) and nothing else.
 
-use std::{convert::Infallible, time::Duration};
-
 use axum::{
     extract::State,
-    response::{
-        IntoResponse, Response, Sse,
-        sse::{Event, KeepAlive},
-    },
+    response::{Response, sse::Event},
 };
 use chassis::{
     flow,
-    http::{Parameters, problem::Problem},
+    http::{Parameters, event_stream, problem::Problem},
 };
-use futures_util::{StreamExt, stream};
-use http::header;
+use futures_util::stream;
 use serde::Deserialize;
 
 use super::ApiState;
@@ -40,17 +34,7 @@ pub(crate) async fn live(
     let boards = stream::unfold(watching, |(place, mut watcher)| async move {
         let board = watcher.next().await?;
         let event = Event::default().event("board").data(&*board);
-        Some((Ok::<_, Infallible>(event), (place, watcher)))
+        Some((event, (place, watcher)))
     });
-    // Without this the open streams would keep the HTTP server from ending at the shutdown.
-    let stream = boards.take_until(state.shutdown.cancelled_owned());
-    Ok((
-        // The second header turns off the buffering of nginx, which would delay the events.
-        [
-            (header::CACHE_CONTROL, "no-store"),
-            (header::HeaderName::from_static("x-accel-buffering"), "no"),
-        ],
-        Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))),
-    )
-        .into_response())
+    Ok(event_stream(boards, state.shutdown))
 }

@@ -11,7 +11,7 @@ mod form;
 pub(crate) mod live;
 pub(crate) mod live_board;
 pub(crate) mod problems;
-pub(crate) mod rejected;
+mod rejected;
 pub(crate) mod search;
 mod view;
 

@@ -18,7 +18,7 @@ use super::{
     Frame, PageState,
     board_words::BoardWords,
     courier_words::CourierWords,
-    figures::{percent, spell},
+    figures::spell,
     message, render,
     rows::{buttons, courier_state},
     words::Words,
@@ -168,7 +168,7 @@ fn figures(lang: Lang, statistics: &Statistics) -> Vec<(String, &'static str)> {
     let mut figures = vec![
         (lang.number(statistics.deliveries), texts.deliveries),
         (lang.number(statistics.completed), texts.completed),
-        (share.map_or_else(|| "–".to_owned(), |share| percent(lang, share)), texts.on_time),
+        (share.map_or_else(|| "–".to_owned(), |share| lang.percent(share)), texts.on_time),
     ];
     let times = [(statistics.mean_seconds, texts.mean), (statistics.p95_seconds, texts.p95)];
     figures.extend(

@@ -93,7 +93,7 @@ pub(super) fn totals(lang: Lang, statistics: &Statistics) -> Vec<Total> {
         },
         Total {
             key: "on-time",
-            value: share.map_or_else(|| "–".to_owned(), |share| percent(lang, share)),
+            value: share.map_or_else(|| "–".to_owned(), |share| lang.percent(share)),
             label: texts.on_time.to_owned(),
         },
     ];
@@ -107,13 +107,6 @@ pub(super) fn totals(lang: Lang, statistics: &Statistics) -> Vec<Total> {
 /// Returns the form for `n`, without the number.
 fn form(lang: Lang, forms: &Forms, n: i64) -> String {
     counted(lang, forms, usize::try_from(n).unwrap_or(0))
-}
-
-/// `96.8 %`
-pub(super) fn percent(lang: Lang, share: f64) -> String {
-    let tenths = (share * 1_000.0).round() as i64;
-    let point = if lang == Lang::En { '.' } else { ',' };
-    format!("{}{point}{}\u{a0}%", lang.number(tenths / 10), tenths % 10)
 }
 
 pub(super) fn spell(lang: Lang, seconds: f64) -> String {

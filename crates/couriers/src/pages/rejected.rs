@@ -14,6 +14,7 @@ use chassis::{
     rejected::{
         Counted, RejectedQuery, Settlement,
         calls::{self, RejectedList},
+        handlers::{NoteBody, RejectingService as _},
         replays, settlement,
     },
     web::{
@@ -30,7 +31,7 @@ use super::{
     render,
     words::Words,
 };
-use crate::http::rejected::{NoteBody, key_of, rules, sender};
+use crate::http::ApiState;
 
 /// The codes for which a status record can be rejected.
 static REASONS: LazyLock<Vec<&'static str>> = LazyLock::new(reasons);
@@ -68,7 +69,7 @@ pub(crate) async fn replay_many(
     reader: Reader,
 ) -> Result<Response, Problem> {
     let frame = Frame::of(&state, &reader);
-    match replays::replay(&state.api.pool, sender(&state.api, by.as_ref()), query).await {
+    match replays::replay(&state.api.pool, state.api.sender(by.as_ref()), query).await {
         Ok(replayed) => {
             let page = ResultsView::of(&kind(&frame, &state.api.status_topic), &replayed);
             let page =
@@ -102,7 +103,7 @@ pub(crate) async fn check(
     BodyWithin(body): BodyWithin<{ calls::MAX_REPLAY_KIB }>,
 ) -> Result<Response, Problem> {
     let record = calls::find(&state.api.pool, &id).await?;
-    let checked = calls::check(&record, &body, rules)?;
+    let checked = calls::check(&record, &body, ApiState::rejection_of)?;
     let page = CheckView::of(&kind(&Frame::of(&state, &reader), ""), &checked);
     Ok(reader.send(StatusCode::OK, render(&CheckTemplate { page })))
 }
@@ -122,8 +123,8 @@ pub(crate) async fn replay(
         Ok(record) => record,
         Err(problem) => return Ok(not_found(frame, &reader, &problem)),
     };
-    let sender = sender(&state.api, by.as_ref());
-    match calls::replay(&state.api.pool, sender, &record, &body, key_of, wait).await {
+    let sender = state.api.sender(by.as_ref());
+    match calls::replay(&state.api.pool, sender, &record, &body, ApiState::key_of, wait).await {
         Ok(_) => Ok(Redirect::to(&rejected_path(&record.id())).into_response()),
         Err(problem) if problem.is_transient() => Ok(unavailable(frame, &reader, &problem)),
         Err(problem) => Err(problem),

@@ -6,7 +6,7 @@
 use std::{future::ready, str::FromStr};
 
 use chassis::postgres::{
-    errors::bad_column,
+    errors::{bad_column, parse_column},
     page::{Page, read_page},
 };
 use events::{CourierId, Transport};
@@ -271,8 +271,8 @@ async fn on_road(
     );
     let rows = rows.fetch(connection).and_then(|row| {
         let courier = courier_of_order(Some(row.courier_id), Some(row.name));
-        let bad = |error| bad_column("couriers.courier_orders.transport_type", error);
-        let transport_type = row.transport_type.parse().map_err(bad);
+        let transport_type =
+            parse_column(&row.transport_type, "couriers.courier_orders.transport_type");
         let is_courier_paused = row.status == PAUSED;
         ready(courier.and_then(|courier| {
             Ok(OrderRow {
@@ -330,7 +330,7 @@ pub(super) fn courier_of_order(
         id: id
             .try_into()
             .map_err(|error| bad_column("couriers.courier_orders.courier_id", error))?,
-        name: name.parse().map_err(|error| bad_column("couriers.couriers.name", error))?,
+        name: parse_column(&name, "couriers.couriers.name")?,
     }))
 }
 
@@ -352,19 +352,10 @@ impl TryFrom<StoredCourier> for CourierRow {
     fn try_from(row: StoredCourier) -> Result<Self, sqlx::Error> {
         Ok(Self {
             id: row.id.try_into().map_err(|error| bad_column("couriers.couriers.id", error))?,
-            name: row.name.parse().map_err(|error| bad_column("couriers.couriers.name", error))?,
-            phone: row
-                .phone
-                .parse()
-                .map_err(|error| bad_column("couriers.couriers.phone", error))?,
-            status: row
-                .status
-                .parse()
-                .map_err(|error| bad_column("couriers.couriers.status", error))?,
-            transport_type: row
-                .transport_type
-                .parse()
-                .map_err(|error| bad_column("couriers.couriers.transport_type", error))?,
+            name: parse_column(&row.name, "couriers.couriers.name")?,
+            phone: parse_column(&row.phone, "couriers.couriers.phone")?,
+            status: parse_column(&row.status, "couriers.couriers.status")?,
+            transport_type: parse_column(&row.transport_type, "couriers.couriers.transport_type")?,
             deliveries: row.deliveries,
             free_since: row.free_since,
             order_id: row.order_id,

@@ -3,17 +3,16 @@
 use std::future::ready;
 
 use chassis::postgres::{
-    errors::bad_column,
+    errors::{bad_column, parse_column},
     page::{Page, read_page},
     read::read,
-    time_limit::{CHANGE, LIST},
+    time_limit::{CHANGE, LIST, limit_lock_wait},
     transaction::{TransactionError, change},
 };
 use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::limit_lock_wait;
 use crate::delivery::{
     Actor,
     courier::{Courier, CourierChange, CourierId, CourierStatus, NewCourier, RequestedStatus},
@@ -70,19 +69,10 @@ impl TryFrom<CourierRow> for Courier {
     fn try_from(row: CourierRow) -> Result<Self, sqlx::Error> {
         Ok(Self {
             id: row.id.try_into().map_err(|error| bad_column("couriers.couriers.id", error))?,
-            name: row.name.parse().map_err(|error| bad_column("couriers.couriers.name", error))?,
-            phone: row
-                .phone
-                .parse()
-                .map_err(|error| bad_column("couriers.couriers.phone", error))?,
-            status: row
-                .status
-                .parse()
-                .map_err(|error| bad_column("couriers.couriers.status", error))?,
-            transport_type: row
-                .transport_type
-                .parse()
-                .map_err(|error| bad_column("couriers.couriers.transport_type", error))?,
+            name: parse_column(&row.name, "couriers.couriers.name")?,
+            phone: parse_column(&row.phone, "couriers.couriers.phone")?,
+            status: parse_column(&row.status, "couriers.couriers.status")?,
+            transport_type: parse_column(&row.transport_type, "couriers.couriers.transport_type")?,
             deliveries: row.deliveries,
             completed: row.completed,
             on_time: row.on_time,

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use chassis::{
     postgres::{
         errors::bad_column,
-        time_limit::CHANGE,
+        time_limit::{CHANGE, limit_lock_wait},
         transaction::{TransactionError, change},
     },
     process::failpoint,
@@ -17,7 +17,7 @@ use events::{DeliveryStatus, OrderStatus, OrderUid};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::{limit_lock_wait, parse_rank};
+use super::parse_rank;
 use crate::{
     delivery::{
         Actor, DeliveryTimes,
@@ -78,6 +78,8 @@ pub async fn assign(
     // If the outcome is unknown, a repeated call is safe: it answers that the order is already
     // assigned, or it assigns the order.
     change(pool, CHANGE, async |transaction| {
+        // This transaction has the lock of the match while it waits for a row: without the limit,
+        // dispatch would wait for as long as a frozen transaction keeps the row.
         limit_lock_wait(transaction).await?;
         // The first lock of the lock order. No match runs until this transaction ends, so no other
         // transaction can assign an order to the couriers that it reads.

@@ -34,7 +34,7 @@ pub(crate) use entry::EntryRow;
 
 use chassis::postgres::{errors::bad_column, read::read, time_limit::BACKGROUND};
 use events::OrderStatus;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 
 /// Succeeds if the service can read its tables. It reads no row: PostgreSQL checks that the tables
 /// exist and that the service may read them.
@@ -45,21 +45,13 @@ pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
          SELECT 1 AS one FROM couriers.order_states, couriers.courier_orders, couriers.couriers, \
              couriers.active_deliveries, couriers.courier_figures, couriers.delivery_log, \
              couriers.delivery_outbox, couriers.outbox_lease, couriers.rejected_records, \
-             couriers.courier_words LIMIT 0"
+             couriers.courier_words, couriers.totals LIMIT 0"
         )
         .fetch_optional(connection)
         .await?;
         Ok(())
     })
     .await
-}
-
-/// Limits the wait for each lock of a manual action to 2 seconds. An action may hold the lock of the
-/// match while it waits for a row: without this, dispatch would wait for as long as a frozen
-/// transaction keeps the row.
-async fn limit_lock_wait(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!("-- limit_lock_wait\nSET LOCAL lock_timeout = '2s'").execute(transaction).await?;
-    Ok(())
 }
 
 /// Returns the status of a stored rank.

@@ -3,22 +3,19 @@
 //! events are made in [`live_feed`](crate::lookup::live_feed). With `?flow`, the stream has the
 //! samples of the [flow](chassis::flow) and nothing else.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     extract::State,
-    response::{
-        IntoResponse, Response, Sse,
-        sse::{Event, KeepAlive},
-    },
+    response::{Response, sse::Event},
 };
 use chassis::{
     flow,
-    http::{Parameters, problem::Problem},
+    http::{Parameters, event_stream, problem::Problem},
 };
 use events::OrderUid;
 use futures_util::{Stream, StreamExt, stream};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -48,23 +45,10 @@ pub(crate) async fn live(
         // The closure owns them, so that they last as long as the stream.
         let _ = (&watch, &place);
     });
-    // The stream never ends by itself, and the shutdown waits for open connections.
-    let stream = events.take_until(state.shutdown.cancelled_owned());
-    Ok((
-        [
-            (header::CACHE_CONTROL, "no-store"),
-            // nginx would otherwise collect the events before it sends them.
-            (header::HeaderName::from_static("x-accel-buffering"), "no"),
-        ],
-        Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))),
-    )
-        .into_response())
+    Ok(event_stream(events, state.shutdown))
 }
 
-fn events(
-    state: &ApiState,
-    seen: Option<&str>,
-) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
+fn events(state: &ApiState, seen: Option<&str>) -> impl Stream<Item = Event> + use<> {
     let epoch = state.feed.epoch;
     // Each process counts its own events. The number of another process, such as one before a
     // restart, cannot be compared, and the client gets `reset`.
@@ -80,8 +64,8 @@ fn events(
         },
     };
     let first = match missed {
-        Some(missed) => missed.into_iter().map(|event| Ok(write(epoch, &event))).collect(),
-        None => vec![Ok(reset())],
+        Some(missed) => missed.into_iter().map(|event| write(epoch, &event)).collect(),
+        None => vec![reset()],
     };
     let rest = stream::unfold(receiver, move |mut receiver| async move {
         let event = match receiver.recv().await {
@@ -91,7 +75,7 @@ fn events(
             Err(RecvError::Lagged(_)) => reset(),
             Err(RecvError::Closed) => return None,
         };
-        Some((Ok(event), receiver))
+        Some((event, receiver))
     });
     stream::iter(first).chain(rest)
 }

@@ -7,7 +7,7 @@ pub(crate) mod live;
 pub(crate) mod order;
 pub(crate) mod orders;
 pub(crate) mod problems;
-pub(crate) mod rejected;
+mod rejected;
 pub(crate) mod status;
 
 use std::sync::{Arc, LazyLock};

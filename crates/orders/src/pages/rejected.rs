@@ -6,7 +6,10 @@ use askama::Template;
 use axum::{extract::State, response::Response};
 use chassis::{
     http::{Parameters, actor::By, problem::Problem},
-    rejected::{Counted, Filter, RejectedQuery, calls::RejectedList, replays},
+    rejected::{
+        Counted, Filter, RejectedQuery, calls::RejectedList, handlers::RejectingService as _,
+        replays,
+    },
     web::{
         Reader,
         rejected::{Kind, ListView, ResultsView},
@@ -20,7 +23,7 @@ use super::{
     render, violation_words,
     words::Words,
 };
-use crate::{http::rejected::sender, order::violation::Code};
+use crate::order::violation::Code;
 
 /// The codes for which an order can be rejected.
 static REASONS: LazyLock<Vec<&'static str>> =
@@ -57,7 +60,7 @@ pub(crate) async fn replay_many(
     By(by): By,
     reader: Reader,
 ) -> Result<Response, Problem> {
-    match replays::replay(&state.api.pool, sender(&state.api, by.as_ref()), query).await {
+    match replays::replay(&state.api.pool, state.api.sender(by.as_ref()), query).await {
         Ok(replayed) => {
             let frame = Frame::load(&state, &reader).await;
             let page = ResultsView::of(&kind(&frame, &state.api.topics.orders), &replayed);

@@ -10,6 +10,7 @@ use chassis::{
     rejected::{
         RejectedRecord, Settlement,
         calls::{self, Checked},
+        handlers::{NoteBody, RejectingService as _},
         settlement,
     },
     web::{
@@ -26,10 +27,7 @@ use super::{
     render,
     words::Words,
 };
-use crate::http::{
-    self as api, WaitQuery,
-    rejected::{NoteBody, key_of, rules, sender},
-};
+use crate::http::{self as api, ApiState, WaitQuery};
 
 /// `GET /rejected/{id}`
 pub(crate) async fn get(State(state): State<PageState>, Id(id): Id, reader: Reader) -> Response {
@@ -50,7 +48,7 @@ pub(crate) async fn check(
     BodyWithin(body): BodyWithin<{ calls::MAX_REPLAY_KIB }>,
 ) -> Result<Response, Problem> {
     let record = calls::find(&state.api.pool, &id).await?;
-    let checked = calls::check(&record, &body, rules)?;
+    let checked = calls::check(&record, &body, ApiState::rejection_of)?;
     let frame = Frame::without_lists(&state, &reader);
     Ok(reader.send(StatusCode::OK, check_part(&frame, &checked)))
 }
@@ -69,8 +67,8 @@ pub(crate) async fn replay(
         Ok(row) => row,
         Err(problem) => return Ok(not_found(&state, &reader, &id, &problem).await),
     };
-    let sender = sender(&state.api, by.as_ref());
-    match calls::replay(&state.api.pool, sender, &row, &body, key_of, wait).await {
+    let sender = state.api.sender(by.as_ref());
+    match calls::replay(&state.api.pool, sender, &row, &body, ApiState::key_of, wait).await {
         Ok(_) => Ok(Redirect::to(&rejected_path(&row.id())).into_response()),
         Err(problem) if problem.is_transient() => {
             Ok(unavailable(&state, &reader, Dependency::Kafka, &rejected_path(&row.id())))

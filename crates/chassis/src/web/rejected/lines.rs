@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::web::visible;
 
-/// All lines of a text are shown up to this number. Of a longer text, its first lines are shown, and
-/// those near a violation.
+/// A text with at most this number of lines is shown as a whole. Of a longer text, the first lines and
+/// the lines near each violation are shown.
 const MAX_LINES: usize = 1_000;
 const FIRST_LINES: usize = 200;
 /// The lines that are shown before and after a violation of a longer text.

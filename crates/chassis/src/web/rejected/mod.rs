@@ -2,7 +2,7 @@
 //! of an edited record, and the results of a replay of many.
 //!
 //! ```text
-//! what rejected::calls returns ─▶ a view here ─▶ templates/rejected*.html
+//! result of a call (rejected::calls, replays) ─▶ view ─▶ templates/rejected*.html
 //! ```
 //!
 //! A service names its records and its rules in a [`Kind`], and has a template struct for each page,

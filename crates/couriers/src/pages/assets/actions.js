@@ -31,8 +31,10 @@ export function startActions() {
       await applyToAll(ACTIONS[all], { status });
     } else {
       const outcome = await ACTIONS[act](subjectOf(button), { status });
-      if (outcome) report(outcome);
-      if (outcome) await refresh();
+      if (outcome) {
+        report(outcome);
+        await refresh();
+      }
     }
     button.ariaDisabled = null;
   });

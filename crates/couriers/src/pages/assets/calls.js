@@ -83,11 +83,7 @@ export async function setStatus(subject, status) {
   if (before === status) return failed(subject.name, words.already);
   const { answer, problem } = await call('PUT', '/courier', { id: subject.courier, status });
   if (problem) return failed(subject.name, problem);
-  const texts = {
-    paused: words.paused,
-    retired: words.retired,
-    available: before === 'retired' ? words.restored : words.resumed,
-  };
+  const texts = { paused: words.paused, retired: words.retired, available: words.resumed };
   return {
     isDone: true,
     text: fill(before === 'retired' ? words.restored : texts[status], subject.name),

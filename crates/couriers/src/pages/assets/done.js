@@ -39,15 +39,8 @@ export function reportAll(outcomes) {
   const text = fill(fill(words.succeeded, number(done.length)), number(outcomes.length));
   announce(text);
   const entry = add(text);
-  const list = document.createElement('ul');
   // What failed comes first.
-  for (const { isDone, text: line } of [...outcomes].sort((a, b) => a.isDone - b.isDone)) {
-    const item = document.createElement('li');
-    item.textContent = line;
-    item.classList.toggle('failed', !isDone);
-    list.append(item);
-  }
-  entry.append(list);
+  entry.append(listOf([...outcomes].sort((a, b) => a.isDone - b.isDone)));
   const undo = done.map((one) => one.undo).filter(Boolean).reverse();
   if (undo.length) offerUndo(entry, undo, words.undo_all);
 }
@@ -75,6 +68,17 @@ function add(text) {
   return entry;
 }
 
+function listOf(outcomes) {
+  const list = document.createElement('ul');
+  for (const { isDone, text } of outcomes) {
+    const item = document.createElement('li');
+    item.textContent = text;
+    item.classList.toggle('failed', !isDone);
+    list.append(item);
+  }
+  return list;
+}
+
 function offerUndo(element, calls, text) {
   const button = document.createElement('button');
   button.className = 'btn';
@@ -95,14 +99,7 @@ async function undo(action) {
   action.button.remove();
   const outcomes = [];
   for (const one of action.calls) outcomes.push(await one());
-  const list = document.createElement('ul');
-  for (const { isDone, text } of outcomes) {
-    const item = document.createElement('li');
-    item.textContent = text;
-    item.classList.toggle('failed', !isDone);
-    list.append(item);
-  }
-  action.element.append(list);
+  action.element.append(listOf(outcomes));
   const isDone = outcomes.every((outcome) => outcome.isDone);
   action.element.classList.toggle('undone', isDone);
   if (hadFocus) $('#close-done').focus();
