@@ -22,6 +22,10 @@ TYPOS := $(TOOLS)/typos-$(TYPOS_VERSION)/bin/typos
 # psql's variables are for servers of the user, and not for those that the tests start.
 WITHOUT_PSQL := env $(addprefix -u ,PGOPTIONS PGSSLMODE PGSSLROOTCERT PGSSLCERT PGSSLKEY PGSERVICE PGCHANNELBINDING PGREQUIREAUTH PGGSSENCMODE PGHOST PGHOSTADDR PGPORT PGUSER PGPASSWORD PGDATABASE)
 
+# The tests that run at once. Most of them wait for a server or for a time to pass, so two cores can
+# run four.
+export RUST_TEST_THREADS ?= 4
+
 # Arguments for the program, the tests or the benches: make up ARGS="--rate 50"
 ARGS ?=
 # Duration of a soak (default 30), or of the search for inputs on each fuzz target (default 5).

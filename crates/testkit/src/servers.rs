@@ -90,6 +90,16 @@ impl OwnServers {
     }
 }
 
+/// A test that fails leaves consumers, which end only after Kafka has answered, and the runtime of the
+/// test waits for them. So its servers end with the process.
+impl Drop for OwnServers {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::mem::forget((self.local.postgres.take(), self.local.kafka.take()));
+        }
+    }
+}
+
 /// Starts a shell that removes a folder when this process ends in any way, because the shell's
 /// input ends then.
 fn remove_at_exit(folder: &Path) -> Child {

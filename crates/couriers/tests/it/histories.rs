@@ -111,7 +111,7 @@ struct Order {
     released: bool,
     /// The courier that it was taken from.
     taken_from: Option<usize>,
-    /// How often the sweep has queued the order again.
+    /// The number of times that the sweep has queued the order again.
     requeues: usize,
 }
 
