@@ -53,7 +53,7 @@ async fn a_topic_that_cannot_be_created_yet_is_waited_for() {
     env.delete_topic(&env.status_topic()).await;
     let kafka = own.local.kafka.as_mut().unwrap();
     kafka.restart_with("\ndefault.replication.factor=2\n").await.unwrap();
-    let service = env.start(&[]).await;
+    let service = env.start(&["--kafka-instance-id", "replica-0"]).await;
     let (key, value) = record(&order("waiting", 1));
     env.send(Some(0), Some(&key), Some(&value)).await;
 
