@@ -44,12 +44,13 @@ logged AS (
         transport_type, deadline, 'event', $7, "partition", "offset", record_timestamp
     FROM changed
     UNION ALL
-    -- Orders without a delivery. An order whose row only got the time of its `created` has ended
-    -- before, and has its entry.
+    -- Orders without a delivery. NOT IN saves the lookups of the orders of `changed`. An order whose row
+    -- only got the time of its `created` has ended before, and has its entry.
     SELECT clock_timestamp(), status, order_id, NULL, NULL, NULL, 'event', $7, "partition", "offset",
         record_timestamp
     FROM (SELECT *, CASE rank WHEN 5 THEN 'completed' ELSE 'cancelled' END AS status FROM ended) AS ended
-    WHERE NOT EXISTS (
+    WHERE order_id NOT IN (SELECT order_id FROM changed)
+        AND NOT EXISTS (
             SELECT FROM couriers.courier_orders AS delivery
             WHERE delivery.order_id = ended.order_id OFFSET 0
         )

@@ -44,19 +44,19 @@ pairs AS (
 ),
 -- Oldest first. A row that another transaction has locked is skipped: that transaction wakes
 -- dispatch when it ends, and the next match sees the row.
--- An order that has a delivery, and a courier who carries an order, are skipped too, whatever their
--- rows say: a pair with one of them violates a unique index, and then no pair would be matched. Such
--- rows come only from changes of the tables by others; dispatch and the audit report them. OFFSET 0
--- makes this a lookup for each row: as a join, it could read all deliveries.
+-- If $6, an order that has a delivery, and a courier who carries an order, are skipped too, whatever
+-- their rows say: a pair with one of them violates a unique index, and then no pair would be matched.
+-- Such rows come only from changes of the tables by others; dispatch and the audit report them. OFFSET
+-- 0 makes this a lookup for each row: as a join, it could read all deliveries.
 waiting AS (
     SELECT * FROM (
         SELECT order_id FROM couriers.order_states AS state
         WHERE waiting_since >= (SELECT since FROM match_cursor)
             AND held_at IS NULL AND taken_from IS NULL
-            AND NOT EXISTS (
+            AND (NOT $6::boolean OR NOT EXISTS (
                 SELECT FROM couriers.courier_orders AS delivery
                 WHERE delivery.order_id = state.order_id OFFSET 0
-            )
+            ))
         ORDER BY waiting_since, order_id
         LIMIT (SELECT number FROM pairs)
         FOR NO KEY UPDATE SKIP LOCKED
@@ -67,10 +67,10 @@ available AS (
     SELECT * FROM (
         SELECT id, transport_type FROM couriers.couriers AS courier
         WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM match_cursor)
-            AND NOT EXISTS (
+            AND (NOT $6::boolean OR NOT EXISTS (
                 SELECT FROM couriers.active_deliveries AS delivery
                 WHERE delivery.courier_id = courier.id OFFSET 0
-            )
+            ))
         ORDER BY deliveries, free_since, id
         LIMIT (SELECT number FROM pairs)
         FOR NO KEY UPDATE SKIP LOCKED

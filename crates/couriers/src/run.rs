@@ -157,7 +157,7 @@ fn subscription(config: &Config) -> Subscription {
         topic: config.topics.status().to_owned(),
         group: config.kafka.group("couriers"),
         lanes: usize::from(config.lanes),
-        policy: config.batch,
+        policy: config.batch.of_events(),
         pace: Pace::Prompt,
     }
 }

@@ -11,7 +11,6 @@ use chassis::{
     flow::Flow,
     http::{Guard, HttpMetrics, Lists, Site, Streams, health::Health, limits::Limits, serve},
     kafka::{
-        batch::BatchPolicy,
         config::KafkaConfig,
         consumer::{self, Pace, Subscription, consume},
         producer::Producer,
@@ -53,8 +52,6 @@ const STATUS_LANES: usize = 2;
 /// The number of batches of delivery events that may be written at the same time: an order has few
 /// of them.
 const DELIVERY_LANES: usize = 1;
-/// The maximum size of a batch of events, as a multiple of a batch of orders: events are small.
-const EVENT_BATCH_FACTOR: u32 = 4;
 /// The largest difference of the clocks of Kafka and of this machine that has no effect on the cache.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
@@ -224,7 +221,7 @@ fn status_subscription(config: &Config) -> Subscription {
         topic: config.topics.kafka_status_topic.clone(),
         group: config.kafka.group("status"),
         lanes: STATUS_LANES,
-        policy: event_policy(config),
+        policy: config.batch.of_events(),
         pace: Pace::Gathered,
     }
 }
@@ -234,14 +231,9 @@ fn deliveries_subscription(config: &Config) -> Subscription {
         topic: config.topics.kafka_deliveries_topic.clone(),
         group: config.kafka.group("deliveries"),
         lanes: DELIVERY_LANES,
-        policy: event_policy(config),
+        policy: config.batch.of_events(),
         pace: Pace::Gathered,
     }
-}
-
-fn event_policy(config: &Config) -> BatchPolicy {
-    let rows = config.batch.rows.saturating_mul(EVENT_BATCH_FACTOR);
-    BatchPolicy { rows, ..config.batch }
 }
 
 async fn serve_http(

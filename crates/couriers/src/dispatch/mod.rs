@@ -20,9 +20,7 @@ mod wake;
 pub use match_cursor::MatchCursor;
 pub use metrics::DispatchMetrics;
 pub use releases::run_releases;
-pub use statements::{
-    MATCH_ROWS, Match, Released, mark_overdue, match_orders, release_overdue, requeue,
-};
+pub use statements::{MATCH_ROWS, Match, Released, mark_overdue, release_overdue, requeue};
 pub use wake::Wake;
 
 pub(crate) use statements::lock_match;
@@ -33,12 +31,13 @@ use chassis::{
     postgres::{time_limit::BACKGROUND, transaction::change},
     process::{failpoint, retry::Backoff},
 };
-use sqlx::PgPool;
+use sqlx::{PgPool, error::DatabaseError};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::{DeliveryTimes, ReleasedOrders};
 use skipped::Skipped;
+use statements::{Contradictions, match_orders};
 
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -150,6 +149,28 @@ async fn measure(
     skipped.report(pool, metrics).await
 }
 
+/// Matches up to [`MATCH_ROWS`] pairs in a transaction of its own.
+pub async fn match_pairs(
+    pool: &PgPool,
+    times: &DeliveryTimes,
+    cursor: MatchCursor,
+) -> Result<Vec<Match>, sqlx::Error> {
+    let attempt = async |contradictions| {
+        change(pool, BACKGROUND, async |connection| {
+            let matches = match_orders(connection, times, cursor, contradictions).await?;
+            failpoint::try_async_point("match").await?;
+            Ok::<_, sqlx::Error>(matches)
+        })
+        .await
+    };
+    let outcome = attempt(Contradictions::Fail).await;
+    let error = outcome.as_ref().err().and_then(sqlx::Error::as_database_error);
+    if error.is_some_and(DatabaseError::is_unique_violation) {
+        return attempt(Contradictions::Skip).await;
+    }
+    outcome
+}
+
 /// Matches until no pair is left, one transaction per [`MATCH_ROWS`] pairs. Returns the number of
 /// pairs.
 async fn match_all(
@@ -160,12 +181,7 @@ async fn match_all(
 ) -> Result<usize, sqlx::Error> {
     let mut matched = 0;
     loop {
-        let matches = change(pool, BACKGROUND, async |connection| {
-            let matches = match_orders(connection, times, cursor).await?;
-            failpoint::try_async_point("match").await?;
-            Ok::<_, sqlx::Error>(matches)
-        })
-        .await?;
+        let matches = match_pairs(pool, times, cursor).await?;
         failpoint::async_point("matched").await;
         // The match has applied `cursor` to the stored cursor. END: the next match does not move
         // the stored cursor back.

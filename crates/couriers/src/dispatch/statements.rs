@@ -23,6 +23,17 @@ pub struct Match {
     pub waited_seconds: f64,
 }
 
+/// The treatment of rows that contradict each other: an order that waits and has a delivery, and a
+/// courier who is available and carries an order. The service never writes such rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Contradictions {
+    /// They are not looked for, which is faster. A pair with such a row violates a unique index, and
+    /// the match fails.
+    Fail,
+    /// They are looked for, and skipped.
+    Skip,
+}
+
 /// Waits until no other transaction matches, and keeps all others from matching until this
 /// transaction ends.
 ///
@@ -43,10 +54,11 @@ pub(crate) async fn lock_match(transaction: &mut PgConnection) -> Result<(), sql
 /// Matches up to [`MATCH_ROWS`] waiting orders, oldest first, with the same number of available
 /// couriers. If it returns fewer pairs than that, no pair of unlocked rows is left. New entries of
 /// the queues are at `cursor` or after it.
-pub async fn match_orders(
+pub(super) async fn match_orders(
     transaction: &mut PgConnection,
     times: &DeliveryTimes,
     cursor: MatchCursor,
+    contradictions: Contradictions,
 ) -> Result<Vec<Match>, sqlx::Error> {
     // One matcher at a time: the statement skips locked rows, so two at once would each skip the
     // rows of the other and could leave a pair unmatched.
@@ -60,6 +72,7 @@ pub async fn match_orders(
         times.car.as_secs_f64(),
         (cursor.waiting_since.unix_timestamp_nanos() / 1_000) as i64,
         cursor.deliveries,
+        contradictions == Contradictions::Skip,
     )
     .fetch_all(transaction)
     .await?;

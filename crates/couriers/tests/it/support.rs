@@ -9,7 +9,7 @@ use couriers::{
         courier::{CourierId, NewCourier, RequestedStatus, Transport},
         fold,
     },
-    dispatch::{self, MatchCursor, match_orders},
+    dispatch::{self, MatchCursor, match_pairs},
     store,
 };
 use events::{OrderStatus, OrderUid};
@@ -86,10 +86,8 @@ pub(crate) async fn match_all(pool: &PgPool) -> Vec<dispatch::Match> {
 pub(crate) async fn match_from(pool: &PgPool, mut cursor: MatchCursor) -> Vec<dispatch::Match> {
     let mut all = Vec::new();
     loop {
-        let mut transaction = pool.begin().await.unwrap();
-        let matches = match_orders(&mut transaction, &TIMES, cursor).await.unwrap();
+        let matches = match_pairs(pool, &TIMES, cursor).await.unwrap();
         cursor = MatchCursor::END;
-        transaction.commit().await.unwrap();
         let is_last = matches.len() < dispatch::MATCH_ROWS;
         all.extend(matches);
         if is_last {
