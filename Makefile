@@ -22,9 +22,9 @@ TYPOS := $(TOOLS)/typos-$(TYPOS_VERSION)/bin/typos
 # psql's variables are for servers of the user, and not for those that the tests start.
 WITHOUT_PSQL := env $(addprefix -u ,PGOPTIONS PGSSLMODE PGSSLROOTCERT PGSSLCERT PGSSLKEY PGSERVICE PGCHANNELBINDING PGREQUIREAUTH PGGSSENCMODE PGHOST PGHOSTADDR PGPORT PGUSER PGPASSWORD PGDATABASE)
 
-# The tests that run at once. Most of them wait for a server or for a time to pass, so two cores can
-# run four.
-export RUST_TEST_THREADS ?= 4
+# The tests that run at once. Many of them wait for a server or for a time to pass, so two cores can
+# run three; with four, the limits of times are exceeded now and then.
+export RUST_TEST_THREADS ?= 3
 
 # Arguments for the program, the tests or the benches: make up ARGS="--rate 50"
 ARGS ?=
