@@ -15,9 +15,10 @@ use crate::{
 pub struct BatchPolicy {
     /// Maximum number of orders in a batch, from 1 to 10000.
     ///
-    /// Of events, which are small, a batch has up to four times as many. A batch is one transaction in PostgreSQL. It ends when it contains this many records, when
-    /// it has --batch-bytes, or when its first record has waited --batch-age-ms. Larger batches cost
-    /// less for each record, but each transaction takes longer.
+    /// A batch of events has up to four times as many, because events are small. A batch is one
+    /// transaction in PostgreSQL. It ends when it has this number of records, when it has
+    /// --batch-bytes, or when its first record has waited --batch-age-ms. Larger batches cost less
+    /// for each record, but each transaction takes longer.
     #[arg(
         long = "batch-rows",
         env = "BATCH_ROWS",

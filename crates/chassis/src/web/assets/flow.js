@@ -35,7 +35,10 @@ const source = {
 };
 let loadedAt = 0;
 let isLoading = false;
-/** Whether the data was requested before the stream was cut: the service may have restarted since. */
+/**
+ * Whether the data must be loaded again: they could not be loaded, or were requested before the stream
+ * opened again, and the service may have restarted since.
+ */
 let isStale = false;
 
 const charts = $$('[data-chart]').map((section) => openChart(section, source));
