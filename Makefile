@@ -12,7 +12,8 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target-$(shell pwd | cksum | cut -d ' ' -f 1
 endif
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-# Tools of `make check`. They are built once, in these versions, and shared by all clones.
+# Tools of `make check`. They are installed once, in these versions, and shared by all clones:
+# cargo-deny is built, typos is downloaded by `scripts/setup --check`.
 TOOLS := $(CACHE)/tools
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.52.0
@@ -46,8 +47,8 @@ test: ## run all tests, with a real PostgreSQL, Kafka, Redis and browser (ARGS: 
 	@scripts/setup --tests
 	$(WITHOUT_PSQL) cargo test --workspace --locked $(ARGS)
 
-check: $(DENY) $(TYPOS) ## check format, lints, licences, spelling, vendored files, and that .sqlx/ is up to date
-	@scripts/setup
+check: $(DENY) ## check format, lints, licences, spelling, vendored files, and that .sqlx/ is up to date
+	@scripts/setup --check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(DENY) --log-level error --locked check bans licenses sources
@@ -90,7 +91,3 @@ setup: ## install the programs that are missing on this machine, including those
 $(DENY):
 	@scripts/setup
 	cargo install --quiet --locked --root $(TOOLS)/cargo-deny-$(DENY_VERSION) cargo-deny@$(DENY_VERSION)
-
-$(TYPOS):
-	@scripts/setup
-	cargo install --quiet --locked --root $(TOOLS)/typos-$(TYPOS_VERSION) typos-cli@$(TYPOS_VERSION)
