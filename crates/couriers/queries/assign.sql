@@ -39,10 +39,12 @@ logged AS (
     SELECT assigned_at, 'assigned', order_id, courier_id, transport_type, deadline,
         CASE WHEN $7 THEN 'manual' ELSE 'match' END, $5::text
     FROM assigned
-    RETURNING number, order_id, at
+    RETURNING number, order_id, at, status, courier_id, transport_type, deadline, cause
 ),
 to_send AS (
-    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
+    INSERT INTO couriers.delivery_outbox
+        (number, order_id, at, status, courier_id, transport_type, deadline, cause)
+    TABLE logged
 )
 -- The order leaves the queue, held or not. A `created` event that comes later is a repeat.
 UPDATE couriers.order_states AS stored SET

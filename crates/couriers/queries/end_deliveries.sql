@@ -58,10 +58,12 @@ logged AS (
             SELECT FROM couriers.delivery_log AS entry
             WHERE entry.order_id = ended.order_id AND entry.status = ended.status OFFSET 0
         ))
-    RETURNING number, order_id, at
+    RETURNING number, order_id, at, status, courier_id, transport_type, deadline, cause
 ),
 to_send AS (
-    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
+    INSERT INTO couriers.delivery_outbox
+        (number, order_id, at, status, courier_id, transport_type, deadline, cause)
+    TABLE logged
 ),
 -- One row per courier, sorted by key, so that two writers never deadlock.
 changes AS (

@@ -10,13 +10,13 @@ FROM (
         AND deadline >= coalesce($2::timestamptz, '-infinity')
         AND deadline >= coalesce($3::timestamptz, '-infinity')
         AND ($3 IS NULL OR (deadline, order_id) > ($3, $4::text COLLATE "C"))
-    ORDER BY deadline, order_id LIMIT $5)
+    ORDER BY deadline FETCH FIRST $5 ROWS WITH TIES)
     UNION ALL
     (SELECT * FROM couriers.active_deliveries
     WHERE $1 IS NULL AND overdue_at IS NULL
         AND deadline >= coalesce($2, '-infinity') AND deadline >= coalesce($3, '-infinity')
         AND ($3 IS NULL OR (deadline, order_id) > ($3, $4 COLLATE "C"))
-    ORDER BY deadline, order_id LIMIT $5)
+    ORDER BY deadline FETCH FIRST $5 ROWS WITH TIES)
     UNION ALL
     -- At most one.
     SELECT * FROM couriers.active_deliveries

@@ -24,8 +24,9 @@ logged AS (
     INSERT INTO couriers.delivery_log
         (at, status, order_id, courier_id, transport_type, deadline, cause)
     SELECT overdue_at, 'overdue', order_id, courier_id, transport_type, deadline, 'sweep' FROM marked
-    RETURNING number, order_id, at
+    RETURNING number, order_id, at, status, courier_id, transport_type, deadline, cause
 )
-INSERT INTO couriers.delivery_outbox (number, order_id, at)
-SELECT number, order_id, at FROM logged
+INSERT INTO couriers.delivery_outbox
+    (number, order_id, at, status, courier_id, transport_type, deadline, cause)
+TABLE logged
 RETURNING order_id

@@ -1,8 +1,8 @@
 -- match
 -- The caller holds the advisory lock: one matcher at a time. It has matched the orders that were taken
--- from a courier (taken_from), each alone, because they must not go back to that courier. The limits of 2,000 are written as
--- constants for the planner: it estimates a limit that it cannot see at a tenth of the table, and
--- then plans to read all of it.
+-- from a courier (taken_from), each alone, because they must not go back to that courier. The limits
+-- of 2,000 are written as constants for the planner: it estimates a limit that it cannot see at a tenth
+-- of the table, and then plans to read all of it.
 WITH
 -- Before the match cursor both indexes hold only dead entries. The cursor moves back to the places
 -- that the caller gives, $4 and $5, and then forward to the first live row. A
@@ -26,28 +26,35 @@ match_cursor AS (
         FROM couriers.waiting_front AS waiting, couriers.available_front AS available
     ) AS known
 ),
--- At most this number of pairs is possible. So few rows are locked without being used.
-pairs AS (
-    SELECT least(
-        (SELECT count(*) FROM (
-            SELECT FROM couriers.order_states
-            WHERE waiting_since >= (SELECT since FROM match_cursor)
-                AND held_at IS NULL AND taken_from IS NULL
-            ORDER BY waiting_since, order_id LIMIT 2000
-        ) AS waiting),
-        (SELECT count(*) FROM (
-            SELECT FROM couriers.couriers
-            WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM match_cursor)
-            ORDER BY deliveries, free_since, id LIMIT 2000
-        ) AS available)
-    ) AS number
+-- At most this number of pairs is possible. So few couriers are locked without being used.
+orders AS (
+    SELECT count(*) AS number FROM (
+        SELECT FROM couriers.order_states
+        WHERE waiting_since >= (SELECT since FROM match_cursor)
+            AND held_at IS NULL AND taken_from IS NULL
+        ORDER BY waiting_since, order_id LIMIT 2000
+    ) AS waiting
 ),
--- Oldest first. A row that another transaction has locked is skipped: that transaction wakes
--- dispatch when it ends, and the next match sees the row.
+-- Fewest deliveries first, then longest idle. A row that another transaction has locked is skipped:
+-- that transaction wakes dispatch when it ends, and the next match sees the row.
 -- If $6, an order that has a delivery, and a courier who carries an order, are skipped too, whatever
 -- their rows say: a pair with one of them violates a unique index, and then no pair would be matched.
 -- Such rows come only from changes of the tables by others; dispatch and the audit report them. OFFSET
 -- 0 makes this a lookup for each row: as a join, it could read all deliveries.
+available AS (
+    SELECT * FROM (
+        SELECT id, transport_type FROM couriers.couriers AS courier
+        WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM match_cursor)
+            AND (NOT $6::boolean OR NOT EXISTS (
+                SELECT FROM couriers.active_deliveries AS delivery
+                WHERE delivery.courier_id = courier.id OFFSET 0
+            ))
+        ORDER BY deliveries, free_since, id
+        LIMIT (SELECT number FROM orders)
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS locked LIMIT 2000
+),
+-- Oldest first, one for each courier.
 waiting AS (
     SELECT * FROM (
         SELECT order_id FROM couriers.order_states AS state
@@ -58,21 +65,7 @@ waiting AS (
                 WHERE delivery.order_id = state.order_id OFFSET 0
             ))
         ORDER BY waiting_since, order_id
-        LIMIT (SELECT number FROM pairs)
-        FOR NO KEY UPDATE SKIP LOCKED
-    ) AS locked LIMIT 2000
-),
--- Fewest deliveries first, then longest idle.
-available AS (
-    SELECT * FROM (
-        SELECT id, transport_type FROM couriers.couriers AS courier
-        WHERE status = 'available' AND deliveries >= (SELECT deliveries FROM match_cursor)
-            AND (NOT $6::boolean OR NOT EXISTS (
-                SELECT FROM couriers.active_deliveries AS delivery
-                WHERE delivery.courier_id = courier.id OFFSET 0
-            ))
-        ORDER BY deliveries, free_since, id
-        LIMIT (SELECT number FROM pairs)
+        LIMIT (SELECT count(*) FROM available)
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS locked LIMIT 2000
 ),
@@ -104,10 +97,12 @@ logged AS (
     INSERT INTO couriers.delivery_log
         (at, status, order_id, courier_id, transport_type, deadline, cause)
     SELECT assigned_at, 'assigned', order_id, courier_id, transport_type, deadline, 'match' FROM assigned
-    RETURNING number, order_id, at
+    RETURNING number, order_id, at, status, courier_id, transport_type, deadline, cause
 ),
 to_send AS (
-    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
+    INSERT INTO couriers.delivery_outbox
+        (number, order_id, at, status, courier_id, transport_type, deadline, cause)
+    TABLE logged
 )
 -- An order that is not held has waited since it was created.
 UPDATE couriers.order_states AS stored SET waiting_since = NULL

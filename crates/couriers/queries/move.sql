@@ -46,10 +46,12 @@ logged AS (
     SELECT assigned_at, CASE WHEN $7 IS NULL THEN 'assigned' ELSE 'reassigned' END, order_id, courier_id,
         $7, transport_type, deadline, 'manual', $6::text
     FROM moved
-    RETURNING number, order_id, at
+    RETURNING number, order_id, at, status, courier_id, transport_type, deadline, cause
 ),
 to_send AS (
-    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
+    INSERT INTO couriers.delivery_outbox
+        (number, order_id, at, status, courier_id, transport_type, deadline, cause)
+    TABLE logged
 )
 -- The order leaves the queue, held or not. A `created` event that comes later is a repeat.
 UPDATE couriers.order_states AS stored SET

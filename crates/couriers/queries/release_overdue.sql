@@ -26,10 +26,12 @@ logged AS (
     INSERT INTO couriers.delivery_log
         (at, status, order_id, courier_id, transport_type, deadline, cause)
     SELECT released_at, 'released', order_id, courier_id, transport_type, deadline, 'sweep' FROM released
-    RETURNING number, order_id, at
+    RETURNING number, order_id, at, status, courier_id, transport_type, deadline, cause
 ),
 to_send AS (
-    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
+    INSERT INTO couriers.delivery_outbox
+        (number, order_id, at, status, courier_id, transport_type, deadline, cause)
+    TABLE logged
 ),
 -- Locked in the order of their keys, so that two writers never deadlock.
 locked AS (

@@ -26,8 +26,9 @@ logged AS (
     INSERT INTO couriers.delivery_log
         (at, status, order_id, courier_id, transport_type, deadline, cause)
     SELECT taken_at, 'requeued', order_id, courier_id, transport_type, deadline, 'sweep' FROM taken
-    RETURNING number, order_id, at
+    RETURNING number, order_id, at, status, courier_id, transport_type, deadline, cause
 )
-INSERT INTO couriers.delivery_outbox (number, order_id, at)
-SELECT number, order_id, at FROM logged
+INSERT INTO couriers.delivery_outbox
+    (number, order_id, at, status, courier_id, transport_type, deadline, cause)
+TABLE logged
 RETURNING order_id

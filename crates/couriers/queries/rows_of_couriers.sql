@@ -34,5 +34,10 @@ FROM (
         AND deliveries <= coalesce($5, 9223372036854775807)
         AND ($5 IS NULL OR (deliveries, free_since, id) <= ($5, $6, $7))
     ORDER BY deliveries, free_since, id LIMIT $8)
-) AS courier LEFT JOIN couriers.active_deliveries AS delivery ON delivery.courier_id = courier.id
+) AS courier
+-- A courier who is available carries no order, so none is looked up.
+LEFT JOIN LATERAL (
+    SELECT order_id FROM couriers.active_deliveries
+    WHERE $1 <> 'available' AND courier_id = courier.id OFFSET 0
+) AS delivery ON true
 ORDER BY deliveries, free_since, id

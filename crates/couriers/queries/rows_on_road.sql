@@ -1,7 +1,8 @@
 -- rows_on_road
 -- Active deliveries by their deadline; only overdue ones if $1 is true. Each part is a range of one
 -- index. $2 is the earliest time of the assignment, and a deadline is never before the assignment; the
--- rows are after ($3, $4), and not after ($5, $6).
+-- rows are after ($3, $4), and not after ($5, $6). The parts have the order of their indexes, so each is
+-- read no further than needed: sorted by the order, too, all active deliveries would be read.
 SELECT order_id AS "order_id!", courier_id AS "courier_id!", name AS "name!", status AS "status!",
     delivery.transport_type AS "transport_type!", assigned_at AS "assigned_at!", deadline AS "deadline!"
 FROM (
@@ -13,7 +14,7 @@ FROM (
         AND ($3 IS NULL OR (deadline, order_id) > ($3, $4::text COLLATE "C"))
         AND deadline <= coalesce($5::timestamptz, 'infinity')
         AND ($5 IS NULL OR (deadline, order_id) <= ($5, $6::text COLLATE "C"))
-    ORDER BY deadline, order_id LIMIT $7)
+    ORDER BY deadline FETCH FIRST $7 ROWS WITH TIES)
     UNION ALL
     (SELECT * FROM couriers.active_deliveries
     WHERE overdue_at IS NULL
@@ -23,6 +24,6 @@ FROM (
         AND ($3 IS NULL OR (deadline, order_id) > ($3, $4 COLLATE "C"))
         AND deadline <= coalesce($5, 'infinity')
         AND ($5 IS NULL OR (deadline, order_id) <= ($5, $6 COLLATE "C"))
-    ORDER BY deadline, order_id LIMIT $7)
+    ORDER BY deadline FETCH FIRST $7 ROWS WITH TIES)
 ) AS delivery JOIN couriers.couriers AS courier ON courier.id = courier_id
 ORDER BY deadline, order_id LIMIT $7

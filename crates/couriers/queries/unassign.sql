@@ -21,10 +21,12 @@ logged AS (
     SELECT taken_at, CASE WHEN $3 THEN 'unassigned' ELSE 'requeued' END, order_id, courier_id,
         transport_type, deadline, 'manual', $2::text
     FROM taken
-    RETURNING number, order_id, at
+    RETURNING number, order_id, at, status, courier_id, transport_type, deadline, cause
 ),
 to_send AS (
-    INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT number, order_id, at FROM logged
+    INSERT INTO couriers.delivery_outbox
+        (number, order_id, at, status, courier_id, transport_type, deadline, cause)
+    TABLE logged
 )
 UPDATE couriers.couriers AS courier SET
     deliveries = courier.deliveries - 1,

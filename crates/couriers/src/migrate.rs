@@ -20,7 +20,7 @@ pub async fn migrate(
             "SELECT, INSERT, UPDATE, DELETE ON couriers.courier_orders",
             "SELECT, UPDATE ON couriers.active_deliveries",
             "SELECT ON couriers.courier_figures",
-            "SELECT ON couriers.courier_words",
+            "SELECT ON couriers.courier_words, couriers.courier_phones",
             "SELECT, INSERT ON couriers.delivery_log",
             "SELECT, INSERT, DELETE ON couriers.delivery_outbox",
             "SELECT, UPDATE ON couriers.outbox_lease",

@@ -17,7 +17,7 @@ use super::errors::{all_in_use, no_connection};
 
 /// The longest wait for a connection to confirm that it can be used again.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The longest wait for the answer of an idle connection that is tested before a change.
+/// The longest wait for the answer of a connection that is tested before a change.
 const TEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 const IN_USE: &str = "a lease has its connection until it is discarded or dropped";
@@ -52,13 +52,11 @@ impl Lease {
         Ok(Self { connection: Some(connection), was_idle: false })
     }
 
-    /// Takes a connection that answers: idle connections are tested first.
+    /// Takes a connection that answers. Also one that another task has returned is tested: that task
+    /// may have read its answer long after the server gave it.
     pub(super) async fn acquire_tested(pool: &PgPool, wait: Duration) -> Result<Self, sqlx::Error> {
         loop {
             let mut lease = Self::acquire(pool, wait).await?;
-            if !lease.was_idle {
-                return Ok(lease);
-            }
             match timeout(TEST_TIMEOUT, lease.ping()).await {
                 Ok(Ok(())) => return Ok(lease),
                 Ok(Err(_)) => lease.discard(),

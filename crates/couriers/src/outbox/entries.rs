@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::store::EntryRow;
 
 /// The maximum number of entries in a batch. The statement contains the same number as a constant.
-pub(super) const BATCH_ROWS: usize = 2_000;
+pub(super) const BATCH_ROWS: usize = 10_000;
 
 /// A sender, by a random number: another process never has the same one.
 #[derive(Debug, Clone, Copy)]
@@ -77,17 +77,24 @@ pub(super) async fn read_entries(pool: &PgPool) -> Result<Vec<DeliveryEvent>, sq
         sqlx::query_as!(
             EntryRow,
             r#"-- read_entries
-            SELECT to_send.number, at, status, to_send.order_id, courier_id, transport_type, deadline,
-                cause
+            SELECT to_send.number, to_send.at, to_send.order_id,
+                coalesce(to_send.status, entry.status) AS "status!",
+                coalesce(to_send.courier_id, entry.courier_id) AS courier_id,
+                coalesce(to_send.transport_type, entry.transport_type) AS transport_type,
+                coalesce(to_send.deadline, entry.deadline) AS deadline,
+                coalesce(to_send.cause, entry.cause) AS "cause!"
             FROM (
-                SELECT number, order_id FROM couriers.delivery_outbox ORDER BY number LIMIT 2000
+                SELECT * FROM couriers.delivery_outbox ORDER BY number LIMIT 10000
             ) AS to_send
-            -- OFFSET 0 makes this a lookup for each row: as a join, it could read all of the log.
-            CROSS JOIN LATERAL (
-                SELECT at, status, courier_id, transport_type, deadline, cause
+            -- Only rows of the previous version need their entry. OFFSET 0 makes this a lookup for each
+            -- of them: as a join, it could read all of the log.
+            LEFT JOIN LATERAL (
+                SELECT status, courier_id, transport_type, deadline, cause
                 FROM couriers.delivery_log AS entry
-                WHERE entry.order_id = to_send.order_id AND entry.number = to_send.number OFFSET 0
-            ) AS entry
+                WHERE to_send.status IS NULL
+                    AND entry.order_id = to_send.order_id AND entry.number = to_send.number OFFSET 0
+            ) AS entry ON true
+            WHERE to_send.status IS NOT NULL OR entry.status IS NOT NULL
             ORDER BY to_send.number"#
         )
         .fetch_all(connection)

@@ -152,8 +152,7 @@ async fn find_taken(
          SELECT place AS \"place!\" \
          FROM UNNEST($1::text[]) WITH ORDINALITY AS new (phone, place) \
          WHERE EXISTS ( \
-             SELECT FROM couriers.couriers AS courier \
-             WHERE courier.phone = new.phone AND courier.status <> 'retired' OFFSET 0 \
+             SELECT FROM couriers.courier_phones AS taken WHERE taken.phone = new.phone OFFSET 0 \
          ) ORDER BY place",
         phones,
     )

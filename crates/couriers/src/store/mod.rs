@@ -45,7 +45,7 @@ pub(crate) async fn reach(pool: &PgPool) -> Result<(), sqlx::Error> {
          SELECT 1 AS one FROM couriers.order_states, couriers.courier_orders, couriers.couriers, \
              couriers.active_deliveries, couriers.courier_figures, couriers.delivery_log, \
              couriers.delivery_outbox, couriers.outbox_lease, couriers.rejected_records, \
-             couriers.courier_words, couriers.totals LIMIT 0"
+             couriers.courier_words, couriers.courier_phones, couriers.totals LIMIT 0"
         )
         .fetch_optional(connection)
         .await?;

@@ -465,7 +465,7 @@ async fn an_order_goes_back_to_its_place_in_the_queue() {
         scalar(
             &database,
             "SELECT count(*) FROM couriers.delivery_log JOIN couriers.delivery_outbox \
-                 USING (order_id, number) \
+                 USING (order_id, number, status, cause) \
              WHERE order_id = 'b' AND status = 'requeued' AND cause = 'manual'",
         )
         .await,

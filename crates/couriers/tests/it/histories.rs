@@ -331,8 +331,8 @@ async fn assert_agrees(database: &CourierDatabase, model: &Model) {
 /// outbox, because no sender runs here.
 async fn assert_log_agrees(pool: &PgPool, model: &Model) {
     let rows: Vec<(String, String, Option<i64>)> = sqlx::query_as(
-        "SELECT order_id, status, courier_id FROM couriers.delivery_log \
-         JOIN couriers.delivery_outbox USING (order_id, number) ORDER BY order_id, number",
+        "SELECT order_id, status, entry.courier_id FROM couriers.delivery_log AS entry \
+         JOIN couriers.delivery_outbox USING (order_id, number, status) ORDER BY order_id, number",
     )
     .fetch_all(pool)
     .await

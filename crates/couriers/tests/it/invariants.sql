@@ -56,12 +56,20 @@ WHERE CASE
         ELSE last.status IN ('assigned', 'reassigned')
     END IS NOT TRUE
 UNION ALL
-SELECT 'a number in the outbox has no entry in the log', count(*)
+SELECT 'a row of the outbox differs from the entry in the log', count(*)
 FROM couriers.delivery_outbox AS o
 WHERE NOT EXISTS (
     SELECT FROM couriers.delivery_log AS entry
-    WHERE (entry.order_id, entry.number, entry.at) = (o.order_id, o.number, o.at)
+    WHERE (entry.order_id, entry.number, entry.at, entry.status, entry.cause)
+            = (o.order_id, o.number, o.at, o.status, o.cause)
+        AND (entry.courier_id, entry.transport_type, entry.deadline)
+            IS NOT DISTINCT FROM (o.courier_id, o.transport_type, o.deadline)
 )
+UNION ALL
+SELECT 'a phone number is not kept, or kept without its courier', count(*) FROM (
+    SELECT phone COLLATE "C" FROM couriers.couriers WHERE status <> 'retired'
+) AS c (phone) FULL JOIN couriers.courier_phones AS p USING (phone)
+WHERE c.phone IS NULL OR p.phone IS NULL
 UNION ALL
 SELECT 'the totals differ from the tables', count(*) FROM (
     SELECT coalesce(sum(available), 0), coalesce(sum(busy), 0), coalesce(sum(paused), 0),

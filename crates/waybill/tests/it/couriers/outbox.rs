@@ -8,9 +8,9 @@ use std::{
 
 use chassis::kafka::record::Position;
 use couriers::{delivery::fold, store};
-use events::{DeliveryEvent, OrderStatus};
+use events::{DeliveryCause, DeliveryEvent, DeliveryStatus, OrderStatus};
 use serde_json::{Value, json};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Row as _, postgres::PgRow};
 use testkit::{CourierDatabase, OwnServers, TestEnvironment, shared, wait_until};
 
 use crate::support::{
@@ -37,31 +37,43 @@ async fn wait_until_sent(database: &CourierDatabase) {
     .await;
 }
 
-/// Asserts that the topic has exactly the entries of the log, each at least once, and for each order
-/// in the sequence of the log. Returns the number of repeated events.
+/// Reads the entries about orders, in the sequence of their numbers, as the events that are to be sent.
+async fn logged(pool: &PgPool) -> Vec<DeliveryEvent> {
+    let rows = sqlx::query(
+        "SELECT order_id, number, at, status, cause, courier_id, transport_type, deadline \
+         FROM couriers.delivery_log WHERE order_id IS NOT NULL ORDER BY number",
+    );
+    let rows = rows.fetch_all(pool).await.unwrap();
+    let text = |row: &PgRow, name| row.get::<Option<String>, _>(name);
+    let events = rows.iter().map(|row| DeliveryEvent {
+        order_id: text(row, "order_id").unwrap().parse().unwrap(),
+        courier_id: row.get::<Option<i64>, _>("courier_id").map(|id| id.try_into().unwrap()),
+        status: DeliveryStatus::of_word(&text(row, "status").unwrap()).unwrap(),
+        at: row.get("at"),
+        number: row.get("number"),
+        transport_type: text(row, "transport_type").map(|word| word.parse().unwrap()),
+        deadline: row.get("deadline"),
+        cause: DeliveryCause::of_word(&text(row, "cause").unwrap()),
+    });
+    events.collect()
+}
+
+/// Asserts that the topic has exactly the entries of the log, field for field, each at least once, and
+/// for each order in the sequence of the log. Returns the number of repeated events.
 async fn assert_topic_equals_log(env: &TestEnvironment, pool: &PgPool) -> usize {
-    let rows: Vec<(String, i64, String)> = sqlx::query_as(
-        "SELECT order_id, number, status FROM couriers.delivery_log WHERE order_id IS NOT NULL \
-         ORDER BY number",
-    )
-    .fetch_all(pool)
-    .await
-    .unwrap();
-    let mut logged: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (order_id, number, status) in rows {
-        let id = format!("{order_id}:{number}:{status}");
-        logged.entry(order_id).or_default().push(id);
-    }
-    let mut sent: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let (mut seen, mut repeats) = (BTreeSet::new(), 0);
-    for event in published(env).await {
-        if seen.insert(event.id()) {
-            sent.entry(event.order_id.to_string()).or_default().push(event.id());
-        } else {
-            repeats += 1;
+    let by_order = |events: Vec<DeliveryEvent>| {
+        let mut orders: BTreeMap<String, Vec<DeliveryEvent>> = BTreeMap::new();
+        for event in events {
+            orders.entry(event.order_id.to_string()).or_default().push(event);
         }
-    }
-    assert_eq!(sent, logged);
+        orders
+    };
+    let mut sent = published(env).await;
+    let number = sent.len();
+    let mut seen = BTreeSet::new();
+    sent.retain(|event| seen.insert(event.id()));
+    let repeats = number - sent.len();
+    assert_eq!(by_order(sent), by_order(logged(pool).await));
     repeats
 }
 
@@ -357,4 +369,28 @@ async fn changes_during_an_outage_of_kafka_are_sent_after_it() {
     one.stop().await.unwrap();
     other.stop().await.unwrap();
     own.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_of_the_previous_version_is_sent_with_its_entry() {
+    let env = TestEnvironment::new(shared()).await;
+    let database = env.courier_database().await;
+    run_sql(
+        &mut database.administrator().await,
+        "WITH logged AS ( \
+             INSERT INTO couriers.delivery_log \
+                 (at, status, order_id, courier_id, transport_type, deadline, cause) \
+             VALUES (now(), 'assigned', 'old', 7, 'car', now(), 'match'), \
+                 (now(), 'completed', 'older', NULL, NULL, NULL, 'event') \
+             RETURNING number, order_id, at \
+         ) \
+         INSERT INTO couriers.delivery_outbox (number, order_id, at) SELECT * FROM logged",
+    )
+    .await;
+
+    let service = env.start_couriers(&database, &[]).await;
+    wait_until_sent(&database).await;
+
+    assert_eq!(assert_topic_equals_log(&env, &database.pool).await, 0);
+    service.stop().await.unwrap();
 }

@@ -118,10 +118,12 @@ async fn a_search_reads_ranges_of_indexes() {
         );
     }
 
-    // The words are removed with their couriers.
+    // The words and the phone numbers are removed with their couriers.
     let administrator = &mut database.administrator().await;
     run_sql(administrator, "DELETE FROM couriers.couriers WHERE id <= 29990").await;
     assert_eq!(database.count("couriers.courier_words WHERE word = 'c'").await, 10);
+    assert_eq!(database.count("couriers.courier_phones").await, 10);
     run_sql(administrator, "TRUNCATE couriers.couriers, couriers.courier_orders").await;
     assert_eq!(database.count("couriers.courier_words").await, 0);
+    assert_eq!(database.count("couriers.courier_phones").await, 0);
 }
