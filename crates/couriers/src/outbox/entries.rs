@@ -10,6 +10,8 @@ use time::OffsetDateTime;
 use crate::store::EntryRow;
 
 /// The maximum number of entries in a batch. The statement contains the same number as a constant.
+// Each read passes the dead index entries of the batches before, so few large batches cost less than
+// many small ones.
 pub(super) const BATCH_ROWS: usize = 10_000;
 
 /// A sender, by a random number: another process never has the same one.
