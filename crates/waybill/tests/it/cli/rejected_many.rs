@@ -64,7 +64,8 @@ async fn all_records_of_a_filter_are_replayed() {
     assert_eq!(results[0]["id"], id(11), "newest first");
     let again: Vec<_> = results.iter().filter(|one| one["result"] == "rejected").collect();
     assert_eq!((again.len(), &again[0]["id"]), (1, &json!(id(1))));
-    assert_eq!(service.json(&format!("/rejected/{}", id(3))).await["replays"][0]["by"], "ada");
+    let shown = service.json(&format!("/rejected/{}", id(3))).await;
+    assert_eq!(shown["replays"][0]["by"], "ada", "{shown}");
 
     // Nothing of this reason is left, and a run without records is a success.
     let (code, output, messages) = rejected(&service, &all).await;

@@ -83,12 +83,14 @@ async fn transient_errors_are_retried_and_refused_values_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_read_only_under_load_loses_nothing() {
     let env = TestEnvironment::new(shared()).await;
-    let service = env.start(&["--batch-rows", "50"]).await;
+    let service = env.start(&["--batch-rows", "4"]).await;
     let mut sent = Sent::default();
 
     env.send_all(sent.mixed(0, 3_000)).await;
-    wait_until("the first orders to be stored", async || env.count("orders.orders").await > 0)
-        .await;
+    wait_until("the first order to be stored", async || {
+        env.count("orders.orders WHERE order_uid = 'order-000000'").await == 1
+    })
+    .await;
     // As after a failover: old connections are closed, new ones are read-only.
     let database = format!("{}_orders", env.name);
     let read_only = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
