@@ -323,19 +323,22 @@ impl Misses {
         let mut found = HashMap::with_capacity(group.len());
         let missing: Vec<&str> = group.iter().map(|miss| miss.uid.as_str()).collect();
         let sent = Instant::now();
-        let views = database
+        let mut views = database
             .read(async |connection| queries::find_orders(connection, &missing).await)
             .await?;
         let confirmation = Confirmation::sent_at(sent);
         // The database has answered, so stale hits wait for it again.
         *self.confirm_at() = None;
-        for view in &views {
-            // If an event has announced a higher version meanwhile, this one is served once,
-            // because it was current when the database was queried, and is not cached.
+        // If an event has announced a higher version meanwhile, a view is served once, because it was
+        // current when the database was queried, and is not cached. Not in Redis either: a replica
+        // that starts later does not know the announced version, and would serve the view.
+        views.retain(|view| {
             let cached = self.cache.put(view, confirmation);
+            let is_current = cached.is_some();
             let cached = cached.unwrap_or_else(|| self.cache.uncached(view, confirmation));
             found.insert(view.order_uid.clone(), (cached, AnsweredBy::Database));
-        }
+            is_current
+        });
         // An order that is still missing is not stored. Redis alone never proves that.
         let absent = group.iter().filter(|miss| !found.contains_key(&miss.uid));
         for Miss { uid, .. } in absent.clone() {

@@ -204,6 +204,34 @@ async fn an_older_confirmation_of_the_same_version_does_not_shorten_the_expiry()
     service.stop().await.unwrap();
 }
 
+/// A replica that starts later does not know the announced version.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_below_an_announced_version_does_not_enter_redis() {
+    let env = TestEnvironment::new(shared()).await;
+    let redis = Redis::start(&env).await;
+    let url = redis.url();
+    let service = env.start(&["--redis-url", &url]).await;
+    env.send_all([record(&order("uid", 1))]).await;
+    env.wait_until_drained().await;
+    redis.value("uid").await;
+    redis.run(&[b"DEL", redis.key("uid").as_bytes()]).await;
+
+    // As if another replica had replaced the order, and the database answered from before that.
+    let own = format!("waybill/{}/orders", env.name);
+    let event = br#"{"order_id":"uid","status":"updated","version":2}"#;
+    env.send_status_with_headers(event, &[("ce_source", &own)]).await;
+    wait_until("the event to evict the order", async || {
+        service.get("/order/uid").await.headers()["x-cache"] == "db"
+    })
+    .await;
+
+    // Redis is written in the sequence of the answers.
+    env.send_all([record(&order("beside", 1))]).await;
+    redis.value("beside").await;
+    assert!(redis.milliseconds_left("uid").await < 0, "the old version is in Redis");
+    service.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_redis_delays_ingest_and_reads_only_briefly() {
     let env = TestEnvironment::new(shared()).await;
