@@ -185,6 +185,14 @@ impl Cache {
         }
     }
 
+    /// Returns the order if it is fresh, and counts neither a hit nor a miss.
+    pub(crate) fn peek_fresh(&self, uid: &OrderUid) -> Option<Cached> {
+        match self.entries.peek(uid) {
+            Some(Entry::Value(cached)) if self.is_fresh(&cached, Instant::now()) => Some(cached),
+            _ => None,
+        }
+    }
+
     /// Adds a view that the database confirmed, unless the order in the cache is the later one or a
     /// higher version was announced. Returns the order to serve: this view or the later one, or
     /// `None` if the view is older than the announced version.

@@ -143,6 +143,16 @@ impl Misses {
         let (sender, loaded) = oneshot::channel();
         let needs_worker = {
             let mut pending = self.pending();
+            // The order may have been loaded since this caller looked for it: it enters memory before
+            // it leaves `waiting`.
+            if ask == Ask::RedisFirst
+                && !pending.waiting.contains_key(uid)
+                && let Some(cached) = self.cache.peek_fresh(uid)
+            {
+                // The receiver is still here.
+                let _ = sender.send(Ok(Some((cached, AnsweredBy::Memory))));
+                return Ok(loaded);
+            }
             // A caller of an order that is already queued costs no query.
             if pending.queue.len() >= MAX_QUEUED && !pending.waiting.contains_key(uid) {
                 drop(pending);
