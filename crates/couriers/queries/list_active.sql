@@ -1,6 +1,6 @@
 -- list_active
--- Each part is a range of one index. A condition on a parameter alone is checked once, so a part that
--- it excludes reads nothing.
+-- Each part is a range of one index, in the order of the index, so it is read no further than needed.
+-- A condition on a parameter alone is checked once, so a part that it excludes reads nothing.
 SELECT order_id AS "order_id!", overdue_at IS NOT NULL AS "is_overdue!", courier_id AS "courier_id!",
     transport_type AS "transport_type!", assigned_at AS "assigned_at!", deadline AS "deadline!",
     by_hand AS "by_hand!", completed_at, released_at

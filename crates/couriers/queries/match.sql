@@ -26,7 +26,8 @@ match_cursor AS (
         FROM couriers.waiting_front AS waiting, couriers.available_front AS available
     ) AS known
 ),
--- At most this number of pairs is possible. So few couriers are locked without being used.
+-- At most this number of pairs is possible. So few couriers are locked without being used. Unlike
+-- everywhere else, couriers are locked before orders: locked rows are skipped, so no deadlock follows.
 orders AS (
     SELECT count(*) AS number FROM (
         SELECT FROM couriers.order_states

@@ -32,6 +32,7 @@ async fn blocks_of_calls(fleet: Fleet) -> i64 {
     for statement in ["TRUNCATE couriers.delivery_outbox", "VACUUM ANALYZE"] {
         sqlx::query(statement).execute(&mut administrator).await.unwrap();
     }
+    // The blocks that these statements have read are added up before the first run, not during it.
     administrator.close().await.unwrap();
     let mut administrator = database.administrator().await;
 
