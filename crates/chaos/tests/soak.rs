@@ -9,7 +9,7 @@ use chaos::soak::{SoakArgs, soak};
 async fn nothing_is_lost_or_repeated_under_faults() {
     let folder = std::env::temp_dir().join(format!("waybill-soak-test-{}", std::process::id()));
     let args = SoakArgs {
-        minutes: 5.0,
+        minutes: 4.0,
         orders: 100_000,
         events: 100_000,
         faults: 40,

@@ -340,8 +340,8 @@ impl Misses {
         // The database has answered, so stale hits wait for it again.
         *self.confirm_at() = None;
         // If an event has announced a higher version meanwhile, a view is served once, because it was
-        // current when the database was queried, and is not cached. Not in Redis either: a replica
-        // that starts later does not know the announced version, and would serve the view.
+        // current when the database was queried, and is not cached. Not in Redis either, which may
+        // have lost the announced version.
         views.retain(|view| {
             let cached = self.cache.put(view, confirmation);
             let is_current = cached.is_some();

@@ -54,13 +54,16 @@ use prometheus_client::registry::Registry;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
-use crate::lookup::{
-    cached::Cached,
-    confirmation::Confirmation,
-    memory::{Cache, Known},
-    misses::Misses,
-    queries::View,
-    redis::RedisLevel,
+use crate::{
+    lookup::{
+        cached::Cached,
+        confirmation::Confirmation,
+        memory::{Cache, Known},
+        misses::Misses,
+        queries::View,
+        redis::RedisLevel,
+    },
+    order::FIRST_VERSION,
 };
 
 /// The interval at which a waiting client looks its order up again, in case the event is late or
@@ -194,6 +197,11 @@ impl Lookup {
         }
         // Evicted first: a client that is woken must not find the old version again.
         self.cache.evict_below(uid, version);
+        if let Some(redis) = &self.redis
+            && version > FIRST_VERSION
+        {
+            redis.put_minimum(uid, version);
+        }
         self.notify(uid);
     }
 

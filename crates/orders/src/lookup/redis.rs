@@ -10,6 +10,13 @@
 //! written is deleted and not used: one with a wrong checksum, without an expiry, or with more than
 //! `CACHE_MAX_AGE` left, which would stay for longer than any order may be stale.
 //!
+//! An `updated` event replaces a lower version by a *minimum version*, which consists of the ten
+//! digits of the version alone. A read finds no order there, and a lower version replaces it only if
+//! the query was sent later. So the old version does not stay or come back if the replica that
+//! committed the new one ends before it has written it, or if a query from before the event is
+//! answered after it. Every replica that reads the event writes the minimum, and tries again while
+//! Redis fails.
+//!
 //! A failure of Redis is never an error to the client: after it, Redis is not used for a second, and
 //! orders come from PostgreSQL. It is never the source of truth and may lose everything at any
 //! moment. [`redis_connection`](super::redis_connection) connects.
@@ -39,8 +46,12 @@ use crate::{
 
 /// The limit on the batches in the write queue; further ones are dropped.
 const MAX_QUEUED_BATCHES: usize = 16;
+/// The limit on the minimum versions that wait to be written; further ones are dropped.
+const MAX_QUEUED_MINIMUMS: usize = 20_000;
 /// The limit on the orders of one pipeline.
 const MAX_PIPELINE: usize = 128;
+/// The interval at which minimum versions are written again while Redis fails.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Returns the time left and the value of `KEYS[1]`; only the first if there is a value that cannot
 /// be trusted, which it deletes; nothing if there is no value. `ARGV[1]` is the longest expiry. A
@@ -60,22 +71,38 @@ const GET: &str = "\
 /// time that the call may take: the new value may look that much younger than it is. All times are
 /// in milliseconds.
 ///
+/// A minimum version is known since one moment. An overlapping or earlier confirmation of at least
+/// that version replaces it.
+///
 /// Redis runs a script as one step, so two replicas cannot both compare before one of them sets.
 const SET_IF_LATER: &str = "\
     local value, new_left, new_took = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4])
     local left, head = redis.call('PTTL', KEYS[1]), redis.pcall('GETRANGE', KEYS[1], 0, 19)
     if type(head) == 'string' and left >= 0 and left <= tonumber(ARGV[3]) then
       local version, took = tonumber(string.sub(head, 1, 10)), tonumber(string.sub(head, 11, 20))
+      local is_minimum = #head == 10
+      if is_minimum then took = 0 end
       if version and took and new_left - tonumber(ARGV[5]) <= left + took then
         local new_version = tonumber(string.sub(value, 1, 10))
-        if value == '' or new_left + new_took < left or new_version < version
-          or (new_version == version and new_left <= left) then
+        if value == '' or new_version < version or (not is_minimum and (new_left + new_took < left
+          or (new_version == version and new_left <= left))) then
           return
         end
       end
     end
     if value == '' then redis.call('DEL', KEYS[1])
     else redis.call('SET', KEYS[1], value, 'PX', new_left) end";
+
+/// Sets `KEYS[1]` to the minimum version `ARGV[1]`, unless it has that version or a higher one.
+/// `ARGV[2]` is the longest expiry, and that of the minimum: a lower version from before it has
+/// expired then.
+const SET_MINIMUM: &str = "\
+    local left, head = redis.call('PTTL', KEYS[1]), redis.pcall('GETRANGE', KEYS[1], 0, 9)
+    if type(head) == 'string' and left >= 0 and left <= tonumber(ARGV[2]) then
+      local version = tonumber(head)
+      if version and version >= tonumber(ARGV[1]) then return end
+    end
+    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])";
 
 /// A value begins with ten digits of version and ten digits of the milliseconds between the two
 /// times of its confirmation, so that the script can compare them.
@@ -88,7 +115,7 @@ chassis::metrics! {
         failures: Counter = "waybill_redis_failures",
         /// 1 while Redis is not used: there is no connection, or a call has just failed; else 0
         unreachable: Gauge = "waybill_redis_unreachable",
-        /// Orders not written to Redis because its write queue was full
+        /// Orders and announced versions not written to Redis because its queue was full
         unwritten: Counter = "waybill_redis_unwritten",
         /// Values in Redis that were deleted because this service cannot have written them
         untrusted: Counter = "waybill_redis_untrusted",
@@ -113,6 +140,7 @@ pub(crate) struct RedisLevel {
     codec: Codec,
     max_age: Duration,
     to_write: mpsc::Sender<Write>,
+    minimums: mpsc::Sender<Minimum>,
     metrics: RedisMetrics,
 }
 
@@ -123,13 +151,24 @@ struct Write {
     absent: Vec<OrderUid>,
 }
 
-/// The receiving end of the write queue.
-pub(crate) struct ToWrite(mpsc::Receiver<Write>);
+/// An announced version that is to be written.
+struct Minimum {
+    uid: OrderUid,
+    version: i32,
+    announced: Instant,
+}
+
+/// The receiving ends of the write queues.
+pub(crate) struct ToWrite {
+    answers: mpsc::Receiver<Write>,
+    minimums: mpsc::Receiver<Minimum>,
+}
 
 impl RedisLevel {
     /// [`run`](Self::run) takes the receiver, and connects.
     pub(crate) fn new(settings: RedisSettings, registry: &mut Registry) -> (Self, ToWrite) {
-        let (to_write, waiting) = mpsc::channel(MAX_QUEUED_BATCHES);
+        let (to_write, answers) = mpsc::channel(MAX_QUEUED_BATCHES);
+        let (minimums, waiting_minimums) = mpsc::channel(MAX_QUEUED_MINIMUMS);
         let RedisSettings { client, group, value_key, max_age } = settings;
         let prefix = format!("waybill:{group}:order:");
         let metrics = RedisMetrics::register(registry);
@@ -146,9 +185,10 @@ impl RedisLevel {
             codec: Codec::new(&group, value_key.as_deref()),
             max_age,
             to_write,
+            minimums,
             metrics,
         };
-        (level, ToWrite(waiting))
+        (level, ToWrite { answers, minimums: waiting_minimums })
     }
 
     /// Returns the order in Redis and the time when its query was sent; `None` also if Redis does
@@ -160,6 +200,9 @@ impl RedisLevel {
             command.query_async::<Option<(u64, Option<Vec<u8>>)>>(connection).await
         });
         let (left, value) = read.await??;
+        if value.as_deref().is_some_and(is_minimum) {
+            return None;
+        }
         let view = value.as_deref().and_then(|value| self.codec.decode(uid, value));
         if view.is_none() {
             self.metrics.untrusted.inc();
@@ -187,6 +230,16 @@ impl RedisLevel {
         self.queue(Write { confirmation, views: Vec::new(), absent });
     }
 
+    /// Queues a version that an event announced, so that lower ones are deleted and stay out. Never
+    /// waits, as [`put`](Self::put).
+    pub(crate) fn put_minimum(&self, uid: &OrderUid, version: i32) {
+        let minimum = Minimum { uid: uid.clone(), version, announced: Instant::now() };
+        // A lost one is not an error either: an older version stays until it expires.
+        if self.minimums.try_send(minimum).is_err() {
+            self.metrics.unwritten.inc();
+        }
+    }
+
     fn queue(&self, write: Write) {
         if write.views.is_empty() && write.absent.is_empty() {
             return;
@@ -209,14 +262,19 @@ impl RedisLevel {
         let running = async {
             // Before the first write, which would be lost without a connection.
             self.connection.open_first().await?;
-            tokio::join!(self.connection.keep_open(), self.write(to_write));
+            let ToWrite { answers, minimums } = to_write;
+            tokio::join!(
+                self.connection.keep_open(),
+                self.write(answers),
+                self.write_minimums(minimums),
+            );
             Ok(())
         };
         shutdown.run_until_cancelled(running).await.unwrap_or(Ok(()))
     }
 
     /// Writes what is queued, unless Redis has the later state of an order.
-    async fn write(&self, ToWrite(mut waiting): ToWrite) {
+    async fn write(&self, mut waiting: mpsc::Receiver<Write>) {
         while let Some(Write { confirmation, views, absent }) = waiting.recv().await {
             for views in views.chunks(MAX_PIPELINE) {
                 let values = views
@@ -256,6 +314,35 @@ impl RedisLevel {
         write.await;
     }
 
+    /// Writes the announced versions. Their sequence and that of the answers do not matter, because
+    /// the scripts compare.
+    async fn write_minimums(&self, mut waiting: mpsc::Receiver<Minimum>) {
+        let mut minimums = Vec::with_capacity(MAX_PIPELINE);
+        while waiting.recv_many(&mut minimums, MAX_PIPELINE).await > 0 {
+            while !self.try_write_minimums(&minimums).await {
+                tokio::time::sleep(RETRY_INTERVAL).await;
+                // Lower versions from before these events have expired.
+                minimums.retain(|minimum| minimum.announced.elapsed() < self.max_age);
+            }
+            minimums.clear();
+        }
+    }
+
+    /// Returns false if Redis has failed.
+    async fn try_write_minimums(&self, minimums: &[Minimum]) -> bool {
+        if minimums.is_empty() {
+            return true;
+        }
+        let mut pipeline = redis::pipe();
+        for Minimum { uid, version, .. } in minimums {
+            pipeline.cmd("EVAL").arg(SET_MINIMUM).arg(1).arg(self.key(uid));
+            pipeline.arg(format!("{version:0DIGITS$}")).arg(milliseconds(self.max_age)).ignore();
+        }
+        let write =
+            self.connection.call(async |connection| pipeline.query_async::<()>(connection).await);
+        write.await.is_some()
+    }
+
     fn key(&self, uid: &OrderUid) -> String {
         format!("{}{uid}", self.prefix)
     }
@@ -269,6 +356,10 @@ fn read_command(key: &str, max_age: Duration) -> redis::Cmd {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn is_minimum(value: &[u8]) -> bool {
+    value.len() == DIGITS && value.iter().all(u8::is_ascii_digit)
 }
 
 /// Returns the milliseconds between the two times of a confirmation, rounded up.
@@ -335,22 +426,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn batches_are_dropped_when_redis_is_slow() {
+    async fn writes_are_dropped_when_redis_is_slow() {
         let settings = RedisSettings {
             client: redis::Client::open("redis://127.0.0.1:1").unwrap(),
             group: "waybill".to_owned(),
             value_key: None,
             max_age: Duration::from_secs(300),
         };
-        let (redis, ToWrite(waiting)) = RedisLevel::new(settings, &mut Registry::default());
+        let (redis, waiting) = RedisLevel::new(settings, &mut Registry::default());
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         for number in 0..10 * MAX_QUEUED_BATCHES {
             let confirmation = Confirmation::sent_at(Instant::now());
             redis.put(vec![view(&number.to_string())], confirmation);
         }
         assert_eq!(
-            (waiting.len(), redis.metrics.unwritten.get()),
+            (waiting.answers.len(), redis.metrics.unwritten.get()),
             (MAX_QUEUED_BATCHES, 9 * MAX_QUEUED_BATCHES as u64)
+        );
+        for version in 2..=MAX_QUEUED_MINIMUMS as i32 + 2 {
+            redis.put_minimum(&"a".parse().unwrap(), version);
+        }
+        assert_eq!(
+            (waiting.minimums.len(), redis.metrics.unwritten.get()),
+            (MAX_QUEUED_MINIMUMS, 9 * MAX_QUEUED_BATCHES as u64 + 1)
         );
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), tasks);
     }

@@ -322,13 +322,20 @@ impl Page {
         self.chromium.call(Some(&self.session), method, params).await
     }
 
-    /// Saves a screenshot, the document and the errors of the page when its test fails.
+    /// Prints the visible text of the page when its test fails, and saves a screenshot, the document
+    /// and the errors.
+    #[expect(clippy::print_stderr, reason = "it belongs to the output of the test that fails")]
     fn save_failure(&self) {
         let name = std::thread::current().name().unwrap_or("a-test").replace("::", "-");
         let name = format!("{name}-{}", &self.session[..6]);
         let call = |method, params| self.chromium.call_blocking(&self.session, method, params);
         if let Ok(picture) = call("Page.captureScreenshot", whole_page()) {
             save(&name, &picture);
+        }
+        let visible = "`${location.href}\n${document.body.innerText}`";
+        if let Ok(answer) = call("Runtime.evaluate", json!({ "expression": visible })) {
+            let text = answer["result"]["value"].as_str().unwrap_or("no document");
+            eprintln!("The page shows:\n{}", text.chars().take(4_000).collect::<String>());
         }
         let expression = "`${location.href}\n${document.documentElement.outerHTML}`";
         let mut text = String::new();

@@ -204,7 +204,64 @@ async fn an_older_confirmation_of_the_same_version_does_not_shorten_the_expiry()
     service.stop().await.unwrap();
 }
 
+/// As if another replica had committed version 2 of the order, and ended before it wrote to Redis.
+async fn announce_version_2(env: &TestEnvironment) {
+    let own = format!("waybill/{}/orders", env.name);
+    let event = br#"{"order_id":"uid","status":"updated","version":2}"#;
+    env.send_status_with_headers(event, &[("ce_source", &own)]).await;
+}
+
 /// A replica that starts later does not know the announced version.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_version_deletes_lower_ones_in_redis_and_keeps_them_out() {
+    let env = TestEnvironment::new(shared()).await;
+    let redis = Redis::start(&env).await;
+    let url = redis.url();
+    // There is no room in memory, so it does not know the announced version either.
+    let service = env.start(&["--redis-url", &url, "--cache-bytes", "100"]).await;
+    env.send_all([record(&order("uid", 1))]).await;
+    env.wait_until_drained().await;
+    redis.value("uid").await;
+    assert_served_from(&service, &order("uid", 1), "redis").await;
+
+    redis.signal(Signal::STOP);
+    announce_version_2(&env).await;
+    wait_until("a failure of Redis", async || {
+        metric(&service, "waybill_redis_failures_total").await >= 1.0
+    })
+    .await;
+    redis.signal(Signal::CONT);
+    wait_until("the minimum version", async || redis.value("uid").await == b"0000000002").await;
+
+    // This query is sent before the second event, and answered after it.
+    redis.run(&[b"DEL", redis.key("uid").as_bytes()]).await;
+    let mut lock = env.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE orders.orders IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let request = tokio::spawn(service.http.get(service.at("/order/uid")).send());
+    let waiting = "pg_stat_activity WHERE datname = current_database() \
+        AND wait_event_type = 'Lock' AND query LIKE '%orders.orders%'";
+    wait_until("the query", async || env.count(waiting).await == 1).await;
+    announce_version_2(&env).await;
+    assert_eq!(redis.value("uid").await, b"0000000002");
+    lock.rollback().await.unwrap();
+    assert_eq!(request.await.unwrap().unwrap().status(), 200);
+    env.send_all([record(&order("beside", 1))]).await;
+    redis.value("beside").await;
+    assert_eq!(redis.value("uid").await, b"0000000002");
+    assert_eq!(metric(&service, "waybill_redis_untrusted_total").await, 0.0);
+
+    // The database still has version 1, as after a failover: a query after the event says so.
+    wait_until("the answer of a later query", async || {
+        assert_served(&service, &order("uid", 1)).await;
+        redis.value("uid").await.starts_with(b"0000000001")
+    })
+    .await;
+    service.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_below_an_announced_version_does_not_enter_redis() {
     let env = TestEnvironment::new(shared()).await;
@@ -214,16 +271,12 @@ async fn an_order_below_an_announced_version_does_not_enter_redis() {
     env.send_all([record(&order("uid", 1))]).await;
     env.wait_until_drained().await;
     redis.value("uid").await;
-    redis.run(&[b"DEL", redis.key("uid").as_bytes()]).await;
 
-    // As if another replica had replaced the order, and the database answered from before that.
-    let own = format!("waybill/{}/orders", env.name);
-    let event = br#"{"order_id":"uid","status":"updated","version":2}"#;
-    env.send_status_with_headers(event, &[("ce_source", &own)]).await;
-    wait_until("the event to evict the order", async || {
-        service.get("/order/uid").await.headers()["x-cache"] == "db"
-    })
-    .await;
+    announce_version_2(&env).await;
+    wait_until("the minimum version", async || redis.value("uid").await == b"0000000002").await;
+    // As if Redis had lost it, and the database answered from before the event.
+    redis.run(&[b"DEL", redis.key("uid").as_bytes()]).await;
+    assert_served_from(&service, &order("uid", 1), "db").await;
 
     // Redis is written in the sequence of the answers.
     env.send_all([record(&order("beside", 1))]).await;
