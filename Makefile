@@ -24,8 +24,8 @@ TYPOS := $(TOOLS)/typos-$(TYPOS_VERSION)/bin/typos
 WITHOUT_PSQL := env $(addprefix -u ,PGOPTIONS PGSSLMODE PGSSLROOTCERT PGSSLCERT PGSSLKEY PGSERVICE PGCHANNELBINDING PGREQUIREAUTH PGGSSENCMODE PGHOST PGHOSTADDR PGPORT PGUSER PGPASSWORD PGDATABASE)
 
 # The tests that run at once. Many of them wait for a server or for a time to pass, so two cores can
-# run three. With four, a test with a time limit failed once.
-export RUST_TEST_THREADS ?= 3
+# run four.
+export RUST_TEST_THREADS ?= 4
 
 # Arguments for the program, the tests or the benches: make up ARGS="--rate 50"
 ARGS ?=

@@ -1,7 +1,6 @@
 //! Starts the programs that a bench needs: the release binary, nginx, wrk.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -9,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::TestEnvironment;
+use testkit::{TestEnvironment, free_port};
 use tokio::process::{Child, Command};
 
 /// A child process that serves HTTP.
@@ -140,11 +139,6 @@ pub(crate) fn find(name: &str) -> anyhow::Result<PathBuf> {
                  dnf install wrk nginx util-linux postgresql)"
             )
         })
-}
-
-/// Returns a port that was free a moment ago.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// A temporary folder, removed when this value is dropped.

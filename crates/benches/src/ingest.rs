@@ -126,35 +126,35 @@ fn figures(rounds: &[IngestRound], orders: u64, compared: u64) -> Vec<Figure> {
                  baseline: {compared} of them, one transaction per message on four tables"
             ),
             "orders/s",
-            least(20.0, 30.0),
+            least(28.0, 35.0),
             &compare(|round| Round { waybill: round.taken.rate, baseline: round.row_by_row }),
         ),
         Figure::of_ratios(
             "ingest-copy",
             "the same; baseline: COPY of the same rows into the same table".to_owned(),
             "orders/s",
-            least(0.45, 0.55),
+            least(0.6, 0.75),
             &compare(|round| Round { waybill: round.taken.rate, baseline: round.copied }),
         ),
         Figure::of_ratios(
             "ingest-bad",
             format!("one record in {BAD_ONE_IN} is invalid; baseline: all records are valid"),
             "records/s",
-            least(0.7, 0.9),
+            least(0.95, 1.0),
             &compare(|round| Round { waybill: round.with_bad, baseline: round.taken.rate }),
         ),
         Figure::of_ratios(
             "ingest-cpu",
             "CPU time of the process per order; baseline: one typed serde_json parse".to_owned(),
             "µs",
-            Target::AtMost { must: 8.0, aim: 5.0 },
+            Target::AtMost { must: 6.0, aim: 4.5 },
             &compare(|round| Round { waybill: round.taken.cpu, baseline: round.parsed }),
         ),
         Figure::of_ratios(
             "replay",
             "the same records again, with another group; baseline: the first run".to_owned(),
             "orders/s",
-            least(1.2, 1.4),
+            least(1.5, 1.8),
             &compare(|round| Round { waybill: round.replayed, baseline: round.taken.rate }),
         ),
     ]
@@ -201,7 +201,7 @@ pub(crate) async fn measure_large(cli: &Cli, servers: &Servers) -> anyhow::Resul
              ({settings}); baseline: into an empty table"
         ),
         "orders/s",
-        Target::AtLeast { must: 0.4, aim: 0.6 },
+        Target::AtLeast { must: 0.6, aim: 0.8 },
         &rounds,
     ))
 }

@@ -6,6 +6,7 @@
 mod backlog;
 mod baseline;
 mod child;
+mod cluster;
 mod database;
 mod dispatch;
 mod figure;
@@ -117,6 +118,8 @@ enum Bench {
     /// Time from `created` on the topic to the committed assignment, and to the delivery event on
     /// its topic, 99th percentiles.
     AssignLatency,
+    /// CPU time of the machine per order with two replicas, and with three brokers, compared with one.
+    Cluster,
     /// First paint of the board with 2,000 couriers and of the flow page in the browser, without that
     /// of one line, and scripts in an update of the board.
     Pages,
@@ -196,6 +199,7 @@ impl Bench {
             Self::DispatchLarge => vec![dispatch::measure_large(cli, servers).await?],
             Self::DispatchHeld => vec![dispatch::measure_held(cli, servers).await?],
             Self::AssignLatency => dispatch::measure_latency(cli, servers).await?.into(),
+            Self::Cluster => cluster::measure(cli, servers).await?.into(),
             Self::Pages => pages::measure(cli, servers).await?.into(),
         })
     }

@@ -25,7 +25,7 @@ pub(crate) async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figu
             cli.cache_bytes
         ),
         "MB",
-        Target::AtMost { must: 150.0, aim: 100.0 },
+        Target::AtMost { must: 110.0, aim: 90.0 },
         (taken.peak - cli.cache_bytes as f64) / 1e6,
     ))
 }

@@ -64,7 +64,7 @@ pub(crate) async fn measure(cli: &Cli, servers: &Servers) -> anyhow::Result<Figu
             "one of {orders} orders by key, not cached, {CONNECTIONS} connections; baseline: pgbench"
         ),
         "requests/s",
-        Target::AtLeast { must: 0.6, aim: 0.75 },
+        Target::AtLeast { must: 0.66, aim: 0.9 },
         &rounds,
     ))
 }

@@ -28,7 +28,6 @@ pub mod judge;
 pub mod ledger;
 pub mod plan;
 pub mod plant;
-mod port;
 pub mod proxy;
 mod readers;
 pub mod recovery;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -12,7 +12,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::wait_until;
+use crate::{free_port, wait_until};
 
 /// A running nginx. It ends with this value.
 pub struct Nginx {
@@ -30,7 +30,7 @@ impl Nginx {
     ///
     /// There is one process without workers, so that nothing is left when it is killed.
     pub async fn start(http: impl FnOnce(u16, &Path) -> String) -> Self {
-        let port = free_port();
+        let port = free_port().expect("a port is free");
         let name = format!("waybill-nginx-{}-{:08x}", std::process::id(), rand::random::<u32>());
         let folder = std::env::temp_dir().join(name);
         fs::create_dir_all(&folder).expect("the folder of temporary files can be written");
@@ -74,9 +74,4 @@ fn program() -> PathBuf {
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     let found = folders.map(|folder| folder.join("nginx")).find(|program| program.is_file());
     found.expect("nginx is installed; scripts/setup --tests installs it")
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it listens").port()
 }

@@ -10,12 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
+use testkit::free_port;
 use tokio::process::Command;
 
-use crate::{
-    child::{WatchedChild, log_file},
-    port::free_port,
-};
+use crate::child::{WatchedChild, log_file};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use tokio::net::TcpStream;
 
 use super::programs::Watched;
-use crate::port::free_port;
+use testkit::free_port;
 
 const JVM: [&str; 3] = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 

@@ -85,7 +85,7 @@ enum Break {
 impl Proxy {
     /// Listens on a free port and forwards to `target`.
     pub async fn start(protocol: Protocol, target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, crate::port::free_port()?))
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, testkit::free_port()?))
             .await
             .context("opening the port of a proxy")?;
         let port = listener.local_addr().context("reading the port of a proxy")?.port();

@@ -4,24 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use local::{Kafka, KafkaNode, KafkaOptions, new_cluster_id};
+use testkit::{broker_addresses, free_port, start_brokers};
 
 use super::loopback;
-use crate::{
-    port::free_port,
-    proxy::{Protocol, Proxy},
-};
-
-/// Settings of a cluster in which an acknowledged record is on two brokers.
-const REPLICATION: &str = "
-default.replication.factor=3
-min.insync.replicas=2
-offsets.topic.replication.factor=3
-transaction.state.log.replication.factor=3
-transaction.state.log.min.isr=2
-share.coordinator.state.topic.replication.factor=3
-share.coordinator.state.topic.min.isr=2
-broker.session.timeout.ms=6000
-";
+use crate::proxy::{Protocol, Proxy};
 
 /// The brokers, the first of which is the only one in a system with a proxy.
 #[derive(Debug)]
@@ -50,30 +36,13 @@ impl Brokers {
             let kafka = Kafka::start_node(&options, &node, &|_| {}).await?;
             return Ok((Self { nodes: vec![kafka], proxied_port }, Some(proxy)));
         }
-        let cluster_id = new_cluster_id();
-        let controllers = (0..count).map(|_| free_port()).collect::<Result<Vec<u16>>>()?;
-        let voters: Vec<String> =
-            (1..).zip(&controllers).map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect();
-        let starting = (1..).zip(&controllers).map(|(id, controller)| {
-            let settings = format!(
-                "\nnode.id={id}\ncontroller.quorum.voters={}\n\
-                 listeners=BROKER://127.0.0.1:@PORT@,CONTROLLER://127.0.0.1:{controller}\n\
-                 {REPLICATION}",
-                voters.join(",")
-            );
-            let node = KafkaNode { cluster_id: cluster_id.clone(), settings };
-            let options = KafkaOptions { data_dir: folder.join(format!("kafka-{id}")), port: 0 };
-            async move { Kafka::start_node(&options, &node, &|_| {}).await }
-        });
-        let nodes = futures_util::future::join_all(starting).await;
-        let nodes = nodes.into_iter().collect::<Result<Vec<_>>>()?;
+        let nodes = start_brokers(count, folder).await?;
         Ok((Self { nodes, proxied_port: 0 }, None))
     }
 
     /// The addresses for clients that do not use the proxy.
     pub(crate) fn addresses(&self) -> String {
-        let addresses: Vec<String> = self.nodes.iter().map(Kafka::brokers).collect();
-        addresses.join(",")
+        broker_addresses(&self.nodes)
     }
 
     /// The address of the proxy.

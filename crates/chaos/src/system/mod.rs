@@ -27,6 +27,7 @@ use anyhow::{Context, Result};
 use local::{Postgres, PostgresOptions};
 use serde_json::json;
 use sqlx::Connection as _;
+use testkit::free_port;
 use tokio::sync::Mutex;
 
 pub use self::{
@@ -40,7 +41,6 @@ use self::{
 };
 use crate::{
     judge::Case,
-    port::free_port,
     proxy::{Protocol, Proxy},
     resources::{Allowance, ProcessResources, Snapshot, database_connections},
     traffic::{Traffic, refuse_statement},

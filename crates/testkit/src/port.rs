@@ -1,4 +1,4 @@
-//! Ports for servers, replicas and proxies.
+//! Ports for servers, services and proxies.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 /// Returns a free port below the range from which the system takes ports for outgoing connections:
 /// no such connection takes the port while its service is restarted.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     let random = RandomState::new();
     (0..200_u32)
         .map(|attempt| 20_000 + (random.hash_one(attempt) % 12_000) as u16)

@@ -1,5 +1,4 @@
 //! A short soak: the real program as two replicas of each service, under faults.
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use chaos::soak::{SoakArgs, soak};
 async fn nothing_is_lost_or_repeated_under_faults() {
     let folder = std::env::temp_dir().join(format!("waybill-soak-test-{}", std::process::id()));
     let args = SoakArgs {
-        minutes: 4.0,
+        minutes: 5.0,
         orders: 100_000,
         events: 100_000,
         faults: 40,

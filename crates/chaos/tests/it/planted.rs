@@ -1,5 +1,4 @@
 //! The judge finds every planted bug, and nothing in a run without one.
-#![allow(clippy::unwrap_used, reason = "a test that cannot continue must fail")]
 
 use chaos::{
     finding::Verdict,
