@@ -1,6 +1,6 @@
 //! Guards of the services that a failpoint turns off while the real program runs.
 
-use std::path::Path;
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use testkit::{Servers, wait_until};
@@ -11,13 +11,14 @@ use super::{
     run::{COURIER_OPTIONS, Part, Run},
 };
 use crate::{
+    faults::firings,
     finding::{FindingKind, Verdict},
     system::kafka_admin::set_topic_option,
     traffic::Stream,
 };
 
-/// The pause of the slow warm-up: longer than the further records take.
-const WARM_UP_MS: u64 = 12_000;
+/// The time without a further event after which a replica has read all events.
+const TAIL_REST: Duration = Duration::from_secs(2);
 
 /// A guard, and the events around it that make its absence visible.
 pub(super) struct GuardBug {
@@ -37,8 +38,9 @@ enum Scenario {
     SomeRefused(&'static str),
     /// Kafka refuses all messages for the status topic while the program reads further orders.
     KafkaRefuses,
-    /// A second replica is killed and started again. Its warm-up reads the orders, and waits while
-    /// the first replica replaces some of them, before it caches what it has read.
+    /// A second replica is killed and started again. Its warm-up reads the orders, and waits until
+    /// the first replica has replaced some of them and the second one has read the events of that,
+    /// before it caches what it has read.
     SlowWarmUp,
     /// The courier service starts while the completions of overdue deliveries are not read.
     Behind,
@@ -184,11 +186,28 @@ pub(super) async fn plant(
         }
         Scenario::SlowWarmUp => {
             second.context("the second replica runs")?.kill().await?;
-            let failpoints = format!("{skipped};warm-up=delay({WARM_UP_MS})");
-            let second = start_orders(waybill, &run, "second", &failpoints).await?;
+            let [log, hold] = ["log", "hold"].map(|name| run.case.ledger_dir.join(name));
+            fs::write(&hold, b"").context("creating the file that holds the warm-up")?;
+            // The second point has no effect, and each event that it reads is in the log.
+            let failpoints = format!("{skipped};warm-up=hold;tail-read=delay(0)");
+            let flags = orders_flags(&run, "second");
+            let files = [("WAYBILL_FAILPOINT_LOG", &log), ("WAYBILL_FAILPOINT_HOLD", &hold)];
+            let second = Program::start_with(waybill, "orders", flags, &failpoints, &files).await?;
+            let hits = |name: &str| {
+                let fired = firings(&log).unwrap_or_default();
+                fired.iter().filter(|fired| *fired == name).count()
+            };
+            wait_until("the warm-up to be held", async || hits("warm-up") == 1).await;
             run.case.order_services = vec![orders.url(), second.url()];
             run.send(Part::Second).await?;
             run.wait_until_processed().await;
+            wait_until("events of replaced orders to be read", async || {
+                let read = hits("tail-read");
+                tokio::time::sleep(TAIL_REST).await;
+                read > 0 && hits("tail-read") == read
+            })
+            .await;
+            fs::remove_file(&hold).context("removing the file that holds the warm-up")?;
             second.wait_until_warm().await;
             running.extend([orders, second, couriers]);
         }
@@ -236,9 +255,13 @@ async fn start_orders(
     instance: &str,
     failpoints: &str,
 ) -> anyhow::Result<Program> {
+    Program::start(waybill, "orders", orders_flags(run, instance), failpoints).await
+}
+
+fn orders_flags(run: &Run, instance: &str) -> Vec<String> {
     let mut flags = run.env.flags();
     flags.extend(["--kafka-instance-id", instance].map(str::to_owned));
-    Program::start(waybill, "orders", flags, failpoints).await
+    flags
 }
 
 async fn start_couriers(waybill: &Path, run: &Run, failpoints: &str) -> anyhow::Result<Program> {

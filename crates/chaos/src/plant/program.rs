@@ -2,6 +2,7 @@
 //! in any way.
 
 use std::{
+    ffi::OsStr,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
@@ -27,13 +28,26 @@ impl Program {
         flags: Vec<String>,
         failpoints: &str,
     ) -> anyhow::Result<Self> {
+        Self::start_with(waybill, role, flags, failpoints, &[]).await
+    }
+
+    /// Starts a role like [`start`](Self::start), with the names of files in further variables.
+    pub(super) async fn start_with(
+        waybill: &Path,
+        role: &str,
+        flags: Vec<String>,
+        failpoints: &str,
+        files: &[(&str, &PathBuf)],
+    ) -> anyhow::Result<Self> {
         let address = free_address()?;
         let address_flag = format!("--{role}-http-addr");
         let mut args = vec![role.to_owned()];
         args.extend(flags);
         let place = args.iter().position(|flag| *flag == address_flag);
         args[place.context("the flags name the address")? + 1] = address.to_string();
-        let variables = [("WAYBILL_FAILPOINTS", failpoints), ("RUST_LOG", "off")];
+        let mut variables =
+            vec![("WAYBILL_FAILPOINTS", OsStr::new(failpoints)), ("RUST_LOG", OsStr::new("off"))];
+        variables.extend(files.iter().map(|(name, file)| (*name, file.as_os_str())));
         let child = WatchedChild::spawn(waybill, args, variables, Stdio::null())?;
         wait_until("the program to listen", async || TcpStream::connect(address).await.is_ok())
             .await;

@@ -2,16 +2,17 @@
 //! off.
 //!
 //! They exist only with the feature `failpoints`, which the tests and the chaos runner enable;
-//! without it, every function here is empty. Two environment variables control them:
+//! without it, every function here is empty. Three environment variables control them:
 //!
 //! - `WAYBILL_FAILPOINTS`: actions by name, such as `before-commit=5%kill;send=20%3*error`. An
 //!   action is `[P%][N*]kind[(milliseconds)][@K]`: with a probability of P percent, at most N times,
 //!   and only after K other hits. The kinds are `kill` (SIGKILL: no destructor runs, and nothing is
-//!   flushed), `delay(milliseconds)`, `error` (at the points in [`RETURN_ERRORS`]), `panic`, and, for
-//!   a guard, `skip`. If a name has several actions, the first one that fires is performed.
+//!   flushed), `delay(milliseconds)`, `hold`, `error` (at the points in [`RETURN_ERRORS`]), `panic`,
+//!   and, for a guard, `skip`. If a name has several actions, the first one that fires is performed.
 //! - `WAYBILL_FAILPOINT_LOG`: a file. Before an action is performed, a line with the milliseconds
 //!   since 1970, the process id, the name and the kind is appended to it. A guard is evaluated for
 //!   each record, so only its first skip is logged.
+//! - `WAYBILL_FAILPOINT_HOLD`: a file. `hold` waits while it exists.
 
 #[cfg(feature = "failpoints")]
 mod plan;
@@ -100,6 +101,10 @@ pub const GUARDS: &[(&str, &str)] = &[
 #[error("the failpoint {0} returned an error")]
 pub struct Injected(&'static str);
 
+/// The interval at which `hold` looks for its file.
+#[cfg(feature = "failpoints")]
+const HOLD_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// A point in code that does not wait and cannot fail. A delay blocks the thread.
 #[inline]
 pub fn point(name: &'static str) {
@@ -114,6 +119,11 @@ pub fn try_point(name: &'static str) -> Result<(), Injected> {
     #[cfg(feature = "failpoints")]
     match plan::fire(name) {
         Some(plan::Action::Delay(pause)) => std::thread::sleep(*pause),
+        Some(plan::Action::Hold) => {
+            while plan::is_held() {
+                std::thread::sleep(HOLD_INTERVAL);
+            }
+        }
         Some(plan::Action::Error) => return Err(Injected(name)),
         _ => {}
     }
@@ -135,6 +145,11 @@ pub async fn try_async_point(name: &'static str) -> Result<(), Injected> {
     #[cfg(feature = "failpoints")]
     match plan::fire(name) {
         Some(plan::Action::Delay(pause)) => tokio::time::sleep(*pause).await,
+        Some(plan::Action::Hold) => {
+            while plan::is_held() {
+                tokio::time::sleep(HOLD_INTERVAL).await;
+            }
+        }
         Some(plan::Action::Error) => return Err(Injected(name)),
         _ => {}
     }

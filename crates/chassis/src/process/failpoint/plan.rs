@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::OpenOptions,
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -22,6 +22,7 @@ use crate::process::telemetry;
 pub(super) enum Action {
     Kill,
     Delay(Duration),
+    Hold,
     Error,
     Panic,
     Skip,
@@ -32,6 +33,7 @@ impl Action {
         match self {
             Self::Kill => "kill",
             Self::Delay(_) => "delay",
+            Self::Hold => "hold",
             Self::Error => "error",
             Self::Panic => "panic",
             Self::Skip => "skip",
@@ -59,8 +61,13 @@ pub(super) fn fire(name: &'static str) -> Option<&'static Action> {
             }
         }
         Action::Panic => panic!("a panic at the failpoint {name}"),
-        Action::Delay(_) | Action::Error | Action::Skip => Some(&rule.action),
+        Action::Delay(_) | Action::Hold | Action::Error | Action::Skip => Some(&rule.action),
     }
+}
+
+/// Returns true while the file of `hold` exists.
+pub(super) fn is_held() -> bool {
+    std::env::var_os("WAYBILL_FAILPOINT_HOLD").is_some_and(|file| Path::new(&file).exists())
 }
 
 /// The actions of all names, and the file of the log.
@@ -165,10 +172,11 @@ fn parse_rule(text: &str) -> anyhow::Result<Rule> {
         ("delay", Some(milliseconds)) => {
             Action::Delay(Duration::from_millis(milliseconds.parse().context("milliseconds")?))
         }
+        ("hold", None) => Action::Hold,
         ("error", None) => Action::Error,
         ("panic", None) => Action::Panic,
         ("skip", None) => Action::Skip,
-        _ => bail!("{text} is none of kill, delay(milliseconds), error, panic, skip"),
+        _ => bail!("{text} is none of kill, delay(milliseconds), hold, error, panic, skip"),
     };
     Ok(Rule {
         action,
