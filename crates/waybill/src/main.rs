@@ -46,9 +46,9 @@ Configuration:
   or in the nearest folder above it. The command line overrides the environment,
   the environment overrides .env, and .env overrides the defaults. An empty
   variable counts as unset. A .env of a folder above is named in the log, and is
-  refused if other users can write to it. In .env, $NAME is replaced by the value
-  of that variable, except in single quotes: put a value with spaces or $ in
-  single quotes.
+  refused if other users can write to it or another user (not root) owns it. In
+  .env, $NAME is replaced by the value of that variable, except in single quotes:
+  put a value with spaces or $ in single quotes.
   The file .env.example lists all variables.
 
 Exit codes:

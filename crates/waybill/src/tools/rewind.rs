@@ -156,7 +156,8 @@ fn refusal(active: &[&Rewind]) -> Option<String> {
     let groups: Vec<_> = groups.collect();
     Some(format!(
         "{}: stop all replicas of `waybill orders` and `waybill couriers`, and run this command \
-         again; a replica that was killed is a member for 10 more seconds",
+         again; a replica that was killed is a member for 10 more seconds, or 30 with \
+         KAFKA_INSTANCE_ID",
         groups.join("; ")
     ))
 }

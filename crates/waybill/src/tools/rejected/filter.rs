@@ -12,7 +12,8 @@ pub(super) struct FilterArgs {
     /// Only records with a violation whose JSON pointer begins with this text, such as /delivery.
     #[arg(long, value_name = "POINTER")]
     field: Option<String>,
-    /// Only records with this text in the id, the key, the value or a violation; letter case counts.
+    /// Only records with this text in the id, the key, the value, the reason or a violation; letter case
+    /// counts.
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
     /// Only records with this key.

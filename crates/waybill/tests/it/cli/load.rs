@@ -26,7 +26,7 @@ async fn run_simulation_with_topic_options(
     options: &[(&str, &str)],
 ) -> (Option<i32>, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waybill"));
-    command.args(["load", "--json", "--quiet", "--walk", "1", "--seed", "7"]).args(more);
+    command.args(["load", "--json", "--quiet", "--walk", "3", "--seed", "7"]).args(more);
     command.args(["--kafka-brokers", &env.servers.kafka]);
     command.args(["--kafka-orders-topic", &env.orders_topic()]);
     command.args(["--kafka-status-topic", &env.status_topic()]).kill_on_drop(true);

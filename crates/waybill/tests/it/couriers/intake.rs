@@ -1,8 +1,10 @@
 //! Status events from Kafka become deliveries in PostgreSQL, and appear on the board.
 
+use std::time::Duration;
+
 use serde_json::json;
 use sqlx::Connection as _;
-use testkit::{TestEnvironment, shared, wait_until};
+use testkit::{Service, TestEnvironment, shared, wait_until};
 
 use crate::support::{
     add_courier, assert_courier_invariants, insert_couriers, keyless_event, metric, post, run_sql,
@@ -413,6 +415,19 @@ async fn nothing_is_released_before_the_backlog_is_read() {
     service.stop().await.unwrap();
 }
 
+/// Waits until the release is held back for this reason, and asserts that several sweeps release
+/// nothing.
+async fn assert_held_back(service: &Service, reason: &str) {
+    let held_back = format!("waybill_releases_held_back_reason{{reason=\"{reason}\"}} 1");
+    wait_until(reason, async || {
+        service.get("/metrics").await.text().await.unwrap().lines().any(|line| line == held_back)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(metric(service, "waybill_releases_held_back").await, 1.0);
+    assert_eq!(metric(service, "waybill_deliveries_released_total").await, 0.0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_partition_holds_releases_back() {
     let env = TestEnvironment::new(shared()).await;
@@ -430,12 +445,7 @@ async fn a_stuck_partition_holds_releases_back() {
     sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
     env.send_all_to(&env.status_topic(), [keyless_event("locked", "cancelled")]).await;
     sqlx::raw_sql(MAKE_OVERDUE).execute(&database.pool).await.unwrap();
-    wait_until("the release to be held back", async || {
-        metric(&service, "waybill_releases_held_back").await == 1.0
-    })
-    .await;
-
-    assert_eq!(metric(&service, "waybill_deliveries_released_total").await, 0.0);
+    assert_held_back(&service, "intake_behind").await;
 
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
     wait_until("the delivery to be released", async || {
@@ -465,10 +475,7 @@ async fn without_kafka_orders_are_matched_and_none_is_released() {
     let mut offline = env.clone();
     offline.servers.kafka = "127.0.0.1:1".to_owned();
     let service = offline.start_couriers(&database, &RELEASE_AT_ONCE).await;
-    wait_until("the release to be held back", async || {
-        metric(&service, "waybill_releases_held_back").await == 1.0
-    })
-    .await;
+    assert_held_back(&service, "kafka_unreachable").await;
     sqlx::raw_sql(
         "INSERT INTO couriers.order_states (order_id, rank, created_at, changed_at, waiting_since) \
          VALUES ('next', 0, now(), now(), now())",

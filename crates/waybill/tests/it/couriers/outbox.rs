@@ -251,11 +251,12 @@ async fn start_frozen(
 async fn a_sender_without_its_lease_deletes_nothing() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    let program = start_frozen(&env, &database, 3_000).await;
+    let program = start_frozen(&env, &database, 10_000).await;
+    assert_eq!(database.count("couriers.delivery_outbox").await, 1, "it is still frozen");
 
-    let take = "UPDATE couriers.outbox_lease SET holder = 1, until = now() + interval '8 s'";
+    let take = "UPDATE couriers.outbox_lease SET holder = 1, until = now() + interval '30 s'";
     run_sql(&mut database.administrator().await, take).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
     assert_eq!(database.count("couriers.delivery_outbox").await, 1, "it has no lease any more");
     wait_until_sent(&database).await;
 
@@ -267,7 +268,7 @@ async fn a_sender_without_its_lease_deletes_nothing() {
 async fn another_replica_continues_for_a_frozen_sender() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    let frozen = start_frozen(&env, &database, 9_000).await;
+    let frozen = start_frozen(&env, &database, 20_000).await;
     let other = env.start_couriers(&database, &[]).await;
 
     send_status(&env, "first", "completed").await;
@@ -298,7 +299,8 @@ async fn lose_the_assignment(administrator: &mut PgConnection) {
 async fn an_entry_that_gets_the_number_of_a_lost_one_is_sent() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    let program = start_frozen(&env, &database, 2_500).await;
+    let program = start_frozen(&env, &database, 10_000).await;
+    assert_eq!(database.count("couriers.delivery_outbox").await, 1, "it is still frozen");
 
     lose_the_assignment(&mut database.administrator().await).await;
     wait_for_events(&env, 2).await;

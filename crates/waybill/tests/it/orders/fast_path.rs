@@ -162,7 +162,7 @@ async fn fast_answers_are_counted_and_stay_in_request_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_it_drains_both_paths_answer_alike() {
+async fn while_it_drains_half_a_request_is_closed_on_both_paths() {
     let env = TestEnvironment::new(shared()).await;
     let service = env.start(&[]).await;
 
@@ -178,22 +178,17 @@ async fn while_it_drains_both_paths_answer_alike() {
         assert!(stream.read(&mut first).await.unwrap() > 0);
         // The service has half of a second request when it is stopped.
         let second = request_head("GET", "kept", way, "accept: */*\r\n");
-        let (half, rest) = second.split_at(second.len() / 2);
-        stream.write_all(half.as_bytes()).await.unwrap();
-        requests.push((stream, rest.to_owned()));
+        stream.write_all(&second.as_bytes()[..second.len() / 2]).await.unwrap();
+        requests.push(stream);
     }
 
     let stopping = tokio::spawn(service.stop());
-    let mut answers = Vec::new();
-    for (mut stream, rest) in requests {
-        // It may have closed the connection; this must be equal for both.
-        let _ = stream.write_all(rest.as_bytes()).await;
+    for mut stream in requests {
         let mut bytes = Vec::new();
+        // The end may be a reset, because half a request was not read.
         let _ = stream.read_to_end(&mut bytes).await;
-        answers.push((!bytes.is_empty()).then(|| Answer::read(&bytes)));
+        assert_eq!(String::from_utf8_lossy(&bytes), "");
     }
-
-    assert_eq!(answers[0], answers[1]);
 
     stopping.await.unwrap().unwrap();
 }

@@ -169,6 +169,46 @@ async fn a_false_value_with_a_good_checksum_is_corrected_when_it_expires() {
     service.stop().await.unwrap();
 }
 
+type Request = tokio::task::JoinHandle<reqwest::Result<reqwest::Response>>;
+
+/// Requests the order, and returns when the query waits for a lock of the caller.
+async fn request_that_waits(env: &TestEnvironment, service: &Service) -> Request {
+    let request = tokio::spawn(service.http.get(service.at("/order/uid")).send());
+    let waiting = "pg_stat_activity WHERE datname = current_database() \
+        AND wait_event_type = 'Lock' AND query LIKE '%orders.orders%'";
+    wait_until("the query", async || env.count(waiting).await == 1).await;
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lower_version_that_was_read_at_the_same_time_does_not_replace_a_higher_one() {
+    let env = TestEnvironment::new(shared()).await;
+    let redis = Redis::start(&env).await;
+    let url = redis.url();
+    let flags = ["--redis-url", &url, "--cache-bytes", "100", "--redis-value-key", "secret"];
+    let service = env.start(&flags).await;
+    env.send_all([record(&order("uid", 1))]).await;
+    env.wait_until_drained().await;
+    redis.value("uid").await;
+    redis.run(&[b"DEL", redis.key("uid").as_bytes()]).await;
+    let mut lock = env.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE orders.orders IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let request = request_that_waits(&env, &service).await;
+    // As if another replica had replaced the order meanwhile.
+    let value = value_in_redis(&env.name, "secret", "uid", 2, &order("uid", 2).to_string());
+    redis.set_for("uid", &value, 300_000).await;
+    lock.rollback().await.unwrap();
+    assert_eq!(request.await.unwrap().unwrap().headers()["x-cache"], "db");
+    env.send_all([record(&order("beside", 1))]).await;
+    redis.value("beside").await;
+
+    assert!(redis.value("uid").await.starts_with(b"0000000002"));
+    service.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_confirmation_of_the_same_version_does_not_shorten_the_expiry() {
     let env = TestEnvironment::new(shared()).await;
@@ -188,8 +228,7 @@ async fn an_older_confirmation_of_the_same_version_does_not_shorten_the_expiry()
     let key = redis.key("uid");
     redis.run(&[b"RENAME", key.as_bytes(), b"aside"]).await;
     // Its query is sent now, and answered after the lock.
-    let request = tokio::spawn(service.http.get(service.at("/order/uid")).send());
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let request = request_that_waits(&env, &service).await;
     // As if another replica had confirmed the order meanwhile.
     redis.run(&[b"RENAME", b"aside", key.as_bytes()]).await;
     let confirmed = Instant::now();
@@ -240,10 +279,7 @@ async fn an_announced_version_deletes_lower_ones_in_redis_and_keeps_them_out() {
         .execute(&mut *lock)
         .await
         .unwrap();
-    let request = tokio::spawn(service.http.get(service.at("/order/uid")).send());
-    let waiting = "pg_stat_activity WHERE datname = current_database() \
-        AND wait_event_type = 'Lock' AND query LIKE '%orders.orders%'";
-    wait_until("the query", async || env.count(waiting).await == 1).await;
+    let request = request_that_waits(&env, &service).await;
     announce_version_2(&env).await;
     assert_eq!(redis.value("uid").await, b"0000000002");
     lock.rollback().await.unwrap();

@@ -89,7 +89,7 @@ async fn a_stop_under_load_drains_and_repeats_no_event() {
     let mut sent = Sent::default();
 
     env.send_all(sent.mixed(0, 10_000)).await;
-    let first = Program::start(&env, None);
+    let first = Program::start_with(&env, &["--batch-rows", "20"]);
     wait_until("the first orders to be stored", async || env.count("orders.orders").await > 0)
         .await;
     let status = first.terminate().await;
@@ -99,10 +99,6 @@ async fn a_stop_under_load_drains_and_repeats_no_event() {
     let (lag, stored) = (env.lag().await, env.count("orders.orders").await);
     assert!(lag > 0, "the stop must come while orders are consumed");
     assert!(stored < 10_000, "{stored}");
-
-    // It finished and committed all records that it had read: none is read a second time.
-    let settled = env.count("orders.orders").await + env.count("orders.rejected_records").await;
-    assert!(settled > 0);
 
     env.send_all(sent.mixed(10_000, 300)).await;
     let again = Program::start(&env, None);

@@ -32,7 +32,7 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let took = begun.elapsed();
 
     assert_eq!(status.code(), Some(1), "{status}");
-    assert!(took < Duration::from_secs(3), "the second signal took {took:?}");
+    assert!(took < Duration::from_secs(7), "the second signal took {took:?}");
     lock.rollback().await.unwrap();
 
     let again = Program::start(&env, None);

@@ -52,6 +52,8 @@ async fn a_delivery_appears_and_changes_live() {
 
     // An earlier event that comes late changes nothing.
     send_deliveries(&env, [delivery_event(SAMPLE_UID, "released", 2)]).await;
+    env.wait_until_deliveries_drained().await;
+    wait_for_stored(&page, "Overdue · courier 7").await;
     let completed = delivery_event(SAMPLE_UID, "completed", 4);
     send_deliveries(&env, [completed.clone()]).await;
     wait_for_stored(&page, "Delivered · courier 7 · by scooter").await;

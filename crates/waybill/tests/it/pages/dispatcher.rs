@@ -415,14 +415,15 @@ async fn the_board_of_2000_couriers_is_quick_and_escapes_names() {
     let page = open(&service, "/").await;
 
     // Far above the target, because the machine of the tests may be busy with others.
-    let paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0";
+    let paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime";
+    page.wait_for("the first paint", paint).await;
     let paint: f64 = page.value(paint).await;
     assert!((1.0..2_000.0).contains(&paint), "first paint after {paint} ms");
     page.run::<()>(
         "() => {
             window.tasks = [];
-            new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((one) => one.duration)))
-                .observe({ type: 'longtask' });
+            window.observer = new PerformanceObserver((list) => window.tasks.push(...list.getEntries()));
+            window.observer.observe({ type: 'longtask' });
         }",
         json!([]),
     )
@@ -433,7 +434,9 @@ async fn the_board_of_2000_couriers_is_quick_and_escapes_names() {
         page.wait_for("the update", &format!("!document.querySelector('[data-order={order}]')"))
             .await;
     }
-    let longest: f64 = page.value("Math.max(0, ...window.tasks)").await;
+    let longest = "Math.max(0, ...[...window.tasks, ...window.observer.takeRecords()]
+        .map((one) => one.duration))";
+    let longest: f64 = page.value(longest).await;
     assert!(longest < 500.0, "an update took {longest} ms");
 
     for (dark, window) in [(false, WIDE), (true, NARROW)] {
