@@ -51,8 +51,7 @@ chassis::metrics! {
         assigned: Counter = "waybill_deliveries_assigned",
         /// Deliveries released because they were not completed within the grace period
         pub(super) released: Counter = "waybill_deliveries_released",
-        /// Overdue deliveries that are due for release and not released, because intake is behind or Kafka
-        /// is unreachable
+        /// Overdue deliveries that are due for release and held back by unread events or an unreachable Kafka
         pub(super) held_back: Gauge = "waybill_releases_held_back",
         /// 1 for the reason why releases are held back, 0 for the others
         held_back_reason: Family<Reason, Gauge> = "waybill_releases_held_back_reason",
