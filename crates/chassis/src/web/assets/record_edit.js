@@ -7,12 +7,18 @@ const TYPING_PAUSE = 400;
 
 let typing;
 let request;
+let newest;
 
 /** An empty body would stand for the record as it was received. */
 const textOf = (form) => $('textarea', form).value || ' ';
 
 /** Shows the check of a text. Returns true if it violates no rule. */
-async function check(form) {
+function check(form) {
+  newest = showCheck(form);
+  return newest;
+}
+
+async function showCheck(form) {
   clearTimeout(typing);
   request?.abort();
   const mine = new AbortController();
@@ -25,7 +31,9 @@ async function check(form) {
     shown.replaceChildren(...parsePage(await answer.text()).body.childNodes);
     return Boolean($('.good', shown));
   } catch (error) {
-    if (error.name !== 'AbortError') shown.textContent = words.cannot_check;
+    // A newer check has ended this one: when the form is opened, typed in, or sent.
+    if (error.name === 'AbortError') return newest;
+    shown.textContent = words.cannot_check;
     return false;
   }
 }

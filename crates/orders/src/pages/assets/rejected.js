@@ -3,7 +3,13 @@
 import { $, setText } from './dom.js';
 import { counted, number, words } from './words.js';
 
+/** The pause after the last new record until the number is read again. Its random part separates the
+ * requests of pages that show the same records. */
+const REST = 2000;
+const SPREAD = 1000;
+
 let newRecords = 0;
+let correction;
 
 export function countRejection() {
   newRecords += 1;
@@ -13,8 +19,23 @@ export function countRejection() {
     total.dataset.count = Number(total.dataset.count) + 1;
     setText(total, ` ${number(total.dataset.count)}`);
   }
+  clearTimeout(correction);
+  correction = setTimeout(correct, REST + Math.random() * SPREAD);
   const link = $('#new-rejected');
   if (!link) return;
   link.textContent = counted(words.new_rejected, newRecords);
   link.hidden = false;
+}
+
+/** The number with which the page was loaded may contain a record whose event came later. */
+async function correct() {
+  try {
+    const answer = await fetch('/rejected/count');
+    if (!answer.ok) return;
+    const { count, exact } = await answer.json();
+    const total = $('#rejected-total');
+    if (!exact || !total.dataset.count) return;
+    total.dataset.count = count;
+    setText(total, count ? ` ${number(count)}` : '');
+  } catch { /* The service is unreachable: the feed reports that. */ }
 }
