@@ -69,6 +69,28 @@ async fn a_rejected_record_is_found_edited_and_replayed_by_clicks() {
     service.stop().await.unwrap();
 }
 
+/// The check that begins when the form is opened ends the one that begins when it is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_record_that_is_sent_as_soon_as_the_form_is_open_is_replayed() {
+    let env = TestEnvironment::new(shared()).await;
+    let service = start_with_rejection(&env).await;
+    let page = Page::open(Reader::default(), &service.at("/rejected")).await;
+    page.click("tbody a").await;
+    page.wait_for("the form", "document.querySelector('#edit')?.hidden === false").await;
+    let send = "(order) => {
+        const edit = document.querySelector('#edit details');
+        edit.open = true;
+        edit.querySelector('textarea').value = order;
+        edit.querySelector('form').requestSubmit();
+    }";
+    page.run::<()>(send, json!([order("edited", 5).to_string()])).await;
+    page.wait_for_text("Replayed with edits").await;
+
+    assert_eq!(service.get("/order/edited?wait=30s").await.status(), 200);
+    assert_eq!(page.errors(), [""; 0]);
+    service.stop().await.unwrap();
+}
+
 /// The page is read and can be used before its scripts have arrived.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reason_chosen_before_the_scripts_run_filters_the_list() {
