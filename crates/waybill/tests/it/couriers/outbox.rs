@@ -268,7 +268,7 @@ async fn a_sender_without_its_lease_deletes_nothing() {
 async fn another_replica_continues_for_a_frozen_sender() {
     let env = TestEnvironment::new(shared()).await;
     let database = env.courier_database().await;
-    let frozen = start_frozen(&env, &database, 20_000).await;
+    let frozen = start_frozen(&env, &database, 12_000).await;
     let other = env.start_couriers(&database, &[]).await;
 
     send_status(&env, "first", "completed").await;
