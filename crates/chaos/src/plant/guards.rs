@@ -194,7 +194,7 @@ pub(super) async fn plant(
             let files = [("WAYBILL_FAILPOINT_LOG", &log), ("WAYBILL_FAILPOINT_HOLD", &hold)];
             let second = Program::start_with(waybill, "orders", flags, &failpoints, &files).await?;
             let hits = |name: &str| {
-                let fired = firings(&log).unwrap_or_default();
+                let fired = firings(&log).expect("the log of failpoints can be read");
                 fired.iter().filter(|fired| *fired == name).count()
             };
             wait_until("the warm-up to be held", async || hits("warm-up") == 1).await;
