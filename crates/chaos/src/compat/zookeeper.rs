@@ -9,10 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use testkit::free_port;
 use tokio::net::TcpStream;
 
 use super::programs::Watched;
-use testkit::free_port;
 
 const JVM: [&str; 3] = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 

@@ -188,7 +188,7 @@ pub(super) async fn plant(
             second.context("the second replica runs")?.kill().await?;
             let [log, hold] = ["log", "hold"].map(|name| run.case.ledger_dir.join(name));
             fs::write(&hold, b"").context("creating the file that holds the warm-up")?;
-            // The second point has no effect, and each event that it reads is in the log.
+            // A delay of 0 only adds each event that the replica reads to the log.
             let failpoints = format!("{skipped};warm-up=hold;tail-read=delay(0)");
             let flags = orders_flags(&run, "second");
             let files = [("WAYBILL_FAILPOINT_LOG", &log), ("WAYBILL_FAILPOINT_HOLD", &hold)];

@@ -3,16 +3,16 @@
 
 use std::{
     ffi::OsStr,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use anyhow::Context as _;
-use testkit::wait_until;
+use testkit::{free_port, wait_until};
 use tokio::net::TcpStream;
 
-use crate::child::WatchedChild;
+use crate::{child::WatchedChild, system::loopback};
 
 /// A running program. Dropping it kills it.
 pub(super) struct Program {
@@ -39,7 +39,7 @@ impl Program {
         failpoints: &str,
         files: &[(&str, &PathBuf)],
     ) -> anyhow::Result<Self> {
-        let address = free_address()?;
+        let address = loopback(free_port()?);
         let address_flag = format!("--{role}-http-addr");
         let mut args = vec![role.to_owned()];
         args.extend(flags);
@@ -97,8 +97,4 @@ pub fn built_program() -> anyhow::Result<PathBuf> {
     programs.find(|program| program.is_file()).with_context(|| {
         format!("no program `waybill` next to {}: build the workspace", this.display())
     })
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

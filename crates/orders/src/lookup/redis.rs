@@ -71,8 +71,8 @@ const GET: &str = "\
 /// time that the call may take: the new value may look that much younger than it is. All times are
 /// in milliseconds.
 ///
-/// A minimum version is known since one moment. An overlapping or earlier confirmation of at least
-/// that version replaces it.
+/// A minimum version counts as confirmed at the moment when it was written. An earlier or overlapping
+/// confirmation replaces it unless its version is lower.
 ///
 /// Redis runs a script as one step, so two replicas cannot both compare before one of them sets.
 const SET_IF_LATER: &str = "\
@@ -309,9 +309,7 @@ impl RedisLevel {
         if failpoint::try_async_point("redis-write").await.is_err() {
             return;
         }
-        let write =
-            self.connection.call(async |connection| pipeline.query_async::<()>(connection).await);
-        write.await;
+        self.send(&pipeline).await;
     }
 
     /// Writes the announced versions. Their sequence and that of the answers do not matter, because
@@ -319,7 +317,7 @@ impl RedisLevel {
     async fn write_minimums(&self, mut waiting: mpsc::Receiver<Minimum>) {
         let mut minimums = Vec::with_capacity(MAX_PIPELINE);
         while waiting.recv_many(&mut minimums, MAX_PIPELINE).await > 0 {
-            while !self.try_write_minimums(&minimums).await {
+            while !minimums.is_empty() && !self.try_write_minimums(&minimums).await {
                 tokio::time::sleep(RETRY_INTERVAL).await;
                 // Lower versions from before these events have expired.
                 minimums.retain(|minimum| minimum.announced.elapsed() < self.max_age);
@@ -330,17 +328,19 @@ impl RedisLevel {
 
     /// Returns false if Redis has failed.
     async fn try_write_minimums(&self, minimums: &[Minimum]) -> bool {
-        if minimums.is_empty() {
-            return true;
-        }
         let mut pipeline = redis::pipe();
         for Minimum { uid, version, .. } in minimums {
             pipeline.cmd("EVAL").arg(SET_MINIMUM).arg(1).arg(self.key(uid));
             pipeline.arg(format!("{version:0DIGITS$}")).arg(milliseconds(self.max_age)).ignore();
         }
-        let write =
+        self.send(&pipeline).await
+    }
+
+    /// Returns false if Redis has failed.
+    async fn send(&self, pipeline: &redis::Pipeline) -> bool {
+        let sent =
             self.connection.call(async |connection| pipeline.query_async::<()>(connection).await);
-        write.await.is_some()
+        sent.await.is_some()
     }
 
     fn key(&self, uid: &OrderUid) -> String {

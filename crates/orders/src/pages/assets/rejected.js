@@ -15,16 +15,18 @@ export function countRejection() {
   newRecords += 1;
   const total = $('#rejected-total');
   // Without a number, the server's count is not exact, and one more does not change it.
-  if (total.dataset.count) {
-    total.dataset.count = Number(total.dataset.count) + 1;
-    setText(total, ` ${number(total.dataset.count)}`);
-  }
+  if (total.dataset.count) showTotal(total, Number(total.dataset.count) + 1);
   clearTimeout(correction);
   correction = setTimeout(correct, REST + Math.random() * SPREAD);
   const link = $('#new-rejected');
   if (!link) return;
   link.textContent = counted(words.new_rejected, newRecords);
   link.hidden = false;
+}
+
+function showTotal(total, count) {
+  total.dataset.count = count;
+  setText(total, count ? ` ${number(count)}` : '');
 }
 
 /** The number with which the page was loaded may contain a record whose event came later. */
@@ -34,8 +36,6 @@ async function correct() {
     if (!answer.ok) return;
     const { count, exact } = await answer.json();
     const total = $('#rejected-total');
-    if (!exact || !total.dataset.count) return;
-    total.dataset.count = count;
-    setText(total, count ? ` ${number(count)}` : '');
+    if (exact && total.dataset.count) showTotal(total, count);
   } catch { /* The service is unreachable: the feed reports that. */ }
 }

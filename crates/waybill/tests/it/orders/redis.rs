@@ -14,14 +14,20 @@ use crate::support::{
     value_in_redis,
 };
 
-#[tokio::test(flavor = "multi_thread")]
-async fn redis_keeps_the_newer_of_two_versions_until_it_expires() {
+/// Starts Redis, and a service that has no room in memory: every read goes to Redis.
+async fn start_without_memory(more: &[&str]) -> (TestEnvironment, Redis, Service) {
     let env = TestEnvironment::new(shared()).await;
     let redis = Redis::start(&env).await;
     let url = redis.url();
-    // There is no room in memory: every read goes to Redis. Values there expire after 20 seconds.
-    let flags = ["--redis-url", &url, "--cache-bytes", "100", "--cache-max-age", "20"];
+    let flags = [&["--redis-url", &url, "--cache-bytes", "100"], more].concat();
     let service = env.start(&flags).await;
+    (env, redis, service)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_keeps_the_newer_of_two_versions_until_it_expires() {
+    // Values in Redis expire after 20 seconds.
+    let (env, redis, service) = start_without_memory(&["--cache-max-age", "20"]).await;
 
     for amount in [1, 2] {
         env.send_all([record(&order("uid", amount))]).await;
@@ -51,10 +57,7 @@ async fn version(service: &Service, uid: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_was_deleted_and_sent_again_replaces_its_higher_version_in_redis() {
-    let env = TestEnvironment::new(shared()).await;
-    let redis = Redis::start(&env).await;
-    let url = redis.url();
-    let service = env.start(&["--redis-url", &url, "--cache-bytes", "100"]).await;
+    let (env, redis, service) = start_without_memory(&[]).await;
 
     for amount in [1, 2, 3] {
         env.send_all([record(&order("uid", amount))]).await;
@@ -101,11 +104,7 @@ async fn installations_on_one_redis_do_not_share_orders() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_the_service_cannot_have_written_is_deleted() {
-    let env = TestEnvironment::new(shared()).await;
-    let redis = Redis::start(&env).await;
-    let url = redis.url();
-    let flags = ["--redis-url", &url, "--cache-bytes", "100", "--redis-value-key", "secret"];
-    let service = env.start(&flags).await;
+    let (env, redis, service) = start_without_memory(&["--redis-value-key", "secret"]).await;
     let genuine = order("uid", 1);
 
     env.send_all([record(&genuine)]).await;
@@ -204,11 +203,7 @@ async fn request_and_meanwhile(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lower_version_that_was_read_at_the_same_time_does_not_replace_a_higher_one() {
-    let env = TestEnvironment::new(shared()).await;
-    let redis = Redis::start(&env).await;
-    let url = redis.url();
-    let flags = ["--redis-url", &url, "--cache-bytes", "100", "--redis-value-key", "secret"];
-    let service = env.start(&flags).await;
+    let (env, redis, service) = start_without_memory(&["--redis-value-key", "secret"]).await;
     env.send_all([record(&order("uid", 1))]).await;
     env.wait_until_drained().await;
     redis.value("uid").await;
@@ -226,11 +221,7 @@ async fn a_lower_version_that_was_read_at_the_same_time_does_not_replace_a_highe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_confirmation_of_the_same_version_does_not_shorten_the_expiry() {
-    let env = TestEnvironment::new(shared()).await;
-    let redis = Redis::start(&env).await;
-    let url = redis.url();
-    let flags = ["--redis-url", &url, "--cache-bytes", "100", "--redis-value-key", "secret"];
-    let service = env.start(&flags).await;
+    let (env, redis, service) = start_without_memory(&["--redis-value-key", "secret"]).await;
 
     env.send_all([record(&order("uid", 1))]).await;
     env.wait_until_drained().await;
@@ -258,11 +249,8 @@ async fn announce_version_2(env: &TestEnvironment) {
 /// A replica that starts later does not know the announced version.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_announced_version_deletes_lower_ones_in_redis_and_keeps_them_out() {
-    let env = TestEnvironment::new(shared()).await;
-    let redis = Redis::start(&env).await;
-    let url = redis.url();
-    // There is no room in memory, so it does not know the announced version either.
-    let service = env.start(&["--redis-url", &url, "--cache-bytes", "100"]).await;
+    // Memory does not know the announced version either.
+    let (env, redis, service) = start_without_memory(&[]).await;
     env.send_all([record(&order("uid", 1))]).await;
     env.wait_until_drained().await;
     redis.value("uid").await;
